@@ -1,0 +1,80 @@
+//! The time of day, passed in, so that tests own it.
+//!
+//! Only this file reads the system's clock. Never used to measure a duration: that is
+//! `tokio::time::Instant`.
+
+use std::sync::{
+    Arc,
+    atomic::{AtomicI64, Ordering},
+};
+
+/// Where the time of day comes from: the system, or a test.
+#[derive(Clone, Debug)]
+pub struct Clock(Source);
+
+#[derive(Clone, Debug)]
+enum Source {
+    System,
+    Manual(Arc<AtomicI64>),
+}
+
+/// Moves a manual clock. Made by [`Clock::manual`].
+#[derive(Clone, Debug)]
+pub struct Hands(Arc<AtomicI64>);
+
+impl Clock {
+    /// The clock of this machine.
+    pub const fn system() -> Self {
+        Self(Source::System)
+    }
+
+    /// A clock that stands at `start_ms` until its hands are moved.
+    pub fn manual(start_ms: i64) -> (Self, Hands) {
+        let shared = Arc::new(AtomicI64::new(start_ms));
+        (Self(Source::Manual(Arc::clone(&shared))), Hands(shared))
+    }
+
+    /// Milliseconds since 1970-01-01T00:00:00Z.
+    #[expect(clippy::disallowed_methods, reason = "the one place that reads the system's clock")]
+    pub fn now_ms(&self) -> i64 {
+        match &self.0 {
+            Source::System => {
+                let since = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH);
+                since.map_or(0, |it| i64::try_from(it.as_millis()).unwrap_or(i64::MAX))
+            }
+            Source::Manual(at) => at.load(Ordering::SeqCst),
+        }
+    }
+}
+
+impl Hands {
+    /// Moves the clock by `by_ms`, which may be negative.
+    pub fn advance(&self, by_ms: i64) {
+        self.0.fetch_add(by_ms, Ordering::SeqCst);
+    }
+}
+
+/// RFC 3339 in UTC with seconds, as the API shows times: `2026-11-24T06:00:31Z`.
+pub fn rfc3339(ms: i64) -> String {
+    jiff::Timestamp::from_millisecond(ms.div_euclid(1000) * 1000)
+        .map_or_else(|_| String::from("out of range"), |it| it.to_string())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn manual_clock_moves_only_by_its_hands() {
+        let (clock, hands) = Clock::manual(1_000);
+        assert_eq!(clock.now_ms(), 1_000);
+        hands.advance(-200);
+        assert_eq!(clock.now_ms(), 800);
+    }
+
+    #[test]
+    fn times_are_shown_in_utc_with_seconds() {
+        assert_eq!(rfc3339(0), "1970-01-01T00:00:00Z");
+        assert_eq!(rfc3339(1_795_500_031_999), "2026-11-24T06:00:31Z");
+    }
+}

@@ -1,0 +1,106 @@
+//! The two hashes of the product: SHA-256 names bytes, Keccak-256 builds a site's tree.
+
+use std::{fmt, str::FromStr};
+
+use sha2::{Digest as _, Sha256 as Sha256Core};
+
+/// A SHA-256 digest (FIPS 180-4). Text form: 64 lower-case hex digits.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Sha256(pub [u8; 32]);
+
+/// Text that is not 64 lower-case hex digits.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct NotAHash;
+
+impl Sha256 {
+    /// The digest of `bytes`.
+    pub fn of(bytes: &[u8]) -> Self {
+        Self(Sha256Core::digest(bytes).into())
+    }
+
+    /// 64 lower-case hex digits.
+    pub fn hex(&self) -> String {
+        data_encoding::HEXLOWER.encode(&self.0)
+    }
+
+    /// Standard base64 with padding, as `Repr-Digest` (RFC 9530) wants it.
+    pub fn base64(&self) -> String {
+        data_encoding::BASE64.encode(&self.0)
+    }
+}
+
+impl fmt::Display for Sha256 {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.hex())
+    }
+}
+
+impl fmt::Debug for Sha256 {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.hex())
+    }
+}
+
+impl FromStr for Sha256 {
+    type Err = NotAHash;
+
+    fn from_str(text: &str) -> Result<Self, NotAHash> {
+        let bytes = data_encoding::HEXLOWER.decode(text.as_bytes()).map_err(|_| NotAHash)?;
+        bytes.try_into().map(Self).map_err(|_| NotAHash)
+    }
+}
+
+impl fmt::Display for NotAHash {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a SHA-256 has 64 lower-case hex digits")
+    }
+}
+
+impl std::error::Error for NotAHash {}
+
+/// SHA-256 of bytes that arrive in pieces.
+#[derive(Clone, Debug, Default)]
+pub struct Hasher(Sha256Core);
+
+impl Hasher {
+    /// Nothing hashed yet.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Takes the next piece.
+    pub fn update(&mut self, bytes: &[u8]) {
+        self.0.update(bytes);
+    }
+
+    /// The digest of all pieces.
+    pub fn finish(self) -> Sha256 {
+        Sha256(self.0.finalize().into())
+    }
+}
+
+/// Keccak-256 as Ethereum uses it (the padding before SHA-3 was fixed).
+pub fn keccak256(bytes: &[u8]) -> [u8; 32] {
+    sha3::Keccak256::digest(bytes).into()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn known_digests() {
+        assert_eq!(
+            Sha256::of(b"abc").hex(),
+            "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad"
+        );
+        assert_eq!(
+            data_encoding::HEXLOWER.encode(&keccak256(b"")),
+            "c5d2460186f7233c927e7db2dcc703c0e500b653ca82273b7bfad8045d85a470"
+        );
+        let mut pieces = Hasher::new();
+        pieces.update(b"a");
+        pieces.update(b"bc");
+        assert_eq!(pieces.finish(), Sha256::of(b"abc"));
+    }
+}

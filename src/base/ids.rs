@@ -1,0 +1,164 @@
+//! Ids: UUIDv7 (RFC 9562 §5.7), 16 bytes in stores, 32 hex digits outside.
+//!
+//! Made from a [`Clock`] and a monotonic counter: ids of one process never repeat and never go back,
+//! also when the clock does.
+
+use std::{
+    fmt,
+    str::FromStr,
+    sync::{Arc, Mutex, PoisonError},
+};
+
+use super::{clock::Clock, random};
+
+/// A UUIDv7. Ordered by time of making.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Id([u8; 16]);
+
+/// Text that is not 32 lower-case hex digits.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct NotAnId;
+
+impl Id {
+    /// The id with all bits zero: a marker that no generator makes.
+    pub const NIL: Self = Self([0; 16]);
+
+    /// From the 16 bytes of a store.
+    pub const fn from_bytes(bytes: [u8; 16]) -> Self {
+        Self(bytes)
+    }
+
+    /// The 16 bytes for a store.
+    pub const fn as_bytes(&self) -> &[u8; 16] {
+        &self.0
+    }
+
+    /// Milliseconds since 1970 that the id was made with.
+    pub fn millis(&self) -> i64 {
+        let [a, b, c, d, e, f, ..] = self.0;
+        i64::from_be_bytes([0, 0, a, b, c, d, e, f])
+    }
+}
+
+impl fmt::Display for Id {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&data_encoding::HEXLOWER.encode(&self.0))
+    }
+}
+
+impl fmt::Debug for Id {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(self, f)
+    }
+}
+
+impl FromStr for Id {
+    type Err = NotAnId;
+
+    fn from_str(text: &str) -> Result<Self, NotAnId> {
+        let bytes = data_encoding::HEXLOWER.decode(text.as_bytes()).map_err(|_| NotAnId)?;
+        bytes.try_into().map(Self).map_err(|_| NotAnId)
+    }
+}
+
+impl fmt::Display for NotAnId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("an id has 32 lower-case hex digits")
+    }
+}
+
+impl std::error::Error for NotAnId {}
+
+/// Makes ids. Cheap to clone; clones share the counter.
+#[derive(Clone, Debug)]
+pub struct Ids {
+    clock: Clock,
+    last: Arc<Mutex<(u64, u16)>>,
+}
+
+impl Ids {
+    /// A maker that takes its time from `clock`.
+    pub fn new(clock: Clock) -> Self {
+        Self { clock, last: Arc::new(Mutex::new((0, 0))) }
+    }
+
+    /// The next id, greater than every id that this maker made before.
+    pub fn next(&self) -> Id {
+        let now = u64::try_from(self.clock.now_ms()).unwrap_or(0);
+        let mut last = self.last.lock().unwrap_or_else(PoisonError::into_inner);
+        // 12 bits of counter a millisecond; when they are used up, the time part runs ahead.
+        *last = match *last {
+            (ms, _) if now > ms => (now, 0),
+            (ms, count) if count < 0x0fff => (ms, count + 1),
+            (ms, _) => (ms + 1, 0),
+        };
+        let (ms, count) = *last;
+        drop(last);
+        let [_, _, a, b, c, d, e, f] = ms.to_be_bytes();
+        let [high, low] = count.to_be_bytes();
+        let [r0, r1, r2, r3, r4, r5, r6, r7] = random::bytes();
+        Id([a, b, c, d, e, f, 0x70 | high, low, 0x80 | (r0 & 0x3f), r1, r2, r3, r4, r5, r6, r7])
+    }
+}
+
+/// Declares a distinct id type over [`Id`], so that a site's id is never taken for a user's.
+#[macro_export]
+macro_rules! id_type {
+    ($(#[$doc:meta])* $name:ident) => {
+        $(#[$doc])*
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+        pub struct $name(pub $crate::base::ids::Id);
+
+        impl std::fmt::Display for $name {
+            fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+                std::fmt::Display::fmt(&self.0, f)
+            }
+        }
+
+        impl std::str::FromStr for $name {
+            type Err = $crate::base::ids::NotAnId;
+            fn from_str(text: &str) -> Result<Self, Self::Err> {
+                text.parse().map(Self)
+            }
+        }
+
+        impl From<$crate::base::ids::Id> for $name {
+            fn from(id: $crate::base::ids::Id) -> Self {
+                Self(id)
+            }
+        }
+    };
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn ids_grow_also_when_the_clock_goes_back() {
+        let (clock, hands) = Clock::manual(1_700_000_000_000);
+        let ids = Ids::new(clock);
+        let mut before = ids.next();
+        for round in 0..10_000 {
+            if round % 100 == 0 {
+                hands.advance(-7);
+            }
+            let next = ids.next();
+            assert!(before < next, "{before} {next}");
+            before = next;
+        }
+        assert_eq!(before.as_bytes()[6] >> 4, 7);
+        assert_eq!(before.as_bytes()[8] >> 6, 2);
+    }
+
+    #[test]
+    fn text_form_is_32_lower_case_digits() {
+        let id = Ids::new(Clock::system()).next();
+        let text = id.to_string();
+        assert_eq!(text.len(), 32);
+        assert_eq!(text.parse::<Id>(), Ok(id));
+        assert!(text.to_uppercase().parse::<Id>().is_err() || text.to_uppercase() == text);
+        assert_eq!("".parse::<Id>(), Err(NotAnId));
+        assert_eq!("zz".parse::<Id>(), Err(NotAnId));
+    }
+}

@@ -1,0 +1,82 @@
+//! Every limit of the product, each with its reason beside the number.
+
+/// Entries of one deployment: more is a mistake (`node_modules`) far more often than a site.
+pub const SITE_FILES_MAX: usize = 50_000;
+/// Unpacked bytes of one deployment.
+pub const SITE_BYTES_MAX: u64 = 512 * 1024 * 1024;
+/// Bytes of one uploaded archive: as many as a site may have, since archives only shrink.
+pub const ARCHIVE_BYTES_MAX: u64 = SITE_BYTES_MAX;
+/// An archive may unpack to at most this many times its own size …
+pub const ARCHIVE_RATIO_MAX: u64 = 100;
+/// … once it has unpacked to more than this: small text compresses well and hurts nobody.
+pub const ARCHIVE_RATIO_FREE_BYTES: u64 = 32 * 1024 * 1024;
+/// One framed upload of blobs: small enough to be sent again after a lost connection.
+pub const BLOBS_BODY_BYTES_MAX: u64 = 64 * 1024 * 1024;
+/// Bytes of a path in a manifest (INTEGRITY §2).
+pub const PATH_BYTES_MAX: usize = 1024;
+/// Bytes of one segment of such a path: what file systems take.
+pub const SEGMENT_BYTES_MAX: usize = 255;
+/// Bytes of `_headers`, `_redirects` and `chainhost.toml` each: thousands of rules.
+pub const POLICY_FILE_BYTES_MAX: usize = 512 * 1024;
+/// Rules of one kind in one deployment; each request may look at all of them.
+pub const POLICY_RULES_MAX: usize = 2_000;
+/// A JSON body of the API, but for a list of files.
+pub const JSON_BODY_BYTES_MAX: usize = 1024 * 1024;
+/// The JSON list of files of a deployment: 50,000 entries of about 200 bytes.
+pub const FILES_BODY_BYTES_MAX: usize = 24 * 1024 * 1024;
+/// A form of the panel without a file.
+pub const FORM_BODY_BYTES_MAX: usize = 64 * 1024;
+/// Rows of one page of a list in the API.
+pub const PAGE_ROWS_MAX: u32 = 200;
+/// All request headers together.
+pub const HEADER_BYTES_MAX: usize = 16 * 1024;
+/// Milliseconds until a client must have sent its request headers.
+pub const HEADER_READ_MS_MAX: u64 = 10_000;
+/// Open connections of one client address.
+pub const CONNECTIONS_PER_ADDRESS_MAX: usize = 256;
+/// Open connections in all: each costs about 12 KiB when idle.
+pub const CONNECTIONS_MAX: usize = 20_000;
+/// Streams of one HTTP/2 connection.
+pub const STREAMS_MAX: u32 = 128;
+/// A connection that asks nothing for so long is closed.
+pub const IDLE_MS_MAX: u64 = 75_000;
+/// Files up to this size are served from verified memory.
+pub const MEMORY_FILE_BYTES_MAX: u64 = 256 * 1024;
+/// Bytes of verified files kept in memory.
+pub const MEMORY_BYTES_MAX: u64 = 64 * 1024 * 1024;
+/// A compressed variant must save at least this share in percent, or it is not kept.
+pub const VARIANT_SAVING_PERCENT_MIN: u64 = 5;
+/// Files above this size get no variants: compressing them would hold a worker for too long.
+pub const VARIANT_FILE_BYTES_MAX: u64 = 32 * 1024 * 1024;
+/// Deployments kept for each site, besides the live one and the one before it.
+pub const DEPLOYMENTS_KEPT: u32 = 20;
+/// A blob that no manifest names is removed when it is older than this.
+pub const BLOB_GRACE_MS: i64 = 24 * 3_600_000;
+/// An upload that was not finished is given up after this.
+pub const UPLOAD_MS_MAX: i64 = 24 * 3_600_000;
+/// The name of a deleted site rests for so long before another may take it.
+pub const NAME_REST_MS: i64 = 30 * 24 * 3_600_000;
+/// Jobs of one tenant that may wait at once.
+pub const JOBS_WAITING_MAX: u64 = 2_000_000;
+/// Bytes of a job's payload: ids and small settings only.
+pub const JOB_PAYLOAD_BYTES_MAX: usize = 64 * 1024;
+/// Sign-in tries of one address or one account in [`SIGN_IN_WINDOW_MS`].
+pub const SIGN_IN_TRIES_MAX: u32 = 5;
+/// The window of the limit on sign-in tries: 15 minutes.
+pub const SIGN_IN_WINDOW_MS: i64 = 15 * 60_000;
+/// API calls of one key in 15 minutes.
+pub const API_CALLS_MAX: u32 = 1_000;
+/// The window of the limit on API calls.
+pub const API_WINDOW_MS: i64 = 15 * 60_000;
+/// Passwords hashed at the same time: each takes 19 MiB.
+pub const PASSWORD_HASHES_AT_ONCE: usize = 2;
+/// A session ends after so long without a request …
+pub const SESSION_IDLE_MS: i64 = 30 * 60_000;
+/// … and after so long in any case.
+pub const SESSION_MS: i64 = 12 * 3_600_000;
+/// How long a claim link works.
+pub const CLAIM_MS: i64 = 30 * 60_000;
+/// Minimum characters of a password.
+pub const PASSWORD_CHARS_MIN: usize = 12;
+/// Maximum bytes of a password: hashing cost must not be the sender's choice.
+pub const PASSWORD_BYTES_MAX: usize = 1024;

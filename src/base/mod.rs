@@ -1,0 +1,15 @@
+//! Ground that everything stands on: time, randomness, ids, hashes, files, tasks.
+//!
+//! Nothing here knows what a site is.
+
+pub mod blob_dir;
+pub mod clock;
+pub mod files;
+pub mod hash;
+pub mod ids;
+pub mod limits;
+pub mod random;
+pub mod retry;
+pub mod secret;
+pub mod tasks;
+pub mod units;

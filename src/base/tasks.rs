@@ -1,0 +1,67 @@
+//! Everything that runs beside the caller, so that a shutdown can end and await it.
+//!
+//! Nothing else spawns: `tokio::spawn` is forbidden by lint.
+
+use std::future::Future;
+
+use tokio_util::{sync::CancellationToken, task::TaskTracker};
+
+/// The running tasks of one process and the sign to stop. Cheap to clone.
+#[derive(Clone, Debug, Default)]
+pub struct Tasks {
+    tracker: TaskTracker,
+    stop: CancellationToken,
+}
+
+impl Tasks {
+    /// No task yet.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Runs `future` to its end. It should watch [`Tasks::stopping`].
+    pub fn spawn<F>(&self, future: F)
+    where
+        F: Future<Output = ()> + Send + 'static,
+    {
+        self.tracker.spawn(future);
+    }
+
+    /// Runs a blocking closure on the pool for such work and gives back what it returns;
+    /// `None` when it panicked.
+    pub async fn blocking<T: Send + 'static>(&self, work: impl FnOnce() -> T + Send + 'static) -> Option<T> {
+        self.tracker.spawn_blocking(work).await.ok()
+    }
+
+    /// Resolves once a shutdown has begun.
+    pub async fn stopping(&self) {
+        self.stop.cancelled().await;
+    }
+
+    /// Whether a shutdown has begun.
+    pub fn is_stopping(&self) -> bool {
+        self.stop.is_cancelled()
+    }
+
+    /// The sign to stop, for code that takes a token.
+    pub const fn token(&self) -> &CancellationToken {
+        &self.stop
+    }
+
+    /// Begins the shutdown: [`Tasks::stopping`] resolves everywhere.
+    pub fn stop(&self) {
+        self.tracker.close();
+        self.stop.cancel();
+    }
+
+    /// Waits until every task has ended. Call [`Tasks::stop`] first.
+    pub async fn join(&self) {
+        self.tracker.close();
+        self.tracker.wait().await;
+    }
+
+    /// How many tasks run now.
+    pub fn running(&self) -> usize {
+        self.tracker.len()
+    }
+}

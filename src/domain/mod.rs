@@ -1,0 +1,21 @@
+//! Types and rules of the product: pure, synchronous, without the time of day.
+//!
+//! Nothing here does IO, is async, or knows SQL, HTTP or a file system.
+
+pub mod access;
+pub mod api_key;
+pub mod deployment;
+pub mod error;
+pub mod event;
+pub mod hostname;
+pub mod job;
+pub mod media_type;
+pub mod policy;
+pub mod policy_files;
+pub mod session;
+pub mod site;
+pub mod site_path;
+pub mod tenant;
+pub mod user;
+
+pub use error::{Error, Kind, Result};

@@ -1,0 +1,1 @@
+//! `_headers`, `_redirects` and `chainhost.toml` (stub: the proof part fills this).

@@ -1,0 +1,357 @@
+//! The database port: one SQL text with `$1…$n`, one synchronous transaction closure, any engine.
+//!
+//! Guarantees of every engine:
+//! - [`Db::write`] runs its closure in one transaction and answers after the commit is durable; an
+//!   error of the closure, or a dropped engine, leaves nothing behind.
+//! - [`Db::read`] sees one consistent snapshot and cannot write.
+//! - A dropped future does not cut a transaction: the closure still runs to its end.
+//!
+//! SQL rules: parameters are bound by number wherever they stand; times are `*_ms` BIGINT; booleans are
+//! BOOLEAN; ids are BLOB(16)/BYTEA; JSON is TEXT and not queried; `ON CONFLICT … DO UPDATE … RETURNING`;
+//! `ORDER BY` ends in a unique column; lists have a `LIMIT`; a difference that cannot be avoided is a
+//! function on [`Dialect`].
+
+use std::{
+    ops::{Deref, DerefMut},
+    sync::Arc,
+};
+
+use tokio::sync::oneshot;
+
+use crate::{
+    base::ids::Id,
+    domain::{Error, Result},
+};
+
+/// The type of a parameter, needed where its value is NULL.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Kind {
+    /// BOOLEAN.
+    Bool,
+    /// BIGINT.
+    Int,
+    /// DOUBLE PRECISION.
+    Real,
+    /// TEXT.
+    Text,
+    /// BLOB or BYTEA.
+    Blob,
+}
+
+/// A parameter or a column.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Value {
+    /// NULL of a kind. Columns that come back NULL have the kind `Text`; nobody looks at it.
+    Null(Kind),
+    /// BOOLEAN.
+    Bool(bool),
+    /// BIGINT.
+    Int(i64),
+    /// DOUBLE PRECISION.
+    Real(f64),
+    /// TEXT.
+    Text(String),
+    /// BLOB or BYTEA.
+    Blob(Vec<u8>),
+}
+
+/// A Rust type that is a parameter, and the kind of its NULL.
+pub trait Param: Into<Value> {
+    /// The kind of `None::<Self>`.
+    const KIND: Kind;
+}
+
+macro_rules! param {
+    ($($type:ty => $kind:ident, $it:ident, $make:expr;)*) => {$(
+        impl From<$type> for Value {
+            fn from($it: $type) -> Self { Self::$kind($make) }
+        }
+        impl Param for $type { const KIND: Kind = Kind::$kind; }
+    )*};
+}
+
+param! {
+    bool => Bool, it, it;
+    i64 => Int, it, it;
+    f64 => Real, it, it;
+    &str => Text, it, it.to_owned();
+    String => Text, it, it;
+    &String => Text, it, it.clone();
+    Vec<u8> => Blob, it, it;
+    &[u8] => Blob, it, it.to_vec();
+    Id => Blob, it, it.as_bytes().to_vec();
+}
+
+impl<T: Param> From<Option<T>> for Value {
+    fn from(it: Option<T>) -> Self {
+        it.map_or(Self::Null(T::KIND), Into::into)
+    }
+}
+
+/// One row of an answer, read by position with the type that the column must have.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Row(pub Vec<Value>);
+
+impl Row {
+    fn wrong(&self, at: usize, wanted: &str) -> Error {
+        Error::internal(format!("column {at} is {:?}, not {wanted}", self.0.get(at)))
+    }
+
+    /// A column that is not NULL, BIGINT.
+    pub fn int(&self, at: usize) -> Result<i64> {
+        self.opt_int(at)?.ok_or_else(|| self.wrong(at, "a number"))
+    }
+
+    /// A column that may be NULL, BIGINT.
+    pub fn opt_int(&self, at: usize) -> Result<Option<i64>> {
+        match self.0.get(at) {
+            Some(Value::Int(it)) => Ok(Some(*it)),
+            Some(Value::Null(_)) => Ok(None),
+            _ => Err(self.wrong(at, "a number or NULL")),
+        }
+    }
+
+    /// A column that is not NULL, DOUBLE PRECISION.
+    pub fn real(&self, at: usize) -> Result<f64> {
+        match self.0.get(at) {
+            Some(Value::Real(it)) => Ok(*it),
+            _ => Err(self.wrong(at, "a real number")),
+        }
+    }
+
+    /// A column that is not NULL, BOOLEAN (SQLite stores 0 and 1).
+    pub fn bool(&self, at: usize) -> Result<bool> {
+        match self.0.get(at) {
+            Some(Value::Bool(it)) => Ok(*it),
+            Some(Value::Int(it @ (0 | 1))) => Ok(*it == 1),
+            _ => Err(self.wrong(at, "a boolean")),
+        }
+    }
+
+    /// A column that is not NULL, TEXT.
+    pub fn text(&self, at: usize) -> Result<&str> {
+        self.opt_text(at)?.ok_or_else(|| self.wrong(at, "text"))
+    }
+
+    /// A column that may be NULL, TEXT.
+    pub fn opt_text(&self, at: usize) -> Result<Option<&str>> {
+        match self.0.get(at) {
+            Some(Value::Text(it)) => Ok(Some(it)),
+            Some(Value::Null(_)) => Ok(None),
+            _ => Err(self.wrong(at, "text or NULL")),
+        }
+    }
+
+    /// A column that is not NULL, BLOB.
+    pub fn blob(&self, at: usize) -> Result<&[u8]> {
+        self.opt_blob(at)?.ok_or_else(|| self.wrong(at, "bytes"))
+    }
+
+    /// A column that may be NULL, BLOB.
+    pub fn opt_blob(&self, at: usize) -> Result<Option<&[u8]>> {
+        match self.0.get(at) {
+            Some(Value::Blob(it)) => Ok(Some(it)),
+            Some(Value::Null(_)) => Ok(None),
+            _ => Err(self.wrong(at, "bytes or NULL")),
+        }
+    }
+
+    /// A column of `N` bytes: an id, a hash.
+    pub fn bytes<const N: usize>(&self, at: usize) -> Result<[u8; N]> {
+        self.blob(at)?.try_into().map_err(|_| self.wrong(at, "bytes of that length"))
+    }
+
+    /// A column of `N` bytes or NULL.
+    pub fn opt_bytes<const N: usize>(&self, at: usize) -> Result<Option<[u8; N]>> {
+        self.opt_blob(at)?.map(|it| it.try_into().map_err(|_| self.wrong(at, "bytes of that length"))).transpose()
+    }
+
+    /// A column that is an id.
+    pub fn id<T: From<Id>>(&self, at: usize) -> Result<T> {
+        self.bytes(at).map(|it| Id::from_bytes(it).into())
+    }
+
+    /// A column that is an id or NULL.
+    pub fn opt_id<T: From<Id>>(&self, at: usize) -> Result<Option<T>> {
+        Ok(self.opt_bytes(at)?.map(|it| Id::from_bytes(it).into()))
+    }
+}
+
+/// The few places where the two databases need other words.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Dialect {
+    /// SQLite.
+    Sqlite,
+    /// PostgreSQL.
+    Postgres,
+}
+
+/// What an engine gives a transaction: run a statement, get its rows and the number of rows it changed.
+pub trait Executor {
+    /// The words of this database.
+    fn dialect(&self) -> Dialect;
+    /// Runs one statement.
+    fn run(&mut self, sql: &str, params: &[Value]) -> Result<(Vec<Row>, u64)>;
+}
+
+/// A transaction that can only read.
+pub struct ReadTx<'a>(&'a mut dyn Executor);
+
+impl<'a> ReadTx<'a> {
+    /// Wraps what an engine gives.
+    pub fn new(executor: &'a mut dyn Executor) -> Self {
+        Self(executor)
+    }
+
+    /// The words of this database.
+    pub fn dialect(&self) -> Dialect {
+        self.0.dialect()
+    }
+
+    /// All rows of a SELECT.
+    pub fn query(&mut self, sql: &str, params: &[Value]) -> Result<Vec<Row>> {
+        self.0.run(sql, params).map(|(rows, _)| rows)
+    }
+
+    /// The first row of a SELECT, if there is one.
+    pub fn find(&mut self, sql: &str, params: &[Value]) -> Result<Option<Row>> {
+        Ok(self.query(sql, params)?.into_iter().next())
+    }
+
+    /// The one row of a SELECT that always has one (COUNT, SUM).
+    pub fn one(&mut self, sql: &str, params: &[Value]) -> Result<Row> {
+        self.find(sql, params)?.ok_or_else(|| Error::internal(format!("no row from: {sql}")))
+    }
+}
+
+/// A transaction that can also write. Derefs to [`ReadTx`].
+pub struct WriteTx<'a>(ReadTx<'a>);
+
+impl<'a> WriteTx<'a> {
+    /// Wraps what an engine gives.
+    pub fn new(executor: &'a mut dyn Executor) -> Self {
+        Self(ReadTx::new(executor))
+    }
+
+    /// Runs an INSERT, UPDATE or DELETE; the number of rows it changed.
+    pub fn execute(&mut self, sql: &str, params: &[Value]) -> Result<u64> {
+        (self.0).0.run(sql, params).map(|(_, changed)| changed)
+    }
+}
+
+impl<'a> Deref for WriteTx<'a> {
+    type Target = ReadTx<'a>;
+
+    fn deref(&self) -> &ReadTx<'a> {
+        &self.0
+    }
+}
+
+impl DerefMut for WriteTx<'_> {
+    fn deref_mut(&mut self) -> &mut Self::Target {
+        &mut self.0
+    }
+}
+
+/// A write closure on its way to an engine. The engine calls [`WriteJob::run`] once inside a
+/// transaction (or savepoint), commits when it said `true`, and then calls [`WriteJob::done`] with
+/// the fate of the commit. It must call `done` in every case.
+pub trait WriteJob: Send {
+    /// Runs the closure; `true` asks for a commit.
+    fn run(&mut self, tx: &mut WriteTx<'_>) -> bool;
+    /// Answers the caller.
+    fn done(self: Box<Self>, committed: Result<()>);
+}
+
+/// A read closure on its way to an engine, with the transaction or the reason why there is none.
+pub type ReadJob = Box<dyn FnOnce(Result<&mut ReadTx<'_>>) + Send>;
+
+/// A database engine.
+pub trait Database: Send + Sync {
+    /// Queues a write. Never blocks for long: a full queue answers the job with `Unavailable`.
+    fn submit_write(&self, job: Box<dyn WriteJob>);
+    /// Queues a read.
+    fn submit_read(&self, job: ReadJob);
+    /// Tells whether the database is there: `Err` says why the control plane is down.
+    fn health(&self) -> Result<()>;
+}
+
+/// The database as features see it. Cheap to clone.
+#[derive(Clone)]
+pub struct Db(Arc<dyn Database>);
+
+impl std::fmt::Debug for Db {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Db")
+    }
+}
+
+struct Closure<F, T> {
+    work: Option<F>,
+    out: Option<Result<T>>,
+    answer: oneshot::Sender<Result<T>>,
+}
+
+impl<F, T> WriteJob for Closure<F, T>
+where
+    F: FnOnce(&mut WriteTx<'_>) -> Result<T> + Send,
+    T: Send,
+{
+    fn run(&mut self, tx: &mut WriteTx<'_>) -> bool {
+        let Some(work) = self.work.take() else { return false };
+        let out = work(tx);
+        let commit = out.is_ok();
+        self.out = Some(out);
+        commit
+    }
+
+    fn done(self: Box<Self>, committed: Result<()>) {
+        let out = match (self.out, committed) {
+            (Some(Err(error)), _) | (_, Err(error)) => Err(error),
+            (Some(out), Ok(())) => out,
+            (None, Ok(())) => Err(Error::internal("the engine did not run the transaction")),
+        };
+        // The caller may be gone; the transaction stands all the same.
+        let _ = self.answer.send(out);
+    }
+}
+
+fn gone() -> Error {
+    Error::unavailable("database_stopped", "The database of this server has stopped. Try again in a moment.")
+}
+
+impl Db {
+    /// Wraps an engine.
+    pub fn new(engine: Arc<dyn Database>) -> Self {
+        Self(engine)
+    }
+
+    /// Runs `work` in one write transaction; answers after the commit is durable.
+    pub async fn write<T, F>(&self, work: F) -> Result<T>
+    where
+        T: Send + 'static,
+        F: FnOnce(&mut WriteTx<'_>) -> Result<T> + Send + 'static,
+    {
+        let (answer, answered) = oneshot::channel();
+        self.0.submit_write(Box::new(Closure { work: Some(work), out: None, answer }));
+        answered.await.unwrap_or_else(|_| Err(gone()))
+    }
+
+    /// Runs `work` in one read transaction.
+    pub async fn read<T, F>(&self, work: F) -> Result<T>
+    where
+        T: Send + 'static,
+        F: FnOnce(&mut ReadTx<'_>) -> Result<T> + Send + 'static,
+    {
+        let (answer, answered) = oneshot::channel();
+        self.0.submit_read(Box::new(move |tx| {
+            let _ = answer.send(tx.and_then(work));
+        }));
+        answered.await.unwrap_or_else(|_| Err(gone()))
+    }
+
+    /// Whether the database is there.
+    pub fn health(&self) -> Result<()> {
+        self.0.health()
+    }
+}

@@ -1,0 +1,220 @@
+//! The queue port: durable jobs in four queues, leased to workers, fenced by attempt.
+//!
+//! Contract (CONTRACTS §1): an enqueued job survives a power cut once the call returned; the same id is
+//! taken once; an attempt is durable before its handler starts; finish, extend and progress with an old
+//! attempt are refused; after three deaths of its worker a job is dead; jobs of an older boot epoch go
+//! back at once; FIFO within (queue, priority, tenant) with tenants taking turns.
+
+use std::sync::Arc;
+
+use tokio::sync::oneshot;
+
+use crate::domain::{
+    Error, Result,
+    job::{Job, JobId, NewJob, Queue, State},
+    tenant::TenantId,
+};
+
+/// What a worker holds while it works on a job: the job with the fence (job, attempt).
+#[derive(Clone, Debug)]
+pub struct Lease {
+    /// The job as enqueued.
+    pub job: NewJob,
+    /// Attempt number, from 1.
+    pub attempt: u32,
+}
+
+/// How an attempt ended.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Outcome {
+    /// Well.
+    Done,
+    /// Badly; try again after this many milliseconds, if attempts are left. `None`: after the backoff of the queue.
+    Retry {
+        /// For people.
+        error: String,
+        /// Instead of the backoff.
+        after_ms: Option<u64>,
+    },
+    /// Badly and for good.
+    Cancel {
+        /// For people.
+        error: String,
+    },
+    /// Not now; does not count as an attempt.
+    Snooze {
+        /// Milliseconds until it is tried.
+        after_ms: u64,
+    },
+    /// A shutdown: goes back to the front, does not count as an attempt.
+    Release,
+}
+
+/// One finished attempt, as [`QueueEngine::submit`] takes them: several at once, together with the next claim.
+#[derive(Clone, Debug)]
+pub struct Finish {
+    /// The job.
+    pub id: JobId,
+    /// The fence.
+    pub attempt: u32,
+    /// How it ended.
+    pub outcome: Outcome,
+}
+
+/// How many jobs stand where in one queue.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Depth {
+    /// May start now.
+    pub waiting: u64,
+    /// Start later.
+    pub delayed: u64,
+    /// With a worker.
+    pub running: u64,
+    /// Kept after a good end.
+    pub done: u64,
+    /// Dead.
+    pub failed: u64,
+    /// When the oldest waiting job was asked for.
+    pub oldest_ms: Option<i64>,
+    /// Claims are stopped.
+    pub paused: bool,
+}
+
+/// Which jobs a list shows.
+#[derive(Clone, Debug, Default)]
+pub struct JobFilter {
+    /// Of this queue only.
+    pub queue: Option<Queue>,
+    /// In this state only.
+    pub state: Option<State>,
+    /// Of this tenant only (`None`: all, for a super admin).
+    pub tenant: Option<TenantId>,
+    /// After this job of the list before (newest first).
+    pub after: Option<JobId>,
+    /// At most so many; at most 200.
+    pub limit: u32,
+}
+
+/// One request to the thread that owns the queue. Each carries its answer's channel.
+#[derive(Debug)]
+pub enum Command {
+    /// Takes jobs in durably. Answers how many were new (known ids are not taken twice).
+    Enqueue(Vec<NewJob>, oneshot::Sender<Result<u64>>),
+    /// Ends attempts and takes up to `take` next jobs of `queue`, in one transaction.
+    /// `finished` answers one result each: a stale attempt is `Conflict` with the code `stale_lease`.
+    Next {
+        /// Which queue to claim from.
+        queue: Queue,
+        /// Up to so many; 0 only finishes.
+        take: usize,
+        /// Attempts that ended.
+        finished: Vec<Finish>,
+        /// The answers to `finished`, in order, and the new leases.
+        answer: oneshot::Sender<Result<(Vec<Result<()>>, Vec<Lease>)>>,
+    },
+    /// Says how far an attempt is (0 to 100), and that its worker lives.
+    Progress(JobId, u32, u8, oneshot::Sender<Result<()>>),
+    /// One job.
+    Get(JobId, oneshot::Sender<Result<Option<Job>>>),
+    /// A list, newest first.
+    List(JobFilter, oneshot::Sender<Result<Vec<Job>>>),
+    /// Counts for all four queues, in the order of [`Queue::ALL`].
+    Depths(Option<TenantId>, oneshot::Sender<Result<[Depth; 4]>>),
+    /// Dead → waiting with fresh attempts; delayed → waiting now.
+    Rerun(JobId, oneshot::Sender<Result<()>>),
+    /// Waiting or delayed → removed. Running: answers `Ok(false)`; the runner ends the handler.
+    Cancel(JobId, oneshot::Sender<Result<bool>>),
+    /// Removes a dead or finished job from the list.
+    Dismiss(JobId, oneshot::Sender<Result<()>>),
+    /// Stops or starts claims of a queue; durable.
+    Pause(Queue, bool, oneshot::Sender<Result<()>>),
+}
+
+/// A queue engine: takes commands, answers each through its channel after it is durable.
+pub trait QueueEngine: Send + Sync {
+    /// Hands a command over. When the engine is gone, the channel is dropped.
+    fn submit(&self, command: Command);
+    /// Resolves when a job of `queue` may have become claimable since the last call (spurious wake-ups
+    /// are allowed): by enqueue, retry that is due, rerun or unpause.
+    fn ready(&self, queue: Queue) -> std::pin::Pin<Box<dyn Future<Output = ()> + Send + '_>>;
+}
+
+/// The queue as the product sees it. Cheap to clone.
+#[derive(Clone)]
+pub struct Jobs(Arc<dyn QueueEngine>);
+
+impl std::fmt::Debug for Jobs {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Jobs")
+    }
+}
+
+impl Jobs {
+    /// Wraps an engine.
+    pub fn new(engine: Arc<dyn QueueEngine>) -> Self {
+        Self(engine)
+    }
+
+    async fn ask<T>(&self, command: impl FnOnce(oneshot::Sender<Result<T>>) -> Command) -> Result<T> {
+        let (answer, answered) = oneshot::channel();
+        self.0.submit(command(answer));
+        answered.await.unwrap_or_else(|_| {
+            Err(Error::unavailable("queue_stopped", "The job queue of this server has stopped. Try again in a moment."))
+        })
+    }
+
+    /// Takes jobs in durably; how many were new.
+    pub async fn enqueue(&self, jobs: Vec<NewJob>) -> Result<u64> {
+        self.ask(|answer| Command::Enqueue(jobs, answer)).await
+    }
+
+    /// Ends attempts and claims the next jobs.
+    pub async fn next(&self, queue: Queue, take: usize, finished: Vec<Finish>) -> Result<(Vec<Result<()>>, Vec<Lease>)> {
+        self.ask(|answer| Command::Next { queue, take, finished, answer }).await
+    }
+
+    /// Reports progress of an attempt.
+    pub async fn progress(&self, id: JobId, attempt: u32, percent: u8) -> Result<()> {
+        self.ask(|answer| Command::Progress(id, attempt, percent, answer)).await
+    }
+
+    /// One job.
+    pub async fn get(&self, id: JobId) -> Result<Option<Job>> {
+        self.ask(|answer| Command::Get(id, answer)).await
+    }
+
+    /// A list, newest first.
+    pub async fn list(&self, filter: JobFilter) -> Result<Vec<Job>> {
+        self.ask(|answer| Command::List(filter, answer)).await
+    }
+
+    /// Counts for all four queues, of one tenant or of all.
+    pub async fn depths(&self, tenant: Option<TenantId>) -> Result<[Depth; 4]> {
+        self.ask(|answer| Command::Depths(tenant, answer)).await
+    }
+
+    /// Makes a dead or delayed job waiting.
+    pub async fn rerun(&self, id: JobId) -> Result<()> {
+        self.ask(|answer| Command::Rerun(id, answer)).await
+    }
+
+    /// Removes a job that has not started; `false` when it runs.
+    pub async fn cancel(&self, id: JobId) -> Result<bool> {
+        self.ask(|answer| Command::Cancel(id, answer)).await
+    }
+
+    /// Removes an ended job from the list.
+    pub async fn dismiss(&self, id: JobId) -> Result<()> {
+        self.ask(|answer| Command::Dismiss(id, answer)).await
+    }
+
+    /// Stops or starts claims.
+    pub async fn pause(&self, queue: Queue, paused: bool) -> Result<()> {
+        self.ask(|answer| Command::Pause(queue, paused, answer)).await
+    }
+
+    /// Waits until a job of `queue` may be claimable.
+    pub async fn ready(&self, queue: Queue) {
+        self.0.ready(queue).await;
+    }
+}
