@@ -1,5 +1,5 @@
 //! The `chainhost` program.
 
 fn main() -> std::process::ExitCode {
-    std::process::ExitCode::SUCCESS
+    chainhost::cli::main()
 }

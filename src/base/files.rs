@@ -20,7 +20,7 @@ pub fn write_atomic(path: &Path, bytes: &[u8], mode: u32) -> io::Result<()> {
         .and_then(|()| sync_folder(folder));
     if written.is_err() {
         // The error that matters is the first; a left-over is swept at the next start.
-        let _ = fs::remove_file(&temporary);
+        drop(fs::remove_file(&temporary));
     }
     written
 }
@@ -89,17 +89,14 @@ pub struct Held {
 impl FolderLock {
     /// Takes the lock file `path`, and writes `who` into it for the next one to read.
     pub fn take(path: &Path, who: &str) -> io::Result<Result<Self, Held>> {
-        let mut file =
-            OpenOptions::new().read(true).write(true).create(true).truncate(false).mode(0o600).open(path)?;
+        let mut file = OpenOptions::new().read(true).write(true).create(true).truncate(false).mode(0o600).open(path)?;
         match rustix::fs::flock(&file, rustix::fs::FlockOperation::NonBlockingLockExclusive) {
             Ok(()) => {
                 file.set_len(0)?;
                 file.write_all(who.as_bytes())?;
                 Ok(Ok(Self { _file: file }))
             }
-            Err(rustix::io::Errno::WOULDBLOCK) => {
-                Ok(Err(Held { by: fs::read_to_string(path).unwrap_or_default() }))
-            }
+            Err(rustix::io::Errno::WOULDBLOCK) => Ok(Err(Held { by: fs::read_to_string(path).unwrap_or_default() })),
             Err(error) => Err(error.into()),
         }
     }

@@ -35,8 +35,9 @@ impl Id {
 
     /// Milliseconds since 1970 that the id was made with.
     pub fn millis(&self) -> i64 {
-        let [a, b, c, d, e, f, ..] = self.0;
-        i64::from_be_bytes([0, 0, a, b, c, d, e, f])
+        let mut bytes = [0_u8; 8];
+        bytes.iter_mut().skip(2).zip(self.0).for_each(|(to, from)| *to = from);
+        i64::from_be_bytes(bytes)
     }
 }
 
@@ -94,10 +95,14 @@ impl Ids {
         };
         let (ms, count) = *last;
         drop(last);
-        let [_, _, a, b, c, d, e, f] = ms.to_be_bytes();
+        let mut out: [u8; 16] = random::bytes();
+        let time = ms.to_be_bytes().into_iter().skip(2);
         let [high, low] = count.to_be_bytes();
-        let [r0, r1, r2, r3, r4, r5, r6, r7] = random::bytes();
-        Id([a, b, c, d, e, f, 0x70 | high, low, 0x80 | (r0 & 0x3f), r1, r2, r3, r4, r5, r6, r7])
+        out.iter_mut().zip(time.chain([0x70 | high, low])).for_each(|(to, from)| *to = from);
+        if let Some(variant) = out.get_mut(8) {
+            *variant = 0x80 | (*variant & 0x3f);
+        }
+        Id(out)
     }
 }
 

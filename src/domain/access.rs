@@ -2,12 +2,12 @@
 
 use std::net::IpAddr;
 
-use crate::{
-    domain::{
-        Error, Result, api_key::ApiKeyId, session::SessionId,
-        tenant::TenantId,
-        user::{Role, UserId},
-    },
+use crate::domain::{
+    Error, Result,
+    api_key::ApiKeyId,
+    session::SessionId,
+    tenant::TenantId,
+    user::{Role, UserId},
 };
 
 /// Leave to touch one tenant's rows. Every store function on tenant data takes one.
@@ -140,7 +140,10 @@ impl Actor {
         }
         let message = match (self.credential, right) {
             (Credential::Key(_, scope), _) if !scope.allows(right) => {
-                format!("This key has the scope `{}`, which does not allow this. Use a key with a wider scope.", scope.word())
+                format!(
+                    "This key has the scope `{}`, which does not allow this. Use a key with a wider scope.",
+                    scope.word()
+                )
             }
             (_, Right::ManageServer) => String::from("Only a super admin may do this."),
             _ => String::from("Only an admin of this tenant may do this."),

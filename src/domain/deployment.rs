@@ -155,7 +155,9 @@ impl std::str::FromStr for DeploymentRef {
             Ok(number) if number > 0 => Ok(Self::Number(number)),
             _ => Err(Error::invalid(
                 "deployment",
-                format!("`{text}` is not a deployment. Give its number on the site, such as 41, or its id of 32 digits."),
+                format!(
+                    "`{text}` is not a deployment. Give its number on the site, such as 41, or its id of 32 digits."
+                ),
             )
             .on("deployment")),
         }

@@ -15,7 +15,7 @@ pub struct Event {
 
 impl Event {
     /// An event on `entity` with `entity_id`.
-    pub fn new(kind: &'static str, entity: &'static str, entity_id: impl ToString, text: impl Into<String>) -> Self {
+    pub fn new(kind: &'static str, entity: &'static str, entity_id: &impl ToString, text: impl Into<String>) -> Self {
         Self { kind, entity, entity_id: entity_id.to_string(), text: text.into() }
     }
 }

@@ -22,7 +22,8 @@ impl Hostname {
         if trimmed.contains(':') {
             return Err(wrong("give the name alone, without a port."));
         }
-        let ascii = idna::domain_to_ascii_strict(trimmed).map_err(|_| wrong("it has characters or labels that DNS does not allow."))?;
+        let ascii = idna::domain_to_ascii_strict(trimmed)
+            .map_err(|_| wrong("it has characters or labels that DNS does not allow."))?;
         if ascii.parse::<std::net::IpAddr>().is_ok() {
             return Err(wrong("an address is not a name."));
         }
@@ -77,7 +78,10 @@ pub fn normalise_authority(authority: &str) -> Option<std::borrow::Cow<'_, str>>
         }
     };
     let host = host.strip_suffix('.').unwrap_or(host);
-    if host.is_empty() || host.len() > 253 || !host.bytes().all(|b| b.is_ascii_graphic() && !b"/\\?#@<>\"'%".contains(&b)) {
+    if host.is_empty()
+        || host.len() > 253
+        || !host.bytes().all(|b| b.is_ascii_graphic() && !b"/\\?#@<>\"'%".contains(&b))
+    {
         return None;
     }
     if host.bytes().any(|b| b.is_ascii_uppercase()) {
@@ -99,8 +103,22 @@ mod tests {
         assert_eq!(Hostname::parse("WWW.Example.ORG.").unwrap().as_str(), "www.example.org");
         assert_eq!(Hostname::parse("bücher.example").unwrap().as_str(), "xn--bcher-kva.example");
         for wrong in [
-            "", " ", "example", "https://example.org", "example.org/x", "example.org:80", "1.2.3.4", "-a.org", "a-.org", "a..org",
-            "a b.org", "a_b.org", "*.example.org", "example.1", "[::1]", "a\0.org",
+            "",
+            " ",
+            "example",
+            "https://example.org",
+            "example.org/x",
+            "example.org:80",
+            "1.2.3.4",
+            "-a.org",
+            "a-.org",
+            "a..org",
+            "a b.org",
+            "a_b.org",
+            "*.example.org",
+            "example.1",
+            "[::1]",
+            "a\0.org",
         ] {
             assert!(Hostname::parse(wrong).is_err(), "{wrong:?}");
         }

@@ -62,8 +62,11 @@ impl Queue {
     /// Reads the word.
     pub fn parse(word: &str) -> Result<Self> {
         Self::ALL.into_iter().find(|it| it.word() == word).ok_or_else(|| {
-            Error::invalid("queue", format!("There is no queue `{word}`. The queues are deploy, email, blockchain, backup."))
-                .on("queue")
+            Error::invalid(
+                "queue",
+                format!("There is no queue `{word}`. The queues are deploy, email, blockchain, backup."),
+            )
+            .on("queue")
         })
     }
 
@@ -153,7 +156,13 @@ impl State {
         [Self::Waiting, Self::Delayed, Self::Running, Self::Done, Self::Failed]
             .into_iter()
             .find(|it| it.word() == word)
-            .ok_or_else(|| Error::invalid("job_state", format!("`{word}` is not a state of a job: waiting, delayed, running, done, failed.")).on("state"))
+            .ok_or_else(|| {
+                Error::invalid(
+                    "job_state",
+                    format!("`{word}` is not a state of a job: waiting, delayed, running, done, failed."),
+                )
+                .on("state")
+            })
     }
 }
 

@@ -25,7 +25,13 @@ pub struct Policy {
 
 impl Default for Policy {
     fn default() -> Self {
-        Self { clean_urls: false, fallback: None, headers: Vec::new(), index: String::from("index.html"), redirects: Vec::new() }
+        Self {
+            clean_urls: false,
+            fallback: None,
+            headers: Vec::new(),
+            index: String::from("index.html"),
+            redirects: Vec::new(),
+        }
     }
 }
 

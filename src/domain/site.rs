@@ -18,8 +18,31 @@ pub struct SiteName(String);
 pub const NAME_CHARS_MAX: usize = 40;
 
 const RESERVED: [&str; 25] = [
-    "www", "api", "panel", "admin", "mail", "localhost", "chainhost", "ftp", "smtp", "imap", "pop", "ns", "ns1", "ns2",
-    "mx", "autoconfig", "autodiscover", "webmail", "status", "static", "assets", "cdn", "root", "postmaster", "wpad",
+    "www",
+    "api",
+    "panel",
+    "admin",
+    "mail",
+    "localhost",
+    "chainhost",
+    "ftp",
+    "smtp",
+    "imap",
+    "pop",
+    "ns",
+    "ns1",
+    "ns2",
+    "mx",
+    "autoconfig",
+    "autodiscover",
+    "webmail",
+    "status",
+    "static",
+    "assets",
+    "cdn",
+    "root",
+    "postmaster",
+    "wpad",
 ];
 
 impl SiteName {

@@ -1,6 +1,9 @@
 //! A tenant: who owns sites. People belong to tenants by membership.
 
-use crate::{domain::{Error, Result}, id_type};
+use crate::{
+    domain::{Error, Result},
+    id_type,
+};
 
 id_type!(
     /// The id of a tenant.
@@ -30,6 +33,7 @@ pub fn check_name(name: &str) -> Result<()> {
     if fits {
         Ok(())
     } else {
-        Err(Error::invalid("tenant_name", "A tenant's name has 1 to 40 of a-z, 0-9 and -, and no - at an end.").on("name"))
+        Err(Error::invalid("tenant_name", "A tenant's name has 1 to 40 of a-z, 0-9 and -, and no - at an end.")
+            .on("name"))
     }
 }

@@ -70,7 +70,8 @@ pub struct Email(String);
 impl Email {
     /// Checks the shape (RFC 5321 lengths, one `@`, no blanks or controls) and normalises.
     pub fn parse(text: &str) -> Result<Self> {
-        let wrong = || Error::invalid("email", "That is not an e-mail address. It looks like name@example.org.").on("email");
+        let wrong =
+            || Error::invalid("email", "That is not an e-mail address. It looks like name@example.org.").on("email");
         let text = text.trim().to_lowercase();
         let (local, host) = text.rsplit_once('@').ok_or_else(wrong)?;
         let fits = !local.is_empty()

@@ -1,1 +1,1 @@
-//! engines
+//! What fulfils the ports. No engine imports another.

@@ -312,7 +312,7 @@ where
             (None, Ok(())) => Err(Error::internal("the engine did not run the transaction")),
         };
         // The caller may be gone; the transaction stands all the same.
-        let _ = self.answer.send(out);
+        drop(self.answer.send(out));
     }
 }
 
@@ -345,7 +345,7 @@ impl Db {
     {
         let (answer, answered) = oneshot::channel();
         self.0.submit_read(Box::new(move |tx| {
-            let _ = answer.send(tx.and_then(work));
+            drop(answer.send(tx.and_then(work)));
         }));
         answered.await.unwrap_or_else(|_| Err(gone()))
     }

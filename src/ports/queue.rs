@@ -95,6 +95,9 @@ pub struct JobFilter {
     pub limit: u32,
 }
 
+/// The answers to the finished attempts, in their order, and the new leases.
+pub type Next = (Vec<Result<()>>, Vec<Lease>);
+
 /// One request to the thread that owns the queue. Each carries its answer's channel.
 #[derive(Debug)]
 pub enum Command {
@@ -110,7 +113,7 @@ pub enum Command {
         /// Attempts that ended.
         finished: Vec<Finish>,
         /// The answers to `finished`, in order, and the new leases.
-        answer: oneshot::Sender<Result<(Vec<Result<()>>, Vec<Lease>)>>,
+        answer: oneshot::Sender<Result<Next>>,
     },
     /// Says how far an attempt is (0 to 100), and that its worker lives.
     Progress(JobId, u32, u8, oneshot::Sender<Result<()>>),
@@ -169,7 +172,7 @@ impl Jobs {
     }
 
     /// Ends attempts and claims the next jobs.
-    pub async fn next(&self, queue: Queue, take: usize, finished: Vec<Finish>) -> Result<(Vec<Result<()>>, Vec<Lease>)> {
+    pub async fn next(&self, queue: Queue, take: usize, finished: Vec<Finish>) -> Result<Next> {
         self.ask(|answer| Command::Next { queue, take, finished, answer }).await
     }
 

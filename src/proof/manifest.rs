@@ -1,6 +1,9 @@
 //! The canonical manifest (stub: the proof part fills this).
 
-use crate::{base::hash::Sha256, domain::{policy::Policy, site_path::SitePath}};
+use crate::{
+    base::hash::Sha256,
+    domain::{policy::Policy, site_path::SitePath},
+};
 
 /// One file of a deployment.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -1,5 +1,4 @@
-//! What a visitor can prove: manifest, site tree, log proofs, bundle, verifier. Pure.
-//!
-//! Nothing here does IO.
+//! What a visitor can prove. Pure: nothing here does IO.
 
+pub mod log;
 pub mod manifest;
