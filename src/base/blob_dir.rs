@@ -55,11 +55,7 @@ impl std::error::Error for BlobError {}
 
 impl From<io::Error> for BlobError {
     fn from(error: io::Error) -> Self {
-        if error.kind() == io::ErrorKind::NotFound {
-            Self::Missing
-        } else {
-            Self::Io(error)
-        }
+        if error.kind() == io::ErrorKind::NotFound { Self::Missing } else { Self::Io(error) }
     }
 }
 
@@ -125,33 +121,19 @@ impl BlobDir {
                 fs::remove_file(left.path())?;
             }
         }
-        Ok(Self {
-            root: Arc::from(root),
-        })
+        Ok(Self { root: Arc::from(root) })
     }
 
     /// Begins a blob whose bytes come in pieces.
     pub fn writer(&self) -> io::Result<BlobWriter> {
         let temporary = Temporary(self.root.join("incoming").join(random::label::<15>()));
-        let file = OpenOptions::new()
-            .write(true)
-            .create_new(true)
-            .mode(0o400)
-            .open(&temporary.0)?;
-        Ok(BlobWriter {
-            file,
-            temporary,
-            hasher: Hasher::new(),
-            size: 0,
-        })
+        let file = OpenOptions::new().write(true).create_new(true).mode(0o400).open(&temporary.0)?;
+        Ok(BlobWriter { file, temporary, hasher: Hasher::new(), size: 0 })
     }
 
     /// An empty batch; see [`Batch::commit`].
     pub fn batch(&self) -> Batch {
-        Batch {
-            dir: self.clone(),
-            staged: Vec::new(),
-        }
+        Batch { dir: self.clone(), staged: Vec::new() }
     }
 
     /// Keeps `bytes`, durably. Convenient for one blob; many go through a [`Batch`].
@@ -176,17 +158,13 @@ impl BlobDir {
     /// The size of a blob.
     pub fn size(&self, hash: &Sha256) -> Option<u64> {
         let found = fs::symlink_metadata(self.path(hash)).ok()?;
-        found.is_file().then(|| found.len())
+        found.is_file().then_some(found.len())
     }
 
     /// The bytes of a blob, hashed now.
     pub fn read_verified(&self, hash: &Sha256) -> Result<Vec<u8>, BlobError> {
         let bytes = read_all(self.open_blob(hash)?)?;
-        if Sha256::of(&bytes) == *hash {
-            Ok(bytes)
-        } else {
-            Err(BlobError::Corrupt)
-        }
+        if Sha256::of(&bytes) == *hash { Ok(bytes) } else { Err(BlobError::Corrupt) }
     }
 
     /// Opens the file of a blob. INVARIANT: its bytes are not verified; whoever serves them must do so.
@@ -210,11 +188,7 @@ impl BlobDir {
     ///
     /// SECURITY: the digest beside the bytes shows rot and careless edits, not an attacker who writes both:
     /// a caller that serves it must also see that it decodes to the blob.
-    pub fn variant(
-        &self,
-        hash: &Sha256,
-        coding: Coding,
-    ) -> Result<Option<(Vec<u8>, Sha256)>, BlobError> {
+    pub fn variant(&self, hash: &Sha256, coding: Coding) -> Result<Option<(Vec<u8>, Sha256)>, BlobError> {
         let mut bytes = match open_plain(&self.variant_path(hash, coding)) {
             Ok(file) => read_all(file)?,
             Err(BlobError::Missing) => return Ok(None),
@@ -232,9 +206,7 @@ impl BlobDir {
     /// The size of a variant without its digest, when there is one. Its bytes are not looked at.
     pub fn variant_size(&self, hash: &Sha256, coding: Coding) -> Option<u64> {
         let found = fs::symlink_metadata(self.variant_path(hash, coding)).ok()?;
-        found
-            .is_file()
-            .then(|| found.len().checked_sub(u64_of(TRAILER)))?
+        found.is_file().then(|| found.len().checked_sub(u64_of(TRAILER)))?
     }
 
     /// Every blob: hash, size, and when it was written or last put again (milliseconds since 1970).
@@ -247,11 +219,7 @@ impl BlobDir {
             }
             for entry in fs::read_dir(folder.path())? {
                 let entry = entry?;
-                let Some(hash) = entry
-                    .file_name()
-                    .to_str()
-                    .and_then(|name| name.parse().ok())
-                else {
+                let Some(hash) = entry.file_name().to_str().and_then(|name| name.parse().ok()) else {
                     continue;
                 };
                 // Removed since the folder was read: nothing to report.
@@ -304,22 +272,10 @@ impl BlobDir {
         if self.size(hash) != Some(size) {
             return false;
         }
-        let now = rustix::fs::Timespec {
-            tv_sec: 0,
-            tv_nsec: rustix::fs::UTIME_NOW,
-        };
-        let times = rustix::fs::Timestamps {
-            last_access: now,
-            last_modification: now,
-        };
+        let now = rustix::fs::Timespec { tv_sec: 0, tv_nsec: rustix::fs::UTIME_NOW };
+        let times = rustix::fs::Timestamps { last_access: now, last_modification: now };
         // When it was swept meanwhile, the caller must write it again.
-        rustix::fs::utimensat(
-            rustix::fs::CWD,
-            self.path(hash),
-            &times,
-            rustix::fs::AtFlags::SYMLINK_NOFOLLOW,
-        )
-        .is_ok()
+        rustix::fs::utimensat(rustix::fs::CWD, self.path(hash), &times, rustix::fs::AtFlags::SYMLINK_NOFOLLOW).is_ok()
     }
 }
 
@@ -347,20 +303,12 @@ impl BlobWriter {
     }
 
     /// Ends the blob and stages it in `batch`. With `expected`, other bytes are [`BlobError::Corrupt`].
-    pub fn finish(
-        self,
-        expected: Option<Sha256>,
-        batch: &mut Batch,
-    ) -> Result<(Sha256, u64), BlobError> {
+    pub fn finish(self, expected: Option<Sha256>, batch: &mut Batch) -> Result<(Sha256, u64), BlobError> {
         let hash = self.hasher.finish();
         if expected.is_some_and(|it| it != hash) {
             return Err(BlobError::Corrupt);
         }
-        batch.staged.push(Staged {
-            temporary: self.temporary,
-            hash,
-            size: self.size,
-        });
+        batch.staged.push(Staged { temporary: self.temporary, hash, size: self.size });
         Ok((hash, self.size))
     }
 }
@@ -420,9 +368,7 @@ impl Batch {
             rustix::fs::syncfs(File::open(&root)?)?;
             return Ok(());
         }
-        touched
-            .iter()
-            .try_for_each(|folder| files::sync_folder(folder))
+        touched.iter().try_for_each(|folder| files::sync_folder(folder))
     }
 }
 
@@ -433,7 +379,7 @@ struct Temporary(PathBuf);
 impl Drop for Temporary {
     fn drop(&mut self) {
         // Gone after a rename; else what stays is swept at the next start.
-        let _ = fs::remove_file(&self.0);
+        drop(fs::remove_file(&self.0));
     }
 }
 
@@ -447,8 +393,7 @@ fn make_folder(folder: &Path) -> io::Result<()> {
 
 /// SECURITY: a symbolic link in the store is nobody's blob.
 fn open_plain(path: &Path) -> Result<File, BlobError> {
-    let flags =
-        rustix::fs::OFlags::RDONLY | rustix::fs::OFlags::NOFOLLOW | rustix::fs::OFlags::CLOEXEC;
+    let flags = rustix::fs::OFlags::RDONLY | rustix::fs::OFlags::NOFOLLOW | rustix::fs::OFlags::CLOEXEC;
     match rustix::fs::open(path, flags, rustix::fs::Mode::empty()) {
         Ok(file) => Ok(File::from(file)),
         Err(rustix::io::Errno::LOOP) => Err(BlobError::Corrupt),
@@ -499,31 +444,18 @@ mod tests {
             for number in 0..count {
                 let mut writer = dir.writer().unwrap();
                 writer.write(b"file ").unwrap();
-                writer
-                    .write(format!("{count} {number}").as_bytes())
-                    .unwrap();
+                writer.write(format!("{count} {number}").as_bytes()).unwrap();
                 hashes.push(writer.finish(None, &mut batch).unwrap().0);
             }
             assert!(!hashes.iter().any(|hash| dir.has(hash)));
             batch.commit().unwrap();
-            assert_eq!(
-                dir.read_verified(&hashes[0]).unwrap(),
-                format!("file {count} 0").as_bytes()
-            );
+            assert_eq!(dir.read_verified(&hashes[0]).unwrap(), format!("file {count} 0").as_bytes());
             assert!(hashes.iter().all(|hash| dir.has(hash)));
         }
-        assert_eq!(
-            fs::read_dir(folder.path().join("incoming"))
-                .unwrap()
-                .count(),
-            0
-        );
+        assert_eq!(fs::read_dir(folder.path().join("incoming")).unwrap().count(), 0);
         assert_eq!(dir.list().unwrap().len(), 41);
         for (hash, _, _) in dir.list().unwrap() {
-            assert_eq!(
-                fs::metadata(dir.path(&hash)).unwrap().permissions().mode() & 0o777,
-                0o400
-            );
+            assert_eq!(fs::metadata(dir.path(&hash)).unwrap().permissions().mode() & 0o777, 0o400);
         }
     }
 
@@ -533,26 +465,13 @@ mod tests {
         let mut batch = dir.batch();
         let mut writer = dir.writer().unwrap();
         writer.write(b"evil").unwrap();
-        assert!(matches!(
-            writer.finish(Some(Sha256::of(b"good")), &mut batch),
-            Err(BlobError::Corrupt)
-        ));
+        assert!(matches!(writer.finish(Some(Sha256::of(b"good")), &mut batch), Err(BlobError::Corrupt)));
         assert!(batch.is_empty());
         drop(dir.writer().unwrap());
-        assert_eq!(
-            fs::read_dir(folder.path().join("incoming"))
-                .unwrap()
-                .count(),
-            0
-        );
-        fs::File::create(folder.path().join("incoming/left")).unwrap();
+        assert_eq!(fs::read_dir(folder.path().join("incoming")).unwrap().count(), 0);
+        File::create(folder.path().join("incoming/left")).unwrap();
         BlobDir::open(folder.path()).unwrap();
-        assert_eq!(
-            fs::read_dir(folder.path().join("incoming"))
-                .unwrap()
-                .count(),
-            0
-        );
+        assert_eq!(fs::read_dir(folder.path().join("incoming")).unwrap().count(), 0);
     }
 
     #[test]
@@ -578,24 +497,15 @@ mod tests {
         assert!(dir.variant(&hash, Coding::Zstd).unwrap().is_none());
         dir.put_variant(&hash, Coding::Zstd, b"packed").unwrap();
         dir.put_variant(&hash, Coding::Zstd, b"packed").unwrap();
-        assert_eq!(
-            dir.variant(&hash, Coding::Zstd).unwrap(),
-            Some((b"packed".to_vec(), Sha256::of(b"packed")))
-        );
+        assert_eq!(dir.variant(&hash, Coding::Zstd).unwrap(), Some((b"packed".to_vec(), Sha256::of(b"packed"))));
         assert_eq!(dir.variant_size(&hash, Coding::Zstd), Some(6));
         let path = dir.variant_path(&hash, Coding::Zstd);
         let mut bytes = fs::read(&path).unwrap();
         bytes[0] ^= 1;
         overwrite(&path, &bytes);
-        assert!(matches!(
-            dir.variant(&hash, Coding::Zstd),
-            Err(BlobError::Corrupt)
-        ));
+        assert!(matches!(dir.variant(&hash, Coding::Zstd), Err(BlobError::Corrupt)));
         overwrite(&path, b"x");
-        assert!(matches!(
-            dir.variant(&hash, Coding::Zstd),
-            Err(BlobError::Corrupt)
-        ));
+        assert!(matches!(dir.variant(&hash, Coding::Zstd), Err(BlobError::Corrupt)));
         dir.remove(&hash).unwrap();
         dir.remove(&hash).unwrap();
         assert!(!dir.has(&hash) && dir.variant_size(&hash, Coding::Zstd).is_none());
