@@ -3,6 +3,8 @@
 //! It is made from deployed files only (`_headers`, `_redirects`, `chainhost.toml`, a root `404.html`)
 //! and is part of the canonical manifest (INTEGRITY §2, DECISIONS 33 to 43).
 
+use std::collections::BTreeMap;
+
 use serde::{Deserialize, Serialize};
 
 use crate::domain::site_path::SitePath;
@@ -71,4 +73,78 @@ pub struct Redirect {
     pub status: u16,
     /// A path of the site or an absolute http(s) URL; may use captures.
     pub to: String,
+}
+
+/// Whether a header rule's pattern fits a path: `*` stands for any rest or middle, `:name` for one segment that is not
+/// empty, all else for itself.
+pub fn fits(pattern: &str, path: &str) -> bool {
+    let Some(at) = pattern.find(['*', ':']) else { return pattern == path };
+    let (literal, rest) = pattern.split_at(at);
+    let Some(path) = path.strip_prefix(literal) else { return false };
+    if let Some(after) = rest.strip_prefix('*') {
+        // Shortest first; at most one try for each place in the path.
+        return (0..=path.len()).filter_map(|it| path.get(it..)).any(|tail| fits(after, tail));
+    }
+    // A placeholder takes a whole segment, as its name does in the pattern.
+    let after = rest.find('/').and_then(|it| rest.get(it..)).unwrap_or_default();
+    let end = path.find('/').unwrap_or(path.len());
+    end > 0 && path.get(end..).is_some_and(|tail| fits(after, tail))
+}
+
+impl Policy {
+    /// The headers that the policy gives `path`: lower-case names, sorted; equal names joined by `, ` in rule order.
+    pub fn headers_for(&self, path: &str) -> BTreeMap<String, String> {
+        let mut found: BTreeMap<String, String> = BTreeMap::new();
+        let fitting = self.headers.iter().filter(|rule| fits(&rule.matches, path));
+        for (name, value) in fitting.flat_map(|rule| &rule.set) {
+            let value = value.trim_matches([' ', '\t']);
+            found
+                .entry(name.to_ascii_lowercase())
+                .and_modify(|all| {
+                    all.push_str(", ");
+                    all.push_str(value);
+                })
+                .or_insert_with(|| value.to_owned());
+        }
+        found
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn patterns_fit_as_their_signs_say() {
+        for (pattern, path, wanted) in [
+            ("/a", "/a", true),
+            ("/a", "/a/", false),
+            ("/*", "/", true),
+            ("/*", "/x/y.css", true),
+            ("/img/*", "/img", false),
+            ("/*.css", "/a/b.css", true),
+            ("/*.css", "/a/b.css2", false),
+            ("/:lang/about", "/de/about", true),
+            ("/:lang/about", "//about", false),
+            ("/:lang/about", "/de/x/about", false),
+            ("/blog/:slug", "/blog/é", true),
+            ("/blog/:slug", "/blog/a/b", false),
+            ("/:a/:b", "/1/2", true),
+            ("", "/", false),
+        ] {
+            assert_eq!(fits(pattern, path), wanted, "{pattern} {path}");
+        }
+    }
+
+    #[test]
+    fn equal_headers_are_joined_in_rule_order() {
+        let rule = |matches: &str, value: &str| HeaderRule {
+            matches: matches.to_owned(),
+            set: vec![(String::from("X-A"), value.to_owned())],
+        };
+        let policy =
+            Policy { headers: vec![rule("/*", " 2 "), rule("/no", "3"), rule("/a", "1")], ..Policy::default() };
+        let wanted = BTreeMap::from([(String::from("x-a"), String::from("2, 1"))]);
+        assert_eq!(policy.headers_for("/a"), wanted);
+    }
 }

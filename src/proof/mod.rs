@@ -1,4 +1,6 @@
 //! What a visitor can prove. Pure: nothing here does IO.
 
+pub mod canonical;
 pub mod log;
 pub mod manifest;
+pub mod site_tree;
