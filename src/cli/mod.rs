@@ -3,6 +3,7 @@
 //! Results go to standard output, all else to standard error.
 
 mod log;
+mod manifest;
 
 use std::process::ExitCode;
 
@@ -21,6 +22,8 @@ enum Command {
     /// Check proofs of a transparency log, offline
     #[command(subcommand)]
     Log(log::Log),
+    /// Print the SHA-256 and the site root of a folder's canonical manifest
+    Manifest(manifest::Arguments),
 }
 
 /// Reads the arguments of this process and does what they ask. Wrong usage ends the process with 2 and says what is
@@ -28,5 +31,6 @@ enum Command {
 pub fn main() -> ExitCode {
     match Arguments::parse().command {
         Command::Log(command) => command.run(),
+        Command::Manifest(arguments) => arguments.run(),
     }
 }

@@ -3,4 +3,5 @@
 #![expect(clippy::unwrap_used, clippy::expect_used, reason = "a test that panics says what went wrong")]
 
 mod log;
+mod manifest;
 mod tidy;

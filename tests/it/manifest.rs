@@ -1,0 +1,65 @@
+//! `chainhost manifest`: what is taken, skipped and refused of a folder, with the real program.
+
+use std::{
+    fs,
+    path::Path,
+    process::{Command, Output},
+};
+
+use chainhost::{base::hash::Sha256, proof::manifest::Manifest};
+use tempfile::TempDir;
+
+fn run(dir: &Path, more: &[&str]) -> Output {
+    Command::new(env!("CARGO_BIN_EXE_chainhost")).arg("manifest").arg(dir).args(more).output().unwrap()
+}
+
+#[expect(clippy::disallowed_methods, reason = "a test's own files need not survive a power cut")]
+fn site(files: &[(&str, &str)]) -> TempDir {
+    let dir = tempfile::tempdir().unwrap();
+    for (path, text) in files {
+        let path = dir.path().join(path);
+        fs::create_dir_all(path.parent().unwrap()).unwrap();
+        fs::write(path, text).unwrap();
+    }
+    dir
+}
+
+fn refused(dir: &Path) -> String {
+    let out = run(dir, &[]);
+    assert_eq!(out.status.code(), Some(2));
+    assert!(out.stdout.is_empty());
+    String::from_utf8(out.stderr).unwrap()
+}
+
+#[test]
+fn a_folder_has_one_manifest_whatever_lies_beside_its_files() {
+    let files = [("index.html", "<h1>hi</h1>"), ("404.html", "no"), ("é/a.css", "a{}"), (".well-known/x", "x")];
+    let plain = site(&files);
+    let noisy = site(&[&files[..], &[(".git/config", "g"), ("é/.DS_Store", "d"), ("node_modules/.env", "s")]].concat());
+    fs::create_dir(noisy.path().join("empty")).unwrap();
+    let out = plain.path().join("node_modules");
+    let first = run(plain.path(), &["--out", out.to_str().unwrap()]);
+    assert_eq!(first.status.code(), Some(0), "{}", String::from_utf8_lossy(&first.stderr));
+    assert_eq!(first.stdout, run(noisy.path(), &[]).stdout);
+
+    let bytes = fs::read(out).unwrap();
+    let printed = String::from_utf8(first.stdout).unwrap();
+    assert!(printed.starts_with(&format!("sha256 {}\nsiteRoot 0x", Sha256::of(&bytes))), "{printed}");
+    let manifest = Manifest::parse(&bytes).unwrap();
+    let paths: Vec<&str> = manifest.entries().iter().map(|it| it.path.as_str()).collect();
+    assert_eq!(paths, ["/.well-known/x", "/404.html", "/index.html", "/é/a.css"]);
+    assert_eq!(manifest.find("/index.html").unwrap().sha256, Sha256::of(b"<h1>hi</h1>"));
+    assert_eq!(manifest.policy().fallback.as_ref().unwrap().status, 404);
+}
+
+#[test]
+fn what_cannot_be_a_site_is_refused_with_its_reason() {
+    assert!(refused(Path::new("/no/such/folder")).contains("/no/such/folder"));
+    refused(site(&[]).path());
+    assert!(refused(site(&[("a/.env.local", "secret")]).path()).contains(".env"));
+    assert!(refused(site(&[("A.html", ""), ("a.html", "")]).path()).to_lowercase().contains("a.html"));
+    assert!(refused(site(&[("index.html", ""), ("_headers", "/*")]).path()).contains("_headers"));
+    let linked = site(&[("index.html", "")]);
+    std::os::unix::fs::symlink("/etc/passwd", linked.path().join("link")).unwrap();
+    assert!(refused(linked.path()).contains("link is not a regular file"));
+}
