@@ -176,7 +176,7 @@ impl BlobDir {
     /// The size of a blob.
     pub fn size(&self, hash: &Sha256) -> Option<u64> {
         let found = fs::symlink_metadata(self.path(hash)).ok()?;
-        found.is_file().then(|| found.len())
+        found.is_file().then_some(found.len())
     }
 
     /// The bytes of a blob, hashed now.
@@ -433,7 +433,7 @@ struct Temporary(PathBuf);
 impl Drop for Temporary {
     fn drop(&mut self) {
         // Gone after a rename; else what stays is swept at the next start.
-        let _ = fs::remove_file(&self.0);
+        drop(fs::remove_file(&self.0));
     }
 }
 
@@ -545,7 +545,7 @@ mod tests {
                 .count(),
             0
         );
-        fs::File::create(folder.path().join("incoming/left")).unwrap();
+        File::create(folder.path().join("incoming/left")).unwrap();
         BlobDir::open(folder.path()).unwrap();
         assert_eq!(
             fs::read_dir(folder.path().join("incoming"))
