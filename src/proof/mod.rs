@@ -2,4 +2,5 @@
 //!
 //! Nothing here does IO.
 
+pub mod canonical;
 pub mod manifest;
