@@ -11,7 +11,6 @@ pub mod hostname;
 pub mod job;
 pub mod media_type;
 pub mod policy;
-pub mod policy_files;
 pub mod session;
 pub mod site;
 pub mod site_path;

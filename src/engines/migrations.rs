@@ -29,10 +29,7 @@ pub fn apply(connection: &Connection, path: &Path, migrations: &[Migration<'_>])
     let taken = taken(connection)?;
     check_known(&taken, migrations)?;
     let newest = taken.last().map_or(0, |(number, _)| *number);
-    let mut pending = migrations
-        .iter()
-        .filter(|(number, ..)| i64::from(*number) > newest)
-        .peekable();
+    let mut pending = migrations.iter().filter(|(number, ..)| i64::from(*number) > newest).peekable();
     if let (Some((next, ..)), true) = (pending.peek(), holds_something(connection)?) {
         copy(connection, path, *next)?;
     }
@@ -86,10 +83,7 @@ fn check_known(taken: &[(i64, String)], migrations: &[Migration<'_>]) -> Result<
                 ),
             ));
         }
-        if !migrations
-            .iter()
-            .any(|(known, word, _)| i64::from(*known) == *number && word == name)
-        {
+        if !migrations.iter().any(|(known, word, _)| i64::from(*known) == *number && word == name) {
             return Err(Error::new(
                 Kind::Unavailable,
                 "database_foreign",
@@ -122,12 +116,8 @@ fn copy(connection: &Connection, path: &Path, next: u32) -> Result<()> {
     if fresh.exists() {
         fs::remove_file(&fresh)?;
     }
-    let target = fresh
-        .to_str()
-        .ok_or_else(|| Error::internal("the path of the database is not UTF-8"))?;
-    connection
-        .execute("VACUUM INTO ?1", [target])
-        .map_err(|error| explain(&error, "VACUUM INTO"))?;
+    let target = fresh.to_str().ok_or_else(|| Error::internal("the path of the database is not UTF-8"))?;
+    connection.execute("VACUUM INTO ?1", [target]).map_err(|error| explain(&error, "VACUUM INTO"))?;
     // VACUUM INTO does not wait for the disk.
     File::open(&fresh)?.sync_all()?;
     fs::rename(&fresh, &last)?;
@@ -142,10 +132,7 @@ fn step(connection: &Connection, (number, name, sql): Migration<'_>) -> Result<(
     let take = || -> rusqlite::Result<()> {
         connection.execute_batch("BEGIN IMMEDIATE")?;
         connection.execute_batch(sql)?;
-        connection.execute(
-            "INSERT INTO schema_version (version, name) VALUES (?1, ?2)",
-            (number, name),
-        )?;
+        connection.execute("INSERT INTO schema_version (version, name) VALUES (?1, ?2)", (number, name))?;
         connection.execute_batch("COMMIT")
     };
     take().map_err(|error| {
@@ -161,11 +148,7 @@ fn step(connection: &Connection, (number, name, sql): Migration<'_>) -> Result<(
 mod tests {
     use super::*;
 
-    const ONE: Migration<'_> = (
-        1,
-        "first",
-        "CREATE TABLE a (x INTEGER) STRICT; INSERT INTO a VALUES (7);",
-    );
+    const ONE: Migration<'_> = (1, "first", "CREATE TABLE a (x INTEGER) STRICT; INSERT INTO a VALUES (7);");
     const TWO: Migration<'_> = (2, "second", "CREATE TABLE b (x INTEGER) STRICT;");
     const BROKEN: Migration<'_> = (3, "third", "CREATE TABLE c (x INTEGER) STRICT; NONSENSE;");
 
@@ -197,10 +180,7 @@ mod tests {
         let connection = Connection::open(&path).unwrap();
         assert!(apply(&connection, &path, &[ONE, TWO, BROKEN]).is_err());
         assert_eq!(count(&connection, "SELECT MAX(version) FROM schema_version"), 2);
-        assert_eq!(
-            count(&connection, "SELECT COUNT(*) FROM sqlite_schema WHERE name = 'c'"),
-            0
-        );
+        assert_eq!(count(&connection, "SELECT COUNT(*) FROM sqlite_schema WHERE name = 'c'"), 0);
     }
 
     #[test]
@@ -211,10 +191,7 @@ mod tests {
         apply(&connection, &path, &[ONE, TWO]).unwrap();
         assert_eq!(apply(&connection, &path, &[ONE]).unwrap_err().code, "database_newer");
         let other = (2, "other", "SELECT 1");
-        assert_eq!(
-            apply(&connection, &path, &[ONE, other]).unwrap_err().code,
-            "database_foreign"
-        );
+        assert_eq!(apply(&connection, &path, &[ONE, other]).unwrap_err().code, "database_foreign");
         assert!(apply(&connection, &path, &[TWO, ONE]).is_err(), "numbers must grow");
     }
 }

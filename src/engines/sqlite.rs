@@ -66,56 +66,36 @@ impl Sqlite {
     /// Opens the database at `path`, made with mode 0600 where there is none, and takes the `migrations`
     /// (number, name, SQL) that it has not taken yet.
     pub fn open(path: &Path, migrations: &[(u32, &str, &str)]) -> Result<Arc<Self>> {
-        drop(
-            OpenOptions::new()
-                .read(true)
-                .write(true)
-                .create(true)
-                .truncate(false)
-                .mode(0o600)
-                .open(path)?,
-        );
+        drop(OpenOptions::new().read(true).write(true).create(true).truncate(false).mode(0o600).open(path)?);
         let connection = connect(path, true)?;
         migrations::apply(&connection, path, migrations)?;
         let file = Arc::new(DatabaseFile::remember(path)?);
 
         let (writes, to_write) = sync_channel(WRITES_WAITING_MAX);
-        let thread = Writer {
-            connection,
-            file: Arc::clone(&file),
-            jobs: to_write,
-        };
+        let thread = Writer { connection, file: Arc::clone(&file), jobs: to_write };
         let mut threads = vec![start("db-writer", move || thread.run())?];
         let (reads, to_read) = sync_channel(READS_WAITING_MAX);
         let jobs = Arc::new(Mutex::new(to_read));
         for _ in 0..READERS {
-            let reader = Reader {
-                connection: connect(path, false)?,
-                file: Arc::clone(&file),
-                jobs: Arc::clone(&jobs),
-            };
+            let reader = Reader { connection: connect(path, false)?, file: Arc::clone(&file), jobs: Arc::clone(&jobs) };
             threads.push(start("db-reader", move || reader.run())?);
         }
         let queues = Mutex::new(Some(Queues { writes, reads }));
-        Ok(Arc::new(Self {
-            file,
-            queues,
-            threads: Mutex::new(threads),
-        }))
+        Ok(Arc::new(Self { file, queues, threads: Mutex::new(threads) }))
     }
 
     /// Takes no more, finishes what waits, folds the log into the file and closes it. Blocks until done.
     pub fn close(&self) {
-        drop(self.queues.lock().unwrap_or_else(PoisonError::into_inner).take());
+        let Some(Queues { writes, reads }) = self.queues.lock().unwrap_or_else(PoisonError::into_inner).take() else {
+            return;
+        };
         let mut threads = std::mem::take(&mut *self.threads.lock().unwrap_or_else(PoisonError::into_inner));
-        // The readers end first, so that none of them holds up folding the log in.
-        threads.reverse();
-        for thread in threads {
-            // A request may hold the last reference to us; a thread cannot wait for itself.
-            if thread.thread().id() != thread::current().id() {
-                drop(thread.join());
-            }
-        }
+        let readers = threads.split_off(1.min(threads.len()));
+        // The writer's connection must be the last to close: a reader cannot fold the log into the file.
+        drop(reads);
+        readers.into_iter().for_each(wait);
+        drop(writes);
+        threads.into_iter().for_each(wait);
     }
 
     fn queues(&self) -> Option<Queues> {
@@ -166,11 +146,7 @@ fn start(name: &str, work: impl FnOnce() + Send + 'static) -> Result<JoinHandle<
 
 /// A connection with the settings of CONTRACTS §2.
 fn connect(path: &Path, writes: bool) -> Result<Connection> {
-    let mode = if writes {
-        OpenFlags::SQLITE_OPEN_READ_WRITE
-    } else {
-        OpenFlags::SQLITE_OPEN_READ_ONLY
-    };
+    let mode = if writes { OpenFlags::SQLITE_OPEN_READ_WRITE } else { OpenFlags::SQLITE_OPEN_READ_ONLY };
     let open = || -> rusqlite::Result<Connection> {
         let connection = Connection::open_with_flags(path, mode | OpenFlags::SQLITE_OPEN_NO_MUTEX)?;
         connection.busy_timeout(Duration::from_secs(5))?;
@@ -190,18 +166,19 @@ fn connect(path: &Path, writes: bool) -> Result<Connection> {
     open().map_err(|error| explain(&error, "opening the database"))
 }
 
+/// Waits for a thread, unless it is this one: a request may hold the last reference to the engine.
+fn wait(thread: JoinHandle<()>) {
+    if thread.thread().id() != thread::current().id() {
+        drop(thread.join());
+    }
+}
+
 fn stopped() -> Error {
-    Error::unavailable(
-        "database_stopped",
-        "The database of this server has stopped. Try again in a moment.",
-    )
+    Error::unavailable("database_stopped", "The database of this server has stopped. Try again in a moment.")
 }
 
 fn busy() -> Error {
-    Error::unavailable(
-        "database_busy",
-        "Too much is waiting for the database of this server. Try again in a moment.",
-    )
+    Error::unavailable("database_busy", "Too much is waiting for the database of this server. Try again in a moment.")
 }
 
 fn broken() -> Error {

@@ -21,6 +21,7 @@ const LAYERS: &[(&str, &[&str])] = &[
     ("proof", &["base", "domain"]),
     ("ports", &["base", "domain", "proof"]),
     ("engines", &["base", "domain", "proof", "ports"]),
+    ("http", &["base", "domain"]),
     ("cli", &["base", "domain", "proof"]),
 ];
 const LINES_MAX: usize = 700;

@@ -29,10 +29,7 @@ impl DatabaseFile {
     pub(super) fn remember(path: &Path) -> io::Result<Self> {
         let log = beside(path, "-wal");
         let parts = [(path.to_owned(), identity(path)?), (log.clone(), identity(&log)?)];
-        Ok(Self {
-            parts,
-            broken: AtomicBool::new(false),
-        })
+        Ok(Self { parts, broken: AtomicBool::new(false) })
     }
 
     /// `Err` when the database is gone, replaced or broken.

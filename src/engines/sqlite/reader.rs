@@ -42,9 +42,7 @@ impl Reader {
 
 fn answer(session: &mut Session<'_>, file: &DatabaseFile, job: ReadJob) {
     const BEGIN: &str = "BEGIN DEFERRED";
-    let begun = file
-        .check()
-        .and_then(|()| session.execute(BEGIN).map_err(|error| explain(&error, BEGIN)));
+    let begun = file.check().and_then(|()| session.execute(BEGIN).map_err(|error| explain(&error, BEGIN)));
     if let Err(error) = begun {
         job(Err(error));
         return;

@@ -32,10 +32,7 @@ pub(super) struct Session<'c> {
 impl<'c> Session<'c> {
     /// Nothing prepared yet.
     pub(super) fn new(connection: &'c Connection) -> Self {
-        Self {
-            connection,
-            kept: HashMap::new(),
-        }
+        Self { connection, kept: HashMap::new() }
     }
 
     /// Whether no transaction is open.
@@ -75,31 +72,19 @@ pub(super) struct Statements<'a, 'c> {
 impl<'a, 'c> Statements<'a, 'c> {
     /// For a write transaction that has begun.
     pub(super) const fn writing(session: &'a mut Session<'c>) -> Self {
-        Self {
-            session,
-            until: None,
-            lost: None,
-            broken: false,
-        }
+        Self { session, until: None, lost: None, broken: false }
     }
 
     /// For a read transaction that has begun.
     pub(super) fn reading(session: &'a mut Session<'c>) -> Self {
-        Self {
-            session,
-            until: Some(Instant::now() + READ_MAX),
-            lost: None,
-            broken: false,
-        }
+        Self { session, until: Some(Instant::now() + READ_MAX), lost: None, broken: false }
     }
 
     /// Why the whole transaction is gone, if it is: SQLite rolls back by itself when the disk is full or fails.
     pub(super) fn lost(&self) -> Option<Error> {
-        self.session.is_autocommit().then(|| {
-            self.lost
-                .clone()
-                .unwrap_or_else(|| Error::internal("a statement ended the transaction"))
-        })
+        self.session
+            .is_autocommit()
+            .then(|| self.lost.clone().unwrap_or_else(|| Error::internal("a statement ended the transaction")))
     }
 
     /// Whether the disk or the file failed.
@@ -149,10 +134,9 @@ impl Executor for Statements<'_, '_> {
 
 fn in_time(until: Option<Instant>) -> Result<()> {
     match until {
-        Some(until) if Instant::now() > until => Err(Error::unavailable(
-            "query_too_slow",
-            "This took too long to look up. Ask for less at once.",
-        )),
+        Some(until) if Instant::now() > until => {
+            Err(Error::unavailable("query_too_slow", "This took too long to look up. Ask for less at once."))
+        }
         _ => Ok(()),
     }
 }
@@ -162,9 +146,7 @@ fn steps(statement: &mut Statement<'_>, sql: &str, until: Option<Instant>) -> Re
     let mut rows = statement.raw_query();
     let mut out = Vec::new();
     while let Some(row) = rows.next()? {
-        let values = (0..columns)
-            .map(|at| value(row.get_ref(at)?, sql))
-            .collect::<Result<_, Failure>>()?;
+        let values = (0..columns).map(|at| value(row.get_ref(at)?, sql)).collect::<Result<_, Failure>>()?;
         out.push(Row(values));
         if out.len().is_multiple_of(256) {
             in_time(until)?;
@@ -203,10 +185,8 @@ fn bind(statement: &mut Statement<'_>, sql: &str, params: &[Value]) -> Result<()
             .and_then(|name| name.strip_prefix('$'))
             .and_then(|digits| digits.parse::<usize>().ok())
             .ok_or_else(|| wrong("a parameter is not named $n"))?;
-        let given = number
-            .checked_sub(1)
-            .and_then(|at| params.get(at))
-            .ok_or_else(|| wrong("a parameter is not given"))?;
+        let given =
+            number.checked_sub(1).and_then(|at| params.get(at)).ok_or_else(|| wrong("a parameter is not given"))?;
         let given = match given {
             Value::Null(_) => ValueRef::Null,
             Value::Bool(it) => ValueRef::Integer(i64::from(*it)),
@@ -247,13 +227,7 @@ pub(super) fn breaks(error: &rusqlite::Error) -> bool {
 pub(in crate::engines) fn explain(error: &rusqlite::Error, what: &str) -> Error {
     let detail = format!("{error} in: {what}");
     let extended = error.sqlite_error().map_or(0, |it| it.extended_code);
-    if [
-        SQLITE_CONSTRAINT_UNIQUE,
-        SQLITE_CONSTRAINT_PRIMARYKEY,
-        SQLITE_CONSTRAINT_ROWID,
-    ]
-    .contains(&extended)
-    {
+    if [SQLITE_CONSTRAINT_UNIQUE, SQLITE_CONSTRAINT_PRIMARYKEY, SQLITE_CONSTRAINT_ROWID].contains(&extended) {
         return Error::conflict("unique", "This exists already. Choose another.").because(detail);
     }
     match error.sqlite_error_code() {

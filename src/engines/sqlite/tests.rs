@@ -9,11 +9,8 @@ use crate::{
 
 use super::*;
 
-const SCHEMA: &[(u32, &str, &str)] = &[(
-    1,
-    "item",
-    "CREATE TABLE item (id INTEGER PRIMARY KEY, name TEXT NOT NULL UNIQUE) STRICT;",
-)];
+const SCHEMA: &[(u32, &str, &str)] =
+    &[(1, "item", "CREATE TABLE item (id INTEGER PRIMARY KEY, name TEXT NOT NULL UNIQUE) STRICT;")];
 
 fn open(path: &Path) -> (Arc<Sqlite>, Db) {
     let engine = Sqlite::open(path, SCHEMA).unwrap();
@@ -22,16 +19,12 @@ fn open(path: &Path) -> (Arc<Sqlite>, Db) {
 }
 
 async fn add(db: &Db, id: i64, name: &'static str) -> Result<u64> {
-    db.write(move |tx| tx.execute("INSERT INTO item (name, id) VALUES ($2, $1)", &[id.into(), name.into()]))
-        .await
+    db.write(move |tx| tx.execute("INSERT INTO item (name, id) VALUES ($2, $1)", &[id.into(), name.into()])).await
 }
 
 async fn names(db: &Db) -> Vec<String> {
     db.read(|tx| {
-        tx.query("SELECT name FROM item ORDER BY id", &[])?
-            .iter()
-            .map(|row| row.text(0).map(str::to_owned))
-            .collect()
+        tx.query("SELECT name FROM item ORDER BY id", &[])?.iter().map(|row| row.text(0).map(str::to_owned)).collect()
     })
     .await
     .unwrap()
@@ -78,12 +71,7 @@ async fn a_caught_clash_leaves_the_request_alive() {
     let (_engine, db) = open(&folder.path().join("db"));
     add(&db, 1, "one").await.unwrap();
     db.write(|tx| {
-        assert_eq!(
-            tx.execute("INSERT INTO item VALUES (1, 'again')", &[])
-                .unwrap_err()
-                .code,
-            "unique"
-        );
+        assert_eq!(tx.execute("INSERT INTO item VALUES (1, 'again')", &[]).unwrap_err().code, "unique");
         tx.execute("INSERT INTO item VALUES (2, 'two')", &[])
     })
     .await
@@ -95,11 +83,7 @@ async fn a_caught_clash_leaves_the_request_alive() {
 async fn a_read_cannot_write() {
     let folder = tempfile::tempdir().unwrap();
     let (_engine, db) = open(&folder.path().join("db"));
-    assert!(
-        db.read(|tx| tx.query("INSERT INTO item VALUES (1, 'x') RETURNING id", &[]))
-            .await
-            .is_err()
-    );
+    assert!(db.read(|tx| tx.query("INSERT INTO item VALUES (1, 'x') RETURNING id", &[])).await.is_err());
     assert!(names(&db).await.is_empty());
 }
 
@@ -111,25 +95,13 @@ async fn parameters_are_bound_by_number_and_must_fit() {
         .read(|tx| {
             tx.one(
                 "SELECT $2, $1, $2, $3, $4, $5",
-                &[
-                    1_i64.into(),
-                    "two".into(),
-                    None::<i64>.into(),
-                    true.into(),
-                    vec![0_u8, 255].into(),
-                ],
+                &[1_i64.into(), "two".into(), None::<i64>.into(), true.into(), vec![0_u8, 255].into()],
             )
         })
         .await
         .unwrap();
-    assert_eq!(
-        (row.text(0).unwrap(), row.int(1).unwrap(), row.text(2).unwrap()),
-        ("two", 1, "two")
-    );
-    assert_eq!(
-        (row.opt_int(3).unwrap(), row.bool(4).unwrap(), row.blob(5).unwrap()),
-        (None, true, &[0, 255][..])
-    );
+    assert_eq!((row.text(0).unwrap(), row.int(1).unwrap(), row.text(2).unwrap()), ("two", 1, "two"));
+    assert_eq!((row.opt_int(3).unwrap(), row.bool(4).unwrap(), row.blob(5).unwrap()), (None, true, &[0, 255][..]));
     let wrong: [(&str, &[Value]); 4] = [
         ("SELECT $1", &[]),
         ("SELECT $1", &[Value::Int(1), Value::Int(2)]),
@@ -154,10 +126,7 @@ async fn a_deleted_file_or_log_is_refused() {
                 std::fs::copy(&aside, &path).unwrap();
             }
             assert_eq!(add(&db, 2, "two").await.unwrap_err().code, "database_gone");
-            assert_eq!(
-                db.read(|tx| tx.query("SELECT 1", &[])).await.unwrap_err().code,
-                "database_gone"
-            );
+            assert_eq!(db.read(|tx| tx.query("SELECT 1", &[])).await.unwrap_err().code, "database_gone");
             assert_eq!(engine.health().unwrap_err().code, "database_gone");
         }
         std::fs::rename(&aside, &path).unwrap();
@@ -199,13 +168,7 @@ async fn what_was_answered_is_there_after_a_restart() {
 async fn a_newer_database_is_refused() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("db");
-    drop(
-        Sqlite::open(
-            &path,
-            &[SCHEMA[0], (2, "later", "CREATE TABLE later (x INTEGER) STRICT;")],
-        )
-        .unwrap(),
-    );
+    drop(Sqlite::open(&path, &[SCHEMA[0], (2, "later", "CREATE TABLE later (x INTEGER) STRICT;")]).unwrap());
     let refused = Sqlite::open(&path, SCHEMA).unwrap_err();
     assert_eq!(refused.code, "database_newer");
     assert!(refused.message.contains("number 2"));
@@ -217,9 +180,7 @@ async fn a_full_disk_undoes_the_transaction_and_says_so() {
     let (_engine, db) = open(&folder.path().join("db"));
     add(&db, 1, "one").await.unwrap();
     // SQLite's own limit stands for the disk's; it raises the same error.
-    db.write(|tx| tx.query("PRAGMA max_page_count = 8", &[]).map(|_| ()))
-        .await
-        .unwrap();
+    db.write(|tx| tx.query("PRAGMA max_page_count = 8", &[]).map(|_| ())).await.unwrap();
     let full = db
         .write(|tx| {
             let sql = "INSERT INTO item (name) VALUES ($1)";
@@ -231,9 +192,7 @@ async fn a_full_disk_undoes_the_transaction_and_says_so() {
         .await
         .unwrap_err();
     assert_eq!((full.kind, full.code), (Class::Unavailable, "disk_full"));
-    db.write(|tx| tx.query("PRAGMA max_page_count = 100000", &[]).map(|_| ()))
-        .await
-        .unwrap();
+    db.write(|tx| tx.query("PRAGMA max_page_count = 100000", &[]).map(|_| ())).await.unwrap();
     add(&db, 2, "two").await.unwrap();
     assert_eq!(names(&db).await, ["one", "two"]);
 }

@@ -35,10 +35,7 @@ impl Writer {
     /// Writes until the last sender is gone and everything that waits is done; then folds the log in.
     pub(super) fn run(self) {
         let Self { connection, file, jobs } = self;
-        let mut work = Work {
-            session: Session::new(&connection),
-            file: &file,
-        };
+        let mut work = Work { session: Session::new(&connection), file: &file };
         while let Ok(first) = jobs.recv() {
             let mut batch = VecDeque::from([first]);
             while batch.len() < BATCH_MAX

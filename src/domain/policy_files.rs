@@ -1,1 +1,0 @@
-//! `_headers`, `_redirects` and `chainhost.toml` (stub: the proof part fills this).

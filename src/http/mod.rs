@@ -1,0 +1,9 @@
+//! Words of HTTP that visitors, panel and API share: answers, problems, ranges, conditions, codings.
+//!
+//! Nothing here knows a feature, and nothing here does IO.
+
+pub mod conditional;
+pub mod negotiate;
+pub mod problem;
+pub mod range;
+pub mod respond;
