@@ -19,10 +19,25 @@ const LAYERS: &[(&str, &[&str])] = &[
     ("base", &[]),
     ("domain", &["base"]),
     ("proof", &["base", "domain"]),
+    ("config", &["base", "domain"]),
     ("ports", &["base", "domain", "proof"]),
-    ("engines", &["base", "domain", "proof", "ports"]),
+    ("store", &["base", "domain", "ports"]),
+    ("engines", &["base", "domain", "proof", "ports", "config"]),
+    ("services", &["base", "domain", "proof", "ports", "store"]),
     ("http", &["base", "domain"]),
-    ("cli", &["base", "domain", "proof"]),
+    ("serve", &["base", "domain", "proof", "http"]),
+    ("net", &["base", "http"]),
+    ("admin", &["base", "domain", "http", "services"]),
+    ("api", &["base", "domain", "http", "services"]),
+    ("work", &["base", "domain", "proof", "ports", "services", "serve", "net"]),
+    (
+        "app",
+        &[
+            "base", "domain", "proof", "config", "ports", "store", "engines", "services", "http", "serve", "net",
+            "admin", "api", "work",
+        ],
+    ),
+    ("cli", &["base", "domain", "proof", "config", "ports", "engines", "services", "http", "net", "app"]),
 ];
 const LINES_MAX: usize = 700;
 

@@ -1,0 +1,1 @@
+//! The panel: pages and forms for people. Never writes SQL, never decides a right.

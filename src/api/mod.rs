@@ -1,0 +1,1 @@
+//! The JSON API under `/api/v1`. Never writes SQL, never decides a right.

@@ -1,0 +1,1 @@
+//! Settings: one TOML file, environment and flags, parsed into domain types. Unknown keys are errors.

@@ -1,0 +1,1 @@
+//! Sockets: listening, connections and their limits. Knows no feature.

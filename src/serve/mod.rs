@@ -1,0 +1,1 @@
+//! The data plane: answers visitors from one immutable snapshot. Nothing here reads the database.

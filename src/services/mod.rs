@@ -1,0 +1,1 @@
+//! Use cases: transactions, authorisation, audit and enqueueing. Nothing here knows HTTP, templates or an engine.

@@ -1,0 +1,1 @@
+//! All SQL, written once: free functions over a transaction. Never opens one, never names an engine.

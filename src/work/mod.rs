@@ -1,0 +1,1 @@
+//! Background work: jobs from the queues and tasks that compare wanted with actual.
