@@ -24,6 +24,12 @@ pub fn find_by_name(tx: &mut ReadTx<'_>, name: &str) -> Result<Option<Tenant>> {
     row.as_ref().map(read).transpose()
 }
 
+/// The tenant of this id.
+pub fn find(tx: &mut ReadTx<'_>, id: TenantId) -> Result<Option<Tenant>> {
+    let row = tx.find("SELECT id, name, created_ms FROM tenant WHERE id = $1", params![id.0])?;
+    row.as_ref().map(read).transpose()
+}
+
 /// Adds a tenant.
 pub fn insert(tx: &mut WriteTx<'_>, tenant: &Tenant) -> Result<()> {
     tx.execute(
