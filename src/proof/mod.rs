@@ -3,4 +3,5 @@
 pub mod canonical;
 pub mod log;
 pub mod manifest;
+pub mod resolve;
 pub mod site_tree;
