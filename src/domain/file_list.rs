@@ -44,7 +44,9 @@ impl FileList {
             }
         }
         if kept.is_empty() {
-            return Err(Error::invalid("site_empty", "There are no files to deploy. A site needs at least one.").on("files"));
+            return Err(
+                Error::invalid("site_empty", "There are no files to deploy. A site needs at least one.").on("files")
+            );
         }
         if kept.len() > limits::SITE_FILES_MAX {
             let text = format!(
@@ -56,7 +58,8 @@ impl FileList {
         }
         let total = kept.iter().fold(0_u64, |sum, it| sum.saturating_add(it.size));
         if total > limits::SITE_BYTES_MAX {
-            let text = format!("The files have {total} bytes together; a deployment has at most {}.", limits::SITE_BYTES_MAX);
+            let text =
+                format!("The files have {total} bytes together; a deployment has at most {}.", limits::SITE_BYTES_MAX);
             return Err(Error::too_large("site_bytes", text).on("files"));
         }
         kept.sort();
@@ -79,8 +82,7 @@ impl FileList {
 
     /// The bytes to keep: JSON, in the order of paths.
     pub fn to_bytes(&self) -> Result<Vec<u8>> {
-        let stored: Vec<Stored> =
-            self.0.iter().map(|it| Stored(it.path.clone(), it.size, it.sha256.hex())).collect();
+        let stored: Vec<Stored> = self.0.iter().map(|it| Stored(it.path.clone(), it.size, it.sha256.hex())).collect();
         serde_json::to_vec(&stored).map_err(Error::internal)
     }
 

@@ -62,7 +62,10 @@ impl Services {
     /// The actor of an API key.
     pub async fn actor_by_key(&self, key: &str, origin: Origin) -> Result<(Actor, Whoami)> {
         let wrong = || {
-            Error::unauthenticated("key", "This API key is not known here, or it was revoked. Make a new one in the panel.")
+            Error::unauthenticated(
+                "key",
+                "This API key is not known here, or it was revoked. Make a new one in the panel.",
+            )
         };
         let token = api_key::stored_hash(key).ok_or_else(wrong)?;
         let now = self.clock.now_ms();
@@ -75,7 +78,10 @@ impl Services {
             .await?;
         let (found, user, tenant, role) = found.ok_or_else(wrong)?;
         if found.key.expires_ms.is_some_and(|it| it <= now) {
-            return Err(Error::unauthenticated("key_expired", "This API key has expired. Make a new one in the panel."));
+            return Err(Error::unauthenticated(
+                "key_expired",
+                "This API key has expired. Make a new one in the panel.",
+            ));
         }
         self.windows().take(
             &format!("api {}", found.key.id),
@@ -113,7 +119,8 @@ impl Services {
                 if at.created_ms + limits::SESSION_MS <= now || at.seen_ms + limits::SESSION_IDLE_MS <= now {
                     return Ok(None);
                 }
-                Ok(member(tx, found.user, found.tenant)?.map(|(user, tenant, role)| (found.session, user, tenant, role)))
+                Ok(member(tx, found.user, found.tenant)?
+                    .map(|(user, tenant, role)| (found.session, user, tenant, role)))
             })
             .await?;
         let Some((session, user, tenant, role)) = found else { return Ok(None) };
@@ -177,11 +184,8 @@ impl Services {
         if let Some(tenant) = store::tenants::find_by_name(tx, DEFAULT_TENANT)? {
             return Ok(tenant);
         }
-        let tenant = Tenant {
-            id: self.ids.next().into(),
-            name: DEFAULT_TENANT.to_owned(),
-            created_ms: self.clock.now_ms(),
-        };
+        let tenant =
+            Tenant { id: self.ids.next().into(), name: DEFAULT_TENANT.to_owned(), created_ms: self.clock.now_ms() };
         store::tenants::insert(tx, &tenant)?;
         Ok(tenant)
     }

@@ -67,7 +67,8 @@ impl Services {
         let marked = if found.is_empty() { marked_nothing() } else { self.mark().await? };
         found.retain(|(hash, ..)| !marked.contains(hash));
         found.sort_by_key(|(hash, size, _)| (std::cmp::Reverse(*size), *hash));
-        let garbage = Garbage { blobs: found.iter().map(|(hash, size, _)| (*hash, *size)).collect(), removed: !dry_run };
+        let garbage =
+            Garbage { blobs: found.iter().map(|(hash, size, _)| (*hash, *size)).collect(), removed: !dry_run };
         if !dry_run {
             self.blocking(move || found.iter().try_for_each(|(hash, ..)| remove_old(&blobs, hash, before))).await?;
         }
@@ -147,9 +148,9 @@ fn marked_nothing() -> HashSet<Sha256> {
 
 /// SECURITY: a manifest that cannot be read stops the collection: what it names is unknown, and must not go.
 fn mark_below(blobs: &BlobDir, root: Sha256, is_manifest: bool, marked: &mut HashSet<Sha256>) -> Result<()> {
-    let bytes = blobs
-        .read_verified(&root)
-        .map_err(|error| Error::internal(format!("garbage collection stops: the list {root} cannot be read: {error}")))?;
+    let bytes = blobs.read_verified(&root).map_err(|error| {
+        Error::internal(format!("garbage collection stops: the list {root} cannot be read: {error}"))
+    })?;
     if is_manifest {
         marked.extend(Manifest::parse(&bytes)?.entries().iter().map(|it| it.sha256));
     } else {

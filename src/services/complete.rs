@@ -68,8 +68,7 @@ impl Services {
         };
         let (services, actor, site_id) = (self.clone(), actor.clone(), site.id);
         let written = self.db.write(move |tx| {
-            let site =
-                store::sites::find_by_id(tx, scope, site_id)?.ok_or_else(|| Error::not_found("site"))?;
+            let site = store::sites::find_by_id(tx, scope, site_id)?.ok_or_else(|| Error::not_found("site"))?;
             let found = store::deployments::find(tx, scope, site.id, DeploymentRef::Id(id))?
                 .ok_or_else(|| Error::not_found("deployment"))?;
             if found.state.is_complete() {
@@ -89,8 +88,8 @@ impl Services {
             };
             store::deployments::complete(tx, scope, site.id, &done, made.wanted)?;
             store::uploads::delete(tx, scope, id)?;
-            let line = summary(&done);
-            store::deployments::append_line(tx, scope, id, (&line, now))?;
+            let text = summary(&done);
+            store::deployments::append_line(tx, scope, id, (&text, now))?;
             if !wish.publish {
                 let text = format!("sent {} {} without publishing it", site.name, done.number);
                 services.record(tx, &actor, &Event::new("deployment.created", "site", &site.name, text))?;
@@ -134,9 +133,10 @@ impl Services {
 }
 
 fn make(blobs: &BlobDir, list: &FileList, allow_env: bool, live: Option<Sha256>) -> Result<Made> {
-    let files = list.files().iter().map(|it| (it.path.as_bytes(), it.size, it.sha256));
-    let manifest =
-        build::manifest(files, allow_env, |hash| blobs.read_verified(hash).map_err(|it| Error::from(std::io::Error::from(it))))?;
+    let files: Vec<build::Found> =
+        list.files().iter().map(|it| (it.path.clone().into_bytes(), it.size, it.sha256)).collect();
+    let read = |_: &[u8], hash: &Sha256| blobs.read_verified(hash).map_err(|it| Error::from(std::io::Error::from(it)));
+    let manifest = build::manifest(&files, allow_env, read)?;
     let before = live.and_then(|it| blobs.read_verified(&it).ok()).and_then(|it| Manifest::parse(&it).ok());
     let changed = manifest.entries().iter().filter(|entry| {
         let same = before.as_ref().and_then(|it| it.find(entry.path.as_str()));

@@ -68,8 +68,7 @@ impl Services {
         self.db
             .read(move |tx| {
                 let site = store::sites::find(tx, scope, &name)?.ok_or_else(|| Error::not_found("site"))?;
-                let found =
-                    store::deployments::list(tx, scope, site.id, below.unwrap_or(i64::MAX), limit.into())?;
+                let found = store::deployments::list(tx, scope, site.id, below.unwrap_or(i64::MAX), limit.into())?;
                 Ok(found.into_iter().map(|it| services.show(&site, it)).collect())
             })
             .await

@@ -26,7 +26,7 @@ const HISTORY_MAX: i64 = 1_000;
 
 /// Why a live pointer moves.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Move {
+pub(super) enum Move {
     /// A new deployment.
     Deploy,
     /// An earlier one again.
@@ -180,7 +180,9 @@ pub(super) fn check_live(
     let live = live.map_or_else(|| String::from("none is live"), |it| format!("deployment {} is live", it.number));
     Err(Error::conflict(
         "live_changed",
-        format!("The site has changed meanwhile: {live}. Look at it, and deploy again without --if-live or with its id."),
+        format!(
+            "The site has changed meanwhile: {live}. Look at it, and deploy again without --if-live or with its id."
+        ),
     ))
 }
 
@@ -193,5 +195,8 @@ fn find_before(tx: &mut ReadTx<'_>, scope: TenantScope, site: &Site) -> Result<D
             return Ok(found);
         }
     }
-    Err(Error::conflict("nothing_before", "No earlier deployment of this site is kept, so there is nothing to go back to."))
+    Err(Error::conflict(
+        "nothing_before",
+        "No earlier deployment of this site is kept, so there is nothing to go back to.",
+    ))
 }

@@ -28,8 +28,9 @@ impl Services {
         let (max, window) = (limits::SIGN_IN_TRIES_MAX, limits::SIGN_IN_WINDOW_MS);
         let by_address = format!("sign-in from {address}");
         self.windows().take(&by_address, max, window, "sign_in_tries", "Too many tries to sign in.")?;
-        let wrong =
-            || Error::unauthenticated("sign_in", "That e-mail and password do not fit together. Check both and try again.");
+        let wrong = || {
+            Error::unauthenticated("sign_in", "That e-mail and password do not fit together. Check both and try again.")
+        };
         let Ok(email) = Email::parse(email) else { return Err(wrong()) };
         let by_account = format!("sign-in of {email}");
         self.windows().take(&by_account, max, window, "sign_in_tries", "Too many tries to sign in.")?;

@@ -265,8 +265,7 @@ fn find_open(
 ) -> Result<(Site, Deployment, Sha256)> {
     let site = store::sites::find(tx, scope, name)?.ok_or_else(|| Error::not_found("site"))?;
     let missing = || Error::not_found("deployment");
-    let deployment =
-        store::deployments::find(tx, scope, site.id, DeploymentRef::Id(id))?.ok_or_else(missing)?;
+    let deployment = store::deployments::find(tx, scope, site.id, DeploymentRef::Id(id))?.ok_or_else(missing)?;
     if deployment.state != State::Uploading {
         let text = format!("Deployment {} is {} and takes no more files.", deployment.number, deployment.state.word());
         return Err(Error::conflict("not_uploading", text));

@@ -90,8 +90,7 @@ impl Services {
                 if disabled {
                     store::sessions::delete_all(tx, id)?;
                 }
-                let (kind, word) =
-                    if disabled { ("user.disabled", "disabled") } else { ("user.enabled", "enabled") };
+                let (kind, word) = if disabled { ("user.disabled", "disabled") } else { ("user.enabled", "enabled") };
                 let text = format!("{word} the user {}", user.email);
                 services.record(tx, &actor, &Event::new(kind, "user", &user.email, text))
             })
