@@ -4,6 +4,7 @@
 
 pub mod conditional;
 pub mod negotiate;
+pub mod peer;
 pub mod problem;
 pub mod range;
 pub mod respond;

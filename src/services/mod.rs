@@ -6,10 +6,12 @@
 
 pub mod access;
 mod audit;
+mod bundle;
 mod claim;
-mod collect;
+pub mod collect;
 mod complete;
 pub mod deployments;
+mod ingest;
 mod jobs;
 mod keys;
 mod password;
@@ -41,6 +43,8 @@ use crate::{
     },
     store,
 };
+
+pub use crate::ports::queue::{Depth, JobFilter};
 
 use self::{password::Hashing, signals::Signals, windows::Windows};
 
