@@ -52,13 +52,21 @@ impl Activity {
 
     /// A request's head is whole. Its work lasts until the guard is dropped.
     pub(super) fn begin(self: &Arc<Self>) -> Working {
-        self.working.fetch_add(1, Ordering::Relaxed);
-        self.head_since.store(0, Ordering::Relaxed);
+        self.start();
         Working(Arc::clone(self))
     }
 
-    fn read(&self, bytes: &[u8], first: bool) {
-        let now = self.now();
+    fn start(&self) {
+        self.working.fetch_add(1, Ordering::Relaxed);
+        self.head_since.store(0, Ordering::Relaxed);
+    }
+
+    fn end(&self, now: u64) {
+        self.wrote(now);
+        self.working.fetch_sub(1, Ordering::Relaxed);
+    }
+
+    fn read(&self, now: u64, bytes: &[u8], first: bool) {
         self.last_byte.store(now, Ordering::Relaxed);
         if first {
             self.streams.store(bytes.starts_with(PREFACE), Ordering::Relaxed);
@@ -69,8 +77,7 @@ impl Activity {
         }
     }
 
-    fn wrote(&self) {
-        let now = self.now();
+    fn wrote(&self, now: u64) {
         self.last_byte.store(now, Ordering::Relaxed);
         // The next head may have come early, while an answer is on its way: its time begins when that is out.
         if self.head_since.load(Ordering::Relaxed) != 0 && !self.streams.load(Ordering::Relaxed) {
@@ -80,12 +87,16 @@ impl Activity {
 
     /// Until when the connection may go on as it does.
     pub(super) fn deadline(&self, head: Duration, idle: Duration) -> Instant {
-        let at = |ms: u64| self.accepted + Duration::from_millis(ms);
+        self.accepted + self.time_limit(self.now(), head, idle)
+    }
+
+    /// The same, since the accept.
+    fn time_limit(&self, now: u64, head: Duration, idle: Duration) -> Duration {
         match self.head_since.load(Ordering::Relaxed).checked_sub(1) {
-            Some(since) => at(since) + head,
+            Some(since) => Duration::from_millis(since) + head,
             // A request that is worked on is the handler's to limit.
-            None if self.working.load(Ordering::Relaxed) > 0 => at(self.now()) + idle,
-            None => at(self.last_byte.load(Ordering::Relaxed)) + idle,
+            None if self.working.load(Ordering::Relaxed) > 0 => Duration::from_millis(now) + idle,
+            None => Duration::from_millis(self.last_byte.load(Ordering::Relaxed)) + idle,
         }
     }
 }
@@ -96,8 +107,7 @@ pub(super) struct Working(Arc<Activity>);
 
 impl Drop for Working {
     fn drop(&mut self) {
-        self.0.wrote();
-        self.0.working.fetch_sub(1, Ordering::Relaxed);
+        self.0.end(self.0.now());
     }
 }
 
@@ -125,7 +135,7 @@ impl<S: AsyncRead + Unpin> AsyncRead for Watched<S> {
         let polled = Pin::new(&mut self.stream).poll_read(context, buffer);
         let new = buffer.filled().get(before..).unwrap_or_default();
         if !new.is_empty() {
-            self.activity.read(new, self.first);
+            self.activity.read(self.activity.now(), new, self.first);
             self.first = false;
         }
         polled
@@ -136,7 +146,7 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for Watched<S> {
     fn poll_write(mut self: Pin<&mut Self>, context: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
         let polled = Pin::new(&mut self.stream).poll_write(context, bytes);
         if polled.is_ready() {
-            self.activity.wrote();
+            self.activity.wrote(self.activity.now());
         }
         polled
     }
@@ -148,7 +158,7 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for Watched<S> {
     ) -> Poll<io::Result<usize>> {
         let polled = Pin::new(&mut self.stream).poll_write_vectored(context, slices);
         if polled.is_ready() {
-            self.activity.wrote();
+            self.activity.wrote(self.activity.now());
         }
         polled
     }
@@ -171,38 +181,35 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for Watched<S> {
 mod tests {
     use super::*;
 
-    #[tokio::test(start_paused = true)]
-    async fn a_head_has_its_time_and_an_idle_connection_its_own() {
-        let (head, idle) = (Duration::from_secs(10), Duration::from_secs(75));
-        let activity = Arc::new(Activity::new());
-        let start = Instant::now();
-        let left = |activity: &Activity| activity.deadline(head, idle).duration_since(start).as_secs();
-        let pass = |seconds| tokio::time::advance(Duration::from_secs(seconds));
-        assert_eq!(left(&activity), 10);
-        pass(4).await;
-        activity.read(b"GET /", true);
-        assert_eq!(left(&activity), 10, "bytes that trickle win no time");
-        let working = activity.begin();
-        pass(100).await;
-        assert_eq!(left(&activity), 179, "a request that is worked on is not idle");
-        drop(working);
-        pass(50).await;
-        assert_eq!(left(&activity), 179);
-        activity.read(b"GET ", false);
-        assert_eq!(left(&activity), 164, "the next head has its time from its first byte on");
-        pass(9).await;
-        activity.wrote();
-        assert_eq!(left(&activity), 173, "or from the last byte of the answer before it");
+    const HEAD: Duration = Duration::from_secs(10);
+    const IDLE: Duration = Duration::from_secs(75);
+
+    #[test]
+    fn a_head_has_its_time_and_an_idle_connection_its_own() {
+        let activity = Activity::new();
+        let limit = |now| activity.time_limit(now, HEAD, IDLE).as_millis();
+        assert_eq!(limit(0), 10_000);
+        activity.read(4_000, b"GET /", true);
+        assert_eq!(limit(4_000), 10_000, "bytes that trickle win no time");
+        activity.start();
+        assert_eq!(limit(104_000), 179_000, "a request that is worked on is not idle");
+        activity.end(104_000);
+        assert_eq!(limit(150_000), 179_000);
+        activity.read(154_000, b"GET ", false);
+        assert_eq!(limit(154_000), 164_000, "the next head has its time from its first byte on");
+        activity.wrote(163_000);
+        assert_eq!(limit(163_000), 173_000, "or from the last byte of the answer before it");
     }
 
-    #[tokio::test(start_paused = true)]
-    async fn frames_of_http_2_are_no_heads() {
-        let (head, idle) = (Duration::from_secs(10), Duration::from_secs(75));
-        let activity = Arc::new(Activity::new());
-        activity.read(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n", true);
-        drop(activity.begin());
-        let start = Instant::now();
-        activity.read(b"frame", false);
-        assert_eq!(activity.deadline(head, idle).duration_since(start).as_secs(), 75);
+    #[test]
+    fn frames_of_http_2_are_no_heads() {
+        let activity = Activity::new();
+        activity.read(5, b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n", true);
+        activity.wrote(6);
+        assert_eq!(activity.time_limit(7, HEAD, IDLE).as_millis(), 10_000);
+        activity.start();
+        activity.end(8);
+        activity.read(9, b"frame", false);
+        assert_eq!(activity.time_limit(10, HEAD, IDLE).as_millis(), 75_009);
     }
 }

@@ -153,7 +153,7 @@ impl Server {
             };
             match accepted {
                 Ok(Some((stream, seat, peer))) => {
-                    self.tasks.spawn(self.clone().attend(stream, seat, peer, handler.clone()))
+                    self.tasks.spawn(self.clone().attend(stream, seat, peer, handler.clone()));
                 }
                 // One address has its share.
                 Ok(None) => {}

@@ -96,7 +96,7 @@ mod tests {
         let _again = seats.take(seats.free().await.unwrap(), client).unwrap();
         assert_eq!(seats.all.available_permits(), 7);
         for _ in 0..3 {
-            std::mem::drop(seats.take(seats.free().await.unwrap(), "::ffff:127.0.0.1".parse().unwrap()).unwrap());
+            drop(seats.take(seats.free().await.unwrap(), "::ffff:127.0.0.1".parse().unwrap()).unwrap());
         }
         assert_eq!(seats.taken.lock().unwrap().len(), 2);
     }
