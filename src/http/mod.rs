@@ -3,6 +3,7 @@
 //! Nothing here knows a feature, and nothing here does IO.
 
 pub mod conditional;
+pub mod host;
 pub mod negotiate;
 pub mod peer;
 pub mod problem;
