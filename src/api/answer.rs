@@ -6,7 +6,7 @@
 use axum::{
     body::Body,
     extract::Request,
-    http::StatusCode,
+    http::{HeaderValue, StatusCode},
     middleware::Next,
     response::{IntoResponse, Response},
 };
@@ -61,7 +61,7 @@ pub(super) async fn finish(request: Request, next: Next) -> Response {
         }
         response = problem::problem(&error, &id).map(Body::new);
     }
-    response.headers_mut().insert("cache-control", axum::http::HeaderValue::from_static("no-store"));
+    response.headers_mut().insert("cache-control", HeaderValue::from_static("no-store"));
     response
 }
 

@@ -5,13 +5,14 @@
 //! and the data plane hear of it after the commit.
 
 pub mod access;
+pub mod archive;
 mod audit;
 mod bundle;
 mod claim;
 pub mod collect;
 mod complete;
 pub mod deployments;
-mod ingest;
+pub mod ingest;
 mod jobs;
 mod keys;
 mod password;

@@ -9,12 +9,13 @@ use crate::{
         event::Event,
         hostname::Hostname,
         site::{Site, SiteName},
+        tenant::TenantId,
     },
     ports::db::ReadTx,
     store,
 };
 
-use super::{Services, publish::Move};
+use super::{Services, access, publish::Move};
 
 /// Hostnames of one site: each needs a certificate.
 const HOSTNAMES_MAX: usize = 100;
@@ -211,6 +212,12 @@ impl Services {
             .await?;
         self.served().await;
         Ok(())
+    }
+
+    /// Every site that is deployed from a folder, for the task that does it.
+    pub async fn list_watched(&self) -> Result<Vec<(TenantId, Site)>> {
+        let leave = access::server_scope();
+        self.db.read(move |tx| store::sites::list_watched(tx, leave)).await
     }
 
     /// Deploys a site from a folder on this server whenever it changes, or with `None` no longer.

@@ -103,6 +103,14 @@ pub fn list_all(tx: &mut ReadTx<'_>, _leave: ServerScope) -> Result<Vec<(TenantI
     tx.query(&sql, params![SITES_MAX])?.iter().map(|row| Ok((row.id(6)?, read(row)?))).collect()
 }
 
+/// Every site that is deployed from a folder.
+pub fn list_watched(tx: &mut ReadTx<'_>, _leave: ServerScope) -> Result<Vec<(TenantId, Site)>> {
+    let sql = format!(
+        "SELECT {COLUMNS}, s.tenant_id FROM site s WHERE s.watch_folder IS NOT NULL ORDER BY s.tenant_id, s.id LIMIT $1"
+    );
+    tx.query(&sql, params![SITES_MAX])?.iter().map(|row| Ok((row.id(6)?, read(row)?))).collect()
+}
+
 /// Takes the next deployment number of a site.
 pub fn take_number(tx: &mut WriteTx<'_>, scope: TenantScope, id: SiteId) -> Result<i64> {
     let row = tx.find(
