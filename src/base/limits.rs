@@ -20,6 +20,12 @@ pub const SEGMENT_BYTES_MAX: usize = 255;
 pub const POLICY_FILE_BYTES_MAX: usize = 512 * 1024;
 /// Rules of one kind in one deployment; each request may look at all of them.
 pub const POLICY_RULES_MAX: usize = 2_000;
+/// Stars of one pattern: matching costs path × pattern however many there are, and nobody reads more.
+pub const POLICY_STARS_MAX: usize = 4;
+/// Bytes of the target of a redirect: what every browser takes in its address bar.
+pub const POLICY_TARGET_BYTES_MAX: usize = 2_048;
+/// Bytes of the headers of one rule: clients give up on heads of more than 16 KiB.
+pub const POLICY_HEADER_BYTES_MAX: usize = 8 * 1024;
 /// A JSON body of the API, but for a list of files.
 pub const JSON_BODY_BYTES_MAX: usize = 1024 * 1024;
 /// The JSON list of files of a deployment: 50,000 entries of about 200 bytes.
@@ -40,10 +46,16 @@ pub const CONNECTIONS_MAX: usize = 20_000;
 pub const STREAMS_MAX: u32 = 128;
 /// A connection that asks nothing for so long is closed.
 pub const IDLE_MS_MAX: u64 = 75_000;
+/// Milliseconds that requests under way get to end in after the sign to stop.
+pub const SHUTDOWN_GRACE_MS: u64 = 10_000;
 /// Files up to this size are served from verified memory.
 pub const MEMORY_FILE_BYTES_MAX: u64 = 256 * 1024;
 /// Bytes of verified files kept in memory.
 pub const MEMORY_BYTES_MAX: u64 = 64 * 1024 * 1024;
+/// A compressed form above this size is not served: it would push too much else out of verified memory.
+pub const MEMORY_VARIANT_BYTES_MAX: u64 = 4 * 1024 * 1024;
+/// Memory for manifests with their prepared headers: some hundred sites of usual size.
+pub const MANIFEST_BYTES_MAX: u64 = 96 * 1024 * 1024;
 /// A compressed variant must save at least this share in percent, or it is not kept.
 pub const VARIANT_SAVING_PERCENT_MIN: u64 = 5;
 /// Files above this size get no variants: compressing them would hold a worker for too long.

@@ -7,14 +7,17 @@ pub mod api_key;
 pub mod deployment;
 pub mod error;
 pub mod event;
+pub mod file_list;
 pub mod hostname;
 pub mod job;
 pub mod media_type;
 pub mod policy;
+pub mod policy_files;
 pub mod session;
 pub mod site;
 pub mod site_path;
 pub mod tenant;
+pub mod url_path;
 pub mod user;
 
 pub use error::{Error, Kind, Result};

@@ -1,13 +1,17 @@
 //! The policy of a deployment: everything besides bytes that changes what visitors get.
 //!
 //! It is made from deployed files only (`_headers`, `_redirects`, `chainhost.toml`, a root `404.html`)
-//! and is part of the canonical manifest (INTEGRITY §2, DECISIONS 33 to 43).
+//! and is part of the canonical manifest (INTEGRITY §2, DECISIONS 33 to 43). Nothing here reads files.
 
 use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
 use crate::domain::site_path::SitePath;
+
+mod check;
+
+pub(in crate::domain) use check::check_index;
 
 /// The five keys of a manifest's `policy`, always all there.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -75,23 +79,105 @@ pub struct Redirect {
     pub to: String,
 }
 
-/// Whether a header rule's pattern fits a path: `*` stands for any rest or middle, `:name` for one segment that is not
-/// empty, all else for itself.
+/// Whether a pattern fits a path: `*` stands for any rest or middle, `:name` for one segment that is not empty, all else
+/// for itself.
 pub fn fits(pattern: &str, path: &str) -> bool {
-    let Some(at) = pattern.find(['*', ':']) else { return pattern == path };
-    let (literal, rest) = pattern.split_at(at);
-    let Some(path) = path.strip_prefix(literal) else { return false };
-    if let Some(after) = rest.strip_prefix('*') {
-        // Shortest first; at most one try for each place in the path.
-        return (0..=path.len()).filter_map(|it| path.get(it..)).any(|tail| fits(after, tail));
+    captures(pattern, path).is_some()
+}
+
+/// What the signs of a pattern stand for in a path that it fits: `("splat", …)` for each `*`, `(name, …)` for each
+/// `:name`, in their order. Each `*` takes as little as it can.
+///
+/// SECURITY: only the last `*` is ever tried again. That is enough, since each sign that begins further on also ends no
+/// earlier, so an earlier `*` gains nothing by taking more; and so the cost is at most path × pattern.
+pub fn captures<'t>(pattern: &'t str, path: &'t str) -> Option<Vec<(&'t str, &'t str)>> {
+    let mut found = Vec::new();
+    let mut star: Option<Star<'t>> = None;
+    let (mut pattern, mut path) = (pattern, path);
+    loop {
+        let next = match Sign::first(pattern) {
+            None if path.is_empty() => return Some(found),
+            None => None,
+            Some((Sign::Star, "")) => {
+                found.push(("splat", path));
+                return Some(found);
+            }
+            Some((Sign::Star, after)) => {
+                star = Some(Star { after, rest: path, taken: 0, found: found.len() });
+                found.push(("splat", ""));
+                Some((after, path))
+            }
+            Some((Sign::Literal(text), after)) => path.strip_prefix(text).map(|rest| (after, rest)),
+            Some((Sign::Name(name), after)) => {
+                let (value, rest) = path.split_at(path.find('/').unwrap_or(path.len()));
+                found.push((name, value));
+                (!value.is_empty()).then_some((after, rest))
+            }
+        };
+        (pattern, path) = match next {
+            Some(next) => next,
+            None => star.as_mut()?.take_more(&mut found)?,
+        };
     }
-    // A placeholder takes a whole segment, as its name does in the pattern.
-    let after = rest.find('/').and_then(|it| rest.get(it..)).unwrap_or_default();
-    let end = path.find('/').unwrap_or(path.len());
-    end > 0 && path.get(end..).is_some_and(|tail| fits(after, tail))
+}
+
+/// The last `*` that was passed, and how much it has taken.
+struct Star<'t> {
+    /// The pattern behind it.
+    after: &'t str,
+    /// The path from where it stands.
+    rest: &'t str,
+    taken: usize,
+    /// Captures made before it.
+    found: usize,
+}
+
+impl<'t> Star<'t> {
+    /// Takes one character more; pattern and path to go on with.
+    fn take_more(&mut self, found: &mut Vec<(&'t str, &'t str)>) -> Option<(&'t str, &'t str)> {
+        self.taken += self.rest.get(self.taken..)?.chars().next()?.len_utf8();
+        let (value, path) = self.rest.split_at_checked(self.taken)?;
+        found.truncate(self.found);
+        found.push(("splat", value));
+        Some((self.after, path))
+    }
+}
+
+/// One part of a pattern.
+enum Sign<'t> {
+    Literal(&'t str),
+    Star,
+    Name(&'t str),
+}
+
+impl<'t> Sign<'t> {
+    /// The first sign of a pattern and what is behind it.
+    fn first(pattern: &'t str) -> Option<(Self, &'t str)> {
+        if pattern.is_empty() {
+            return None;
+        }
+        if let Some(after) = pattern.strip_prefix('*') {
+            return Some((Self::Star, after));
+        }
+        if let Some(named) = pattern.strip_prefix(':') {
+            // A placeholder takes a whole segment, as its name does in the pattern.
+            let (name, after) = named.split_at(named.find('/').unwrap_or(named.len()));
+            return Some((Self::Name(name), after));
+        }
+        let (text, after) = pattern.split_at(pattern.find(['*', ':']).unwrap_or(pattern.len()));
+        Some((Self::Literal(text), after))
+    }
 }
 
 impl Policy {
+    /// The media type that the policy gives `path`: that of the last rule that fits and names one.
+    pub fn type_for(&self, path: &str) -> Option<&str> {
+        self.headers.iter().rev().find_map(|rule| {
+            let (_, value) = rule.set.iter().rev().find(|(name, _)| name == "content-type")?;
+            fits(&rule.matches, path).then(|| value.trim_matches([' ', '\t']))
+        })
+    }
+
     /// The headers that the policy gives `path`: lower-case names, sorted; equal names joined by `, ` in rule order.
     pub fn headers_for(&self, path: &str) -> BTreeMap<String, String> {
         let mut found: BTreeMap<String, String> = BTreeMap::new();
@@ -134,6 +220,22 @@ mod tests {
         ] {
             assert_eq!(fits(pattern, path), wanted, "{pattern} {path}");
         }
+    }
+
+    #[test]
+    fn captures_are_named_and_short() {
+        assert_eq!(captures("/:lang/*", "/de/a/b").unwrap(), [("lang", "de"), ("splat", "a/b")]);
+        assert_eq!(captures("/*/x/:id", "/a/x/x/7").unwrap(), [("splat", "a/x"), ("id", "7")]);
+        assert_eq!(captures("/*a*b", "/aab").unwrap(), [("splat", ""), ("splat", "a")]);
+        assert_eq!(captures("/*é", "/éé").unwrap(), [("splat", "é")]);
+        assert!(captures("/*/:id", "/a").is_none());
+    }
+
+    #[test]
+    fn many_stars_cost_no_more_than_path_times_pattern() {
+        let pattern = "*a".repeat(200) + "b";
+        assert!(!fits(&pattern, &"a".repeat(1000)));
+        assert!(fits(&pattern, &("a".repeat(1000) + "b")));
     }
 
     #[test]

@@ -104,6 +104,12 @@ pub fn select(relative: &[u8], allow_env: bool) -> Result<Selected> {
     SitePath::try_from(path).map(Selected::File)
 }
 
+/// Whether the host itself answers at `path`, never a site.
+pub fn is_reserved(path: &str) -> bool {
+    let belongs = |root: &str| path.strip_prefix(root).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'));
+    RESERVED.into_iter().any(belongs)
+}
+
 /// All rules for a path of a manifest.
 fn check(path: &str) -> Result<()> {
     let Some(rest) = path.strip_prefix('/') else {
@@ -127,8 +133,7 @@ fn check(path: &str) -> Result<()> {
     if !is_nfc(path) {
         return Err(refused("path_not_nfc", path, "it must be in Unicode normal form NFC"));
     }
-    let belongs = |root: &str| path.strip_prefix(root).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'));
-    if RESERVED.into_iter().any(belongs) {
+    if is_reserved(path) {
         return Err(refused("path_reserved", path, "the host itself answers there. Remove the file"));
     }
     Ok(())

@@ -1,6 +1,8 @@
 //! What a visitor can prove. Pure: nothing here does IO.
 
+pub mod build;
 pub mod canonical;
 pub mod log;
 pub mod manifest;
+pub mod resolve;
 pub mod site_tree;

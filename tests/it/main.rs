@@ -2,6 +2,9 @@
 
 #![expect(clippy::unwrap_used, clippy::expect_used, reason = "a test that panics says what went wrong")]
 
+mod conformance;
+mod archives;
 mod log;
 mod manifest;
+mod queue_redb;
 mod tidy;

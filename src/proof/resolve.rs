@@ -1,0 +1,251 @@
+//! The resolution table: which file of a manifest, or which redirect, answers a path (INTEGRITY §2, DECISIONS 40).
+//!
+//! One order for server and verifier, so that both mean the same by a path: redirects with force, files, index files,
+//! clean URLs, other redirects, the fallback. A redirect never leads to a host that the rule does not name.
+//! Nothing here does IO; a path that the host reserves for itself never resolves.
+
+use std::borrow::Cow;
+
+use percent_encoding::{AsciiSet, CONTROLS, NON_ALPHANUMERIC, percent_decode_str, utf8_percent_encode};
+
+use crate::{
+    base::limits::PATH_BYTES_MAX,
+    domain::{
+        policy::{Redirect, captures},
+        site_path,
+        url_path::is_plain,
+    },
+    proof::manifest::{Entry, Manifest},
+};
+
+pub use crate::domain::url_path::decode_path;
+
+/// Everything but the unreserved characters of RFC 3986.
+const COMPONENT: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'_').remove(b'~');
+/// What a path cannot hold as it is: all but `pchar` and `/`.
+const PATH: &AsciiSet = &COMPONENT
+    .remove(b'/')
+    .remove(b'!')
+    .remove(b'$')
+    .remove(b'&')
+    .remove(b'\'')
+    .remove(b'(')
+    .remove(b')')
+    .remove(b'*')
+    .remove(b'+')
+    .remove(b',')
+    .remove(b';')
+    .remove(b'=')
+    .remove(b':')
+    .remove(b'@');
+/// What no URL can hold, while its escapes and signs stay: for text that is a URL already.
+/// SECURITY: browsers read `\` as `/` and drop tabs and line ends, so these are escaped too.
+const URL: &AsciiSet =
+    &CONTROLS.add(b' ').add(b'"').add(b'<').add(b'>').add(b'\\').add(b'^').add(b'`').add(b'{').add(b'|').add(b'}');
+/// As [`URL`], for a query that is put before a possible fragment.
+const QUERY: &AsciiSet = &URL.add(b'#');
+
+/// What answers a path.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Resolution<'m> {
+    /// This file with this status.
+    File {
+        /// An entry of the manifest.
+        entry: &'m Entry,
+        /// 200, or what a rule or the fallback says: 404, 410.
+        status: u16,
+    },
+    /// A redirect. `to` is the whole value of `Location`, with the request's query where it belongs.
+    Redirect {
+        /// 301, 302, 303, 307 or 308.
+        status: u16,
+        /// ASCII: a path of the site with one `/` in front, or the absolute URL of a rule.
+        to: String,
+    },
+    /// A rule says 410 and its file is not there.
+    Gone,
+    /// Nothing answers here.
+    NotFound,
+}
+
+/// What answers `path`, which [`decode_path`] made, with the request's raw query. The steps are numbered as they are in
+/// the description of the format.
+pub fn resolve<'m>(manifest: &'m Manifest, path: &str, query: Option<&str>) -> Resolution<'m> {
+    if site_path::is_reserved(path) || !is_plain(path) {
+        return Resolution::NotFound;
+    }
+    // 1. Rules that go before files.
+    if let Some(done) = by_rule(manifest, true, path, query) {
+        return done;
+    }
+    // 2. to 4. The file itself, a folder's index, a clean URL.
+    if let Some(entry) = find(manifest, path) {
+        let clean = clean_path(manifest, entry);
+        if manifest.policy().clean_urls && entry.path.as_str() == path && clean != path {
+            return Resolution::Redirect { status: 308, to: with_query(encode(clean), query) };
+        }
+        return Resolution::File { entry, status: 200 };
+    }
+    // 5. A folder without its slash.
+    if !path.ends_with('/') && index(manifest, &format!("{path}/")).is_some() {
+        return Resolution::Redirect { status: 308, to: with_query(encode(&format!("{path}/")), query) };
+    }
+    // 6. Rules that go behind files.
+    if let Some(done) = by_rule(manifest, false, path, query) {
+        return done;
+    }
+    // 7. The fallback, or 8. nothing.
+    let fallback = manifest.policy().fallback.as_ref();
+    fallback
+        .and_then(|it| Some(Resolution::File { entry: manifest.find(it.path.as_str())?, status: it.status }))
+        .unwrap_or(Resolution::NotFound)
+}
+
+/// The percent-encoded path under which a visitor gets `entry`, unless a rule with force stands before it: a folder for
+/// its index, the clean form with clean URLs, else the path itself.
+pub fn url_path(manifest: &Manifest, entry: &Entry) -> String {
+    encode(clean_path(manifest, entry))
+}
+
+fn encode(path: &str) -> String {
+    utf8_percent_encode(path, PATH).to_string()
+}
+
+/// The file that answers a decoded path with 200, without any rule.
+fn find<'m>(manifest: &'m Manifest, path: &str) -> Option<&'m Entry> {
+    if let Some(entry) = manifest.find(path) {
+        return Some(entry);
+    }
+    if path.ends_with('/') {
+        return index(manifest, path);
+    }
+    manifest.policy().clean_urls.then(|| manifest.find(&format!("{path}.html")))?
+}
+
+/// The index file of a folder whose path ends in `/`.
+fn index<'m>(manifest: &'m Manifest, folder: &str) -> Option<&'m Entry> {
+    manifest.find(&format!("{folder}{}", manifest.policy().index))
+}
+
+/// The shortest path that finds `entry`: without the index's name, without `.html` where URLs are clean.
+fn clean_path<'m>(manifest: &Manifest, entry: &'m Entry) -> &'m str {
+    let path = entry.path.as_str();
+    let folder = path.strip_suffix(&manifest.policy().index).filter(|it| it.ends_with('/'));
+    let clean = folder.or_else(|| manifest.policy().clean_urls.then(|| path.strip_suffix(".html"))?);
+    // Another file may have the shorter path, or it may be none that can be asked for (`/..html`).
+    clean
+        .filter(|it| is_plain(it) && !site_path::is_reserved(it))
+        .filter(|it| find(manifest, it).is_some_and(|found| found.path == entry.path))
+        .unwrap_or(path)
+}
+
+/// The first rule with this `force` that fits; `None` when there is none, or when it rewrites to a file that is not
+/// there.
+fn by_rule<'m>(manifest: &'m Manifest, force: bool, path: &str, query: Option<&str>) -> Option<Resolution<'m>> {
+    // SECURITY: no file has a longer path, and the cost of matching grows with it.
+    if path.len() > PATH_BYTES_MAX {
+        return None;
+    }
+    let mut rules = manifest.policy().redirects.iter().filter(|rule| rule.force == force);
+    let (rule, values) = rules.find_map(|rule| Some((rule, values(rule, path, query)?)))?;
+    let to = target(&rule.to, &values);
+    let file = || {
+        let path = to.split(['?', '#']).next().and_then(decode_path)?;
+        find(manifest, &path).map(|entry| Resolution::File { entry, status: rule.status })
+    };
+    match rule.status {
+        200 => file(),
+        404 => Some(file().unwrap_or(Resolution::NotFound)),
+        410 => Some(file().unwrap_or(Resolution::Gone)),
+        301 | 302 | 303 | 307 | 308 => Some(Resolution::Redirect { status: rule.status, to: with_query(to, query) }),
+        _ => None,
+    }
+}
+
+/// A value that a rule took from the request, decoded.
+struct Value<'t> {
+    name: &'t str,
+    text: Cow<'t, str>,
+    /// A query's value may hold any character: its `/` parts nothing.
+    from_query: bool,
+}
+
+/// The values that `rule` takes when it fits path and query.
+fn values<'t>(rule: &'t Redirect, path: &'t str, query: Option<&'t str>) -> Option<Vec<Value<'t>>> {
+    let found = captures(&rule.from, path)?;
+    let mut values: Vec<_> =
+        found.into_iter().map(|(name, text)| Value { name, text: Cow::Borrowed(text), from_query: false }).collect();
+    for (name, wanted) in &rule.query {
+        let mut given = query_pairs(query.unwrap_or_default()).filter(|(given, _)| given == name).map(|(_, it)| it);
+        match wanted.strip_prefix(':') {
+            Some(name) => {
+                // An empty or dotted value would change the shape of a path that it is put into.
+                let text = given.next().filter(|it| !matches!(it.as_ref(), "" | "." | ".."))?;
+                values.push(Value { name, text, from_query: true });
+            }
+            None => drop(given.find(|it| it == wanted)?),
+        }
+    }
+    Some(values)
+}
+
+/// The decoded pairs of a query; what is not UTF-8 is left out.
+fn query_pairs(query: &str) -> impl Iterator<Item = (Cow<'_, str>, Cow<'_, str>)> {
+    query.split('&').filter(|it| !it.is_empty()).filter_map(|pair| {
+        let (name, value) = pair.split_once('=').unwrap_or((pair, ""));
+        Some((decode_component(name)?, decode_component(value)?))
+    })
+}
+
+fn decode_component(text: &str) -> Option<Cow<'_, str>> {
+    if text.contains('+') {
+        let spaced = text.replace('+', " ");
+        return Some(Cow::Owned(percent_decode_str(&spaced).decode_utf8().ok()?.into_owned()));
+    }
+    percent_decode_str(text).decode_utf8().ok()
+}
+
+/// The URL that a rule leads to, as ASCII.
+///
+/// SECURITY: values are put behind the host only and are escaped for the place where they stand; the path of a site
+/// keeps one `/` in front, since `//name` is another host.
+fn target(to: &str, values: &[Value<'_>]) -> String {
+    let absolute = to.starts_with("https://") || to.starts_with("http://");
+    let host = if absolute { to.find("://").map_or(0, |it| it + 3) } else { 0 };
+    let rest = to.get(host..).unwrap_or_default();
+    let split = if absolute { host + rest.find(['/', '?', '#']).unwrap_or(rest.len()) } else { 0 };
+    let (host, mut rest) = to.split_at_checked(split).unwrap_or(("", to));
+    let mut out = utf8_percent_encode(host, URL).to_string();
+    let mut in_path = true;
+    while let Some(at) = rest.find(':') {
+        let (literal, named) = rest.split_at(at);
+        out.extend(utf8_percent_encode(literal, URL));
+        in_path &= !literal.contains(['?', '#']);
+        let named = named.get(1..).unwrap_or_default();
+        let length = named.find(|c: char| !c.is_ascii_alphanumeric() && c != '_').unwrap_or(named.len());
+        let (name, after) = named.split_at(length);
+        if let Some(value) = values.iter().find(|it| it.name == name) {
+            let set = if in_path && !value.from_query { PATH } else { COMPONENT };
+            out.extend(utf8_percent_encode(&value.text, set));
+            rest = after;
+        } else {
+            out.push(':');
+            rest = named;
+        }
+    }
+    out.extend(utf8_percent_encode(rest, URL));
+    if absolute { out } else { format!("/{}", out.trim_start_matches('/')) }
+}
+
+/// Adds the request's query to a target that has none of its own.
+fn with_query(to: String, query: Option<&str>) -> String {
+    let Some(query) = query.filter(|it| !it.is_empty()) else { return to };
+    let (front, fragment) = to.split_at(to.find('#').unwrap_or(to.len()));
+    if front.contains('?') {
+        return to;
+    }
+    format!("{front}?{}{fragment}", utf8_percent_encode(query, QUERY))
+}
+
+#[cfg(test)]
+mod tests;
