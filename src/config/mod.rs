@@ -1,1 +1,3 @@
 //! Settings: one TOML file, environment and flags, parsed into domain types. Unknown keys are errors.
+
+pub mod client;
