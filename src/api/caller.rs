@@ -67,9 +67,9 @@ impl<T: DeserializeOwned, S: Sync, const MAX: usize> FromRequest<S> for Json<T, 
             Err(error) => return Err(cut(error).into()),
         };
         let bytes = if bytes.is_empty() { Bytes::from_static(b"{}") } else { bytes };
-        serde_json::from_slice(&bytes)
-            .map(Self)
-            .map_err(|error| Error::invalid("json", format!("The body is not the JSON that is wanted: {error}.")).into())
+        serde_json::from_slice(&bytes).map(Self).map_err(|error| {
+            Error::invalid("json", format!("The body is not the JSON that is wanted: {error}.")).into()
+        })
     }
 }
 

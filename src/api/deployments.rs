@@ -195,8 +195,7 @@ pub(super) async fn log(
 ) -> Answer {
     let (name, of) = parse(path)?;
     let lines = services.list_log(&actor, &name, of).await?;
-    let lines: Vec<_> =
-        lines.iter().map(|(at, text)| serde_json::json!({"at": rfc3339(*at), "text": text})).collect();
+    let lines: Vec<_> = lines.iter().map(|(at, text)| serde_json::json!({"at": rfc3339(*at), "text": text})).collect();
     ok(&serde_json::json!({ "lines": lines }))
 }
 

@@ -97,7 +97,11 @@ pub(super) async fn get(State(services): State<Services>, Caller(actor, _): Call
     ok(&Job::from(services.get_job(&actor, id(&of)?).await?))
 }
 
-pub(super) async fn rerun(State(services): State<Services>, Caller(actor, _): Caller, Path(of): Path<String>) -> Answer {
+pub(super) async fn rerun(
+    State(services): State<Services>,
+    Caller(actor, _): Caller,
+    Path(of): Path<String>,
+) -> Answer {
     services.rerun_job(&actor, id(&of)?).await?;
     done()
 }

@@ -43,9 +43,10 @@ fn operation(route: &Route) -> Value {
         .map(|name| json!({ "name": name, "in": "path", "required": true, "schema": { "type": "string" } }))
         .collect();
     if route.method == "get" && !route.path.ends_with('}') {
-        for (name, schema) in
-            [("limit", json!({ "type": "integer", "minimum": 1, "maximum": 200 })), ("after", json!({ "type": "string" }))]
-        {
+        for (name, schema) in [
+            ("limit", json!({ "type": "integer", "minimum": 1, "maximum": 200 })),
+            ("after", json!({ "type": "string" })),
+        ] {
             parameters.push(json!({ "name": name, "in": "query", "required": false, "schema": schema }));
         }
     }

@@ -12,11 +12,7 @@ use super::{
 };
 use crate::{
     base::{clock::rfc3339, secret::Secret},
-    domain::{
-        Error,
-        access::KeyScope,
-        user::Grade,
-    },
+    domain::{Error, access::KeyScope, user::Grade},
     services::Services,
 };
 

@@ -67,8 +67,7 @@ pub(super) async fn collect(
 ) -> Answer {
     let garbage = services.collect_garbage(&actor, wish.dry_run).await?;
     let shown = garbage.blobs.iter().take(SHOWN_MAX);
-    let items: Vec<_> =
-        shown.map(|(hash, bytes)| serde_json::json!({"sha256": hash.hex(), "bytes": bytes})).collect();
+    let items: Vec<_> = shown.map(|(hash, bytes)| serde_json::json!({"sha256": hash.hex(), "bytes": bytes})).collect();
     ok(&serde_json::json!({
         "dry_run": !garbage.removed,
         "blobs": garbage.blobs.len(),

@@ -78,7 +78,11 @@ pub(super) async fn create(
     json(StatusCode::CREATED, &Site::from(services.create_site(&actor, &new.name).await?))
 }
 
-pub(super) async fn get(State(services): State<Services>, Caller(actor, _): Caller, Path(name): Path<String>) -> Answer {
+pub(super) async fn get(
+    State(services): State<Services>,
+    Caller(actor, _): Caller,
+    Path(name): Path<String>,
+) -> Answer {
     ok(&Site::from(services.get_site(&actor, &SiteName::parse(&name)?).await?))
 }
 

@@ -79,7 +79,8 @@ pub(super) async fn begin(
 
 fn listed((path, size, hash): (String, u64, String)) -> Result<ListedFile> {
     let sha256 = hash.parse().map_err(|error| {
-        Error::invalid("file_hash", format!("The hash of `{}` cannot be read: {error}.", path.escape_debug())).on("files")
+        Error::invalid("file_hash", format!("The hash of `{}` cannot be read: {error}.", path.escape_debug()))
+            .on("files")
     })?;
     let path = path.strip_prefix('/').unwrap_or(&path).to_owned();
     Ok(ListedFile { path, size, sha256 })
@@ -97,9 +98,10 @@ pub(super) async fn blobs(
     body: Body,
 ) -> Answer {
     let (name, id) = (SiteName::parse(&name)?, parse_id(&id)?);
-    let received =
-        feed(body, limits::BLOBS_BODY_BYTES_MAX, async |pieces| services.receive_blobs(&actor, &name, id, pieces).await)
-            .await?;
+    let received = feed(body, limits::BLOBS_BODY_BYTES_MAX, async |pieces| {
+        services.receive_blobs(&actor, &name, id, pieces).await
+    })
+    .await?;
     ok(&serde_json::json!({ "received": received }))
 }
 

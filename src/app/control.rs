@@ -4,8 +4,7 @@
 //! somebody has opened the folder's rights.
 
 use std::{
-    fs,
-    io,
+    fs, io,
     os::{fd::AsRawFd as _, unix::fs::PermissionsExt as _},
     path::{Path, PathBuf},
 };
@@ -137,7 +136,8 @@ async fn connection(stream: UnixStream, services: Services, data: PathBuf) {
         let (services, data) = (services.clone(), data.clone());
         async move { Ok::<_, std::convert::Infallible>(answer(&services, &data, request).await) }
     });
-    if let Err(error) = hyper::server::conn::http1::Builder::new().serve_connection(TokioIo::new(stream), service).await {
+    if let Err(error) = hyper::server::conn::http1::Builder::new().serve_connection(TokioIo::new(stream), service).await
+    {
         tracing::debug!(%error, "a connection to the control socket broke off");
     }
 }

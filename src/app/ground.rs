@@ -132,7 +132,7 @@ pub async fn open(folder: &Folder, wish: &Wish) -> Result<Opened> {
     let services = Services::new(Ground {
         db,
         jobs: Jobs::new(Arc::clone(&queue) as Arc<_>),
-        cache: Cache::new(Arc::new(CacheMoka::new(CACHE_BYTES_MAX))),
+        cache: Cache::new(CacheMoka::new(CACHE_BYTES_MAX)),
         blobs: folder.blobs.clone(),
         clock: wish.clock.clone(),
         ids,
@@ -147,9 +147,11 @@ pub async fn open(folder: &Folder, wish: &Wish) -> Result<Opened> {
 
 fn read_instance(marker: &Path) -> Result<Option<Id>> {
     match fs::read_to_string(marker) {
-        Ok(text) => text.trim().parse().map(Some).map_err(|_| {
-            Error::internal(format!("{} does not hold the id of an installation", marker.display()))
-        }),
+        Ok(text) => text
+            .trim()
+            .parse()
+            .map(Some)
+            .map_err(|_| Error::internal(format!("{} does not hold the id of an installation", marker.display()))),
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
         Err(error) => Err(error.into()),
     }

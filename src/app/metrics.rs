@@ -49,14 +49,15 @@ async fn read(
         }
     };
     let counts = plane.meter();
-    let classes: Vec<(String, u64)> = counts
-        .classes
-        .iter()
-        .zip(1..)
-        .map(|(count, class)| (format!("{{class=\"{class}xx\"}}"), *count))
-        .collect();
+    let classes: Vec<(String, u64)> =
+        counts.classes.iter().zip(1..).map(|(count, class)| (format!("{{class=\"{class}xx\"}}"), *count)).collect();
     metric("chainhost_requests_total", "counter", "Answers to visitors by class of status.", &classes);
-    metric("chainhost_sent_bytes_total", "counter", "Bytes of bodies sent to visitors.", &[(String::new(), counts.bytes)]);
+    metric(
+        "chainhost_sent_bytes_total",
+        "counter",
+        "Bytes of bodies sent to visitors.",
+        &[(String::new(), counts.bytes)],
+    );
     let hosts = u64::try_from(plane.snapshot().len()).unwrap_or(u64::MAX);
     metric("chainhost_hosts", "gauge", "Hosts in the routing table, previews too.", &[(String::new(), hosts)]);
     let depths = services.jobs.depths(None).await?;

@@ -16,11 +16,7 @@ use std::{net::SocketAddr, path::Path, sync::Arc, time::Duration};
 use arc_swap::ArcSwapOption;
 
 use crate::{
-    base::{
-        clock::Clock,
-        ids::Id,
-        tasks::Tasks,
-    },
+    base::{clock::Clock, ids::Id, tasks::Tasks},
     config::server::Server as Settings,
     domain::{Error, Result},
     http::respond::Response,

@@ -11,7 +11,7 @@ use hyper::{
     Request, StatusCode,
     body::Incoming,
     header::{HOST, HeaderValue},
-    http::request::Parts,
+    http::{request::Parts, uri::Authority},
 };
 use tower::ServiceExt as _;
 
@@ -90,7 +90,7 @@ impl Switch {
             (Some(_), Some(_)) => return For::Nobody,
         };
         // The target's own authority wins over the header (RFC 9112 §3.2.2).
-        let authority = parts.uri.authority().map(hyper::http::uri::Authority::as_str).or(header);
+        let authority = parts.uri.authority().map(Authority::as_str).or(header);
         let Some(host) = authority.and_then(normalise_authority) else { return For::Nobody };
         let is_local = matches!(&*host, "localhost" | "127.0.0.1" | "[::1]");
         if *host == *self.addresses.panel_host || (is_local && self.addresses.panel_host == "localhost") {

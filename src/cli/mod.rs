@@ -1,10 +1,29 @@
-//! The command line: one command a file. Exit codes: 0 well, 2 wrong usage, others as each command says.
+//! The command line: one command a file. Exit codes: 0 well, 2 wrong usage or input, others as each command says; those
+//! that speak to a server: 1 it refused or failed, 3 not reachable, 4 not signed in.
 //!
 //! Results go to standard output, all else to standard error.
 
+mod admin;
+mod check;
+mod client;
+mod deploy;
+mod deployments;
+mod diff;
+mod failure;
 mod folder;
+mod gc;
+mod jobs;
 mod log;
+mod login;
+mod logs;
 mod manifest;
+mod output;
+mod rollback;
+mod serve;
+mod sites;
+mod table;
+mod terminal;
+mod text;
 
 use std::process::ExitCode;
 
@@ -20,18 +39,58 @@ struct Arguments {
 
 #[derive(Subcommand)]
 enum Command {
+    /// Set up users and keys on this server, without a browser
+    #[command(subcommand)]
+    Admin(admin::Admin),
+    /// Check a configuration and say which line is wrong
+    Check(check::Check),
+    /// Deploy a folder of finished files to a site and publish it
+    Deploy(deploy::Deploy),
+    /// List what was deployed to a site
+    Deployments(deployments::Deployments),
+    /// Show which files differ between two deployments
+    Diff(diff::Diff),
+    /// Remove stored bytes that no deployment names any more
+    Gc(gc::Gc),
+    /// List background jobs, or run one once more
+    Jobs(jobs::Jobs),
     /// Check proofs of a transparency log, offline
     #[command(subcommand)]
     Log(log::Log),
+    /// Keep a server and an API key for the next commands
+    Login(login::Login),
+    /// Forget the key
+    Logout(login::Logout),
+    /// Show what the server did with a deployment
+    Logs(logs::Logs),
     /// Print the SHA-256 and the site root of a folder's canonical manifest
     Manifest(manifest::Arguments),
+    /// Publish an earlier deployment again
+    Rollback(rollback::Rollback),
+    /// Run the server
+    Serve(serve::Serve),
+    /// List, make and delete sites
+    Sites(sites::Sites),
 }
 
 /// Reads the arguments of this process and does what they ask. Wrong usage ends the process with 2 and says what is
 /// wrong.
 pub fn main() -> ExitCode {
     match Arguments::parse().command {
+        Command::Admin(command) => command.run(),
+        Command::Check(command) => command.run(),
+        Command::Deploy(command) => command.run(),
+        Command::Deployments(command) => command.run(),
+        Command::Diff(command) => command.run(),
+        Command::Gc(command) => command.run(),
+        Command::Jobs(command) => command.run(),
         Command::Log(command) => command.run(),
+        Command::Login(command) => command.run(),
+        Command::Logout(command) => command.run(),
+        Command::Logs(command) => command.run(),
         Command::Manifest(arguments) => arguments.run(),
+        Command::Rollback(command) => command.run(),
+        Command::Serve(command) => command.run(),
+        Command::Sites(command) => command.run(),
     }
 }

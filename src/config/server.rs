@@ -151,8 +151,9 @@ impl Source {
 }
 
 fn read_file(path: &Path) -> Result<File> {
-    let unreadable =
-        |why: &dyn std::fmt::Display| wrong(&path.display().to_string(), &format!("cannot read the configuration: {why}"));
+    let unreadable = |why: &dyn std::fmt::Display| {
+        wrong(&path.display().to_string(), &format!("cannot read the configuration: {why}"))
+    };
     let size = fs::metadata(path).map_err(|error| unreadable(&error))?.len();
     if size > FILE_BYTES_MAX {
         return Err(unreadable(&"it has more than 1 MiB"));
@@ -174,7 +175,8 @@ fn address(text: &str, place: &str) -> Result<Vec<SocketAddr>> {
     if let Ok(address) = text.parse() {
         return Ok(vec![address]);
     }
-    let example = "is not an address to listen on; write for example 127.0.0.1:8080, [::1]:8080, localhost:8080 or :8080";
+    let example =
+        "is not an address to listen on; write for example 127.0.0.1:8080, [::1]:8080, localhost:8080 or :8080";
     let (host, port) = text.rsplit_once(':').ok_or_else(|| wrong(place, &format!("`{text}` {example}")))?;
     let port: u16 = port.parse().map_err(|_| wrong(place, &format!("`{text}` {example}")))?;
     let (v4, v6): ([u8; 4], [u16; 8]) = match host {

@@ -12,6 +12,6 @@
 
 pub mod cache_moka;
 pub mod migrations;
-pub mod schema;
 pub mod queue_redb;
+pub mod schema;
 pub mod sqlite;

@@ -1,12 +1,10 @@
 //! The proof bundle of a deployment: what an auditor takes home.
 
-use crate::{
-    domain::{
-        Result,
-        access::Actor,
-        deployment::{DeploymentId, DeploymentRef},
-        site::SiteName,
-    },
+use crate::domain::{
+    Result,
+    access::Actor,
+    deployment::{DeploymentId, DeploymentRef},
+    site::SiteName,
 };
 
 use super::Services;

@@ -157,7 +157,8 @@ pub fn listed(found: Vec<(Vec<u8>, u64, Sha256)>, allow_env: bool) -> Result<Fil
         .map(|(path, size, sha256)| {
             let path = String::from_utf8(path).map_err(|error| {
                 let shown = String::from_utf8_lossy(error.as_bytes()).escape_debug().to_string();
-                Error::invalid("path_not_utf8", format!("The name `{shown}` is not UTF-8. Rename the file.")).on("files")
+                Error::invalid("path_not_utf8", format!("The name `{shown}` is not UTF-8. Rename the file."))
+                    .on("files")
             })?;
             Ok(ListedFile { path, size, sha256 })
         })

@@ -50,7 +50,9 @@ pub(super) async fn run(context: &Context, lease: &Lease) -> Outcome {
             tracing::warn!(%error, job = %lease.job.id, "compressing failed");
             Outcome::Retry { error: error.message, after_ms: None }
         }
-        None => Outcome::Retry { error: String::from("Compressing broke off. The log has the reason."), after_ms: None },
+        None => {
+            Outcome::Retry { error: String::from("Compressing broke off. The log has the reason."), after_ms: None }
+        }
     }
 }
 

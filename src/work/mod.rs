@@ -57,17 +57,28 @@ pub fn start(context: &Context) {
     let drive = |name, period, signal: fn(&Services) -> Option<&Notify>, pass| {
         driver::start(&shared, driver::Task { name, period, signal, pass });
     };
-    drive("relay outbox", SELDOM, |it| Some(&it.signals().outbox), |it| {
-        Box::pin(async move {
-            while it.services.relay_outbox().await? > 0 {}
-            Ok(())
-        })
-    });
-    drive("seal audit log", SELDOM, |it| Some(&it.signals().audit), |it| {
-        Box::pin(async move { it.services.seal_audit().await.map(drop) })
-    });
-    drive("prune deployments", HOURLY, |it| Some(&it.signals().retention), |it| {
-        Box::pin(async move { it.services.prune().await.map(drop) })
-    });
+    drive(
+        "relay outbox",
+        SELDOM,
+        |it| Some(&it.signals().outbox),
+        |it| {
+            Box::pin(async move {
+                while it.services.relay_outbox().await? > 0 {}
+                Ok(())
+            })
+        },
+    );
+    drive(
+        "seal audit log",
+        SELDOM,
+        |it| Some(&it.signals().audit),
+        |it| Box::pin(async move { it.services.seal_audit().await.map(drop) }),
+    );
+    drive(
+        "prune deployments",
+        HOURLY,
+        |it| Some(&it.signals().retention),
+        |it| Box::pin(async move { it.services.prune().await.map(drop) }),
+    );
     drive("collect garbage", DAILY, |_| None, |it| Box::pin(async move { it.services.sweep(false).await.map(drop) }));
 }

@@ -181,10 +181,7 @@ fn take(blobs: &BlobDir, folder: &Path) -> Result<FileList> {
     let mut batch = blobs.batch();
     for path in crate::base::files::walk(folder)? {
         let relative = path.as_os_str().as_encoded_bytes().to_vec();
-        if matches!(
-            crate::domain::site_path::select(&relative, false)?,
-            crate::domain::site_path::Selected::Skip
-        ) {
+        if matches!(crate::domain::site_path::select(&relative, false)?, crate::domain::site_path::Selected::Skip) {
             continue;
         }
         let mut file = fs::File::open(folder.join(&path))?;

@@ -2,8 +2,8 @@
 
 #![expect(clippy::unwrap_used, clippy::expect_used, reason = "a test that panics says what went wrong")]
 
-mod conformance;
 mod archives;
+mod conformance;
 mod log;
 mod manifest;
 mod queue_redb;
