@@ -1,5 +1,10 @@
 //! A deployment: what changed, how it went, its files, its proof; and a new one by an upload.
 
+mod pages;
+mod publish;
+mod show;
+mod upload;
+
 use askama::Template;
 
 use super::{
@@ -7,6 +12,13 @@ use super::{
     markup::Markup,
     shell::{Crumb, Pager, Shell, Sign, Tab},
     words::When,
+};
+
+pub(super) use self::{
+    pages::{bundle, deployment, diff, events, files, log, log_text, proof},
+    publish::{publish, publish_question, roll_back, roll_back_question},
+    show::{latest, live, row},
+    upload::{Outcome, begun_page, deploy, deploy_form, is_about_the_form, receive, refused},
 };
 
 /// A deployment in the chain of its site.

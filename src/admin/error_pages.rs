@@ -1,8 +1,13 @@
 //! What the panel says when a page cannot be given. Never the reason that is for the log.
 
 use askama::Template;
+use hyper::header::{HeaderMap, HeaderValue, RETRY_AFTER};
 
-use super::shell::Alone;
+use super::{assets, page, shell::Alone};
+use crate::{
+    domain::Error,
+    http::{problem, respond::Response},
+};
 
 /// A page about an error.
 #[derive(Debug, Template)]
@@ -35,4 +40,28 @@ pub(super) const fn title(status: u16) -> &'static str {
         500..=599 => "Something broke on this server.",
         _ => "That did not work.",
     }
+}
+
+/// The answer while the control plane is not there: sites are served, the panel is not.
+pub fn unavailable(error: &Error, server: &str, request_id: &str) -> Response {
+    let status = problem::status(error.kind);
+    let page = ErrorPage {
+        alone: Alone { server: server.to_owned(), theme: super::shell::Theme::System },
+        status: status.as_u16(),
+        title: title(status.as_u16()),
+        text: error.message.clone(),
+        request_id: request_id.to_owned(),
+        signed_in: false,
+    };
+    let mut response = page::answer(status, &page);
+    page::protect(response.headers_mut());
+    if let Some(seconds) = error.retry_after_s {
+        response.headers_mut().insert(RETRY_AFTER, HeaderValue::from(seconds));
+    }
+    response
+}
+
+/// The style sheet and the icon of that page, which needs no control plane.
+pub fn asset(path: &str, headers: &HeaderMap) -> Option<Response> {
+    assets::answer(path, headers)
 }

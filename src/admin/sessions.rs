@@ -1,11 +1,16 @@
 //! One's own sessions: where one is signed in, and how to end that.
 
 use askama::Template;
+use axum::extract::Path;
 
 use super::{
-    shell::{Shell, Sign, Tab},
-    words::When,
+    gate::Answer,
+    settings,
+    shell::{Notice, Place, Shell, Sign, Tab},
+    visit::{Visit, go, show},
+    words::{self, When},
 };
+use crate::domain::Error;
 
 /// The sessions of who is signed in.
 #[derive(Debug, Template)]
@@ -56,6 +61,39 @@ pub(super) fn browser(agent: &str) -> String {
         (None, None) if agent.trim().is_empty() => String::from("Unnamed browser"),
         (None, None) => agent.chars().take(40).collect(),
     }
+}
+
+/// One's sessions.
+pub(super) async fn list(visit: Visit) -> Answer {
+    let shell = visit.shell(Place::Settings).await?;
+    let now = visit.now_ms();
+    let found = visit.services.list_sessions(&visit.actor).await?;
+    let count = words::count(i64::try_from(found.len()).unwrap_or(i64::MAX), "browser", "browsers");
+    let mut rows: Vec<_> = found
+        .into_iter()
+        .map(|it| SessionRow {
+            id: it.id.to_string(),
+            browser: browser(&it.agent),
+            address: it.address,
+            began: When::at(it.created_ms, now),
+            seen: When::at(it.seen_ms, now),
+            this: Some(it.id) == visit.who.session,
+        })
+        .collect();
+    rows.sort_by_key(|it| !it.this);
+    show(&Sessions {
+        tabs: settings::tabs(&shell, "Sessions"),
+        shell,
+        lead: format!("You are signed in with {count}."),
+        rows,
+    })
+}
+
+/// Ends another session of one's own.
+pub(super) async fn end(visit: Visit, Path(id): Path<String>) -> Answer {
+    let id = id.parse().map_err(|_| Error::not_found("session"))?;
+    visit.services.end_session(&visit.actor, id).await?;
+    go(&visit.services, "/settings/sessions", Some(Notice::SessionEnded))
 }
 
 #[cfg(test)]

@@ -77,8 +77,6 @@ pub(super) enum Sign {
     Ok,
     /// Going on now.
     Now,
-    /// Waits its turn.
-    Wait,
     /// A person should look.
     Look,
     /// Failed.
@@ -95,7 +93,6 @@ impl Sign {
         match self {
             Self::Ok => "ok",
             Self::Now => "now",
-            Self::Wait => "wait",
             Self::Look => "look",
             Self::Bad => "bad",
             Self::Off => "off",
@@ -127,6 +124,8 @@ pub(super) enum Notice {
     JobRerun,
     /// A job was cancelled.
     JobCancelled,
+    /// A job runs already and cannot be cancelled.
+    JobRuns,
     /// A failed job was put away.
     JobDismissed,
     /// The theme was chosen.
@@ -148,7 +147,7 @@ pub(super) enum Notice {
 }
 
 impl Notice {
-    const ALL: [Self; 19] = [
+    const ALL: [Self; 20] = [
         Self::Claimed,
         Self::SiteCreated,
         Self::SiteDeleted,
@@ -159,6 +158,7 @@ impl Notice {
         Self::HostnameRemoved,
         Self::JobRerun,
         Self::JobCancelled,
+        Self::JobRuns,
         Self::JobDismissed,
         Self::ThemeChosen,
         Self::SessionEnded,
@@ -183,6 +183,7 @@ impl Notice {
             Self::HostnameRemoved => "hostname-removed",
             Self::JobRerun => "job-rerun",
             Self::JobCancelled => "job-cancelled",
+            Self::JobRuns => "job-runs",
             Self::JobDismissed => "job-dismissed",
             Self::ThemeChosen => "theme-chosen",
             Self::SessionEnded => "session-ended",
@@ -217,6 +218,7 @@ impl Notice {
             Self::HostnameRemoved => "The hostname is removed. The site no longer answers under it.",
             Self::JobRerun => "The job is in its queue again.",
             Self::JobCancelled => "The job is cancelled.",
+            Self::JobRuns => "The job runs already, so it was not cancelled. It ends by itself.",
             Self::JobDismissed => "The job is put away.",
             Self::ThemeChosen => "Saved in this browser.",
             Self::SessionEnded => "The session is ended. That browser has to sign in again.",
