@@ -14,7 +14,10 @@ use super::{
 };
 use crate::{
     domain::job::Queue,
-    services::{Depth, summary::Summary},
+    services::{
+        Depth,
+        summary::{Counts, Summary},
+    },
 };
 
 /// The overview.
@@ -125,12 +128,7 @@ pub(super) async fn overview(State(panel): State<Panel>, visit: Visit) -> Answer
         shell: visit.shell(Place::Overview).await?,
         state: state(counts.sites, counts.live),
         needs: needs(wants.len()),
-        lead: format!(
-            "{}, {} of your own. {} without a restart.",
-            words::count(counts.sites, "site", "sites"),
-            words::count(counts.hostnames, "hostname", "hostnames"),
-            words::span(now - panel.started_ms)
-        ),
+        lead: lead(&counts, now - panel.started_ms),
         wants,
         figures: figures(&summary, now),
         latest: summary.latest.iter().map(|it| deployments::latest(it, now)).collect(),
@@ -149,6 +147,18 @@ fn state(sites: i64, live: i64) -> String {
         (_, 0) => String::from("No site shows anything yet."),
         (all, up) => format!("{} of {} sites are up.", words::thousands(up), words::thousands(all)),
     }
+}
+
+fn lead(counts: &Counts, running_ms: i64) -> String {
+    let running = words::span(running_ms);
+    if counts.sites == 0 {
+        return format!("It has been running for {running}, and nothing else has to be set up.");
+    }
+    let own = match counts.hostnames {
+        0 => String::from("no hostname of your own yet"),
+        many => format!("{} of your own", words::count(many, "hostname", "hostnames")),
+    };
+    format!("{}, {own}. {running} without a restart.", words::count(counts.sites, "site", "sites"))
 }
 
 fn needs(count: usize) -> Option<String> {

@@ -139,7 +139,9 @@ pub(in super::super) const fn is_about_the_form(error: &Error) -> bool {
 
 /// Streams an archive into a new deployment of the site.
 async fn take(visit: &Visit, name: &SiteName, upload: &Upload, mut archive: Field<'_>) -> Result<Stored> {
-    let media_type = archive.content_type().unwrap_or_default().to_owned();
+    // A browser takes the type from the name of the file, so it tells nothing that the first bytes do not; but a tar of
+    // the oldest kind has none that tell.
+    let media_type = archive.content_type().filter(|it| it.ends_with("tar")).unwrap_or_default().to_owned();
     let request = Request {
         source: Source::Panel,
         message: upload.message.clone(),
