@@ -26,7 +26,10 @@ use crate::{
         respond::{self, Body, Response},
     },
     net::connection::Peer,
-    serve::{DataPlane, snapshot::Target},
+    serve::{
+        DataPlane,
+        snapshot::{State, Target},
+    },
     services::{Addresses, Services},
 };
 
@@ -139,10 +142,7 @@ impl Switch {
 /// The proof bundle of what a host shows, at `/.well-known/chainhost/proof/<deployment>`.
 pub(super) fn proof(blobs: &BlobDir, target: &Target, path: &str) -> Option<Response> {
     let wanted = path.strip_prefix("chainhost/proof/")?;
-    let served = match &target.state {
-        crate::serve::snapshot::State::Live(served) => served,
-        _ => return None,
-    };
+    let State::Live(served) = &target.state else { return None };
     if wanted != served.deployment.to_string() {
         return None;
     }
