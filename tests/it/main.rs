@@ -4,7 +4,10 @@
 
 mod archives;
 mod conformance;
+mod deploys;
 mod log;
 mod manifest;
 mod queue_redb;
+mod server;
+mod support;
 mod tidy;
