@@ -150,7 +150,7 @@ impl QueueThread {
         let mut work = Work { tables: &mut tables, book: &mut self.book, now_ms, waiting_max: self.waiting_max };
         work.chores()?;
         for finish in self.untaken.drain(..) {
-            match work.finish(finish) {
+            match work.finish(finish, 0) {
                 Ok(()) | Err(Fault::Refused(_)) => {}
                 Err(fault) => return Err(fault),
             }

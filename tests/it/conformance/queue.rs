@@ -123,6 +123,7 @@ impl<'p> Rig<'p> {
     }
 }
 
+#[expect(clippy::unnecessary_wraps, reason = "jobs name their tenant like this")]
 fn tenant(number: u8) -> Option<TenantId> {
     Some(TenantId(Id::from_bytes([number; 16])))
 }

@@ -3,7 +3,7 @@
 use std::os::unix::fs::PermissionsExt as _;
 
 use chainhost::{
-    base::{clock::Clock, ids::Ids},
+    base::{clock::Clock, files, ids::Ids},
     domain::job::{JobId, NewJob, Queue, State},
     engines::queue_redb::QueueRedb,
     ports::queue::{Finish, Jobs, Lease, Outcome},
@@ -168,7 +168,7 @@ async fn a_file_is_made_for_its_owner_alone_and_for_one_process() {
 #[tokio::test]
 async fn a_file_that_is_none_or_newer_is_refused() {
     let place = FilePlace::new();
-    std::fs::write(place.path(), "not a queue").unwrap();
+    files::write_atomic(&place.path(), b"not a queue", 0o600).unwrap();
     assert_eq!(QueueRedb::open(&place.path(), Clock::system()).unwrap_err().code, "queue_unreadable");
     assert_eq!(std::fs::read(place.path()).unwrap(), b"not a queue", "left as it was");
 
