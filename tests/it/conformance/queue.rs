@@ -673,6 +673,26 @@ async fn leases_that_nobody_takes_go_back(place: &dyn Place) {
     assert_eq!(rig.jobs().get(ids[0]).await.unwrap().unwrap().deaths, 0);
 }
 
+/// So do those whose taker gives up when they were given already.
+async fn a_claim_that_is_given_up_goes_back(place: &dyn Place) {
+    let rig = Rig::new(place);
+    let ids = rig.fill(Queue::Deploy, None, 0, 2).await;
+    let jobs = rig.jobs();
+    let mut claim = Box::pin(jobs.next(Queue::Deploy, 2, Vec::new()));
+    tokio::select! {
+        biased;
+        // The engine was faster than our first look: there is nothing to give up.
+        _ = &mut claim => return,
+        () = std::future::ready(()) => {}
+    }
+    // Commands are answered in their order, so the leases have been given.
+    assert_eq!(rig.jobs().depths(None).await.unwrap()[0].running, 2);
+    rig.settle(Queue::Deploy).await;
+    drop(claim);
+    rig.woken(Queue::Deploy).await;
+    assert_eq!(rig.claim_ids(Queue::Deploy, 2).await, ids);
+}
+
 /// Finishes and claims of one call are one step: a worker goes from job to job with one round.
 async fn finish_and_claim_in_one(place: &dyn Place) {
     let rig = Rig::new(place);
@@ -694,11 +714,9 @@ async fn finish_and_claim_in_one(place: &dyn Place) {
     assert_eq!(rig.jobs().depths(None).await.unwrap()[0].done, 40);
 }
 
-macro_rules! suite {
-    ($engine:ident, $place:expr, [$($clause:ident),* $(,)?]) => {
+macro_rules! tests {
+    ($engine:ident, $place:expr, $($clause:ident)*) => {
         mod $engine {
-            use crate::queue_redb::*;
-
             $(#[tokio::test]
             async fn $clause() {
                 super::$clause(&$place).await;
@@ -707,41 +725,46 @@ macro_rules! suite {
     };
 }
 
-suite!(
-    redb,
-    FilePlace::new(),
-    [
-        a_due_job_wakes_its_queue,
-        a_job_that_kills_its_workers_dies,
-        a_worker_of_before_is_fenced_off,
-        age_is_not_starved_by_ones_own_flood,
-        an_id_is_taken_once,
-        cancel_removes_what_has_not_started,
-        dead_letters_go_after_thirty_days,
-        deaths_do_not_use_up_attempts,
-        delayed_jobs_survive,
-        depths_count,
-        dismiss_removes_what_has_ended,
-        ended_jobs_are_kept_by_the_rules,
-        enqueue_is_durable,
-        finish_and_claim_in_one,
-        handlers_choose_when_and_whether,
-        ids_are_known_beyond_what_is_kept,
-        jitter_stays_below_its_bound,
-        leases_that_nobody_takes_go_back,
-        limits_are_told,
-        lists_are_filtered_and_paged,
-        old_attempts_are_fenced_off,
-        pause_is_durable,
-        priority_goes_first_and_age_is_not_starved,
-        released_jobs_keep_their_order,
-        rerun_starts_afresh,
-        retries_back_off_and_end,
-        snoozes_and_releases_do_not_count,
-        ten_thousand_jobs_delay_another_by_one,
-        tenants_take_turns,
-        the_cluster_limit_holds,
-        wakes_a_waiter,
-        wakes_when_there_is_work,
-    ]
-);
+/// The whole suite, on a place of its own for each clause.
+macro_rules! suite {
+    ($engine:ident, $place:expr) => {
+        tests! {
+            $engine, $place,
+            a_claim_that_is_given_up_goes_back
+            a_due_job_wakes_its_queue
+            a_job_that_kills_its_workers_dies
+            a_worker_of_before_is_fenced_off
+            age_is_not_starved_by_ones_own_flood
+            an_id_is_taken_once
+            cancel_removes_what_has_not_started
+            dead_letters_go_after_thirty_days
+            deaths_do_not_use_up_attempts
+            delayed_jobs_survive
+            depths_count
+            dismiss_removes_what_has_ended
+            ended_jobs_are_kept_by_the_rules
+            enqueue_is_durable
+            finish_and_claim_in_one
+            handlers_choose_when_and_whether
+            ids_are_known_beyond_what_is_kept
+            jitter_stays_below_its_bound
+            leases_that_nobody_takes_go_back
+            limits_are_told
+            lists_are_filtered_and_paged
+            old_attempts_are_fenced_off
+            pause_is_durable
+            priority_goes_first_and_age_is_not_starved
+            released_jobs_keep_their_order
+            rerun_starts_afresh
+            retries_back_off_and_end
+            snoozes_and_releases_do_not_count
+            ten_thousand_jobs_delay_another_by_one
+            tenants_take_turns
+            the_cluster_limit_holds
+            wakes_a_waiter
+            wakes_when_there_is_work
+        }
+    };
+}
+
+suite!(redb, crate::queue_redb::FilePlace::new());
