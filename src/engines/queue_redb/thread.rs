@@ -163,6 +163,7 @@ impl QueueThread {
         drop(tables);
         if std::mem::take(&mut self.book.changed) {
             transaction.commit()?;
+            store.signs.well();
         } else {
             transaction.abort()?;
         }
