@@ -4,4 +4,6 @@
 
 mod log;
 mod manifest;
+mod serving;
 mod tidy;
+mod web;
