@@ -2,6 +2,8 @@
 
 #![expect(clippy::unwrap_used, clippy::expect_used, reason = "a test that panics says what went wrong")]
 
+mod connections;
+mod framing;
 mod log;
 mod manifest;
 mod serving;
