@@ -75,7 +75,9 @@ impl Memory {
         if size > MEMORY_FILE_BYTES_MAX {
             return self.large(hash, size, tasks).await;
         }
-        if let Some(bytes) = self.0.kept.get(&(hash, None)) {
+        // A manifest whose size is not that of its blob gets no bytes: what is announced is what is sent.
+        let fits = |bytes: &Bytes| u64::try_from(bytes.len()) == Ok(size);
+        if let Some(bytes) = self.0.kept.get(&(hash, None)).filter(fits) {
             return Ok(Content::Bytes(bytes));
         }
         let load = async {

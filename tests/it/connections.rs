@@ -155,7 +155,17 @@ async fn a_shutdown_waits_no_longer_than_the_grace_time() {
     };
     let (address, tasks) = start(Limits { grace: SHORT, ..limits() }, handler);
     let mut stream = connect(address, ASK).await;
-    begins.recv().await.unwrap();
-    end(&tasks).await;
+    let client = Tasks::new();
+    let mut two = crate::web::http_2(address, &client).await;
+    let asked = two.send_request(crate::web::get("http://a/", &[]));
+    let answer = async {
+        let (asked, ()) = tokio::join!(asked, async {
+            begins.recv().await.unwrap();
+            begins.recv().await.unwrap();
+            end(&tasks).await;
+        });
+        assert!(asked.is_err());
+    };
+    timeout(PATIENCE, answer).await.expect("a connection stays open");
     assert_eq!(rest(&mut stream).await, "");
 }

@@ -9,13 +9,7 @@ use std::{
 
 use bytes::Bytes;
 use chainhost::{
-    base::{
-        blob_dir::Coding,
-        files,
-        hash::Sha256,
-        ids::Id,
-        limits::{MEMORY_FILE_BYTES_MAX, MEMORY_VARIANT_BYTES_MAX},
-    },
+    base::{blob_dir::Coding, files, hash::Sha256, ids::Id, limits::MEMORY_FILE_BYTES_MAX},
     domain::{
         policy::{Fallback, HeaderRule, Policy, Redirect},
         site_path::SitePath,
@@ -27,8 +21,6 @@ use chainhost::{
     },
 };
 use http_body_util::{BodyExt as _, Empty};
-use hyper_util::rt::TokioIo;
-use tokio::net::TcpStream;
 
 use crate::web::{INSTANCE, Web, get, request};
 
@@ -221,25 +213,14 @@ async fn compressed_forms_are_sent_to_those_who_take_them_and_only_when_they_are
         let wanted = Incident { blob: Sha256::of(&next), damage: Damage::Variant(coding) };
         assert_eq!(incidents.recv().await.unwrap(), wanted);
     }
-    assert!(MEMORY_VARIANT_BYTES_MAX > MEMORY_FILE_BYTES_MAX);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn http_2_with_prior_knowledge() {
-    #[derive(Clone)]
-    struct Spawn(chainhost::base::tasks::Tasks);
-    impl<F: Future<Output: Send> + Send + 'static> hyper::rt::Executor<F> for Spawn {
-        fn execute(&self, future: F) {
-            self.0.spawn(async move { drop(future.await) });
-        }
-    }
     let web = Web::start();
     let large = bytes(4, 2_000_000);
     web.show(&[("/index.html", b"two"), ("/l.bin", &large)], Policy::default());
-    let stream = TcpStream::connect(web.address).await.unwrap();
-    let made = hyper::client::conn::http2::handshake(Spawn(web.tasks.clone()), TokioIo::new(stream)).await;
-    let (sender, connection) = made.unwrap();
-    web.tasks.spawn(async move { drop(connection.await) });
+    let sender = web.http_2().await;
     let ask = |path: &str| {
         let request = hyper::Request::builder().uri(format!("http://site.test{path}")).body(Empty::<Bytes>::new());
         let mut sender = sender.clone();

@@ -155,6 +155,11 @@ impl Web {
         self.ask(get(path, headers)).await
     }
 
+    /// An HTTP/2 connection.
+    pub(crate) async fn http_2(&self) -> conn::http2::SendRequest<Empty<Bytes>> {
+        http_2(self.address, &self.tasks).await
+    }
+
     /// A connection with keep-alive.
     pub(crate) async fn client(&self) -> Client {
         let stream = TcpStream::connect(self.address).await.unwrap();
@@ -162,6 +167,25 @@ impl Web {
         self.tasks.spawn(async move { drop(connection.await) });
         Client(sender)
     }
+}
+
+/// Runs hyper's futures as tasks.
+#[derive(Clone)]
+struct Spawn(Tasks);
+
+impl<F: Future<Output: Send> + Send + 'static> hyper::rt::Executor<F> for Spawn {
+    fn execute(&self, future: F) {
+        self.0.spawn(async move { drop(future.await) });
+    }
+}
+
+/// An HTTP/2 connection with prior knowledge.
+pub(crate) async fn http_2(address: SocketAddr, tasks: &Tasks) -> conn::http2::SendRequest<Empty<Bytes>> {
+    let stream = TcpStream::connect(address).await.unwrap();
+    let made = conn::http2::handshake(Spawn(tasks.clone()), TokioIo::new(stream)).await;
+    let (sender, connection) = made.unwrap();
+    tasks.spawn(async move { drop(connection.await) });
+    sender
 }
 
 /// A request for `site.test`, unless the headers have another host.
