@@ -20,6 +20,12 @@ pub const SEGMENT_BYTES_MAX: usize = 255;
 pub const POLICY_FILE_BYTES_MAX: usize = 512 * 1024;
 /// Rules of one kind in one deployment; each request may look at all of them.
 pub const POLICY_RULES_MAX: usize = 2_000;
+/// Stars of one pattern: matching costs path × pattern however many there are, and nobody reads more.
+pub const POLICY_STARS_MAX: usize = 4;
+/// Bytes of the target of a redirect: what every browser takes in its address bar.
+pub const POLICY_TARGET_BYTES_MAX: usize = 2_048;
+/// Bytes of the headers of one rule: clients give up on heads of more than 16 KiB.
+pub const POLICY_HEADER_BYTES_MAX: usize = 8 * 1024;
 /// A JSON body of the API, but for a list of files.
 pub const JSON_BODY_BYTES_MAX: usize = 1024 * 1024;
 /// The JSON list of files of a deployment: 50,000 entries of about 200 bytes.

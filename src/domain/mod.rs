@@ -11,10 +11,12 @@ pub mod hostname;
 pub mod job;
 pub mod media_type;
 pub mod policy;
+pub mod policy_files;
 pub mod session;
 pub mod site;
 pub mod site_path;
 pub mod tenant;
+pub mod url_path;
 pub mod user;
 
 pub use error::{Error, Kind, Result};

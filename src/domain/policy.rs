@@ -1,13 +1,17 @@
 //! The policy of a deployment: everything besides bytes that changes what visitors get.
 //!
 //! It is made from deployed files only (`_headers`, `_redirects`, `chainhost.toml`, a root `404.html`)
-//! and is part of the canonical manifest (INTEGRITY §2, DECISIONS 33 to 43).
+//! and is part of the canonical manifest (INTEGRITY §2, DECISIONS 33 to 43). Nothing here reads files.
 
 use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
 use crate::domain::site_path::SitePath;
+
+mod check;
+
+pub(in crate::domain) use check::check_index;
 
 /// The five keys of a manifest's `policy`, always all there.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -166,6 +170,14 @@ impl<'t> Sign<'t> {
 }
 
 impl Policy {
+    /// The media type that the policy gives `path`: that of the last rule that fits and names one.
+    pub fn type_for(&self, path: &str) -> Option<&str> {
+        self.headers.iter().rev().find_map(|rule| {
+            let (_, value) = rule.set.iter().rev().find(|(name, _)| name == "content-type")?;
+            fits(&rule.matches, path).then(|| value.trim_matches([' ', '\t']))
+        })
+    }
+
     /// The headers that the policy gives `path`: lower-case names, sorted; equal names joined by `, ` in rule order.
     pub fn headers_for(&self, path: &str) -> BTreeMap<String, String> {
         let mut found: BTreeMap<String, String> = BTreeMap::new();

@@ -1,7 +1,7 @@
 //! The canonical manifest: the files and the policy of a deployment, as exact bytes (INTEGRITY §2).
 //!
 //! A [`Manifest`] is always whole: sorted, not empty, without names that collide, with its fallback among
-//! its entries. The same files and policy give the same bytes by every way of deploying (DECISIONS 33).
+//! its entries and a policy that was checked. The same files and policy give the same bytes by every way of deploying (DECISIONS 33).
 //! Nothing here knows a site, a time or where bytes are kept.
 
 use std::collections::HashMap;
@@ -47,6 +47,7 @@ impl Manifest {
         }
         entries.iter().try_for_each(check_entry)?;
         check_names(&entries)?;
+        policy.check()?;
         let manifest = Self { entries, policy };
         manifest.check_fallback()?;
         Ok(manifest)
@@ -76,6 +77,12 @@ impl Manifest {
     /// SHA-256 of the canonical bytes: the deployment's name for everybody. Encodes anew on each call.
     pub fn sha256(&self) -> Sha256 {
         Sha256::of(&self.to_bytes())
+    }
+
+    /// Sorted, but with a policy of any shape: for tests that rules hold even where the check has a hole.
+    #[cfg(test)]
+    pub(crate) fn with_any_policy(entries: Vec<Entry>, policy: Policy) -> Result<Self> {
+        Ok(Self { policy, ..Self::new(entries, Policy::default())? })
     }
 
     /// The files, sorted by path.

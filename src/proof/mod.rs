@@ -1,5 +1,6 @@
 //! What a visitor can prove. Pure: nothing here does IO.
 
+pub mod build;
 pub mod canonical;
 pub mod log;
 pub mod manifest;

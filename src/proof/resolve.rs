@@ -13,9 +13,12 @@ use crate::{
     domain::{
         policy::{Redirect, captures},
         site_path,
+        url_path::is_plain,
     },
     proof::manifest::{Entry, Manifest},
 };
+
+pub use crate::domain::url_path::decode_path;
 
 /// Everything but the unreserved characters of RFC 3986.
 const COMPONENT: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'_').remove(b'~');
@@ -63,25 +66,6 @@ pub enum Resolution<'m> {
     Gone,
     /// Nothing answers here.
     NotFound,
-}
-
-/// Decodes a URL's path exactly once. `None`: not a path that can name a file — no `/` in front, a broken escape, an
-/// encoded `/`, not UTF-8, a backslash, NUL or other control, a `.` or `..` segment however it is written.
-pub fn decode_path(raw: &str) -> Option<Cow<'_, str>> {
-    let whole_escapes = raw.split('%').skip(1).all(|it| {
-        let digits = it.get(..2).unwrap_or_default();
-        digits.len() == 2 && digits.bytes().all(|b| b.is_ascii_hexdigit()) && !digits.eq_ignore_ascii_case("2f")
-    });
-    if !raw.starts_with('/') || !whole_escapes {
-        return None;
-    }
-    let path = percent_decode_str(raw).decode_utf8().ok()?;
-    is_plain(&path).then_some(path)
-}
-
-/// Whether a decoded path has no part that readers of URLs take for something else than a name.
-fn is_plain(path: &str) -> bool {
-    !path.contains(|c: char| c == '\\' || c.is_control()) && !path.split('/').any(|it| matches!(it, "." | ".."))
 }
 
 /// What answers `path`, which [`decode_path`] made, with the request's raw query. The steps are numbered as they are in

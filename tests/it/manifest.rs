@@ -63,3 +63,22 @@ fn what_cannot_be_a_site_is_refused_with_its_reason() {
     std::os::unix::fs::symlink("/etc/passwd", linked.path().join("link")).unwrap();
     assert!(refused(linked.path()).contains("link is not a regular file"));
 }
+
+#[test]
+fn policy_files_become_policy_and_are_not_served() {
+    let dir = site(&[
+        ("index.html", "hi"),
+        ("data/x", "1,2"),
+        ("_headers", "/data/*\n  Content-Type: text/csv\n/*\n  X-A: 1\n"),
+        ("_redirects", "/old/* /:splat 302\n"),
+        ("chainhost.toml", "clean_urls = true\nspa = true\n"),
+    ]);
+    let out = dir.path().join(".git");
+    let done = run(dir.path(), &["--out", out.to_str().unwrap()]);
+    assert_eq!(done.status.code(), Some(0), "{}", String::from_utf8_lossy(&done.stderr));
+    let manifest = Manifest::parse(&fs::read(out).unwrap()).unwrap();
+    assert_eq!(manifest.entries().len(), 2);
+    assert_eq!(manifest.find("/data/x").unwrap().media_type, "text/csv");
+    assert_eq!((manifest.policy().headers.len(), manifest.policy().redirects.len()), (2, 1));
+    assert_eq!(manifest.policy().fallback.as_ref().unwrap().status, 200);
+}

@@ -1,0 +1,158 @@
+//! What the policy files say, and where they are wrong.
+
+use super::*;
+
+fn of(headers: &str, redirects: &str, toml: &str) -> Result<Policy> {
+    let files = PolicyFiles {
+        headers: Some(headers.as_bytes()),
+        redirects: Some(redirects.as_bytes()),
+        toml: Some(toml.as_bytes()),
+    };
+    policy(&files, false)
+}
+
+fn pairs(pairs: &[(&str, &str)]) -> Vec<(String, String)> {
+    pairs.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect()
+}
+
+#[test]
+fn nothing_says_the_defaults() {
+    assert_eq!(policy(&PolicyFiles::default(), false).unwrap(), Policy::default());
+    assert_eq!(of("", "\n# nothing\n", "").unwrap(), Policy::default());
+    let page = policy(&PolicyFiles::default(), true).unwrap().fallback.unwrap();
+    assert_eq!((page.path.as_str(), page.status), ("/404.html", 404));
+}
+
+#[test]
+fn header_blocks_are_read_in_order() {
+    let text = "\u{feff}# all\n/*\r\n  X-Frame-Options: DENY\r\n\tCache-Control:  max-age=60 \n\n  # inside\n  Link: <https://a.b/>; rel=x\n/a%20b/:id\n  content-type: text/plain\n";
+    let policy = of(text, "", "").unwrap();
+    assert_eq!(
+        policy.headers,
+        [
+            HeaderRule {
+                matches: String::from("/*"),
+                set: pairs(&[
+                    ("x-frame-options", "DENY"),
+                    ("cache-control", "max-age=60"),
+                    ("link", "<https://a.b/>; rel=x")
+                ]),
+            },
+            HeaderRule { matches: String::from("/a b/:id"), set: pairs(&[("content-type", "text/plain")]) },
+        ]
+    );
+    assert_eq!(policy.type_for("/a b/1"), Some("text/plain"));
+    assert_eq!(policy.type_for("/a"), None);
+}
+
+#[test]
+fn redirects_are_read_in_order() {
+    let text = "/old /new\n  /blog/*\thttps://blog.example.org:8443/:splat 302! # moved\n/s id=:id q=1 /item/:id 200\n/gone /gone.html 410\n";
+    let rule = |from: &str, query: &[(&str, &str)], to: &str, status, force| Redirect {
+        force,
+        from: from.to_owned(),
+        query: pairs(query),
+        status,
+        to: to.to_owned(),
+    };
+    assert_eq!(
+        of("", text, "").unwrap().redirects,
+        [
+            rule("/old", &[], "/new", 301, false),
+            rule("/blog/*", &[], "https://blog.example.org:8443/:splat", 302, true),
+            rule("/s", &[("id", ":id"), ("q", "1")], "/item/:id", 200, false),
+            rule("/gone", &[], "/gone.html", 410, false),
+        ]
+    );
+}
+
+#[test]
+fn settings_are_read() {
+    let settings = of("", "", "clean_urls = true\nindex = \"home.html\"\nspa = true\n").unwrap();
+    assert!(settings.clean_urls);
+    let page = settings.fallback.unwrap();
+    assert_eq!((settings.index.as_str(), page.path.as_str(), page.status), ("home.html", "/home.html", 200));
+    let page = of("", "", "[fallback]\npath = \"/no.html\"\n").unwrap().fallback.unwrap();
+    assert_eq!((page.path.as_str(), page.status), ("/no.html", 404));
+    let files = PolicyFiles { toml: Some(b"spa = true"), ..PolicyFiles::default() };
+    assert_eq!(policy(&files, true).unwrap().fallback.unwrap().status, 200);
+}
+
+#[test]
+fn a_wrong_line_is_named() {
+    for (headers, redirects, toml, wanted) in [
+        ("  X: 1", "", "", "_headers, line 1: a header stands before"),
+        ("/a\n/b\n  X: 1", "", "", "_headers, line 1: it sets no header"),
+        ("/a\n  X 1", "", "", "_headers, line 2: a header looks like"),
+        ("/a\n  X Y: 1", "", "", "line 2: `x y` is not"),
+        ("/a\n  X:", "", "", "line 2: `x` has no value"),
+        ("/a\n  X: é", "", "", "line 2: the value of `x` must be printable"),
+        ("/a\n  X: a\rb", "", "", "line 2: the value of `x` must be printable"),
+        ("/a\n  X: a\0b", "", "", "line 2: the value of `x` must be printable"),
+        ("/a\n  Set-Cookie: a=b", "", "", "line 2: the host itself sets `set-cookie`"),
+        ("/a\n  Date: a", "", "", "the host itself sets `date`"),
+        ("/a\n  ETag: a", "", "", "the host itself sets `etag`"),
+        ("/a\n  Content-Length: 1", "", "", "the host itself sets"),
+        ("/a\n  Transfer-Encoding: chunked", "", "", "the host itself sets"),
+        ("/a\n  Connection: x", "", "", "the host itself sets"),
+        ("X: 1", "", "", "_headers, line 1: `X: 1` must begin with `/`"),
+        ("/*/*/*/*/*\n  X: 1", "", "", "at most 4 of `*`"),
+        ("/a:b\n  X: 1", "", "", "fills a whole segment"),
+        ("/a/%2e%2e\n  X: 1", "", "", "cannot be matched"),
+        ("/%2A\n  X: 1", "", "", "cannot be matched"),
+        ("", "\n/a", "", "_redirects, line 2: there is no target"),
+        ("", "a /b", "", "line 1: `a` must begin with `/`"),
+        ("", "https://x.y/a /b", "", "must begin with `/`"),
+        ("", "/a b", "", "a target is a path with one `/`"),
+        ("", "/a //b", "", "a target is a path with one `/`"),
+        ("", "/a /\\b", "", "no backslash"),
+        ("", "/a javascript:alert(1)", "", "a target is a path"),
+        ("", "/* https://a.b:splat", "", "the host of a target"),
+        ("", "/:a https://:a.b/", "", "the host of a target"),
+        ("", "/a https://u@b/", "", "the host of a target"),
+        ("", "/a https:///b", "", "the host of a target"),
+        ("", "/a /b 304", "", "the status 304"),
+        ("", "/a /b x", "", "`x` is not a status"),
+        ("", "/a https://b.c 200", "", "must be a file of this site"),
+        ("", "/a /b 301 Country=de", "", "`Country=de` is too much"),
+        ("", "/*/* /:splat", "", "at most 1 of `*`"),
+        ("", "/:a/:a /b", "", "`:a` is there twice"),
+        ("", "/:splat /b", "", "is not a placeholder"),
+        ("", "/a /:splat", "", "`:splat` of the target is not in"),
+        ("", "/a /x?y=:b", "", "`:b` of the target is not in"),
+        ("", "", "\ncleanurls = true", "chainhost.toml, line 2: unknown field"),
+        ("", "", "a = ", "chainhost.toml, line 1"),
+        ("", "", "spa = 1", "chainhost.toml, line 1"),
+        ("", "", "index = \"a/b\"", "line 1: `index` must be"),
+        ("", "", "spa = true\nfallback = { path = \"/a\", status = 200 }", "exclude one another"),
+        ("", "", "clean_urls = true\nfallback = { path = \"/a\", status = 500 }", "line 2: the status"),
+        ("", "", "fallback = { path = \"a\" }", "line 1: The path `a`"),
+    ] {
+        let message = of(headers, redirects, toml).unwrap_err().message;
+        assert!(message.contains(wanted), "{message} / {wanted}");
+    }
+}
+
+#[test]
+fn sizes_are_bounded() {
+    let many = "/a\n  X: 1\n".repeat(2_001);
+    assert!(of(&many, "", "").unwrap_err().message.contains("2001 header rules"));
+    assert!(of("", &"/a /b\n".repeat(2_001), "").unwrap_err().message.contains("2001 redirect rules"));
+    assert_eq!(of("", &"#".repeat(600_000), "").unwrap_err().code, "policy_file_size");
+    let long = format!("/a\n  X: {}\n", "x".repeat(9_000));
+    assert!(of(&long, "", "").unwrap_err().message.contains("clients refuse"));
+    let files = PolicyFiles { headers: Some(b"/a\n  X: 1\n/\xff"), ..PolicyFiles::default() };
+    assert!(policy(&files, false).unwrap_err().message.contains("_headers, line 3: this is not UTF-8"));
+}
+
+proptest::proptest! {
+    #[test]
+    fn reading_never_panics(headers in "(/[a*: ]{0,4}\n|  [A-Za-z:]{0,5}: .{0,5}\n|.{0,9}\n){0,5}", redirects in "((/[a*:b/]{0,5} ){1,3}[0-9!]{0,4}\n|.{0,9}\n){0,5}") {
+        let files = PolicyFiles { headers: Some(headers.as_bytes()), redirects: Some(redirects.as_bytes()), toml: Some(redirects.as_bytes()) };
+        drop(policy(&files, false));
+        let files = PolicyFiles { toml: None, ..files };
+        if let Ok(policy) = policy(&files, false) {
+            policy.check().unwrap();
+        }
+    }
+}
