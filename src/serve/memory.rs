@@ -49,6 +49,10 @@ impl Forms {
     pub(super) fn has(self, coding: Coding) -> bool {
         self.0 & bit(coding) != 0
     }
+
+    pub(super) fn without(self, coding: Coding) -> Self {
+        Self(self.0 & !bit(coding))
+    }
 }
 
 const fn bit(coding: Coding) -> u8 {

@@ -169,3 +169,97 @@ async fn a_shutdown_waits_no_longer_than_the_grace_time() {
     timeout(PATIENCE, answer).await.expect("a connection stays open");
     assert_eq!(rest(&mut stream).await, "");
 }
+
+/// A frame of HTTP/2 (RFC 9113 §4.1).
+fn frame(kind: u8, flags: u8, stream: u32, payload: &[u8]) -> Vec<u8> {
+    let length = u32::try_from(payload.len()).unwrap().to_be_bytes();
+    [&length[1..], &[kind, flags], &stream.to_be_bytes(), payload].concat()
+}
+
+/// The preface, empty settings, and these frames.
+async fn connect_2(address: SocketAddr, frames: &[u8]) -> TcpStream {
+    let mut stream = TcpStream::connect(address).await.unwrap();
+    let preface = [&b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"[..], &frame(4, 0, 0, &[])].concat();
+    stream.write_all(&preface).await.unwrap();
+    drop(stream.write_all(frames).await);
+    stream
+}
+
+/// Kind, stream and payload of all frames until the server closes.
+async fn frames(stream: &mut TcpStream) -> Vec<(u8, u32, Vec<u8>)> {
+    let mut bytes = Vec::new();
+    drop(timeout(PATIENCE, stream.read_to_end(&mut bytes)).await.expect("the connection stays open"));
+    let mut found = Vec::new();
+    let mut rest = &bytes[..];
+    while rest.len() >= 9 {
+        let length = usize::try_from(u32::from_be_bytes([0, rest[0], rest[1], rest[2]])).unwrap();
+        let end = rest.len().min(9 + length);
+        found.push((rest[3], u32::from_be_bytes(rest[5..9].try_into().unwrap()), rest[9..end].to_vec()));
+        rest = &rest[end..];
+    }
+    found
+}
+
+/// `GET / http a` in the static table of HPACK.
+const GET_2: &[u8] = &[0x82, 0x84, 0x86, 0x41, 1, b'a'];
+const GO_AWAY: u8 = 7;
+const CALM: u32 = 0xb;
+
+fn calmed(frames: &[(u8, u32, Vec<u8>)]) -> bool {
+    frames.iter().any(|(kind, _, payload)| *kind == GO_AWAY && payload[4..8] == CALM.to_be_bytes())
+}
+
+#[tokio::test]
+async fn floods_of_resets_and_headers_end_the_connection() {
+    let (address, tasks) = start(limits(), |_: Request<Incoming>, _: Peer| std::future::pending::<Response>());
+    // Streams that are opened and reset at once (CVE-2023-44487).
+    let mut flood = Vec::new();
+    for stream in (1..4_000).step_by(2) {
+        flood.extend(frame(1, 0b101, stream, GET_2));
+        flood.extend(frame(3, 0, stream, &8_u32.to_be_bytes()));
+    }
+    let mut stream = connect_2(address, &flood).await;
+    assert!(calmed(&frames(&mut stream).await), "resets");
+    // Headers that never end (CVE-2024-27316).
+    let mut flood = frame(1, 1, 1, GET_2);
+    for _ in 0..2_000 {
+        flood.extend(frame(9, 0, 1, &[0x40, 1, b'b', 1, b'c'].repeat(100)));
+    }
+    let mut stream = connect_2(address, &flood).await;
+    frames(&mut stream).await;
+    // Window updates of nothing, to be reset by the server (CVE-2025-8671).
+    let mut flood = Vec::new();
+    for stream in (1..4_000).step_by(2) {
+        flood.extend(frame(1, 0b101, stream, GET_2));
+        flood.extend(frame(8, 0, stream, &[0; 4]));
+    }
+    let mut stream = connect_2(address, &flood).await;
+    assert!(frames(&mut stream).await.iter().any(|(kind, ..)| *kind == GO_AWAY), "resets by the server");
+    end(&tasks).await;
+}
+
+#[tokio::test]
+async fn one_connection_has_so_many_streams_and_no_more() {
+    let (begun, mut begins) = mpsc::channel(1_000);
+    let handler = move |_: Request<Incoming>, _: Peer| {
+        let begun = begun.clone();
+        async move {
+            begun.send(()).await.unwrap();
+            std::future::pending().await
+        }
+    };
+    let (address, tasks) = start(Limits { streams: 10, grace: SHORT, ..limits() }, handler);
+    let requests: Vec<u8> = (1..40).step_by(2).flat_map(|stream| frame(1, 0b101, stream, GET_2)).collect();
+    let mut stream = connect_2(address, &requests).await;
+    for _ in 0..10 {
+        begins.recv().await.unwrap();
+    }
+    tasks.stop();
+    let answer = frames(&mut stream).await;
+    // The limit is told first; what is beyond it is refused, stream by stream (RFC 9113 §5.1.2).
+    let (kind, _, settings) = &answer[0];
+    assert!(*kind == 4 && settings.chunks(6).any(|it| *it == [0, 3, 0, 0, 0, 10]), "{settings:?}");
+    let refused = answer.iter().filter(|(kind, _, payload)| *kind == 3 && *payload == 7_u32.to_be_bytes()).count();
+    assert_eq!((refused, begins.try_recv().is_err()), (10, true));
+    end(&tasks).await;
+}
