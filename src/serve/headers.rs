@@ -63,7 +63,7 @@ const FOR_EVER: HeaderValue = HeaderValue::from_static("max-age=31536000, immuta
 /// What one entry's answers have in common.
 #[derive(Debug)]
 pub(super) struct Prepared {
-    /// All headers of a 200 with identity coding, but for `Content-Length` and `X-Robots-Tag`.
+    /// All headers of a 200 with identity coding, but for `X-Robots-Tag`. Whole, so that an answer clones and adds none.
     pub(super) headers: HeaderMap,
     /// The strong tag of the bytes as they are, with its quotes.
     pub(super) etag: String,
@@ -87,6 +87,7 @@ impl Prepared {
         let compressible = media_type::is_compressible(&entry.media_type);
         let etag = format!("\"{}\"", data_encoding::BASE64URL_NOPAD.encode(&entry.sha256.0));
         let digest = format!("sha-256=:{}:", entry.sha256.base64());
+        headers.insert(CONTENT_LENGTH, HeaderValue::from(entry.size));
         put(&mut headers, CONTENT_TYPE, &entry.media_type);
         put(&mut headers, ETAG, &etag);
         put(&mut headers, UNENCODED_DIGEST, &digest);
@@ -213,7 +214,7 @@ mod tests {
         assert_eq!(all("x-note"), ["\u{e9}".as_bytes()]);
         assert_eq!(all("content-type"), [b"text/css; charset=utf-8"]);
         assert_eq!(all("etag"), [made.etag.as_bytes()]);
-        assert!(all("content-length").is_empty());
+        assert_eq!(all("content-length"), [b"1"]);
         assert_eq!(made.etag_of(Coding::Brotli), format!("\"{}-br\"", made.etag.trim_matches('"')));
 
         let plain = Prepared::new(&entry, &Policy::default(), None);

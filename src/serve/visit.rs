@@ -154,6 +154,7 @@ impl Visit<'_> {
         let length = last.saturating_sub(first).saturating_add(1);
         let mut response = self.file(found, first, length).await?;
         *response.status_mut() = StatusCode::PARTIAL_CONTENT;
+        response.headers_mut().insert(CONTENT_LENGTH, HeaderValue::from(length));
         put(response.headers_mut(), CONTENT_RANGE, format!("bytes {first}-{last}/{size}"));
         Ok(response)
     }
@@ -236,7 +237,6 @@ impl Visit<'_> {
         };
         let mut response = Response::new(body);
         *response.headers_mut() = found.prepared.headers.clone();
-        response.headers_mut().insert(CONTENT_LENGTH, HeaderValue::from(length));
         Ok(response)
     }
 }

@@ -173,7 +173,7 @@ async fn a_shutdown_waits_no_longer_than_the_grace_time() {
 /// A frame of HTTP/2 (RFC 9113 §4.1).
 fn frame(kind: u8, flags: u8, stream: u32, payload: &[u8]) -> Vec<u8> {
     let length = u32::try_from(payload.len()).unwrap().to_be_bytes();
-    [&length[1..], &[kind, flags], &stream.to_be_bytes(), payload].concat()
+    [length.split_at(1).1, &[kind, flags], &stream.to_be_bytes(), payload].concat()
 }
 
 /// The preface, empty settings, and these frames.
@@ -185,17 +185,17 @@ async fn connect_2(address: SocketAddr, frames: &[u8]) -> TcpStream {
     stream
 }
 
-/// Kind, stream and payload of all frames until the server closes.
-async fn frames(stream: &mut TcpStream) -> Vec<(u8, u32, Vec<u8>)> {
+/// Kind and payload of all frames until the server closes; the last may be cut off.
+async fn frames(stream: &mut TcpStream) -> Vec<(u8, Vec<u8>)> {
     let mut bytes = Vec::new();
     drop(timeout(PATIENCE, stream.read_to_end(&mut bytes)).await.expect("the connection stays open"));
     let mut found = Vec::new();
-    let mut rest = &bytes[..];
-    while rest.len() >= 9 {
-        let length = usize::try_from(u32::from_be_bytes([0, rest[0], rest[1], rest[2]])).unwrap();
-        let end = rest.len().min(9 + length);
-        found.push((rest[3], u32::from_be_bytes(rest[5..9].try_into().unwrap()), rest[9..end].to_vec()));
-        rest = &rest[end..];
+    let mut rest = bytes.as_slice();
+    while let Some((&[a, b, c, kind, _flags, _, _, _, _], after)) = rest.split_first_chunk() {
+        let length = usize::try_from(u32::from_be_bytes([0, a, b, c])).unwrap();
+        let (payload, after) = after.split_at(length.min(after.len()));
+        found.push((kind, payload.to_vec()));
+        rest = after;
     }
     found
 }
@@ -205,8 +205,8 @@ const GET_2: &[u8] = &[0x82, 0x84, 0x86, 0x41, 1, b'a'];
 const GO_AWAY: u8 = 7;
 const CALM: u32 = 0xb;
 
-fn calmed(frames: &[(u8, u32, Vec<u8>)]) -> bool {
-    frames.iter().any(|(kind, _, payload)| *kind == GO_AWAY && payload[4..8] == CALM.to_be_bytes())
+fn calmed(frames: &[(u8, Vec<u8>)]) -> bool {
+    frames.iter().any(|(kind, payload)| *kind == GO_AWAY && payload.get(4..8) == Some(&CALM.to_be_bytes()))
 }
 
 #[tokio::test]
@@ -234,7 +234,7 @@ async fn floods_of_resets_and_headers_end_the_connection() {
         flood.extend(frame(8, 0, stream, &[0; 4]));
     }
     let mut stream = connect_2(address, &flood).await;
-    assert!(frames(&mut stream).await.iter().any(|(kind, ..)| *kind == GO_AWAY), "resets by the server");
+    assert!(frames(&mut stream).await.iter().any(|(kind, _)| *kind == GO_AWAY), "resets by the server");
     end(&tasks).await;
 }
 
@@ -257,9 +257,9 @@ async fn one_connection_has_so_many_streams_and_no_more() {
     tasks.stop();
     let answer = frames(&mut stream).await;
     // The limit is told first; what is beyond it is refused, stream by stream (RFC 9113 §5.1.2).
-    let (kind, _, settings) = &answer[0];
+    let (kind, settings) = answer.first().unwrap();
     assert!(*kind == 4 && settings.chunks(6).any(|it| *it == [0, 3, 0, 0, 0, 10]), "{settings:?}");
-    let refused = answer.iter().filter(|(kind, _, payload)| *kind == 3 && *payload == 7_u32.to_be_bytes()).count();
+    let refused = answer.iter().filter(|(kind, payload)| *kind == 3 && *payload == 7_u32.to_be_bytes()).count();
     assert_eq!((refused, begins.try_recv().is_err()), (10, true));
     end(&tasks).await;
 }
