@@ -2,13 +2,19 @@
 //!
 //! Results go to standard output, all else to standard error.
 
+mod cid;
 mod folder;
 mod log;
 mod manifest;
 
-use std::process::ExitCode;
+use std::{
+    io::{self, Write as _},
+    process::ExitCode,
+};
 
 use clap::{Parser, Subcommand};
+
+use crate::domain::Result;
 
 /// Turns a VPS into your own web host.
 #[derive(Parser)]
@@ -20,10 +26,12 @@ struct Arguments {
 
 #[derive(Subcommand)]
 enum Command {
+    /// Print the IPFS CID of a folder's site or of a file (profile unixfs-v1-2025)
+    Cid(cid::Arguments),
     /// Check proofs of a transparency log, offline
     #[command(subcommand)]
     Log(log::Log),
-    /// Print the SHA-256 and the site root of a folder's canonical manifest
+    /// Print the SHA-256, the site root and the CID of a folder's canonical manifest
     Manifest(manifest::Arguments),
 }
 
@@ -31,7 +39,23 @@ enum Command {
 /// wrong.
 pub fn main() -> ExitCode {
     match Arguments::parse().command {
+        Command::Cid(arguments) => arguments.run(),
         Command::Log(command) => command.run(),
         Command::Manifest(arguments) => arguments.run(),
+    }
+}
+
+/// Ends a command: its lines to standard output and 0, or why there are none to standard error and 2.
+fn finish(command: &str, lines: Result<String>) -> ExitCode {
+    match lines {
+        Ok(lines) => match io::stdout().write_all(lines.as_bytes()) {
+            Ok(()) => ExitCode::SUCCESS,
+            Err(_) => ExitCode::FAILURE,
+        },
+        Err(error) => {
+            let why = error.detail.map_or_else(String::new, |it| format!(" ({it})"));
+            drop(writeln!(io::stderr(), "chainhost {command}: {}{why}", error.message));
+            ExitCode::from(2)
+        }
     }
 }

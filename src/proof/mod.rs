@@ -2,6 +2,7 @@
 
 pub mod build;
 pub mod canonical;
+pub mod cid;
 pub mod log;
 pub mod manifest;
 pub mod resolve;
