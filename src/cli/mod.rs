@@ -6,6 +6,7 @@ mod cid;
 mod folder;
 mod log;
 mod manifest;
+mod verify;
 
 use std::{
     io::{self, Write as _},
@@ -33,6 +34,8 @@ enum Command {
     Log(log::Log),
     /// Print the SHA-256, the site root and the CID of a folder's canonical manifest
     Manifest(manifest::Arguments),
+    /// Check a proof bundle, and a folder or a site against it. Exit 10: valid but pending, 20: content, 21: manifest
+    Verify(verify::Arguments),
 }
 
 /// Reads the arguments of this process and does what they ask. Wrong usage ends the process with 2 and says what is
@@ -42,6 +45,7 @@ pub fn main() -> ExitCode {
         Command::Cid(arguments) => arguments.run(),
         Command::Log(command) => command.run(),
         Command::Manifest(arguments) => arguments.run(),
+        Command::Verify(arguments) => arguments.run(),
     }
 }
 

@@ -1,6 +1,7 @@
 //! What a visitor can prove. Pure: nothing here does IO.
 
 pub mod build;
+pub mod bundle;
 pub mod canonical;
 pub mod cid;
 pub mod log;

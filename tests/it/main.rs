@@ -6,3 +6,4 @@ mod archives;
 mod log;
 mod manifest;
 mod tidy;
+mod verify;
