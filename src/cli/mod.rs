@@ -3,6 +3,7 @@
 //!
 //! Results go to standard output, all else to standard error.
 
+<<<<<<< HEAD
 mod admin;
 mod check;
 mod client;
@@ -10,6 +11,9 @@ mod deploy;
 mod deployments;
 mod diff;
 mod failure;
+=======
+mod cid;
+>>>>>>> ways
 mod folder;
 mod gc;
 mod jobs;
@@ -17,6 +21,7 @@ mod log;
 mod login;
 mod logs;
 mod manifest;
+<<<<<<< HEAD
 mod output;
 mod rollback;
 mod serve;
@@ -24,10 +29,18 @@ mod sites;
 mod table;
 mod terminal;
 mod text;
+=======
+mod verify;
+>>>>>>> ways
 
-use std::process::ExitCode;
+use std::{
+    io::{self, Write as _},
+    process::ExitCode,
+};
 
 use clap::{Parser, Subcommand};
+
+use crate::domain::Result;
 
 /// Turns a VPS into your own web host.
 #[derive(Parser)]
@@ -39,6 +52,7 @@ struct Arguments {
 
 #[derive(Subcommand)]
 enum Command {
+<<<<<<< HEAD
     /// Set up users and keys on this server, without a browser
     #[command(subcommand)]
     Admin(admin::Admin),
@@ -71,12 +85,24 @@ enum Command {
     Serve(serve::Serve),
     /// List, make and delete sites
     Sites(sites::Sites),
+=======
+    /// Print the IPFS CID of a folder's site or of a file (profile unixfs-v1-2025)
+    Cid(cid::Arguments),
+    /// Check proofs of a transparency log, offline
+    #[command(subcommand)]
+    Log(log::Log),
+    /// Print the SHA-256, the site root and the CID of a folder's canonical manifest
+    Manifest(manifest::Arguments),
+    /// Check a proof bundle, and a folder or a site against it. Exit 10: valid but pending, 20: content, 21: manifest
+    Verify(verify::Arguments),
+>>>>>>> ways
 }
 
 /// Reads the arguments of this process and does what they ask. Wrong usage ends the process with 2 and says what is
 /// wrong.
 pub fn main() -> ExitCode {
     match Arguments::parse().command {
+<<<<<<< HEAD
         Command::Admin(command) => command.run(),
         Command::Check(command) => command.run(),
         Command::Deploy(command) => command.run(),
@@ -84,13 +110,35 @@ pub fn main() -> ExitCode {
         Command::Diff(command) => command.run(),
         Command::Gc(command) => command.run(),
         Command::Jobs(command) => command.run(),
+=======
+        Command::Cid(arguments) => arguments.run(),
+>>>>>>> ways
         Command::Log(command) => command.run(),
         Command::Login(command) => command.run(),
         Command::Logout(command) => command.run(),
         Command::Logs(command) => command.run(),
         Command::Manifest(arguments) => arguments.run(),
+<<<<<<< HEAD
         Command::Rollback(command) => command.run(),
         Command::Serve(command) => command.run(),
         Command::Sites(command) => command.run(),
+=======
+        Command::Verify(arguments) => arguments.run(),
+    }
+}
+
+/// Ends a command: its lines to standard output and 0, or why there are none to standard error and 2.
+fn finish(command: &str, lines: Result<String>) -> ExitCode {
+    match lines {
+        Ok(lines) => match io::stdout().write_all(lines.as_bytes()) {
+            Ok(()) => ExitCode::SUCCESS,
+            Err(_) => ExitCode::FAILURE,
+        },
+        Err(error) => {
+            let why = error.detail.map_or_else(String::new, |it| format!(" ({it})"));
+            drop(writeln!(io::stderr(), "chainhost {command}: {}{why}", error.message));
+            ExitCode::from(2)
+        }
+>>>>>>> ways
     }
 }

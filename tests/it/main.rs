@@ -17,3 +17,4 @@ mod manifest;
 mod serving;
 mod tidy;
 mod web;
+mod verify;
