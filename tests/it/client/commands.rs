@@ -29,6 +29,8 @@ fn sites_are_listed_over_all_pages_on_one_connection() {
     let all = good_json(&fake, &["sites", "--json"]);
     assert_eq!(all, json!([site("a", &live), site("b", &Value::Null)]));
     assert_eq!(fake.state().connections, 1);
+    // Reading is tried again when the line breaks.
+    fake.state().lost = Some(("/sites", 2));
     let shown = good(&fake, &["sites"]);
     let lines: Vec<&str> = shown.lines().collect();
     assert_eq!(lines[0], "Name  Live  Published   Deployments  Address                   Hostnames");
@@ -94,6 +96,10 @@ fn a_rollback_names_its_target_or_none_and_is_never_repeated() {
     good(&fake, &["rollback", "--site", "cafe", "--to", "41"]);
     let bodies: Vec<Value> = fake.state().asked.iter().map(|it| it.body.clone()).collect();
     assert_eq!(bodies, [json!({"to": null}), json!({"to": ID}), json!({"to": "41"})]);
+    fake.state().lost = Some(("/rollback", 1));
+    let said = bad(&fake, &["rollback", "--site", "cafe"], 3);
+    assert!(said.contains("was lost"), "{said}");
+    assert_eq!(fake.calls().len(), 4);
 }
 
 #[test]

@@ -97,7 +97,7 @@ fn a_cut_connection_goes_on_where_it_broke() {
     let fake = with_site();
     let dir = many(40, 1_000);
     fake.state().faults.extend([Fault::CutAfterFrames(10), Fault::CutAfterFrames(7)]);
-    fake.state().finish_lost = 1;
+    fake.state().lost = Some(("/finish", 1));
     good(&fake, &deploy(&dir, &[]));
     assert_eq!(fake.state().frames, 40);
     assert_eq!(fake.state().blobs.len(), 40);
@@ -107,10 +107,22 @@ fn a_cut_connection_goes_on_where_it_broke() {
 }
 
 #[test]
+fn a_server_that_restarts_meanwhile_is_waited_for() {
+    let fake = with_site();
+    let dir = many(5, 1_000);
+    fake.state().faults.push_back(Fault::Restart);
+    let report = good_json(&fake, &deploy(&dir, &["--json"]));
+    assert_eq!(states(&fake), ["live"]);
+    // What the lost request had brought is not counted, nor sent again.
+    assert_eq!(report["files_sent"], 4);
+    assert_eq!(fake.state().frames, 5);
+}
+
+#[test]
 fn a_killed_upload_is_resumed_by_the_next() {
     let fake = with_site();
     let dir = many(30, 2_000);
-    let (told, hung) = mpsc::channel();
+    let (told, hung) = mpsc::sync_channel(1);
     fake.state().faults.push_back(Fault::HangAfterFrames(12, told));
     let mut command = program(dir.path());
     command.env("CHAINHOST_SERVER", fake.url()).env("CHAINHOST_KEY", &fake.key).args(deploy(&dir, &[]));

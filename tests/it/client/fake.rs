@@ -9,6 +9,7 @@ use std::{
     net::{Ipv4Addr, SocketAddr},
     sync::{Arc, Mutex, MutexGuard, PoisonError, mpsc},
     thread::JoinHandle,
+    time::Duration,
 };
 
 use bytes::Bytes;
@@ -26,7 +27,7 @@ use hyper::{
 };
 use hyper_util::rt::TokioIo;
 use serde_json::{Value, json};
-use tokio::net::TcpListener;
+use tokio::{net::TcpListener, sync::Notify};
 
 /// A running fake. Ends with its drop.
 pub(super) struct Fake {
@@ -44,7 +45,9 @@ pub(super) enum Fault {
     /// The connection ends after so many frames.
     CutAfterFrames(usize),
     /// The request is read no further after so many frames, and the sender is told.
-    HangAfterFrames(usize, mpsc::Sender<()>),
+    HangAfterFrames(usize, mpsc::SyncSender<()>),
+    /// The connection ends after the first frame, and for a moment nobody listens.
+    Restart,
     /// This problem is the answer, before the body is read.
     Refuse(u16, &'static str),
 }
@@ -70,8 +73,9 @@ pub(super) struct State {
     pub(super) answers: BTreeMap<String, (u16, Value)>,
     /// Done after a deployment was announced.
     pub(super) announced: Option<Box<dyn FnMut() + Send>>,
-    /// The answer to `finish` is lost so many times, after it was done.
-    pub(super) finish_lost: usize,
+    /// Answers to calls with this end are lost so many times, after the call was done.
+    pub(super) lost: Option<(&'static str, usize)>,
+    restart: Arc<Notify>,
 }
 
 #[derive(Clone)]
@@ -82,7 +86,7 @@ pub(super) struct Deployment {
     key: String,
 }
 
-type Answer = Result<Response<Full<Bytes>>, io::Error>;
+type Answer = Response<Full<Bytes>>;
 
 impl Fake {
     pub(super) fn start() -> Self {
@@ -126,10 +130,19 @@ impl Drop for Fake {
     }
 }
 
-async fn listen(listener: TcpListener, shared: Arc<Mutex<State>>, tasks: Tasks, key: String) {
+async fn listen(mut listener: TcpListener, shared: Arc<Mutex<State>>, tasks: Tasks, key: String) {
+    let address = listener.local_addr().unwrap();
+    let restart = Arc::clone(&lock(&shared).restart);
     loop {
         let stream = tokio::select! {
             accepted = listener.accept() => accepted.unwrap().0,
+            () = restart.notified() => {
+                drop(listener);
+                // The time that a server is away, in which the client must find nobody.
+                tokio::time::sleep(Duration::from_millis(150)).await;
+                listener = TcpListener::bind(address).await.unwrap();
+                continue;
+            }
             () = tasks.stopping() => return,
         };
         lock(&shared).connections += 1;
@@ -152,7 +165,7 @@ fn answer(status: u16, body: &Value) -> Answer {
     let kind = if status < 400 { "application/json" } else { "application/problem+json" };
     let body = if body.is_null() { Bytes::new() } else { body.to_string().into() };
     let answer = Response::builder().status(StatusCode::from_u16(status).unwrap()).header(CONTENT_TYPE, kind);
-    Ok(answer.body(Full::new(body)).unwrap())
+    answer.body(Full::new(body)).unwrap()
 }
 
 fn problem(status: u16, code: &str, detail: &str) -> Answer {
@@ -162,7 +175,19 @@ fn problem(status: u16, code: &str, detail: &str) -> Answer {
     )
 }
 
-async fn handle(request: Request<Incoming>, shared: &Mutex<State>, key: &str) -> Answer {
+async fn handle(request: Request<Incoming>, shared: &Mutex<State>, key: &str) -> io::Result<Answer> {
+    let path = request.uri().path().to_owned();
+    let answer = do_it(request, shared, key).await;
+    match &mut lock(shared).lost {
+        Some((end, times)) if path.ends_with(*end) && *times > 0 => {
+            *times -= 1;
+            Err(io::Error::other("lost"))
+        }
+        _ => answer,
+    }
+}
+
+async fn do_it(request: Request<Incoming>, shared: &Mutex<State>, key: &str) -> io::Result<Answer> {
     let header = |name: &str| request.headers().get(name).map(|it| it.to_str().unwrap().to_owned());
     let (method, target) = (request.method().clone(), request.uri().to_string());
     let mut asked = Asked {
@@ -173,7 +198,7 @@ async fn handle(request: Request<Incoming>, shared: &Mutex<State>, key: &str) ->
     };
     if header(AUTHORIZATION.as_str()) != Some(format!("Bearer {key}")) {
         lock(shared).asked.push(asked);
-        return problem(401, "key", "This key is not known here.");
+        return Ok(problem(401, "key", "This key is not known here."));
     }
     let kind = header(CONTENT_TYPE.as_str());
     let path: Vec<String> = target.split(['?', '/']).skip(1).map(str::to_owned).collect();
@@ -192,9 +217,9 @@ async fn handle(request: Request<Incoming>, shared: &Mutex<State>, key: &str) ->
     let mut state = lock(shared);
     state.asked.push(asked.clone());
     if let Some((status, body)) = state.answers.get(&asked.call) {
-        return answer(*status, body);
+        return Ok(answer(*status, body));
     }
-    match (method.as_str(), path.as_slice()) {
+    Ok(match (method.as_str(), path.as_slice()) {
         ("GET", ["api", "v1", "me"]) => answer(
             200,
             &json!({"email": "a@example.org", "tenant": "default", "role": "admin", "super_admin": false, "key": null}),
@@ -217,7 +242,7 @@ async fn handle(request: Request<Incoming>, shared: &Mutex<State>, key: &str) ->
             finish(&mut state, site, id)
         }
         _ => problem(404, "not_found", "There is no such thing."),
-    }
+    })
 }
 
 fn site_json(name: &str) -> Value {
@@ -283,17 +308,13 @@ fn finish(state: &mut State, site: &str, id: &str) -> Answer {
             }
         }
     }
-    if state.finish_lost > 0 {
-        state.finish_lost -= 1;
-        return Err(io::Error::other("lost"));
-    }
     answer(200, &deployment_json(site, find(state, site, id).unwrap()))
 }
 
-async fn blobs(request: Request<Incoming>, shared: &Mutex<State>, site: &str, id: &str) -> Answer {
+async fn blobs(request: Request<Incoming>, shared: &Mutex<State>, site: &str, id: &str) -> io::Result<Answer> {
     let fault = lock(shared).faults.pop_front();
     if let Some(Fault::Refuse(status, code)) = fault {
-        return problem(status, code, "Not now.");
+        return Ok(problem(status, code, "Not now."));
     }
     assert!(find(&mut lock(shared), site, id).is_some());
     let (mut body, mut buffer, mut received) = (request.into_body(), Vec::new(), 0);
@@ -309,6 +330,10 @@ async fn blobs(request: Request<Incoming>, shared: &Mutex<State>, site: &str, id
             received += 1;
             buffer = rest;
             match &fault {
+                Some(Fault::Restart) => {
+                    lock(shared).restart.notify_one();
+                    return Err(io::Error::other("restart"));
+                }
                 Some(Fault::CutAfterFrames(frames)) if received == *frames => return Err(io::Error::other("cut")),
                 Some(Fault::HangAfterFrames(frames, told)) if received == *frames => {
                     told.send(()).unwrap();
@@ -320,7 +345,7 @@ async fn blobs(request: Request<Incoming>, shared: &Mutex<State>, site: &str, id
         }
     }
     assert!(buffer.is_empty(), "a frame that does not end");
-    answer(200, &json!({"received": received}))
+    Ok(answer(200, &json!({"received": received})))
 }
 
 fn split(buffer: &[u8]) -> Option<(String, Vec<u8>, Vec<u8>)> {

@@ -1,5 +1,7 @@
 //! The commands that speak to a server, with the real program against a fake of the API.
 
+#![expect(clippy::indexing_slicing, reason = "a test that panics says what went wrong")]
+
 mod commands;
 mod deploy;
 mod fake;
@@ -63,6 +65,8 @@ fn write(dir: &Path, path: &str, bytes: impl AsRef<[u8]>) {
 
 fn folder(files: &[(&str, &str)]) -> TempDir {
     let dir = tempfile::tempdir().unwrap();
-    files.iter().for_each(|(path, text)| write(dir.path(), path, text));
+    for (path, text) in files {
+        write(dir.path(), path, text);
+    }
     dir
 }
