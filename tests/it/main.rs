@@ -5,6 +5,7 @@
 mod archives;
 mod conformance;
 mod deploys;
+mod client;
 mod log;
 mod manifest;
 mod queue_redb;
