@@ -30,7 +30,7 @@ use crate::{
         DataPlane,
         snapshot::{State, Target},
     },
-    services::{Addresses, Services},
+    services::{Addresses, Services, bundle},
 };
 
 /// Why the control plane does not answer.
@@ -146,6 +146,6 @@ pub(super) fn proof(blobs: &BlobDir, target: &Target, path: &str) -> Option<Resp
     if wanted != served.deployment.to_string() {
         return None;
     }
-    let manifest = blobs.read_verified(&served.manifest).ok()?;
-    Some(respond::content(StatusCode::OK, "application/json", manifest))
+    let bytes = bundle::from_blobs(blobs, served.manifest).ok()?;
+    Some(respond::content(StatusCode::OK, "application/json", bytes))
 }

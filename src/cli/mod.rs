@@ -3,17 +3,14 @@
 //!
 //! Results go to standard output, all else to standard error.
 
-<<<<<<< HEAD
 mod admin;
 mod check;
+mod cid;
 mod client;
 mod deploy;
 mod deployments;
 mod diff;
 mod failure;
-=======
-mod cid;
->>>>>>> ways
 mod folder;
 mod gc;
 mod jobs;
@@ -21,7 +18,6 @@ mod log;
 mod login;
 mod logs;
 mod manifest;
-<<<<<<< HEAD
 mod output;
 mod rollback;
 mod serve;
@@ -29,9 +25,7 @@ mod sites;
 mod table;
 mod terminal;
 mod text;
-=======
 mod verify;
->>>>>>> ways
 
 use std::{
     io::{self, Write as _},
@@ -52,12 +46,13 @@ struct Arguments {
 
 #[derive(Subcommand)]
 enum Command {
-<<<<<<< HEAD
     /// Set up users and keys on this server, without a browser
     #[command(subcommand)]
     Admin(admin::Admin),
     /// Check a configuration and say which line is wrong
     Check(check::Check),
+    /// Print the IPFS CID of a folder's site or of a file (profile unixfs-v1-2025)
+    Cid(cid::Arguments),
     /// Deploy a folder of finished files to a site and publish it
     Deploy(deploy::Deploy),
     /// List what was deployed to a site
@@ -77,7 +72,7 @@ enum Command {
     Logout(login::Logout),
     /// Show what the server did with a deployment
     Logs(logs::Logs),
-    /// Print the SHA-256 and the site root of a folder's canonical manifest
+    /// Print the SHA-256, the site root and the CID of a folder's canonical manifest
     Manifest(manifest::Arguments),
     /// Publish an earlier deployment again
     Rollback(rollback::Rollback),
@@ -85,45 +80,47 @@ enum Command {
     Serve(serve::Serve),
     /// List, make and delete sites
     Sites(sites::Sites),
-=======
-    /// Print the IPFS CID of a folder's site or of a file (profile unixfs-v1-2025)
-    Cid(cid::Arguments),
-    /// Check proofs of a transparency log, offline
-    #[command(subcommand)]
-    Log(log::Log),
-    /// Print the SHA-256, the site root and the CID of a folder's canonical manifest
-    Manifest(manifest::Arguments),
     /// Check a proof bundle, and a folder or a site against it. Exit 10: valid but pending, 20: content, 21: manifest
     Verify(verify::Arguments),
->>>>>>> ways
+    /// Run background jobs on another machine (comes with a later version)
+    Worker {
+        /// Which queues, such as deploy,email
+        #[arg(long)]
+        queues: Option<String>,
+        /// Labels of this worker, such as type=worker
+        #[arg(long)]
+        labels: Option<String>,
+    },
 }
 
 /// Reads the arguments of this process and does what they ask. Wrong usage ends the process with 2 and says what is
 /// wrong.
 pub fn main() -> ExitCode {
     match Arguments::parse().command {
-<<<<<<< HEAD
         Command::Admin(command) => command.run(),
         Command::Check(command) => command.run(),
+        Command::Cid(arguments) => arguments.run(),
         Command::Deploy(command) => command.run(),
         Command::Deployments(command) => command.run(),
         Command::Diff(command) => command.run(),
         Command::Gc(command) => command.run(),
         Command::Jobs(command) => command.run(),
-=======
-        Command::Cid(arguments) => arguments.run(),
->>>>>>> ways
         Command::Log(command) => command.run(),
         Command::Login(command) => command.run(),
         Command::Logout(command) => command.run(),
         Command::Logs(command) => command.run(),
         Command::Manifest(arguments) => arguments.run(),
-<<<<<<< HEAD
         Command::Rollback(command) => command.run(),
         Command::Serve(command) => command.run(),
         Command::Sites(command) => command.run(),
-=======
         Command::Verify(arguments) => arguments.run(),
+        Command::Worker { .. } => {
+            terminal::note(
+                "chainhost worker: workers on other machines need a queue that machines share, which comes with a later \
+                 version. Until then `chainhost serve` runs all jobs itself.",
+            );
+            ExitCode::from(2)
+        }
     }
 }
 
@@ -139,6 +136,5 @@ fn finish(command: &str, lines: Result<String>) -> ExitCode {
             drop(writeln!(io::stderr(), "chainhost {command}: {}{why}", error.message));
             ExitCode::from(2)
         }
->>>>>>> ways
     }
 }

@@ -20,7 +20,7 @@ pub(crate) const PROGRAM: &str = env!("CARGO_BIN_EXE_chainhost");
 /// A password that every user of the tests has.
 pub(crate) const PASSWORD: &str = "correct horse battery staple";
 /// How long a test waits for what must come, before it fails.
-pub(crate) const PATIENCE: Duration = Duration::from_secs(60);
+pub(crate) const PATIENCE: Duration = Duration::from_mins(1);
 
 /// A running server. Dropped, it is stopped, and what it logged is shown when the test failed.
 pub(crate) struct Host {
@@ -28,7 +28,7 @@ pub(crate) struct Host {
     arguments: Vec<String>,
     child: Option<Child>,
     /// Kept open, so that the server can write to it.
-    _out: Option<BufReader<ChildStdout>>,
+    out: Option<BufReader<ChildStdout>>,
     /// The port it listens on.
     pub(crate) port: u16,
 }
@@ -48,7 +48,7 @@ impl Host {
     /// A server in a folder of the caller's.
     pub(crate) fn start_in(folder: TempDir, arguments: &[&str]) -> Self {
         let arguments = arguments.iter().map(|it| (*it).to_owned()).collect();
-        let mut host = Self { folder, arguments, child: None, _out: None, port: 0 };
+        let mut host = Self { folder, arguments, child: None, out: None, port: 0 };
         host.restart();
         host
     }
@@ -66,7 +66,7 @@ impl Host {
         self.child = Some(child);
         let address = line.trim().strip_prefix("ready http://localhost:");
         self.port = address.unwrap_or_else(|| panic!("not ready: {line:?}\n{}", self.log())).parse().unwrap();
-        self._out = Some(out);
+        self.out = Some(out);
     }
 
     /// The data folder.
