@@ -64,6 +64,7 @@ pub(super) async fn finish(request: Request, next: Next) -> Response {
 }
 
 /// A value as JSON.
+#[expect(clippy::unnecessary_wraps, reason = "the last expression of handlers, which can fail before it")]
 pub(super) fn json<T: Serialize + ?Sized>(status: StatusCode, value: &T) -> Answer {
     Ok(respond::json(status, value).map(Body::new))
 }
@@ -74,6 +75,7 @@ pub(super) fn ok<T: Serialize + ?Sized>(value: &T) -> Answer {
 }
 
 /// 204.
+#[expect(clippy::unnecessary_wraps, reason = "as `json`")]
 pub(super) fn done() -> Answer {
     Ok(respond::empty(StatusCode::NO_CONTENT).map(Body::new))
 }

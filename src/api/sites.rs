@@ -98,15 +98,24 @@ pub(super) async fn delete(
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(super) struct Changes {
-    /// Present and null: put back. Absent: unchanged.
-    #[serde(default, deserialize_with = "present")]
-    taken_down: Option<Option<String>>,
-    #[serde(default, deserialize_with = "present")]
-    watch_folder: Option<Option<String>>,
+    #[serde(default)]
+    taken_down: Change,
+    #[serde(default)]
+    watch_folder: Change,
 }
 
-fn present<'de, D: serde::Deserializer<'de>>(deserializer: D) -> Result<Option<Option<String>>, D::Error> {
-    Option::deserialize(deserializer).map(Some)
+/// A key of a PATCH body: absent leaves the value, null clears it.
+#[derive(Default)]
+enum Change {
+    #[default]
+    Keep,
+    To(Option<String>),
+}
+
+impl<'de> Deserialize<'de> for Change {
+    fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        Option::deserialize(deserializer).map(Self::To)
+    }
 }
 
 pub(super) async fn change(
@@ -116,10 +125,10 @@ pub(super) async fn change(
     Json(changes): Json<Changes>,
 ) -> Answer {
     let name = SiteName::parse(&name)?;
-    if let Some(reason) = changes.taken_down {
+    if let Change::To(reason) = changes.taken_down {
         services.change_taken_down(&actor, &name, reason).await?;
     }
-    if let Some(folder) = changes.watch_folder {
+    if let Change::To(folder) = changes.watch_folder {
         services.change_watch_folder(&actor, &name, folder).await?;
     }
     ok(&Site::from(services.get_site(&actor, &name).await?))

@@ -54,17 +54,17 @@ pub(super) async fn begin(
     Caller(actor, _): Caller,
     Path(name): Path<String>,
     headers: HeaderMap,
-    Json(begin): Json<Begin, { limits::FILES_BODY_BYTES_MAX }>,
+    Json(asked): Json<Begin, { limits::FILES_BODY_BYTES_MAX }>,
 ) -> Answer {
     let name = SiteName::parse(&name)?;
-    let files = begin.files.into_iter().map(listed).collect::<Result<_>>()?;
-    let list = FileList::new(files, begin.allow_env)?;
+    let files = asked.files.into_iter().map(listed).collect::<Result<_>>()?;
+    let list = FileList::new(files, asked.allow_env)?;
     let request = Request {
         source: Source::Cli,
-        message: begin.message,
-        publish: begin.publish,
-        if_live: begin.if_live.as_deref().map(parse_id).transpose()?,
-        allow_env: begin.allow_env,
+        message: asked.message,
+        publish: asked.publish,
+        if_live: asked.if_live.as_deref().map(parse_id).transpose()?,
+        allow_env: asked.allow_env,
         idempotency_key: key(&headers)?,
     };
     let begun = services.begin_upload(&actor, &name, list, request).await?;

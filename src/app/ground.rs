@@ -110,7 +110,7 @@ pub async fn open(folder: &Folder, wish: &Wish) -> Result<Opened> {
         ));
     }
     let database = Sqlite::open(&path, schema::SQLITE)?;
-    let db = Db::new(Arc::clone(&database) as Arc<_>);
+    let db = Db::new(Arc::<Sqlite>::clone(&database));
     let ids = Ids::new(wish.clock.clone());
     let fresh = ids.next();
     let instance = db
@@ -131,7 +131,7 @@ pub async fn open(folder: &Folder, wish: &Wish) -> Result<Opened> {
     let queue = QueueRedb::open(&folder.path.join("queue.redb"), wish.clock.clone())?;
     let services = Services::new(Ground {
         db,
-        jobs: Jobs::new(Arc::clone(&queue) as Arc<_>),
+        jobs: Jobs::new(Arc::<QueueRedb>::clone(&queue)),
         cache: Cache::new(CacheMoka::new(CACHE_BYTES_MAX)),
         blobs: folder.blobs.clone(),
         clock: wish.clock.clone(),

@@ -1,6 +1,6 @@
 //! The claim link: on standard error and in a file that only the owner reads.
 
-use std::{fs, io::Write as _, net::SocketAddr, path::Path};
+use std::{fmt::Write as _, fs, io::Write as _, net::SocketAddr, path::Path};
 
 use crate::{base::files, domain::Result, services::Services};
 
@@ -29,10 +29,12 @@ pub(super) async fn announce(services: &Services, data: &Path, bound: &[SocketAd
     if bound.iter().any(|it| !it.ip().is_loopback()) {
         // SECURITY: without TLS a password must not cross a network.
         let port = bound.first().map_or(8080, SocketAddr::port);
-        text.push_str(&format!(
+        // Writing into a String cannot fail.
+        let _ = write!(
+            text,
             "  From another machine, go through SSH, since this address has no TLS:\n    \
              ssh -L {port}:127.0.0.1:{port} YOU@THIS-SERVER\n"
-        ));
+        );
     }
     drop(writeln!(std::io::stderr(), "{text}"));
     Ok(())

@@ -43,9 +43,9 @@ async fn read(
     let mut out = String::new();
     let mut metric = |name: &str, kind: &str, help: &str, rows: &[(String, u64)]| {
         // Writing into a String cannot fail.
-        drop(writeln!(out, "# HELP {name} {help}\n# TYPE {name} {kind}"));
+        let _ = writeln!(out, "# HELP {name} {help}\n# TYPE {name} {kind}");
         for (labels, value) in rows {
-            drop(writeln!(out, "{name}{labels} {value}"));
+            let _ = writeln!(out, "{name}{labels} {value}");
         }
     };
     let counts = plane.meter();

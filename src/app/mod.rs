@@ -40,8 +40,6 @@ use self::{
 
 /// How long a shutdown waits for what still runs.
 const JOIN_MAX: Duration = Duration::from_secs(75);
-/// Pause between tries to open a control plane that is not there.
-const RETRY: Duration = Duration::from_secs(10);
 
 /// Runs a server until `stop` resolves. `ready` is called once, with the panel's address, when sites and panel answer.
 pub async fn serve(

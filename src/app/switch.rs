@@ -26,8 +26,11 @@ use crate::{
         respond::{self, Body, Response},
     },
     net::connection::Peer,
-    serve::{DataPlane, snapshot::Target},
-    services::{Addresses, Services},
+    serve::{
+        DataPlane,
+        snapshot::{State, Target},
+    },
+    services::{Addresses, Services, bundle},
 };
 
 /// Why the control plane does not answer.
@@ -153,13 +156,10 @@ impl Switch {
 /// The proof bundle of what a host shows, at `/.well-known/chainhost/proof/<deployment>`.
 pub(super) fn proof(blobs: &BlobDir, target: &Target, path: &str) -> Option<Response> {
     let wanted = path.strip_prefix("chainhost/proof/")?;
-    let served = match &target.state {
-        crate::serve::snapshot::State::Live(served) => served,
-        _ => return None,
-    };
+    let State::Live(served) = &target.state else { return None };
     if wanted != served.deployment.to_string() {
         return None;
     }
-    let manifest = blobs.read_verified(&served.manifest).ok()?;
-    Some(respond::content(StatusCode::OK, "application/json", manifest))
+    let bytes = bundle::from_blobs(blobs, served.manifest).ok()?;
+    Some(respond::content(StatusCode::OK, "application/json", bytes))
 }

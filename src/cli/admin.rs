@@ -154,7 +154,7 @@ async fn run(settings: &Server, command: Value) -> Result<Done> {
         return Err(Error::invalid("data_folder", text));
     }
     if socket_path(&settings.data).exists()
-        && let Some(stream) = connect(&settings.data).await?
+        && let Some(stream) = connect(&settings.data)?
     {
         return over_socket(stream, &command).await;
     }
@@ -162,8 +162,7 @@ async fn run(settings: &Server, command: Value) -> Result<Done> {
 }
 
 /// A connection to the running server; `None` when the socket is a left-over.
-async fn connect(data: &Path) -> Result<Option<UnixStream>> {
-    #[expect(clippy::redundant_closure, reason = "the function alone is not general enough over lifetimes")]
+fn connect(data: &Path) -> Result<Option<UnixStream>> {
     let stream = control::through_folder(data, |short| std::os::unix::net::UnixStream::connect(short));
     match stream {
         Ok(stream) => {

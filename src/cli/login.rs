@@ -17,7 +17,7 @@ use super::{
     terminal::{self, Hidden},
     text,
 };
-use crate::config::client as environment;
+use crate::config::client::Environment;
 
 /// The arguments of `login`.
 #[derive(Args)]
@@ -29,7 +29,7 @@ pub(super) struct Login {
 impl Login {
     pub(super) fn run(&self) -> ExitCode {
         client::run(async {
-            let environment = environment::Client::from_environment();
+            let environment = Environment::from_environment();
             let path = credentials::path(&environment)?;
             let server = self.server.server(&environment)?;
             if !server.is_loopback() {
@@ -65,7 +65,7 @@ impl Logout {
     #[expect(clippy::unused_self, reason = "a command is run as all others are")]
     pub(super) fn run(&self) -> ExitCode {
         client::run(async {
-            let path = credentials::path(&environment::Client::from_environment())?;
+            let path = credentials::path(&Environment::from_environment())?;
             terminal::print(if credentials::remove(&path)? {
                 "Signed out: the key is gone from this machine. It goes on working elsewhere until it is revoked."
             } else {

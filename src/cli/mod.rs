@@ -5,6 +5,7 @@
 
 mod admin;
 mod check;
+mod cid;
 mod client;
 mod deploy;
 mod deployments;
@@ -24,10 +25,16 @@ mod sites;
 mod table;
 mod terminal;
 mod text;
+mod verify;
 
-use std::process::ExitCode;
+use std::{
+    io::{self, Write as _},
+    process::ExitCode,
+};
 
 use clap::{Parser, Subcommand};
+
+use crate::domain::Result;
 
 /// Turns a VPS into your own web host.
 #[derive(Parser)]
@@ -44,6 +51,8 @@ enum Command {
     Admin(admin::Admin),
     /// Check a configuration and say which line is wrong
     Check(check::Check),
+    /// Print the IPFS CID of a folder's site or of a file (profile unixfs-v1-2025)
+    Cid(cid::Arguments),
     /// Deploy a folder of finished files to a site and publish it
     Deploy(deploy::Deploy),
     /// List what was deployed to a site
@@ -63,7 +72,7 @@ enum Command {
     Logout(login::Logout),
     /// Show what the server did with a deployment
     Logs(logs::Logs),
-    /// Print the SHA-256 and the site root of a folder's canonical manifest
+    /// Print the SHA-256, the site root and the CID of a folder's canonical manifest
     Manifest(manifest::Arguments),
     /// Publish an earlier deployment again
     Rollback(rollback::Rollback),
@@ -71,6 +80,17 @@ enum Command {
     Serve(serve::Serve),
     /// List, make and delete sites
     Sites(sites::Sites),
+    /// Check a proof bundle, and a folder or a site against it. Exit 10: valid but pending, 20: content, 21: manifest
+    Verify(verify::Arguments),
+    /// Run background jobs on another machine (comes with a later version)
+    Worker {
+        /// Which queues, such as deploy,email
+        #[arg(long)]
+        queues: Option<String>,
+        /// Labels of this worker, such as type=worker
+        #[arg(long)]
+        labels: Option<String>,
+    },
 }
 
 /// Reads the arguments of this process and does what they ask. Wrong usage ends the process with 2 and says what is
@@ -79,6 +99,7 @@ pub fn main() -> ExitCode {
     match Arguments::parse().command {
         Command::Admin(command) => command.run(),
         Command::Check(command) => command.run(),
+        Command::Cid(arguments) => arguments.run(),
         Command::Deploy(command) => command.run(),
         Command::Deployments(command) => command.run(),
         Command::Diff(command) => command.run(),
@@ -92,5 +113,28 @@ pub fn main() -> ExitCode {
         Command::Rollback(command) => command.run(),
         Command::Serve(command) => command.run(),
         Command::Sites(command) => command.run(),
+        Command::Verify(arguments) => arguments.run(),
+        Command::Worker { .. } => {
+            terminal::note(
+                "chainhost worker: workers on other machines need a queue that machines share, which comes with a later \
+                 version. Until then `chainhost serve` runs all jobs itself.",
+            );
+            ExitCode::from(2)
+        }
+    }
+}
+
+/// Ends a command: its lines to standard output and 0, or why there are none to standard error and 2.
+fn finish(command: &str, lines: Result<String>) -> ExitCode {
+    match lines {
+        Ok(lines) => match io::stdout().write_all(lines.as_bytes()) {
+            Ok(()) => ExitCode::SUCCESS,
+            Err(_) => ExitCode::FAILURE,
+        },
+        Err(error) => {
+            let why = error.detail.map_or_else(String::new, |it| format!(" ({it})"));
+            drop(writeln!(io::stderr(), "chainhost {command}: {}{why}", error.message));
+            ExitCode::from(2)
+        }
     }
 }

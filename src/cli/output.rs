@@ -8,7 +8,7 @@ use super::{
     failure::{Failure, Result},
     terminal::{self, Terminal},
 };
-use crate::{base::clock::Clock, config::client as environment};
+use crate::{base::clock::Clock, config::client::Environment};
 
 /// How results are shown.
 #[derive(Clone, Copy, Debug)]
@@ -21,7 +21,7 @@ pub(super) struct Output {
 
 /// A client with server and key, and how to show what it answers.
 pub(super) fn open(server: &ServerArgument) -> Result<(Client, Output)> {
-    let environment = environment::Client::from_environment();
+    let environment = Environment::from_environment();
     let terminal = Terminal::of_stdout(environment.no_color);
     Ok((server.client(environment)?, Output { terminal, now_ms: Clock::system().now_ms() }))
 }

@@ -12,7 +12,7 @@ use crate::{
 
 /// The environment of a command; a variable that is set to nothing counts as not set.
 #[derive(Debug)]
-pub struct Client {
+pub struct Environment {
     /// `CHAINHOST_SERVER`.
     pub server: Option<String>,
     /// `CHAINHOST_KEY`.
@@ -23,7 +23,7 @@ pub struct Client {
     pub no_color: bool,
 }
 
-impl Client {
+impl Environment {
     /// Reads the environment of this process.
     pub fn from_environment() -> Self {
         Self::read(|name| std::env::var_os(name))
@@ -131,8 +131,8 @@ impl fmt::Display for ServerUrl {
 mod tests {
     use super::*;
 
-    fn environment(set: &[(&str, &str)]) -> Client {
-        Client::read(|name| set.iter().find(|it| it.0 == name).map(|it| OsString::from(it.1)))
+    fn environment(set: &[(&str, &str)]) -> Environment {
+        Environment::read(|name| set.iter().find(|it| it.0 == name).map(|it| OsString::from(it.1)))
     }
 
     #[test]

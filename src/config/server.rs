@@ -143,7 +143,7 @@ impl Source {
         Self { path: path.to_owned(), text: fs::read_to_string(path).unwrap_or_default() }
     }
 
-    /// `FILE line 3, `key``.
+    /// Where a value stands, for people: file, line, key.
     fn place<T>(&self, value: &Spanned<T>, key: &str) -> String {
         let before = self.text.get(..value.span().start).unwrap_or_default();
         format!("{} line {}, `{key}`", self.path.display(), before.matches('\n').count() + 1)

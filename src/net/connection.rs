@@ -212,13 +212,23 @@ impl Server {
         drop(seat);
     }
 
-    /// Drives the connection until it ends, or one of its limits does.
+    /// Drives the connection until it ends, or one of its limits or the grace time does; what is left is cut off.
     async fn watch<C: Connection>(&self, mut connection: Pin<&mut C>, activity: &Activity) {
+        tokio::select! {
+            () = self.in_time(connection.as_mut(), activity) => return,
+            () = self.tasks.stopping() => {}
+        }
+        connection.as_mut().graceful_shutdown();
+        drop(time::timeout(self.limits.grace, self.in_time(connection, activity)).await);
+    }
+
+    /// Drives the connection until it ends, or its time for a head or for being idle.
+    async fn in_time<C: Connection>(&self, mut connection: Pin<&mut C>, activity: &Activity) {
         let (head, idle) = (self.limits.head, self.limits.idle);
         let mut timer = pin!(time::sleep_until(activity.deadline(head, idle)));
-        let in_time = poll_fn(|context| {
+        poll_fn(|context| {
             if connection.as_mut().poll(context).is_ready() {
-                return Poll::Ready(true);
+                return Poll::Ready(());
             }
             loop {
                 let deadline = activity.deadline(head, idle);
@@ -230,18 +240,12 @@ impl Server {
                     return Poll::Pending;
                 }
                 if deadline <= Instant::now() {
-                    return Poll::Ready(false);
+                    return Poll::Ready(());
                 }
                 timer.as_mut().reset(deadline);
             }
-        });
-        tokio::select! {
-            _ = in_time => return,
-            () = self.tasks.stopping() => {}
-        }
-        connection.as_mut().graceful_shutdown();
-        // What is not done then is cut off by the drop.
-        drop(time::timeout(self.limits.grace, connection).await);
+        })
+        .await;
     }
 }
 

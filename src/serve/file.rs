@@ -89,13 +89,17 @@ impl Files {
     pub(super) fn open(&self, hash: Sha256, size: u64) -> Result<Content, BlobError> {
         let file = self.dir.open_blob(&hash)?;
         let seen = Identity::of(&file)?;
+        // Another size is other bytes, and need not be read to know it.
+        if seen.size != size {
+            return Err(BlobError::Corrupt);
+        }
         if let Some((identity, verdict)) = self.known.get(&hash)
             && identity == seen
         {
             // A bad file is not hashed again for each request: that would be a way to keep us busy.
             return verdict.map_err(|_| BlobError::Corrupt);
         }
-        let good = seen.size == size && hash_of(&file)? == hash;
+        let good = hash_of(&file)? == hash;
         if Identity::of(&file)? != seen {
             return Err(BlobError::Corrupt);
         }
@@ -164,4 +168,43 @@ fn read_at(file: &File, at: u64, length: u64) -> io::Result<Bytes> {
     let mut buffer = vec![0; usize::try_from(length).unwrap_or(usize::MAX)];
     file.read_exact_at(&mut buffer, at)?;
     Ok(buffer.into())
+}
+
+#[cfg(test)]
+mod tests {
+    use http_body_util::BodyExt as _;
+
+    use super::*;
+
+    async fn read(content: &Content, first: u64, length: u64) -> Result<Bytes, crate::http::respond::BodyError> {
+        Ok(body(content.clone(), first, length, &Tasks::new()).collect().await?.to_bytes())
+    }
+
+    #[tokio::test]
+    async fn a_file_that_may_not_be_mapped_is_read() {
+        let folder = tempfile::tempdir().unwrap();
+        let dir = BlobDir::open(folder.path()).unwrap();
+        let bytes: Vec<u8> = (0..=255).cycle().take(700_001).collect();
+        let hash = dir.put(&bytes).unwrap();
+        for map in [true, false] {
+            let files = Files::new(dir.clone(), map);
+            let content = files.open(hash, 700_001).unwrap();
+            assert_eq!(matches!(content, Content::File(_)), !map);
+            assert!(read(&content, 0, 700_001).await.unwrap() == bytes);
+            assert_eq!(read(&content, 299_999, 300_000).await.unwrap(), bytes[299_999..599_999]);
+            assert!(matches!(files.open(hash, 700_000), Err(BlobError::Corrupt)));
+        }
+        // Cut short while it is sent: the body breaks off and never ends as if it were whole.
+        let content = Files::new(dir.clone(), false).open(hash, 700_001).unwrap();
+        let path = files_of(folder.path());
+        std::fs::set_permissions(&path, std::os::unix::fs::PermissionsExt::from_mode(0o600)).unwrap();
+        std::fs::OpenOptions::new().write(true).open(&path).unwrap().set_len(300_000).unwrap();
+        assert!(read(&content, 0, 700_001).await.is_err());
+    }
+
+    fn files_of(folder: &std::path::Path) -> std::path::PathBuf {
+        let found = crate::base::files::walk(folder).unwrap();
+        assert_eq!(found.len(), 1);
+        folder.join(&found[0])
+    }
 }

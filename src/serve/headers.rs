@@ -20,7 +20,7 @@ pub const UNENCODED_DIGEST: HeaderName = HeaderName::from_static("unencoded-dige
 /// Keeps previews out of search engines.
 pub const X_ROBOTS_TAG: HeaderName = HeaderName::from_static("x-robots-tag");
 
-/// Every header that the host itself may add to a file's answer (DECISIONS 18). `Cache-Control` and
+/// Every header that the host itself may add to a file's answer (DECISIONS 18). `Accept-Ranges`, `Cache-Control` and
 /// `X-Content-Type-Options` only where the policy has none; to `Vary` and `Link` of the policy ours are added.
 pub const HOST: [HeaderName; 12] = [
     ACCEPT_RANGES,
@@ -39,8 +39,8 @@ pub const HOST: [HeaderName; 12] = [
 
 /// What no policy sets: the type is in the entry, the rest belongs to the connection or is computed (DECISIONS 41).
 const NOT_FROM_POLICY: [&str; 15] = [
-    "accept-ranges",
     "connection",
+    "content-encoding",
     "content-length",
     "content-range",
     "content-type",
@@ -63,7 +63,7 @@ const FOR_EVER: HeaderValue = HeaderValue::from_static("max-age=31536000, immuta
 /// What one entry's answers have in common.
 #[derive(Debug)]
 pub(super) struct Prepared {
-    /// All headers of a 200 with identity coding, but for `Content-Length` and `X-Robots-Tag`.
+    /// All headers of a 200 with identity coding, but for `X-Robots-Tag`. Whole, so that an answer clones and adds none.
     pub(super) headers: HeaderMap,
     /// The strong tag of the bytes as they are, with its quotes.
     pub(super) etag: String,
@@ -84,13 +84,14 @@ impl Prepared {
                 headers.insert(name, value);
             }
         }
-        let compressible = media_type::is_compressible(&entry.media_type) && !headers.contains_key(CONTENT_ENCODING);
+        let compressible = media_type::is_compressible(&entry.media_type);
         let etag = format!("\"{}\"", data_encoding::BASE64URL_NOPAD.encode(&entry.sha256.0));
         let digest = format!("sha-256=:{}:", entry.sha256.base64());
+        headers.insert(CONTENT_LENGTH, HeaderValue::from(entry.size));
         put(&mut headers, CONTENT_TYPE, &entry.media_type);
         put(&mut headers, ETAG, &etag);
         put(&mut headers, UNENCODED_DIGEST, &digest);
-        headers.insert(ACCEPT_RANGES, HeaderValue::from_static("bytes"));
+        headers.entry(ACCEPT_RANGES).or_insert(HeaderValue::from_static("bytes"));
         headers.entry(CACHE_CONTROL).or_insert_with(|| cache_control(path, &entry.media_type));
         headers.entry(X_CONTENT_TYPE_OPTIONS).or_insert(HeaderValue::from_static("nosniff"));
         if compressible {
@@ -213,7 +214,7 @@ mod tests {
         assert_eq!(all("x-note"), ["\u{e9}".as_bytes()]);
         assert_eq!(all("content-type"), [b"text/css; charset=utf-8"]);
         assert_eq!(all("etag"), [made.etag.as_bytes()]);
-        assert!(all("content-length").is_empty());
+        assert_eq!(all("content-length"), [b"1"]);
         assert_eq!(made.etag_of(Coding::Brotli), format!("\"{}-br\"", made.etag.trim_matches('"')));
 
         let plain = Prepared::new(&entry, &Policy::default(), None);

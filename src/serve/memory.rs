@@ -49,6 +49,10 @@ impl Forms {
     pub(super) fn has(self, coding: Coding) -> bool {
         self.0 & bit(coding) != 0
     }
+
+    pub(super) fn without(self, coding: Coding) -> Self {
+        Self(self.0 & !bit(coding))
+    }
 }
 
 const fn bit(coding: Coding) -> u8 {
@@ -75,7 +79,9 @@ impl Memory {
         if size > MEMORY_FILE_BYTES_MAX {
             return self.large(hash, size, tasks).await;
         }
-        if let Some(bytes) = self.0.kept.get(&(hash, None)) {
+        // A manifest whose size is not that of its blob gets no bytes: what is announced is what is sent.
+        let fits = |bytes: &Bytes| u64::try_from(bytes.len()) == Ok(size);
+        if let Some(bytes) = self.0.kept.get(&(hash, None)).filter(fits) {
             return Ok(Content::Bytes(bytes));
         }
         let load = async {

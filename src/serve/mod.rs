@@ -179,17 +179,17 @@ impl DataPlane {
         let bodiless = status == StatusCode::NO_CONTENT || status == StatusCode::NOT_MODIFIED;
         let size = response.body().size_hint().exact();
         let headers = response.headers_mut();
-        headers.entry(X_CONTENT_TYPE_OPTIONS).or_insert(HeaderValue::from_static("nosniff"));
-        if let (Some(size), false) = (size, bodiless) {
-            headers.entry(CONTENT_LENGTH).or_insert_with(|| HeaderValue::from(size));
+        if !headers.contains_key(X_CONTENT_TYPE_OPTIONS) {
+            headers.insert(X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
         }
-        let length = headers.get(CONTENT_LENGTH).and_then(|it| it.to_str().ok()?.parse().ok()).unwrap_or(0);
-        let sent = if parts.method == Method::HEAD {
+        if let (Some(size), false, false) = (size, bodiless, headers.contains_key(CONTENT_LENGTH)) {
+            headers.insert(CONTENT_LENGTH, HeaderValue::from(size));
+        }
+        let announced = || headers.get(CONTENT_LENGTH).and_then(|it| it.to_str().ok()?.parse().ok());
+        let sent = if parts.method == Method::HEAD { 0 } else { size.or_else(announced).unwrap_or(0) };
+        if parts.method == Method::HEAD {
             *response.body_mut() = Body::empty();
-            0
-        } else {
-            length
-        };
+        }
         self.0.meter.count(status, sent);
         response
     }

@@ -154,6 +154,7 @@ impl Visit<'_> {
         let length = last.saturating_sub(first).saturating_add(1);
         let mut response = self.file(found, first, length).await?;
         *response.status_mut() = StatusCode::PARTIAL_CONTENT;
+        response.headers_mut().insert(CONTENT_LENGTH, HeaderValue::from(length));
         put(response.headers_mut(), CONTENT_RANGE, format!("bytes {first}-{last}/{size}"));
         Ok(response)
     }
@@ -164,9 +165,15 @@ impl Visit<'_> {
             return None;
         }
         let (plane, entry) = (self.plane, found.entry);
-        let forms = self.forms(found).await;
-        for coding in negotiate::accepted(headers).iter().filter(|it| forms.has(*it)) {
+        let mut forms = self.forms(found).await;
+        for coding in negotiate::accepted(headers).iter() {
+            if !forms.has(coding) {
+                continue;
+            }
             let Some(bytes) = plane.memory.variant(entry.sha256, entry.size, coding, &plane.tasks).await else {
+                // Looking again for each request would be work for nothing; the next generation may have it.
+                forms = forms.without(coding);
+                self.remember(found, forms);
                 continue;
             };
             let mut response = Response::new(Body::empty());
@@ -187,14 +194,21 @@ impl Visit<'_> {
     /// ends in a publish.
     async fn forms(&self, found: &Found<'_>) -> Forms {
         let remembered = found.prepared.forms.load(Ordering::Relaxed);
-        // Generation in the upper bits, forms in the lower three; never 0, which is what a new entry has.
-        let stamp = self.generation.wrapping_add(1) << 3;
-        if remembered & !7 == stamp {
+        if remembered & !7 == self.stamp() {
             return Forms(u8::try_from(remembered & 7).unwrap_or(0));
         }
         let forms = self.plane.memory.forms(found.entry.sha256, &self.plane.tasks).await;
-        found.prepared.forms.store(stamp | u64::from(forms.0), Ordering::Relaxed);
+        self.remember(found, forms);
         forms
+    }
+
+    /// Generation in the upper bits, forms in the lower three; never 0, which is what a new entry has.
+    const fn stamp(&self) -> u64 {
+        self.generation.wrapping_add(1) << 3
+    }
+
+    fn remember(&self, found: &Found<'_>, forms: Forms) {
+        found.prepared.forms.store(self.stamp() | u64::from(forms.0), Ordering::Relaxed);
     }
 
     async fn whole(&self, found: &Found<'_>) -> Result<Response, Refusal> {
@@ -223,7 +237,6 @@ impl Visit<'_> {
         };
         let mut response = Response::new(body);
         *response.headers_mut() = found.prepared.headers.clone();
-        response.headers_mut().insert(CONTENT_LENGTH, HeaderValue::from(length));
         Ok(response)
     }
 }

@@ -1,10 +1,14 @@
 //! The proof bundle of a deployment: what an auditor takes home.
 
-use crate::domain::{
-    Result,
-    access::Actor,
-    deployment::{DeploymentId, DeploymentRef},
-    site::SiteName,
+use crate::{
+    base::{blob_dir::BlobDir, hash::Sha256},
+    domain::{
+        Error, Result,
+        access::Actor,
+        deployment::{DeploymentId, DeploymentRef},
+        site::SiteName,
+    },
+    proof::{bundle, manifest::Manifest, site_tree},
 };
 
 use super::Services;
@@ -18,7 +22,15 @@ impl Services {
         of: DeploymentRef,
     ) -> Result<(DeploymentId, Vec<u8>)> {
         let id = self.get_deployment(actor, name, of).await?.deployment.id;
-        let (_, manifest) = self.read_manifest(actor, name, of).await?;
-        Ok((id, manifest))
+        let (manifest, _) = self.read_manifest(actor, name, of).await?;
+        let blobs = self.blobs.clone();
+        Ok((id, self.blocking(move || from_blobs(&blobs, manifest)).await?))
     }
+}
+
+/// The bundle of the manifest that has this hash. Without log and anchor it is "pending" to a verifier.
+pub fn from_blobs(blobs: &BlobDir, manifest: Sha256) -> Result<Vec<u8>> {
+    let bytes = blobs.read_verified(&manifest).map_err(Error::internal)?;
+    let root = site_tree::site_root(&Manifest::parse(&bytes)?);
+    Ok(bundle::bundle(&bytes, &root))
 }

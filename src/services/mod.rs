@@ -7,7 +7,7 @@
 pub mod access;
 pub mod archive;
 mod audit;
-mod bundle;
+pub mod bundle;
 mod claim;
 pub mod collect;
 mod complete;

@@ -13,6 +13,7 @@ use crate::{base::retry::Backoff, domain::Result, services::Services};
 pub(super) type Pass = fn(Arc<Context>) -> Pin<Box<dyn Future<Output = Result<()>> + Send>>;
 
 /// A task: what it is called, when it runs and what it does.
+#[derive(Clone, Copy)]
 pub(super) struct Task {
     pub(super) name: &'static str,
     pub(super) period: Duration,

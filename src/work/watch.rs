@@ -95,7 +95,7 @@ fn watcher(folder: &Path, changed: &Arc<Notify>) -> Option<RecommendedWatcher> {
     });
     let watched = made.and_then(|mut it| it.watch(folder, RecursiveMode::Recursive).map(|()| it));
     match watched {
-        Ok(watcher) => Some(watcher),
+        Ok(it) => Some(it),
         Err(error) => {
             tracing::warn!(folder = %folder.display(), %error, "looking at this folder once a minute only");
             None

@@ -18,7 +18,7 @@ use super::Client;
 use crate::{
     base::{files, secret::Secret},
     cli::failure::{Failure, Result},
-    config::client::{self as environment, DEFAULT_SERVER, ServerUrl},
+    config::client::{DEFAULT_SERVER, Environment, ServerUrl},
     domain::api_key,
 };
 
@@ -50,13 +50,13 @@ struct ToStore<'a> {
 
 impl ServerArgument {
     /// The server, when no key is needed yet: for `login`.
-    pub(in crate::cli) fn server(&self, environment: &environment::Client) -> Result<ServerUrl> {
+    pub(in crate::cli) fn server(&self, environment: &Environment) -> Result<ServerUrl> {
         let named = self.server.as_deref().or(environment.server.as_deref());
         Ok(named.unwrap_or(DEFAULT_SERVER).parse()?)
     }
 
     /// A client with server and key.
-    pub(in crate::cli) fn client(&self, environment: environment::Client) -> Result<Client> {
+    pub(in crate::cli) fn client(&self, environment: Environment) -> Result<Client> {
         let named = self.server.as_deref().or(environment.server.as_deref());
         let named = named.map(str::parse::<ServerUrl>).transpose()?;
         if let (Some(server), Some(_)) = (&named, &environment.key) {
@@ -96,7 +96,7 @@ pub(in crate::cli) fn check_key(key: &Secret) -> Result<()> {
 }
 
 /// The file, or where it would lie; an error when there is no home to keep it in.
-pub(in crate::cli) fn path(environment: &environment::Client) -> Result<PathBuf> {
+pub(in crate::cli) fn path(environment: &Environment) -> Result<PathBuf> {
     let missing =
         || Failure::Input(String::from("There is no place for the key: neither HOME nor XDG_CONFIG_HOME is set."));
     environment.credentials.clone().ok_or_else(missing)

@@ -90,6 +90,10 @@ pub(super) fn feed(
     bar: &ProgressBar,
 ) -> Result<(), Ended> {
     let give = |piece: Bytes| out.blocking_send(Ok(piece)).map_err(|_| Ended::NotWanted);
+    let give_content = |piece: Bytes| {
+        let length = u64::try_from(piece.len()).unwrap_or(0);
+        give(piece).inspect(|()| bar.inc(length))
+    };
     for it in batch.iter().filter_map(|at| files.get(*at)) {
         let mut head = BytesMut::with_capacity(40);
         head.put_slice(&it.sha256.0);
@@ -97,10 +101,9 @@ pub(super) fn feed(
         give(head.freeze())?;
         match &it.kept {
             Some(bytes) if bytes.is_empty() => {}
-            Some(bytes) => give(bytes.clone())?,
-            None => read_again(it, give)?,
+            Some(bytes) => give_content(bytes.clone())?,
+            None => read_again(it, give_content)?,
         }
-        bar.inc(it.size);
     }
     Ok(())
 }

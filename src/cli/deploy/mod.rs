@@ -104,7 +104,7 @@ impl Deploy {
             if_live: self.if_live.map(|it| it.to_string()),
             allow_env: self.allow_env,
         };
-        let bar = self::bar(0, "{bar:30} {bytes} of {total_bytes}, {bytes_per_sec}");
+        let bar = self::bar(0, "{bar:30} {decimal_bytes} of {decimal_total_bytes}, {decimal_bytes_per_sec}");
         let mut upload = Upload::new(&client, &self.site, hashed, &options, bar.clone())?;
         let done = upload.run().await;
         bar.finish_and_clear();

@@ -99,8 +99,8 @@ impl<'a> Upload<'a> {
     /// Goes on until the deployment is complete, and published when it shall be.
     pub(super) async fn run(&mut self) -> Result<Deployment> {
         let mut begun = self.begin().await?;
-        if begun.missing.is_empty() && self.get(&begun.id).await?.state != "uploading" {
-            // The key is that of an earlier deployment, which is finished: this is a new one of the same files.
+        if self.get(&begun.id).await?.state != "uploading" {
+            // The key is that of an earlier deployment, which is over: this is a new one of the same files.
             self.key = format!("{}-{}", self.key, random::label::<10>());
             begun = self.begin().await?;
         }

@@ -4,7 +4,7 @@ use tokio::sync::oneshot;
 
 use crate::{
     domain::{Error, Result},
-    ports::queue::{Command, Finish, Next, Outcome},
+    ports::queue::{Command, Finish, Lease, Next},
 };
 
 use super::{
@@ -85,12 +85,7 @@ fn lease(replies: &mut Vec<Reply>, to: oneshot::Sender<Result<Next>>, step: Step
         let Err(Ok((_, leases))) = to.send(failed.map_or(value, |error| Err(error.clone()))) else {
             return Vec::new();
         };
-        let back = |lease: crate::ports::queue::Lease| Finish {
-            id: lease.job.id,
-            attempt: lease.attempt,
-            outcome: Outcome::Release,
-        };
-        leases.into_iter().map(back).collect()
+        leases.into_iter().map(Lease::released).collect()
     }));
     fate
 }

@@ -14,7 +14,7 @@ use crate::{
 };
 
 use super::{
-    book::Running,
+    book::{PerQueue, Running},
     chores::REMEMBERED_MS,
     fault::{Fault, Step, stale},
     record::{Standing, decode_body, encode_body, owner, ready_key},
@@ -81,8 +81,18 @@ impl Work<'_, '_> {
     /// Ends attempts, then leases up to `take` jobs.
     pub(super) fn next(&mut self, queue: Queue, take: usize, finished: Vec<Finish>) -> Step<Next> {
         let mut answers = Vec::with_capacity(finished.len());
+        let mut ending = self.well_ended(&finished);
         for finish in finished {
-            answers.push(match self.finish(finish) {
+            let queue = self.book.running.get(&finish.id).map(|it| it.queue);
+            let later = match queue {
+                Some(queue) if finish.outcome == Outcome::Done => {
+                    let count = ending.of_mut(queue);
+                    *count = count.saturating_sub(1);
+                    *count
+                }
+                _ => 0,
+            };
+            answers.push(match self.finish(finish, later) {
                 Ok(()) => Ok(()),
                 Err(Fault::Refused(error)) => Err(error),
                 Err(fault) => return Err(fault),
@@ -132,8 +142,19 @@ impl Work<'_, '_> {
         decode_body(id, stored.ok_or_else(|| missing("the body", id))?.value())
     }
 
-    /// Ends an attempt.
-    pub(super) fn finish(&mut self, finish: Finish) -> Step<()> {
+    /// How many of these attempts end well, by queue.
+    fn well_ended(&self, finished: &[Finish]) -> PerQueue<usize> {
+        let mut ending = PerQueue::default();
+        for finish in finished.iter().filter(|it| it.outcome == Outcome::Done) {
+            if let Some(running) = self.book.running.get(&finish.id).filter(|it| it.attempt == finish.attempt) {
+                *ending.of_mut(running.queue) += 1;
+            }
+        }
+        ending
+    }
+
+    /// Ends an attempt. So many of the same queue end well after it in the same transaction.
+    pub(super) fn finish(&mut self, finish: Finish, later: usize) -> Step<()> {
         let Finish { id, attempt, outcome } = finish;
         let running = self.book.running.get(&id).copied().filter(|it| it.attempt == attempt).ok_or_else(stale)?;
         let owner = running.owner;
@@ -145,6 +166,8 @@ impl Work<'_, '_> {
         // A queue that allows so many at once may go on.
         *self.book.woken.of_mut(running.queue) |= running.queue.rules().cluster_limit.is_some();
         match outcome {
+            // Those to come would push it out at once.
+            Outcome::Done if later >= running.queue.rules().kept_done => self.forget(owner, id, &standing),
             Outcome::Done => {
                 standing.progress = 100;
                 self.end(owner, id, standing, State::Done)

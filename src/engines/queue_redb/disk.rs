@@ -31,6 +31,11 @@ impl Signs {
         self.0.load(Ordering::SeqCst) == FULL
     }
 
+    /// A commit went well: that a write found no space before it did no harm.
+    pub(super) fn well(&self) {
+        self.0.fetch_and(!FULL, Ordering::SeqCst);
+    }
+
     fn note<T>(&self, syncing: bool, result: io::Result<T>) -> io::Result<T> {
         if let Err(error) = &result {
             let full = matches!(error.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded);

@@ -127,7 +127,7 @@ impl QueueThread {
             Ok(()) => {
                 self.book.leased_now.clear();
                 self.book.ended_now.clear();
-                self.untaken.extend(replies.into_iter().flat_map(|reply| reply(None)));
+                self.untaken = replies.into_iter().flat_map(|reply| reply(None)).collect();
                 self.wake();
             }
             Err(fault) => {
@@ -149,8 +149,9 @@ impl QueueThread {
         let now_ms = self.clock.now_ms();
         let mut work = Work { tables: &mut tables, book: &mut self.book, now_ms, waiting_max: self.waiting_max };
         work.chores()?;
-        for finish in self.untaken.drain(..) {
-            match work.finish(finish) {
+        // They stay on the list until the commit: when it fails, nobody else would bring them back.
+        for finish in self.untaken.clone() {
+            match work.finish(finish, 0) {
                 Ok(()) | Err(Fault::Refused(_)) => {}
                 Err(fault) => return Err(fault),
             }
@@ -162,6 +163,7 @@ impl QueueThread {
         drop(tables);
         if std::mem::take(&mut self.book.changed) {
             transaction.commit()?;
+            store.signs.well();
         } else {
             transaction.abort()?;
         }

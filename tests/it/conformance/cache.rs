@@ -11,7 +11,6 @@ use std::{
 use chainhost::{
     base::ids::Id,
     domain::{Error, tenant::TenantId},
-    engines::cache_moka::CacheMoka,
     ports::cache::{Cache, CacheEngine, Key, Tag},
 };
 use tokio::time::Instant;
@@ -145,11 +144,9 @@ async fn weight_is_bounded(engine: Arc<dyn CacheEngine>) {
     assert!(engine.get(&key("big")).is_none(), "larger than all");
 }
 
-macro_rules! suite {
-    ($engine:ident, $make:expr, [$($clause:ident),* $(,)?]) => {
+macro_rules! tests {
+    ($engine:ident, $make:expr, $($clause:ident)*) => {
         mod $engine {
-            use super::CacheMoka;
-
             $(#[tokio::test]
             async fn $clause() {
                 super::$clause($make).await;
@@ -158,16 +155,20 @@ macro_rules! suite {
     };
 }
 
-suite!(
-    moka,
-    CacheMoka::new(1_000_000),
-    [
-        a_value_of_before_a_change_is_not_kept,
-        errors_are_not_kept,
-        keeps_until_the_tag_is_dropped,
-        keys_are_told_apart,
-        one_flight_a_key,
-        values_expire_each_at_its_time,
-        weight_is_bounded,
-    ]
-);
+/// The whole suite, on an engine of its own for each clause, with room for a million bytes.
+macro_rules! suite {
+    ($engine:ident, $make:expr) => {
+        tests! {
+            $engine, $make,
+            a_value_of_before_a_change_is_not_kept
+            errors_are_not_kept
+            keeps_until_the_tag_is_dropped
+            keys_are_told_apart
+            one_flight_a_key
+            values_expire_each_at_its_time
+            weight_is_bounded
+        }
+    };
+}
+
+suite!(moka, chainhost::engines::cache_moka::CacheMoka::new(1_000_000));

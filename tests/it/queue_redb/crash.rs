@@ -8,6 +8,7 @@ use chainhost::{
         ids::{Id, Ids},
     },
     domain::{
+        Result,
         job::{JobId, NewJob, Queue, State},
         tenant::TenantId,
     },
@@ -29,12 +30,15 @@ struct Told {
     finished: HashSet<JobId>,
     /// Ends that were asked for and not answered: either way is right.
     perhaps: HashSet<JobId>,
+    /// The attempt of the last lease.
+    attempts: HashMap<JobId, u32>,
     deaths: HashMap<JobId, u32>,
 }
 
 async fn check(jobs: &Jobs, told: &Told) {
     for id in &told.enqueued {
         let job = jobs.get(*id).await.unwrap().unwrap_or_else(|| panic!("the acknowledged job {id} is lost"));
+        assert!(job.attempt >= told.attempts.get(id).copied().unwrap_or(0), "a lease was given before it was durable");
         if told.finished.contains(id) {
             assert_eq!(job.state, State::Done, "an acknowledged end is lost");
         } else {
@@ -67,42 +71,46 @@ async fn check(jobs: &Jobs, told: &Told) {
 async fn work(jobs: &Jobs, ids: &Ids, told: &mut Told, dice: &mut Dice) {
     let mut leases: Vec<Lease> = Vec::new();
     loop {
-        let tried = match dice.below(3) {
-            0 => {
-                let new: Vec<NewJob> = (0..=dice.below(6)).map(|_| new_job(ids, dice)).collect();
-                let new_ids: Vec<JobId> = new.iter().map(|it| it.id).collect();
-                jobs.enqueue(new).await.map(|_| told.enqueued.extend(new_ids))
-            }
-            _ => {
-                let count = usize::try_from(dice.below(4)).unwrap().min(leases.len());
-                let ending: Vec<Lease> = leases.drain(..count).collect();
-                let finish = |it: &Lease| Finish { id: it.job.id, attempt: it.attempt, outcome: Outcome::Done };
-                let finished = ending.iter().map(finish).collect();
-                let take = usize::try_from(dice.below(4)).unwrap();
-                match jobs.next(Queue::Email, take, finished).await {
-                    Ok((answers, new)) => {
-                        for (answer, lease) in answers.into_iter().zip(ending) {
-                            answer.expect("a lease that is held");
-                            told.finished.insert(lease.job.id);
-                        }
-                        for lease in &new {
-                            assert!(!told.finished.contains(&lease.job.id), "leased after its end");
-                        }
-                        leases.extend(new);
-                        Ok(())
-                    }
-                    Err(error) => {
-                        told.perhaps.extend(ending.into_iter().map(|it| it.job.id));
-                        Err(error)
-                    }
-                }
-            }
+        let tried = if dice.below(3) == 0 {
+            enqueue_some(jobs, ids, told, dice).await
+        } else {
+            work_some(jobs, &mut leases, told, dice).await
         };
         if let Err(error) = tried {
             assert_eq!(error.code, "queue_broken");
             break;
         }
     }
+}
+
+async fn enqueue_some(jobs: &Jobs, ids: &Ids, told: &mut Told, dice: &mut Dice) -> Result<()> {
+    let new: Vec<NewJob> = (0..=dice.below(6)).map(|_| new_job(ids, dice)).collect();
+    let new_ids: Vec<JobId> = new.iter().map(|it| it.id).collect();
+    jobs.enqueue(new).await?;
+    told.enqueued.extend(new_ids);
+    Ok(())
+}
+
+async fn work_some(jobs: &Jobs, leases: &mut Vec<Lease>, told: &mut Told, dice: &mut Dice) -> Result<()> {
+    let count = usize::try_from(dice.below(4)).unwrap().min(leases.len());
+    let ending: Vec<Lease> = leases.drain(..count).collect();
+    let finish = |it: &Lease| Finish { id: it.job.id, attempt: it.attempt, outcome: Outcome::Done };
+    let take = usize::try_from(dice.below(4)).unwrap();
+    let asked = jobs.next(Queue::Email, take, ending.iter().map(finish).collect()).await;
+    if asked.is_err() {
+        told.perhaps.extend(ending.iter().map(|it| it.job.id));
+    }
+    let (answers, new) = asked?;
+    for (answer, lease) in answers.into_iter().zip(ending) {
+        answer.expect("a lease that is held");
+        told.finished.insert(lease.job.id);
+    }
+    for lease in &new {
+        assert!(!told.finished.contains(&lease.job.id), "leased after its end");
+        told.attempts.insert(lease.job.id, lease.attempt);
+    }
+    leases.extend(new);
+    Ok(())
 }
 
 fn new_job(ids: &Ids, dice: &mut Dice) -> NewJob {

@@ -26,6 +26,7 @@ struct Platter {
     calls_left: Option<u64>,
     /// Bytes that the disk has room for.
     room: Option<usize>,
+    no_space: bool,
     sync_fails: bool,
     syncs: u64,
 }
@@ -67,6 +68,11 @@ impl MemoryDisk {
     pub(crate) fn room(&self, more: Option<usize>) {
         let mut platter = self.platter();
         platter.room = more.map(|more| platter.shown.len() + more);
+    }
+
+    /// From now on no write finds space, also over what is there (copy-on-write file systems), or it does again.
+    pub(crate) fn no_space(&self, none: bool) {
+        self.platter().no_space = none;
     }
 
     /// From now on syncs fail, or no longer do.
@@ -176,6 +182,9 @@ impl StorageBackend for MemoryDisk {
 
     fn write(&self, offset: u64, data: &[u8]) -> io::Result<()> {
         let mut platter = self.platter();
+        if platter.no_space {
+            return Err(io::ErrorKind::StorageFull.into());
+        }
         platter.call(|it| {
             put(&mut it.shown, at(offset), data);
             it.unsynced.push(Unsynced::Write(at(offset), data.to_vec()));

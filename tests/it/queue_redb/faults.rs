@@ -3,7 +3,7 @@
 use std::os::unix::fs::PermissionsExt as _;
 
 use chainhost::{
-    base::{clock::Clock, ids::Ids},
+    base::{clock::Clock, files, ids::Ids},
     domain::job::{JobId, NewJob, Queue, State},
     engines::queue_redb::QueueRedb,
     ports::queue::{Finish, Jobs, Lease, Outcome},
@@ -69,31 +69,28 @@ async fn a_full_disk_is_survived() {
     assert_eq!(jobs.depths(None).await.unwrap()[0].done, 2);
 }
 
-/// Leases that were to be given when the disk was full were given to nobody.
+/// Leases that were to be given when the disk was full were given to nobody; those of before stay good.
 #[tokio::test]
 async fn leases_of_a_lost_commit_go_back() {
     let disk = MemoryDisk::default();
     let (jobs, ids) = start(&disk);
-    let waiting: Vec<NewJob> = (0..500).map(|_| job(&ids, 500)).collect();
-    jobs.enqueue(waiting).await.unwrap();
-    disk.room(Some(0));
-    let mut held = Vec::new();
-    let lost = loop {
-        match jobs.next(Queue::Deploy, 40, Vec::new()).await {
-            Ok((_, leases)) if leases.is_empty() => break false,
-            Ok((_, leases)) => held.extend(leases),
-            Err(error) => {
-                assert_eq!(error.code, "disk_full");
-                break true;
-            }
-        }
-    };
-    disk.room(None);
-    let rest = jobs.next(Queue::Deploy, 500, Vec::new()).await.unwrap().1;
-    assert_eq!(held.len() + rest.len(), 500, "lost a commit: {lost}");
-    let finished = held.iter().chain(&rest).map(done).collect();
-    let (answers, _) = jobs.next(Queue::Deploy, 0, finished).await.unwrap();
-    assert!(answers.iter().all(Result::is_ok));
+    let waiting: Vec<NewJob> = (0..9).map(|_| job(&ids, 500)).collect();
+    jobs.enqueue(waiting.clone()).await.unwrap();
+    let held = jobs.next(Queue::Deploy, 3, Vec::new()).await.unwrap().1;
+    disk.no_space(true);
+    for _ in 0..3 {
+        let lost = jobs.next(Queue::Deploy, 4, vec![done(&held[0])]).await;
+        assert_eq!(lost.unwrap_err().code, "disk_full");
+    }
+    disk.no_space(false);
+    let (answers, leases) = jobs.next(Queue::Deploy, 9, held.iter().map(done).collect()).await.unwrap();
+    assert!(answers.iter().all(Result::is_ok), "the leases of before are good");
+    assert_eq!(
+        leases.iter().map(|it| it.job.id).collect::<Vec<_>>(),
+        waiting[3..].iter().map(|it| it.id).collect::<Vec<_>>()
+    );
+    let depth = jobs.depths(None).await.unwrap()[0];
+    assert_eq!((depth.waiting, depth.running, depth.done), (0, 6, 3));
 }
 
 /// After a failed sync nobody knows what the disk holds: no second try, no more commands.
@@ -168,7 +165,7 @@ async fn a_file_is_made_for_its_owner_alone_and_for_one_process() {
 #[tokio::test]
 async fn a_file_that_is_none_or_newer_is_refused() {
     let place = FilePlace::new();
-    std::fs::write(place.path(), "not a queue").unwrap();
+    files::write_atomic(&place.path(), b"not a queue", 0o600).unwrap();
     assert_eq!(QueueRedb::open(&place.path(), Clock::system()).unwrap_err().code, "queue_unreadable");
     assert_eq!(std::fs::read(place.path()).unwrap(), b"not a queue", "left as it was");
 

@@ -1,6 +1,8 @@
 //! The queue on redb: where the suites run it, and what only it can break: crash images, full disks, failed
 //! syncs, files of other versions.
 
+#![expect(clippy::indexing_slicing, clippy::panic, reason = "a test that panics says what went wrong")]
+
 mod crash;
 mod disk;
 mod faults;
