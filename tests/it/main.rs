@@ -16,6 +16,7 @@ mod deploys;
 mod framing;
 mod log;
 mod manifest;
+mod panel;
 mod queue_redb;
 mod server;
 mod serving;
