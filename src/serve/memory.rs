@@ -171,6 +171,7 @@ impl Inner {
                 return Err(damage);
             }
         };
+        self.incidents.variant_verified(hash, coding);
         self.kept.insert((hash, Some(coding)), bytes.clone());
         Ok(bytes)
     }
