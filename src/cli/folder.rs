@@ -6,7 +6,7 @@
 use std::{
     ffi::OsStr,
     fs::{self, File},
-    io::{self, Read},
+    io::{self, Read as _},
     os::unix::{ffi::OsStrExt as _, fs::OpenOptionsExt as _},
     path::{Path, PathBuf},
 };
@@ -20,7 +20,10 @@ use crate::{
         Error, Result,
         site_path::{self, Selected},
     },
-    proof::build::{self, Found},
+    proof::{
+        build::{self, Found},
+        cid::{self, Cid, FileNode, Node},
+    },
 };
 
 /// The error for a file or folder that the system does not give.
@@ -55,8 +58,54 @@ pub(super) fn read(dir: &Path, relative: &[u8]) -> Result<Vec<u8>> {
     Ok(bytes)
 }
 
+/// The CID of the site's files among those of [`list`].
+pub(super) fn cid(dir: &Path, found: &[Found], allow_env: bool) -> Result<Cid> {
+    let mut nodes = Vec::with_capacity(found.len());
+    for (relative, size, sha256) in found {
+        let Selected::File(path) = site_path::select(relative, allow_env)? else { continue };
+        let node = if usize::try_from(*size).is_ok_and(|it| it <= cid::CHUNK_BYTES) {
+            Node::small_file(*sha256, *size)
+        } else {
+            let file = dir.join(OsStr::from_bytes(relative));
+            let (node, now) = large(&file)?;
+            if now != *sha256 {
+                let message = format!("{} changed while it was read. Try again.", file.display());
+                return Err(Error::conflict("file_changed", message));
+            }
+            node
+        };
+        nodes.push((path, node));
+    }
+    let files = nodes.iter().map(|(path, node)| (path.as_str().trim_start_matches('/'), *node)).collect();
+    Ok(cid::folder(files)?.cid)
+}
+
+/// The CID of a single file.
+pub(super) fn cid_of_file(path: &Path) -> Result<Cid> {
+    // What the user names may be a link; what lies in a folder may not.
+    let file = fs::canonicalize(path).map_err(|error| unreadable("read", path, &error))?;
+    if !file.is_file() {
+        return Err(Error::invalid("not_a_file", format!("{} is no regular file.", path.display())));
+    }
+    large(&file).map(|(node, _)| node.cid)
+}
+
+/// The node of a file of any size, and the hash of the bytes that it is of.
+fn large(path: &Path) -> Result<(Node, Sha256)> {
+    let (mut node, mut hasher) = (FileNode::new(), Hasher::new());
+    open(path)
+        .and_then(|file| {
+            pieces(file, |piece| {
+                node.write(piece);
+                hasher.update(piece);
+            })
+        })
+        .map_err(|error| unreadable("read", path, &error))?;
+    Ok((node.finish(), hasher.finish()))
+}
+
 /// Calls `each` with the path of every file below `dir` that is not skipped.
-pub(super) fn walk(dir: &Path, allow_env: bool, each: &mut dyn FnMut(PathBuf) -> Result<()>) -> Result<()> {
+fn walk(dir: &Path, allow_env: bool, each: &mut dyn FnMut(PathBuf) -> Result<()>) -> Result<()> {
     let mut open = vec![PathBuf::new()];
     while let Some(folder) = open.pop() {
         let full = dir.join(&folder);
@@ -87,14 +136,22 @@ fn open(path: &Path) -> io::Result<File> {
 }
 
 /// Hash and size of the bytes that were read, whatever the folder says of the file.
-pub(super) fn hash(mut file: impl Read) -> io::Result<(Sha256, u64)> {
-    let (mut hasher, mut size, mut buffer) = (Hasher::new(), 0, vec![0; 128 * 1024]);
+fn hash(file: File) -> io::Result<(Sha256, u64)> {
+    let (mut hasher, mut size) = (Hasher::new(), 0_u64);
+    pieces(file, |piece| {
+        hasher.update(piece);
+        size = size.saturating_add(u64::try_from(piece.len()).unwrap_or(u64::MAX));
+    })?;
+    Ok((hasher.finish(), size))
+}
+
+/// Calls `each` with the bytes of a file in their order.
+fn pieces(mut file: File, mut each: impl FnMut(&[u8])) -> io::Result<()> {
+    let mut buffer = vec![0; 128 * 1024];
     loop {
-        let read = file.read(&mut buffer)?;
-        if read == 0 {
-            return Ok((hasher.finish(), size));
+        match file.read(&mut buffer)? {
+            0 => return Ok(()),
+            length => each(buffer.get(..length).unwrap_or_default()),
         }
-        hasher.update(buffer.get(..read).unwrap_or_default());
-        size += u64::try_from(read).unwrap_or(u64::MAX);
     }
 }

@@ -1,4 +1,4 @@
-//! `chainhost log verify-inclusion` and `verify-consistency`: pure checks of RFC 6962 proofs.
+//! `chainhost log verify-inclusion` and `verify-consistency`: pure checks of RFC 6962 proofs; `fsck` is only named yet.
 //!
 //! The exit code is the answer (INTEGRITY): 0 valid, 22 not included, 25 not consistent, 2 wrong usage. Reads no file
 //! and no network.
@@ -12,6 +12,7 @@ use clap::Subcommand;
 
 use crate::{base::hash::Sha256, proof::log};
 
+const USAGE: u8 = 2;
 const NOT_INCLUDED: u8 = 22;
 const NOT_CONSISTENT: u8 = 25;
 
@@ -54,6 +55,14 @@ pub(super) enum Log {
         #[arg(long, value_parser = hashes, default_value = "")]
         proof: Hashes,
     },
+    /// Walk checkpoint, tiles and entries of a whole log. Comes with a later version; exit 2
+    Fsck {
+        /// The log's address or folder
+        log: String,
+        /// The key that signs its checkpoints
+        #[arg(long)]
+        vkey: String,
+    },
 }
 
 /// A proof's hashes, as one argument.
@@ -69,6 +78,11 @@ impl Log {
             }
             Self::VerifyConsistency { size1, size2, root1, root2, proof } => {
                 (log::verify_consistency(size1, size2, &root1, &root2, &proof.0), NOT_CONSISTENT)
+            }
+            Self::Fsck { .. } => {
+                let message = "chainhost log fsck: walking a whole log comes with a later version.";
+                drop(writeln!(io::stderr(), "{message}"));
+                return ExitCode::from(USAGE);
             }
         };
         // The exit code is the answer; a closed output does not change it.

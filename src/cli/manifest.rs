@@ -1,19 +1,18 @@
-//! `chainhost manifest DIR`: the canonical manifest of a folder, its SHA-256 and its site root.
+//! `chainhost manifest DIR`: the canonical manifest of a folder, its SHA-256, its site root and its CID.
 //!
 //! Reads the folder as a deployment would: the same files are taken, skipped and refused (DECISIONS 36, 37). Changes
 //! nothing but the file of `--out`. Exit 0 well, 2 when the folder cannot be a site.
 
-use std::{
-    io::{self, Write as _},
-    path::PathBuf,
-    process::ExitCode,
-};
+use std::{path::PathBuf, process::ExitCode};
 
 use clap::Args;
 
 use crate::{
     base::files,
-    cli::folder::{self, unreadable},
+    cli::{
+        finish,
+        folder::{self, unreadable},
+    },
     domain::Result,
     proof::{build, site_tree},
 };
@@ -32,19 +31,9 @@ pub(super) struct Arguments {
 }
 
 impl Arguments {
-    /// Prints `sha256` and `siteRoot`, a line each.
+    /// Prints `sha256`, `siteRoot` and `cid`, a line each.
     pub(super) fn run(&self) -> ExitCode {
-        match self.make() {
-            Ok(lines) => match io::stdout().write_all(lines.as_bytes()) {
-                Ok(()) => ExitCode::SUCCESS,
-                Err(_) => ExitCode::FAILURE,
-            },
-            Err(error) => {
-                let why = error.detail.map_or_else(String::new, |it| format!(" ({it})"));
-                drop(writeln!(io::stderr(), "chainhost manifest: {}{why}", error.message));
-                ExitCode::from(2)
-            }
-        }
+        finish("manifest", self.make())
     }
 
     fn make(&self) -> Result<String> {
@@ -54,6 +43,7 @@ impl Arguments {
             files::write_atomic(out, &manifest.to_bytes(), 0o644).map_err(|error| unreadable("write", out, &error))?;
         }
         let root = data_encoding::HEXLOWER.encode(&site_tree::site_root(&manifest));
-        Ok(format!("sha256 {}\nsiteRoot 0x{root}\n", manifest.sha256()))
+        let cid = folder::cid(&self.dir, &found, self.allow_env)?;
+        Ok(format!("sha256 {}\nsiteRoot 0x{root}\ncid {cid}\n", manifest.sha256()))
     }
 }

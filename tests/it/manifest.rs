@@ -45,6 +45,8 @@ fn a_folder_has_one_manifest_whatever_lies_beside_its_files() {
     let bytes = fs::read(out).unwrap();
     let printed = String::from_utf8(first.stdout).unwrap();
     assert!(printed.starts_with(&format!("sha256 {}\nsiteRoot 0x", Sha256::of(&bytes))), "{printed}");
+    let cid = Command::new(env!("CARGO_BIN_EXE_chainhost")).arg("cid").arg(noisy.path()).output().unwrap();
+    assert!(printed.ends_with(&format!("\ncid {}", String::from_utf8(cid.stdout).unwrap())), "{printed}");
     let manifest = Manifest::parse(&bytes).unwrap();
     let paths: Vec<&str> = manifest.entries().iter().map(|it| it.path.as_str()).collect();
     assert_eq!(paths, ["/.well-known/x", "/404.html", "/index.html", "/é/a.css"]);

@@ -1,0 +1,170 @@
+//! Asks a running site for every file of a manifest and compares what a browser would go by.
+//!
+//! The status, the type, the policy's headers, the bytes; and that the host adds no header of its own that would change
+//! what the bytes mean. The same resolution table says here and in the server which path answers with what.
+
+use std::collections::BTreeMap;
+
+use http::{HeaderMap, HeaderName, header};
+
+use super::{
+    Fault,
+    fetch::{Answer, Failure, Requests, Site},
+};
+use crate::proof::{
+    manifest::Manifest,
+    resolve::{self, Resolution},
+};
+
+/// Headers that change what a browser does with bytes: they are the policy's, or not there.
+const MEANING: [&str; 24] = [
+    "access-control-allow-credentials",
+    "access-control-allow-origin",
+    "clear-site-data",
+    "content-disposition",
+    "content-encoding",
+    "content-language",
+    "content-location",
+    "content-range",
+    "content-security-policy",
+    "content-security-policy-report-only",
+    "cross-origin-embedder-policy",
+    "cross-origin-opener-policy",
+    "cross-origin-resource-policy",
+    "document-policy",
+    "integrity-policy",
+    "link",
+    "location",
+    "permissions-policy",
+    "referrer-policy",
+    "refresh",
+    "service-worker-allowed",
+    "set-cookie",
+    "sourcemap",
+    "x-frame-options",
+];
+/// Connections that may end without an answer, one after the other.
+const LOST_MAX: usize = 2;
+
+/// Asks for all entries, in their order.
+pub(super) fn check(manifest: &Manifest, url: &str) -> Result<(), Fault> {
+    let site = Site::parse(url).map_err(Fault::usage)?;
+    tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .map_err(|error| Fault::usage(format!("Cannot begin: {error}")))?
+        .block_on(check_all(manifest, &site))
+}
+
+async fn check_all(manifest: &Manifest, site: &Site) -> Result<(), Fault> {
+    let (mut next, mut lost) = (0, 0);
+    loop {
+        let begun = next;
+        let done = site.connected(async |requests| some(manifest, &mut next, requests).await).await;
+        match done.map_err(Fault::usage)? {
+            None => return Ok(()),
+            Some(Stop::Fault(fault)) => return Err(fault),
+            Some(Stop::Closed) => {
+                lost = if next > begun { 0 } else { lost + 1 };
+                if lost > LOST_MAX {
+                    let path = manifest.entries().get(next).map_or("/", |it| it.path.as_str());
+                    return Err(Fault::content(path, "the site closes the connection without an answer"));
+                }
+            }
+        }
+    }
+}
+
+/// Why asking over one connection ended early.
+enum Stop {
+    Closed,
+    Fault(Fault),
+}
+
+/// Asks for entries from `next` on until all are done or the connection ends.
+async fn some(manifest: &Manifest, next: &mut usize, requests: &mut Requests<'_>) -> Option<Stop> {
+    while let Some(entry) = manifest.entries().get(*next) {
+        let path = entry.path.as_str();
+        let url = resolve::url_path(manifest, entry);
+        // `url_path` gives paths that can be decoded, and this one is an entry's at the least.
+        let wanted =
+            resolve::decode_path(&url).map_or(Resolution::NotFound, |it| resolve::resolve(manifest, &it, None));
+        let size_max = if let Resolution::File { entry, .. } = &wanted { entry.size } else { entry.size };
+        let answer = match requests.get(&url, size_max).await {
+            Ok(answer) => answer,
+            Err(Failure::Closed) => return Some(Stop::Closed),
+            Err(Failure::Broken(why)) => return Some(Stop::Fault(Fault::content(path, why))),
+        };
+        // A body that was not read to its end leaves the connection unusable, but then there is a fault.
+        if let Err(why) = compare(manifest, &wanted, &answer) {
+            return Some(Stop::Fault(Fault::content(path, format!("{url} {why}"))));
+        }
+        *next += 1;
+    }
+    None
+}
+
+/// Whether an answer is what the resolution table says.
+fn compare(manifest: &Manifest, wanted: &Resolution<'_>, answer: &Answer) -> Result<(), String> {
+    let status = answer.status.as_u16();
+    match wanted {
+        Resolution::File { entry, status: wanted } => {
+            expect("the status", &status, wanted)?;
+            let media_type = joined(&answer.headers, &header::CONTENT_TYPE);
+            expect("the type", media_type.as_deref().unwrap_or("none"), entry.media_type.as_str())?;
+            compare_block(manifest.policy().headers_for(entry.path.as_str()), &answer.headers)?;
+            if answer.size > entry.size {
+                return Err(format!("has more than {} bytes", entry.size));
+            }
+            expect("the length", &answer.size, &entry.size)?;
+            expect("the SHA-256", &answer.sha256, &entry.sha256)
+        }
+        Resolution::Redirect { status: wanted, to } => {
+            expect("the status", &status, wanted)?;
+            let target = joined(&answer.headers, &header::LOCATION);
+            expect("the target", target.as_deref().unwrap_or("none"), to.as_str())
+        }
+        Resolution::Gone => expect("the status", &status, &410),
+        Resolution::NotFound => expect("the status", &status, &404),
+    }
+}
+
+/// Whether the policy's headers are there as they are, and none besides that would change the meaning.
+fn compare_block(mut block: BTreeMap<String, String>, headers: &HeaderMap) -> Result<(), String> {
+    // It stands in the entry's type already.
+    block.remove("content-type");
+    for (name, value) in &block {
+        let found = name.parse::<HeaderName>().ok().and_then(|name| joined(headers, &name));
+        expect(&format!("the header {name}"), found.as_deref().unwrap_or("none"), value.as_str())?;
+    }
+    for name in headers.keys().filter(|name| MEANING.contains(&name.as_str()) && !block.contains_key(name.as_str())) {
+        if let Some(value) = joined(headers, name) {
+            return Err(format!("has a header that was not deployed: {name}: {}", value.escape_debug()));
+        }
+    }
+    Ok(())
+}
+
+/// All values of a header, joined as RFC 9110 §5.2 does. The host's own link to the proof is left out.
+fn joined(headers: &HeaderMap, name: &HeaderName) -> Option<String> {
+    let values = headers.get_all(name).iter().map(|it| String::from_utf8_lossy(it.as_bytes()));
+    let own = |value: &str| {
+        *name == header::LINK
+            && value.starts_with("</.well-known/chainhost/")
+            && !value.contains(',')
+            && matches!(
+                value.rsplit_once(">;").map(|(_, rel)| rel.trim()),
+                Some("rel=\"describedby\"" | "rel=describedby")
+            )
+    };
+    let values: Vec<_> = values.filter(|value| !own(value)).collect();
+    (!values.is_empty()).then(|| values.join(", "))
+}
+
+fn expect<T: PartialEq + std::fmt::Display + ?Sized>(what: &str, found: &T, wanted: &T) -> Result<(), String> {
+    if found == wanted {
+        return Ok(());
+    }
+    let found: String = found.to_string().chars().take(200).flat_map(char::escape_debug).collect();
+    Err(format!("has {what} {found} instead of {wanted}"))
+}
