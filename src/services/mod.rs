@@ -22,6 +22,7 @@ pub mod routes;
 mod sign_in;
 pub mod signals;
 pub mod sites;
+pub mod summary;
 pub mod uploads;
 mod users;
 pub mod windows;
