@@ -1,1 +1,188 @@
 //! The composition root: settings to engines to services to servers. Holds no rules.
+//!
+//! Order at start: the data folder and its lock, the snapshot and with it the sites, then database, queue and the
+//! control plane. What of the control plane cannot start leaves the sites answering, and says why.
+
+pub mod control;
+mod demo;
+pub mod ground;
+mod links;
+pub mod logs;
+mod metrics;
+mod switch;
+
+use std::{net::SocketAddr, path::Path, sync::Arc, time::Duration};
+
+use arc_swap::ArcSwapOption;
+
+use crate::{
+    base::{clock::Clock, ids::Id, tasks::Tasks},
+    config::server::Server as Settings,
+    domain::{Error, Result},
+    http::respond::Response,
+    net::{
+        connection::{Limits, Server},
+        listen,
+    },
+    serve::{
+        DataPlane,
+        snapshot::{Snapshot, Target},
+        snapshot_file,
+    },
+    services::{Addresses, Services},
+    work,
+};
+
+use self::{
+    ground::{Folder, Opened},
+    switch::Switch,
+};
+
+/// How long a shutdown waits for what still runs.
+const JOIN_MAX: Duration = Duration::from_secs(75);
+
+/// Runs a server until `stop` resolves. `ready` is called once, with the panel's address, when sites and panel answer.
+pub async fn serve(
+    settings: Settings,
+    with_demo: bool,
+    stop: impl Future<Output = ()>,
+    ready: impl FnOnce(&str),
+) -> Result<()> {
+    let tasks = Tasks::new();
+    let folder = Folder::take(&settings.data)?;
+    let plane = plane(&folder, &tasks)?;
+    let listeners = listen::bind(&settings.listen).map_err(|error| Error::invalid("listen", error.to_string()))?;
+    let bound: Vec<SocketAddr> = listeners.iter().filter_map(|it| it.local_addr().ok()).collect();
+    let addresses = addresses(&settings, &bound);
+    let control: Arc<ArcSwapOption<Services>> = Arc::default();
+    let switch = Arc::new(Switch::new(plane.clone(), addresses.clone(), Arc::clone(&control)));
+    let server = Server::new(tasks.clone(), Limits::default());
+    for listener in listeners {
+        let (server, switch) = (server.clone(), Arc::clone(&switch));
+        tasks.spawn(async move {
+            server
+                .run(listener, move |request, peer| {
+                    let switch = Arc::clone(&switch);
+                    async move { switch.answer(request, peer).await }
+                })
+                .await;
+        });
+    }
+    let opening = Opening { folder: &folder, settings: &settings, addresses: &addresses, plane: &plane, tasks: &tasks };
+    let opened = match opening.open().await {
+        Ok(opened) => Some(opened),
+        Err(error) => {
+            tracing::error!(%error, "the control plane is down; sites are served from the last snapshot");
+            switch.explain(&error);
+            None
+        }
+    };
+    if let Some(opened) = &opened {
+        start(&opening, opened, &switch, with_demo, &bound).await?;
+        control.store(Some(Arc::new(opened.services.clone())));
+    }
+    ready(&addresses.panel());
+    stop.await;
+    tracing::info!("stopping");
+    tasks.stop();
+    if tokio::time::timeout(JOIN_MAX, tasks.join()).await.is_err() {
+        tracing::warn!(running = tasks.running(), "some tasks did not end in time");
+    }
+    control.store(None);
+    if let Some(opened) = opened {
+        opened.close();
+    }
+    Ok(())
+}
+
+/// What it takes to open the control plane.
+struct Opening<'a> {
+    folder: &'a Folder,
+    settings: &'a Settings,
+    addresses: &'a Addresses,
+    plane: &'a DataPlane,
+    tasks: &'a Tasks,
+}
+
+impl Opening<'_> {
+    async fn open(&self) -> Result<Opened> {
+        let served = self.plane.snapshot();
+        let opened = ground::open(
+            self.folder,
+            &ground::Wish {
+                addresses: self.addresses.clone(),
+                disk_reserve: self.settings.disk_reserve,
+                clock: Clock::system(),
+                tasks: self.tasks.clone(),
+                has_snapshot: served.instance != Id::NIL,
+            },
+        )
+        .await?;
+        if served.instance != Id::NIL && served.instance != opened.services.instance {
+            return Err(ground::foreign());
+        }
+        Ok(opened)
+    }
+}
+
+async fn start(
+    opening: &Opening<'_>,
+    opened: &Opened,
+    switch: &Switch,
+    with_demo: bool,
+    bound: &[SocketAddr],
+) -> Result<()> {
+    let services = &opened.services;
+    services.sweep_archives()?;
+    services.fail_interrupted().await?;
+    switch.open(services);
+    let context = work::Context {
+        services: services.clone(),
+        plane: opening.plane.clone(),
+        snapshots: opening.folder.path.clone(),
+        instance: services.instance,
+        tasks: opening.tasks.clone(),
+    };
+    work::start(&context);
+    // The first snapshot stands before anybody is told that the server is ready.
+    let number = services.signals().routes_changed();
+    services.signals().routes_live(number).await;
+    if with_demo {
+        demo::deploy(services).await?;
+    }
+    control::start(services, opening.tasks, &opening.folder.path)?;
+    links::announce(services, &opening.folder.path, bound).await
+}
+
+/// The data plane with the last snapshot on disk, if there is one.
+fn plane(folder: &Folder, tasks: &Tasks) -> Result<DataPlane> {
+    let loaded = snapshot_file::load(&folder.path).map_err(|error| Error::internal(error.to_string()))?;
+    let snapshot = match loaded {
+        Some(loaded) => {
+            for damaged in &loaded.damaged {
+                tracing::warn!(file = %damaged.display(), "a damaged snapshot was passed over");
+            }
+            loaded.snapshot
+        }
+        None => Snapshot::new(Id::NIL, 0),
+    };
+    let blobs = folder.blobs.clone();
+    let proofs = move |target: &Target, path: &str| -> Option<Response> { switch::proof(&blobs, target, path) };
+    Ok(DataPlane::new(folder.blobs.clone(), snapshot, tasks.clone(), Arc::new(proofs)))
+}
+
+/// Where sites and panel are reached, from the settings and the port that was bound.
+fn addresses(settings: &Settings, bound: &[SocketAddr]) -> Addresses {
+    let port = bound.first().map_or(80, SocketAddr::port);
+    Addresses {
+        scheme: "http",
+        sites_domain: settings.sites_domain.clone(),
+        port: if port == 80 { String::new() } else { format!(":{port}") },
+        panel_host: settings.panel_host.clone(),
+    }
+}
+
+/// The control socket of a data folder.
+pub fn socket_path(data: &Path) -> std::path::PathBuf {
+    data.join("control.sock")
+}

@@ -161,6 +161,12 @@ impl BlobDir {
         found.is_file().then_some(found.len())
     }
 
+    /// When a blob was written or last put again (milliseconds since 1970).
+    pub fn written_ms(&self, hash: &Sha256) -> Option<i64> {
+        let found = fs::symlink_metadata(self.path(hash)).ok()?;
+        found.is_file().then(|| found.mtime().saturating_mul(1000) + found.mtime_nsec() / 1_000_000)
+    }
+
     /// The bytes of a blob, hashed now.
     pub fn read_verified(&self, hash: &Sha256) -> Result<Vec<u8>, BlobError> {
         let bytes = read_all(self.open_blob(hash)?)?;

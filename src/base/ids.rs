@@ -23,6 +23,9 @@ impl Id {
     /// The id with all bits zero: a marker that no generator makes.
     pub const NIL: Self = Self([0; 16]);
 
+    /// The id with all bits one, after every id that a generator makes: where a list from the newest begins.
+    pub const LAST: Self = Self([0xff; 16]);
+
     /// From the 16 bytes of a store.
     pub const fn from_bytes(bytes: [u8; 16]) -> Self {
         Self(bytes)

@@ -46,10 +46,16 @@ pub const CONNECTIONS_MAX: usize = 20_000;
 pub const STREAMS_MAX: u32 = 128;
 /// A connection that asks nothing for so long is closed.
 pub const IDLE_MS_MAX: u64 = 75_000;
+/// Milliseconds that requests under way get to end in after the sign to stop.
+pub const SHUTDOWN_GRACE_MS: u64 = 10_000;
 /// Files up to this size are served from verified memory.
 pub const MEMORY_FILE_BYTES_MAX: u64 = 256 * 1024;
 /// Bytes of verified files kept in memory.
 pub const MEMORY_BYTES_MAX: u64 = 64 * 1024 * 1024;
+/// A compressed form above this size is not served: it would push too much else out of verified memory.
+pub const MEMORY_VARIANT_BYTES_MAX: u64 = 4 * 1024 * 1024;
+/// Memory for manifests with their prepared headers: some hundred sites of usual size.
+pub const MANIFEST_BYTES_MAX: u64 = 96 * 1024 * 1024;
 /// A compressed variant must save at least this share in percent, or it is not kept.
 pub const VARIANT_SAVING_PERCENT_MIN: u64 = 5;
 /// Files above this size get no variants: compressing them would hold a worker for too long.

@@ -1,11 +1,30 @@
-//! The command line: one command a file. Exit codes: 0 well, 2 wrong usage, others as each command says.
+//! The command line: one command a file. Exit codes: 0 well, 2 wrong usage or input, others as each command says; those
+//! that speak to a server: 1 it refused or failed, 3 not reachable, 4 not signed in.
 //!
 //! Results go to standard output, all else to standard error.
 
+mod admin;
+mod check;
 mod cid;
+mod client;
+mod deploy;
+mod deployments;
+mod diff;
+mod failure;
 mod folder;
+mod gc;
+mod jobs;
 mod log;
+mod login;
+mod logs;
 mod manifest;
+mod output;
+mod rollback;
+mod serve;
+mod sites;
+mod table;
+mod terminal;
+mod text;
 mod verify;
 
 use std::{
@@ -27,25 +46,81 @@ struct Arguments {
 
 #[derive(Subcommand)]
 enum Command {
+    /// Set up users and keys on this server, without a browser
+    #[command(subcommand)]
+    Admin(admin::Admin),
+    /// Check a configuration and say which line is wrong
+    Check(check::Check),
     /// Print the IPFS CID of a folder's site or of a file (profile unixfs-v1-2025)
     Cid(cid::Arguments),
+    /// Deploy a folder of finished files to a site and publish it
+    Deploy(deploy::Deploy),
+    /// List what was deployed to a site
+    Deployments(deployments::Deployments),
+    /// Show which files differ between two deployments
+    Diff(diff::Diff),
+    /// Remove stored bytes that no deployment names any more
+    Gc(gc::Gc),
+    /// List background jobs, or run one once more
+    Jobs(jobs::Jobs),
     /// Check proofs of a transparency log, offline
     #[command(subcommand)]
     Log(log::Log),
+    /// Keep a server and an API key for the next commands
+    Login(login::Login),
+    /// Forget the key
+    Logout(login::Logout),
+    /// Show what the server did with a deployment
+    Logs(logs::Logs),
     /// Print the SHA-256, the site root and the CID of a folder's canonical manifest
     Manifest(manifest::Arguments),
+    /// Publish an earlier deployment again
+    Rollback(rollback::Rollback),
+    /// Run the server
+    Serve(serve::Serve),
+    /// List, make and delete sites
+    Sites(sites::Sites),
     /// Check a proof bundle, and a folder or a site against it. Exit 10: valid but pending, 20: content, 21: manifest
     Verify(verify::Arguments),
+    /// Run background jobs on another machine (comes with a later version)
+    Worker {
+        /// Which queues, such as deploy,email
+        #[arg(long)]
+        queues: Option<String>,
+        /// Labels of this worker, such as type=worker
+        #[arg(long)]
+        labels: Option<String>,
+    },
 }
 
 /// Reads the arguments of this process and does what they ask. Wrong usage ends the process with 2 and says what is
 /// wrong.
 pub fn main() -> ExitCode {
     match Arguments::parse().command {
+        Command::Admin(command) => command.run(),
+        Command::Check(command) => command.run(),
         Command::Cid(arguments) => arguments.run(),
+        Command::Deploy(command) => command.run(),
+        Command::Deployments(command) => command.run(),
+        Command::Diff(command) => command.run(),
+        Command::Gc(command) => command.run(),
+        Command::Jobs(command) => command.run(),
         Command::Log(command) => command.run(),
+        Command::Login(command) => command.run(),
+        Command::Logout(command) => command.run(),
+        Command::Logs(command) => command.run(),
         Command::Manifest(arguments) => arguments.run(),
+        Command::Rollback(command) => command.run(),
+        Command::Serve(command) => command.run(),
+        Command::Sites(command) => command.run(),
         Command::Verify(arguments) => arguments.run(),
+        Command::Worker { .. } => {
+            terminal::note(
+                "chainhost worker: workers on other machines need a queue that machines share, which comes with a later \
+                 version. Until then `chainhost serve` runs all jobs itself.",
+            );
+            ExitCode::from(2)
+        }
     }
 }
 

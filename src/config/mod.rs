@@ -1,1 +1,4 @@
 //! Settings: one TOML file, environment and flags, parsed into domain types. Unknown keys are errors.
+
+pub mod client;
+pub mod server;

@@ -29,6 +29,19 @@ impl TenantScope {
     }
 }
 
+/// Leave to read across tenants, for the host's own tasks and for super admins.
+///
+/// INVARIANT: as with [`TenantScope`], only `services::access` makes one.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ServerScope(());
+
+impl ServerScope {
+    /// The authorised scope. Only `services::access` calls this.
+    pub const fn grant() -> Self {
+        Self(())
+    }
+}
+
 /// What a call wants to do. Roles and key scopes are sets of these.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Right {

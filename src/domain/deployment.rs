@@ -129,6 +129,10 @@ pub struct Deployment {
     pub bytes: i64,
     /// Files that the live deployment of that time had not, or had with other bytes.
     pub files_changed: Option<i64>,
+    /// Files that the sender had to send.
+    pub files_sent: i64,
+    /// Bytes that the sender had to send.
+    pub bytes_sent: i64,
     /// The random label of its preview address.
     pub preview: String,
     /// Why it failed.

@@ -116,6 +116,31 @@ pub fn of(path: &str) -> &'static str {
         .map_or(UNKNOWN, |(_, media_type)| *media_type)
 }
 
+/// Whether bytes of this type usually shrink: text, and what is not compressed inside already.
+pub fn is_compressible(media_type: &str) -> bool {
+    let essence = media_type.split(';').next().unwrap_or_default().trim();
+    essence.starts_with("text/")
+        || essence.ends_with("+json")
+        || essence.ends_with("+xml")
+        || [
+            "application/json",
+            "application/json5",
+            "application/rtf",
+            "application/toml",
+            "application/vnd.apple.mpegurl",
+            "application/vnd.ms-fontobject",
+            "application/wasm",
+            "application/xml",
+            "application/yaml",
+            "font/otf",
+            "font/ttf",
+            "image/bmp",
+            "image/x-icon",
+            "model/gltf-binary",
+        ]
+        .contains(&essence)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -139,5 +164,15 @@ mod tests {
         assert_eq!(of("/.html"), UNKNOWN);
         assert_eq!(of("/a."), UNKNOWN);
         assert_eq!(of("/a.unheard"), UNKNOWN);
+    }
+
+    #[test]
+    fn text_shrinks_and_pictures_do_not() {
+        for path in ["/a.html", "/a.css", "/a.svg", "/a.json", "/a.webmanifest", "/a.wasm", "/a.ttf", "/a.rss"] {
+            assert!(is_compressible(of(path)), "{path}");
+        }
+        for path in ["/a.png", "/a.woff2", "/a.zip", "/a.mp4", "/a.gz", "/a"] {
+            assert!(!is_compressible(of(path)), "{path}");
+        }
     }
 }

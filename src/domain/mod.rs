@@ -7,6 +7,7 @@ pub mod api_key;
 pub mod deployment;
 pub mod error;
 pub mod event;
+pub mod file_list;
 pub mod hostname;
 pub mod job;
 pub mod media_type;

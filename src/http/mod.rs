@@ -3,7 +3,9 @@
 //! Nothing here knows a feature, and nothing here does IO.
 
 pub mod conditional;
+pub mod host;
 pub mod negotiate;
+pub mod peer;
 pub mod problem;
 pub mod range;
 pub mod respond;

@@ -1,1 +1,9 @@
 //! Sockets: listening, connections and their limits. Knows no feature.
+//!
+//! A connection never costs more than its limits say, whatever its other end does; a shutdown lets requests under
+//! way end, and waits for none longer than the grace time.
+
+mod activity;
+pub mod connection;
+pub mod listen;
+mod seats;

@@ -19,9 +19,15 @@ use std::{
 use tokio::sync::oneshot;
 
 use crate::{
-    base::ids::Id,
+    base::{hash::Sha256, ids::Id},
     domain::{Error, Result},
 };
+
+/// The parameters `$1…$n` of a statement, each turned into a [`Value`].
+#[macro_export]
+macro_rules! params {
+    ($($value:expr),* $(,)?) => { &[$($crate::ports::db::Value::from($value)),*] };
+}
 
 /// The type of a parameter, needed where its value is NULL.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -80,6 +86,8 @@ param! {
     Vec<u8> => Blob, it, it;
     &[u8] => Blob, it, it.to_vec();
     Id => Blob, it, it.as_bytes().to_vec();
+    Sha256 => Blob, it, it.0.to_vec();
+    [u8; 32] => Blob, it, it.to_vec();
 }
 
 impl<T: Param> From<Option<T>> for Value {

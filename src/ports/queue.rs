@@ -4,6 +4,12 @@
 //! taken once; an attempt is durable before its handler starts; finish, extend and progress with an old
 //! attempt are refused; after three deaths of its worker a job is dead; jobs of an older boot epoch go
 //! back at once; FIFO within (queue, priority, tenant) with tenants taking turns.
+//!
+//! Higher priorities go first; a job that has waited five minutes takes part in the turns whatever its
+//! priority. A queue with a cluster limit has no more leases than that at once. After a failed commit all
+//! callers of the batch hear of it: `disk_full`, after which the engine goes on, or `queue_broken`, after
+//! which it takes no more commands. A caller that hears of either does not know whether its command was taken;
+//! it may repeat it, since ids are taken once and attempts end once.
 
 use std::sync::Arc;
 
@@ -20,8 +26,16 @@ use crate::domain::{
 pub struct Lease {
     /// The job as enqueued.
     pub job: NewJob,
-    /// Attempt number, from 1.
+    /// Attempt number, from 1. It grows with every claim, also after a snooze, a release or a death, which do
+    /// not count against the attempts of the queue: it is the fence.
     pub attempt: u32,
+}
+
+impl Lease {
+    /// Gives the job back as if it had not been leased.
+    pub fn released(self) -> Finish {
+        Finish { id: self.job.id, attempt: self.attempt, outcome: Outcome::Release }
+    }
 }
 
 /// How an attempt ended.
@@ -74,7 +88,7 @@ pub struct Depth {
     pub done: u64,
     /// Dead.
     pub failed: u64,
-    /// When the oldest waiting job was asked for.
+    /// When the oldest of the jobs that are next in their lines was asked for.
     pub oldest_ms: Option<i64>,
     /// Claims are stopped.
     pub paused: bool,
@@ -105,6 +119,7 @@ pub enum Command {
     Enqueue(Vec<NewJob>, oneshot::Sender<Result<u64>>),
     /// Ends attempts and takes up to `take` next jobs of `queue`, in one transaction.
     /// `finished` answers one result each: a stale attempt is `Conflict` with the code `stale_lease`.
+    /// When the receiver of the answer is gone, the leases go back at once, as released.
     Next {
         /// Which queue to claim from.
         queue: Queue,
@@ -115,17 +130,19 @@ pub enum Command {
         /// The answers to `finished`, in order, and the new leases.
         answer: oneshot::Sender<Result<Next>>,
     },
-    /// Says how far an attempt is (0 to 100), and that its worker lives.
+    /// Says how far an attempt is (0 to 100), and that its worker lives. Need not be durable.
     Progress(JobId, u32, u8, oneshot::Sender<Result<()>>),
-    /// One job.
+    /// One job; `None` when it was never taken, or is no longer kept.
     Get(JobId, oneshot::Sender<Result<Option<Job>>>),
-    /// A list, newest first.
+    /// A list, newest first. An engine may end it early rather than look at more than 100,000 jobs that do not
+    /// fit the filter.
     List(JobFilter, oneshot::Sender<Result<Vec<Job>>>),
     /// Counts for all four queues, in the order of [`Queue::ALL`].
     Depths(Option<TenantId>, oneshot::Sender<Result<[Depth; 4]>>),
-    /// Dead → waiting with fresh attempts; delayed → waiting now.
+    /// Dead → waiting with fresh attempts; delayed → waiting now; else `Conflict` with the code `job_state`.
     Rerun(JobId, oneshot::Sender<Result<()>>),
-    /// Waiting or delayed → removed. Running: answers `Ok(false)`; the runner ends the handler.
+    /// Waiting or delayed → removed. Running: answers `Ok(false)`; the runner ends the handler. Ended:
+    /// `Conflict` with the code `job_state`. The id of a removed job is known for a day like any other.
     Cancel(JobId, oneshot::Sender<Result<bool>>),
     /// Removes a dead or finished job from the list.
     Dismiss(JobId, oneshot::Sender<Result<()>>),
@@ -138,7 +155,8 @@ pub trait QueueEngine: Send + Sync {
     /// Hands a command over. When the engine is gone, the channel is dropped.
     fn submit(&self, command: Command);
     /// Resolves when a job of `queue` may have become claimable since the last call (spurious wake-ups
-    /// are allowed): by enqueue, retry that is due, rerun or unpause.
+    /// are allowed): by enqueue, retry that is due, rerun, unpause, or a place that became free under a
+    /// cluster limit. All that wait are woken, or else the next that asks.
     fn ready(&self, queue: Queue) -> std::pin::Pin<Box<dyn Future<Output = ()> + Send + '_>>;
 }
 
@@ -161,9 +179,7 @@ impl Jobs {
     async fn ask<T>(&self, command: impl FnOnce(oneshot::Sender<Result<T>>) -> Command) -> Result<T> {
         let (answer, answered) = oneshot::channel();
         self.0.submit(command(answer));
-        answered.await.unwrap_or_else(|_| {
-            Err(Error::unavailable("queue_stopped", "The job queue of this server has stopped. Try again in a moment."))
-        })
+        answered.await.unwrap_or_else(|_| Err(stopped()))
     }
 
     /// Takes jobs in durably; how many were new.
@@ -171,9 +187,13 @@ impl Jobs {
         self.ask(|answer| Command::Enqueue(jobs, answer)).await
     }
 
-    /// Ends attempts and claims the next jobs.
+    /// Ends attempts and claims the next jobs. When this future is dropped, leases that it would have given go
+    /// back as released; the attempts are ended all the same.
     pub async fn next(&self, queue: Queue, take: usize, finished: Vec<Finish>) -> Result<Next> {
-        self.ask(|answer| Command::Next { queue, take, finished, answer }).await
+        let (answer, answered) = oneshot::channel();
+        let mut claim = Claim { engine: &*self.0, queue, answered };
+        self.0.submit(Command::Next { queue, take, finished, answer });
+        (&mut claim.answered).await.unwrap_or_else(|_| Err(stopped()))
     }
 
     /// Reports progress of an attempt.
@@ -220,4 +240,29 @@ impl Jobs {
     pub async fn ready(&self, queue: Queue) {
         self.0.ready(queue).await;
     }
+}
+
+/// A claim on its way. Dropped before it was taken, its leases go back: nobody would work on them.
+struct Claim<'e> {
+    engine: &'e dyn QueueEngine,
+    queue: Queue,
+    answered: oneshot::Receiver<Result<Next>>,
+}
+
+impl Drop for Claim<'_> {
+    fn drop(&mut self) {
+        // From here on the engine sees that nobody takes the answer; what it has sent before is here.
+        self.answered.close();
+        let Ok(Ok((_, leases))) = self.answered.try_recv() else { return };
+        if leases.is_empty() {
+            return;
+        }
+        let finished = leases.into_iter().map(Lease::released).collect();
+        let (answer, _) = oneshot::channel();
+        self.engine.submit(Command::Next { queue: self.queue, take: 0, finished, answer });
+    }
+}
+
+fn stopped() -> Error {
+    Error::unavailable("queue_stopped", "The job queue of this server has stopped. Try again in a moment.")
 }

@@ -1,1 +1,196 @@
 //! The data plane: answers visitors from one immutable snapshot. Nothing here reads the database.
+//!
+//! It knows blobs by their hash and a snapshot that names manifests, and goes on answering when all else is down.
+//! It sends no byte that it did not verify against the manifest, and nothing here takes a lock across an await.
+//!
+//! A request is read in [`visit`]; the routing table is in [`snapshot`]; bytes come from [`memory`].
+
+mod file;
+mod flight;
+pub mod headers;
+pub mod incident;
+mod index;
+mod mapping;
+mod memory;
+pub mod meter;
+mod page;
+pub mod snapshot;
+pub mod snapshot_file;
+mod variant;
+mod visit;
+
+use std::sync::{Arc, Mutex, PoisonError};
+
+use arc_swap::ArcSwap;
+use hyper::{
+    Method, StatusCode,
+    body::Body as _,
+    header::{CONTENT_LENGTH, HeaderValue, X_CONTENT_TYPE_OPTIONS},
+    http::request::Parts,
+};
+use tokio::sync::broadcast;
+
+use self::{
+    headers::X_ROBOTS_TAG,
+    incident::{Incident, Incidents},
+    index::Indexes,
+    memory::Memory,
+    meter::{Counts, Meter},
+    page::Refusal,
+    snapshot::{Snapshot, Target},
+    visit::Visit,
+};
+use crate::{
+    base::{blob_dir::BlobDir, ids::Id, tasks::Tasks},
+    http::respond::{Body, Response},
+};
+
+/// Answers below `/.well-known/` that are the host's on every site: given what the host shows and the rest of the
+/// decoded path (`chainhost/proof/<id>`, `acme-challenge/<token>`), the answer, or nothing for 404. It may block.
+pub type WellKnown = Arc<dyn Fn(&Target, &str) -> Option<Response> + Send + Sync>;
+
+/// The data plane of a process. Cheap to clone.
+#[derive(Clone)]
+pub struct DataPlane(Arc<Inner>);
+
+struct Inner {
+    current: ArcSwap<Snapshot>,
+    /// One publisher at a time: compare and swap are one step.
+    publishing: Mutex<()>,
+    indexes: Indexes,
+    memory: Memory,
+    incidents: Arc<Incidents>,
+    meter: Meter,
+    tasks: Tasks,
+    well_known: WellKnown,
+}
+
+/// A snapshot that may not be published.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Refused {
+    /// A newer one is served.
+    Older {
+        /// Its generation.
+        generation: u64,
+        /// The generation that is served.
+        served: u64,
+    },
+    /// It comes from another database.
+    Foreign {
+        /// Its instance.
+        instance: Id,
+        /// The instance that is served.
+        served: Id,
+    },
+}
+
+impl std::fmt::Display for Refused {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Older { generation, served } => {
+                write!(f, "snapshot {generation} is older than the one that is served, {served}")
+            }
+            Self::Foreign { instance, served } => {
+                write!(f, "the snapshot is of instance {instance}, and instance {served} is served")
+            }
+        }
+    }
+}
+
+impl std::error::Error for Refused {}
+
+impl std::fmt::Debug for DataPlane {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("DataPlane").field("generation", &self.snapshot().generation).finish_non_exhaustive()
+    }
+}
+
+impl DataPlane {
+    /// Serves `snapshot` with the bytes in `blobs`. A server that has none yet begins with
+    /// `Snapshot::new(Id::NIL, 0)`, which any instance may follow.
+    pub fn new(blobs: BlobDir, snapshot: Snapshot, tasks: Tasks, well_known: WellKnown) -> Self {
+        let incidents = Arc::new(Incidents::new());
+        Self(Arc::new(Inner {
+            current: ArcSwap::from_pointee(snapshot),
+            publishing: Mutex::default(),
+            indexes: Indexes::new(blobs.clone(), Arc::clone(&incidents)),
+            memory: Memory::new(blobs, Arc::clone(&incidents), true),
+            incidents,
+            meter: Meter::default(),
+            tasks,
+            well_known,
+        }))
+    }
+
+    /// Replaces what is served, at once and for all requests that begin after it.
+    pub fn publish(&self, snapshot: Snapshot) -> Result<(), Refused> {
+        let _one = self.0.publishing.lock().unwrap_or_else(PoisonError::into_inner);
+        let served = self.0.current.load();
+        if served.instance != Id::NIL && served.instance != snapshot.instance {
+            return Err(Refused::Foreign { instance: snapshot.instance, served: served.instance });
+        }
+        if snapshot.generation < served.generation {
+            return Err(Refused::Older { generation: snapshot.generation, served: served.generation });
+        }
+        self.0.current.store(Arc::new(snapshot));
+        Ok(())
+    }
+
+    /// What is served now.
+    pub fn snapshot(&self) -> Arc<Snapshot> {
+        self.0.current.load_full()
+    }
+
+    /// Answers a request for a normalised hostname; `None` when no site has it.
+    pub async fn answer(&self, host: &str, parts: &Parts) -> Option<Response> {
+        let snapshot = self.snapshot();
+        let target = snapshot.find(host)?;
+        let visit = Visit { plane: &self.0, target, generation: snapshot.generation, parts };
+        let mut response = visit.answer().await.unwrap_or_else(|refusal| refusal.answer(&parts.headers));
+        if target.preview {
+            response.headers_mut().insert(X_ROBOTS_TAG, HeaderValue::from_static("noindex"));
+        }
+        Some(self.finish(response, parts))
+    }
+
+    /// The page for a hostname that no site has.
+    pub fn unknown_host(&self, parts: &Parts) -> Response {
+        self.finish(Refusal::UnknownHost.answer(&parts.headers), parts)
+    }
+
+    /// The page for a request that names no host, or more than one.
+    pub fn bad_host(&self, parts: &Parts) -> Response {
+        self.finish(Refusal::Host.answer(&parts.headers), parts)
+    }
+
+    /// Blobs that cannot be served, as they are found. A listener that is too slow is told how many it missed.
+    pub fn incidents(&self) -> broadcast::Receiver<Incident> {
+        self.0.incidents.listen()
+    }
+
+    /// What visitors got so far.
+    pub fn meter(&self) -> Counts {
+        self.0.meter.read()
+    }
+
+    /// The last step of every answer: its length, no body for HEAD, and the count.
+    fn finish(&self, mut response: Response, parts: &Parts) -> Response {
+        let status = response.status();
+        let bodiless = status == StatusCode::NO_CONTENT || status == StatusCode::NOT_MODIFIED;
+        let size = response.body().size_hint().exact();
+        let headers = response.headers_mut();
+        if !headers.contains_key(X_CONTENT_TYPE_OPTIONS) {
+            headers.insert(X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
+        }
+        if let (Some(size), false, false) = (size, bodiless, headers.contains_key(CONTENT_LENGTH)) {
+            headers.insert(CONTENT_LENGTH, HeaderValue::from(size));
+        }
+        let announced = || headers.get(CONTENT_LENGTH).and_then(|it| it.to_str().ok()?.parse().ok());
+        let sent = if parts.method == Method::HEAD { 0 } else { size.or_else(announced).unwrap_or(0) };
+        if parts.method == Method::HEAD {
+            *response.body_mut() = Body::empty();
+        }
+        self.0.meter.count(status, sent);
+        response
+    }
+}

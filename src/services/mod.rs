@@ -1,3 +1,182 @@
 //! Use cases: transactions, authorisation, audit and enqueueing. Nothing here knows HTTP, templates or an engine.
+//!
+//! A method takes the `Actor` first and asks it for the right that it needs; what comes back of `Actor::require` is the
+//! only leave for a tenant's rows. A change and its audit row, its jobs and its publication are one transaction; caches
+//! and the data plane hear of it after the commit.
 
+pub mod access;
 pub mod archive;
+mod audit;
+pub mod bundle;
+mod claim;
+pub mod collect;
+mod complete;
+pub mod deployments;
+pub mod ingest;
+mod jobs;
+mod keys;
+mod password;
+pub mod publish;
+pub mod routes;
+mod sign_in;
+pub mod signals;
+pub mod sites;
+pub mod uploads;
+mod users;
+pub mod windows;
+
+use std::{path::PathBuf, sync::Arc};
+
+use crate::{
+    base::{
+        blob_dir::BlobDir,
+        clock::Clock,
+        files,
+        ids::{Id, Ids},
+        tasks::Tasks,
+        units::ByteSize,
+    },
+    domain::{Error, Kind, Result, access::Actor, event::Event, site::SiteName},
+    ports::{
+        cache::Cache,
+        db::{Db, WriteTx},
+        queue::Jobs,
+    },
+    store,
+};
+
+pub use crate::ports::queue::{Depth, JobFilter};
+
+use self::{password::Hashing, signals::Signals, windows::Windows};
+
+/// What the services stand on, made once by the composition root.
+#[derive(Debug)]
+pub struct Ground {
+    /// The database.
+    pub db: Db,
+    /// The queue.
+    pub jobs: Jobs,
+    /// The cache.
+    pub cache: Cache,
+    /// The bytes.
+    pub blobs: BlobDir,
+    /// The time of day.
+    pub clock: Clock,
+    /// The maker of ids.
+    pub ids: Ids,
+    /// What runs beside.
+    pub tasks: Tasks,
+    /// The data folder.
+    pub data: PathBuf,
+    /// Where sites and panel are reached.
+    pub addresses: Addresses,
+    /// Bytes that must stay free on the disk; `None`: the smaller of a tenth and 1 GiB.
+    pub disk_reserve: Option<u64>,
+    /// The id of this installation.
+    pub instance: Id,
+}
+
+/// Where sites and panel are reached from outside.
+#[derive(Clone, Debug)]
+pub struct Addresses {
+    /// `http` or `https`.
+    pub scheme: &'static str,
+    /// The domain below which every site has its name: `localhost`.
+    pub sites_domain: String,
+    /// `:8080`, or empty for the scheme's own port.
+    pub port: String,
+    /// The panel's host without port: `localhost`.
+    pub panel_host: String,
+}
+
+impl Addresses {
+    /// The address of a site.
+    pub fn site(&self, name: &SiteName) -> String {
+        format!("{}://{name}.{}{}/", self.scheme, self.sites_domain, self.port)
+    }
+
+    /// The preview address of a deployment.
+    pub fn preview(&self, label: &str, name: &SiteName) -> String {
+        format!("{}://{label}--{name}.{}{}/", self.scheme, self.sites_domain, self.port)
+    }
+
+    /// The panel, without a slash at its end.
+    pub fn panel(&self) -> String {
+        format!("{}://{}{}", self.scheme, self.panel_host, self.port)
+    }
+}
+
+/// All use cases. Cheap to clone.
+#[derive(Clone, Debug)]
+pub struct Services(Arc<Inner>);
+
+#[derive(Debug)]
+struct Inner {
+    ground: Ground,
+    signals: Signals,
+    windows: Windows,
+    hashing: Hashing,
+}
+
+impl std::ops::Deref for Services {
+    type Target = Ground;
+
+    fn deref(&self) -> &Ground {
+        &self.0.ground
+    }
+}
+
+impl Services {
+    /// Makes the services.
+    pub fn new(ground: Ground) -> Self {
+        let hashing = Hashing::new(ground.tasks.clone());
+        let windows = Windows::new(ground.clock.clone());
+        Self(Arc::new(Inner { ground, signals: Signals::new(), windows, hashing }))
+    }
+
+    /// What changed, for tasks and pages that wait.
+    pub fn signals(&self) -> &Signals {
+        &self.0.signals
+    }
+
+    /// The windows of the limits on tries and calls.
+    pub fn windows(&self) -> &Windows {
+        &self.0.windows
+    }
+
+    fn hashing(&self) -> &Hashing {
+        &self.0.hashing
+    }
+
+    /// Writes an event of `actor` in the transaction of the change.
+    fn record(&self, tx: &mut WriteTx<'_>, actor: &Actor, event: &Event) -> Result<()> {
+        store::audit_log::append(tx, self.ids.next(), actor, event, self.clock.now_ms())?;
+        self.signals().audit.notify_one();
+        Ok(())
+    }
+
+    /// Runs blocking work on the pool for it.
+    async fn blocking<T: Send + 'static>(&self, work: impl FnOnce() -> Result<T> + Send + 'static) -> Result<T> {
+        self.tasks.blocking(work).await.unwrap_or_else(|| Err(Error::internal("a blocking task panicked")))
+    }
+
+    /// Refuses work that would leave too little free on the disk (DECISIONS 25).
+    fn admit(&self, bytes: u64) -> Result<()> {
+        let space = files::space(&self.data)?;
+        let reserve = self.disk_reserve.unwrap_or_else(|| (space.total / 10).min(1 << 30));
+        if space.free.saturating_sub(bytes) >= reserve {
+            return Ok(());
+        }
+        let (free, reserve) = (ByteSize(space.free), ByteSize(reserve));
+        Err(Error::new(
+            Kind::Unavailable,
+            "disk_reserve",
+            format!(
+                "The disk of this server has {free} free and keeps {reserve} in reserve, so {} more are not taken. Nothing \
+                 was changed; sites go on answering. Free some space, or remove old deployments and run \
+                 `chainhost gc`.",
+                ByteSize(bytes)
+            ),
+        ))
+    }
+}

@@ -1,9 +1,25 @@
 //! The one integration binary.
 
-#![expect(clippy::unwrap_used, clippy::expect_used, reason = "a test that panics says what went wrong")]
+#![expect(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::print_stdout,
+    reason = "a test that panics says what went wrong"
+)]
 
 mod archives;
+mod client;
+mod conformance;
+mod connections;
+mod deploys;
+mod framing;
 mod log;
 mod manifest;
+mod queue_redb;
+mod server;
+mod serving;
+mod support;
 mod tidy;
 mod verify;
+mod web;

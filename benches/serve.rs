@@ -1,0 +1,99 @@
+//! What an answer from memory costs in the data plane, without sockets; and how long a large snapshot takes to read.
+
+#![expect(clippy::unwrap_used, reason = "a bench that panics says what went wrong")]
+
+use std::{hint::black_box, sync::Arc};
+
+use chainhost::{
+    base::{blob_dir::BlobDir, hash::Sha256, ids::Id, tasks::Tasks},
+    domain::{policy::Policy, site_path::SitePath},
+    proof::manifest::{Entry, Manifest},
+    serve::{
+        DataPlane,
+        snapshot::{Served, Snapshot, State, Target},
+    },
+};
+use criterion::{Criterion, criterion_group, criterion_main};
+use hyper::{Request, http::request::Parts};
+
+fn target(number: u32, manifest: Sha256) -> Target {
+    let mut id = [7; 16];
+    id[..4].copy_from_slice(&number.to_be_bytes());
+    let served = Served { deployment: Id::from_bytes(id).into(), manifest, proof: true };
+    Target {
+        site: Id::from_bytes(id).into(),
+        name: format!("site-{number}"),
+        preview: false,
+        state: State::Live(served),
+    }
+}
+
+fn plane(blobs: &BlobDir) -> DataPlane {
+    let file = |path: &str, size: usize| {
+        let bytes = "x".repeat(size);
+        Entry {
+            path: SitePath::parse(path).unwrap(),
+            sha256: blobs.put(bytes.as_bytes()).unwrap(),
+            size: size.try_into().unwrap(),
+            media_type: String::from("text/css; charset=utf-8"),
+        }
+    };
+    let entries = vec![file("/1k.css", 1_024), file("/100k.css", 102_400)];
+    let manifest = blobs.put(&Manifest::new(entries, Policy::default()).unwrap().to_bytes()).unwrap();
+    let mut snapshot = Snapshot::new(Id::NIL, 1);
+    for number in 0..1_000 {
+        snapshot.insert(&format!("site-{number}.example"), Arc::new(target(number, manifest)));
+    }
+    DataPlane::new(blobs.clone(), snapshot, Tasks::new(), Arc::new(|_, _| None))
+}
+
+fn parts(path: &str, headers: &[(&str, &str)]) -> Parts {
+    let mut request = Request::builder().uri(path).header("host", "site-500.example");
+    for (name, value) in headers {
+        request = request.header(*name, *value);
+    }
+    request.body(()).unwrap().into_parts().0
+}
+
+fn answers(criterion: &mut Criterion) {
+    let folder = tempfile::tempdir().unwrap();
+    let blobs = BlobDir::open(folder.path()).unwrap();
+    let plane = plane(&blobs);
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    let browser = [("accept-encoding", "gzip, deflate, br, zstd"), ("accept", "*/*")];
+    for (name, path, headers) in [
+        ("1 KiB", "/1k.css", &browser[..0]),
+        ("1 KiB, for a browser, without compressed forms", "/1k.css", &browser),
+        ("100 KiB", "/100k.css", &browser[..0]),
+        ("not found", "/none", &browser[..0]),
+    ] {
+        let parts = parts(path, headers);
+        let answer = || runtime.block_on(plane.answer("site-500.example", &parts)).unwrap();
+        answer();
+        criterion.bench_function(&format!("answer: {name}"), |bencher| bencher.iter(|| black_box(answer())));
+    }
+    let mut known = parts("/1k.css", &[]);
+    let etag = runtime.block_on(plane.answer("site-500.example", &known)).unwrap().headers()["etag"].clone();
+    known.headers.insert("if-none-match", etag);
+    criterion.bench_function("answer: 304", |bencher| {
+        bencher.iter(|| black_box(runtime.block_on(plane.answer("site-500.example", &known)).unwrap()));
+    });
+}
+
+fn snapshots(criterion: &mut Criterion) {
+    let mut snapshot = Snapshot::new(Id::NIL, 1);
+    for number in 0..21_000 {
+        let host = format!("{:020}--site-{}.sites.example", number % 21, number / 21);
+        snapshot.insert(&host, Arc::new(target(number, Sha256::of(b"m"))));
+    }
+    let bytes = snapshot.encode();
+    criterion.bench_function("snapshot of 21,000 hosts: decode", |bencher| {
+        bencher.iter(|| black_box(Snapshot::decode(&bytes).unwrap()));
+    });
+    criterion.bench_function("snapshot of 21,000 hosts: encode", |bencher| {
+        bencher.iter(|| black_box(snapshot.encode()));
+    });
+}
+
+criterion_group!(benches, answers, snapshots);
+criterion_main!(benches);

@@ -1,0 +1,163 @@
+//! The control socket: what whoever holds the data folder may ask of a running server (DECISIONS 23).
+//!
+//! `<data>/control.sock`, mode 0600, HTTP and JSON. SECURITY: the peer must be root or the server's own user, also when
+//! somebody has opened the folder's rights.
+
+use std::{
+    fs, io,
+    os::{fd::AsRawFd as _, unix::fs::PermissionsExt as _},
+    path::{Path, PathBuf},
+};
+
+use bytes::Bytes;
+use http_body_util::{BodyExt as _, Limited};
+use hyper::{Method, Request, StatusCode, body::Incoming, service::service_fn};
+use hyper_util::rt::TokioIo;
+use serde::{Deserialize, Serialize};
+use tokio::net::{UnixListener, UnixStream};
+
+use super::{links, socket_path};
+use crate::{
+    base::{limits, secret::Secret, tasks::Tasks},
+    domain::{Error, Result, access::KeyScope, user::Grade},
+    http::{problem, respond},
+    services::Services,
+};
+
+/// What can be asked. The command line sends the same over the socket or, while the server is down, does it itself.
+#[derive(Debug, Deserialize)]
+#[serde(tag = "command", rename_all = "kebab-case", deny_unknown_fields)]
+pub enum Command {
+    /// Make a user.
+    CreateUser {
+        /// Their e-mail.
+        email: String,
+        /// `super-admin`, `admin` or `user`.
+        role: String,
+        /// Their password.
+        password: Secret,
+    },
+    /// Make an API key for a user.
+    CreateKey {
+        /// The user's e-mail.
+        email: String,
+        /// What the key is called.
+        name: String,
+        /// `read`, `deploy` or `all`.
+        scope: String,
+    },
+    /// Make a new claim link.
+    ClaimLink {},
+    /// Set a user's password.
+    ResetPassword {
+        /// The user's e-mail.
+        email: String,
+        /// The new password.
+        password: Secret,
+    },
+    /// Revoke a key by its secret.
+    RevokeKey {
+        /// The whole key.
+        key: Secret,
+    },
+}
+
+/// What comes back.
+#[derive(Debug, Default, Serialize, Deserialize)]
+pub struct Done {
+    /// The key or the link that was made.
+    pub made: Option<String>,
+}
+
+/// Does what a command asks, as the holder of the data folder.
+pub async fn run(services: &Services, data: &Path, command: Command) -> Result<Done> {
+    let actor = services.actor_local().await?;
+    let mut done = Done::default();
+    match command {
+        Command::CreateUser { email, role, password } => {
+            services.create_user(&actor, &email, Grade::parse(&role)?, password).await?;
+        }
+        Command::CreateKey { email, name, scope } => {
+            let key = services.create_key_for(&actor, &email, &name, KeyScope::parse(&scope)?).await?;
+            done.made = Some(key.expose().to_owned());
+        }
+        Command::ClaimLink {} => {
+            let link = links::renew(services, data).await?;
+            let claimed = || {
+                let text = "This server has an owner already. To get back in: chainhost admin reset-password --email E";
+                Error::conflict("claimed", text)
+            };
+            done.made = Some(link.ok_or_else(claimed)?);
+        }
+        Command::ResetPassword { email, password } => services.change_password(&actor, &email, password).await?,
+        Command::RevokeKey { key } => services.revoke_key_by_secret(&actor, key.expose()).await?,
+    }
+    Ok(done)
+}
+
+/// Listens on the socket of `data` until the sign to stop.
+pub(super) fn start(services: &Services, tasks: &Tasks, data: &Path) -> Result<()> {
+    let path = socket_path(data);
+    match fs::remove_file(&path) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error.into()),
+        _ => {}
+    }
+    let listener = through_folder(data, |short| UnixListener::bind(short))?;
+    fs::set_permissions(&path, fs::Permissions::from_mode(0o600))?;
+    let (services, data, spawner) = (services.clone(), data.to_owned(), tasks.clone());
+    tasks.spawn(async move {
+        loop {
+            tokio::select! {
+                accepted = listener.accept() => if let Ok((stream, _)) = accepted {
+                    let (services, data) = (services.clone(), data.clone());
+                    spawner.spawn(async move { connection(stream, services, data).await });
+                },
+                () = spawner.stopping() => break,
+            }
+        }
+        drop(fs::remove_file(path));
+    });
+    Ok(())
+}
+
+/// Runs `act` on a short path of the socket: a socket's own path has at most 107 bytes, a data folder's may have more.
+pub fn through_folder<T>(data: &Path, act: impl FnOnce(&Path) -> io::Result<T>) -> io::Result<T> {
+    let folder = fs::File::open(data)?;
+    let short = PathBuf::from(format!("/proc/self/fd/{}/control.sock", folder.as_raw_fd()));
+    act(&short)
+}
+
+async fn connection(stream: UnixStream, services: Services, data: PathBuf) {
+    let ours = rustix::process::geteuid().as_raw();
+    if !stream.peer_cred().is_ok_and(|it| it.uid() == 0 || it.uid() == ours) {
+        return;
+    }
+    let service = service_fn(|request: Request<Incoming>| {
+        let (services, data) = (services.clone(), data.clone());
+        async move { Ok::<_, std::convert::Infallible>(answer(&services, &data, request).await) }
+    });
+    if let Err(error) = hyper::server::conn::http1::Builder::new().serve_connection(TokioIo::new(stream), service).await
+    {
+        tracing::debug!(%error, "a connection to the control socket broke off");
+    }
+}
+
+async fn answer(services: &Services, data: &Path, request: Request<Incoming>) -> respond::Response {
+    let ran = async {
+        if request.method() != Method::POST {
+            return Err(Error::invalid("method", "Send a command by POST."));
+        }
+        let body = Limited::new(request.into_body(), limits::JSON_BODY_BYTES_MAX).collect().await;
+        let bytes: Bytes = body.map_err(|error| Error::invalid("body", format!("{error}.")))?.to_bytes();
+        let command = serde_json::from_slice(&bytes)
+            .map_err(|error| Error::invalid("json", format!("This server does not know that command: {error}.")))?;
+        run(services, data, command).await
+    };
+    match ran.await {
+        Ok(done) => respond::json(StatusCode::OK, &done),
+        Err(error) => {
+            tracing::debug!(%error, "a command on the control socket was refused");
+            problem::problem(&error, "")
+        }
+    }
+}

@@ -1,0 +1,167 @@
+//! Opens the stores of a data folder: lock, blobs, database, queue. Used by the server and, while it is down, by the
+//! command line.
+//!
+//! INVARIANT: a database is made only in a folder that never had one. Beside a snapshot, or where the folder's instance
+//! is known, a missing or foreign database is an error: an empty one would publish an empty host (DECISIONS 1).
+
+use std::{
+    fs, io,
+    path::{Path, PathBuf},
+    sync::Arc,
+};
+
+use crate::{
+    base::{
+        blob_dir::BlobDir,
+        clock::Clock,
+        files::{self, FolderLock},
+        ids::{Id, Ids},
+        tasks::Tasks,
+    },
+    domain::{Error, Result},
+    engines::{cache_moka::CacheMoka, queue_redb::QueueRedb, schema, sqlite::Sqlite},
+    ports::{cache::Cache, db::Db, queue::Jobs},
+    services::{Addresses, Ground, Services},
+    store,
+};
+
+/// Bytes of the cache.
+const CACHE_BYTES_MAX: u64 = 16 * 1024 * 1024;
+
+/// A data folder that this process holds.
+#[derive(Debug)]
+pub struct Folder {
+    /// Where it is.
+    pub path: PathBuf,
+    /// The bytes in it.
+    pub blobs: BlobDir,
+    _lock: FolderLock,
+}
+
+impl Folder {
+    /// Makes the folder where it is missing, private, and takes its lock.
+    pub fn take(path: &Path) -> Result<Self> {
+        let cannot = |error: io::Error| {
+            let text = format!("Cannot use the data folder {}: {error}. Choose another with --data.", path.display());
+            Error::invalid("data_folder", text)
+        };
+        files::private_folder(path).map_err(cannot)?;
+        let path = path.canonicalize().map_err(cannot)?;
+        let who = format!("process {}", std::process::id());
+        match FolderLock::take(&path.join("lock"), &who).map_err(cannot)? {
+            Ok(lock) => Ok(Self { blobs: BlobDir::open(&path).map_err(cannot)?, path, _lock: lock }),
+            Err(held) => Err(Error::conflict(
+                "data_folder_held",
+                format!(
+                    "The data folder {} is held by {}. Stop that one first, or choose another folder with --data.",
+                    path.display(),
+                    held.by
+                ),
+            )),
+        }
+    }
+}
+
+/// What the stores are opened with.
+#[derive(Debug)]
+pub struct Wish {
+    /// Where sites and panel are reached.
+    pub addresses: Addresses,
+    /// Bytes that stay free.
+    pub disk_reserve: Option<u64>,
+    /// The time of day.
+    pub clock: Clock,
+    /// What runs beside.
+    pub tasks: Tasks,
+    /// A snapshot is being served.
+    pub has_snapshot: bool,
+}
+
+/// The stores, open.
+#[derive(Debug)]
+pub struct Opened {
+    /// The use cases on them.
+    pub services: Services,
+    database: Arc<Sqlite>,
+    queue: Arc<QueueRedb>,
+}
+
+impl Opened {
+    /// Finishes what waits and closes the files.
+    pub fn close(self) {
+        self.queue.close();
+        self.database.close();
+    }
+}
+
+/// Opens database and queue.
+pub async fn open(folder: &Folder, wish: &Wish) -> Result<Opened> {
+    let path = folder.path.join("chainhost.db");
+    let marker = folder.path.join("instance");
+    let known = read_instance(&marker)?;
+    if !path.exists() && (known.is_some() || wish.has_snapshot) {
+        return Err(Error::unavailable(
+            "database_missing",
+            format!(
+                "The database {} is gone, while this folder has had one. Sites go on answering; nothing can be changed. \
+                 Put the file back or restore a backup, and restart.",
+                path.display()
+            ),
+        ));
+    }
+    let database = Sqlite::open(&path, schema::SQLITE)?;
+    let db = Db::new(Arc::<Sqlite>::clone(&database));
+    let ids = Ids::new(wish.clock.clone());
+    let fresh = ids.next();
+    let instance = db
+        .write(move |tx| match store::settings::find(tx, store::settings::INSTANCE)? {
+            Some(text) => text.parse::<Id>().map_err(Error::internal),
+            None if known.is_some() => Err(foreign()),
+            None => {
+                store::settings::set(tx, store::settings::INSTANCE, &fresh.to_string())?;
+                Ok(fresh)
+            }
+        })
+        .await?;
+    match known {
+        Some(known) if known != instance => return Err(foreign()),
+        Some(_) => {}
+        None => files::write_atomic(&marker, format!("{instance}\n").as_bytes(), 0o600)?,
+    }
+    let queue = QueueRedb::open(&folder.path.join("queue.redb"), wish.clock.clone())?;
+    let services = Services::new(Ground {
+        db,
+        jobs: Jobs::new(Arc::<QueueRedb>::clone(&queue)),
+        cache: Cache::new(CacheMoka::new(CACHE_BYTES_MAX)),
+        blobs: folder.blobs.clone(),
+        clock: wish.clock.clone(),
+        ids,
+        tasks: wish.tasks.clone(),
+        data: folder.path.clone(),
+        addresses: wish.addresses.clone(),
+        disk_reserve: wish.disk_reserve,
+        instance,
+    });
+    Ok(Opened { services, database, queue })
+}
+
+fn read_instance(marker: &Path) -> Result<Option<Id>> {
+    match fs::read_to_string(marker) {
+        Ok(text) => text
+            .trim()
+            .parse()
+            .map(Some)
+            .map_err(|_| Error::internal(format!("{} does not hold the id of an installation", marker.display()))),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+        Err(error) => Err(error.into()),
+    }
+}
+
+/// The database belongs to another installation.
+pub fn foreign() -> Error {
+    Error::unavailable(
+        "database_foreign",
+        "The database in this folder belongs to another installation than the folder and its snapshot. Sites go on \
+         answering; nothing can be changed. Put the right database back, and restart.",
+    )
+}

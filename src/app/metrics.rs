@@ -1,0 +1,79 @@
+//! `/metrics`: figures of this process in the text format of Prometheus, for a key or from this machine.
+
+use std::fmt::Write as _;
+
+use hyper::{Request, StatusCode, body::Incoming, header::AUTHORIZATION};
+
+use crate::{
+    domain::{Error, access::Right, job::Queue},
+    http::{
+        problem,
+        respond::{self, Response},
+    },
+    net::connection::Peer,
+    serve::DataPlane,
+    services::{Services, access::Origin},
+};
+
+pub(super) async fn answer(
+    services: &Services,
+    plane: &DataPlane,
+    request: &Request<Incoming>,
+    peer: Peer,
+) -> Response {
+    match read(services, plane, request, peer).await {
+        Ok(text) => respond::content(StatusCode::OK, "text/plain; version=0.0.4; charset=utf-8", text),
+        Err(error) => problem::problem(&error, ""),
+    }
+}
+
+async fn read(
+    services: &Services,
+    plane: &DataPlane,
+    request: &Request<Incoming>,
+    peer: Peer,
+) -> Result<String, Error> {
+    if !peer.loopback {
+        let missing = || Error::unauthenticated("key_missing", "Send an API key: `Authorization: Bearer ch_…`.");
+        let header = request.headers().get(AUTHORIZATION).and_then(|it| it.to_str().ok()).ok_or_else(missing)?;
+        let key = header.strip_prefix("Bearer ").ok_or_else(missing)?;
+        let (actor, _) = services.actor_by_key(key, Origin::default()).await?;
+        actor.require(Right::ManageServer)?;
+    }
+    let mut out = String::new();
+    let mut metric = |name: &str, kind: &str, help: &str, rows: &[(String, u64)]| {
+        // Writing into a String cannot fail.
+        let _ = writeln!(out, "# HELP {name} {help}\n# TYPE {name} {kind}");
+        for (labels, value) in rows {
+            let _ = writeln!(out, "{name}{labels} {value}");
+        }
+    };
+    let counts = plane.meter();
+    let classes: Vec<(String, u64)> =
+        counts.classes.iter().zip(1..).map(|(count, class)| (format!("{{class=\"{class}xx\"}}"), *count)).collect();
+    metric("chainhost_requests_total", "counter", "Answers to visitors by class of status.", &classes);
+    metric(
+        "chainhost_sent_bytes_total",
+        "counter",
+        "Bytes of bodies sent to visitors.",
+        &[(String::new(), counts.bytes)],
+    );
+    let hosts = u64::try_from(plane.snapshot().len()).unwrap_or(u64::MAX);
+    metric("chainhost_hosts", "gauge", "Hosts in the routing table, previews too.", &[(String::new(), hosts)]);
+    let depths = services.jobs.depths(None).await?;
+    let mut jobs = Vec::new();
+    for (queue, depth) in Queue::ALL.into_iter().zip(&depths) {
+        for (state, count) in [
+            ("waiting", depth.waiting),
+            ("delayed", depth.delayed),
+            ("running", depth.running),
+            ("failed", depth.failed),
+        ] {
+            jobs.push((format!("{{queue=\"{}\",state=\"{state}\"}}", queue.word()), count));
+        }
+    }
+    metric("chainhost_jobs", "gauge", "Jobs by queue and state.", &jobs);
+    let healthy = u64::from(services.db.health().is_ok());
+    metric("chainhost_database_up", "gauge", "Whether the database is there.", &[(String::new(), healthy)]);
+    Ok(out)
+}

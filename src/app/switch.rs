@@ -1,0 +1,151 @@
+//! The host switch: which part of the server a request is for.
+//!
+//! The panel and the API answer on the panel's exact hosts only; every other host is a visitor's. `/healthz` answers on
+//! the panel's host and on unknown hosts, never over a site's (DECISIONS 16).
+
+use std::sync::{Arc, OnceLock};
+
+use arc_swap::{ArcSwap, ArcSwapOption};
+use axum::Router;
+use hyper::{
+    Request, StatusCode,
+    body::Incoming,
+    header::{HOST, HeaderValue},
+    http::{request::Parts, uri::Authority},
+};
+use tower::ServiceExt as _;
+
+use super::metrics;
+use crate::{
+    api::{self, answer::RequestId},
+    base::{blob_dir::BlobDir, random},
+    domain::{Error, hostname::normalise_authority},
+    http::{
+        peer::Client,
+        problem,
+        respond::{self, Body, Response},
+    },
+    net::connection::Peer,
+    serve::{
+        DataPlane,
+        snapshot::{State, Target},
+    },
+    services::{Addresses, Services, bundle},
+};
+
+/// Why the control plane does not answer.
+const STARTING: &str = "The server is starting. Try again in a moment.";
+
+/// Sends each request to its part.
+pub(super) struct Switch {
+    plane: DataPlane,
+    addresses: Addresses,
+    control: Arc<ArcSwapOption<Services>>,
+    panel: OnceLock<Router>,
+    down: ArcSwap<Error>,
+}
+
+/// For whom a request is.
+enum For {
+    Panel,
+    Visitor(String),
+    Nobody,
+}
+
+impl Switch {
+    pub(super) fn new(plane: DataPlane, addresses: Addresses, control: Arc<ArcSwapOption<Services>>) -> Self {
+        let down = ArcSwap::from_pointee(Error::unavailable("starting", STARTING));
+        Self { plane, addresses, control, panel: OnceLock::new(), down }
+    }
+
+    /// The control plane is there: panel and API answer from now on.
+    pub(super) fn open(&self, services: &Services) {
+        let router = api::router(services.clone());
+        self.panel.get_or_init(|| router);
+    }
+
+    /// Why the control plane is down, for whoever asks.
+    pub(super) fn explain(&self, error: &Error) {
+        self.down.store(Arc::new(error.clone()));
+    }
+
+    /// Answers one request.
+    pub(super) async fn answer(&self, request: Request<Incoming>, peer: Peer) -> Response {
+        let (parts, body) = request.into_parts();
+        match self.whose(&parts) {
+            For::Panel => self.panel(Request::from_parts(parts, body), peer).await,
+            For::Visitor(host) => match self.plane.answer(&host, &parts).await {
+                Some(response) => response,
+                None if parts.uri.path() == "/healthz" => self.health(),
+                None => self.plane.unknown_host(&parts),
+            },
+            For::Nobody if parts.uri.path() == "/healthz" => self.health(),
+            For::Nobody => self.plane.bad_host(&parts),
+        }
+    }
+
+    fn whose(&self, parts: &Parts) -> For {
+        let mut hosts = parts.headers.get_all(HOST).iter();
+        let header = match (hosts.next(), hosts.next()) {
+            (Some(one), None) => one.to_str().ok(),
+            (None, _) => None,
+            // SECURITY: two names may be read differently by two programs.
+            (Some(_), Some(_)) => return For::Nobody,
+        };
+        // The target's own authority wins over the header (RFC 9112 §3.2.2).
+        let authority = parts.uri.authority().map(Authority::as_str).or(header);
+        let Some(host) = authority.and_then(normalise_authority) else { return For::Nobody };
+        let is_local = matches!(&*host, "localhost" | "127.0.0.1" | "[::1]");
+        if *host == *self.addresses.panel_host || (is_local && self.addresses.panel_host == "localhost") {
+            For::Panel
+        } else {
+            For::Visitor(host.into_owned())
+        }
+    }
+
+    async fn panel(&self, mut request: Request<Incoming>, peer: Peer) -> Response {
+        if request.uri().path() == "/healthz" {
+            return self.health();
+        }
+        let id = random::label::<8>();
+        let Some(router) = self.panel.get() else {
+            return problem::problem(&self.down.load(), &id);
+        };
+        if request.uri().path() == "/metrics" {
+            return match self.control.load_full() {
+                Some(services) => metrics::answer(&services, &self.plane, &request, peer).await,
+                None => problem::problem(&self.down.load(), &id),
+            };
+        }
+        request.extensions_mut().insert(Client(peer.address.ip()));
+        request.extensions_mut().insert(RequestId(id.clone()));
+        let mut response = match router.clone().oneshot(request.map(axum::body::Body::new)).await {
+            Ok(response) => response.map(Body::boxed),
+            Err(never) => match never {},
+        };
+        if let Ok(id) = HeaderValue::from_str(&id) {
+            response.headers_mut().insert("x-request-id", id);
+        }
+        response
+    }
+
+    /// 200 when sites are served; the body says how the control plane is.
+    fn health(&self) -> Response {
+        let control = match self.control.load_full() {
+            Some(services) => services.db.health().map_or_else(|error| error.code, |()| "ok"),
+            None => self.down.load().code,
+        };
+        respond::json(StatusCode::OK, &serde_json::json!({ "sites": "ok", "control": control }))
+    }
+}
+
+/// The proof bundle of what a host shows, at `/.well-known/chainhost/proof/<deployment>`.
+pub(super) fn proof(blobs: &BlobDir, target: &Target, path: &str) -> Option<Response> {
+    let wanted = path.strip_prefix("chainhost/proof/")?;
+    let State::Live(served) = &target.state else { return None };
+    if wanted != served.deployment.to_string() {
+        return None;
+    }
+    let bytes = bundle::from_blobs(blobs, served.manifest).ok()?;
+    Some(respond::content(StatusCode::OK, "application/json", bytes))
+}

@@ -1,0 +1,137 @@
+//! What the API answers, as far as commands show it.
+//!
+//! Fields that a command does not use are not named, so that a newer server may add and an older one may lack them;
+//! `--json` passes the server's own objects on.
+
+use serde::Deserialize;
+use serde_json::Value;
+
+/// A page of a list.
+#[derive(Debug, Deserialize)]
+pub(in crate::cli) struct Page {
+    pub(in crate::cli) items: Vec<Value>,
+    #[serde(default)]
+    pub(in crate::cli) next: Option<String>,
+}
+
+/// Who a key belongs to.
+#[derive(Debug, Deserialize)]
+pub(in crate::cli) struct Me {
+    pub(in crate::cli) email: String,
+    pub(in crate::cli) tenant: String,
+    #[serde(default)]
+    pub(in crate::cli) role: Option<String>,
+}
+
+/// A site.
+#[derive(Debug, Deserialize)]
+pub(in crate::cli) struct Site {
+    pub(in crate::cli) name: String,
+    pub(in crate::cli) url: String,
+    #[serde(default)]
+    pub(in crate::cli) hostnames: Vec<String>,
+    #[serde(default)]
+    pub(in crate::cli) live: Option<Live>,
+    #[serde(default)]
+    pub(in crate::cli) deployments: u64,
+}
+
+/// The deployment that visitors see.
+#[derive(Debug, Deserialize)]
+pub(in crate::cli) struct Live {
+    pub(in crate::cli) number: i64,
+    #[serde(default)]
+    pub(in crate::cli) published_at: Option<String>,
+}
+
+/// A deployment.
+#[derive(Debug, Deserialize)]
+pub(in crate::cli) struct Deployment {
+    pub(in crate::cli) id: String,
+    pub(in crate::cli) number: i64,
+    pub(in crate::cli) state: String,
+    #[serde(default)]
+    pub(in crate::cli) message: Option<String>,
+    #[serde(default)]
+    pub(in crate::cli) actor: Option<String>,
+    #[serde(default)]
+    pub(in crate::cli) created_at: String,
+    #[serde(default)]
+    pub(in crate::cli) manifest_sha256: Option<String>,
+    #[serde(default)]
+    pub(in crate::cli) files: u64,
+    #[serde(default)]
+    pub(in crate::cli) bytes: u64,
+    #[serde(default)]
+    pub(in crate::cli) url: Option<String>,
+    #[serde(default)]
+    pub(in crate::cli) preview_url: Option<String>,
+    #[serde(default)]
+    pub(in crate::cli) problem: Option<Value>,
+}
+
+/// The answer to the list of a new deployment's files.
+#[derive(Debug, Deserialize)]
+pub(in crate::cli) struct Begun {
+    pub(in crate::cli) id: String,
+    /// Hex digests of the bytes that the server does not have.
+    pub(in crate::cli) missing: Vec<String>,
+}
+
+/// How two deployments differ.
+#[derive(Debug, Deserialize)]
+pub(in crate::cli) struct Difference {
+    pub(in crate::cli) added: Vec<Changed>,
+    pub(in crate::cli) removed: Vec<Changed>,
+    pub(in crate::cli) changed: Vec<Changed>,
+    #[serde(default)]
+    pub(in crate::cli) policy_changed: bool,
+}
+
+/// A file of a difference.
+#[derive(Debug, Deserialize)]
+pub(in crate::cli) struct Changed {
+    pub(in crate::cli) path: String,
+    #[serde(default)]
+    pub(in crate::cli) size: u64,
+    #[serde(default)]
+    pub(in crate::cli) size_before: u64,
+}
+
+/// A job.
+#[derive(Debug, Deserialize)]
+pub(in crate::cli) struct Job {
+    pub(in crate::cli) id: String,
+    pub(in crate::cli) queue: String,
+    #[serde(default)]
+    pub(in crate::cli) kind: String,
+    #[serde(default)]
+    pub(in crate::cli) title: Option<String>,
+    pub(in crate::cli) state: String,
+    #[serde(default)]
+    pub(in crate::cli) attempt: u32,
+    #[serde(default)]
+    pub(in crate::cli) error: Option<String>,
+    #[serde(default)]
+    pub(in crate::cli) created_at: String,
+}
+
+/// The log of a deployment.
+#[derive(Debug, Deserialize)]
+pub(in crate::cli) struct Log {
+    pub(in crate::cli) lines: Vec<Line>,
+}
+
+/// A line of it.
+#[derive(Debug, Deserialize)]
+pub(in crate::cli) struct Line {
+    pub(in crate::cli) at: String,
+    pub(in crate::cli) text: String,
+}
+
+/// What a garbage collection removed or would remove.
+#[derive(Debug, Deserialize)]
+pub(in crate::cli) struct Collected {
+    pub(in crate::cli) blobs: u64,
+    pub(in crate::cli) bytes: u64,
+}

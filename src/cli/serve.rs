@@ -1,0 +1,74 @@
+//! `chainhost serve`: runs the server until SIGTERM or ^C.
+//!
+//! Standard output gets one line, `ready http://…`, once sites and panel answer; all else goes to standard error.
+
+use std::{path::PathBuf, process::ExitCode};
+
+use clap::Args;
+use tokio::signal::unix::{SignalKind, signal};
+
+use super::terminal;
+use crate::{
+    app,
+    config::server::{Flags, Server},
+    domain::{Kind, Result},
+};
+
+/// The arguments of `serve`.
+#[derive(Args)]
+pub(super) struct Serve {
+    /// Add a sample site, and keep everything in ./chainhost-demo
+    #[arg(long)]
+    demo: bool,
+    /// The data folder [default: /var/lib/chainhost for root, else ./chainhost-data]
+    #[arg(long, value_name = "DIR")]
+    data: Option<PathBuf>,
+    /// Where to listen, such as 127.0.0.1:8080 or :8080; may be given more than once [default: localhost:8080]
+    #[arg(long, value_name = "ADDR")]
+    listen: Vec<String>,
+    /// A configuration file
+    #[arg(long, value_name = "FILE")]
+    config: Option<PathBuf>,
+}
+
+impl Serve {
+    /// Exit 0 after a shutdown that was asked for, 2 for settings that cannot be used, 1 for what broke.
+    pub(super) fn run(&self) -> ExitCode {
+        match self.serve() {
+            Ok(()) => ExitCode::SUCCESS,
+            Err(error) => {
+                let why = error.detail.as_ref().map_or_else(String::new, |it| format!(" ({it})"));
+                terminal::note(&format!("chainhost serve: {}{why}", error.message));
+                ExitCode::from(if error.kind == Kind::Invalid { 2 } else { 1 })
+            }
+        }
+    }
+
+    fn serve(&self) -> Result<()> {
+        let flags = Flags {
+            data: self.data.clone(),
+            listen: self.listen.clone(),
+            config: self.config.clone(),
+            demo: self.demo,
+        };
+        let settings = Server::load(&flags)?;
+        app::logs::start(&settings.log, settings.log_format)?;
+        let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
+        runtime.block_on(async {
+            let mut terminate = signal(SignalKind::terminate())?;
+            let mut interrupt = signal(SignalKind::interrupt())?;
+            let stop = async move {
+                tokio::select! {
+                    _ = terminate.recv() => {}
+                    _ = interrupt.recv() => {}
+                }
+            };
+            app::serve(settings, self.demo, stop, |address| {
+                if let Err(error) = terminal::print(&format!("ready {address}")) {
+                    terminal::note(&error.to_string());
+                }
+            })
+            .await
+        })
+    }
+}

@@ -1,0 +1,168 @@
+//! `chainhost sites`: list, create and delete sites, and give them hostnames.
+
+use std::process::ExitCode;
+
+use clap::{Args, Subcommand};
+use serde_json::json;
+
+use super::{
+    client::{self, Call, Client, credentials::ServerArgument, escape, shapes::Site},
+    failure::{Failure, Result},
+    output::{self, Output},
+    table::{Cell, Column, Table},
+    terminal, text,
+};
+use crate::domain::{hostname::Hostname, site::SiteName};
+
+/// The arguments of `sites`.
+#[derive(Args)]
+#[command(args_conflicts_with_subcommands = true)]
+pub(super) struct Sites {
+    #[command(flatten)]
+    server: ServerArgument,
+    /// Print a JSON array of the server's objects
+    #[arg(long)]
+    json: bool,
+    #[command(subcommand)]
+    command: Option<Command>,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Make a site
+    Create {
+        /// Its name: a-z, 0-9 and -
+        #[arg(value_parser = name)]
+        name: SiteName,
+        #[command(flatten)]
+        server: ServerArgument,
+    },
+    /// Delete a site with all its deployments
+    Delete {
+        /// Its name
+        #[arg(value_parser = name)]
+        name: SiteName,
+        /// Say that it is meant: visitors get nothing there any more
+        #[arg(long)]
+        yes: bool,
+        #[command(flatten)]
+        server: ServerArgument,
+    },
+    /// Give a site a hostname, or take one away
+    #[command(subcommand)]
+    Hostnames(Hostnames),
+}
+
+#[derive(Subcommand)]
+enum Hostnames {
+    /// The site also answers under this hostname
+    Add(OneHostname),
+    /// The site no longer answers under this hostname
+    Remove(OneHostname),
+}
+
+#[derive(Args)]
+struct OneHostname {
+    /// The site
+    #[arg(long, value_parser = name)]
+    site: SiteName,
+    /// The hostname, as in www.example.org
+    #[arg(value_parser = hostname)]
+    hostname: Hostname,
+    #[command(flatten)]
+    server: ServerArgument,
+}
+
+/// A site's name as an argument.
+pub(super) fn name(text: &str) -> Result<SiteName, String> {
+    SiteName::parse(text).map_err(|error| error.message)
+}
+
+fn hostname(text: &str) -> Result<Hostname, String> {
+    Hostname::parse(text).map_err(|error| error.message)
+}
+
+/// The path of a site in the API.
+pub(super) fn path(site: &SiteName) -> String {
+    format!("/api/v1/sites/{}", escape(site.as_str()))
+}
+
+/// Makes a site.
+pub(super) async fn create(client: &Client, name: &SiteName) -> Result<Site> {
+    client.call(&Call::post("/api/v1/sites", &json!({ "name": name.as_str() }))?).await
+}
+
+impl Sites {
+    pub(super) fn run(self) -> ExitCode {
+        client::run(async {
+            match self.command {
+                None => list(&self.server, self.json).await,
+                Some(Command::Create { name, server }) => {
+                    let (client, _) = output::open(&server)?;
+                    let site = create(&client, &name).await?;
+                    terminal::print(&format!("The site {name} is made: {}", text::plain(&site.url)))
+                }
+                Some(Command::Delete { name, yes, server }) => delete(&name, yes, &server).await,
+                Some(Command::Hostnames(Hostnames::Add(it))) => {
+                    let (client, _) = output::open(&it.server)?;
+                    client.done(&Call::put(&it.path())).await?;
+                    terminal::print(&format!("{} answers under {} too.", it.site, it.hostname))
+                }
+                Some(Command::Hostnames(Hostnames::Remove(it))) => {
+                    let (client, _) = output::open(&it.server)?;
+                    client.done(&Call::delete(&it.path())).await?;
+                    terminal::print(&format!("{} no longer answers under {}.", it.site, it.hostname))
+                }
+            }
+        })
+    }
+}
+
+impl OneHostname {
+    fn path(&self) -> String {
+        format!("{}/hostnames/{}", path(&self.site), escape(self.hostname.as_str()))
+    }
+}
+
+async fn list(server: &ServerArgument, as_json: bool) -> Result<()> {
+    let (client, Output { terminal, now_ms }) = output::open(server)?;
+    let (rows, _) = client.list("/api/v1/sites", "", None).await?;
+    if as_json {
+        return output::json(&rows);
+    }
+    if rows.is_empty() {
+        return terminal::print("There is no site yet. `chainhost deploy DIR --site NAME --create` makes the first.");
+    }
+    let mut table = Table::new(&[
+        Column::Whole("Name"),
+        Column::Number("Live"),
+        Column::Text("Published"),
+        Column::Number("Deployments"),
+        Column::Whole("Address"),
+        Column::Text("Hostnames"),
+    ]);
+    for site in output::read::<Site>(rows)? {
+        let live = site.live.as_ref().map_or_else(|| String::from("–"), |it| it.number.to_string());
+        let published = site.live.and_then(|it| it.published_at);
+        table.push([
+            Cell::new(site.name),
+            Cell::new(live),
+            Cell::new(published.map_or_else(String::new, |it| text::when(&it, now_ms))),
+            Cell::new(site.deployments.to_string()),
+            Cell::new(site.url),
+            Cell::new(site.hostnames.join(", ")),
+        ]);
+    }
+    terminal::print(&table.show(terminal))
+}
+
+async fn delete(name: &SiteName, yes: bool, server: &ServerArgument) -> Result<()> {
+    if !yes {
+        return Err(Failure::Input(format!(
+            "This deletes the site {name} with all its deployments. Say that it is meant: chainhost sites delete {name} --yes"
+        )));
+    }
+    let (client, _) = output::open(server)?;
+    client.done(&Call::delete(&path(name))).await?;
+    terminal::print(&format!("The site {name} is deleted."))
+}

@@ -1,0 +1,254 @@
+//! The settings of `chainhost serve`.
+//!
+//! Flags win over the environment, the environment over the file, the file over the defaults. Each key of the file has a
+//! twin `CHAINHOST_…` where that makes sense. A wrong value names the file and the line.
+
+use std::{
+    ffi::OsString,
+    fs,
+    net::SocketAddr,
+    path::{Path, PathBuf},
+};
+
+use serde::Deserialize;
+use toml::Spanned;
+
+use crate::{
+    base::units::ByteSize,
+    domain::{Error, Result, hostname::Hostname},
+};
+
+/// Bytes of a configuration file: far more than its keys need.
+const FILE_BYTES_MAX: u64 = 1024 * 1024;
+
+/// The domain below which sites have their names until another is configured.
+const LOCALHOST: &str = "localhost";
+
+/// How the log is written to standard error.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum LogFormat {
+    /// For people.
+    Text,
+    /// A JSON object a line.
+    Json,
+}
+
+/// The settings of a server.
+#[derive(Clone, Debug)]
+pub struct Server {
+    /// The data folder.
+    pub data: PathBuf,
+    /// Where to listen.
+    pub listen: Vec<SocketAddr>,
+    /// The panel's host.
+    pub panel_host: String,
+    /// The domain below which each site has its name.
+    pub sites_domain: String,
+    /// Bytes of the disk that uploads leave free; `None`: the smaller of a tenth and 1 GiB.
+    pub disk_reserve: Option<u64>,
+    /// Which log lines are written: `info`, `warn,chainhost::serve=debug`.
+    pub log: String,
+    /// How.
+    pub log_format: LogFormat,
+}
+
+/// What the command line says.
+#[derive(Clone, Debug, Default)]
+pub struct Flags {
+    /// `--data`
+    pub data: Option<PathBuf>,
+    /// `--listen`, repeatable
+    pub listen: Vec<String>,
+    /// `--config`
+    pub config: Option<PathBuf>,
+    /// `--demo`
+    pub demo: bool,
+}
+
+#[derive(Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct File {
+    data: Option<PathBuf>,
+    listen: Option<Vec<Spanned<String>>>,
+    panel_host: Option<Spanned<String>>,
+    sites_domain: Option<Spanned<String>>,
+    disk_reserve: Option<Spanned<String>>,
+    log: Option<String>,
+    log_format: Option<LogFormat>,
+}
+
+impl Server {
+    /// The settings of this process.
+    pub fn load(flags: &Flags) -> Result<Self> {
+        Self::read(flags, |name| std::env::var_os(name), rustix::process::geteuid().is_root())
+    }
+
+    fn read(flags: &Flags, env: impl Fn(&str) -> Option<OsString>, is_root: bool) -> Result<Self> {
+        let env = |name: &str| env(name).filter(|it| !it.is_empty());
+        let config = flags.config.clone().or_else(|| env("CHAINHOST_CONFIG").map(PathBuf::from));
+        let (file, source) = match &config {
+            Some(path) => (read_file(path)?, Source::read(path)),
+            None => (File::default(), Source::default()),
+        };
+        let listen = if !flags.listen.is_empty() {
+            addresses(flags.listen.iter().map(String::as_str), |text| format!("--listen {text}"))?
+        } else if let Some(text) = env("CHAINHOST_LISTEN") {
+            let text = text.to_string_lossy().into_owned();
+            addresses(text.split(',').map(str::trim), |_| String::from("CHAINHOST_LISTEN"))?
+        } else if let Some(all) = &file.listen {
+            let parse = |it: &Spanned<String>| address(it.get_ref(), &source.place(it, "listen"));
+            all.iter().map(parse).collect::<Result<Vec<_>>>()?.concat()
+        } else {
+            vec![SocketAddr::from(([127, 0, 0, 1], 8080)), SocketAddr::from(([0_u16, 0, 0, 0, 0, 0, 0, 1], 8080))]
+        };
+        if listen.is_empty() {
+            return Err(wrong("listen", "give at least one address, such as 127.0.0.1:8080"));
+        }
+        let data = match flags.data.clone().or_else(|| env("CHAINHOST_DATA").map(PathBuf::from)).or(file.data) {
+            Some(data) => data,
+            None if flags.demo => PathBuf::from("./chainhost-demo"),
+            None if is_root => PathBuf::from("/var/lib/chainhost"),
+            None => PathBuf::from("./chainhost-data"),
+        };
+        Ok(Self {
+            data,
+            listen,
+            panel_host: host(file.panel_host.as_ref(), &source, "panel_host")?,
+            sites_domain: host(file.sites_domain.as_ref(), &source, "sites_domain")?,
+            disk_reserve: file.disk_reserve.as_ref().map(|it| size(it, &source)).transpose()?,
+            log: env("CHAINHOST_LOG").map(|it| it.to_string_lossy().into_owned()).or(file.log).unwrap_or_else(info),
+            log_format: file.log_format.unwrap_or(LogFormat::Text),
+        })
+    }
+}
+
+fn info() -> String {
+    String::from("info")
+}
+
+fn wrong(place: &str, why: &str) -> Error {
+    Error::invalid("config", format!("{place}: {why}."))
+}
+
+/// The text of the file, to tell lines by.
+#[derive(Default)]
+struct Source {
+    path: PathBuf,
+    text: String,
+}
+
+impl Source {
+    fn read(path: &Path) -> Self {
+        Self { path: path.to_owned(), text: fs::read_to_string(path).unwrap_or_default() }
+    }
+
+    /// Where a value stands, for people: file, line, key.
+    fn place<T>(&self, value: &Spanned<T>, key: &str) -> String {
+        let before = self.text.get(..value.span().start).unwrap_or_default();
+        format!("{} line {}, `{key}`", self.path.display(), before.matches('\n').count() + 1)
+    }
+}
+
+fn read_file(path: &Path) -> Result<File> {
+    let unreadable = |why: &dyn std::fmt::Display| {
+        wrong(&path.display().to_string(), &format!("cannot read the configuration: {why}"))
+    };
+    let size = fs::metadata(path).map_err(|error| unreadable(&error))?.len();
+    if size > FILE_BYTES_MAX {
+        return Err(unreadable(&"it has more than 1 MiB"));
+    }
+    let text = fs::read_to_string(path).map_err(|error| unreadable(&error))?;
+    toml::from_str(&text).map_err(|error| {
+        let before = error.span().and_then(|it| text.get(..it.start)).unwrap_or_default();
+        let line = before.matches('\n').count() + 1;
+        wrong(&format!("{} line {line}", path.display()), error.message().trim_end_matches('.'))
+    })
+}
+
+fn addresses(all: impl Iterator<Item: AsRef<str>>, place: impl Fn(&str) -> String) -> Result<Vec<SocketAddr>> {
+    Ok(all.map(|text| address(text.as_ref(), &place(text.as_ref()))).collect::<Result<Vec<_>>>()?.concat())
+}
+
+/// `127.0.0.1:8080`, `[::1]:8080`, `localhost:8080` (both of them) or `:8080` (every address of the machine).
+fn address(text: &str, place: &str) -> Result<Vec<SocketAddr>> {
+    if let Ok(address) = text.parse() {
+        return Ok(vec![address]);
+    }
+    let example =
+        "is not an address to listen on; write for example 127.0.0.1:8080, [::1]:8080, localhost:8080 or :8080";
+    let (host, port) = text.rsplit_once(':').ok_or_else(|| wrong(place, &format!("`{text}` {example}")))?;
+    let port: u16 = port.parse().map_err(|_| wrong(place, &format!("`{text}` {example}")))?;
+    let (v4, v6): ([u8; 4], [u16; 8]) = match host {
+        "localhost" => ([127, 0, 0, 1], [0, 0, 0, 0, 0, 0, 0, 1]),
+        "" | "*" => ([0; 4], [0; 8]),
+        _ => return Err(wrong(place, &format!("`{text}` {example}"))),
+    };
+    Ok(vec![SocketAddr::from((v4, port)), SocketAddr::from((v6, port))])
+}
+
+fn host(value: Option<&Spanned<String>>, source: &Source, key: &str) -> Result<String> {
+    match value {
+        None => Ok(LOCALHOST.to_owned()),
+        Some(value) if value.get_ref() == LOCALHOST => Ok(LOCALHOST.to_owned()),
+        Some(value) => Hostname::parse(value.get_ref())
+            .map(|it| it.to_string())
+            .map_err(|error| wrong(&source.place(value, key), error.message.trim_end_matches('.'))),
+    }
+}
+
+fn size(value: &Spanned<String>, source: &Source) -> Result<u64> {
+    let read: ByteSize =
+        value.get_ref().parse().map_err(|error| wrong(&source.place(value, "disk_reserve"), &format!("{error}")))?;
+    Ok(read.0)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::base::files::write_atomic;
+
+    fn read(text: &str) -> Result<Server> {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("c.toml");
+        write_atomic(&path, text.as_bytes(), 0o600).unwrap();
+        Server::read(&Flags { config: Some(path), ..Flags::default() }, |_| None, false)
+    }
+
+    #[test]
+    fn defaults_need_no_file() {
+        let plain = Server::read(&Flags::default(), |_| None, false).unwrap();
+        assert_eq!(plain.data, Path::new("./chainhost-data"));
+        assert_eq!(plain.listen.len(), 2);
+        assert_eq!(Server::read(&Flags::default(), |_| None, true).unwrap().data, Path::new("/var/lib/chainhost"));
+        let demo = Flags { demo: true, ..Flags::default() };
+        assert_eq!(Server::read(&demo, |_| None, true).unwrap().data, Path::new("./chainhost-demo"));
+    }
+
+    #[test]
+    fn flags_win_over_environment_over_file() {
+        let env = |name: &str| (name == "CHAINHOST_LISTEN").then(|| OsString::from("127.0.0.1:2, :3"));
+        let by_env = Server::read(&Flags::default(), env, false).unwrap();
+        assert_eq!(by_env.listen.iter().map(SocketAddr::port).collect::<Vec<_>>(), [2, 3, 3]);
+        let flags = Flags { listen: vec![String::from("localhost:4")], ..Flags::default() };
+        assert_eq!(Server::read(&flags, env, false).unwrap().listen.len(), 2);
+        assert_eq!(read("listen = [\"127.0.0.1:9\"]\ndisk_reserve = \"1 GiB\"").unwrap().disk_reserve, Some(1 << 30));
+    }
+
+    #[test]
+    fn wrong_files_name_the_line() {
+        for (text, line, word) in [
+            ("data = \"x\"\nlisten_on = 1", "line 2", "listen_on"),
+            ("\nlisten = [\"nowhere\"]", "line 2", "nowhere"),
+            ("panel_host = \"https://x\"", "line 1", "without https"),
+            ("\n\ndisk_reserve = \"much\"", "line 3", "much"),
+            ("data = ", "line 1", ""),
+            ("listen = 3", "line 1", ""),
+        ] {
+            let error = read(text).unwrap_err().message;
+            assert!(error.contains(line) && error.contains(word), "{error}");
+        }
+        let missing = Flags { config: Some(PathBuf::from("/no/such.toml")), ..Flags::default() };
+        assert!(Server::read(&missing, |_| None, false).unwrap_err().message.contains("/no/such.toml"));
+    }
+}

@@ -1,0 +1,6 @@
+//! The steps of the schema, a file each, with the same numbers and names for every database.
+
+use super::migrations::Migration;
+
+/// For SQLite.
+pub const SQLITE: &[Migration<'static>] = &[(1, "start", include_str!("schema/0001_start.sqlite.sql"))];

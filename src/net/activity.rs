@@ -1,0 +1,215 @@
+//! What a connection is doing, seen from its bytes and its requests, and until when it may go on like that.
+//!
+//! Two limits: a request's head must be whole in time, from the accept or from its first byte on; and a connection
+//! on which no byte moves and no request is worked on is idle, and ends. Knows HTTP by the first bytes only.
+
+use std::{
+    io,
+    pin::Pin,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering},
+    },
+    task::{Context, Poll},
+    time::Duration,
+};
+
+use tokio::{
+    io::{AsyncRead, AsyncWrite, ReadBuf},
+    time::Instant,
+};
+
+/// How the preface of HTTP/2 begins.
+const PREFACE: &[u8] = b"PRI ";
+
+/// The state that connection, bytes and requests share. Times are milliseconds since the accept.
+#[derive(Debug)]
+pub(super) struct Activity {
+    accepted: Instant,
+    /// Since when a head is incomplete, plus one; 0: none is.
+    head_since: AtomicU64,
+    last_byte: AtomicU64,
+    working: AtomicU32,
+    /// HTTP/2 frames are not requests: after the first head only idleness counts.
+    streams: AtomicBool,
+}
+
+impl Activity {
+    /// Of a connection that was just accepted.
+    pub(super) fn new() -> Self {
+        Self {
+            accepted: Instant::now(),
+            head_since: AtomicU64::new(1),
+            last_byte: AtomicU64::new(0),
+            working: AtomicU32::new(0),
+            streams: AtomicBool::new(false),
+        }
+    }
+
+    fn now(&self) -> u64 {
+        u64::try_from(self.accepted.elapsed().as_millis()).unwrap_or(u64::MAX)
+    }
+
+    /// A request's head is whole. Its work lasts until the guard is dropped.
+    pub(super) fn begin(self: &Arc<Self>) -> Working {
+        self.start();
+        Working(Arc::clone(self))
+    }
+
+    fn start(&self) {
+        self.working.fetch_add(1, Ordering::Relaxed);
+        self.head_since.store(0, Ordering::Relaxed);
+    }
+
+    fn end(&self, now: u64) {
+        self.wrote(now);
+        self.working.fetch_sub(1, Ordering::Relaxed);
+    }
+
+    fn read(&self, now: u64, bytes: &[u8], first: bool) {
+        self.last_byte.store(now, Ordering::Relaxed);
+        if first {
+            self.streams.store(bytes.starts_with(PREFACE), Ordering::Relaxed);
+        }
+        let between = self.working.load(Ordering::Relaxed) == 0 && !self.streams.load(Ordering::Relaxed);
+        if between && self.head_since.load(Ordering::Relaxed) == 0 {
+            self.head_since.store(now.saturating_add(1), Ordering::Relaxed);
+        }
+    }
+
+    fn wrote(&self, now: u64) {
+        self.last_byte.store(now, Ordering::Relaxed);
+        // The next head may have come early, while an answer is on its way: its time begins when that is out.
+        if self.head_since.load(Ordering::Relaxed) != 0 && !self.streams.load(Ordering::Relaxed) {
+            self.head_since.store(now.saturating_add(1), Ordering::Relaxed);
+        }
+    }
+
+    /// Until when the connection may go on as it does.
+    pub(super) fn deadline(&self, head: Duration, idle: Duration) -> Instant {
+        self.accepted + self.time_limit(self.now(), head, idle)
+    }
+
+    /// The same, since the accept.
+    fn time_limit(&self, now: u64, head: Duration, idle: Duration) -> Duration {
+        match self.head_since.load(Ordering::Relaxed).checked_sub(1) {
+            Some(since) => Duration::from_millis(since) + head,
+            // A request that is worked on is the handler's to limit.
+            None if self.working.load(Ordering::Relaxed) > 0 => Duration::from_millis(now) + idle,
+            None => Duration::from_millis(self.last_byte.load(Ordering::Relaxed)) + idle,
+        }
+    }
+}
+
+/// A request that is worked on.
+#[derive(Debug)]
+pub(super) struct Working(Arc<Activity>);
+
+impl Drop for Working {
+    fn drop(&mut self) {
+        self.0.end(self.0.now());
+    }
+}
+
+/// A stream whose bytes are seen.
+#[derive(Debug)]
+pub(super) struct Watched<S> {
+    stream: S,
+    activity: Arc<Activity>,
+    first: bool,
+}
+
+impl<S> Watched<S> {
+    pub(super) const fn new(stream: S, activity: Arc<Activity>) -> Self {
+        Self { stream, activity, first: true }
+    }
+}
+
+impl<S: AsyncRead + Unpin> AsyncRead for Watched<S> {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        buffer: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        let before = buffer.filled().len();
+        let polled = Pin::new(&mut self.stream).poll_read(context, buffer);
+        let new = buffer.filled().get(before..).unwrap_or_default();
+        if !new.is_empty() {
+            self.activity.read(self.activity.now(), new, self.first);
+            self.first = false;
+        }
+        polled
+    }
+}
+
+impl<S: AsyncWrite + Unpin> AsyncWrite for Watched<S> {
+    fn poll_write(mut self: Pin<&mut Self>, context: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+        let polled = Pin::new(&mut self.stream).poll_write(context, bytes);
+        if polled.is_ready() {
+            self.activity.wrote(self.activity.now());
+        }
+        polled
+    }
+
+    fn poll_write_vectored(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        slices: &[io::IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        let polled = Pin::new(&mut self.stream).poll_write_vectored(context, slices);
+        if polled.is_ready() {
+            self.activity.wrote(self.activity.now());
+        }
+        polled
+    }
+
+    // hyper copies bodies for a stream that says no here.
+    fn is_write_vectored(&self) -> bool {
+        self.stream.is_write_vectored()
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_flush(context)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_shutdown(context)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const HEAD: Duration = Duration::from_secs(10);
+    const IDLE: Duration = Duration::from_secs(75);
+
+    #[test]
+    fn a_head_has_its_time_and_an_idle_connection_its_own() {
+        let activity = Activity::new();
+        let limit = |now| activity.time_limit(now, HEAD, IDLE).as_millis();
+        assert_eq!(limit(0), 10_000);
+        activity.read(4_000, b"GET /", true);
+        assert_eq!(limit(4_000), 10_000, "bytes that trickle win no time");
+        activity.start();
+        assert_eq!(limit(104_000), 179_000, "a request that is worked on is not idle");
+        activity.end(104_000);
+        assert_eq!(limit(150_000), 179_000);
+        activity.read(154_000, b"GET ", false);
+        assert_eq!(limit(154_000), 164_000, "the next head has its time from its first byte on");
+        activity.wrote(163_000);
+        assert_eq!(limit(163_000), 173_000, "or from the last byte of the answer before it");
+    }
+
+    #[test]
+    fn frames_of_http_2_are_no_heads() {
+        let activity = Activity::new();
+        activity.read(5, b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n", true);
+        activity.wrote(6);
+        assert_eq!(activity.time_limit(7, HEAD, IDLE).as_millis(), 10_000);
+        activity.start();
+        activity.end(8);
+        activity.read(9, b"frame", false);
+        assert_eq!(activity.time_limit(10, HEAD, IDLE).as_millis(), 75_009);
+    }
+}

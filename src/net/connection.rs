@@ -1,0 +1,269 @@
+//! Accepts connections and runs HTTP/1.1 and HTTP/2 (with prior knowledge) on each, within its limits.
+//!
+//! Whatever a client does, it costs no more than a seat, some buffers and its time limits. On the sign to stop
+//! nothing new is accepted, requests under way end, and what takes longer than the grace time is cut off.
+
+use std::{
+    convert::Infallible,
+    future::poll_fn,
+    io,
+    net::SocketAddr,
+    pin::{Pin, pin},
+    sync::Arc,
+    task::Poll,
+    time::Duration,
+};
+
+use hyper::{Request, body::Incoming, service::service_fn};
+use hyper_util::{
+    rt::{TokioIo, TokioTimer},
+    server::conn::auto,
+};
+use tokio::{
+    net::{TcpListener, TcpStream},
+    time::{self, Instant},
+};
+
+use super::{
+    activity::{Activity, Watched},
+    seats::{Seat, Seats},
+};
+use crate::{
+    base::{limits, tasks::Tasks},
+    http::respond::Response,
+};
+
+/// Streams that a client opened and reset before we took them up (CVE-2023-44487).
+const RESETS_PENDING_MAX: usize = 32;
+/// Streams that we had to reset for a client's errors (CVE-2025-8671).
+const RESETS_LOCAL_MAX: usize = 256;
+/// How long to wait when no connection can be accepted: the descriptors are used up, and some will come free.
+const ACCEPT_PAUSE: Duration = Duration::from_millis(200);
+
+/// Who is at the other end.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Peer {
+    /// Its address; a mapped IPv4 address is shown as IPv4.
+    pub address: SocketAddr,
+    /// Whether it is this machine itself.
+    pub loopback: bool,
+}
+
+impl Peer {
+    fn new(address: SocketAddr) -> Self {
+        let address = SocketAddr::new(address.ip().to_canonical(), address.port());
+        Self { address, loopback: address.ip().is_loopback() }
+    }
+}
+
+/// The limits of a server's connections.
+#[derive(Clone, Copy, Debug)]
+pub struct Limits {
+    /// Open connections in all; more wait to be accepted.
+    pub connections: usize,
+    /// Open connections of one client address, this machine excepted; more are closed at once.
+    pub connections_each: usize,
+    /// Time for the head of a request: of the first one from the accept on.
+    pub head: Duration,
+    /// Time without a byte and without a request.
+    pub idle: Duration,
+    /// Time for requests under way after the sign to stop.
+    pub grace: Duration,
+    /// Bytes of all headers of a request.
+    pub head_bytes: usize,
+    /// Requests at once on one HTTP/2 connection.
+    pub streams: u32,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self {
+            connections: limits::CONNECTIONS_MAX,
+            connections_each: limits::CONNECTIONS_PER_ADDRESS_MAX,
+            head: Duration::from_millis(limits::HEADER_READ_MS_MAX),
+            idle: Duration::from_millis(limits::IDLE_MS_MAX),
+            grace: Duration::from_millis(limits::SHUTDOWN_GRACE_MS),
+            head_bytes: limits::HEADER_BYTES_MAX,
+            streams: limits::STREAMS_MAX,
+        }
+    }
+}
+
+/// Runs futures of hyper as our tasks.
+#[derive(Clone, Debug)]
+struct Executor(Tasks);
+
+impl<F: Future<Output: Send> + Send + 'static> hyper::rt::Executor<F> for Executor {
+    fn execute(&self, future: F) {
+        self.0.spawn(async move { drop(future.await) });
+    }
+}
+
+/// Accepts on `listener` until the sign to stop, and answers every request by `handler`. Connections that are open
+/// then end as tasks of `tasks`, within the grace time. Several listeners share limits only when told so by
+/// [`Server`].
+pub async fn serve<H, A>(listener: TcpListener, handler: H, tasks: Tasks, limits: Limits)
+where
+    H: Fn(Request<Incoming>, Peer) -> A + Clone + Send + 'static,
+    A: Future<Output = Response> + Send + 'static,
+{
+    Server::new(tasks, limits).run(listener, handler).await;
+}
+
+/// The connections of any number of listeners, counted together. Cheap to clone.
+#[derive(Clone, Debug)]
+pub struct Server {
+    tasks: Tasks,
+    limits: Limits,
+    seats: Seats,
+    http: Arc<auto::Builder<Executor>>,
+}
+
+impl Server {
+    /// Without a listener yet.
+    pub fn new(tasks: Tasks, limits: Limits) -> Self {
+        let mut http = auto::Builder::new(Executor(tasks.clone()));
+        http.http1()
+            .timer(TokioTimer::new())
+            // The time for a head is watched from the accept on, and apart from idleness: see `activity`.
+            .header_read_timeout(None)
+            .max_buf_size(limits.head_bytes.max(8 * 1024));
+        http.http2()
+            .timer(TokioTimer::new())
+            .max_concurrent_streams(limits.streams)
+            .max_pending_accept_reset_streams(RESETS_PENDING_MAX)
+            .max_local_error_reset_streams(RESETS_LOCAL_MAX)
+            .max_header_list_size(u32::try_from(limits.head_bytes).unwrap_or(u32::MAX))
+            .max_send_buf_size(256 * 1024);
+        let seats = Seats::new(limits.connections, limits.connections_each);
+        Self { tasks, limits, seats, http: Arc::new(http) }
+    }
+
+    /// Accepts on `listener` until the sign to stop, and answers every request by `handler`.
+    pub async fn run<H, A>(&self, listener: TcpListener, handler: H)
+    where
+        H: Fn(Request<Incoming>, Peer) -> A + Clone + Send + 'static,
+        A: Future<Output = Response> + Send + 'static,
+    {
+        loop {
+            let accepted = tokio::select! {
+                biased;
+                () = self.tasks.stopping() => return,
+                accepted = self.accept(&listener) => accepted,
+            };
+            match accepted {
+                Ok(Some((stream, seat, peer))) => {
+                    self.tasks.spawn(self.clone().attend(stream, seat, peer, handler.clone()));
+                }
+                // One address has its share.
+                Ok(None) => {}
+                Err(error) => self.pause(&error).await,
+            }
+        }
+    }
+
+    async fn accept(&self, listener: &TcpListener) -> io::Result<Option<(TcpStream, Seat, Peer)>> {
+        // First the seat: when all are taken, clients wait in the system's queue.
+        let Some(free) = self.seats.free().await else { return Ok(None) };
+        let (stream, address) = listener.accept().await?;
+        let peer = Peer::new(address);
+        Ok(self.seats.take(free, peer.address.ip()).map(|seat| (stream, seat, peer)))
+    }
+
+    async fn pause(&self, error: &io::Error) {
+        // These say that the client went away again; the next one may be waiting.
+        if matches!(
+            error.kind(),
+            io::ErrorKind::ConnectionAborted | io::ErrorKind::ConnectionReset | io::ErrorKind::Interrupted
+        ) {
+            return;
+        }
+        tracing::warn!(%error, "no connection could be accepted");
+        tokio::select! {
+            () = self.tasks.stopping() => {}
+            () = time::sleep(ACCEPT_PAUSE) => {}
+        }
+    }
+
+    /// One connection from its accept to its end.
+    async fn attend<H, A>(self, stream: TcpStream, seat: Seat, peer: Peer, handler: H)
+    where
+        H: Fn(Request<Incoming>, Peer) -> A + Clone + Send + 'static,
+        A: Future<Output = Response> + Send + 'static,
+    {
+        // Small answers go out at once; without it only the speed differs.
+        drop(stream.set_nodelay(true));
+        let activity = Arc::new(Activity::new());
+        let io = TokioIo::new(Watched::new(stream, Arc::clone(&activity)));
+        let service = {
+            let activity = Arc::clone(&activity);
+            service_fn(move |request| {
+                let working = activity.begin();
+                let answer = handler(request, peer);
+                async move {
+                    let response = answer.await;
+                    drop(working);
+                    Ok::<_, Infallible>(response)
+                }
+            })
+        };
+        let connection = pin!(self.http.serve_connection(io, service));
+        self.watch(connection, &activity).await;
+        drop(seat);
+    }
+
+    /// Drives the connection until it ends, or one of its limits or the grace time does; what is left is cut off.
+    async fn watch<C: Connection>(&self, mut connection: Pin<&mut C>, activity: &Activity) {
+        tokio::select! {
+            () = self.in_time(connection.as_mut(), activity) => return,
+            () = self.tasks.stopping() => {}
+        }
+        connection.as_mut().graceful_shutdown();
+        drop(time::timeout(self.limits.grace, self.in_time(connection, activity)).await);
+    }
+
+    /// Drives the connection until it ends, or its time for a head or for being idle.
+    async fn in_time<C: Connection>(&self, mut connection: Pin<&mut C>, activity: &Activity) {
+        let (head, idle) = (self.limits.head, self.limits.idle);
+        let mut timer = pin!(time::sleep_until(activity.deadline(head, idle)));
+        poll_fn(|context| {
+            if connection.as_mut().poll(context).is_ready() {
+                return Poll::Ready(());
+            }
+            loop {
+                let deadline = activity.deadline(head, idle);
+                // An earlier deadline must be set; a later one is seen when the timer fires.
+                if deadline < timer.deadline() {
+                    timer.as_mut().reset(deadline);
+                }
+                if timer.as_mut().poll(context).is_pending() {
+                    return Poll::Pending;
+                }
+                if deadline <= Instant::now() {
+                    return Poll::Ready(());
+                }
+                timer.as_mut().reset(deadline);
+            }
+        })
+        .await;
+    }
+}
+
+/// What [`Server::watch`] needs of hyper's connection, whose type names every type of the service.
+trait Connection: Future {
+    fn graceful_shutdown(self: Pin<&mut Self>);
+}
+
+impl<S, B> Connection for auto::Connection<'_, TokioIo<Watched<TcpStream>>, S, Executor>
+where
+    S: hyper::service::Service<Request<Incoming>, Response = hyper::Response<B>>,
+    S::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
+    S::Future: 'static,
+    B: hyper::body::Body + 'static,
+    B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
+    Executor: hyper::rt::bounds::Http2ServerConnExec<S::Future, B>,
+{
+    fn graceful_shutdown(self: Pin<&mut Self>) {
+        auto::Connection::graceful_shutdown(self);
+    }
+}

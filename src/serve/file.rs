@@ -1,0 +1,210 @@
+//! Large files: opened for each answer, hashed on first use and after any change, then sent from their pages.
+//!
+//! Never sends a file whose (device, inode, size, mtime, ctime) differ from those of the hashed one. A change
+//! in the same tick of the file system's clock as the hashing, of the same size, is not seen until the scrub.
+//! All calls but [`body`] block.
+
+use std::{
+    fs::File,
+    io::{self, Read as _},
+    os::unix::fs::{FileExt as _, MetadataExt as _},
+    sync::Arc,
+    time::Duration,
+};
+
+use bytes::Bytes;
+use http_body_util::StreamBody;
+use hyper::body::Frame;
+use moka::sync::Cache;
+use tokio::sync::mpsc;
+use tokio_stream::wrappers::ReceiverStream;
+
+use super::{incident::Damage, mapping};
+use crate::{
+    base::{
+        blob_dir::{BlobDir, BlobError},
+        hash::{Hasher, Sha256},
+        tasks::Tasks,
+    },
+    http::respond::Body,
+};
+
+/// Files remembered as verified: each costs a mapping, which counts as cache of the kernel and not as our memory.
+const KNOWN_MAX: u64 = 1_024;
+/// A file that nobody asks for is let go, so that a removed one gives its space back.
+const KNOWN_IDLE: Duration = Duration::from_mins(5);
+/// Read at once where a file is not mapped.
+const CHUNK: u64 = 256 * 1024;
+/// Hashed at once.
+const HASH_CHUNK: usize = 256 * 1024;
+
+/// The bytes of a verified file.
+#[derive(Clone, Debug)]
+pub(super) enum Content {
+    /// In memory, or mapped.
+    Bytes(Bytes),
+    /// To be read piece by piece.
+    File(Arc<File>),
+}
+
+/// What tells one state of a file from another without reading it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Identity {
+    device: u64,
+    inode: u64,
+    size: u64,
+    modified: (i64, i64),
+    changed: (i64, i64),
+}
+
+impl Identity {
+    fn of(file: &File) -> io::Result<Self> {
+        let it = file.metadata()?;
+        Ok(Self {
+            device: it.dev(),
+            inode: it.ino(),
+            size: it.size(),
+            modified: (it.mtime(), it.mtime_nsec()),
+            changed: (it.ctime(), it.ctime_nsec()),
+        })
+    }
+}
+
+/// Large files that were hashed, with what came out.
+#[derive(Debug)]
+pub(super) struct Files {
+    dir: BlobDir,
+    map: bool,
+    known: Cache<Sha256, (Identity, Result<Content, Damage>)>,
+}
+
+impl Files {
+    /// Of the blobs in `dir`. Without `map`, files are read and never mapped.
+    pub(super) fn new(dir: BlobDir, map: bool) -> Self {
+        let known = Cache::builder().max_capacity(KNOWN_MAX).time_to_idle(KNOWN_IDLE).build();
+        Self { dir, map, known }
+    }
+
+    /// The verified content of a blob of `size` bytes.
+    pub(super) fn open(&self, hash: Sha256, size: u64) -> Result<Content, BlobError> {
+        let file = self.dir.open_blob(&hash)?;
+        let seen = Identity::of(&file)?;
+        // Another size is other bytes, and need not be read to know it.
+        if seen.size != size {
+            return Err(BlobError::Corrupt);
+        }
+        if let Some((identity, verdict)) = self.known.get(&hash)
+            && identity == seen
+        {
+            // A bad file is not hashed again for each request: that would be a way to keep us busy.
+            return verdict.map_err(|_| BlobError::Corrupt);
+        }
+        let good = hash_of(&file)? == hash;
+        if Identity::of(&file)? != seen {
+            return Err(BlobError::Corrupt);
+        }
+        let verdict = if !good {
+            Err(Damage::Altered)
+        } else if self.map && mapping::may_map(&file) {
+            Ok(Content::Bytes(mapping::map(&file)?))
+        } else {
+            Ok(Content::File(Arc::new(file)))
+        };
+        self.known.insert(hash, (seen, verdict.clone()));
+        verdict.map_err(|_| BlobError::Corrupt)
+    }
+}
+
+/// Hashes by reading: unlike a mapping, that survives a file that is cut short meanwhile.
+fn hash_of(mut file: &File) -> io::Result<Sha256> {
+    let mut hasher = Hasher::new();
+    let mut buffer = vec![0; HASH_CHUNK];
+    loop {
+        let read = match file.read(&mut buffer) {
+            Ok(0) => return Ok(hasher.finish()),
+            Ok(read) => read,
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
+            Err(error) => return Err(error),
+        };
+        hasher.update(buffer.get(..read).unwrap_or_default());
+    }
+}
+
+/// The body of the bytes from `first` on, `length` of them; they must lie within the content.
+pub(super) fn body(content: Content, first: u64, length: u64, tasks: &Tasks) -> Body {
+    match content {
+        Content::Bytes(bytes) => Body::full(part(&bytes, first, length)),
+        Content::File(file) => {
+            let (sender, receiver) = mpsc::channel(1);
+            tasks.spawn(send(file, first, length, tasks.clone(), sender));
+            Body::boxed(StreamBody::new(ReceiverStream::new(receiver)))
+        }
+    }
+}
+
+fn part(bytes: &Bytes, first: u64, length: u64) -> Bytes {
+    let from = usize::try_from(first).unwrap_or(usize::MAX).min(bytes.len());
+    let to = from.saturating_add(usize::try_from(length).unwrap_or(usize::MAX)).min(bytes.len());
+    bytes.slice(from..to)
+}
+
+/// Reads one piece ahead of what the client takes; ends when the client is gone.
+async fn send(file: Arc<File>, first: u64, length: u64, tasks: Tasks, to: mpsc::Sender<io::Result<Frame<Bytes>>>) {
+    let (mut at, mut left) = (first, length);
+    while left > 0 {
+        let (file, take) = (Arc::clone(&file), left.min(CHUNK));
+        let read = tasks.blocking(move || read_at(&file, at, take)).await;
+        let read = read.unwrap_or_else(|| Err(io::Error::other("reading a blob panicked")));
+        let failed = read.is_err();
+        if to.send(read.map(Frame::data)).await.is_err() || failed {
+            return;
+        }
+        at = at.saturating_add(take);
+        left = left.saturating_sub(take);
+    }
+}
+
+fn read_at(file: &File, at: u64, length: u64) -> io::Result<Bytes> {
+    let mut buffer = vec![0; usize::try_from(length).unwrap_or(usize::MAX)];
+    file.read_exact_at(&mut buffer, at)?;
+    Ok(buffer.into())
+}
+
+#[cfg(test)]
+mod tests {
+    use http_body_util::BodyExt as _;
+
+    use super::*;
+
+    async fn read(content: &Content, first: u64, length: u64) -> Result<Bytes, crate::http::respond::BodyError> {
+        Ok(body(content.clone(), first, length, &Tasks::new()).collect().await?.to_bytes())
+    }
+
+    #[tokio::test]
+    async fn a_file_that_may_not_be_mapped_is_read() {
+        let folder = tempfile::tempdir().unwrap();
+        let dir = BlobDir::open(folder.path()).unwrap();
+        let bytes: Vec<u8> = (0..=255).cycle().take(700_001).collect();
+        let hash = dir.put(&bytes).unwrap();
+        for map in [true, false] {
+            let files = Files::new(dir.clone(), map);
+            let content = files.open(hash, 700_001).unwrap();
+            assert_eq!(matches!(content, Content::File(_)), !map);
+            assert!(read(&content, 0, 700_001).await.unwrap() == bytes);
+            assert_eq!(read(&content, 299_999, 300_000).await.unwrap(), bytes[299_999..599_999]);
+            assert!(matches!(files.open(hash, 700_000), Err(BlobError::Corrupt)));
+        }
+        // Cut short while it is sent: the body breaks off and never ends as if it were whole.
+        let content = Files::new(dir.clone(), false).open(hash, 700_001).unwrap();
+        let path = files_of(folder.path());
+        std::fs::set_permissions(&path, std::os::unix::fs::PermissionsExt::from_mode(0o600)).unwrap();
+        std::fs::OpenOptions::new().write(true).open(&path).unwrap().set_len(300_000).unwrap();
+        assert!(read(&content, 0, 700_001).await.is_err());
+    }
+
+    fn files_of(folder: &std::path::Path) -> std::path::PathBuf {
+        let found = crate::base::files::walk(folder).unwrap();
+        assert_eq!(found.len(), 1);
+        folder.join(&found[0])
+    }
+}

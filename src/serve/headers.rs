@@ -1,0 +1,224 @@
+//! The headers of a file's answers, prepared once for each entry of a manifest.
+//!
+//! All but those in [`HOST`] come from the manifest: a visitor can recompute them. Nothing here reads a request.
+
+use std::{fmt::Write as _, sync::atomic::AtomicU64};
+
+use hyper::header::{
+    ACCEPT_RANGES, CACHE_CONTROL, CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_RANGE, CONTENT_TYPE, DATE, ETAG, HeaderMap,
+    HeaderName, HeaderValue, LINK, VARY, X_CONTENT_TYPE_OPTIONS,
+};
+
+use crate::{
+    base::blob_dir::Coding,
+    domain::{deployment::DeploymentId, media_type, policy::Policy},
+    proof::manifest::Entry,
+};
+
+/// The digest of the bytes without any content coding: the hash in the manifest (RFC 9530 has the syntax).
+pub const UNENCODED_DIGEST: HeaderName = HeaderName::from_static("unencoded-digest");
+/// Keeps previews out of search engines.
+pub const X_ROBOTS_TAG: HeaderName = HeaderName::from_static("x-robots-tag");
+
+/// Every header that the host itself may add to a file's answer (DECISIONS 18). `Accept-Ranges`, `Cache-Control` and
+/// `X-Content-Type-Options` only where the policy has none; to `Vary` and `Link` of the policy ours are added.
+pub const HOST: [HeaderName; 12] = [
+    ACCEPT_RANGES,
+    CACHE_CONTROL,
+    CONTENT_ENCODING,
+    CONTENT_LENGTH,
+    CONTENT_RANGE,
+    DATE,
+    ETAG,
+    LINK,
+    UNENCODED_DIGEST,
+    VARY,
+    X_CONTENT_TYPE_OPTIONS,
+    X_ROBOTS_TAG,
+];
+
+/// What no policy sets: the type is in the entry, the rest belongs to the connection or is computed (DECISIONS 41).
+const NOT_FROM_POLICY: [&str; 15] = [
+    "connection",
+    "content-encoding",
+    "content-length",
+    "content-range",
+    "content-type",
+    "date",
+    "etag",
+    "keep-alive",
+    "proxy-connection",
+    "set-cookie",
+    "te",
+    "trailer",
+    "transfer-encoding",
+    "unencoded-digest",
+    "upgrade",
+];
+
+const REVALIDATE: HeaderValue = HeaderValue::from_static("max-age=0, must-revalidate");
+const A_WEEK: HeaderValue = HeaderValue::from_static("max-age=604800");
+const FOR_EVER: HeaderValue = HeaderValue::from_static("max-age=31536000, immutable");
+
+/// What one entry's answers have in common.
+#[derive(Debug)]
+pub(super) struct Prepared {
+    /// All headers of a 200 with identity coding, but for `X-Robots-Tag`. Whole, so that an answer clones and adds none.
+    pub(super) headers: HeaderMap,
+    /// The strong tag of the bytes as they are, with its quotes.
+    pub(super) etag: String,
+    /// Whether compressed forms are worth a look.
+    pub(super) compressible: bool,
+    /// Which compressed forms there are, and as of which generation; see [`super::visit`].
+    pub(super) forms: AtomicU64,
+}
+
+impl Prepared {
+    pub(super) fn new(entry: &Entry, policy: &Policy, link: Option<&HeaderValue>) -> Self {
+        let path = entry.path.as_str();
+        let mut headers = HeaderMap::with_capacity(10);
+        for (name, value) in policy.headers_for(path) {
+            // SECURITY: a name or value that cannot be in a header was refused at deploy; here it is left out.
+            let parsed = (HeaderName::from_bytes(name.as_bytes()), HeaderValue::from_bytes(value.as_bytes()));
+            if let (false, (Ok(name), Ok(value))) = (NOT_FROM_POLICY.contains(&name.as_str()), parsed) {
+                headers.insert(name, value);
+            }
+        }
+        let compressible = media_type::is_compressible(&entry.media_type);
+        let etag = format!("\"{}\"", data_encoding::BASE64URL_NOPAD.encode(&entry.sha256.0));
+        let digest = format!("sha-256=:{}:", entry.sha256.base64());
+        headers.insert(CONTENT_LENGTH, HeaderValue::from(entry.size));
+        put(&mut headers, CONTENT_TYPE, &entry.media_type);
+        put(&mut headers, ETAG, &etag);
+        put(&mut headers, UNENCODED_DIGEST, &digest);
+        headers.entry(ACCEPT_RANGES).or_insert(HeaderValue::from_static("bytes"));
+        headers.entry(CACHE_CONTROL).or_insert_with(|| cache_control(path, &entry.media_type));
+        headers.entry(X_CONTENT_TYPE_OPTIONS).or_insert(HeaderValue::from_static("nosniff"));
+        if compressible {
+            headers.append(VARY, HeaderValue::from_static("accept-encoding"));
+        }
+        if let Some(link) = link {
+            headers.append(LINK, link.clone());
+        }
+        Self { headers, etag, compressible, forms: AtomicU64::new(0) }
+    }
+
+    /// The strong tag of a compressed form.
+    pub(super) fn etag_of(&self, coding: Coding) -> String {
+        let plain = self.etag.strip_suffix('"').unwrap_or(&self.etag);
+        format!("{plain}-{}\"", coding.token())
+    }
+}
+
+/// The link to the proof of a deployment.
+pub(super) fn proof_link(deployment: DeploymentId) -> Option<HeaderValue> {
+    let mut link = String::with_capacity(96);
+    write!(link, "</.well-known/chainhost/proof/{deployment}>; rel=\"describedby\"").ok()?;
+    HeaderValue::from_str(&link).ok()
+}
+
+fn put(headers: &mut HeaderMap, name: HeaderName, value: &str) {
+    if let Ok(value) = HeaderValue::from_str(value) {
+        headers.insert(name, value);
+    }
+}
+
+/// How long a file may be kept when its policy does not say: a page never without asking, a file whose name changes
+/// with its bytes for ever, all else a week.
+fn cache_control(path: &str, media_type: &str) -> HeaderValue {
+    if media_type.starts_with("text/html") || media_type.starts_with("application/xhtml") {
+        return REVALIDATE;
+    }
+    let name = path.rsplit('/').next().unwrap_or_default();
+    let mut parts = name.split('.').rev().skip(1).peekable();
+    while let Some(part) = parts.next() {
+        let hexadecimal = parts.peek().is_some() && part.bytes().all(|b| matches!(b, b'0'..=b'9' | b'a'..=b'f'));
+        let behind_dash = part.rsplit_once('-').map(|(_, it)| it);
+        if (hexadecimal && looks_hashed(part)) || behind_dash.is_some_and(looks_hashed) {
+            return FOR_EVER;
+        }
+    }
+    A_WEEK
+}
+
+/// Whether a part of a name looks like a hash that a bundler put there, and not like a date, a size in pixels or a
+/// word with a number: eight or more of `[A-Za-z0-9_]` that change between letters and digits twice or more.
+/// Wrong in the careful direction: a hash that is not seen costs requests, a name taken for one costs freshness.
+fn looks_hashed(part: &str) -> bool {
+    if part.len() < 8 || !part.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'_') {
+        return false;
+    }
+    let pixels = part.split_once('x').is_some_and(|(width, height)| {
+        [width, height].iter().all(|it| !it.is_empty() && it.bytes().all(|b| b.is_ascii_digit()))
+    });
+    let kinds = part.bytes().zip(part.bytes().skip(1));
+    let changes = kinds.filter(|(a, b)| a.is_ascii_digit() != b.is_ascii_digit()).count();
+    !pixels && changes >= 2
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{
+        base::hash::Sha256,
+        domain::{policy::HeaderRule, site_path::SitePath},
+    };
+
+    #[test]
+    fn how_long_a_file_may_be_kept() {
+        for path in ["/app.3f2a9c1b.js", "/a/index-DkX2pQ9a.css", "/chunk-XH5PNVW4.js", "/app.3f2a9c1b.js.map"] {
+            assert_eq!(cache_control(path, media_type::of(path)), FOR_EVER, "{path}");
+        }
+        for path in [
+            "/app.js",
+            "/photo-1024x768.jpg",
+            "/report-20240101.pdf",
+            "/report.20240101.csv",
+            "/photo-vacation2023.jpg",
+            "/a-12.css",
+            "/3f2a9c1b.js",
+            "/x-3f2a9c1b/app.js",
+        ] {
+            assert_eq!(cache_control(path, media_type::of(path)), A_WEEK, "{path}");
+        }
+        for path in ["/index.html", "/index-DkX2pQ9a.html", "/a.xhtml"] {
+            assert_eq!(cache_control(path, media_type::of(path)), REVALIDATE, "{path}");
+        }
+    }
+
+    #[test]
+    fn the_policy_goes_first_and_what_is_ours_stays_ours() {
+        let entry = Entry {
+            path: SitePath::parse("/a.css").unwrap(),
+            sha256: Sha256::of(b"a"),
+            size: 1,
+            media_type: String::from("text/css; charset=utf-8"),
+        };
+        let set = [
+            ("cache-control", "no-cache"),
+            ("vary", "origin"),
+            ("etag", "\"x\""),
+            ("content-length", "7"),
+            ("content-type", "text/html"),
+            ("x-note", "\u{e9}"),
+            ("link", "</b>; rel=preload"),
+        ];
+        let set = set.map(|(name, value)| (name.to_owned(), value.to_owned())).to_vec();
+        let policy = Policy { headers: vec![HeaderRule { matches: String::from("/*"), set }], ..Policy::default() };
+        let link = HeaderValue::from_static("</p>; rel=describedby");
+        let made = Prepared::new(&entry, &policy, Some(&link));
+        let all = |name| made.headers.get_all(name).iter().map(HeaderValue::as_bytes).collect::<Vec<_>>();
+        assert_eq!(all("cache-control"), [b"no-cache"]);
+        assert_eq!(all("vary"), [&b"origin"[..], b"accept-encoding"]);
+        assert_eq!(all("link").len(), 2);
+        assert_eq!(all("x-note"), ["\u{e9}".as_bytes()]);
+        assert_eq!(all("content-type"), [b"text/css; charset=utf-8"]);
+        assert_eq!(all("etag"), [made.etag.as_bytes()]);
+        assert_eq!(all("content-length"), [b"1"]);
+        assert_eq!(made.etag_of(Coding::Brotli), format!("\"{}-br\"", made.etag.trim_matches('"')));
+
+        let plain = Prepared::new(&entry, &Policy::default(), None);
+        let others: Vec<_> = plain.headers.keys().filter(|it| !HOST.contains(it)).collect();
+        assert_eq!(others, [CONTENT_TYPE]);
+    }
+}

@@ -1,0 +1,95 @@
+//! Bytes that are not what their name says: logged once each, and told to whoever listens.
+//!
+//! Nothing here repairs; a blob that verifies again may be reported again later.
+
+use std::{
+    collections::HashSet,
+    sync::{Mutex, PoisonError},
+};
+
+use tokio::sync::broadcast;
+
+use crate::base::{
+    blob_dir::{BlobError, Coding},
+    hash::Sha256,
+};
+
+/// Incidents that a slow listener may be behind; it is told how many it missed.
+const WAITING_MAX: usize = 256;
+/// Beyond so many open incidents the disk is gone, and repeating some lines in the log does no harm.
+const OPEN_MAX: usize = 10_000;
+
+/// A blob that cannot be served.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Incident {
+    /// The blob.
+    pub blob: Sha256,
+    /// What is wrong with it.
+    pub damage: Damage,
+}
+
+/// What is wrong with a blob.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Damage {
+    /// Its bytes, or its size, are not those of its name.
+    Altered,
+    /// It is not there.
+    Missing,
+    /// The disk refuses to read it.
+    Unreadable,
+    /// It is whole and yet no manifest that this program can read.
+    NotAManifest,
+    /// A compressed form does not decode to it. The blob itself is served.
+    Variant(Coding),
+}
+
+/// Takes incidents and passes each on once.
+#[derive(Debug)]
+pub(super) struct Incidents {
+    open: Mutex<HashSet<Incident>>,
+    sender: broadcast::Sender<Incident>,
+}
+
+impl Incidents {
+    pub(super) fn new() -> Self {
+        Self { open: Mutex::default(), sender: broadcast::Sender::new(WAITING_MAX) }
+    }
+
+    pub(super) fn listen(&self) -> broadcast::Receiver<Incident> {
+        self.sender.subscribe()
+    }
+
+    /// Reports damage, unless it is known already.
+    pub(super) fn report(&self, blob: Sha256, damage: Damage, why: &dyn std::fmt::Display) {
+        let incident = Incident { blob, damage };
+        let mut open = self.open.lock().unwrap_or_else(PoisonError::into_inner);
+        if open.len() >= OPEN_MAX {
+            open.clear();
+        }
+        if !open.insert(incident) {
+            return;
+        }
+        drop(open);
+        tracing::error!(%blob, ?damage, %why, "a blob cannot be served");
+        // Without a listener the log has it.
+        drop(self.sender.send(incident));
+    }
+
+    /// Notes that a blob was just verified: new damage is news again.
+    pub(super) fn verified(&self, blob: Sha256) {
+        let mut open = self.open.lock().unwrap_or_else(PoisonError::into_inner);
+        if !open.is_empty() {
+            open.retain(|it| it.blob != blob || matches!(it.damage, Damage::Variant(_)));
+        }
+    }
+}
+
+impl From<&BlobError> for Damage {
+    fn from(error: &BlobError) -> Self {
+        match error {
+            BlobError::Missing => Self::Missing,
+            BlobError::Corrupt => Self::Altered,
+            BlobError::Io(_) => Self::Unreadable,
+        }
+    }
+}

@@ -1,0 +1,176 @@
+//! The bytes of answers: small files and compressed forms from verified memory, large files by [`super::file`].
+//!
+//! Nothing leaves here that was not hashed: what is in memory was verified when it came in and is sent also when
+//! the disk changes its mind. Many who ask for the same cold file wait for one load. Damage is reported once.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use moka::{policy::EvictionPolicy, sync::Cache};
+
+use super::{
+    file::{Content, Files},
+    flight::Flight,
+    incident::{Damage, Incidents},
+    variant,
+};
+use crate::base::{
+    blob_dir::{BlobDir, BlobError, Coding},
+    hash::Sha256,
+    limits::{MEMORY_BYTES_MAX, MEMORY_FILE_BYTES_MAX, MEMORY_VARIANT_BYTES_MAX},
+    tasks::Tasks,
+};
+
+/// What an entry costs beside its bytes.
+const ENTRY_BYTES: usize = 256;
+
+/// A blob as it is, or compressed.
+type Key = (Sha256, Option<Coding>);
+
+/// Where bodies come from. Cheap to clone.
+#[derive(Clone, Debug)]
+pub(super) struct Memory(Arc<Inner>);
+
+#[derive(Debug)]
+struct Inner {
+    dir: BlobDir,
+    incidents: Arc<Incidents>,
+    kept: Cache<Key, Bytes>,
+    files: Files,
+    small: Flight<Key, Result<Bytes, Damage>>,
+    large: Flight<Sha256, Result<Content, Damage>>,
+}
+
+/// The codings that exist of a blob.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct Forms(pub(super) u8);
+
+impl Forms {
+    pub(super) fn has(self, coding: Coding) -> bool {
+        self.0 & bit(coding) != 0
+    }
+
+    pub(super) fn without(self, coding: Coding) -> Self {
+        Self(self.0 & !bit(coding))
+    }
+}
+
+const fn bit(coding: Coding) -> u8 {
+    match coding {
+        Coding::Brotli => 1,
+        Coding::Zstd => 2,
+        Coding::Gzip => 4,
+    }
+}
+
+impl Memory {
+    pub(super) fn new(dir: BlobDir, incidents: Arc<Incidents>, map: bool) -> Self {
+        let kept = Cache::builder()
+            .max_capacity(MEMORY_BYTES_MAX)
+            .weigher(|_: &Key, bytes: &Bytes| u32::try_from(bytes.len() + ENTRY_BYTES).unwrap_or(u32::MAX))
+            .eviction_policy(EvictionPolicy::lru())
+            .build();
+        let files = Files::new(dir.clone(), map);
+        Self(Arc::new(Inner { dir, incidents, kept, files, small: Flight::new(), large: Flight::new() }))
+    }
+
+    /// The verified content of a blob of `size` bytes.
+    pub(super) async fn content(&self, hash: Sha256, size: u64, tasks: &Tasks) -> Result<Content, Damage> {
+        if size > MEMORY_FILE_BYTES_MAX {
+            return self.large(hash, size, tasks).await;
+        }
+        // A manifest whose size is not that of its blob gets no bytes: what is announced is what is sent.
+        let fits = |bytes: &Bytes| u64::try_from(bytes.len()) == Ok(size);
+        if let Some(bytes) = self.0.kept.get(&(hash, None)).filter(fits) {
+            return Ok(Content::Bytes(bytes));
+        }
+        let load = async {
+            let inner = Arc::clone(&self.0);
+            tasks.blocking(move || inner.load_small(hash, size)).await.unwrap_or(Err(Damage::Unreadable))
+        };
+        self.0.small.join((hash, None), load).await.map(Content::Bytes)
+    }
+
+    async fn large(&self, hash: Sha256, size: u64, tasks: &Tasks) -> Result<Content, Damage> {
+        let load = async {
+            let inner = Arc::clone(&self.0);
+            let opened = move || {
+                let opened = inner.files.open(hash, size);
+                inner.judge(hash, opened)
+            };
+            tasks.blocking(opened).await.unwrap_or(Err(Damage::Unreadable))
+        };
+        self.0.large.join(hash, load).await
+    }
+
+    /// Which compressed forms of a blob are on the disk.
+    pub(super) async fn forms(&self, hash: Sha256, tasks: &Tasks) -> Forms {
+        let inner = Arc::clone(&self.0);
+        let found = tasks.blocking(move || {
+            let fits = |coding: &Coding| {
+                inner.dir.variant_size(&hash, *coding).is_some_and(|size| size <= MEMORY_VARIANT_BYTES_MAX)
+            };
+            Coding::ALL.into_iter().filter(fits).fold(0, |bits, coding| bits | bit(coding))
+        });
+        Forms(found.await.unwrap_or(0))
+    }
+
+    /// A compressed form of a blob of `size` bytes, when it is there and decodes to the blob.
+    pub(super) async fn variant(&self, hash: Sha256, size: u64, coding: Coding, tasks: &Tasks) -> Option<Bytes> {
+        let key = (hash, Some(coding));
+        if let Some(bytes) = self.0.kept.get(&key) {
+            return Some(bytes);
+        }
+        let load = async {
+            let inner = Arc::clone(&self.0);
+            tasks.blocking(move || inner.load_variant(hash, size, coding)).await.unwrap_or(Err(Damage::Unreadable))
+        };
+        self.0.small.join(key, load).await.ok()
+    }
+}
+
+impl Inner {
+    fn load_small(&self, hash: Sha256, size: u64) -> Result<Bytes, Damage> {
+        // Another size is other bytes, and need not be read to know it.
+        let read = match self.dir.size(&hash) {
+            Some(found) if found != size => Err(BlobError::Corrupt),
+            _ => self.dir.read_verified(&hash),
+        };
+        let bytes = Bytes::from(self.judge(hash, read)?);
+        self.kept.insert((hash, None), bytes.clone());
+        Ok(bytes)
+    }
+
+    fn judge<T>(&self, hash: Sha256, read: Result<T, BlobError>) -> Result<T, Damage> {
+        match read {
+            Ok(it) => {
+                self.incidents.verified(hash);
+                Ok(it)
+            }
+            Err(error) => {
+                let damage = Damage::from(&error);
+                self.incidents.report(hash, damage, &error);
+                Err(damage)
+            }
+        }
+    }
+
+    fn load_variant(&self, hash: Sha256, size: u64, coding: Coding) -> Result<Bytes, Damage> {
+        let damage = Damage::Variant(coding);
+        let bytes = match self.dir.variant(&hash, coding) {
+            // SECURITY: only what decodes to the blob is sent under its name.
+            Ok(Some((bytes, _))) if variant::decodes_to(&bytes, coding, hash, size) => Bytes::from(bytes),
+            Ok(Some(_)) => {
+                self.incidents.report(hash, damage, &"it does not decode to the blob");
+                return Err(damage);
+            }
+            Ok(None) => return Err(damage),
+            Err(error) => {
+                self.incidents.report(hash, damage, &error);
+                return Err(damage);
+            }
+        };
+        self.kept.insert((hash, Some(coding)), bytes.clone());
+        Ok(bytes)
+    }
+}

@@ -1,0 +1,42 @@
+//! Counters of what visitors got, for the whole process. Reading them stops nobody.
+
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use hyper::StatusCode;
+
+/// Counts since the start of the process.
+#[derive(Debug, Default)]
+pub struct Meter {
+    requests: AtomicU64,
+    classes: [AtomicU64; 5],
+    bytes: AtomicU64,
+}
+
+/// The counters at one moment; each is exact, together they may be a request apart.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Counts {
+    /// Answers in all.
+    pub requests: u64,
+    /// Answers by class: 1xx, 2xx, 3xx, 4xx, 5xx.
+    pub classes: [u64; 5],
+    /// Bytes of their bodies, as announced: a client that went away got fewer.
+    pub bytes: u64,
+}
+
+impl Meter {
+    /// Counts an answer.
+    pub(super) fn count(&self, status: StatusCode, bytes: u64) {
+        self.requests.fetch_add(1, Ordering::Relaxed);
+        self.bytes.fetch_add(bytes, Ordering::Relaxed);
+        let class = usize::from(status.as_u16() / 100).wrapping_sub(1);
+        if let Some(class) = self.classes.get(class) {
+            class.fetch_add(1, Ordering::Relaxed);
+        }
+    }
+
+    /// What was counted so far.
+    pub fn read(&self) -> Counts {
+        let of = |it: &AtomicU64| it.load(Ordering::Relaxed);
+        Counts { requests: of(&self.requests), classes: self.classes.each_ref().map(of), bytes: of(&self.bytes) }
+    }
+}

@@ -1,0 +1,168 @@
+//! The host's own pages: what a visitor reads where no file answers.
+//!
+//! Small, self-contained, light or dark as the visitor's system is, without script; plain text for programs. They
+//! say nothing of the inside of this server, and are kept by no cache.
+
+use hyper::{
+    StatusCode,
+    header::{
+        ACCEPT, ALLOW, CACHE_CONTROL, CONTENT_SECURITY_POLICY, HeaderMap, HeaderValue, RETRY_AFTER,
+        X_CONTENT_TYPE_OPTIONS,
+    },
+};
+
+use crate::http::respond::{self, Response};
+
+/// What may be asked of a file.
+pub(super) const ALLOWED: HeaderValue = HeaderValue::from_static("GET, HEAD, OPTIONS");
+/// Whoever waits for a damaged file to be repaired may ask again after this.
+const RETRY_S: HeaderValue = HeaderValue::from_static("30");
+
+/// Why a visitor gets a page of the host.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Refusal {
+    /// Not GET or HEAD.
+    Method,
+    /// A path that no file can have.
+    Path,
+    /// A request without one readable hostname.
+    Host,
+    /// Nothing answers here.
+    NotFound,
+    /// A rule says that it is gone.
+    Gone,
+    /// A site without a deployment.
+    Nothing,
+    /// Taken down, for this reason.
+    TakenDown(String),
+    /// No site has this hostname.
+    UnknownHost,
+    /// `If-Match` names another state.
+    Precondition,
+    /// No byte of the range is there; the size of the file.
+    Range,
+    /// The bytes are not there, or are not what they should be.
+    Unavailable,
+}
+
+impl Refusal {
+    fn status(&self) -> StatusCode {
+        match self {
+            Self::Method => StatusCode::METHOD_NOT_ALLOWED,
+            Self::Path | Self::Host => StatusCode::BAD_REQUEST,
+            Self::NotFound | Self::Nothing => StatusCode::NOT_FOUND,
+            Self::Gone => StatusCode::GONE,
+            // RFC 7725 wants the demand to be named; without a word about it the site is simply gone.
+            Self::TakenDown(reason) if reason.is_empty() => StatusCode::GONE,
+            Self::TakenDown(_) => StatusCode::UNAVAILABLE_FOR_LEGAL_REASONS,
+            Self::UnknownHost => StatusCode::MISDIRECTED_REQUEST,
+            Self::Precondition => StatusCode::PRECONDITION_FAILED,
+            Self::Range => StatusCode::RANGE_NOT_SATISFIABLE,
+            Self::Unavailable => StatusCode::SERVICE_UNAVAILABLE,
+        }
+    }
+
+    /// The heading, and what the visitor can do.
+    fn words(&self) -> (&'static str, &str) {
+        match self {
+            Self::Method => ("This can only be read", "The address has a file. It can be read, and not written to."),
+            Self::Path => ("This address cannot be read", "Check it for stray characters."),
+            Self::Host => ("This request names no site", "It needs the name of the site, once."),
+            Self::NotFound => ("There is no page here", "Check the address, or begin at the site's front page."),
+            Self::Gone => ("This page is gone", "It was here once and does not come back."),
+            Self::Nothing => ("Nothing is published here yet", "Come back later."),
+            Self::TakenDown(reason) if reason.is_empty() => {
+                ("This site was taken down", "It does not answer any more.")
+            }
+            Self::TakenDown(reason) => ("This site was taken down", reason),
+            Self::UnknownHost => {
+                ("There is no site with this name", "This server is up, but no site on it has this address.")
+            }
+            Self::Precondition => ("The file has changed", "The request asked for another state of it."),
+            Self::Range => ("This part is not there", "The file ends before it."),
+            Self::Unavailable => ("This file is unavailable", "It is damaged on this server. Try again later."),
+        }
+    }
+
+    /// The answer for a request with these headers.
+    pub(super) fn answer(&self, request: &HeaderMap) -> Response {
+        let (status, (title, text)) = (self.status(), self.words());
+        let mut response = if wants_html(request) {
+            respond::html(status, page(status, title, text))
+        } else {
+            respond::text(status, format!("{title}. {text}\n"))
+        };
+        let headers = response.headers_mut();
+        headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
+        headers.insert(X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
+        headers.insert(
+            CONTENT_SECURITY_POLICY,
+            HeaderValue::from_static("default-src 'none'; style-src 'unsafe-inline'; frame-ancestors 'none'"),
+        );
+        match self {
+            Self::Method => drop(headers.insert(ALLOW, ALLOWED)),
+            Self::Unavailable => drop(headers.insert(RETRY_AFTER, RETRY_S)),
+            _ => {}
+        }
+        response
+    }
+}
+
+fn wants_html(request: &HeaderMap) -> bool {
+    let mut lines = request.get_all(ACCEPT).iter().filter_map(|it| it.to_str().ok());
+    lines.any(|line| line.to_ascii_lowercase().contains("text/html"))
+}
+
+fn page(status: StatusCode, title: &str, text: &str) -> String {
+    let (title, text, status) = (escape(title), escape(text), status.as_u16());
+    format!(
+        "<!doctype html>\n<html lang=\"en\">\n<meta charset=\"utf-8\">\n\
+         <meta name=\"viewport\" content=\"width=device-width, initial-scale=1\">\n\
+         <meta name=\"color-scheme\" content=\"light dark\">\n<title>{title}</title>\n\
+         <style>\n\
+         :root{{color-scheme:light dark;--ink:#1b1f24;--soft:#57606a;--paper:#fff}}\n\
+         @media(prefers-color-scheme:dark){{:root{{--ink:#e6e8eb;--soft:#9aa4af;--paper:#14171a}}}}\n\
+         body{{margin:0;min-height:100vh;display:grid;place-items:center;background:var(--paper);color:var(--ink);\
+         font:1.125rem/1.6 system-ui,sans-serif}}\n\
+         main{{max-width:34rem;padding:2rem}}\nh1{{font-size:1.75rem;line-height:1.25;margin:.25rem 0 .75rem}}\n\
+         p{{margin:0;color:var(--soft);overflow-wrap:anywhere}}\n\
+         </style>\n<main>\n<p>{status}</p>\n<h1>{title}</h1>\n<p>{text}</p>\n</main>\n</html>\n"
+    )
+}
+
+fn escape(text: &str) -> String {
+    text.replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;").replace('"', "&quot;")
+}
+
+#[cfg(test)]
+mod tests {
+    use http_body_util::BodyExt as _;
+
+    use super::*;
+
+    async fn read(refusal: Refusal, accept: &'static str) -> (StatusCode, String) {
+        let mut request = HeaderMap::new();
+        request.insert(ACCEPT, HeaderValue::from_static(accept));
+        let (parts, body) = refusal.answer(&request).into_parts();
+        (parts.status, String::from_utf8(body.collect().await.unwrap().to_bytes().to_vec()).unwrap())
+    }
+
+    #[tokio::test]
+    async fn people_get_a_page_and_programs_get_text() {
+        let (status, page) = read(Refusal::TakenDown(String::from("<b>court & co</b>")), "text/html, */*").await;
+        assert_eq!(status, 451);
+        assert!(page.contains("&lt;b&gt;court &amp; co&lt;/b&gt;") && page.contains("lang=\"en\""), "{page}");
+        assert!(!page.contains("<script") && !page.contains("http"), "{page}");
+        let (status, text) = read(Refusal::NotFound, "*/*").await;
+        assert_eq!((status.as_u16(), text.starts_with("There is no page here.")), (404, true));
+        assert_eq!(read(Refusal::TakenDown(String::new()), "*/*").await.0, 410);
+    }
+
+    #[test]
+    fn what_to_do_is_in_the_headers_too() {
+        let request = HeaderMap::new();
+        assert_eq!(Refusal::Method.answer(&request).headers()[ALLOW], ALLOWED);
+        assert!(Refusal::Unavailable.answer(&request).headers().contains_key(RETRY_AFTER));
+        assert_eq!(Refusal::NotFound.answer(&request).headers()[CACHE_CONTROL], "no-store");
+    }
+}

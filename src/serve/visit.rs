@@ -1,0 +1,281 @@
+//! One request of a visitor, from method to body, in one numbered function.
+//!
+//! Reads the snapshot that it was begun with to its end: a publish in between changes nothing for it, so every
+//! answer is whole and of one generation. No lock is held across an await; no database is near.
+
+use std::{
+    borrow::Cow,
+    sync::{Arc, atomic::Ordering},
+};
+
+use hyper::{
+    Method, StatusCode,
+    header::{
+        ACCEPT_ENCODING, ACCEPT_RANGES, ALLOW, CACHE_CONTROL, CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_RANGE, ETAG,
+        EXPIRES, HeaderMap, HeaderValue, IF_MATCH, IF_NONE_MATCH, RANGE, VARY,
+    },
+    http::request::Parts,
+};
+
+use super::{
+    Inner, file,
+    headers::Prepared,
+    index::Index,
+    memory::Forms,
+    page::{ALLOWED, Refusal},
+    snapshot::{Served, State, Target},
+};
+use crate::{
+    domain::site_path,
+    http::{
+        conditional::{self, Outcome},
+        negotiate,
+        range::{self, Ranged},
+        respond::{self, Body, Response},
+    },
+    proof::{
+        manifest::Entry,
+        resolve::{self, Resolution},
+    },
+};
+
+/// A request with all that answering it needs.
+pub(super) struct Visit<'a> {
+    pub(super) plane: &'a Inner,
+    pub(super) target: &'a Arc<Target>,
+    pub(super) generation: u64,
+    pub(super) parts: &'a Parts,
+}
+
+/// A file that answers.
+struct Found<'i> {
+    entry: &'i Entry,
+    status: StatusCode,
+    prepared: Arc<Prepared>,
+}
+
+impl Visit<'_> {
+    /// The whole way of a request. Each step ends it, or hands the next one what it found.
+    pub(super) async fn answer(&self) -> Result<Response, Refusal> {
+        // 1. Files are read and never written.
+        match self.parts.method {
+            Method::GET | Method::HEAD => {}
+            Method::OPTIONS => return Ok(options()),
+            _ => return Err(Refusal::Method),
+        }
+        // 2. The path is decoded, once.
+        let path = resolve::decode_path(self.parts.uri.path()).ok_or(Refusal::Path)?;
+        // 3. Some paths are the host's on every site.
+        if site_path::is_reserved(&path) {
+            return self.reserved(&path).await;
+        }
+        // 4. What the site shows, by its manifest.
+        let index = self.index().await?;
+        // 5. The file, or a redirect.
+        let found = match resolve::resolve(&index.manifest, &path, self.parts.uri.query()) {
+            Resolution::File { entry, status } => {
+                let status = StatusCode::from_u16(status).map_err(|_| Refusal::NotFound)?;
+                Found { entry, status, prepared: index.prepare(entry) }
+            }
+            Resolution::Redirect { status, to } => return Ok(redirect(status, &to)),
+            Resolution::Gone => return Err(Refusal::Gone),
+            Resolution::NotFound => return Err(Refusal::NotFound),
+        };
+        // 6. A client that has it already. Only a 200 has a state to compare, and only a 200 has parts and forms.
+        if found.status != StatusCode::OK {
+            return self.other(&found).await;
+        }
+        if let Some(done) = self.conditional(&found)? {
+            return Ok(done);
+        }
+        // 7. A part of it; else 8. a compressed form of it; else 9. the bytes as they are.
+        if self.parts.headers.contains_key(RANGE) {
+            return self.ranged(&found).await;
+        }
+        if let Some(compressed) = self.compressed(&found).await {
+            return Ok(compressed);
+        }
+        self.whole(&found).await
+    }
+
+    async fn index(&self) -> Result<Arc<Index>, Refusal> {
+        let served: Served = match &self.target.state {
+            State::Live(served) => *served,
+            State::TakenDown(reason) => return Err(Refusal::TakenDown(reason.clone())),
+            State::Empty => return Err(Refusal::Nothing),
+        };
+        self.plane.indexes.get(served, &self.plane.tasks).await.map_err(|_| Refusal::Unavailable)
+    }
+
+    /// Proofs and challenges come from outside the data plane, by a function that may read files.
+    async fn reserved(&self, path: &str) -> Result<Response, Refusal> {
+        let (well_known, target) = (Arc::clone(&self.plane.well_known), Arc::clone(self.target));
+        let rest = path.strip_prefix("/.well-known/").unwrap_or(path).to_owned();
+        let found = self.plane.tasks.blocking(move || well_known(&target, &rest)).await;
+        found.flatten().ok_or(Refusal::NotFound)
+    }
+
+    /// 304 or 412, when the conditions say so. A client may have any of the forms that it takes.
+    fn conditional(&self, found: &Found<'_>) -> Result<Option<Response>, Refusal> {
+        let headers = &self.parts.headers;
+        if !headers.contains_key(IF_NONE_MATCH) && !headers.contains_key(IF_MATCH) {
+            return Ok(None);
+        }
+        let plain = std::iter::once(Cow::Borrowed(found.prepared.etag.as_str()));
+        let accepted = negotiate::accepted(headers);
+        let codings = accepted.iter().filter(|_| found.prepared.compressible);
+        let mut go = false;
+        for etag in plain.chain(codings.map(|it| Cow::Owned(found.prepared.etag_of(it)))) {
+            match conditional::evaluate(headers, &etag) {
+                Outcome::NotModified => return Ok(Some(not_modified(&found.prepared.headers, &etag))),
+                Outcome::Go => go = true,
+                Outcome::Failed => {}
+            }
+        }
+        if go { Ok(None) } else { Err(Refusal::Precondition) }
+    }
+
+    async fn ranged(&self, found: &Found<'_>) -> Result<Response, Refusal> {
+        let headers = &self.parts.headers;
+        // Defined for GET alone (RFC 9110 §14.2).
+        let asked = headers.get(RANGE).and_then(|it| it.to_str().ok());
+        let asked = asked
+            .filter(|_| self.parts.method == Method::GET && conditional::range_allowed(headers, &found.prepared.etag));
+        let size = found.entry.size;
+        let (first, last) = match asked.map_or(Ranged::Whole, |it| range::parse(it, size)) {
+            Ranged::Whole => return self.whole(found).await,
+            Ranged::Part { first, last } => (first, last),
+            Ranged::Unsatisfiable => {
+                let mut response = Refusal::Range.answer(headers);
+                put(response.headers_mut(), CONTENT_RANGE, format!("bytes */{size}"));
+                return Ok(response);
+            }
+        };
+        let length = last.saturating_sub(first).saturating_add(1);
+        let mut response = self.file(found, first, length).await?;
+        *response.status_mut() = StatusCode::PARTIAL_CONTENT;
+        response.headers_mut().insert(CONTENT_LENGTH, HeaderValue::from(length));
+        put(response.headers_mut(), CONTENT_RANGE, format!("bytes {first}-{last}/{size}"));
+        Ok(response)
+    }
+
+    async fn compressed(&self, found: &Found<'_>) -> Option<Response> {
+        let headers = &self.parts.headers;
+        if !found.prepared.compressible || !headers.contains_key(ACCEPT_ENCODING) {
+            return None;
+        }
+        let (plane, entry) = (self.plane, found.entry);
+        let mut forms = self.forms(found).await;
+        for coding in negotiate::accepted(headers).iter() {
+            if !forms.has(coding) {
+                continue;
+            }
+            let Some(bytes) = plane.memory.variant(entry.sha256, entry.size, coding, &plane.tasks).await else {
+                // Looking again for each request would be work for nothing; the next generation may have it.
+                forms = forms.without(coding);
+                self.remember(found, forms);
+                continue;
+            };
+            let mut response = Response::new(Body::empty());
+            *response.headers_mut() = found.prepared.headers.clone();
+            let headers = response.headers_mut();
+            headers.insert(CONTENT_ENCODING, HeaderValue::from_static(coding.token()));
+            headers.insert(CONTENT_LENGTH, HeaderValue::from(bytes.len()));
+            put(headers, ETAG, found.prepared.etag_of(coding));
+            if self.parts.method != Method::HEAD {
+                *response.body_mut() = Body::full(bytes);
+            }
+            return Some(response);
+        }
+        None
+    }
+
+    /// The compressed forms on the disk, looked up once for each file and generation: the job that makes them
+    /// ends in a publish.
+    async fn forms(&self, found: &Found<'_>) -> Forms {
+        let remembered = found.prepared.forms.load(Ordering::Relaxed);
+        if remembered & !7 == self.stamp() {
+            return Forms(u8::try_from(remembered & 7).unwrap_or(0));
+        }
+        let forms = self.plane.memory.forms(found.entry.sha256, &self.plane.tasks).await;
+        self.remember(found, forms);
+        forms
+    }
+
+    /// Generation in the upper bits, forms in the lower three; never 0, which is what a new entry has.
+    const fn stamp(&self) -> u64 {
+        self.generation.wrapping_add(1) << 3
+    }
+
+    fn remember(&self, found: &Found<'_>, forms: Forms) {
+        found.prepared.forms.store(self.stamp() | u64::from(forms.0), Ordering::Relaxed);
+    }
+
+    async fn whole(&self, found: &Found<'_>) -> Result<Response, Refusal> {
+        self.file(found, 0, found.entry.size).await
+    }
+
+    /// A file with a status such as 404: it is never cached by its tag, and has no parts.
+    async fn other(&self, found: &Found<'_>) -> Result<Response, Refusal> {
+        let mut response = self.whole(found).await?;
+        *response.status_mut() = found.status;
+        let headers = response.headers_mut();
+        headers.remove(ETAG);
+        headers.remove(ACCEPT_RANGES);
+        Ok(response)
+    }
+
+    /// The verified bytes from `first` on, or the refusal to send any.
+    async fn file(&self, found: &Found<'_>, first: u64, length: u64) -> Result<Response, Refusal> {
+        let (plane, entry) = (self.plane, found.entry);
+        let content = plane.memory.content(entry.sha256, entry.size, &plane.tasks).await;
+        let content = content.map_err(|_| Refusal::Unavailable)?;
+        let body = if self.parts.method == Method::HEAD {
+            Body::empty()
+        } else {
+            file::body(content, first, length, &plane.tasks)
+        };
+        let mut response = Response::new(body);
+        *response.headers_mut() = found.prepared.headers.clone();
+        Ok(response)
+    }
+}
+
+fn options() -> Response {
+    let mut response = respond::empty(StatusCode::NO_CONTENT);
+    response.headers_mut().insert(ALLOW, ALLOWED);
+    response
+}
+
+/// A redirect is a rule of the present deployment: no cache may outlive it without asking.
+fn redirect(status: u16, to: &str) -> Response {
+    let status = StatusCode::from_u16(status).unwrap_or(StatusCode::FOUND);
+    let mut response = respond::redirect(status, to);
+    let text = HeaderValue::from_static("text/plain; charset=utf-8");
+    if response.headers().contains_key(hyper::header::LOCATION) {
+        *response.body_mut() = Body::from(format!("See {to}\n"));
+        response.headers_mut().insert(hyper::header::CONTENT_TYPE, text);
+    }
+    let fresh = HeaderValue::from_static("max-age=0, must-revalidate");
+    response.headers_mut().insert(CACHE_CONTROL, fresh);
+    response
+}
+
+/// 304 with what a cache must refresh (RFC 9110 §15.4.5).
+fn not_modified(prepared: &HeaderMap, etag: &str) -> Response {
+    let mut response = respond::empty(StatusCode::NOT_MODIFIED);
+    let headers = response.headers_mut();
+    for name in [CACHE_CONTROL, EXPIRES, VARY] {
+        for value in prepared.get_all(&name) {
+            headers.append(&name, value.clone());
+        }
+    }
+    put(headers, ETAG, etag);
+    response
+}
+
+fn put(headers: &mut HeaderMap, name: hyper::header::HeaderName, value: impl AsRef<str>) {
+    if let Ok(value) = HeaderValue::from_str(value.as_ref()) {
+        headers.insert(name, value);
+    }
+}

@@ -1,0 +1,90 @@
+//! The audit log: read by people, sealed into a hash chain for each tenant by a task.
+
+use crate::{
+    base::{hash::Hasher, hash::Sha256, ids::Id},
+    domain::{
+        Error, Result,
+        access::{Actor, Right, TenantScope},
+        event::Recorded,
+    },
+    ports::db::WriteTx,
+    store,
+};
+
+use super::{Services, access};
+
+/// Events sealed in one transaction.
+const SEALED_AT_ONCE: i64 = 500;
+
+impl Services {
+    /// A page of the tenant's audit log, newest first.
+    pub async fn list_audit(&self, actor: &Actor, after: Option<Id>, limit: u32) -> Result<Vec<Recorded>> {
+        let scope = actor.require(Right::ManageTenant)?;
+        self.db.read(move |tx| store::audit_log::list(tx, scope, after, limit.into())).await
+    }
+
+    /// Seals what is not sealed yet; how many events. Order in a chain is the order of ids.
+    pub async fn seal_audit(&self) -> Result<u64> {
+        let leave = access::server_scope();
+        let tenants = self.db.read(move |tx| store::audit_log::list_unsealed_tenants(tx, leave, 1_000)).await?;
+        let mut sealed = 0;
+        for tenant in tenants {
+            let scope = access::task_scope(tenant);
+            loop {
+                let count = self.db.write(move |tx| seal(tx, scope)).await?;
+                sealed += count;
+                if count == 0 {
+                    break;
+                }
+            }
+        }
+        Ok(sealed)
+    }
+
+    /// Walks the tenant's chain; the sequence of the first entry that was altered, if any.
+    pub async fn verify_audit(&self, actor: &Actor) -> Result<Option<i64>> {
+        let scope = actor.require(Right::ManageTenant)?;
+        let (mut before, mut next) = (GENESIS, 1);
+        loop {
+            let page = self.db.read(move |tx| store::audit_log::list_sealed(tx, scope, next, SEALED_AT_ONCE)).await?;
+            if page.is_empty() {
+                return Ok(None);
+            }
+            for event in page {
+                let hash = chain(&before, next, &event);
+                if event.seq != Some(next) || event.hash.as_deref() != Some(&hash.hex()) {
+                    return Ok(Some(next));
+                }
+                (before, next) = (hash, next + 1);
+            }
+        }
+    }
+}
+
+/// What the first entry follows.
+const GENESIS: Sha256 = Sha256([0; 32]);
+
+fn seal(tx: &mut WriteTx<'_>, scope: TenantScope) -> Result<u64> {
+    let (mut seq, mut before) = store::audit_log::find_head(tx, scope)?.unwrap_or((0, GENESIS));
+    let events = store::audit_log::list_unsealed(tx, scope, SEALED_AT_ONCE)?;
+    for event in &events {
+        seq += 1;
+        before = chain(&before, seq, event);
+        let id: Id = event.id.parse().map_err(Error::internal)?;
+        store::audit_log::seal(tx, scope, event.created_ms, id, seq, before)?;
+    }
+    Ok(events.len().try_into().unwrap_or(u64::MAX))
+}
+
+/// `H(h_{n-1} ‖ entry)`: every field with its length in front, so that no two entries have the same bytes.
+fn chain(before: &Sha256, seq: i64, event: &Recorded) -> Sha256 {
+    let mut hasher = Hasher::new();
+    hasher.update(&before.0);
+    hasher.update(&seq.to_be_bytes());
+    hasher.update(&event.created_ms.to_be_bytes());
+    for text in [&event.id, &event.actor, &event.address, &event.kind, &event.entity, &event.entity_id, &event.text] {
+        hasher.update(&u64::try_from(text.len()).unwrap_or(u64::MAX).to_be_bytes());
+        hasher.update(text.as_bytes());
+    }
+    hasher.finish()
+}

@@ -1,0 +1,194 @@
+//! What goes: old deployments, uploads that were given up, and blobs that nothing names any more.
+//!
+//! Only our own blobs are ever removed: those in the blob store, older than a day, that no kept deployment's manifest or
+//! list of files names. The live deployment and the one before it are never pruned.
+
+use std::collections::HashSet;
+
+use crate::{
+    base::{blob_dir::BlobDir, hash::Sha256, limits},
+    domain::{
+        Error, Result,
+        access::Actor,
+        deployment::{DeploymentRef, State},
+        event::Event,
+        file_list::FileList,
+        site::Site,
+        tenant::TenantId,
+    },
+    ports::db::WriteTx,
+    proof::manifest::Manifest,
+    store,
+};
+
+use super::{Services, access};
+
+/// Deployments looked at for each site in one round; the next round sees the rest.
+const PRUNED_AT_ONCE: i64 = 500;
+
+/// What garbage collection frees, or would free.
+#[derive(Clone, Debug, Default)]
+pub struct Garbage {
+    /// Each blob with its size, greatest first.
+    pub blobs: Vec<(Sha256, u64)>,
+    /// Whether it was removed, or only found.
+    pub removed: bool,
+}
+
+impl Garbage {
+    /// Bytes of all of them.
+    pub fn bytes(&self) -> u64 {
+        self.blobs.iter().map(|(_, size)| size).sum()
+    }
+}
+
+impl Services {
+    /// Finds blobs that nothing names, and unless it is a `dry_run` removes them.
+    pub async fn collect_garbage(&self, actor: &Actor, dry_run: bool) -> Result<Garbage> {
+        Self::require_server(actor)?;
+        let garbage = self.sweep(dry_run).await?;
+        if !dry_run {
+            let text = format!("removed {} unused blobs, {} bytes", garbage.blobs.len(), garbage.bytes());
+            let event = Event::new("server.garbage_collected", "server", &self.instance, text);
+            let (services, actor) = (self.clone(), actor.clone());
+            self.db.write(move |tx| services.record(tx, &actor, &event)).await?;
+        }
+        Ok(garbage)
+    }
+
+    /// Mark and sweep, for the task and for people.
+    pub async fn sweep(&self, dry_run: bool) -> Result<Garbage> {
+        let marked = self.mark().await?;
+        let (blobs, before) = (self.blobs.clone(), self.clock.now_ms() - limits::BLOB_GRACE_MS);
+        let listed = blobs.clone();
+        let mut found = self.blocking(move || Ok(listed.list()?)).await?;
+        found.retain(|(hash, _, written_ms)| *written_ms < before && !marked.contains(hash));
+        // What was begun since the first look pins its blobs: look again before anything goes.
+        let marked = if found.is_empty() { marked_nothing() } else { self.mark().await? };
+        found.retain(|(hash, ..)| !marked.contains(hash));
+        found.sort_by_key(|(hash, size, _)| (std::cmp::Reverse(*size), *hash));
+        let garbage =
+            Garbage { blobs: found.iter().map(|(hash, size, _)| (*hash, *size)).collect(), removed: !dry_run };
+        if !dry_run {
+            self.blocking(move || found.iter().try_for_each(|(hash, ..)| remove_old(&blobs, hash, before))).await?;
+        }
+        Ok(garbage)
+    }
+
+    /// Every hash that a kept deployment names.
+    async fn mark(&self) -> Result<HashSet<Sha256>> {
+        let leave = access::server_scope();
+        let roots = self.db.read(move |tx| store::deployments::list_roots(tx, leave)).await?;
+        let blobs = self.blobs.clone();
+        self.blocking(move || {
+            let mut marked = HashSet::new();
+            for (manifest, wanted) in roots {
+                for root in [manifest, wanted].into_iter().flatten() {
+                    if marked.insert(root) {
+                        mark_below(&blobs, root, manifest == Some(root), &mut marked)?;
+                    }
+                }
+            }
+            Ok(marked)
+        })
+        .await
+    }
+
+    /// Removes old deployments of every site, and ends uploads that were given up. How many went.
+    pub async fn prune(&self) -> Result<u64> {
+        let leave = access::server_scope();
+        let sites = self.db.read(move |tx| store::sites::list_all(tx, leave)).await?;
+        let now = self.clock.now_ms();
+        let mut pruned = 0;
+        for (tenant, site) in sites {
+            let scope = access::task_scope(tenant);
+            let id = site.id;
+            // A read first: most sites have nothing to prune, and a write would wake the disk.
+            let many = self.db.read(move |tx| store::deployments::count(tx, scope, id)).await?;
+            if many > i64::from(limits::DEPLOYMENTS_KEPT) {
+                pruned += self.db.write(move |tx| prune_site(tx, tenant, &site)).await?;
+            }
+        }
+        self.give_up(now - limits::UPLOAD_MS_MAX, None, "It was not finished within a day.").await?;
+        if pruned > 0 {
+            self.signals().routes_changed();
+        }
+        Ok(pruned)
+    }
+
+    /// At start: what was being unpacked when the process ended cannot go on.
+    pub async fn fail_interrupted(&self) -> Result<()> {
+        let why = "The server stopped while it was being unpacked. Send it again.";
+        self.give_up(self.clock.now_ms(), Some(State::Checking), why).await
+    }
+
+    async fn give_up(&self, before_ms: i64, only: Option<State>, why: &'static str) -> Result<()> {
+        let leave = access::server_scope();
+        let open = self.db.read(move |tx| store::deployments::list_unfinished(tx, leave, before_ms, 1_000)).await?;
+        let now = self.clock.now_ms();
+        for (tenant, site, id, state) in open {
+            if only.is_some_and(|it| it != state) {
+                continue;
+            }
+            let scope = access::task_scope(tenant);
+            let ended = self.db.write(move |tx| {
+                store::deployments::fail(tx, scope, site, id, (why, now))?;
+                store::deployments::append_line(tx, scope, id, (why, now))?;
+                store::uploads::delete(tx, scope, id)
+            });
+            ended.await?;
+        }
+        Ok(())
+    }
+}
+
+fn marked_nothing() -> HashSet<Sha256> {
+    HashSet::new()
+}
+
+/// SECURITY: a manifest that cannot be read stops the collection: what it names is unknown, and must not go.
+fn mark_below(blobs: &BlobDir, root: Sha256, is_manifest: bool, marked: &mut HashSet<Sha256>) -> Result<()> {
+    let bytes = blobs.read_verified(&root).map_err(|error| {
+        Error::internal(format!("garbage collection stops: the list {root} cannot be read: {error}"))
+    })?;
+    if is_manifest {
+        marked.extend(Manifest::parse(&bytes)?.entries().iter().map(|it| it.sha256));
+    } else {
+        marked.extend(FileList::from_bytes(&bytes)?.hashes());
+    }
+    Ok(())
+}
+
+/// Removes a blob unless somebody has put it again meanwhile.
+fn remove_old(blobs: &BlobDir, hash: &Sha256, before_ms: i64) -> Result<()> {
+    if blobs.written_ms(hash).is_some_and(|it| it < before_ms) {
+        blobs.remove(hash)?;
+    }
+    Ok(())
+}
+
+fn prune_site(tx: &mut WriteTx<'_>, tenant: TenantId, site: &Site) -> Result<u64> {
+    let scope = access::task_scope(tenant);
+    let Some(site) = store::sites::find_by_id(tx, scope, site.id)? else { return Ok(0) };
+    let history = store::publications::list(tx, scope, site.id, 50)?;
+    let shown = history.into_iter().filter_map(|it| it.deployment).filter(|it| Some(*it) != site.live);
+    let mut before = None;
+    for id in shown {
+        if store::deployments::find(tx, scope, site.id, DeploymentRef::Id(id))?.is_some() {
+            before = Some(id);
+            break;
+        }
+    }
+    let all = store::deployments::list(tx, scope, site.id, i64::MAX, PRUNED_AT_ONCE)?;
+    let kept = usize::try_from(limits::DEPLOYMENTS_KEPT).unwrap_or(usize::MAX);
+    let mut pruned = 0;
+    for it in all.into_iter().skip(kept) {
+        let open = matches!(it.state, State::Uploading | State::Checking);
+        if open || site.live == Some(it.id) || before == Some(it.id) {
+            continue;
+        }
+        store::deployments::delete(tx, scope, site.id, it.id)?;
+        pruned += 1;
+    }
+    Ok(pruned)
+}

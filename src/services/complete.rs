@@ -1,0 +1,171 @@
+//! The common end of every way to deploy: files are there, so make the manifest, keep it, publish it.
+
+use crate::{
+    base::{
+        blob_dir::BlobDir,
+        hash::Sha256,
+        units::{ByteSize, thousands},
+    },
+    domain::{
+        Error, Kind, Result,
+        access::Actor,
+        deployment::{Deployment, DeploymentId, DeploymentRef, State},
+        event::Event,
+        file_list::FileList,
+        site::SiteName,
+    },
+    proof::{build, manifest::Manifest, site_tree},
+    store,
+};
+
+use super::{
+    Services,
+    publish::{Move, check_live},
+};
+
+/// What the blobs and the list became.
+struct Made {
+    manifest: Sha256,
+    root: [u8; 32],
+    wanted: Sha256,
+    files: i64,
+    bytes: i64,
+    changed: i64,
+}
+
+impl Services {
+    /// Makes deployment `id` complete from `list`, whose blobs are all there, and publishes it if that was asked for.
+    /// Files that cannot be a site fail the deployment, and the site stays as it is.
+    pub(super) async fn complete(
+        &self,
+        actor: &Actor,
+        name: &SiteName,
+        id: DeploymentId,
+        list: FileList,
+    ) -> Result<Deployment> {
+        let (scope, of) = (actor.scope, name.clone());
+        let (site, wish, live) = self
+            .db
+            .read(move |tx| {
+                let site = store::sites::find(tx, scope, &of)?.ok_or_else(|| Error::not_found("site"))?;
+                let wish = store::deployments::find_wish(tx, scope, site.id, id)?
+                    .ok_or_else(|| Error::not_found("deployment"))?;
+                let live = match site.live {
+                    Some(live) => store::deployments::find(tx, scope, site.id, DeploymentRef::Id(live))?,
+                    None => None,
+                };
+                Ok((site, wish, live.and_then(|it| it.manifest)))
+            })
+            .await?;
+        let (blobs, allow_env) = (self.blobs.clone(), wish.allow_env);
+        let made = self.blocking(move || make(&blobs, &list, allow_env, live)).await;
+        let made = match made {
+            Ok(made) => made,
+            Err(error) => {
+                self.fail(actor, name, id, &error).await?;
+                return Err(error);
+            }
+        };
+        let (services, actor, site_id) = (self.clone(), actor.clone(), site.id);
+        let written = self.db.write(move |tx| {
+            let site = store::sites::find_by_id(tx, scope, site_id)?.ok_or_else(|| Error::not_found("site"))?;
+            let found = store::deployments::find(tx, scope, site.id, DeploymentRef::Id(id))?
+                .ok_or_else(|| Error::not_found("deployment"))?;
+            if found.state.is_complete() {
+                // Finished twice at once: the first one counts.
+                return Ok((found, Ok(())));
+            }
+            let now = services.clock.now_ms();
+            let done = Deployment {
+                state: State::Ready,
+                finished_ms: Some(now),
+                manifest: Some(made.manifest),
+                root: Some(made.root),
+                files: made.files,
+                bytes: made.bytes,
+                files_changed: Some(made.changed),
+                ..found
+            };
+            store::deployments::complete(tx, scope, site.id, &done, made.wanted)?;
+            store::uploads::delete(tx, scope, id)?;
+            let text = summary(&done);
+            store::deployments::append_line(tx, scope, id, (&text, now))?;
+            if !wish.publish {
+                let text = format!("sent {} {} without publishing it", site.name, done.number);
+                services.record(tx, &actor, &Event::new("deployment.created", "site", &site.name, text))?;
+                return Ok((done, Ok(())));
+            }
+            if let Err(changed) = check_live(tx, scope, &site, wish.if_live) {
+                store::deployments::append_line(tx, scope, id, (&changed.message, now))?;
+                return Ok((done, Err(changed)));
+            }
+            services.move_live(tx, &actor, &site, Some(&done), Move::Deploy)?;
+            Ok((Deployment { state: State::Live, ..done }, Ok(())))
+        });
+        let (deployment, published) = written.await?;
+        self.served().await;
+        published.map(|()| deployment)
+    }
+
+    /// Ends a deployment badly and keeps the reason for people.
+    pub(super) async fn fail(&self, actor: &Actor, name: &SiteName, id: DeploymentId, why: &Error) -> Result<()> {
+        // What the sender cannot mend is not theirs to read: the log has it.
+        let text = why.message.clone();
+        if why.kind == Kind::Internal {
+            tracing::error!(error = %why, deployment = %id, "a deployment failed");
+        }
+        let (scope, services, actor, name) = (actor.scope, self.clone(), actor.clone(), name.clone());
+        self.db
+            .write(move |tx| {
+                let Some(site) = store::sites::find(tx, scope, &name)? else { return Ok(()) };
+                let now = services.clock.now_ms();
+                store::deployments::fail(tx, scope, site.id, id, (&text, now))?;
+                store::uploads::delete(tx, scope, id)?;
+                let line = format!("Failed: {text}");
+                store::deployments::append_line(tx, scope, id, (&line, now))?;
+                let text = format!("a deployment of {} failed", site.name);
+                services.record(tx, &actor, &Event::new("deployment.failed", "site", &site.name, text))
+            })
+            .await?;
+        self.signals().touch();
+        Ok(())
+    }
+}
+
+fn make(blobs: &BlobDir, list: &FileList, allow_env: bool, live: Option<Sha256>) -> Result<Made> {
+    let files: Vec<build::Found> =
+        list.files().iter().map(|it| (it.path.clone().into_bytes(), it.size, it.sha256)).collect();
+    let read = |_: &[u8], hash: &Sha256| blobs.read_verified(hash).map_err(|it| Error::from(std::io::Error::from(it)));
+    let manifest = build::manifest(&files, allow_env, read)?;
+    let before = live.and_then(|it| blobs.read_verified(&it).ok()).and_then(|it| Manifest::parse(&it).ok());
+    let changed = manifest.entries().iter().filter(|entry| {
+        let same = before.as_ref().and_then(|it| it.find(entry.path.as_str()));
+        same.is_none_or(|it| it.sha256 != entry.sha256)
+    });
+    let count = |number: usize| i64::try_from(number).unwrap_or(i64::MAX);
+    let root = site_tree::site_root(&manifest);
+    let mut batch = blobs.batch();
+    let mut hashes = Vec::new();
+    for bytes in [manifest.to_bytes(), list.to_bytes()?] {
+        let mut writer = blobs.writer()?;
+        writer.write(&bytes)?;
+        hashes.push(writer.finish(None, &mut batch).map_err(std::io::Error::from)?.0);
+    }
+    let [manifest_hash, wanted] = hashes.try_into().map_err(|_| Error::internal("two blobs were not two"))?;
+    batch.commit()?;
+    Ok(Made {
+        manifest: manifest_hash,
+        root,
+        wanted,
+        files: count(manifest.entries().len()),
+        bytes: i64::try_from(manifest.total_bytes()).unwrap_or(i64::MAX),
+        changed: count(changed.count()),
+    })
+}
+
+fn summary(of: &Deployment) -> String {
+    let number = |it: i64| thousands(u64::try_from(it).unwrap_or(0));
+    let size = ByteSize(u64::try_from(of.bytes).unwrap_or(0));
+    let changed = of.files_changed.map_or_else(String::new, |it| format!(", {} new or changed", number(it)));
+    format!("Checked {} files, {size}{changed}.", number(of.files))
+}

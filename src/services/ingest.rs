@@ -1,0 +1,203 @@
+//! Deploying from an archive, and from files that are in the blob store already.
+//!
+//! An archive is received whole before a deployment begins: what breaks off leaves nothing behind. Unpacking runs beside
+//! the call, which answers at once with the deployment to look at.
+
+use std::{
+    fs::{self, OpenOptions},
+    io::{self, Write as _},
+    os::unix::fs::OpenOptionsExt as _,
+    path::{Path, PathBuf},
+};
+
+use crate::{
+    base::{files, hash::Sha256, limits, random},
+    domain::{
+        Error, Result,
+        access::{Actor, Right},
+        deployment::{Deployment, DeploymentRef, State},
+        file_list::{FileList, ListedFile},
+        site::SiteName,
+    },
+    store,
+};
+
+use super::{
+    Services, archive,
+    uploads::{Pieces, Request},
+};
+
+/// The folder for archives that are being received, in the data folder. Emptied at start.
+const FOLDER: &str = "archives";
+
+impl Services {
+    /// Takes an archive in and begins to unpack it. `media_type` is what the sender calls it; its first bytes decide.
+    pub async fn receive_archive(
+        &self,
+        actor: &Actor,
+        name: &SiteName,
+        media_type: &str,
+        request: Request,
+        pieces: Pieces,
+    ) -> Result<Deployment> {
+        actor.require(Right::Deploy)?;
+        request.check()?;
+        let site = self.get_site(actor, name).await?.site;
+        if let Some(key) = request.idempotency_key.clone() {
+            let (scope, id) = (actor.scope, site.id);
+            let known = self.db.read(move |tx| store::deployments::find_by_key(tx, scope, id, &key)).await?;
+            if let Some(known) = known {
+                return Ok(known);
+            }
+        }
+        // Received and unpacked at the same time, at least once each.
+        self.admit(0)?;
+        let folder = self.data.join(FOLDER);
+        let services = self.clone();
+        let received = self.blocking(move || receive(&folder, pieces, &|bytes| services.admit(bytes))).await?;
+        let media_type = media_type.to_owned();
+        let (received, kind) = self
+            .blocking(move || {
+                let mut file = fs::File::open(&received.0)?;
+                let kind = archive::Kind::of(Some(&media_type), &mut file)?;
+                Ok((received, kind))
+            })
+            .await?;
+        let (services, acting, wish) = (self.clone(), actor.clone(), request.clone());
+        let begun = self.db.write(move |tx| {
+            let site = store::sites::find_by_id(tx, acting.scope, site.id)?.ok_or_else(|| Error::not_found("site"))?;
+            super::publish::check_live(tx, acting.scope, &site, wish.if_live)?;
+            services.begin(tx, &acting, &site, State::Checking, &wish, None, (0, 0))
+        });
+        let begun = begun.await?;
+        let (services, actor, name, id) = (self.clone(), actor.clone(), name.clone(), begun.id);
+        self.tasks.spawn(async move {
+            let unpacked = services.unpack(received, kind, request.allow_env).await;
+            let ended = match unpacked {
+                Ok(list) => services.complete(&actor, &name, id, list).await.map(|_| ()),
+                Err(error) => services.fail(&actor, &name, id, &error).await,
+            };
+            if let Err(error) = ended {
+                tracing::warn!(%error, deployment = %id, "a deployment did not end well");
+            }
+        });
+        Ok(begun)
+    }
+
+    async fn unpack(&self, received: Received, kind: archive::Kind, allow_env: bool) -> Result<FileList> {
+        let (blobs, tasks) = (self.blobs.clone(), self.tasks.clone());
+        self.blocking(move || {
+            let file = fs::File::open(&received.0)?;
+            let found = archive::unpack(kind, io::BufReader::new(file), &blobs, allow_env, &|| tasks.is_stopping())?;
+            listed(found, allow_env)
+        })
+        .await
+    }
+
+    /// Deploys a list of files whose blobs are in the store already.
+    pub async fn deploy_list(
+        &self,
+        actor: &Actor,
+        name: &SiteName,
+        list: FileList,
+        request: Request,
+    ) -> Result<Deployment> {
+        actor.require(Right::Deploy)?;
+        request.check()?;
+        let (services, acting, of) = (self.clone(), actor.clone(), name.clone());
+        let counts = (list.files().len(), list.total_bytes());
+        let begun = self.db.write(move |tx| {
+            let site = store::sites::find(tx, acting.scope, &of)?.ok_or_else(|| Error::not_found("site"))?;
+            services.begin(tx, &acting, &site, State::Checking, &request, None, counts)
+        });
+        self.complete(actor, name, begun.await?.id, list).await
+    }
+
+    /// The list of files that the live deployment was made from, if there is one.
+    pub async fn find_live_list(&self, actor: &Actor, name: &SiteName) -> Result<Option<FileList>> {
+        let scope = actor.require(Right::Read)?;
+        let view = self.get_site(actor, name).await?;
+        let Some(live) = view.site.live else { return Ok(None) };
+        let site = view.site.id;
+        let wish = self.db.read(move |tx| store::deployments::find_wish(tx, scope, site, live)).await?;
+        let Some(wanted) = wish.and_then(|it| it.wanted) else { return Ok(None) };
+        let blobs = self.blobs.clone();
+        let list = self.blocking(move || FileList::from_bytes(&blobs.read_verified(&wanted).map_err(Error::internal)?));
+        list.await.map(Some)
+    }
+
+    /// Waits until a deployment has ended, well or badly.
+    pub async fn wait_deployment(&self, actor: &Actor, name: &SiteName, of: DeploymentRef) -> Result<Deployment> {
+        let mut changed = self.signals().changed.subscribe();
+        loop {
+            changed.borrow_and_update();
+            let found = self.get_deployment(actor, name, of).await?.deployment;
+            if !matches!(found.state, State::Uploading | State::Checking) {
+                return Ok(found);
+            }
+            changed.changed().await.map_err(Error::internal)?;
+        }
+    }
+
+    /// At start: removes what was being received when the process ended.
+    pub fn sweep_archives(&self) -> Result<()> {
+        let folder = self.data.join(FOLDER);
+        files::private_folder(&folder)?;
+        for left in fs::read_dir(folder)? {
+            fs::remove_file(left?.path())?;
+        }
+        Ok(())
+    }
+}
+
+/// What came out of an archive or a folder, as a checked list.
+pub fn listed(found: Vec<(Vec<u8>, u64, Sha256)>, allow_env: bool) -> Result<FileList> {
+    let files = found
+        .into_iter()
+        .map(|(path, size, sha256)| {
+            let path = String::from_utf8(path).map_err(|error| {
+                let shown = String::from_utf8_lossy(error.as_bytes()).escape_debug().to_string();
+                Error::invalid("path_not_utf8", format!("The name `{shown}` is not UTF-8. Rename the file."))
+                    .on("files")
+            })?;
+            Ok(ListedFile { path, size, sha256 })
+        })
+        .collect::<Result<_>>()?;
+    FileList::new(files, allow_env)
+}
+
+/// A received file that goes when nobody needs it any more.
+struct Received(PathBuf);
+
+impl Drop for Received {
+    fn drop(&mut self) {
+        // What stays is swept at the next start.
+        drop(fs::remove_file(&self.0));
+    }
+}
+
+/// Bytes between two looks at the free space.
+const ADMIT_EVERY: u64 = 16 * 1024 * 1024;
+
+fn receive(folder: &Path, mut pieces: Pieces, admit: &dyn Fn(u64) -> Result<()>) -> Result<Received> {
+    let received = Received(folder.join(random::label::<15>()));
+    let mut file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(&received.0)?;
+    let (mut size, mut looked) = (0_u64, 0_u64);
+    while let Some(piece) = pieces.blocking_recv() {
+        let piece = piece?;
+        size += u64::try_from(piece.len()).unwrap_or(u64::MAX);
+        if size > limits::ARCHIVE_BYTES_MAX {
+            let text = format!("The archive has more than {} bytes.", limits::ARCHIVE_BYTES_MAX);
+            return Err(Error::too_large("archive_size", text));
+        }
+        if size - looked >= ADMIT_EVERY {
+            admit(ADMIT_EVERY)?;
+            looked = size;
+        }
+        file.write_all(&piece)?;
+    }
+    if size == 0 {
+        return Err(Error::invalid("archive_empty", "The body is empty. Send a zip, tar.gz or tar.zst archive."));
+    }
+    Ok(received)
+}

@@ -1,0 +1,202 @@
+//! The one door to publish: every move of a site's live pointer goes through [`Services::move_live`].
+//!
+//! INVARIANT: the pointer, the states of the deployments, the row in `publication` and the audit row are one
+//! transaction. The public log and the anchors are filled from `publication` alone.
+
+use crate::{
+    domain::{
+        Error, Result,
+        access::{Actor, Right, TenantScope},
+        deployment::{Deployment, DeploymentId, DeploymentRef, State},
+        event::Event,
+        job::{NewJob, Queue},
+        site::{Site, SiteName},
+    },
+    ports::db::{ReadTx, WriteTx},
+    store::{self, publications::Publication},
+};
+
+use super::Services;
+
+/// The job that makes compressed forms of a deployment's files.
+pub const COMPRESS_VARIANTS: &str = "compress_variants";
+
+/// Publications looked through for the deployment to go back to.
+const HISTORY_MAX: i64 = 1_000;
+
+/// Why a live pointer moves.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Move {
+    /// A new deployment.
+    Deploy,
+    /// An earlier one again.
+    Rollback,
+    /// Nothing more is shown.
+    Takedown,
+}
+
+impl Move {
+    const fn word(self) -> &'static str {
+        match self {
+            Self::Deploy => "deploy",
+            Self::Rollback => "rollback",
+            Self::Takedown => "takedown",
+        }
+    }
+}
+
+impl Services {
+    /// Moves the live pointer of `site` to `to`. The caller tells [`super::signals::Signals::routes_changed`] after the
+    /// commit.
+    pub(super) fn move_live(
+        &self,
+        tx: &mut WriteTx<'_>,
+        actor: &Actor,
+        site: &Site,
+        to: Option<&Deployment>,
+        why: Move,
+    ) -> Result<()> {
+        let scope = actor.scope;
+        if let Some(before) = site.live {
+            store::deployments::change_state(tx, scope, site.id, before, State::Superseded)?;
+        }
+        if let Some(it) = to {
+            store::deployments::change_state(tx, scope, site.id, it.id, State::Live)?;
+        }
+        let seq = store::sites::move_live(tx, scope, site.id, to.map(|it| it.id))?;
+        let publication = Publication {
+            seq,
+            kind: why.word().to_owned(),
+            deployment: to.map(|it| it.id),
+            manifest: to.and_then(|it| it.manifest),
+            root: to.and_then(|it| it.root),
+            files: to.map_or(0, |it| it.files),
+            bytes: to.map_or(0, |it| it.bytes),
+            actor: actor.label.clone(),
+            created_ms: self.clock.now_ms(),
+        };
+        store::publications::append(tx, scope, site.id, &publication)?;
+        let (kind, text) = match (why, to) {
+            (Move::Deploy, Some(it)) => ("deployment.published", format!("published {} {}", site.name, it.number)),
+            (Move::Rollback, Some(it)) => ("site.rolled_back", format!("rolled {} back to {}", site.name, it.number)),
+            _ => ("site.taken_down", format!("took {} down", site.name)),
+        };
+        self.record(tx, actor, &Event::new(kind, "site", &site.name, text))?;
+        if let Some(it) = to {
+            let line = if why == Move::Rollback { "Live again." } else { "Live." };
+            store::deployments::append_line(tx, scope, it.id, (line, self.clock.now_ms()))?;
+        }
+        if let (Move::Deploy, Some(it)) = (why, to) {
+            self.enqueue_variants(tx, scope, site, it)?;
+        }
+        self.signals().retention.notify_one();
+        Ok(())
+    }
+
+    fn enqueue_variants(&self, tx: &mut WriteTx<'_>, scope: TenantScope, site: &Site, of: &Deployment) -> Result<()> {
+        let Some(manifest) = of.manifest else { return Ok(()) };
+        let now = self.clock.now_ms();
+        let job = NewJob {
+            id: self.ids.next().into(),
+            queue: Queue::Deploy,
+            kind: COMPRESS_VARIANTS.to_owned(),
+            tenant: Some(scope.tenant()),
+            payload: serde_json::json!({"manifest": manifest.hex(), "deployment": of.id.to_string()}).to_string(),
+            priority: 0,
+            run_at_ms: now,
+            title: format!("Compress {} {}", site.name, of.number),
+            created_ms: now,
+        };
+        store::outbox::enqueue(tx, &job)?;
+        self.signals().outbox.notify_one();
+        Ok(())
+    }
+
+    /// Publishes a complete deployment, or with `to` absent the one that was live before. `if_live`: only while that one
+    /// is live. Answers when visitors are served it.
+    pub async fn roll_back(
+        &self,
+        actor: &Actor,
+        name: &SiteName,
+        to: Option<DeploymentRef>,
+        if_live: Option<DeploymentId>,
+    ) -> Result<Deployment> {
+        let scope = actor.require(Right::Deploy)?;
+        let (services, actor, name) = (self.clone(), actor.clone(), name.clone());
+        let moved = self.db.write(move |tx| {
+            let site = store::sites::find(tx, scope, &name)?.ok_or_else(|| Error::not_found("site"))?;
+            check_live(tx, scope, &site, if_live)?;
+            let target = match to {
+                Some(of) => {
+                    store::deployments::find(tx, scope, site.id, of)?.ok_or_else(|| Error::not_found("deployment"))?
+                }
+                None => find_before(tx, scope, &site)?,
+            };
+            if site.live == Some(target.id) {
+                return Err(Error::conflict("already_live", format!("Deployment {} is live already.", target.number)));
+            }
+            if !target.state.is_complete() {
+                return Err(Error::conflict(
+                    "not_complete",
+                    format!("Deployment {} is {} and cannot be published.", target.number, target.state.word()),
+                ));
+            }
+            let newer = match site.live {
+                Some(live) => store::deployments::find(tx, scope, site.id, DeploymentRef::Id(live))?
+                    .is_none_or(|live| target.number > live.number),
+                None => true,
+            };
+            // What was never shown is a deploy, also when it comes late.
+            let why = if newer && target.state == State::Ready { Move::Deploy } else { Move::Rollback };
+            services.move_live(tx, &actor, &site, Some(&target), why)?;
+            Ok(Deployment { state: State::Live, ..target })
+        });
+        let moved = moved.await?;
+        self.served().await;
+        Ok(moved)
+    }
+
+    /// Tells the data plane and waits until it serves what the database says.
+    pub(super) async fn served(&self) {
+        let number = self.signals().routes_changed();
+        self.signals().routes_live(number).await;
+    }
+}
+
+/// Refuses unless `wanted` is absent or live (DECISIONS 11).
+pub(super) fn check_live(
+    tx: &mut ReadTx<'_>,
+    scope: TenantScope,
+    site: &Site,
+    wanted: Option<DeploymentId>,
+) -> Result<()> {
+    if wanted.is_none() || wanted == site.live {
+        return Ok(());
+    }
+    let live = match site.live {
+        Some(id) => store::deployments::find(tx, scope, site.id, DeploymentRef::Id(id))?,
+        None => None,
+    };
+    let live = live.map_or_else(|| String::from("none is live"), |it| format!("deployment {} is live", it.number));
+    Err(Error::conflict(
+        "live_changed",
+        format!(
+            "The site has changed meanwhile: {live}. Look at it, and deploy again without --if-live or with its id."
+        ),
+    ))
+}
+
+/// The deployment that was live before the present one and can still be shown.
+fn find_before(tx: &mut ReadTx<'_>, scope: TenantScope, site: &Site) -> Result<Deployment> {
+    let history = store::publications::list(tx, scope, site.id, HISTORY_MAX)?;
+    for id in history.into_iter().filter_map(|it| it.deployment).filter(|it| Some(*it) != site.live) {
+        let found = store::deployments::find(tx, scope, site.id, DeploymentRef::Id(id))?;
+        if let Some(found) = found.filter(|it| it.state.is_complete()) {
+            return Ok(found);
+        }
+    }
+    Err(Error::conflict(
+        "nothing_before",
+        "No earlier deployment of this site is kept, so there is nothing to go back to.",
+    ))
+}

@@ -1,0 +1,76 @@
+//! What the data plane needs to know, read in one transaction: every host that is answered, and with what.
+
+use std::collections::HashMap;
+
+use crate::{
+    base::hash::Sha256,
+    domain::{
+        Result,
+        deployment::DeploymentId,
+        site::{Site, SiteId},
+    },
+    store,
+};
+
+use super::{Services, access};
+
+/// A host and what is served there.
+#[derive(Clone, Debug)]
+pub struct Route {
+    /// The host, lower-case, without port.
+    pub host: String,
+    /// The site.
+    pub site: SiteId,
+    /// Its name.
+    pub name: String,
+    /// What is served; `None` while nothing is live.
+    pub serves: Option<(DeploymentId, Sha256)>,
+    /// A preview: not for search engines.
+    pub preview: bool,
+    /// Why the site is taken down, if it is.
+    pub taken_down: Option<String>,
+}
+
+impl Services {
+    /// All routes of the server.
+    pub async fn list_routes(&self) -> Result<Vec<Route>> {
+        let leave = access::server_scope();
+        let (sites, hostnames, complete) = self
+            .db
+            .read(move |tx| {
+                Ok((
+                    store::sites::list_all(tx, leave)?,
+                    store::hostnames::list_all(tx, leave)?,
+                    store::deployments::list_complete(tx, leave)?,
+                ))
+            })
+            .await?;
+        let domain = &self.addresses.sites_domain;
+        let manifests: HashMap<DeploymentId, Sha256> = complete.iter().map(|it| (it.id, it.manifest)).collect();
+        let sites: HashMap<SiteId, Site> = sites.into_iter().map(|(_, site)| (site.id, site)).collect();
+        let route = |host: String, site: &Site, serves: Option<DeploymentId>, preview: bool| Route {
+            host,
+            site: site.id,
+            name: site.name.to_string(),
+            serves: serves.and_then(|id| manifests.get(&id).map(|manifest| (id, *manifest))),
+            preview,
+            taken_down: site.taken_down.clone(),
+        };
+        let mut routes = Vec::with_capacity(sites.len() + hostnames.len() + complete.len());
+        for site in sites.values() {
+            routes.push(route(format!("{}.{domain}", site.name), site, site.live, false));
+        }
+        for (id, name) in hostnames {
+            if let Some(site) = sites.get(&id) {
+                routes.push(route(name, site, site.live, false));
+            }
+        }
+        for it in &complete {
+            if let Some(site) = sites.get(&it.site) {
+                let host = format!("{}--{}.{domain}", it.preview, site.name);
+                routes.push(route(host, site, Some(it.id), true));
+            }
+        }
+        Ok(routes)
+    }
+}

@@ -1,0 +1,113 @@
+//! Signing in and out, and the sessions of a user.
+//!
+//! SECURITY: an unknown e-mail costs as much time as a wrong password and gets the same words. Five tries in 15 minutes
+//! for an address and for an account.
+
+use crate::{
+    base::{hash::Sha256, limits, secret::Secret},
+    domain::{
+        Error, Kind, Result,
+        access::{Actor, Credential},
+        event::Event,
+        session::{Session, SessionId},
+        tenant::TenantId,
+        user::{Email, UserId},
+    },
+    store,
+};
+
+use super::{Services, access, access::Origin};
+
+/// Characters of the browser's own words that are kept.
+const AGENT_CHARS_MAX: usize = 200;
+
+impl Services {
+    /// Checks e-mail and password and begins a session; its secret comes back, for a cookie.
+    pub async fn sign_in(&self, email: &str, password: Secret, origin: &Origin, agent: &str) -> Result<Secret> {
+        let address = origin.address.map(|it| it.to_string()).unwrap_or_default();
+        let (max, window) = (limits::SIGN_IN_TRIES_MAX, limits::SIGN_IN_WINDOW_MS);
+        let by_address = format!("sign-in from {address}");
+        self.windows().take(&by_address, max, window, "sign_in_tries", "Too many tries to sign in.")?;
+        let wrong = || {
+            Error::unauthenticated("sign_in", "That e-mail and password do not fit together. Check both and try again.")
+        };
+        let Ok(email) = Email::parse(email) else { return Err(wrong()) };
+        let by_account = format!("sign-in of {email}");
+        self.windows().take(&by_account, max, window, "sign_in_tries", "Too many tries to sign in.")?;
+        if password.expose().len() > limits::PASSWORD_BYTES_MAX {
+            return Err(wrong());
+        }
+        let known = email.clone();
+        let found = self.db.read(move |tx| store::users::find_by_email(tx, &known)).await?;
+        let fits = self.hashing().verify(password, found.as_ref().map(|(_, hash)| hash.as_str())).await?;
+        let Some((user, _)) = found.filter(|(user, _)| fits && !user.disabled) else {
+            return Err(wrong());
+        };
+        self.windows().forget(&by_address);
+        self.windows().forget(&by_account);
+        let home = self.db.read(move |tx| store::tenants::find_home(tx, user.id)).await?;
+        let (tenant, _) =
+            home.ok_or_else(|| Error::forbidden("You belong to no tenant of this server. Ask its admin to add you."))?;
+        let secret = self.begin_session(user.id, tenant.id, origin, agent).await?;
+        let mut actor = self.actor_system(tenant.id, "");
+        (actor.label, actor.address) = (email.to_string(), origin.address);
+        let event = Event::new("user.signed_in", "user", &email, "signed in");
+        let services = self.clone();
+        self.db.write(move |tx| services.record(tx, &actor, &event)).await?;
+        Ok(secret)
+    }
+
+    /// Begins a session for a user.
+    pub(super) async fn begin_session(
+        &self,
+        user: UserId,
+        tenant: TenantId,
+        origin: &Origin,
+        agent: &str,
+    ) -> Result<Secret> {
+        let secret = access::token();
+        let hash = Sha256::of(secret.expose().as_bytes());
+        let now = self.clock.now_ms();
+        let session = Session {
+            id: self.ids.next().into(),
+            created_ms: now,
+            seen_ms: now,
+            address: origin.address.map(|it| it.to_string()).unwrap_or_default(),
+            agent: agent.chars().filter(|it| !it.is_control()).take(AGENT_CHARS_MAX).collect(),
+        };
+        let found = store::sessions::Found { session, user, tenant };
+        self.db
+            .write(move |tx| {
+                store::sessions::delete_old(tx, now - limits::SESSION_MS, now - limits::SESSION_IDLE_MS)?;
+                store::sessions::insert(tx, &found, hash)
+            })
+            .await?;
+        Ok(secret)
+    }
+
+    /// The sessions of the actor's user.
+    pub async fn list_sessions(&self, actor: &Actor) -> Result<Vec<Session>> {
+        let user = own_user(actor)?;
+        self.db.read(move |tx| store::sessions::list(tx, user)).await
+    }
+
+    /// Ends one session of the actor's user.
+    pub async fn end_session(&self, actor: &Actor, id: SessionId) -> Result<()> {
+        let (user, services, actor) = (own_user(actor)?, self.clone(), actor.clone());
+        self.db
+            .write(move |tx| {
+                if !store::sessions::delete(tx, user, id)? {
+                    return Err(Error::not_found("session"));
+                }
+                let own = actor.credential == Credential::Session(id);
+                let text = if own { "signed out" } else { "ended another session of theirs" };
+                services.record(tx, &actor, &Event::new("user.session_ended", "session", &id, text))
+            })
+            .await
+    }
+}
+
+/// The user behind an actor; keys and sessions have one.
+pub(super) fn own_user(actor: &Actor) -> Result<UserId> {
+    actor.user.ok_or_else(|| Error::new(Kind::Forbidden, "no_user", "This needs a signed-in user."))
+}

@@ -1,0 +1,67 @@
+//! What changed, told to tasks that rebuild and to pages that wait. Signals carry no data: whoever wakes looks for itself.
+
+use tokio::sync::{Notify, watch};
+
+/// The signals of one process.
+#[derive(Debug)]
+pub struct Signals {
+    /// Rows wait in the outbox.
+    pub outbox: Notify,
+    /// Events wait to be sealed.
+    pub audit: Notify,
+    /// Old deployments may be prunable.
+    pub retention: Notify,
+    /// The folders that sites are deployed from have changed in the settings.
+    pub watch: Notify,
+    /// Grows with every change that a page may want to show.
+    pub changed: watch::Sender<u64>,
+    routes_wanted: watch::Sender<u64>,
+    routes_applied: watch::Sender<u64>,
+}
+
+impl Signals {
+    pub(super) fn new() -> Self {
+        Self {
+            outbox: Notify::new(),
+            audit: Notify::new(),
+            retention: Notify::new(),
+            watch: Notify::new(),
+            changed: watch::Sender::new(0),
+            routes_wanted: watch::Sender::new(0),
+            routes_applied: watch::Sender::new(0),
+        }
+    }
+
+    /// Pages may show something new.
+    pub fn touch(&self) {
+        self.changed.send_modify(|it| *it += 1);
+    }
+
+    /// What visitors see has changed in the database. The number is for [`Signals::routes_live`].
+    pub fn routes_changed(&self) -> u64 {
+        self.touch();
+        let mut number = 0;
+        self.routes_wanted.send_modify(|it| {
+            *it += 1;
+            number = *it;
+        });
+        number
+    }
+
+    /// Waits until the data plane serves what was in the database when `number` was given.
+    pub async fn routes_live(&self, number: u64) {
+        let mut applied = self.routes_applied.subscribe();
+        // An error means that the process ends, and nobody waits any more.
+        drop(applied.wait_for(|it| *it >= number).await);
+    }
+
+    /// For the task that rebuilds: the wanted number, as it changes.
+    pub fn routes_wanted(&self) -> watch::Receiver<u64> {
+        self.routes_wanted.subscribe()
+    }
+
+    /// The task has applied all changes up to `number`.
+    pub fn routes_applied(&self, number: u64) {
+        self.routes_applied.send_modify(|it| *it = (*it).max(number));
+    }
+}

@@ -1,0 +1,256 @@
+//! Sites and their hostnames: made, listed, taken down, deleted.
+
+use crate::{
+    base::limits,
+    domain::{
+        Error, Result,
+        access::{Actor, Right, TenantScope},
+        deployment::{Deployment, DeploymentRef},
+        event::Event,
+        hostname::Hostname,
+        site::{Site, SiteName},
+        tenant::TenantId,
+    },
+    ports::db::ReadTx,
+    store,
+};
+
+use super::{Services, access, publish::Move};
+
+/// Hostnames of one site: each needs a certificate.
+const HOSTNAMES_MAX: usize = 100;
+
+/// A site with what pages and the API show of it.
+#[derive(Clone, Debug)]
+pub struct SiteView {
+    /// The site.
+    pub site: Site,
+    /// Its own hostnames, besides the one below the sites' domain.
+    pub hostnames: Vec<String>,
+    /// The live deployment.
+    pub live: Option<Deployment>,
+    /// When it was published.
+    pub published_ms: Option<i64>,
+    /// How many deployments are kept.
+    pub deployments: i64,
+    /// Its address.
+    pub url: String,
+}
+
+impl Services {
+    /// Makes a site.
+    pub async fn create_site(&self, actor: &Actor, name: &str) -> Result<SiteView> {
+        let scope = actor.require(Right::ManageSites)?;
+        let name = SiteName::parse(name)?;
+        let (services, actor, wanted) = (self.clone(), actor.clone(), name.clone());
+        let made = self.db.write(move |tx| {
+            let now = services.clock.now_ms();
+            if let Some(holder) = store::sites::find_name(tx, &wanted)? {
+                check_free(scope, &wanted, &holder, now)?;
+            }
+            let site = Site {
+                id: services.ids.next().into(),
+                name: wanted,
+                created_ms: now,
+                live: None,
+                taken_down: None,
+                watch_folder: None,
+            };
+            store::sites::take_name(tx, scope, &site.name, site.id)?;
+            store::sites::insert(tx, scope, &site)?;
+            let text = format!("made the site {}", site.name);
+            services.record(tx, &actor, &Event::new("site.created", "site", &site.name, text))?;
+            services.view(tx, scope, site)
+        });
+        let made = made.await?;
+        self.served().await;
+        Ok(made)
+    }
+
+    /// One site.
+    pub async fn get_site(&self, actor: &Actor, name: &SiteName) -> Result<SiteView> {
+        let scope = actor.require(Right::Read)?;
+        let (services, name) = (self.clone(), name.clone());
+        self.db
+            .read(move |tx| {
+                let site = store::sites::find(tx, scope, &name)?.ok_or_else(|| Error::not_found("site"))?;
+                services.view(tx, scope, site)
+            })
+            .await
+    }
+
+    /// A page of the tenant's sites by name, after the name `after`.
+    pub async fn list_sites(&self, actor: &Actor, after: &str, limit: u32) -> Result<Vec<SiteView>> {
+        let scope = actor.require(Right::Read)?;
+        let (services, after) = (self.clone(), after.to_owned());
+        self.db
+            .read(move |tx| {
+                let sites = store::sites::list(tx, scope, &after, limit.min(limits::PAGE_ROWS_MAX).into())?;
+                sites.into_iter().map(|site| services.view(tx, scope, site)).collect()
+            })
+            .await
+    }
+
+    /// How many sites the tenant has.
+    pub async fn count_sites(&self, actor: &Actor) -> Result<i64> {
+        let scope = actor.require(Right::Read)?;
+        self.db.read(move |tx| store::sites::count(tx, scope)).await
+    }
+
+    fn view(&self, tx: &mut ReadTx<'_>, scope: TenantScope, site: Site) -> Result<SiteView> {
+        let live = match site.live {
+            Some(id) => store::deployments::find(tx, scope, site.id, DeploymentRef::Id(id))?,
+            None => None,
+        };
+        let published_ms = match live {
+            Some(_) => store::publications::list(tx, scope, site.id, 1)?.first().map(|it| it.created_ms),
+            None => None,
+        };
+        Ok(SiteView {
+            hostnames: store::hostnames::list(tx, scope, site.id)?,
+            deployments: store::deployments::count(tx, scope, site.id)?,
+            url: self.addresses.site(&site.name),
+            live,
+            published_ms,
+            site,
+        })
+    }
+
+    /// Deletes a site with its deployments. Its name rests for 30 days, for others; its history stays.
+    pub async fn delete_site(&self, actor: &Actor, name: &SiteName) -> Result<()> {
+        let scope = actor.require(Right::ManageSites)?;
+        let (services, actor, name) = (self.clone(), actor.clone(), name.clone());
+        self.db
+            .write(move |tx| {
+                let site = store::sites::find(tx, scope, &name)?.ok_or_else(|| Error::not_found("site"))?;
+                if site.live.is_some() {
+                    services.move_live(tx, &actor, &site, None, Move::Takedown)?;
+                }
+                store::sites::release_name(tx, scope, &name, services.clock.now_ms())?;
+                store::sites::delete(tx, scope, site.id)?;
+                let text = format!("deleted the site {name}");
+                services.record(tx, &actor, &Event::new("site.deleted", "site", &name, text))
+            })
+            .await?;
+        self.signals().watch.notify_one();
+        self.served().await;
+        Ok(())
+    }
+
+    /// Takes a site down with a reason that visitors read, or with `None` puts it back.
+    pub async fn change_taken_down(&self, actor: &Actor, name: &SiteName, reason: Option<String>) -> Result<()> {
+        let scope = actor.require(Right::ManageSites)?;
+        if reason.as_ref().is_some_and(|it| it.trim().is_empty() || it.len() > 500) {
+            let text = "Say in 1 to 500 characters why, since visitors read it.";
+            return Err(Error::invalid("takedown_reason", text).on("reason"));
+        }
+        let (services, actor, name) = (self.clone(), actor.clone(), name.clone());
+        self.db
+            .write(move |tx| {
+                let site = store::sites::find(tx, scope, &name)?.ok_or_else(|| Error::not_found("site"))?;
+                store::sites::change_taken_down(tx, scope, site.id, reason.as_deref())?;
+                let (kind, text) = match &reason {
+                    Some(reason) => ("site.taken_down", format!("took {name} down: {reason}")),
+                    None => ("site.put_back", format!("put {name} back")),
+                };
+                services.record(tx, &actor, &Event::new(kind, "site", &name, text))
+            })
+            .await?;
+        self.served().await;
+        Ok(())
+    }
+
+    /// Gives a hostname to a site.
+    pub async fn add_hostname(&self, actor: &Actor, name: &SiteName, hostname: &str) -> Result<()> {
+        let scope = actor.require(Right::ManageSites)?;
+        let hostname = Hostname::parse(hostname)?;
+        let own = hostname.as_str();
+        let below = own.strip_suffix(&self.addresses.sites_domain).is_some_and(|it| it.is_empty() || it.ends_with('.'));
+        if below || own == self.addresses.panel_host {
+            let text = format!("`{hostname}` belongs to the host itself. Use a name of your own domain.");
+            return Err(Error::invalid("hostname_reserved", text).on("hostname"));
+        }
+        let (services, actor, name) = (self.clone(), actor.clone(), name.clone());
+        self.db
+            .write(move |tx| {
+                let site = store::sites::find(tx, scope, &name)?.ok_or_else(|| Error::not_found("site"))?;
+                match store::hostnames::find(tx, &hostname)? {
+                    Some((_, holder)) if holder == site.id => return Ok(()),
+                    Some(_) => {
+                        let text = format!("`{hostname}` is used by another site of this server.");
+                        return Err(Error::conflict("hostname_taken", text).on("hostname"));
+                    }
+                    None => {}
+                }
+                if store::hostnames::list(tx, scope, site.id)?.len() >= HOSTNAMES_MAX {
+                    let text = format!("A site has at most {HOSTNAMES_MAX} hostnames.");
+                    return Err(Error::conflict("hostnames_max", text));
+                }
+                store::hostnames::insert(tx, scope, site.id, &hostname, services.clock.now_ms())?;
+                let text = format!("gave {hostname} to {name}");
+                services.record(tx, &actor, &Event::new("hostname.added", "site", &name, text))
+            })
+            .await?;
+        self.served().await;
+        Ok(())
+    }
+
+    /// Takes a hostname from a site.
+    pub async fn remove_hostname(&self, actor: &Actor, name: &SiteName, hostname: &str) -> Result<()> {
+        let scope = actor.require(Right::ManageSites)?;
+        let hostname = Hostname::parse(hostname)?;
+        let (services, actor, name) = (self.clone(), actor.clone(), name.clone());
+        self.db
+            .write(move |tx| {
+                let site = store::sites::find(tx, scope, &name)?.ok_or_else(|| Error::not_found("site"))?;
+                if !store::hostnames::delete(tx, scope, site.id, &hostname)? {
+                    return Err(Error::not_found("hostname on this site"));
+                }
+                let text = format!("took {hostname} from {name}");
+                services.record(tx, &actor, &Event::new("hostname.removed", "site", &name, text))
+            })
+            .await?;
+        self.served().await;
+        Ok(())
+    }
+
+    /// Every site that is deployed from a folder, for the task that does it.
+    pub async fn list_watched(&self) -> Result<Vec<(TenantId, Site)>> {
+        let leave = access::server_scope();
+        self.db.read(move |tx| store::sites::list_watched(tx, leave)).await
+    }
+
+    /// Deploys a site from a folder on this server whenever it changes, or with `None` no longer.
+    pub async fn change_watch_folder(&self, actor: &Actor, name: &SiteName, folder: Option<String>) -> Result<()> {
+        // A folder of the server is read with the server's rights, so only its admin may name one.
+        let scope = actor.require(Right::ManageServer)?;
+        if folder.as_ref().is_some_and(|it| !it.starts_with('/') || it.contains('\0')) {
+            return Err(Error::invalid("watch_folder", "Give the whole path of the folder, from / on.").on("folder"));
+        }
+        let (services, actor, name) = (self.clone(), actor.clone(), name.clone());
+        self.db
+            .write(move |tx| {
+                let site = store::sites::find(tx, scope, &name)?.ok_or_else(|| Error::not_found("site"))?;
+                store::sites::change_watch_folder(tx, scope, site.id, folder.as_deref())?;
+                let text = match &folder {
+                    Some(folder) => format!("deploys {name} from {folder} from now on"),
+                    None => format!("stopped deploying {name} from a folder"),
+                };
+                services.record(tx, &actor, &Event::new("site.watch_changed", "site", &name, text))
+            })
+            .await?;
+        self.signals().watch.notify_one();
+        Ok(())
+    }
+}
+
+fn check_free(scope: TenantScope, name: &SiteName, holder: &store::sites::NameHolder, now_ms: i64) -> Result<()> {
+    let taken = |text: String| Err(Error::conflict("site_name_taken", text).on("name"));
+    match holder.deleted_ms {
+        None => taken(format!("There is a site `{name}` on this server already. Choose another name.")),
+        Some(at) if holder.tenant != scope.tenant() && at + limits::NAME_REST_MS > now_ms => {
+            taken(format!("`{name}` was another tenant's until lately and rests for 30 days. Choose another name."))
+        }
+        Some(_) => Ok(()),
+    }
+}

@@ -1,0 +1,418 @@
+//! The upload protocol: a list of files in, the missing hashes out, the bytes in frames, and the end.
+//!
+//! SECURITY: what is "there already" is answered from the site's own earlier deployments and from what this upload has
+//! sent, never from the whole store: else a known hash would reveal, or fetch, another tenant's file (DECISIONS 5).
+
+use std::collections::{HashMap, HashSet};
+
+use bytes::Bytes;
+use tokio::sync::mpsc;
+
+use crate::{
+    base::{
+        blob_dir::{Batch, BlobDir, BlobError, BlobWriter},
+        hash::Sha256,
+        limits, random,
+    },
+    domain::{
+        Error, Result,
+        access::{Actor, Right, TenantScope},
+        deployment::{Deployment, DeploymentId, DeploymentRef, Source, State},
+        file_list::FileList,
+        site::{Site, SiteName},
+    },
+    ports::db::ReadTx,
+    store::{self, deployments::Wish},
+};
+
+use super::Services;
+
+/// Earlier deployments whose files need not be sent again: more would cost more to look through than it saves.
+const KNOWN_DEPLOYMENTS: i64 = 5;
+/// Characters of a deployment's message and of an idempotency key.
+const MESSAGE_CHARS_MAX: usize = 500;
+const KEY_CHARS_MAX: usize = 200;
+
+/// What a client asks for.
+#[derive(Clone, Debug)]
+pub struct Request {
+    /// By what way the files come.
+    pub source: Source,
+    /// The sender's words.
+    pub message: String,
+    /// Publish when complete.
+    pub publish: bool,
+    /// Only while this one is live.
+    pub if_live: Option<DeploymentId>,
+    /// Take files named `.env*`.
+    pub allow_env: bool,
+    /// So that asking twice begins once.
+    pub idempotency_key: Option<String>,
+}
+
+/// A deployment that waits for bytes.
+#[derive(Clone, Debug)]
+pub struct Begun {
+    /// The deployment.
+    pub deployment: Deployment,
+    /// The hashes whose bytes are to be sent.
+    pub missing: Vec<Sha256>,
+}
+
+/// The body of a request in pieces, or why it broke off.
+pub type Pieces = mpsc::Receiver<Result<Bytes>>;
+
+impl Services {
+    /// Begins a deployment from a list of files, or finds the one that was begun with the same key.
+    pub async fn begin_upload(
+        &self,
+        actor: &Actor,
+        name: &SiteName,
+        list: FileList,
+        request: Request,
+    ) -> Result<Begun> {
+        let scope = actor.require(Right::Deploy)?;
+        request.check()?;
+        let (blobs, bytes) = (self.blobs.clone(), list.to_bytes()?);
+        let wanted = self.blocking(move || Ok(blobs.put(&bytes)?)).await?;
+        let (services, actor, name) = (self.clone(), actor.clone(), name.clone());
+        let counts = (list.files().len(), list.total_bytes());
+        let begun = self.db.write(move |tx| {
+            let site = store::sites::find(tx, scope, &name)?.ok_or_else(|| Error::not_found("site"))?;
+            if let Some(key) = &request.idempotency_key
+                && let Some(found) = store::deployments::find_by_key(tx, scope, site.id, key)?
+            {
+                let wish = store::deployments::find_wish(tx, scope, site.id, found.id)?;
+                return if wish.and_then(|it| it.wanted) == Some(wanted) {
+                    Ok((site, found))
+                } else {
+                    Err(Error::conflict("idempotency_key", "This Idempotency-Key was used for other files."))
+                };
+            }
+            super::publish::check_live(tx, scope, &site, request.if_live)?;
+            let deployment = services.begin(tx, &actor, &site, State::Uploading, &request, Some(wanted), counts)?;
+            Ok((site, deployment))
+        });
+        let (site, deployment) = begun.await?;
+        let missing = if deployment.state == State::Uploading {
+            self.find_missing(scope, &site, &deployment, &list).await?
+        } else {
+            Vec::new()
+        };
+        let sizes: HashMap<Sha256, u64> = list.files().iter().map(|it| (it.sha256, it.size)).collect();
+        self.admit(missing.iter().filter_map(|it| sizes.get(it)).sum())?;
+        Ok(Begun { deployment, missing })
+    }
+
+    /// Adds the row of a deployment that has begun.
+    #[expect(clippy::too_many_arguments, reason = "one row, made in two places")]
+    pub(super) fn begin(
+        &self,
+        tx: &mut crate::ports::db::WriteTx<'_>,
+        actor: &Actor,
+        site: &Site,
+        state: State,
+        request: &Request,
+        wanted: Option<Sha256>,
+        (files, bytes): (usize, u64),
+    ) -> Result<Deployment> {
+        let scope = actor.scope;
+        let now = self.clock.now_ms();
+        let deployment = Deployment {
+            id: self.ids.next().into(),
+            number: store::sites::take_number(tx, scope, site.id)?,
+            state,
+            source: request.source,
+            message: request.message.trim().to_owned(),
+            actor: actor.label.clone(),
+            created_ms: now,
+            finished_ms: None,
+            manifest: None,
+            root: None,
+            files: i64::try_from(files).unwrap_or(i64::MAX),
+            bytes: i64::try_from(bytes).unwrap_or(i64::MAX),
+            files_changed: None,
+            files_sent: 0,
+            bytes_sent: 0,
+            // 20 base32 characters of 12.5 random bytes.
+            preview: random::label::<13>().chars().take(20).collect(),
+            problem: None,
+        };
+        let wish = Wish {
+            wanted,
+            allow_env: request.allow_env,
+            publish: request.publish,
+            if_live: request.if_live,
+            idempotency_key: request.idempotency_key.clone(),
+        };
+        store::deployments::insert(tx, scope, site.id, &deployment, &wish)?;
+        let line = format!("Begun by {}.", actor.label);
+        store::deployments::append_line(tx, scope, deployment.id, (&line, now))?;
+        self.signals().touch();
+        Ok(deployment)
+    }
+
+    /// The hashes of `list` whose bytes this upload still has to send, in the order of the list.
+    async fn find_missing(
+        &self,
+        scope: TenantScope,
+        site: &Site,
+        of: &Deployment,
+        list: &FileList,
+    ) -> Result<Vec<Sha256>> {
+        let (site, id) = (site.id, of.id);
+        let (known, received) = self
+            .db
+            .read(move |tx| {
+                let known = store::deployments::list_known(tx, scope, site, KNOWN_DEPLOYMENTS)?;
+                Ok((known, store::uploads::list(tx, scope, id)?))
+            })
+            .await?;
+        let (blobs, list) = (self.blobs.clone(), list.clone());
+        self.blocking(move || {
+            let mut there: HashSet<Sha256> = received.into_iter().collect();
+            for hash in known {
+                // A list that cannot be read only means that more is sent.
+                if let Ok(bytes) = blobs.read_verified(&hash) {
+                    there.extend(FileList::from_bytes(&bytes)?.hashes());
+                }
+            }
+            let mut asked = HashSet::new();
+            let missing = list.files().iter().filter(|it| asked.insert(it.sha256));
+            let missing = missing.filter(|it| !there.contains(&it.sha256) || blobs.size(&it.sha256) != Some(it.size));
+            Ok(missing.map(|it| it.sha256).collect())
+        })
+        .await
+    }
+
+    /// Takes a framed body: `[32 bytes SHA-256][8 bytes big-endian length][bytes]`, repeated. Whole frames before a
+    /// broken end are kept, so that an upload resumes. How many blobs came.
+    pub async fn receive_blobs(
+        &self,
+        actor: &Actor,
+        name: &SiteName,
+        id: DeploymentId,
+        mut pieces: Pieces,
+    ) -> Result<usize> {
+        let scope = actor.require(Right::Deploy)?;
+        let (site, _, list) = self.open_upload(scope, name, id).await?;
+        self.admit(limits::BLOBS_BODY_BYTES_MAX)?;
+        let wanted = list.files().iter().map(|it| (it.sha256, it.size)).collect();
+        let blobs = self.blobs.clone();
+        let (received, bytes, end) = self
+            .blocking(move || {
+                let mut frames = Frames::new(&blobs, wanted);
+                let mut end = Ok(());
+                while let Some(piece) = pieces.blocking_recv() {
+                    end = piece.and_then(|piece| frames.push(&piece));
+                    if end.is_err() {
+                        break;
+                    }
+                }
+                let end = end.and_then(|()| frames.check_end());
+                let Frames { batch, received, bytes, .. } = frames;
+                batch.commit()?;
+                Ok((received, bytes, end))
+            })
+            .await?;
+        let count = received.len();
+        if count > 0 {
+            let sent = (i64::try_from(count).unwrap_or(i64::MAX), i64::try_from(bytes).unwrap_or(i64::MAX));
+            let write = self.db.write(move |tx| {
+                store::uploads::append(tx, scope, id, &received)?;
+                store::deployments::add_sent(tx, scope, site.id, id, sent)
+            });
+            write.await?;
+        }
+        end.map(|()| count)
+    }
+
+    /// Ends an upload: makes the manifest and publishes it, if that was asked for. Asking again answers the same.
+    pub async fn finish_upload(&self, actor: &Actor, name: &SiteName, id: DeploymentId) -> Result<Deployment> {
+        let scope = actor.require(Right::Deploy)?;
+        let found = self.get_deployment(actor, name, DeploymentRef::Id(id)).await?.deployment;
+        if found.state.is_complete() {
+            return Ok(found);
+        }
+        let (site, deployment, list) = self.open_upload(scope, name, id).await?;
+        let missing = self.find_missing(scope, &site, &deployment, &list).await?;
+        if !missing.is_empty() {
+            let text = format!("The bytes of {} files have not come yet. Send them, then finish again.", missing.len());
+            return Err(Error::conflict("blobs_missing", text));
+        }
+        self.complete(actor, name, id, list).await
+    }
+
+    async fn open_upload(
+        &self,
+        scope: TenantScope,
+        name: &SiteName,
+        id: DeploymentId,
+    ) -> Result<(Site, Deployment, FileList)> {
+        let name = name.clone();
+        let (site, deployment, wanted) = self.db.read(move |tx| find_open(tx, scope, &name, id)).await?;
+        let blobs = self.blobs.clone();
+        let list = self.blocking(move || FileList::from_bytes(&blobs.read_verified(&wanted).map_err(Error::internal)?));
+        Ok((site, deployment, list.await?))
+    }
+}
+
+fn find_open(
+    tx: &mut ReadTx<'_>,
+    scope: TenantScope,
+    name: &SiteName,
+    id: DeploymentId,
+) -> Result<(Site, Deployment, Sha256)> {
+    let site = store::sites::find(tx, scope, name)?.ok_or_else(|| Error::not_found("site"))?;
+    let missing = || Error::not_found("deployment");
+    let deployment = store::deployments::find(tx, scope, site.id, DeploymentRef::Id(id))?.ok_or_else(missing)?;
+    if deployment.state != State::Uploading {
+        let text = format!("Deployment {} is {} and takes no more files.", deployment.number, deployment.state.word());
+        return Err(Error::conflict("not_uploading", text));
+    }
+    let wish = store::deployments::find_wish(tx, scope, site.id, id)?.ok_or_else(missing)?;
+    let wanted = wish.wanted.ok_or_else(|| Error::conflict("not_uploading", "This deployment takes no files."))?;
+    Ok((site, deployment, wanted))
+}
+
+impl Request {
+    pub(super) fn check(&self) -> Result<()> {
+        if self.message.chars().count() > MESSAGE_CHARS_MAX || self.message.chars().any(char::is_control) {
+            let text = format!("A message is one line of at most {MESSAGE_CHARS_MAX} characters.");
+            return Err(Error::invalid("message", text).on("message"));
+        }
+        if self.idempotency_key.as_ref().is_some_and(|it| it.is_empty() || it.len() > KEY_CHARS_MAX) {
+            let text = format!("An Idempotency-Key has 1 to {KEY_CHARS_MAX} characters.");
+            return Err(Error::invalid("idempotency_key", text));
+        }
+        Ok(())
+    }
+}
+
+/// Reads frames as they come and stages their blobs.
+struct Frames<'a> {
+    blobs: &'a BlobDir,
+    wanted: HashMap<Sha256, u64>,
+    head: Vec<u8>,
+    open: Option<(BlobWriter, Sha256, u64)>,
+    batch: Batch,
+    received: Vec<Sha256>,
+    bytes: u64,
+}
+
+/// Bytes of a frame's head.
+const HEAD: usize = 40;
+
+impl<'a> Frames<'a> {
+    fn new(blobs: &'a BlobDir, wanted: HashMap<Sha256, u64>) -> Self {
+        let batch = blobs.batch();
+        Self { blobs, wanted, head: Vec::with_capacity(HEAD), open: None, batch, received: Vec::new(), bytes: 0 }
+    }
+
+    fn push(&mut self, mut piece: &[u8]) -> Result<()> {
+        while !piece.is_empty() {
+            if let Some((writer, _, left)) = &mut self.open {
+                let take = usize::try_from(*left).unwrap_or(usize::MAX).min(piece.len());
+                let (now, rest) = piece.split_at(take);
+                writer.write(now)?;
+                *left -= u64::try_from(take).unwrap_or(u64::MAX);
+                piece = rest;
+            } else {
+                let (now, rest) = piece.split_at((HEAD - self.head.len()).min(piece.len()));
+                self.head.extend_from_slice(now);
+                piece = rest;
+                if self.head.len() == HEAD {
+                    self.begin()?;
+                }
+            }
+            self.end_frame()?;
+        }
+        Ok(())
+    }
+
+    fn begin(&mut self) -> Result<()> {
+        let wrong = || Error::internal("a frame's head has another length");
+        let (hash, length) = self.head.split_first_chunk::<32>().ok_or_else(wrong)?;
+        let length = u64::from_be_bytes(length.try_into().map_err(|_| wrong())?);
+        let hash = Sha256(*hash);
+        self.head.clear();
+        match self.wanted.get(&hash) {
+            Some(size) if *size == length => {}
+            Some(size) => {
+                let text = format!("The file {hash} was listed with {size} bytes and is sent with {length}.");
+                return Err(Error::invalid("blob_size", text));
+            }
+            None => {
+                return Err(Error::invalid("blob_unlisted", format!("No file of the list has the hash {hash}.")));
+            }
+        }
+        self.open = Some((self.blobs.writer()?, hash, length));
+        Ok(())
+    }
+
+    fn end_frame(&mut self) -> Result<()> {
+        let Some((writer, hash, _)) = self.open.take_if(|(_, _, left)| *left == 0) else { return Ok(()) };
+        let (_, size) = writer.finish(Some(hash), &mut self.batch).map_err(|error| match error {
+            BlobError::Corrupt => {
+                Error::invalid("blob_hash", format!("The bytes sent for {hash} have another hash. Send them again."))
+            }
+            other => std::io::Error::from(other).into(),
+        })?;
+        self.received.push(hash);
+        self.bytes += size;
+        Ok(())
+    }
+
+    fn check_end(&self) -> Result<()> {
+        if self.open.is_none() && self.head.is_empty() {
+            return Ok(());
+        }
+        Err(Error::invalid("upload_cut", "The upload ended in the middle of a file. Send what is still missing."))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn frame(bytes: &[u8]) -> Vec<u8> {
+        let length = u64::try_from(bytes.len()).unwrap().to_be_bytes();
+        [&Sha256::of(bytes).0[..], &length, bytes].concat()
+    }
+
+    #[test]
+    fn frames_are_read_in_pieces_of_any_size() {
+        let folder = tempfile::tempdir().unwrap();
+        let blobs = BlobDir::open(folder.path()).unwrap();
+        let files: [&[u8]; 3] = [b"one", b"", b"three three"];
+        let wanted = || files.iter().map(|it| (Sha256::of(it), u64::try_from(it.len()).unwrap())).collect();
+        let body = files.iter().flat_map(|it| frame(it)).collect::<Vec<u8>>();
+        for step in [1, 7, 40, 41, 1000] {
+            let mut frames = Frames::new(&blobs, wanted());
+            body.chunks(step).for_each(|piece| frames.push(piece).unwrap());
+            frames.check_end().unwrap();
+            assert_eq!((frames.received.len(), frames.bytes), (3, 14), "{step}");
+            frames.batch.commit().unwrap();
+        }
+        assert!(files.iter().all(|it| blobs.read_verified(&Sha256::of(it)).unwrap() == *it));
+    }
+
+    #[test]
+    fn wrong_frames_are_refused() {
+        let folder = tempfile::tempdir().unwrap();
+        let blobs = BlobDir::open(folder.path()).unwrap();
+        let fresh = || Frames::new(&blobs, HashMap::from([(Sha256::of(b"one"), 3)]));
+        let code = |bytes: &[u8]| {
+            let mut frames = fresh();
+            frames.push(bytes).and_then(|()| frames.check_end()).unwrap_err().code
+        };
+        assert_eq!(code(&frame(b"two")), "blob_unlisted");
+        let mut wrong = frame(b"one");
+        *wrong.last_mut().unwrap() = b'x';
+        assert_eq!(code(&wrong), "blob_hash");
+        wrong[39] = 4;
+        assert_eq!(code(&wrong), "blob_size");
+        assert_eq!(code(&frame(b"one")[..42]), "upload_cut");
+        assert_eq!(code(&frame(b"one")[..20]), "upload_cut");
+    }
+}

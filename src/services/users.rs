@@ -1,0 +1,127 @@
+//! Users of a tenant: made, disabled, their passwords.
+
+use crate::{
+    base::secret::Secret,
+    domain::{
+        Error, Result,
+        access::{Actor, Credential, Right},
+        event::Event,
+        tenant::TenantId,
+        user::{self, Email, Grade, User, UserId},
+    },
+    ports::db::WriteTx,
+    store,
+};
+
+use super::Services;
+
+/// Users listed for a tenant: more than a page shows.
+const LISTED_MAX: i64 = 1_000;
+
+impl Services {
+    /// Makes a user and joins them to the actor's tenant.
+    pub async fn create_user(&self, actor: &Actor, email: &str, grade: Grade, password: Secret) -> Result<UserId> {
+        let scope = actor.require(Right::ManageTenant)?;
+        if grade.super_admin {
+            actor.require(Right::ManageServer)?;
+        }
+        let email = Email::parse(email)?;
+        user::check_password(password.expose())?;
+        let password_hash = self.hashing().hash(password).await?;
+        let (services, actor) = (self.clone(), actor.clone());
+        self.db
+            .write(move |tx| {
+                if store::users::find_by_email(tx, &email)?.is_some() {
+                    return Err(Error::conflict("email_taken", format!("There is a user {email} already.")).on("email"));
+                }
+                let (id, _) = services.insert_user(tx, &email, grade, &password_hash, scope.tenant())?;
+                store::claims::delete_all(tx)?;
+                let text = format!("added the user {email} as {}", grade.word());
+                services.record(tx, &actor, &Event::new("user.created", "user", &email, text))?;
+                Ok(id)
+            })
+            .await
+    }
+
+    /// Adds the rows of a user.
+    pub(super) fn insert_user(
+        &self,
+        tx: &mut WriteTx<'_>,
+        email: &Email,
+        grade: Grade,
+        password_hash: &str,
+        tenant: TenantId,
+    ) -> Result<(UserId, TenantId)> {
+        let now = self.clock.now_ms();
+        let user = User {
+            id: self.ids.next().into(),
+            email: email.clone(),
+            super_admin: grade.super_admin,
+            created_ms: now,
+            disabled: false,
+        };
+        store::users::insert(tx, &user, password_hash)?;
+        store::tenants::join(tx, tenant, user.id, grade.role, now)?;
+        Ok((user.id, tenant))
+    }
+
+    /// The users of the actor's tenant.
+    pub async fn list_users(&self, actor: &Actor) -> Result<Vec<(User, Grade)>> {
+        let scope = actor.require(Right::ManageTenant)?;
+        self.db.read(move |tx| store::users::list(tx, scope, LISTED_MAX)).await
+    }
+
+    /// Disables or enables a user of the actor's tenant. Sessions of a disabled user end.
+    pub async fn change_user_disabled(&self, actor: &Actor, id: UserId, disabled: bool) -> Result<()> {
+        let scope = actor.require(Right::ManageTenant)?;
+        let (services, actor) = (self.clone(), actor.clone());
+        self.db
+            .write(move |tx| {
+                let missing = || Error::not_found("user");
+                store::tenants::find_role(tx, scope.tenant(), id)?.ok_or_else(missing)?;
+                let user = store::users::find(tx, id)?.ok_or_else(missing)?;
+                if user.super_admin {
+                    actor.require(Right::ManageServer)?;
+                    if disabled && store::users::count_super_admins(tx)? <= 1 {
+                        return Err(last_super_admin());
+                    }
+                }
+                store::users::change_disabled(tx, id, disabled)?;
+                if disabled {
+                    store::sessions::delete_all(tx, id)?;
+                }
+                let (kind, word) = if disabled { ("user.disabled", "disabled") } else { ("user.enabled", "enabled") };
+                let text = format!("{word} the user {}", user.email);
+                services.record(tx, &actor, &Event::new(kind, "user", &user.email, text))
+            })
+            .await
+    }
+
+    /// Sets the password of a user: one's own from the panel, anybody's from the command line on the server. All
+    /// sessions of the user end.
+    pub async fn change_password(&self, actor: &Actor, email: &str, password: Secret) -> Result<()> {
+        let email = Email::parse(email)?;
+        user::check_password(password.expose())?;
+        let password_hash = self.hashing().hash(password).await?;
+        let (services, actor) = (self.clone(), actor.clone());
+        self.db
+            .write(move |tx| {
+                let (user, _) = store::users::find_by_email(tx, &email)?.ok_or_else(|| Error::not_found("user"))?;
+                if actor.credential != Credential::Local && actor.user != Some(user.id) {
+                    return Err(Error::forbidden("Only the user themselves may change their password."));
+                }
+                store::users::change_password(tx, user.id, &password_hash)?;
+                store::sessions::delete_all(tx, user.id)?;
+                let text = format!("changed the password of {email}");
+                services.record(tx, &actor, &Event::new("user.password_changed", "user", &email, text))
+            })
+            .await
+    }
+}
+
+fn last_super_admin() -> Error {
+    Error::conflict(
+        "last_super_admin",
+        "This is the last super admin of the server, who cannot be removed. Make another one first.",
+    )
+}

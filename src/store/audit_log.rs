@@ -1,0 +1,99 @@
+//! The audit log: rows are inserted unsealed; a task then gives each a sequence and a hash in its tenant's chain.
+
+use crate::{
+    base::{hash::Sha256, ids::Id},
+    domain::{
+        Result,
+        access::{Actor, ServerScope, TenantScope},
+        event::{Event, Recorded},
+        tenant::TenantId,
+    },
+    params,
+    ports::db::{ReadTx, Row, WriteTx},
+};
+
+const COLUMNS: &str = "created_ms, id, seq, hash, actor, address, kind, entity, entity_id, text";
+
+/// Writes an event of `actor` in their tenant.
+pub fn append(tx: &mut WriteTx<'_>, id: Id, actor: &Actor, event: &Event, now_ms: i64) -> Result<()> {
+    let address = actor.address.map(|it| it.to_string()).unwrap_or_default();
+    tx.execute(
+        "INSERT INTO audit_log (tenant_id, created_ms, id, actor, address, kind, entity, entity_id, text)
+         VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9)",
+        params![
+            actor.scope.tenant().0,
+            now_ms,
+            id,
+            &actor.label,
+            address,
+            event.kind,
+            event.entity,
+            &event.entity_id,
+            &event.text
+        ],
+    )?;
+    Ok(())
+}
+
+fn read(row: &Row) -> Result<Recorded> {
+    Ok(Recorded {
+        created_ms: row.int(0)?,
+        id: row.id::<Id>(1)?.to_string(),
+        seq: row.opt_int(2)?,
+        hash: row.opt_bytes::<32>(3)?.map(|it| Sha256(it).hex()),
+        actor: row.text(4)?.to_owned(),
+        address: row.text(5)?.to_owned(),
+        kind: row.text(6)?.to_owned(),
+        entity: row.text(7)?.to_owned(),
+        entity_id: row.text(8)?.to_owned(),
+        text: row.text(9)?.to_owned(),
+    })
+}
+
+/// A page of a tenant's events, newest first, older than the one with the id `after`.
+pub fn list(tx: &mut ReadTx<'_>, scope: TenantScope, after: Option<Id>, limit: i64) -> Result<Vec<Recorded>> {
+    let sql = format!(
+        "SELECT {COLUMNS} FROM audit_log WHERE tenant_id = $1 AND id < $2
+         ORDER BY id DESC LIMIT $3"
+    );
+    tx.query(&sql, params![scope.tenant().0, after.unwrap_or(Id::LAST), limit])?.iter().map(read).collect()
+}
+
+/// Tenants that have unsealed events.
+pub fn list_unsealed_tenants(tx: &mut ReadTx<'_>, _leave: ServerScope, limit: i64) -> Result<Vec<TenantId>> {
+    let rows = tx.query(
+        "SELECT DISTINCT tenant_id FROM audit_log WHERE seq IS NULL ORDER BY tenant_id LIMIT $1",
+        params![limit],
+    )?;
+    rows.iter().map(|row| row.id(0)).collect()
+}
+
+/// The last sealed entry of a tenant: its sequence and hash.
+pub fn find_head(tx: &mut ReadTx<'_>, scope: TenantScope) -> Result<Option<(i64, Sha256)>> {
+    let row = tx.find(
+        "SELECT seq, hash FROM audit_log WHERE tenant_id = $1 AND seq IS NOT NULL ORDER BY seq DESC LIMIT 1",
+        params![scope.tenant().0],
+    )?;
+    row.map(|row| Ok((row.int(0)?, Sha256(row.bytes(1)?)))).transpose()
+}
+
+/// The oldest unsealed events of a tenant.
+pub fn list_unsealed(tx: &mut ReadTx<'_>, scope: TenantScope, limit: i64) -> Result<Vec<Recorded>> {
+    let sql = format!("SELECT {COLUMNS} FROM audit_log WHERE tenant_id = $1 AND seq IS NULL ORDER BY id LIMIT $2");
+    tx.query(&sql, params![scope.tenant().0, limit])?.iter().map(read).collect()
+}
+
+/// Sealed events in the order of their chain, from the sequence `from` on.
+pub fn list_sealed(tx: &mut ReadTx<'_>, scope: TenantScope, from: i64, limit: i64) -> Result<Vec<Recorded>> {
+    let sql = format!("SELECT {COLUMNS} FROM audit_log WHERE tenant_id = $1 AND seq >= $2 ORDER BY seq LIMIT $3");
+    tx.query(&sql, params![scope.tenant().0, from, limit])?.iter().map(read).collect()
+}
+
+/// Gives an event its place in the chain.
+pub fn seal(tx: &mut WriteTx<'_>, scope: TenantScope, created_ms: i64, id: Id, seq: i64, hash: Sha256) -> Result<()> {
+    tx.execute(
+        "UPDATE audit_log SET seq = $4, hash = $5 WHERE tenant_id = $1 AND created_ms = $2 AND id = $3 AND seq IS NULL",
+        params![scope.tenant().0, created_ms, id, seq, hash],
+    )?;
+    Ok(())
+}

@@ -1,0 +1,25 @@
+//! Settings of the server and facts about this database, by name.
+
+use crate::{
+    domain::Result,
+    params,
+    ports::db::{ReadTx, WriteTx},
+};
+
+/// The id of this installation: also in the data folder and in the snapshot.
+pub const INSTANCE: &str = "instance";
+
+/// The value of a setting.
+pub fn find(tx: &mut ReadTx<'_>, name: &str) -> Result<Option<String>> {
+    let row = tx.find("SELECT value FROM setting WHERE name = $1", params![name])?;
+    row.map(|row| row.text(0).map(str::to_owned)).transpose()
+}
+
+/// Sets a setting.
+pub fn set(tx: &mut WriteTx<'_>, name: &str, value: &str) -> Result<()> {
+    tx.execute(
+        "INSERT INTO setting (name, value) VALUES ($1, $2) ON CONFLICT (name) DO UPDATE SET value = excluded.value",
+        params![name, value],
+    )?;
+    Ok(())
+}

@@ -1,0 +1,57 @@
+//! Drives a task: a pass at start, on each signal and on each period, one at a time.
+//!
+//! A pass that fails is logged and tried again after a pause that grows; it never ends the task.
+
+use std::{future::Future, pin::Pin, sync::Arc, time::Duration};
+
+use tokio::{sync::Notify, time};
+
+use super::Context;
+use crate::{base::retry::Backoff, domain::Result, services::Services};
+
+/// The pass of a task.
+pub(super) type Pass = fn(Arc<Context>) -> Pin<Box<dyn Future<Output = Result<()>> + Send>>;
+
+/// A task: what it is called, when it runs and what it does.
+#[derive(Clone, Copy)]
+pub(super) struct Task {
+    pub(super) name: &'static str,
+    pub(super) period: Duration,
+    pub(super) signal: fn(&Services) -> Option<&Notify>,
+    pub(super) pass: Pass,
+}
+
+const BACKOFF: Backoff = Backoff::Exponential(500);
+
+/// Starts the task.
+pub(super) fn start(context: &Arc<Context>, task: Task) {
+    let context = Arc::clone(context);
+    context.tasks.clone().spawn(async move {
+        let mut failures = 0;
+        while !context.tasks.is_stopping() {
+            let wait = match (task.pass)(Arc::clone(&context)).await {
+                Ok(()) => {
+                    failures = 0;
+                    task.period
+                }
+                Err(error) => {
+                    failures += 1;
+                    tracing::warn!(task = task.name, %error, failures, "a pass failed");
+                    BACKOFF.ceiling(failures).min(task.period)
+                }
+            };
+            let signalled = async {
+                match (task.signal)(&context.services) {
+                    // While it fails, signals do not shorten the pause.
+                    Some(signal) if failures == 0 => signal.notified().await,
+                    _ => std::future::pending().await,
+                }
+            };
+            tokio::select! {
+                () = signalled => {}
+                () = time::sleep(wait) => {}
+                () = context.tasks.stopping() => {}
+            }
+        }
+    });
+}

@@ -1,0 +1,74 @@
+//! Rebuilds the snapshot from the database whenever what visitors see has changed, serves it, and keeps it on disk.
+//!
+//! Visitors get the new one before it is on disk: after a crash the database says the same again.
+
+use std::{sync::Arc, time::Duration};
+
+use tokio::time;
+
+use super::Context;
+use crate::{
+    domain::{Error, Result},
+    serve::{
+        snapshot::{Served, Snapshot, State, Target},
+        snapshot_file,
+    },
+    services::routes::Route,
+};
+
+/// Pause after a pass that failed.
+const PAUSE: Duration = Duration::from_millis(500);
+
+/// Starts the task.
+pub(super) fn start(context: &Arc<Context>) {
+    let context = Arc::clone(context);
+    context.tasks.clone().spawn(async move {
+        let mut wanted = context.services.signals().routes_wanted();
+        loop {
+            // Everything up to this number is in the database before the read below begins.
+            let number = *wanted.borrow_and_update();
+            let failed = match pass(&context).await {
+                Ok(()) => {
+                    context.services.signals().routes_applied(number);
+                    false
+                }
+                Err(error) => {
+                    tracing::warn!(%error, "the snapshot could not be rebuilt");
+                    true
+                }
+            };
+            tokio::select! {
+                changed = wanted.changed(), if !failed => if changed.is_err() { break },
+                () = time::sleep(PAUSE), if failed => {}
+                () = context.tasks.stopping() => break,
+            }
+        }
+    });
+}
+
+async fn pass(context: &Context) -> Result<()> {
+    let routes = context.services.list_routes().await?;
+    let generation = context.plane.snapshot().generation + 1;
+    let mut snapshot = Snapshot::new(context.instance, generation);
+    for route in routes {
+        let (host, target) = target(route);
+        snapshot.insert(&host, Arc::new(target));
+    }
+    context.plane.publish(snapshot).map_err(Error::internal)?;
+    let (folder, plane) = (context.snapshots.clone(), context.plane.clone());
+    let kept = context.tasks.blocking(move || snapshot_file::save(&folder, &plane.snapshot())).await;
+    if let Some(Err(error)) = kept {
+        // It is served; the next change tries to keep it again.
+        tracing::warn!(%error, "the snapshot is served but could not be kept on disk");
+    }
+    Ok(())
+}
+
+fn target(route: Route) -> (String, Target) {
+    let state = match (route.taken_down, route.serves) {
+        (Some(reason), _) => State::TakenDown(reason),
+        (None, Some((deployment, manifest))) => State::Live(Served { deployment, manifest, proof: true }),
+        (None, None) => State::Empty,
+    };
+    (route.host, Target { site: route.site, name: route.name, preview: route.preview, state })
+}

@@ -1,0 +1,130 @@
+//! Runs jobs: a loop for each queue claims as many as there are free places, and gives ends and claims in one call.
+//!
+//! A handler that panics is a failed attempt. On a shutdown nothing more is claimed; jobs that run have the queue's grace
+//! time, and then go back without counting the attempt.
+
+use std::{future::Future, sync::Arc};
+
+use tokio::{sync::mpsc, time};
+
+use super::{Context, run_job};
+use crate::{
+    base::retry::Backoff,
+    domain::job::{JobId, Queue},
+    ports::queue::{Finish, Lease, Outcome},
+};
+
+/// Pause after the queue itself failed.
+const PAUSE: Backoff = Backoff::Exponential(250);
+
+/// Starts the loops of all four queues.
+pub(super) fn start(context: &Arc<Context>) {
+    for queue in Queue::ALL {
+        let context = Arc::clone(context);
+        context.tasks.clone().spawn(async move {
+            run(&context, queue, |lease| {
+                let context = Arc::clone(&context);
+                async move { run_job(&context, &lease).await }
+            })
+            .await;
+        });
+    }
+}
+
+/// Claims and runs jobs of `queue` with `handle` until the sign to stop.
+async fn run<F>(context: &Arc<Context>, queue: Queue, handle: impl Fn(Lease) -> F)
+where
+    F: Future<Output = Outcome> + Send + 'static,
+{
+    let places = queue.rules().concurrency;
+    let (ended, mut ends) = mpsc::channel(places);
+    let mut running = 0;
+    let mut finished: Vec<Finish> = Vec::new();
+    let mut failures = 0;
+    loop {
+        while let Ok(end) = ends.try_recv() {
+            finished.push(end);
+            running -= 1;
+        }
+        let stopping = context.tasks.is_stopping();
+        if stopping && running == 0 && finished.is_empty() {
+            return;
+        }
+        let take = if stopping { 0 } else { places - running };
+        if take > 0 || !finished.is_empty() {
+            match context.services.jobs.next(queue, take, finished.clone()).await {
+                Ok((answers, leases)) => {
+                    failures = 0;
+                    for (end, answer) in finished.drain(..).zip(answers) {
+                        if let Err(error) = answer {
+                            tracing::warn!(job = %end.id, %error, "an attempt ended too late to count");
+                        }
+                    }
+                    let none = leases.is_empty();
+                    for lease in leases {
+                        running += 1;
+                        spawn(context, queue, &ended, &lease, handle(lease.clone()));
+                    }
+                    context.services.signals().touch();
+                    if !none {
+                        continue;
+                    }
+                }
+                Err(error) => {
+                    failures += 1;
+                    tracing::warn!(queue = queue.word(), %error, "the queue does not answer");
+                    if stopping {
+                        return;
+                    }
+                    time::sleep(PAUSE.ceiling(failures)).await;
+                    continue;
+                }
+            }
+        }
+        tokio::select! {
+            end = ends.recv() => if let Some(end) = end { finished.push(end); running -= 1; },
+            () = context.services.jobs.ready(queue), if running < places && !stopping => {}
+            () = context.tasks.stopping(), if !stopping => {}
+        }
+    }
+}
+
+fn spawn<F>(context: &Arc<Context>, queue: Queue, ended: &mpsc::Sender<Finish>, lease: &Lease, work: F)
+where
+    F: Future<Output = Outcome> + Send + 'static,
+{
+    let mut end = End { id: lease.job.id, attempt: lease.attempt, outcome: None, ended: ended.clone() };
+    let tasks = context.tasks.clone();
+    let kind = lease.job.kind.clone();
+    context.tasks.spawn(async move {
+        tracing::debug!(job = %end.id, kind, attempt = end.attempt, "begun");
+        let late = async {
+            tasks.stopping().await;
+            time::sleep(queue.rules().grace).await;
+        };
+        end.outcome = Some(tokio::select! {
+            outcome = work => outcome,
+            () = late => Outcome::Release,
+        });
+        drop(end);
+    });
+}
+
+/// Tells the loop how an attempt ended, also when its handler panicked.
+struct End {
+    id: JobId,
+    attempt: u32,
+    outcome: Option<Outcome>,
+    ended: mpsc::Sender<Finish>,
+}
+
+impl Drop for End {
+    fn drop(&mut self) {
+        let outcome = self.outcome.take().unwrap_or_else(|| Outcome::Retry {
+            error: String::from("The handler broke off. The log of the server has the reason."),
+            after_ms: None,
+        });
+        // There is a place for each job that runs; when the loop is gone, the queue takes the job back at the next start.
+        drop(self.ended.try_send(Finish { id: self.id, attempt: self.attempt, outcome }));
+    }
+}

@@ -1,0 +1,265 @@
+//! Connections and their limits: slow, silent, idle and too many clients, and how a shutdown ends.
+
+use std::{net::SocketAddr, sync::Arc, time::Duration};
+
+use chainhost::{
+    base::tasks::Tasks,
+    http::respond::{self, Response},
+    net::{
+        connection::{Limits, Peer, Server},
+        listen,
+    },
+};
+use hyper::{Request, StatusCode, body::Incoming};
+use tokio::{
+    io::{AsyncReadExt as _, AsyncWriteExt as _},
+    net::TcpStream,
+    sync::{Notify, mpsc},
+    time::timeout,
+};
+
+/// Long enough for a slow machine; only a hang takes it.
+const PATIENCE: Duration = Duration::from_secs(30);
+const SHORT: Duration = Duration::from_millis(200);
+const LONG: Duration = Duration::from_hours(1);
+
+fn limits() -> Limits {
+    Limits { head: LONG, idle: LONG, grace: LONG, ..Limits::default() }
+}
+
+/// A server; its tasks must be stopped at the end.
+fn start<H, A>(limits: Limits, handler: H) -> (SocketAddr, Tasks)
+where
+    H: Fn(Request<Incoming>, Peer) -> A + Clone + Send + 'static,
+    A: Future<Output = Response> + Send + 'static,
+{
+    let tasks = Tasks::new();
+    let listener = listen::bind(&["127.0.0.1:0".parse().unwrap()]).unwrap().remove(0);
+    let address = listener.local_addr().unwrap();
+    let server = Server::new(tasks.clone(), limits);
+    tasks.spawn(async move { server.run(listener, handler).await });
+    (address, tasks)
+}
+
+async fn hello(_: Request<Incoming>, peer: Peer) -> Response {
+    respond::text(StatusCode::OK, format!("{} {}", peer.address.ip(), peer.loopback))
+}
+
+async fn connect(address: SocketAddr, text: &str) -> TcpStream {
+    let mut stream = TcpStream::connect(address).await.unwrap();
+    stream.write_all(text.as_bytes()).await.unwrap();
+    stream
+}
+
+/// All that comes until the server closes.
+async fn rest(stream: &mut TcpStream) -> String {
+    let mut text = String::new();
+    drop(timeout(PATIENCE, stream.read_to_string(&mut text)).await.expect("the connection stays open"));
+    text
+}
+
+async fn end(tasks: &Tasks) {
+    tasks.stop();
+    timeout(PATIENCE, tasks.join()).await.expect("a task stays");
+    assert_eq!(tasks.running(), 0);
+}
+
+const ASK: &str = "GET / HTTP/1.1\r\nhost: a\r\n\r\n";
+
+#[tokio::test]
+async fn a_client_without_a_whole_head_is_let_go() {
+    let (address, tasks) = start(Limits { head: SHORT, ..limits() }, hello);
+    for begun in ["", "G", "GET / HTTP/1.1\r\nhost: ", "PRI * HTTP/2.0\r\n", "PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"] {
+        let mut stream = connect(address, begun).await;
+        let answer = rest(&mut stream).await;
+        assert!(!answer.contains("200 OK"), "{begun}");
+    }
+    // Also the second head of a connection; and bytes that trickle in win no time.
+    let mut stream = connect(address, &format!("{ASK}GET /")).await;
+    let trickle = async {
+        while stream.write_all(b"x").await.is_ok() {
+            tokio::time::sleep(SHORT / 10).await;
+        }
+    };
+    timeout(PATIENCE, trickle).await.expect("the connection stays open");
+    end(&tasks).await;
+}
+
+#[tokio::test]
+async fn an_idle_connection_is_let_go() {
+    let (address, tasks) = start(Limits { idle: SHORT, ..limits() }, hello);
+    let mut stream = connect(address, ASK).await;
+    assert!(rest(&mut stream).await.ends_with("127.0.0.1 true"));
+    end(&tasks).await;
+}
+
+#[tokio::test]
+async fn more_connections_than_seats_wait_for_one() {
+    let (address, tasks) = start(Limits { connections: 1, ..limits() }, hello);
+    let mut first = connect(address, ASK).await;
+    let mut answer = [0; 12];
+    first.read_exact(&mut answer).await.unwrap();
+    let mut second = connect(address, "GET / HTTP/1.1\r\nhost: a\r\nconnection: close\r\n\r\n").await;
+    let early = timeout(SHORT, second.read_exact(&mut answer)).await;
+    assert!(early.is_err(), "the second was answered");
+    drop(first);
+    assert!(rest(&mut second).await.starts_with("HTTP/1.1 200"));
+    end(&tasks).await;
+}
+
+#[tokio::test]
+async fn a_head_beyond_the_limit_is_refused() {
+    let (address, tasks) = start(Limits { head_bytes: 8 * 1024, ..limits() }, hello);
+    let mut stream = connect(address, &format!("GET /{} HTTP/1.1\r\nhost: a\r\n\r\n", "x".repeat(9 * 1024))).await;
+    assert!(rest(&mut stream).await.starts_with("HTTP/1.1 431"));
+    end(&tasks).await;
+}
+
+#[tokio::test]
+async fn a_shutdown_lets_requests_end_and_closes_idle_connections() {
+    let go = Arc::new(Notify::new());
+    let (begun, mut begins) = mpsc::channel(4);
+    let handler = {
+        let go = Arc::clone(&go);
+        move |_: Request<Incoming>, _: Peer| {
+            let (go, begun) = (Arc::clone(&go), begun.clone());
+            async move {
+                begun.send(()).await.unwrap();
+                go.notified().await;
+                respond::text(StatusCode::OK, "x".repeat(1_000_000))
+            }
+        }
+    };
+    let (address, tasks) = start(limits(), handler);
+    let mut silent = connect(address, "").await;
+    let mut busy = connect(address, ASK).await;
+    begins.recv().await.unwrap();
+    tasks.stop();
+    assert_eq!(rest(&mut silent).await, "");
+    go.notify_one();
+    let answer = rest(&mut busy).await;
+    assert!(answer.starts_with("HTTP/1.1 200") && answer.ends_with(&"x".repeat(1_000_000)));
+    assert!(TcpStream::connect(address).await.is_err());
+    end(&tasks).await;
+}
+
+#[tokio::test]
+async fn a_shutdown_waits_no_longer_than_the_grace_time() {
+    let (begun, mut begins) = mpsc::channel(4);
+    let handler = move |_: Request<Incoming>, _: Peer| {
+        let begun = begun.clone();
+        async move {
+            begun.send(()).await.unwrap();
+            std::future::pending().await
+        }
+    };
+    let (address, tasks) = start(Limits { grace: SHORT, ..limits() }, handler);
+    let mut stream = connect(address, ASK).await;
+    let client = Tasks::new();
+    let mut two = crate::web::http_2(address, &client).await;
+    let asked = two.send_request(crate::web::get("http://a/", &[]));
+    let answer = async {
+        let (asked, ()) = tokio::join!(asked, async {
+            begins.recv().await.unwrap();
+            begins.recv().await.unwrap();
+            end(&tasks).await;
+        });
+        assert!(asked.is_err());
+    };
+    timeout(PATIENCE, answer).await.expect("a connection stays open");
+    assert_eq!(rest(&mut stream).await, "");
+}
+
+/// A frame of HTTP/2 (RFC 9113 §4.1).
+fn frame(kind: u8, flags: u8, stream: u32, payload: &[u8]) -> Vec<u8> {
+    let length = u32::try_from(payload.len()).unwrap().to_be_bytes();
+    [length.split_at(1).1, &[kind, flags], &stream.to_be_bytes(), payload].concat()
+}
+
+/// The preface, empty settings, and these frames.
+async fn connect_2(address: SocketAddr, frames: &[u8]) -> TcpStream {
+    let mut stream = TcpStream::connect(address).await.unwrap();
+    let preface = [&b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"[..], &frame(4, 0, 0, &[])].concat();
+    stream.write_all(&preface).await.unwrap();
+    drop(stream.write_all(frames).await);
+    stream
+}
+
+/// Kind and payload of all frames until the server closes; the last may be cut off.
+async fn frames(stream: &mut TcpStream) -> Vec<(u8, Vec<u8>)> {
+    let mut bytes = Vec::new();
+    drop(timeout(PATIENCE, stream.read_to_end(&mut bytes)).await.expect("the connection stays open"));
+    let mut found = Vec::new();
+    let mut rest = bytes.as_slice();
+    while let Some((&[a, b, c, kind, _flags, _, _, _, _], after)) = rest.split_first_chunk() {
+        let length = usize::try_from(u32::from_be_bytes([0, a, b, c])).unwrap();
+        let (payload, after) = after.split_at(length.min(after.len()));
+        found.push((kind, payload.to_vec()));
+        rest = after;
+    }
+    found
+}
+
+/// `GET / http a` in the static table of HPACK.
+const GET_2: &[u8] = &[0x82, 0x84, 0x86, 0x41, 1, b'a'];
+const GO_AWAY: u8 = 7;
+const CALM: u32 = 0xb;
+
+fn calmed(frames: &[(u8, Vec<u8>)]) -> bool {
+    frames.iter().any(|(kind, payload)| *kind == GO_AWAY && payload.get(4..8) == Some(&CALM.to_be_bytes()))
+}
+
+#[tokio::test]
+async fn floods_of_resets_and_headers_end_the_connection() {
+    let (address, tasks) = start(limits(), |_: Request<Incoming>, _: Peer| std::future::pending::<Response>());
+    // Streams that are opened and reset at once (CVE-2023-44487).
+    let mut flood = Vec::new();
+    for stream in (1..4_000).step_by(2) {
+        flood.extend(frame(1, 0b101, stream, GET_2));
+        flood.extend(frame(3, 0, stream, &8_u32.to_be_bytes()));
+    }
+    let mut stream = connect_2(address, &flood).await;
+    assert!(calmed(&frames(&mut stream).await), "resets");
+    // Headers that never end (CVE-2024-27316).
+    let mut flood = frame(1, 1, 1, GET_2);
+    for _ in 0..2_000 {
+        flood.extend(frame(9, 0, 1, &[0x40, 1, b'b', 1, b'c'].repeat(100)));
+    }
+    let mut stream = connect_2(address, &flood).await;
+    frames(&mut stream).await;
+    // Window updates of nothing, to be reset by the server (CVE-2025-8671).
+    let mut flood = Vec::new();
+    for stream in (1..4_000).step_by(2) {
+        flood.extend(frame(1, 0b101, stream, GET_2));
+        flood.extend(frame(8, 0, stream, &[0; 4]));
+    }
+    let mut stream = connect_2(address, &flood).await;
+    assert!(frames(&mut stream).await.iter().any(|(kind, _)| *kind == GO_AWAY), "resets by the server");
+    end(&tasks).await;
+}
+
+#[tokio::test]
+async fn one_connection_has_so_many_streams_and_no_more() {
+    let (begun, mut begins) = mpsc::channel(1_000);
+    let handler = move |_: Request<Incoming>, _: Peer| {
+        let begun = begun.clone();
+        async move {
+            begun.send(()).await.unwrap();
+            std::future::pending().await
+        }
+    };
+    let (address, tasks) = start(Limits { streams: 10, grace: SHORT, ..limits() }, handler);
+    let requests: Vec<u8> = (1..40).step_by(2).flat_map(|stream| frame(1, 0b101, stream, GET_2)).collect();
+    let mut stream = connect_2(address, &requests).await;
+    for _ in 0..10 {
+        begins.recv().await.unwrap();
+    }
+    tasks.stop();
+    let answer = frames(&mut stream).await;
+    // The limit is told first; what is beyond it is refused, stream by stream (RFC 9113 §5.1.2).
+    let (kind, settings) = answer.first().unwrap();
+    assert!(*kind == 4 && settings.chunks(6).any(|it| *it == [0, 3, 0, 0, 0, 10]), "{settings:?}");
+    let refused = answer.iter().filter(|(kind, payload)| *kind == 3 && *payload == 7_u32.to_be_bytes()).count();
+    assert_eq!((refused, begins.try_recv().is_err()), (10, true));
+    end(&tasks).await;
+}

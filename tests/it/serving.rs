@@ -1,0 +1,521 @@
+//! What visitors get, over real sockets: every byte, header and refusal of the data plane.
+
+use std::{
+    fs::{self, OpenOptions, Permissions},
+    os::unix::fs::{FileExt as _, PermissionsExt as _},
+    path::Path,
+    sync::atomic::{AtomicBool, AtomicU64, Ordering},
+};
+
+use bytes::Bytes;
+use chainhost::{
+    base::{blob_dir::Coding, files, hash::Sha256, ids::Id, limits::MEMORY_FILE_BYTES_MAX},
+    domain::{
+        policy::{Fallback, HeaderRule, Policy, Redirect},
+        site_path::SitePath,
+    },
+    serve::{
+        Refused,
+        incident::{Damage, Incident},
+        snapshot::{Snapshot, State},
+    },
+};
+use http_body_util::{BodyExt as _, Empty};
+
+use crate::web::{INSTANCE, Web, get, request};
+
+/// Bytes that differ from place to place and from seed to seed.
+fn bytes(seed: u8, length: u64) -> Vec<u8> {
+    (0..length).map(|at| u8::try_from((at * 31 + at / 251) % 256).unwrap() ^ seed).collect()
+}
+
+fn alter(path: &Path, at: u64, bytes: &[u8]) {
+    fs::set_permissions(path, Permissions::from_mode(0o600)).unwrap();
+    OpenOptions::new().write(true).open(path).unwrap().write_all_at(bytes, at).unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn every_file_comes_byte_for_byte_with_its_headers() {
+    let web = Web::start();
+    let sizes = [0, 1, 1_000, MEMORY_FILE_BYTES_MAX, MEMORY_FILE_BYTES_MAX + 1, 3_000_007];
+    let made: Vec<(String, Vec<u8>)> =
+        sizes.iter().zip(1..).map(|(size, seed)| (format!("/f{size}.bin"), bytes(seed, *size))).collect();
+    let mut all: Vec<(&str, &[u8])> = made.iter().map(|(path, bytes)| (path.as_str(), bytes.as_slice())).collect();
+    all.extend([
+        ("/index.html", &b"<h1>hi</h1>"[..]),
+        ("/\u{e9}t\u{e9}/\u{65e5}\u{672c}.txt", b"summer"),
+        ("/a b&c.txt", b"signs"),
+        ("/.hidden", b"dot"),
+    ]);
+    web.show(&all, Policy::default());
+    let mut client = web.client().await;
+    for (path, wanted) in &all {
+        let url: String = path
+            .bytes()
+            .map(|b| {
+                if b.is_ascii_alphanumeric() || b"/.".contains(&b) {
+                    char::from(b).to_string()
+                } else {
+                    format!("%{b:02X}")
+                }
+            })
+            .collect();
+        // Twice: from the disk, and as it was kept.
+        for _ in 0..2 {
+            let answer = client.ask(get(&url, &[])).await.unwrap();
+            assert_eq!((answer.status(), &answer.body[..] == *wanted), (200, true), "{path}");
+            let digest = format!("sha-256=:{}:", Sha256::of(wanted).base64());
+            assert_eq!(answer.header("unencoded-digest"), digest);
+            assert_eq!(answer.header("content-length"), wanted.len().to_string());
+            for (name, wanted) in [
+                ("accept-ranges", "bytes"),
+                ("x-content-type-options", "nosniff"),
+                ("link", "</.well-known/chainhost/proof/01010101010101010101010101010101>; rel=\"describedby\""),
+            ] {
+                assert_eq!(answer.header(name), wanted, "{path}");
+            }
+            assert!(!answer.header("date").is_empty());
+            let head = client.ask(request("HEAD", &url, &[])).await.unwrap();
+            assert!(head.body.is_empty());
+            let without_date = |mut headers: hyper::HeaderMap| {
+                headers.remove("date");
+                headers
+            };
+            assert_eq!(without_date(head.parts.headers), without_date(answer.parts.headers), "{path}");
+        }
+    }
+    let counts = web.plane.meter();
+    let sent: usize = all.iter().map(|(_, bytes)| 2 * bytes.len()).sum();
+    assert_eq!((counts.requests, counts.bytes), (4 * 10, u64::try_from(sent).unwrap()));
+    assert_eq!(counts.classes, [0, 40, 0, 0, 0]);
+}
+
+#[tokio::test]
+async fn a_client_that_has_it_gets_304() {
+    let web = Web::start();
+    web.show(&[("/a.css", b"a{}"), ("/b.bin", b"b")], Policy::default());
+    let first = web.get("/a.css").await;
+    let etag = first.header("etag").to_owned();
+    assert_eq!(first.header("vary"), "accept-encoding");
+    for (name, value, status) in [
+        ("if-none-match", etag.as_str(), 304),
+        ("if-none-match", &format!("W/{etag}"), 304),
+        ("if-none-match", "\"other\"", 200),
+        ("if-match", &etag, 200),
+        ("if-match", "\"other\"", 412),
+    ] {
+        let answer = web.get_with("/a.css", &[(name, value)]).await;
+        assert_eq!(answer.status(), status, "{name}: {value}");
+        if status == 304 {
+            assert!(answer.body.is_empty());
+            for name in ["etag", "cache-control", "vary"] {
+                assert_eq!(answer.header(name), first.header(name), "{name}");
+            }
+        }
+    }
+    // The form that a client got before is as good as the file, as long as it takes that form.
+    let compressed = etag.trim_end_matches('"').to_owned() + "-br\"";
+    let headers = [("if-none-match", compressed.as_str()), ("accept-encoding", "br")];
+    let answer = web.get_with("/a.css", &headers).await;
+    assert_eq!((answer.status(), answer.header("etag")), (304, compressed.as_str()));
+    assert_eq!(web.get_with("/a.css", &headers[..1]).await.status(), 200);
+    assert_eq!(web.get("/b.bin").await.header("vary"), "");
+}
+
+#[tokio::test]
+async fn parts_of_small_and_large_files() {
+    let web = Web::start();
+    let (small, large) = (bytes(1, 1_000), bytes(2, MEMORY_FILE_BYTES_MAX + 1_000));
+    web.show(&[("/s.txt", &small), ("/l.bin", &large)], Policy::default());
+    for (path, file) in [("/s.txt", &small), ("/l.bin", &large)] {
+        let size = file.len();
+        let etag = web.get(path).await.header("etag").to_owned();
+        for (range, part) in [
+            ("bytes=0-0", 0..1),
+            ("bytes=100-199", 100..200),
+            ("bytes=990-", 990..size),
+            ("bytes=-10", size - 10..size),
+            ("bytes=5-99999999", 5..size),
+        ] {
+            let answer = web.get_with(path, &[("range", range), ("accept-encoding", "br"), ("if-range", &etag)]).await;
+            assert_eq!(answer.status(), 206);
+            assert_eq!(answer.header("content-range"), format!("bytes {}-{}/{size}", part.start, part.end - 1));
+            assert!(answer.body == file[part], "{path} {range}");
+        }
+        let answer = web.get_with(path, &[("range", "bytes=99999999-")]).await;
+        assert_eq!((answer.status(), answer.header("content-range")), (416, format!("bytes */{size}").as_str()));
+        for headers in [
+            [("range", "bytes=0-1,3-4"), ("x", "x")],
+            [("range", "bytes=0-1"), ("if-range", "\"other\"")],
+            [("range", "nonsense"), ("x", "x")],
+        ] {
+            let answer = web.get_with(path, &headers).await;
+            assert_eq!((answer.status(), answer.body.len()), (200, size));
+        }
+        let head = web.ask(request("HEAD", path, &[("range", "bytes=0-1")])).await;
+        assert_eq!((head.status(), head.header("content-length")), (200, size.to_string().as_str()));
+    }
+}
+
+#[tokio::test]
+async fn compressed_forms_are_sent_to_those_who_take_them_and_only_when_they_are_right() {
+    let web = Web::start();
+    let text = b"body { margin: 0 } ".repeat(500);
+    let large = bytes(3, MEMORY_FILE_BYTES_MAX * 2);
+    let served = web.show(&[("/a.css", &text), ("/l.json", &large), ("/p.png", &text[1..])], Policy::default());
+    let all = [("accept-encoding", "gzip, br, zstd")];
+    let plain = web.get_with("/a.css", &all).await;
+    assert_eq!((plain.header("content-encoding"), &plain.body[..] == text.as_slice()), ("", true));
+
+    let hash = Sha256::of(&text);
+    let brotli = web.compress(&hash, Coding::Brotli, &text);
+    let zstd = web.compress(&hash, Coding::Zstd, &text);
+    let gzip = web.compress(&Sha256::of(&large), Coding::Gzip, &large);
+    web.compress(&Sha256::of(&text[1..]), Coding::Brotli, &text[1..]);
+    // The next generation picks them up.
+    assert_eq!(web.get_with("/a.css", &all).await.header("content-encoding"), "");
+    web.publish(&[("site.test", State::Live(served))]);
+    for (path, accept, coding, body) in [
+        ("/a.css", "gzip, br, zstd", "br", &brotli),
+        ("/a.css", "zstd, gzip", "zstd", &zstd),
+        ("/a.css", "gzip", "", &text),
+        ("/a.css", "br;q=0", "", &text),
+        ("/l.json", "br, gzip", "gzip", &gzip),
+        ("/p.png", "br", "", &text[1..].to_vec()),
+    ] {
+        let answer = web.get_with(path, &[("accept-encoding", accept)]).await;
+        assert_eq!((answer.status(), answer.header("content-encoding")), (200, coding), "{path} {accept}");
+        assert!(answer.body == *body, "{path} {accept}");
+        assert_eq!(answer.header("content-length"), body.len().to_string());
+        let whole = web.get(path).await;
+        assert_eq!(answer.header("unencoded-digest"), whole.header("unencoded-digest"));
+        assert_eq!(answer.header("etag") == whole.header("etag"), coding.is_empty());
+        let head = web.ask(request("HEAD", path, &[("accept-encoding", accept)])).await;
+        assert_eq!(head.header("etag"), answer.header("etag"));
+    }
+    let part = web.get_with("/a.css", &[("range", "bytes=0-3"), all[0]]).await;
+    assert_eq!((part.status(), part.text(), part.header("content-encoding")), (206, "body", ""));
+
+    // SECURITY: a form with a right digest of its own that decodes to something else.
+    let mut incidents = web.plane.incidents();
+    let other = b"body { display: none } ".repeat(500);
+    let mut web_two = vec![(Coding::Brotli, other.clone())];
+    web_two.push((Coding::Gzip, other));
+    let next = bytes(9, 5_000);
+    let served = web.deploy(2, &[("/n.css", &next)], Policy::default());
+    for (coding, wrong) in web_two {
+        web.compress(&Sha256::of(&next), coding, &wrong);
+    }
+    web.publish(&[("site.test", State::Live(served))]);
+    let answer = web.get_with("/n.css", &all).await;
+    assert_eq!((answer.header("content-encoding"), answer.body == next), ("", true));
+    for coding in [Coding::Brotli, Coding::Gzip] {
+        let wanted = Incident { blob: Sha256::of(&next), damage: Damage::Variant(coding) };
+        assert_eq!(incidents.recv().await.unwrap(), wanted);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn http_2_with_prior_knowledge() {
+    let web = Web::start();
+    let large = bytes(4, 2_000_000);
+    web.show(&[("/index.html", b"two"), ("/l.bin", &large)], Policy::default());
+    let sender = web.http_2().await;
+    let ask = |path: &str| {
+        let request = hyper::Request::builder().uri(format!("http://site.test{path}")).body(Empty::<Bytes>::new());
+        let mut sender = sender.clone();
+        async move {
+            let answer = sender.send_request(request.unwrap()).await.unwrap();
+            (answer.status().as_u16(), answer.into_body().collect().await.unwrap().to_bytes())
+        }
+    };
+    let (a, b, c) = tokio::join!(ask("/"), ask("/l.bin"), ask("/none"));
+    assert_eq!((a.0, &a.1[..]), (200, &b"two"[..]));
+    assert!(b.0 == 200 && b.1 == large);
+    assert_eq!(c.0, 404);
+}
+
+fn rule(from: &str, to: &str, status: u16, force: bool) -> Redirect {
+    Redirect { force, from: from.to_owned(), query: Vec::new(), status, to: to.to_owned() }
+}
+
+#[tokio::test]
+async fn folders_clean_addresses_rules_and_fallbacks() {
+    let web = Web::start();
+    let header = HeaderRule {
+        matches: String::from("/docs/*"),
+        set: vec![
+            (String::from("x-robots-tag"), String::from("noarchive")),
+            (String::from("cache-control"), String::from("no-cache")),
+        ],
+    };
+    let policy = Policy {
+        clean_urls: true,
+        fallback: Some(Fallback { path: SitePath::parse("/404.html").unwrap(), status: 404 }),
+        headers: vec![header],
+        redirects: vec![rule("/old/*", "/docs/:splat", 301, false), rule("/gone", "/none", 410, false)],
+        ..Policy::default()
+    };
+    let files: [(&str, &[u8]); 4] =
+        [("/index.html", b"front"), ("/404.html", b"lost"), ("/docs/index.html", b"docs"), ("/about.html", b"about")];
+    let served = web.deploy(1, &files, policy);
+    let spa = Policy {
+        fallback: Some(Fallback { path: SitePath::parse("/index.html").unwrap(), status: 200 }),
+        ..Policy::default()
+    };
+    let spa = web.deploy(2, &[("/index.html", b"app")], spa);
+    web.publish(&[("site.test", State::Live(served)), ("spa.test", State::Live(spa))]);
+    for (path, status, wanted) in [
+        ("/", 200, "front"),
+        ("/docs/", 200, "docs"),
+        ("/docs", 308, "/docs/"),
+        ("/docs?q=1", 308, "/docs/?q=1"),
+        ("/about", 200, "about"),
+        ("/about.html", 308, "/about"),
+        ("/old/x%20y", 301, "/docs/x%20y"),
+        ("/nothing", 404, "lost"),
+        ("/gone", 410, ""),
+    ] {
+        let answer = web.get(path).await;
+        assert_eq!(answer.status(), status, "{path}");
+        match status {
+            301 | 308 => {
+                assert_eq!(answer.header("location"), wanted, "{path}");
+                assert_eq!(answer.text(), format!("See {wanted}\n"));
+            }
+            410 => assert!(answer.text().starts_with("This page is gone.")),
+            _ => assert_eq!(answer.text(), wanted, "{path}"),
+        }
+    }
+    let docs = web.get("/docs/").await;
+    assert_eq!((docs.header("x-robots-tag"), docs.header("cache-control")), ("noarchive", "no-cache"));
+    let lost = web.get_with("/nothing", &[("if-none-match", "*"), ("range", "bytes=0-1")]).await;
+    assert_eq!((lost.status(), lost.text(), lost.header("etag")), (404, "lost", ""));
+    let deep = web.get_with("/any/where", &[("host", "spa.test")]).await;
+    assert_eq!((deep.status(), deep.text()), (200, "app"));
+}
+
+#[tokio::test]
+async fn what_is_no_file_is_said_on_a_page() {
+    let web = Web::start();
+    let served = web.deploy(1, &[("/index.html", b"x")], Policy::default());
+    web.publish(&[
+        ("site.test", State::Live(served)),
+        ("abc--site.test", State::Live(served)),
+        ("down.test", State::TakenDown(String::from("Court order 7 & <appeal>"))),
+        ("removed.test", State::TakenDown(String::new())),
+        ("empty.test", State::Empty),
+    ]);
+    let page = [("accept", "text/html,*/*")];
+    for (host, path, status) in [
+        ("site.test", "/none", 404),
+        ("SITE.test:8080", "/", 200),
+        ("down.test", "/", 451),
+        ("removed.test", "/", 410),
+        ("empty.test", "/", 404),
+        ("unknown.test", "/", 421),
+        ("site.test", "/%2e%2e/secret", 400),
+        ("site.test", "/a%2fb", 400),
+        ("site.test", "/a%00b", 400),
+        ("site.test", "/%ff", 400),
+        ("site.test", "/a%5cb", 400),
+        ("site.test", "/.well-known/chainhost/proof/02020202020202020202020202020202", 404),
+        ("site.test", "/.well-known/acme-challenge/token", 404),
+        ("site.test", "/.well-known/chainhost/proof/01010101010101010101010101010101", 200),
+    ] {
+        let answer = web.get_with(path, &[("host", host), page[0]]).await;
+        assert_eq!(answer.status(), status, "{host} {path}");
+        if status != 200 {
+            assert!(answer.text().starts_with("<!doctype html>"), "{host} {path}");
+            assert_eq!(answer.header("cache-control"), "no-store");
+            assert_eq!(answer.header("content-length"), answer.body.len().to_string());
+            let plain = web.get_with(path, &[("host", host)]).await;
+            assert!(!plain.text().contains('<') || host == "down.test", "{}", plain.text());
+        }
+    }
+    let preview = web.get_with("/", &[("host", "abc--site.test")]).await;
+    assert_eq!((preview.status(), preview.header("x-robots-tag")), (200, "noindex"));
+    assert_eq!(web.get("/").await.header("x-robots-tag"), "");
+
+    for (method, status, allow) in [("POST", 405, true), ("DELETE", 405, true), ("OPTIONS", 204, true)] {
+        let answer = web.ask(request(method, "/", &[])).await;
+        assert_eq!((answer.status(), answer.header("allow") == "GET, HEAD, OPTIONS"), (status, allow), "{method}");
+    }
+    let head = web.ask(request("HEAD", "/none", &page)).await;
+    assert_eq!((head.status(), head.body.len()), (404, 0));
+    assert_ne!(head.header("content-length"), "0");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn damaged_bytes_are_never_sent() {
+    let web = Web::start();
+    let (small, kept, large) = (bytes(1, 5_000), bytes(2, 5_000), bytes(3, MEMORY_FILE_BYTES_MAX * 3));
+    let (gone, cut) = (bytes(4, 700), bytes(5, MEMORY_FILE_BYTES_MAX + 9));
+    let files: [(&str, &[u8]); 5] = [("/s", &small), ("/k", &kept), ("/l", &large), ("/g", &gone), ("/c", &cut)];
+    web.show(&files, Policy::default());
+    let mut incidents = web.plane.incidents();
+    let of = |bytes: &[u8]| web.blob(&Sha256::of(bytes));
+
+    // Small, before it was ever read; and one that is in memory already.
+    assert_eq!(web.get("/k").await.status(), 200);
+    alter(&of(&small), 100, b"!");
+    alter(&of(&kept), 100, b"!");
+    for _ in 0..3 {
+        assert_eq!(web.get("/s").await.status(), 503);
+    }
+    assert_eq!(web.get("/k").await.body, kept);
+    let wanted = Incident { blob: Sha256::of(&small), damage: Damage::Altered };
+    assert_eq!(incidents.recv().await.unwrap(), wanted);
+
+    // Large, after it was mapped and sent.
+    for _ in 0..2 {
+        assert!(web.get("/l").await.body == large);
+    }
+    alter(&of(&large), 200_000, b"!");
+    for _ in 0..3 {
+        let answer = web.get_with("/l", &[("accept", "text/html")]).await;
+        assert_eq!((answer.status(), answer.header("retry-after")), (503, "30"));
+        assert_eq!(web.get_with("/l", &[("range", "bytes=0-9")]).await.status(), 503);
+    }
+    let wanted = Incident { blob: Sha256::of(&large), damage: Damage::Altered };
+    assert_eq!(incidents.recv().await.unwrap(), wanted);
+
+    // Missing, and cut short.
+    fs::remove_file(of(&gone)).unwrap();
+    assert_eq!(web.get("/g").await.status(), 503);
+    assert_eq!(incidents.recv().await.unwrap().damage, Damage::Missing);
+    fs::set_permissions(of(&cut), Permissions::from_mode(0o600)).unwrap();
+    OpenOptions::new().write(true).open(of(&cut)).unwrap().set_len(10).unwrap();
+    assert_eq!(web.get("/c").await.status(), 503);
+    assert_eq!(incidents.recv().await.unwrap().blob, Sha256::of(&cut));
+    // Each was told once.
+    assert!(incidents.try_recv().is_err());
+
+    // Repaired: served again, and damage is news again.
+    fs::remove_file(of(&large)).unwrap();
+    for repaired in [&large, &gone, &cut] {
+        web.blobs.put(repaired).unwrap();
+    }
+    for (path, wanted) in [("/l", &large), ("/g", &gone), ("/c", &cut)] {
+        assert!(web.get(path).await.body == *wanted, "{path}");
+    }
+    alter(&of(&large), 0, b"!");
+    assert_eq!(web.get("/l").await.status(), 503);
+    assert_eq!(incidents.recv().await.unwrap().blob, Sha256::of(&large));
+}
+
+#[tokio::test]
+async fn a_site_without_its_manifest_says_so_and_comes_back() {
+    let web = Web::start();
+    let served = web.deploy(1, &[("/index.html", b"x")], Policy::default());
+    let manifest = fs::read(web.blob(&served.manifest)).unwrap();
+    fs::remove_file(web.blob(&served.manifest)).unwrap();
+    let nonsense = web.blobs.put(b"{}").unwrap();
+    let other = chainhost::serve::snapshot::Served { manifest: nonsense, ..served };
+    web.publish(&[("site.test", State::Live(served)), ("other.test", State::Live(other))]);
+    let mut incidents = web.plane.incidents();
+    assert_eq!(web.get("/").await.status(), 503);
+    assert_eq!(web.get_with("/", &[("host", "other.test")]).await.status(), 503);
+    assert_eq!(incidents.recv().await.unwrap().damage, Damage::Missing);
+    assert_eq!(incidents.recv().await.unwrap().damage, Damage::NotAManifest);
+    web.blobs.put(&manifest).unwrap();
+    assert_eq!(web.get("/").await.text(), "x");
+}
+
+#[tokio::test]
+async fn a_generation_never_goes_back_and_an_instance_never_changes() {
+    let web = Web::start();
+    web.plane.publish(Snapshot::new(INSTANCE, 7)).unwrap();
+    web.plane.publish(Snapshot::new(INSTANCE, 7)).unwrap();
+    let older = web.plane.publish(Snapshot::new(INSTANCE, 6)).unwrap_err();
+    assert_eq!(older, Refused::Older { generation: 6, served: 7 });
+    let foreign = web.plane.publish(Snapshot::new(Id::from_bytes([8; 16]), 9)).unwrap_err();
+    assert!(matches!(foreign, Refused::Foreign { .. }));
+    assert_eq!(web.plane.snapshot().generation, 7);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_hundred_publishes_under_load_fail_no_request() {
+    const GENERATIONS: u8 = 100;
+    let web = Web::start();
+    let size = MEMORY_FILE_BYTES_MAX + 1;
+    // Each generation's files consist of its number alone: a mixed body would show.
+    let made: Vec<State> = (1..=GENERATIONS)
+        .map(|it| {
+            let large = vec![it; usize::try_from(size).unwrap()];
+            State::Live(web.deploy(it, &[("/s.txt", &[it; 3_000]), ("/l.bin", &large)], Policy::default()))
+        })
+        .collect();
+    web.publish(&[("site.test", made[0].clone())]);
+    let (done, asked) = (AtomicBool::new(false), AtomicU64::new(0));
+    let load = |path: &'static str, wanted: usize| {
+        let (web, done, asked) = (&web, &done, &asked);
+        async move {
+            let mut client = web.client().await;
+            let mut last = 0;
+            while !done.load(Ordering::SeqCst) {
+                let answer = client.ask(get(path, &[])).await.unwrap();
+                assert_eq!((answer.status(), answer.body.len()), (200, wanted));
+                let first = answer.body[0];
+                assert!(answer.body.iter().all(|it| *it == first), "a mixed body");
+                let digest = format!("sha-256=:{}:", Sha256::of(&answer.body).base64());
+                assert_eq!(answer.header("unencoded-digest"), digest);
+                assert!(first >= last, "a generation came back");
+                last = first;
+                asked.fetch_add(1, Ordering::SeqCst);
+            }
+            last
+        }
+    };
+    let publish = async {
+        for state in &made {
+            let before = asked.load(Ordering::SeqCst);
+            web.publish(&[("site.test", state.clone())]);
+            // The next follows when visitors have seen some of this one.
+            while asked.load(Ordering::SeqCst) < before + 5 {
+                tokio::task::yield_now().await;
+            }
+        }
+        done.store(true, Ordering::SeqCst);
+    };
+    let small = || load("/s.txt", 3_000);
+    let large = || load("/l.bin", usize::try_from(size).unwrap());
+    let ((), a, b, c, d) = tokio::join!(publish, small(), small(), large(), large());
+    for last in [a, b, c, d] {
+        assert!(last > GENERATIONS / 2, "{last}");
+    }
+    let counts = web.plane.meter();
+    assert_eq!((counts.classes[3], counts.classes[4]), (0, 0));
+    assert!(counts.requests >= 500, "{counts:?}");
+}
+
+#[test]
+fn a_large_routing_table_is_read_from_disk() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut snapshot = Snapshot::new(INSTANCE, 1);
+    for site in 0..1_000_u32 {
+        for preview in 0..21_u32 {
+            let mut id = [0; 16];
+            id[..4].copy_from_slice(&site.to_be_bytes());
+            id[4..8].copy_from_slice(&preview.to_be_bytes());
+            let served = chainhost::serve::snapshot::Served {
+                deployment: Id::from_bytes(id).into(),
+                manifest: Sha256::of(&id),
+                proof: true,
+            };
+            let target = chainhost::serve::snapshot::Target {
+                site: Id::from_bytes(id).into(),
+                name: format!("site-{site}"),
+                preview: preview > 0,
+                state: State::Live(served),
+            };
+            snapshot.insert(&format!("{preview:020}--site-{site}.sites.example"), target.into());
+        }
+    }
+    chainhost::serve::snapshot_file::save(folder.path(), &snapshot).unwrap();
+    let started = tokio::time::Instant::now();
+    let loaded = chainhost::serve::snapshot_file::load(folder.path()).unwrap().unwrap();
+    println!("21,000 hosts, {:?}", started.elapsed());
+    assert!(loaded.snapshot == snapshot && loaded.snapshot.len() == 21_000);
+    assert_eq!(files::walk(folder.path()).unwrap().len(), 1);
+}

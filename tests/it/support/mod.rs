@@ -1,0 +1,225 @@
+//! A real server for a test: the program itself, with a data folder and a port of its own.
+
+pub(crate) mod http;
+
+use std::{
+    fs::{self, File},
+    io::{BufRead as _, BufReader, Read as _, Write as _},
+    path::{Path, PathBuf},
+    process::{Child, ChildStdout, Command, Output, Stdio},
+    time::Duration,
+};
+
+use serde_json::Value;
+use tempfile::TempDir;
+
+pub(crate) use self::http::Answer;
+
+/// The program under test.
+pub(crate) const PROGRAM: &str = env!("CARGO_BIN_EXE_chainhost");
+/// A password that every user of the tests has.
+pub(crate) const PASSWORD: &str = "correct horse battery staple";
+/// How long a test waits for what must come, before it fails.
+pub(crate) const PATIENCE: Duration = Duration::from_mins(1);
+
+/// A running server. Dropped, it is stopped, and what it logged is shown when the test failed.
+pub(crate) struct Host {
+    folder: TempDir,
+    arguments: Vec<String>,
+    child: Option<Child>,
+    /// Kept open, so that the server can write to it.
+    out: Option<BufReader<ChildStdout>>,
+    /// The port it listens on.
+    pub(crate) port: u16,
+}
+
+impl Host {
+    /// A new server with an empty data folder.
+    pub(crate) fn start() -> Self {
+        Self::start_with(&[])
+    }
+
+    /// A new server with more arguments to `serve`.
+    pub(crate) fn start_with(arguments: &[&str]) -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        Self::start_in(folder, arguments)
+    }
+
+    /// A server in a folder of the caller's.
+    pub(crate) fn start_in(folder: TempDir, arguments: &[&str]) -> Self {
+        let arguments = arguments.iter().map(|it| (*it).to_owned()).collect();
+        let mut host = Self { folder, arguments, child: None, out: None, port: 0 };
+        host.restart();
+        host
+    }
+
+    /// Starts the server again on the same data, after [`Host::kill`] or [`Host::stop`].
+    pub(crate) fn restart(&mut self) {
+        assert!(self.child.is_none(), "it still runs");
+        let log = File::options().create(true).append(true).open(self.log_path()).unwrap();
+        let mut command = Command::new(PROGRAM);
+        command.args(["serve", "--listen", "127.0.0.1:0", "--data"]).arg(self.data()).args(&self.arguments);
+        let mut child = command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(log).spawn().unwrap();
+        let mut out = BufReader::new(child.stdout.take().unwrap());
+        let mut line = String::new();
+        out.read_line(&mut line).unwrap();
+        self.child = Some(child);
+        let address = line.trim().strip_prefix("ready http://localhost:");
+        self.port = address.unwrap_or_else(|| panic!("not ready: {line:?}\n{}", self.log())).parse().unwrap();
+        self.out = Some(out);
+    }
+
+    /// The data folder.
+    pub(crate) fn data(&self) -> PathBuf {
+        self.folder.path().join("data")
+    }
+
+    /// A folder beside the data folder, for files of the test.
+    pub(crate) fn beside(&self, name: &str) -> PathBuf {
+        self.folder.path().join(name)
+    }
+
+    fn log_path(&self) -> PathBuf {
+        self.folder.path().join("log")
+    }
+
+    /// What the server said on standard error so far.
+    pub(crate) fn log(&self) -> String {
+        fs::read_to_string(self.log_path()).unwrap_or_default()
+    }
+
+    /// The process id.
+    pub(crate) fn pid(&self) -> u32 {
+        self.child.as_ref().unwrap().id()
+    }
+
+    /// Ends the server at once, as a crash would.
+    pub(crate) fn kill(&mut self) {
+        let mut child = self.child.take().unwrap();
+        child.kill().unwrap();
+        child.wait().unwrap();
+    }
+
+    /// Asks the server to end, and waits for it; its exit code.
+    pub(crate) fn stop(&mut self) -> Option<i32> {
+        let mut child = self.child.take().unwrap();
+        let pid = rustix::process::Pid::from_child(&child);
+        rustix::process::kill_process(pid, rustix::process::Signal::TERM).unwrap();
+        child.wait().unwrap().code()
+    }
+
+    /// The address of the panel and the API.
+    pub(crate) fn url(&self) -> String {
+        format!("http://localhost:{}", self.port)
+    }
+
+    /// Runs `chainhost` with `arguments` against this server, with `key`.
+    pub(crate) fn cli(&self, key: &str, arguments: &[&str]) -> Output {
+        Command::new(PROGRAM)
+            .args(arguments)
+            .env("CHAINHOST_SERVER", self.url())
+            .env("CHAINHOST_KEY", key)
+            .env("HOME", self.folder.path())
+            .env_remove("XDG_CONFIG_HOME")
+            .output()
+            .unwrap()
+    }
+
+    /// As [`Host::cli`], which must succeed; its standard output as JSON.
+    pub(crate) fn cli_json(&self, key: &str, arguments: &[&str]) -> Value {
+        let out = self.cli(key, arguments);
+        assert!(out.status.success(), "{arguments:?}: {}\n{}", String::from_utf8_lossy(&out.stderr), self.log());
+        serde_json::from_slice(&out.stdout).unwrap()
+    }
+
+    /// Runs `chainhost admin` on this data folder, with `input` on standard input.
+    pub(crate) fn admin(&self, arguments: &[&str], input: &str) -> Output {
+        let mut child = Command::new(PROGRAM)
+            .arg("admin")
+            .args(arguments)
+            .arg("--data")
+            .arg(self.data())
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()
+            .unwrap();
+        // A command that refuses its arguments does not read its input.
+        drop(child.stdin.take().unwrap().write_all(input.as_bytes()));
+        child.wait_with_output().unwrap()
+    }
+
+    /// Makes a user with this role, and a key of theirs.
+    pub(crate) fn key(&self, email: &str, role: &str) -> String {
+        let made = self.admin(&["create-user", "--email", email, "--role", role, "--password-stdin"], PASSWORD);
+        assert!(made.status.success(), "{}", String::from_utf8_lossy(&made.stderr));
+        let key = self.admin(&["create-key", "--email", email], "");
+        assert!(key.status.success(), "{}", String::from_utf8_lossy(&key.stderr));
+        String::from_utf8(key.stdout).unwrap().trim().to_owned()
+    }
+
+    /// Asks for a path of a host on this server: `hello.localhost`.
+    pub(crate) fn get(&self, host: &str, path: &str) -> Answer {
+        http::ask(self.port, &format!("GET {path} HTTP/1.1\r\nHost: {host}:{}\r\n", self.port), b"")
+    }
+
+    /// Calls the API.
+    pub(crate) fn api(&self, key: &str, call: &str, body: &[u8]) -> Answer {
+        let head = format!("{call} HTTP/1.1\r\nHost: localhost:{}\r\nAuthorization: Bearer {key}\r\n", self.port);
+        http::ask(self.port, &head, body)
+    }
+
+    /// Calls the API, which must answer `status`; the body as JSON.
+    pub(crate) fn api_json(&self, key: &str, call: &str, body: &str, status: u16) -> Value {
+        let answer = self.api(key, call, body.as_bytes());
+        assert_eq!(answer.status, status, "{call}: {}\n{}", answer.text(), self.log());
+        serde_json::from_slice(&answer.body).unwrap_or(Value::Null)
+    }
+
+    /// Waits until `done` gives something.
+    pub(crate) fn until<T>(&self, what: &str, mut done: impl FnMut() -> Option<T>) -> T {
+        let start = tokio::time::Instant::now();
+        loop {
+            if let Some(it) = done() {
+                return it;
+            }
+            assert!(start.elapsed() < PATIENCE, "waited in vain for {what}\n{}", self.log());
+            std::thread::sleep(Duration::from_millis(20));
+        }
+    }
+}
+
+impl Drop for Host {
+    fn drop(&mut self) {
+        if let Some(mut child) = self.child.take() {
+            drop(child.kill());
+            drop(child.wait());
+        }
+        if std::thread::panicking() {
+            let log = self.log();
+            let tail = log.len().saturating_sub(4_000);
+            println!("--- the server's log\n{}", log.get(tail..).unwrap_or(&log));
+        }
+    }
+}
+
+/// Writes files below `folder`.
+pub(crate) fn write_files(folder: &Path, files: &[(&str, &[u8])]) {
+    for (path, bytes) in files {
+        let path = folder.join(path);
+        fs::create_dir_all(path.parent().unwrap()).unwrap();
+        File::create(path).unwrap().write_all(bytes).unwrap();
+    }
+}
+
+/// Every file below `folder` with its bytes, by the path that a visitor asks for.
+pub(crate) fn read_files(folder: &Path) -> Vec<(String, Vec<u8>)> {
+    let mut found = Vec::new();
+    for path in chainhost::base::files::walk(folder).unwrap() {
+        let mut bytes = Vec::new();
+        File::open(folder.join(&path)).unwrap().read_to_end(&mut bytes).unwrap();
+        found.push((path.to_str().unwrap().to_owned(), bytes));
+    }
+    found.sort();
+    found
+}
