@@ -14,6 +14,7 @@ mod conformance;
 mod connections;
 mod deploys;
 mod framing;
+mod licences;
 mod log;
 mod manifest;
 mod panel;
