@@ -152,10 +152,8 @@ fn lead(board: &Board) -> String {
         many => format!("{} {more}", words::spelled(many).to_lowercase()),
     };
     let waiting = usize::try_from(board.waiting_total).unwrap_or(usize::MAX);
-    let mut text = format!("{}, {}", many(running, "runs", "run"), many(waiting, "waits", "wait"));
-    if failed > 0 {
-        text.push_str(&format!(", {failed} failed"));
-    }
+    let failed = if failed > 0 { format!(", {failed} failed") } else { String::new() };
+    let text = format!("{}, {}{failed}", many(running, "runs", "run"), many(waiting, "waits", "wait"));
     let mut letters = text.chars();
     let first = letters.next().map(|it| it.to_ascii_uppercase()).into_iter();
     first.chain(letters).chain(['.']).collect()

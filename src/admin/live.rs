@@ -19,7 +19,7 @@ const PAUSE: Duration = Duration::from_secs(2);
 /// Between two looks after signals: a burst of changes is one change to an eye.
 const LEAST: Duration = Duration::from_millis(150);
 /// After this a page has to connect again, which asks for its session.
-const LIFE: Duration = Duration::from_secs(600);
+const LIFE: Duration = Duration::from_mins(10);
 
 /// What comes next.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

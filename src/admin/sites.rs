@@ -201,7 +201,7 @@ pub(super) struct After {
 /// The list.
 pub(super) async fn list(visit: Visit, Asked(asked): Asked<After>) -> Answer {
     let now = visit.now_ms();
-    let counts = visit.services.summary(&visit.actor).await?.counts;
+    let counts = visit.services.counts(&visit.actor).await?;
     let mut found = visit.services.list_sites(&visit.actor, &asked.after, LISTED + 1).await?;
     let more = found.len() > usize::try_from(LISTED).unwrap_or(usize::MAX);
     found.truncate(usize::try_from(LISTED).unwrap_or(usize::MAX));

@@ -6,7 +6,7 @@ use axum::{
 };
 use hyper::{
     HeaderMap, StatusCode,
-    header::{SET_COOKIE, USER_AGENT},
+    header::{HeaderValue, LOCATION, SET_COOKIE, USER_AGENT},
 };
 use serde::de::DeserializeOwned;
 
@@ -162,7 +162,8 @@ impl<T: DeserializeOwned> FromRequestParts<Panel> for Asked<T> {
 
 /// A page with status 200.
 pub(super) fn show<T: askama::Template>(page: &T) -> Answer {
-    Ok(ours(page::answer(StatusCode::OK, page)))
+    let text = page::text(page).map_err(Error::internal)?;
+    Ok(ours(respond::html(StatusCode::OK, text)))
 }
 
 /// A form again, with what is wrong.
@@ -172,12 +173,14 @@ pub(super) fn again<T: askama::Template>(error: &Error, page: &T) -> Answer {
         StatusCode::UNAUTHORIZED => StatusCode::BAD_REQUEST,
         status => status,
     };
-    Ok(ours(page::answer(status, page)))
+    let text = page::text(page).map_err(Error::internal)?;
+    Ok(ours(respond::html(status, text)))
 }
 
 /// Goes to a page, which tells what was done.
 pub(super) fn go(services: &Services, to: &str, notice: Option<Notice>) -> Answer {
-    let mut response = respond::redirect(StatusCode::SEE_OTHER, to);
+    let mut response = respond::empty(StatusCode::SEE_OTHER);
+    response.headers_mut().insert(LOCATION, HeaderValue::from_str(to).map_err(Error::internal)?);
     if let Some(cookie) = notice.and_then(|it| cookies::set_notice(services.addresses.scheme, Some(it))) {
         response.headers_mut().append(SET_COOKIE, cookie);
     }

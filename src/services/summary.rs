@@ -32,6 +32,12 @@ pub struct Summary {
 }
 
 impl Services {
+    /// What the actor's tenant has.
+    pub async fn counts(&self, actor: &Actor) -> Result<Counts> {
+        let scope = actor.require(Right::Read)?;
+        self.db.read(move |tx| store::summary::count(tx, scope)).await
+    }
+
     /// How the actor's tenant is.
     pub async fn summary(&self, actor: &Actor) -> Result<Summary> {
         let scope = actor.require(Right::Read)?;

@@ -338,8 +338,8 @@ fn a_user_has_no_say_over_users_and_the_server() {
         let body = form(&[("email", "x@example.org"), ("role", "user"), ("password", PASSWORD)]);
         assert_eq!(mate.post(path, &body).status, 403, "{path}");
     }
-    let made = mate.post("/settings/keys", &form(&[("name", "mine"), ("scope", "read"), ("days", "0")])).text();
-    let key = made.split_once("API key\">").unwrap().1.split_once('<').unwrap().0.to_owned();
+    let shown = mate.post("/settings/keys", &form(&[("name", "mine"), ("scope", "read"), ("days", "0")])).text();
+    let key = shown.split_once("API key\">").unwrap().1.split_once('<').unwrap().0.to_owned();
     assert_eq!(host.api_json(&key, "GET /api/v1/me", "", 200)["email"], "mate@example.org");
 
     let mut owner = Browser::signed_in(&host, OWNER);

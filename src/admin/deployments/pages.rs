@@ -289,12 +289,12 @@ pub(in super::super) async fn events(
     Path(path): Path<(String, String)>,
     Asked(asked): Asked<From>,
 ) -> Answer {
-    let first = Found::get(&visit, &path).await?;
+    // What is not there is said at once, not in the stream.
+    Found::get(&visit, &path).await?;
     let (sender, events) = mpsc::channel::<Result<Event, Infallible>>(4);
     let mut have = asked.from;
     panel.services.tasks.spawn(async move {
         let mut turns = live::Turns::new(&visit);
-        let _first = first;
         loop {
             let ended = match tell(&visit, &path, &mut have, &sender).await {
                 Ok(open) => !open,

@@ -132,6 +132,8 @@ CREATE TABLE deployment (
 ) STRICT, WITHOUT ROWID;
 CREATE UNIQUE INDEX deployment_number ON deployment (tenant_id, site_id, number);
 CREATE UNIQUE INDEX deployment_key ON deployment (tenant_id, site_id, idempotency_key);
+-- The newest of all sites of a tenant, for the first page of the panel: ids grow with time.
+CREATE INDEX deployment_newest ON deployment (tenant_id, id);
 CREATE INDEX deployment_open ON deployment (state) WHERE state IN ('uploading', 'checking');
 
 -- One row for each framed upload: the hashes that came, 32 bytes each. No row per file.
