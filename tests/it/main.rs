@@ -17,6 +17,7 @@ mod framing;
 mod licences;
 mod log;
 mod manifest;
+mod panel;
 mod queue_redb;
 mod server;
 mod serving;

@@ -126,6 +126,8 @@ try {
   await shoot("site-first", "/sites/harbour-cafe");
 
   step("a second, by a folder that the script packs");
+  const watch = await act();
+  await watch.goto(`${base}/jobs`);
   await page.goto(`${base}/sites/harbour-cafe/deploy`);
   await page.getByLabel("What is new").fill("Winter opening hours");
   await page.evaluate((long) => {
@@ -141,6 +143,9 @@ try {
   }, "a-long-folder-name/".repeat(8).replace(/\/$/, ""));
   await press(page, "Send the files");
   await page.locator("h1 + .tag--live").waitFor();
+  await watch.getByText("Compress harbour-cafe 2").waitFor();
+  assert.equal(await watch.evaluate(() => performance.getEntriesByType("navigation")[0].type), "navigate", "the jobs came by themselves");
+  await watch.context().close();
   assert.match((await visit("harbour-cafe.localhost")).text, /<h1>Two/);
   assert.match((await visit("harbour-cafe.localhost", `/${"a-long-folder-name/".repeat(8)}%C3%BCn%C3%AFcode.txt`)).text, /not ASCII/);
 
@@ -250,6 +255,14 @@ try {
   await mate.goto(`${base}/sites`);
   assert.equal(await heading(mate), "Sign in", "a disabled user is out at once");
   for (const [name, path] of [["settings", "/settings"], ["sessions", "/settings/sessions"], ["audit-log", "/audit-log"], ["storage", "/storage"], ["jobs", "/jobs"]]) await shoot(name, path);
+  await page.goto(`${base}/audit-log`);
+  await page.keyboard.press("Tab");
+  assert.equal(await page.evaluate(() => document.activeElement.className), "skip", "the first stop skips the navigation");
+  await page.keyboard.press("/");
+  await page.keyboard.type("rolled");
+  assert.equal(await page.locator(".ledger tbody tr:visible").count(), 1, "a list is filtered while typing");
+  await press(page, "Check the chain");
+  await page.getByText("The chain of hashes was walked just now and is whole").waitFor();
   await page.goto(`${base}/settings`);
   await page.getByLabel("Dark").check();
   await press(page, "Save");

@@ -66,7 +66,7 @@ fn act(of: &DeploymentView, live: Option<i64>) -> Option<Act> {
 
 fn changed(of: &Deployment) -> String {
     match (of.state, of.files_changed) {
-        (State::Failed, _) => of.problem.clone().unwrap_or_default(),
+        (State::Failed, _) => of.problem.as_deref().unwrap_or_default().trim_end_matches('.').to_owned(),
         (_, Some(0)) => String::from("no file changed"),
         (_, Some(number)) => format!("{} changed", words::count(number, "file", "files")),
         (state, None) if state.is_complete() => words::count(of.files, "file", "files"),
