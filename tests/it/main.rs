@@ -17,6 +17,7 @@ mod framing;
 mod log;
 mod manifest;
 mod queue_redb;
+mod real_sites;
 mod server;
 mod serving;
 mod support;
