@@ -19,6 +19,7 @@ mod log;
 mod manifest;
 mod panel;
 mod queue_redb;
+mod real_sites;
 mod server;
 mod serving;
 mod support;
