@@ -1,1 +1,133 @@
-//! The panel: pages and forms for people. Never writes SQL, never decides a right.
+//! The panel: pages and forms for people, rendered on the server, whole without JavaScript.
+//!
+//! One file a feature, with the same name as its folder under `templates/`: page structs of plain owned values, and the
+//! handlers that fill them. Never writes SQL, never decides a right: `services` does both.
+
+mod assets;
+mod cookies;
+mod form;
+mod gate;
+mod icons;
+mod live;
+mod markup;
+mod page;
+mod seal;
+mod shell;
+mod visit;
+mod words;
+
+mod audit_log;
+mod claim;
+mod deployments;
+mod error_pages;
+mod hostnames;
+mod jobs;
+mod keys;
+mod overview;
+mod questions;
+mod sessions;
+mod settings;
+mod sign_in;
+mod sites;
+mod storage;
+mod users;
+
+#[cfg(test)]
+mod samples;
+
+use axum::{
+    Router,
+    extract::{DefaultBodyLimit, Request},
+    middleware,
+    routing::{get, post},
+};
+
+use self::gate::{Answer, Failure};
+use crate::{base::limits, domain::Error, services::Services};
+
+pub use self::error_pages::{asset, unavailable};
+
+/// What handlers stand on.
+#[derive(Clone, Debug)]
+struct Panel {
+    services: Services,
+    /// When the panel began to answer.
+    started_ms: i64,
+}
+
+/// The router of the panel: every address of its host that is not the API's. The caller has checked the host.
+pub fn router(services: Services) -> Router {
+    let panel = Panel { started_ms: services.clock.now_ms(), services };
+    Router::new()
+        .merge(uploads())
+        .merge(pages().layer(DefaultBodyLimit::max(limits::FORM_BODY_BYTES_MAX)))
+        .fallback(elsewhere)
+        .layer(middleware::from_fn_with_state(panel.clone(), gate::pass))
+        .with_state(panel)
+}
+
+/// The forms that carry an archive; the services bound its size.
+fn uploads() -> Router<Panel> {
+    Router::new()
+        .route("/sites/new", get(sites::new_form).post(sites::create))
+        .route("/sites/{name}/deploy", get(deployments::deploy_form).post(deployments::deploy))
+        .layer(DefaultBodyLimit::disable())
+}
+
+fn pages() -> Router<Panel> {
+    let one = "/sites/{name}/deployments/{deployment}";
+    let below = |path: &str| format!("{one}{path}");
+    Router::new()
+        .route("/", get(overview::overview))
+        .route("/claim", get(claim::form).post(claim::claim))
+        .route("/sign-in", get(sign_in::form).post(sign_in::sign_in))
+        .route("/sign-out", post(sign_in::sign_out))
+        .route("/sites", get(sites::list))
+        .route("/sites/{name}", get(sites::site))
+        .route("/sites/{name}/settings", get(sites::settings))
+        .route("/sites/{name}/delete", get(sites::delete_question).post(sites::delete))
+        .route("/sites/{name}/hostnames", get(hostnames::list).post(hostnames::add))
+        .route("/sites/{name}/hostnames/{hostname}/remove", get(hostnames::remove_question).post(hostnames::remove))
+        .route("/sites/{name}/deployments", get(sites::all_deployments))
+        .route("/sites/{name}/publish/{deployment}", get(deployments::publish_question).post(deployments::publish))
+        .route("/sites/{name}/rollback/{deployment}", get(deployments::roll_back_question).post(deployments::roll_back))
+        .route(one, get(deployments::deployment))
+        .route(&below("/files"), get(deployments::files))
+        .route(&below("/diff"), get(deployments::diff))
+        .route(&below("/log"), get(deployments::log))
+        .route(&below("/log.txt"), get(deployments::log_text))
+        .route(&below("/events"), get(deployments::events))
+        .route(&below("/proof"), get(deployments::proof))
+        .route(&below("/proof/bundle"), get(deployments::bundle))
+        .route("/jobs", get(jobs::jobs))
+        .route("/jobs/events", get(jobs::events))
+        .route("/jobs/{id}/rerun", post(jobs::rerun))
+        .route("/jobs/{id}/cancel", post(jobs::cancel))
+        .route("/jobs/{id}/dismiss", post(jobs::dismiss))
+        .route("/audit-log", get(audit_log::audit_log))
+        .route("/storage", get(storage::storage))
+        .route("/storage/clean", post(storage::clean))
+        .route("/settings", get(settings::general))
+        .route("/settings/theme", post(settings::theme))
+        .route("/settings/keys", get(keys::list).post(keys::create))
+        .route("/settings/keys/{id}/revoke", get(keys::revoke_question).post(keys::revoke))
+        .route("/settings/sessions", get(sessions::list))
+        .route("/settings/sessions/{id}/end", post(sessions::end))
+        .route("/settings/users", get(users::list).post(users::create))
+        .route("/settings/users/{id}/disable", get(users::disable_question).post(users::disable))
+        .route("/settings/users/{id}/enable", post(users::enable))
+}
+
+/// The files of the panel, and what is not there.
+async fn elsewhere(request: Request) -> Answer {
+    let path = request.uri().path();
+    let asset = match path {
+        "/favicon.ico" => assets::answer(assets::icon(), request.headers()),
+        path if path.starts_with(assets::FOLDER) => assets::answer(path, request.headers()),
+        _ => None,
+    };
+    match asset {
+        Some(asset) => Ok(gate::ours(asset)),
+        None => Err(Failure::from(Error::new(crate::domain::Kind::NotFound, "not_found", ""))),
+    }
+}

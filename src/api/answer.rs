@@ -17,9 +17,7 @@ use crate::{
     http::{problem, respond},
 };
 
-/// The id of a request, set by the host switch and shown in problems and the log.
-#[derive(Clone, Debug, Default)]
-pub struct RequestId(pub String);
+pub use crate::http::peer::RequestId;
 
 /// A handler's error.
 #[derive(Debug)]

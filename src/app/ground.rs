@@ -69,6 +69,8 @@ pub struct Wish {
     pub addresses: Addresses,
     /// Bytes that stay free.
     pub disk_reserve: Option<u64>,
+    /// Bytes that a tenant's deployments may have.
+    pub tenant_bytes_max: Option<u64>,
     /// The time of day.
     pub clock: Clock,
     /// What runs beside.
@@ -140,6 +142,7 @@ pub async fn open(folder: &Folder, wish: &Wish) -> Result<Opened> {
         data: folder.path.clone(),
         addresses: wish.addresses.clone(),
         disk_reserve: wish.disk_reserve,
+        tenant_bytes_max: wish.tenant_bytes_max,
         instance,
     });
     Ok(Opened { services, database, queue })

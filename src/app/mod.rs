@@ -71,6 +71,8 @@ pub async fn serve(
     let opening = Opening { folder: &folder, settings: &settings, addresses: &addresses, plane: &plane, tasks: &tasks };
     let opened = match opening.open().await {
         Ok(opened) => Some(opened),
+        // Without a snapshot there is nothing to go on serving.
+        Err(error) if plane.snapshot().instance == Id::NIL => return Err(error),
         Err(error) => {
             tracing::error!(%error, "the control plane is down; sites are served from the last snapshot");
             switch.explain(&error);
@@ -112,6 +114,7 @@ impl Opening<'_> {
             &ground::Wish {
                 addresses: self.addresses.clone(),
                 disk_reserve: self.settings.disk_reserve,
+                tenant_bytes_max: self.settings.tenant_bytes_max,
                 clock: Clock::system(),
                 tasks: self.tasks.clone(),
                 has_snapshot: served.instance != Id::NIL,

@@ -17,11 +17,11 @@ use tower::ServiceExt as _;
 
 use super::metrics;
 use crate::{
-    api::{self, answer::RequestId},
+    admin, api,
     base::{blob_dir::BlobDir, random},
     domain::{Error, hostname::normalise_authority},
     http::{
-        peer::Client,
+        peer::{Client, RequestId},
         problem,
         respond::{self, Body, Response},
     },
@@ -41,8 +41,14 @@ pub(super) struct Switch {
     plane: DataPlane,
     addresses: Addresses,
     control: Arc<ArcSwapOption<Services>>,
-    panel: OnceLock<Router>,
+    panel: OnceLock<Routers>,
     down: ArcSwap<Error>,
+}
+
+/// What answers on the panel's host.
+struct Routers {
+    api: Router,
+    panel: Router,
 }
 
 /// For whom a request is.
@@ -60,8 +66,8 @@ impl Switch {
 
     /// The control plane is there: panel and API answer from now on.
     pub(super) fn open(&self, services: &Services) {
-        let router = api::router(services.clone());
-        self.panel.get_or_init(|| router);
+        let routers = Routers { api: api::router(services.clone()), panel: admin::router(services.clone()) };
+        self.panel.get_or_init(|| routers);
     }
 
     /// Why the control plane is down, for whoever asks.
@@ -108,9 +114,17 @@ impl Switch {
             return self.health();
         }
         let id = random::label::<8>();
-        let Some(router) = self.panel.get() else {
-            return problem::problem(&self.down.load(), &id);
+        let path = request.uri().path();
+        let for_program = path == "/api" || path.starts_with("/api/") || path == "/metrics";
+        let Some(routers) = self.panel.get() else {
+            let down = self.down.load();
+            return match admin::asset(path, request.headers()) {
+                Some(asset) => asset,
+                None if for_program => problem::problem(&down, &id),
+                None => admin::unavailable(&down, &self.addresses.panel_host, &id),
+            };
         };
+        let router = if for_program { &routers.api } else { &routers.panel };
         if request.uri().path() == "/metrics" {
             return match self.control.load_full() {
                 Some(services) => metrics::answer(&services, &self.plane, &request, peer).await,

@@ -216,6 +216,7 @@ async fn directly(settings: &Server, command: Value) -> Result<Done> {
             panel_host: settings.panel_host.clone(),
         },
         disk_reserve: settings.disk_reserve,
+        tenant_bytes_max: settings.tenant_bytes_max,
         clock: Clock::system(),
         tasks: tasks.clone(),
         has_snapshot: folder.path.join("snapshot").exists(),

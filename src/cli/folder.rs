@@ -7,8 +7,8 @@ use std::{
     ffi::OsStr,
     fs::{self, File},
     io::{self, Read as _},
-    os::unix::{ffi::OsStrExt as _, fs::OpenOptionsExt as _},
-    path::{Path, PathBuf},
+    os::unix::ffi::OsStrExt as _,
+    path::Path,
 };
 
 use crate::{
@@ -24,12 +24,8 @@ use crate::{
         build::{self, Found},
         cid::{self, Cid, FileNode, Node},
     },
+    services::folder::{open, pieces, unreadable, walk},
 };
-
-/// The error for a file or folder that the system does not give.
-pub(super) fn unreadable(act: &str, path: &Path, error: &io::Error) -> Error {
-    Error::invalid("folder", format!("Cannot {act} {}: {error}", path.display()))
-}
 
 /// All files below `dir` that belong to its site or its policy.
 pub(super) fn list(dir: &Path, allow_env: bool) -> Result<Vec<Found>> {
@@ -104,37 +100,6 @@ fn large(path: &Path) -> Result<(Node, Sha256)> {
     Ok((node.finish(), hasher.finish()))
 }
 
-/// Calls `each` with the path of every file below `dir` that is not skipped.
-fn walk(dir: &Path, allow_env: bool, each: &mut dyn FnMut(PathBuf) -> Result<()>) -> Result<()> {
-    let mut open = vec![PathBuf::new()];
-    while let Some(folder) = open.pop() {
-        let full = dir.join(&folder);
-        for found in fs::read_dir(&full).map_err(|error| unreadable("read", &full, &error))? {
-            let found = found.map_err(|error| unreadable("read", &full, &error))?;
-            let relative = folder.join(found.file_name());
-            let kind = found.file_type().map_err(|error| unreadable("read", &found.path(), &error))?;
-            match site_path::select(relative.as_os_str().as_bytes(), allow_env)? {
-                Selected::Skip => {}
-                _ if kind.is_dir() => open.push(relative),
-                _ if !kind.is_file() => {
-                    let message =
-                        "is not a regular file. Symbolic links and devices are not deployed; put a copy there";
-                    return Err(Error::invalid("not_a_file", format!("{} {message}.", relative.display())));
-                }
-                Selected::Policy(_) | Selected::File(_) => each(relative)?,
-            }
-        }
-    }
-    Ok(())
-}
-
-/// SECURITY: a link put in a file's place after the folder was read is not followed, and a pipe is not waited for.
-fn open(path: &Path) -> io::Result<File> {
-    let flags = rustix::fs::OFlags::NOFOLLOW | rustix::fs::OFlags::NONBLOCK;
-    let flags = i32::try_from(flags.bits()).unwrap_or_default();
-    fs::OpenOptions::new().read(true).custom_flags(flags).open(path)
-}
-
 /// Hash and size of the bytes that were read, whatever the folder says of the file.
 fn hash(file: File) -> io::Result<(Sha256, u64)> {
     let (mut hasher, mut size) = (Hasher::new(), 0_u64);
@@ -143,15 +108,4 @@ fn hash(file: File) -> io::Result<(Sha256, u64)> {
         size = size.saturating_add(u64::try_from(piece.len()).unwrap_or(u64::MAX));
     })?;
     Ok((hasher.finish(), size))
-}
-
-/// Calls `each` with the bytes of a file in their order.
-fn pieces(mut file: File, mut each: impl FnMut(&[u8])) -> io::Result<()> {
-    let mut buffer = vec![0; 128 * 1024];
-    loop {
-        match file.read(&mut buffer)? {
-            0 => return Ok(()),
-            length => each(buffer.get(..length).unwrap_or_default()),
-        }
-    }
 }

@@ -9,12 +9,10 @@ use clap::Args;
 
 use crate::{
     base::files,
-    cli::{
-        finish,
-        folder::{self, unreadable},
-    },
+    cli::{finish, folder},
     domain::Result,
     proof::{build, site_tree},
+    services::folder::unreadable,
 };
 
 /// The arguments of `manifest`.

@@ -38,7 +38,7 @@ use crate::domain::Result;
 
 /// Turns a VPS into your own web host.
 #[derive(Parser)]
-#[command(name = "chainhost", version, about, arg_required_else_help = true)]
+#[command(name = "chainhost", version = env!("CHAINHOST_VERSION"), about, arg_required_else_help = true)]
 struct Arguments {
     #[command(subcommand)]
     command: Command,

@@ -47,6 +47,8 @@ pub struct Server {
     pub sites_domain: String,
     /// Bytes of the disk that uploads leave free; `None`: the smaller of a tenth and 1 GiB.
     pub disk_reserve: Option<u64>,
+    /// Bytes that all kept deployments of one tenant may have together; `None`: as many as the disk takes.
+    pub tenant_bytes_max: Option<u64>,
     /// Which log lines are written: `info`, `warn,chainhost::serve=debug`.
     pub log: String,
     /// How.
@@ -74,6 +76,7 @@ struct File {
     panel_host: Option<Spanned<String>>,
     sites_domain: Option<Spanned<String>>,
     disk_reserve: Option<Spanned<String>>,
+    tenant_bytes_max: Option<Spanned<String>>,
     log: Option<String>,
     log_format: Option<LogFormat>,
 }
@@ -116,7 +119,12 @@ impl Server {
             listen,
             panel_host: host(file.panel_host.as_ref(), &source, "panel_host")?,
             sites_domain: host(file.sites_domain.as_ref(), &source, "sites_domain")?,
-            disk_reserve: file.disk_reserve.as_ref().map(|it| size(it, &source)).transpose()?,
+            disk_reserve: file.disk_reserve.as_ref().map(|it| size(it, &source, "disk_reserve")).transpose()?,
+            tenant_bytes_max: file
+                .tenant_bytes_max
+                .as_ref()
+                .map(|it| size(it, &source, "tenant_bytes_max"))
+                .transpose()?,
             log: env("CHAINHOST_LOG").map(|it| it.to_string_lossy().into_owned()).or(file.log).unwrap_or_else(info),
             log_format: file.log_format.unwrap_or(LogFormat::Text),
         })
@@ -197,9 +205,9 @@ fn host(value: Option<&Spanned<String>>, source: &Source, key: &str) -> Result<S
     }
 }
 
-fn size(value: &Spanned<String>, source: &Source) -> Result<u64> {
+fn size(value: &Spanned<String>, source: &Source, key: &str) -> Result<u64> {
     let read: ByteSize =
-        value.get_ref().parse().map_err(|error| wrong(&source.place(value, "disk_reserve"), &format!("{error}")))?;
+        value.get_ref().parse().map_err(|error| wrong(&source.place(value, key), &format!("{error}")))?;
     Ok(read.0)
 }
 

@@ -10,6 +10,7 @@ use serde::{Deserialize, Serialize};
 use crate::domain::site_path::SitePath;
 
 mod check;
+mod pattern;
 
 pub(in crate::domain) use check::check_index;
 
@@ -82,91 +83,14 @@ pub struct Redirect {
 /// Whether a pattern fits a path: `*` stands for any rest or middle, `:name` for one segment that is not empty, all else
 /// for itself.
 pub fn fits(pattern: &str, path: &str) -> bool {
-    captures(pattern, path).is_some()
+    pattern::walk(pattern, path, None)
 }
 
 /// What the signs of a pattern stand for in a path that it fits: `("splat", …)` for each `*`, `(name, …)` for each
 /// `:name`, in their order. Each `*` takes as little as it can.
-///
-/// SECURITY: only the last `*` is ever tried again. That is enough, since each sign that begins further on also ends no
-/// earlier, so an earlier `*` gains nothing by taking more; and so the cost is at most path × pattern.
 pub fn captures<'t>(pattern: &'t str, path: &'t str) -> Option<Vec<(&'t str, &'t str)>> {
     let mut found = Vec::new();
-    let mut star: Option<Star<'t>> = None;
-    let (mut pattern, mut path) = (pattern, path);
-    loop {
-        let next = match Sign::first(pattern) {
-            None if path.is_empty() => return Some(found),
-            None => None,
-            Some((Sign::Star, "")) => {
-                found.push(("splat", path));
-                return Some(found);
-            }
-            Some((Sign::Star, after)) => {
-                star = Some(Star { after, rest: path, taken: 0, found: found.len() });
-                found.push(("splat", ""));
-                Some((after, path))
-            }
-            Some((Sign::Literal(text), after)) => path.strip_prefix(text).map(|rest| (after, rest)),
-            Some((Sign::Name(name), after)) => {
-                let (value, rest) = path.split_at(path.find('/').unwrap_or(path.len()));
-                found.push((name, value));
-                (!value.is_empty()).then_some((after, rest))
-            }
-        };
-        (pattern, path) = match next {
-            Some(next) => next,
-            None => star.as_mut()?.take_more(&mut found)?,
-        };
-    }
-}
-
-/// The last `*` that was passed, and how much it has taken.
-struct Star<'t> {
-    /// The pattern behind it.
-    after: &'t str,
-    /// The path from where it stands.
-    rest: &'t str,
-    taken: usize,
-    /// Captures made before it.
-    found: usize,
-}
-
-impl<'t> Star<'t> {
-    /// Takes one character more; pattern and path to go on with.
-    fn take_more(&mut self, found: &mut Vec<(&'t str, &'t str)>) -> Option<(&'t str, &'t str)> {
-        self.taken += self.rest.get(self.taken..)?.chars().next()?.len_utf8();
-        let (value, path) = self.rest.split_at_checked(self.taken)?;
-        found.truncate(self.found);
-        found.push(("splat", value));
-        Some((self.after, path))
-    }
-}
-
-/// One part of a pattern.
-enum Sign<'t> {
-    Literal(&'t str),
-    Star,
-    Name(&'t str),
-}
-
-impl<'t> Sign<'t> {
-    /// The first sign of a pattern and what is behind it.
-    fn first(pattern: &'t str) -> Option<(Self, &'t str)> {
-        if pattern.is_empty() {
-            return None;
-        }
-        if let Some(after) = pattern.strip_prefix('*') {
-            return Some((Self::Star, after));
-        }
-        if let Some(named) = pattern.strip_prefix(':') {
-            // A placeholder takes a whole segment, as its name does in the pattern.
-            let (name, after) = named.split_at(named.find('/').unwrap_or(named.len()));
-            return Some((Self::Name(name), after));
-        }
-        let (text, after) = pattern.split_at(pattern.find(['*', ':']).unwrap_or(pattern.len()));
-        Some((Self::Literal(text), after))
-    }
+    pattern::walk(pattern, path, Some(&mut found)).then_some(found)
 }
 
 impl Policy {

@@ -20,7 +20,7 @@ use tokio::{
 };
 
 /// How the preface of HTTP/2 begins.
-const PREFACE: &[u8] = b"PRI ";
+pub(super) const PREFACE: &[u8; 4] = b"PRI ";
 
 /// The state that connection, bytes and requests share. Times are milliseconds since the accept.
 #[derive(Debug)]

@@ -25,7 +25,7 @@ use tokio::{
 };
 
 use super::{
-    activity::{Activity, Watched},
+    activity::{Activity, PREFACE, Watched},
     seats::{Seat, Seats},
 };
 use crate::{
@@ -116,7 +116,29 @@ pub struct Server {
     tasks: Tasks,
     limits: Limits,
     seats: Seats,
-    http: Arc<auto::Builder<Executor>>,
+    http: Arc<Versions>,
+}
+
+/// How connections are served, by what they begin with.
+#[derive(Debug)]
+struct Versions {
+    one: auto::Builder<Executor>,
+    two: auto::Builder<Executor>,
+    /// Finds out by itself, at the price of a buffer twice as large for the life of the connection.
+    either: auto::Builder<Executor>,
+}
+
+impl Versions {
+    /// For a connection that begins with these bytes, four at most.
+    fn of(&self, start: &[u8]) -> &auto::Builder<Executor> {
+        if start == PREFACE {
+            &self.two
+        } else if PREFACE.starts_with(start) {
+            &self.either
+        } else {
+            &self.one
+        }
+    }
 }
 
 impl Server {
@@ -136,7 +158,8 @@ impl Server {
             .max_header_list_size(u32::try_from(limits.head_bytes).unwrap_or(u32::MAX))
             .max_send_buf_size(256 * 1024);
         let seats = Seats::new(limits.connections, limits.connections_each);
-        Self { tasks, limits, seats, http: Arc::new(http) }
+        let versions = Versions { one: http.clone().http1_only(), two: http.clone().http2_only(), either: http };
+        Self { tasks, limits, seats, http: Arc::new(versions) }
     }
 
     /// Accepts on `listener` until the sign to stop, and answers every request by `handler`.
@@ -194,6 +217,7 @@ impl Server {
         // Small answers go out at once; without it only the speed differs.
         drop(stream.set_nodelay(true));
         let activity = Arc::new(Activity::new());
+        let Some(http) = self.version(&stream, &activity).await else { return };
         let io = TokioIo::new(Watched::new(stream, Arc::clone(&activity)));
         let service = {
             let activity = Arc::clone(&activity);
@@ -207,9 +231,22 @@ impl Server {
                 }
             })
         };
-        let connection = pin!(self.http.serve_connection(io, service));
+        let connection = pin!(http.serve_connection(io, service));
         self.watch(connection, &activity).await;
         drop(seat);
+    }
+
+    /// How a connection is to be served, by its first bytes, which stay to be read. `None` when it ends before them,
+    /// or its time or ours does.
+    async fn version(&self, stream: &TcpStream, activity: &Activity) -> Option<&auto::Builder<Executor>> {
+        let mut start = [0; PREFACE.len()];
+        let deadline = activity.deadline(self.limits.head, self.limits.idle);
+        let read = tokio::select! {
+            () = self.tasks.stopping() => return None,
+            read = time::timeout_at(deadline, stream.peek(&mut start)) => read.ok()?.ok()?,
+        };
+        let start = start.get(..read).filter(|it| !it.is_empty())?;
+        Some(self.http.of(start))
     }
 
     /// Drives the connection until it ends, or one of its limits or the grace time does; what is left is cut off.

@@ -80,9 +80,11 @@ pub fn resolve<'m>(manifest: &'m Manifest, path: &str, query: Option<&str>) -> R
     }
     // 2. to 4. The file itself, a folder's index, a clean URL.
     if let Some(entry) = find(manifest, path) {
-        let clean = clean_path(manifest, entry);
-        if manifest.policy().clean_urls && entry.path.as_str() == path && clean != path {
-            return Resolution::Redirect { status: 308, to: with_query(encode(clean), query) };
+        if manifest.policy().clean_urls && entry.path.as_str() == path {
+            let clean = clean_path(manifest, entry);
+            if clean != path {
+                return Resolution::Redirect { status: 308, to: with_query(encode(clean), query) };
+            }
         }
         return Resolution::File { entry, status: 200 };
     }
@@ -139,8 +141,8 @@ fn clean_path<'m>(manifest: &Manifest, entry: &'m Entry) -> &'m str {
         .unwrap_or(path)
 }
 
-/// The first rule with this `force` that fits; `None` when there is none, or when it rewrites to a file that is not
-/// there.
+/// The first rule with this `force` that fits; `None` when there is none, when it rewrites to a file that is not there, or
+/// when it redirects to the very same place.
 fn by_rule<'m>(manifest: &'m Manifest, force: bool, path: &str, query: Option<&str>) -> Option<Resolution<'m>> {
     // SECURITY: no file has a longer path, and the cost of matching grows with it.
     if path.len() > PATH_BYTES_MAX {
@@ -157,7 +159,11 @@ fn by_rule<'m>(manifest: &'m Manifest, force: bool, path: &str, query: Option<&s
         200 => file(),
         404 => Some(file().unwrap_or(Resolution::NotFound)),
         410 => Some(file().unwrap_or(Resolution::Gone)),
-        301 | 302 | 303 | 307 | 308 => Some(Resolution::Redirect { status: rule.status, to: with_query(to, query) }),
+        301 | 302 | 303 | 307 | 308 => {
+            let to = with_query(to, query);
+            // A rule that leads to where the visitor is already would never end.
+            (to != with_query(encode(path), query)).then_some(Resolution::Redirect { status: rule.status, to })
+        }
         _ => None,
     }
 }

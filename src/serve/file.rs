@@ -33,6 +33,8 @@ use crate::{
 const KNOWN_MAX: u64 = 1_024;
 /// A file that nobody asks for is let go, so that a removed one gives its space back.
 const KNOWN_IDLE: Duration = Duration::from_mins(5);
+/// How often a file is hashed that changes while it is hashed.
+const TRIES: u32 = 3;
 /// Read at once where a file is not mapped.
 const CHUNK: u64 = 256 * 1024;
 /// Hashed at once.
@@ -87,31 +89,36 @@ impl Files {
 
     /// The verified content of a blob of `size` bytes.
     pub(super) fn open(&self, hash: Sha256, size: u64) -> Result<Content, BlobError> {
-        let file = self.dir.open_blob(&hash)?;
-        let seen = Identity::of(&file)?;
-        // Another size is other bytes, and need not be read to know it.
-        if seen.size != size {
-            return Err(BlobError::Corrupt);
+        for _ in 0..TRIES {
+            let file = self.dir.open_blob(&hash)?;
+            let seen = Identity::of(&file)?;
+            // Another size is other bytes, and need not be read to know it.
+            if seen.size != size {
+                return Err(BlobError::Corrupt);
+            }
+            if let Some((identity, verdict)) = self.known.get(&hash)
+                && identity == seen
+            {
+                // A bad file is not hashed again for each request: that would be a way to keep us busy.
+                return verdict.map_err(|_| BlobError::Corrupt);
+            }
+            let good = hash_of(&file)? == hash;
+            // An upload of the same bytes may have renewed its time meanwhile; then the hash says nothing yet.
+            if Identity::of(&file)? == seen {
+                let verdict = if good { Ok(self.content(file)?) } else { Err(Damage::Altered) };
+                self.known.insert(hash, (seen, verdict.clone()));
+                return verdict.map_err(|_| BlobError::Corrupt);
+            }
         }
-        if let Some((identity, verdict)) = self.known.get(&hash)
-            && identity == seen
-        {
-            // A bad file is not hashed again for each request: that would be a way to keep us busy.
-            return verdict.map_err(|_| BlobError::Corrupt);
-        }
-        let good = hash_of(&file)? == hash;
-        if Identity::of(&file)? != seen {
-            return Err(BlobError::Corrupt);
-        }
-        let verdict = if !good {
-            Err(Damage::Altered)
-        } else if self.map && mapping::may_map(&file) {
+        Err(BlobError::Corrupt)
+    }
+
+    fn content(&self, file: File) -> io::Result<Content> {
+        if self.map && mapping::may_map(&file) {
             Ok(Content::Bytes(mapping::map(&file)?))
         } else {
             Ok(Content::File(Arc::new(file)))
-        };
-        self.known.insert(hash, (seen, verdict.clone()));
-        verdict.map_err(|_| BlobError::Corrupt)
+        }
     }
 }
 

@@ -77,9 +77,18 @@ impl Incidents {
 
     /// Notes that a blob was just verified: new damage is news again.
     pub(super) fn verified(&self, blob: Sha256) {
+        self.close(|it| it.blob == blob && !matches!(it.damage, Damage::Variant(_)));
+    }
+
+    /// The same for a compressed form.
+    pub(super) fn variant_verified(&self, blob: Sha256, coding: Coding) {
+        self.close(|it| *it == Incident { blob, damage: Damage::Variant(coding) });
+    }
+
+    fn close(&self, done: impl Fn(&Incident) -> bool) {
         let mut open = self.open.lock().unwrap_or_else(PoisonError::into_inner);
         if !open.is_empty() {
-            open.retain(|it| it.blob != blob || matches!(it.damage, Damage::Variant(_)));
+            open.retain(|it| !done(it));
         }
     }
 }
@@ -91,5 +100,31 @@ impl From<&BlobError> for Damage {
             BlobError::Corrupt => Self::Altered,
             BlobError::Io(_) => Self::Unreadable,
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn damage_is_told_once_until_it_is_repaired() {
+        let incidents = Incidents::new();
+        let mut heard = incidents.listen();
+        let blob = Sha256::of(b"blob");
+        for _ in 0..3 {
+            incidents.report(blob, Damage::Missing, &"test");
+            incidents.report(blob, Damage::Variant(Coding::Gzip), &"test");
+        }
+        assert_eq!(heard.try_recv().unwrap(), Incident { blob, damage: Damage::Missing });
+        assert_eq!(heard.try_recv().unwrap().damage, Damage::Variant(Coding::Gzip));
+        assert!(heard.try_recv().is_err());
+        incidents.verified(blob);
+        incidents.report(blob, Damage::Variant(Coding::Gzip), &"test");
+        incidents.report(blob, Damage::Missing, &"test");
+        assert_eq!(heard.try_recv().unwrap().damage, Damage::Missing);
+        incidents.variant_verified(blob, Coding::Gzip);
+        incidents.report(blob, Damage::Variant(Coding::Gzip), &"test");
+        assert_eq!(heard.try_recv().unwrap().damage, Damage::Variant(Coding::Gzip));
     }
 }

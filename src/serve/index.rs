@@ -106,7 +106,7 @@ impl Indexes {
             self.kept.insert(served, Arc::clone(&index));
             Ok(index)
         };
-        self.loads.join(served, load).await
+        Box::pin(self.loads.join(served, load)).await
     }
 }
 

@@ -41,7 +41,8 @@ pub(super) fn map(file: &File) -> io::Result<Bytes> {
     // The race that is left: somebody with our user's or root's rights writes into the file in place, after that
     // comparison. Then the answer under way has their bytes; and if they cut the file short, touching the
     // missing pages ends this process with SIGBUS (a plain socket write fails with EFAULT instead). Whoever can
-    // do that can also replace this program, so we do not pay for a copy of every large file.
+    // do that can also replace this program, so we do not pay for a copy of every large file. A sector that the disk
+    // cannot read any more has the same effect as a file cut short.
     let mapping = unsafe { Mmap::map(file) }?;
     // Advice only: without it the pages come one by one.
     drop(mapping.advise(Advice::WillNeed));

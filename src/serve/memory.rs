@@ -88,7 +88,8 @@ impl Memory {
             let inner = Arc::clone(&self.0);
             tasks.blocking(move || inner.load_small(hash, size)).await.unwrap_or(Err(Damage::Unreadable))
         };
-        self.0.small.join((hash, None), load).await.map(Content::Bytes)
+        // Boxed, since it is rare: the future of each connection has room for the common way only.
+        Box::pin(self.0.small.join((hash, None), load)).await.map(Content::Bytes)
     }
 
     async fn large(&self, hash: Sha256, size: u64, tasks: &Tasks) -> Result<Content, Damage> {
@@ -100,7 +101,7 @@ impl Memory {
             };
             tasks.blocking(opened).await.unwrap_or(Err(Damage::Unreadable))
         };
-        self.0.large.join(hash, load).await
+        Box::pin(self.0.large.join(hash, load)).await
     }
 
     /// Which compressed forms of a blob are on the disk.
@@ -112,7 +113,7 @@ impl Memory {
             };
             Coding::ALL.into_iter().filter(fits).fold(0, |bits, coding| bits | bit(coding))
         });
-        Forms(found.await.unwrap_or(0))
+        Forms(Box::pin(found).await.unwrap_or(0))
     }
 
     /// A compressed form of a blob of `size` bytes, when it is there and decodes to the blob.
@@ -125,7 +126,7 @@ impl Memory {
             let inner = Arc::clone(&self.0);
             tasks.blocking(move || inner.load_variant(hash, size, coding)).await.unwrap_or(Err(Damage::Unreadable))
         };
-        self.0.small.join(key, load).await.ok()
+        Box::pin(self.0.small.join(key, load)).await.ok()
     }
 }
 
@@ -170,6 +171,7 @@ impl Inner {
                 return Err(damage);
             }
         };
+        self.incidents.variant_verified(hash, coding);
         self.kept.insert((hash, Some(coding)), bytes.clone());
         Ok(bytes)
     }

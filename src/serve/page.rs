@@ -39,7 +39,7 @@ pub(super) enum Refusal {
     UnknownHost,
     /// `If-Match` names another state.
     Precondition,
-    /// No byte of the range is there; the size of the file.
+    /// No byte of the range is there.
     Range,
     /// The bytes are not there, or are not what they should be.
     Unavailable,

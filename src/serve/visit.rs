@@ -67,7 +67,7 @@ impl Visit<'_> {
         let path = resolve::decode_path(self.parts.uri.path()).ok_or(Refusal::Path)?;
         // 3. Some paths are the host's on every site.
         if site_path::is_reserved(&path) {
-            return self.reserved(&path).await;
+            return Box::pin(self.reserved(&path)).await;
         }
         // 4. What the site shows, by its manifest.
         let index = self.index().await?;
@@ -83,14 +83,14 @@ impl Visit<'_> {
         };
         // 6. A client that has it already. Only a 200 has a state to compare, and only a 200 has parts and forms.
         if found.status != StatusCode::OK {
-            return self.other(&found).await;
+            return Box::pin(self.other(&found)).await;
         }
         if let Some(done) = self.conditional(&found)? {
             return Ok(done);
         }
         // 7. A part of it; else 8. a compressed form of it; else 9. the bytes as they are.
         if self.parts.headers.contains_key(RANGE) {
-            return self.ranged(&found).await;
+            return Box::pin(self.ranged(&found)).await;
         }
         if let Some(compressed) = self.compressed(&found).await {
             return Ok(compressed);

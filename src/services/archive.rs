@@ -133,7 +133,8 @@ struct Intake<'a> {
     /// Bytes of files among these.
     bytes: u64,
     entries: usize,
-    names: HashSet<Vec<u8>>,
+    /// Hashes of the paths: 50,000 paths of 1,024 bytes would be much to keep twice.
+    names: HashSet<Sha256>,
     files: Vec<(Vec<u8>, u64, Sha256)>,
 }
 
@@ -185,7 +186,7 @@ impl Intake<'_> {
 
     /// Takes a file: `next` gives its pieces, and an empty one at its end.
     fn file(&mut self, path: Vec<u8>, mut next: impl FnMut(&mut Self, &mut [u8]) -> Result<usize>) -> Result<()> {
-        if !self.names.insert(path.clone()) {
+        if !self.names.insert(Sha256::of(&path)) {
             let message = format!("{} is in the archive twice. Pack it anew", shown(&path));
             return Err(refused("archive_duplicate", &message));
         }
@@ -256,6 +257,11 @@ fn broken(error: io::Error) -> Error {
     }
     match error.kind() {
         io::ErrorKind::UnexpectedEof => cut_off(),
+        // The decoder has no kind of its own for this, only words.
+        _ if error.to_string().contains("too much memory") => refused(
+            "archive_compression",
+            "The archive needs too much memory to unpack. Compress it with zstd at level 19 or lower, without --long",
+        ),
         _ => refused("archive_damaged", "The archive is damaged. Pack it anew and send it again").because(error),
     }
 }

@@ -107,6 +107,7 @@ impl Services {
             let many = self.db.read(move |tx| store::deployments::count(tx, scope, id)).await?;
             if many > i64::from(limits::DEPLOYMENTS_KEPT) {
                 pruned += self.db.write(move |tx| prune_site(tx, tenant, &site)).await?;
+                self.forget(scope);
             }
         }
         self.give_up(now - limits::UPLOAD_MS_MAX, None, "It was not finished within a day.").await?;

@@ -12,10 +12,11 @@ use crate::{
         deployment::{Deployment, DeploymentId, DeploymentRef, State},
         event::Event,
         file_list::FileList,
-        site::SiteName,
+        site::{SiteId, SiteName},
     },
+    ports::db::WriteTx,
     proof::{build, manifest::Manifest, site_tree},
-    store,
+    store::{self, deployments::Wish},
 };
 
 use super::{
@@ -66,45 +67,64 @@ impl Services {
                 return Err(error);
             }
         };
-        let (services, actor, site_id) = (self.clone(), actor.clone(), site.id);
-        let written = self.db.write(move |tx| {
-            let site = store::sites::find_by_id(tx, scope, site_id)?.ok_or_else(|| Error::not_found("site"))?;
-            let found = store::deployments::find(tx, scope, site.id, DeploymentRef::Id(id))?
-                .ok_or_else(|| Error::not_found("deployment"))?;
-            if found.state.is_complete() {
-                // Finished twice at once: the first one counts.
-                return Ok((found, Ok(())));
+        let (services, acting, site_id) = (self.clone(), actor.clone(), site.id);
+        let written = self.db.write(move |tx| services.keep(tx, &acting, site_id, id, &made, &wish)).await;
+        let (deployment, published) = match written {
+            Ok(written) => written,
+            Err(error) if error.code == "quota" => {
+                self.fail(actor, name, id, &error).await?;
+                return Err(error);
             }
-            let now = services.clock.now_ms();
-            let done = Deployment {
-                state: State::Ready,
-                finished_ms: Some(now),
-                manifest: Some(made.manifest),
-                root: Some(made.root),
-                files: made.files,
-                bytes: made.bytes,
-                files_changed: Some(made.changed),
-                ..found
-            };
-            store::deployments::complete(tx, scope, site.id, &done, made.wanted)?;
-            store::uploads::delete(tx, scope, id)?;
-            let text = summary(&done);
-            store::deployments::append_line(tx, scope, id, (&text, now))?;
-            if !wish.publish {
-                let text = format!("sent {} {} without publishing it", site.name, done.number);
-                services.record(tx, &actor, &Event::new("deployment.created", "site", &site.name, text))?;
-                return Ok((done, Ok(())));
-            }
-            if let Err(changed) = check_live(tx, scope, &site, wish.if_live) {
-                store::deployments::append_line(tx, scope, id, (&changed.message, now))?;
-                return Ok((done, Err(changed)));
-            }
-            services.move_live(tx, &actor, &site, Some(&done), Move::Deploy)?;
-            Ok((Deployment { state: State::Live, ..done }, Ok(())))
-        });
-        let (deployment, published) = written.await?;
-        self.served().await;
+            Err(error) => return Err(error),
+        };
+        self.served(scope).await;
         published.map(|()| deployment)
+    }
+
+    /// The transaction of [`Services::complete`]: what the deployment is now, and why it was not published if it was to be.
+    fn keep(
+        &self,
+        tx: &mut WriteTx<'_>,
+        actor: &Actor,
+        site: SiteId,
+        id: DeploymentId,
+        made: &Made,
+        wish: &Wish,
+    ) -> Result<(Deployment, Result<()>)> {
+        let scope = actor.scope;
+        let site = store::sites::find_by_id(tx, scope, site)?.ok_or_else(|| Error::not_found("site"))?;
+        let found = store::deployments::find(tx, scope, site.id, DeploymentRef::Id(id))?
+            .ok_or_else(|| Error::not_found("deployment"))?;
+        if found.state.is_complete() {
+            // Finished twice at once: the first one counts.
+            return Ok((found, Ok(())));
+        }
+        let now = self.clock.now_ms();
+        self.check_quota(tx, scope, u64::try_from(made.bytes).unwrap_or(0))?;
+        let done = Deployment {
+            state: State::Ready,
+            finished_ms: Some(now),
+            manifest: Some(made.manifest),
+            root: Some(made.root),
+            files: made.files,
+            bytes: made.bytes,
+            files_changed: Some(made.changed),
+            ..found
+        };
+        store::deployments::complete(tx, scope, site.id, &done, made.wanted)?;
+        store::uploads::delete(tx, scope, id)?;
+        store::deployments::append_line(tx, scope, id, (&summary(&done), now))?;
+        if !wish.publish {
+            let text = format!("sent {} {} without publishing it", site.name, done.number);
+            self.record(tx, actor, &Event::new("deployment.created", "site", &site.name, text))?;
+            return Ok((done, Ok(())));
+        }
+        if let Err(changed) = check_live(tx, scope, &site, wish.if_live) {
+            store::deployments::append_line(tx, scope, id, (&changed.message, now))?;
+            return Ok((done, Err(changed)));
+        }
+        self.move_live(tx, actor, &site, Some(&done), Move::Deploy)?;
+        Ok((Deployment { state: State::Live, ..done }, Ok(())))
     }
 
     /// Ends a deployment badly and keeps the reason for people.
@@ -127,7 +147,7 @@ impl Services {
                 services.record(tx, &actor, &Event::new("deployment.failed", "site", &site.name, text))
             })
             .await?;
-        self.signals().touch();
+        self.forget(scope);
         Ok(())
     }
 }

@@ -70,6 +70,7 @@ impl Services {
             services.begin(tx, &acting, &site, State::Checking, &wish, None, (0, 0))
         });
         let begun = begun.await?;
+        self.forget(actor.scope);
         let (services, actor, name, id) = (self.clone(), actor.clone(), name.clone(), begun.id);
         self.tasks.spawn(async move {
             let unpacked = services.unpack(received, kind, request.allow_env).await;
@@ -110,7 +111,9 @@ impl Services {
             let site = store::sites::find(tx, acting.scope, &of)?.ok_or_else(|| Error::not_found("site"))?;
             services.begin(tx, &acting, &site, State::Checking, &request, None, counts)
         });
-        self.complete(actor, name, begun.await?.id, list).await
+        let begun = begun.await?;
+        self.forget(actor.scope);
+        self.complete(actor, name, begun.id, list).await
     }
 
     /// The list of files that the live deployment was made from, if there is one.

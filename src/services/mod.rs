@@ -12,6 +12,7 @@ mod claim;
 pub mod collect;
 mod complete;
 pub mod deployments;
+pub mod folder;
 pub mod ingest;
 mod jobs;
 mod keys;
@@ -21,6 +22,7 @@ pub mod routes;
 mod sign_in;
 pub mod signals;
 pub mod sites;
+pub mod summary;
 pub mod uploads;
 mod users;
 pub mod windows;
@@ -36,10 +38,15 @@ use crate::{
         tasks::Tasks,
         units::ByteSize,
     },
-    domain::{Error, Kind, Result, access::Actor, event::Event, site::SiteName},
+    domain::{
+        Error, Kind, Result,
+        access::{Actor, TenantScope},
+        event::Event,
+        site::SiteName,
+    },
     ports::{
         cache::Cache,
-        db::{Db, WriteTx},
+        db::{Db, ReadTx, WriteTx},
         queue::Jobs,
     },
     store,
@@ -72,6 +79,8 @@ pub struct Ground {
     pub addresses: Addresses,
     /// Bytes that must stay free on the disk; `None`: the smaller of a tenth and 1 GiB.
     pub disk_reserve: Option<u64>,
+    /// Bytes that all kept deployments of one tenant may have together; `None`: as many as the disk takes.
+    pub tenant_bytes_max: Option<u64>,
     /// The id of this installation.
     pub instance: Id,
 }
@@ -158,6 +167,21 @@ impl Services {
     /// Runs blocking work on the pool for it.
     async fn blocking<T: Send + 'static>(&self, work: impl FnOnce() -> Result<T> + Send + 'static) -> Result<T> {
         self.tasks.blocking(work).await.unwrap_or_else(|| Err(Error::internal("a blocking task panicked")))
+    }
+
+    /// Refuses a deployment that would take its tenant above the quota.
+    fn check_quota(&self, tx: &mut ReadTx<'_>, scope: TenantScope, bytes: u64) -> Result<()> {
+        let Some(max) = self.tenant_bytes_max else { return Ok(()) };
+        let used = u64::try_from(store::deployments::sum_bytes(tx, scope)?).unwrap_or(0);
+        if used.saturating_add(bytes) <= max {
+            return Ok(());
+        }
+        let (used, bytes, max) = (ByteSize(used), ByteSize(bytes), ByteSize(max));
+        let text = format!(
+            "The kept deployments of this tenant have {used}, and {bytes} more would be above its quota of {max}. Delete a \
+             site or ask the server's admin for more."
+        );
+        Err(Error::conflict("quota", text))
     }
 
     /// Refuses work that would leave too little free on the disk (DECISIONS 25).

@@ -12,7 +12,10 @@ use crate::{
         job::{NewJob, Queue},
         site::{Site, SiteName},
     },
-    ports::db::{ReadTx, WriteTx},
+    ports::{
+        cache::Tag,
+        db::{ReadTx, WriteTx},
+    },
     store::{self, publications::Publication},
 };
 
@@ -64,18 +67,7 @@ impl Services {
             store::deployments::change_state(tx, scope, site.id, it.id, State::Live)?;
         }
         let seq = store::sites::move_live(tx, scope, site.id, to.map(|it| it.id))?;
-        let publication = Publication {
-            seq,
-            kind: why.word().to_owned(),
-            deployment: to.map(|it| it.id),
-            manifest: to.and_then(|it| it.manifest),
-            root: to.and_then(|it| it.root),
-            files: to.map_or(0, |it| it.files),
-            bytes: to.map_or(0, |it| it.bytes),
-            actor: actor.label.clone(),
-            created_ms: self.clock.now_ms(),
-        };
-        store::publications::append(tx, scope, site.id, &publication)?;
+        self.append_publication(tx, actor, site, seq, to, why)?;
         let (kind, text) = match (why, to) {
             (Move::Deploy, Some(it)) => ("deployment.published", format!("published {} {}", site.name, it.number)),
             (Move::Rollback, Some(it)) => ("site.rolled_back", format!("rolled {} back to {}", site.name, it.number)),
@@ -91,6 +83,48 @@ impl Services {
         }
         self.signals().retention.notify_one();
         Ok(())
+    }
+
+    /// Hides a site behind a reason, or with `None` shows its live deployment again. The pointer stays; visitors get
+    /// something else all the same, so that it is a publication too.
+    pub(super) fn hide(&self, tx: &mut WriteTx<'_>, actor: &Actor, site: &Site, reason: Option<&str>) -> Result<()> {
+        let scope = actor.scope;
+        store::sites::change_taken_down(tx, scope, site.id, reason)?;
+        let live = match site.live {
+            Some(id) => store::deployments::find(tx, scope, site.id, DeploymentRef::Id(id))?,
+            None => None,
+        };
+        let seq = store::sites::move_live(tx, scope, site.id, site.live)?;
+        let (shown, why) = if reason.is_some() { (None, Move::Takedown) } else { (live.as_ref(), Move::Rollback) };
+        self.append_publication(tx, actor, site, seq, shown, why)?;
+        let (kind, text) = match reason {
+            Some(reason) => ("site.taken_down", format!("took {} down: {reason}", site.name)),
+            None => ("site.put_back", format!("put {} back", site.name)),
+        };
+        self.record(tx, actor, &Event::new(kind, "site", &site.name, text))
+    }
+
+    fn append_publication(
+        &self,
+        tx: &mut WriteTx<'_>,
+        actor: &Actor,
+        site: &Site,
+        seq: i64,
+        shown: Option<&Deployment>,
+        why: Move,
+    ) -> Result<()> {
+        let publication = Publication {
+            seq,
+            kind: why.word().to_owned(),
+            deployment: shown.map(|it| it.id),
+            manifest: shown.and_then(|it| it.manifest),
+            root: shown.and_then(|it| it.root),
+            files: shown.map_or(0, |it| it.files),
+            bytes: shown.map_or(0, |it| it.bytes),
+            actor: actor.label.clone(),
+            created_ms: self.clock.now_ms(),
+        };
+        store::publications::append(tx, actor.scope, site.id, &publication)
     }
 
     fn enqueue_variants(&self, tx: &mut WriteTx<'_>, scope: TenantScope, site: &Site, of: &Deployment) -> Result<()> {
@@ -152,12 +186,19 @@ impl Services {
             Ok(Deployment { state: State::Live, ..target })
         });
         let moved = moved.await?;
-        self.served().await;
+        self.served(scope).await;
         Ok(moved)
     }
 
+    /// Drops what is cached of the tenant's sites, after the commit that changed them.
+    pub(super) fn forget(&self, scope: TenantScope) {
+        self.cache.drop_tag(&Tag::Sites(scope.tenant()));
+        self.signals().touch();
+    }
+
     /// Tells the data plane and waits until it serves what the database says.
-    pub(super) async fn served(&self) {
+    pub(super) async fn served(&self, scope: TenantScope) {
+        self.forget(scope);
         let number = self.signals().routes_changed();
         self.signals().routes_live(number).await;
     }

@@ -11,7 +11,10 @@ use crate::{
         site::{Site, SiteName},
         tenant::TenantId,
     },
-    ports::db::ReadTx,
+    ports::{
+        cache::{Key, Tag, ttl},
+        db::ReadTx,
+    },
     store,
 };
 
@@ -19,6 +22,9 @@ use super::{Services, access, publish::Move};
 
 /// Hostnames of one site: each needs a certificate.
 const HOSTNAMES_MAX: usize = 100;
+
+/// About what a site takes in the cache.
+const ROW_BYTES: usize = 600;
 
 /// A site with what pages and the API show of it.
 #[derive(Clone, Debug)]
@@ -63,7 +69,7 @@ impl Services {
             services.view(tx, scope, site)
         });
         let made = made.await?;
-        self.served().await;
+        self.served(scope).await;
         Ok(made)
     }
 
@@ -82,13 +88,24 @@ impl Services {
     /// A page of the tenant's sites by name, after the name `after`.
     pub async fn list_sites(&self, actor: &Actor, after: &str, limit: u32) -> Result<Vec<SiteView>> {
         let scope = actor.require(Right::Read)?;
+        let key = Key { what: "sites", tenant: Some(scope.tenant()), which: format!("{limit} {after}") };
         let (services, after) = (self.clone(), after.to_owned());
-        self.db
-            .read(move |tx| {
-                let sites = store::sites::list(tx, scope, &after, limit.min(limits::PAGE_ROWS_MAX).into())?;
-                sites.into_iter().map(|site| services.view(tx, scope, site)).collect()
-            })
-            .await
+        let load = || async move {
+            let found: Vec<SiteView> = services
+                .db
+                .read({
+                    let services = services.clone();
+                    move |tx| {
+                        let sites = store::sites::list(tx, scope, &after, limit.into())?;
+                        sites.into_iter().map(|site| services.view(tx, scope, site)).collect()
+                    }
+                })
+                .await?;
+            let weight = u32::try_from(found.len() * ROW_BYTES).unwrap_or(u32::MAX);
+            Ok((found, weight))
+        };
+        let found = self.cache.get_or(key, Tag::Sites(scope.tenant()), ttl::SITES, load).await?;
+        Ok((*found).clone())
     }
 
     /// How many sites the tenant has.
@@ -133,7 +150,7 @@ impl Services {
             })
             .await?;
         self.signals().watch.notify_one();
-        self.served().await;
+        self.served(scope).await;
         Ok(())
     }
 
@@ -148,15 +165,10 @@ impl Services {
         self.db
             .write(move |tx| {
                 let site = store::sites::find(tx, scope, &name)?.ok_or_else(|| Error::not_found("site"))?;
-                store::sites::change_taken_down(tx, scope, site.id, reason.as_deref())?;
-                let (kind, text) = match &reason {
-                    Some(reason) => ("site.taken_down", format!("took {name} down: {reason}")),
-                    None => ("site.put_back", format!("put {name} back")),
-                };
-                services.record(tx, &actor, &Event::new(kind, "site", &name, text))
+                services.hide(tx, &actor, &site, reason.as_deref())
             })
             .await?;
-        self.served().await;
+        self.served(scope).await;
         Ok(())
     }
 
@@ -191,7 +203,7 @@ impl Services {
                 services.record(tx, &actor, &Event::new("hostname.added", "site", &name, text))
             })
             .await?;
-        self.served().await;
+        self.served(scope).await;
         Ok(())
     }
 
@@ -210,7 +222,7 @@ impl Services {
                 services.record(tx, &actor, &Event::new("hostname.removed", "site", &name, text))
             })
             .await?;
-        self.served().await;
+        self.served(scope).await;
         Ok(())
     }
 

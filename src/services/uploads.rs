@@ -90,10 +90,12 @@ impl Services {
                 };
             }
             super::publish::check_live(tx, scope, &site, request.if_live)?;
+            services.check_quota(tx, scope, counts.1)?;
             let deployment = services.begin(tx, &actor, &site, State::Uploading, &request, Some(wanted), counts)?;
             Ok((site, deployment))
         });
         let (site, deployment) = begun.await?;
+        self.forget(scope);
         let missing = if deployment.state == State::Uploading {
             self.find_missing(scope, &site, &deployment, &list).await?
         } else {
@@ -148,7 +150,6 @@ impl Services {
         store::deployments::insert(tx, scope, site.id, &deployment, &wish)?;
         let line = format!("Begun by {}.", actor.label);
         store::deployments::append_line(tx, scope, deployment.id, (&line, now))?;
-        self.signals().touch();
         Ok(deployment)
     }
 

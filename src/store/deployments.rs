@@ -135,6 +135,13 @@ pub fn list(tx: &mut ReadTx<'_>, scope: TenantScope, site: SiteId, below: i64, l
     tx.query(&sql, params![scope.tenant().0, site.0, below, limit])?.iter().map(read).collect()
 }
 
+/// Bytes of all complete deployments of a tenant, counted as if nothing were shared between them.
+pub fn sum_bytes(tx: &mut ReadTx<'_>, scope: TenantScope) -> Result<i64> {
+    let sql = "SELECT CAST(COALESCE(SUM(bytes), 0) AS BIGINT) FROM deployment
+               WHERE tenant_id = $1 AND state IN ('ready', 'live', 'superseded')";
+    tx.one(sql, params![scope.tenant().0])?.int(0)
+}
+
 /// How many deployments a site has.
 pub fn count(tx: &mut ReadTx<'_>, scope: TenantScope, site: SiteId) -> Result<i64> {
     let sql = "SELECT COUNT(*) FROM deployment WHERE tenant_id = $1 AND site_id = $2";

@@ -14,6 +14,7 @@ pub mod publications;
 pub mod sessions;
 pub mod settings;
 pub mod sites;
+pub mod summary;
 pub mod tenants;
 pub mod uploads;
 pub mod users;

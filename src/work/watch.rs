@@ -17,7 +17,11 @@ use tokio::{sync::Notify, time};
 
 use super::Context;
 use crate::{
-    base::{blob_dir::BlobDir, hash::Hasher, hash::Sha256},
+    base::{
+        blob_dir::BlobDir,
+        files,
+        hash::{Hasher, Sha256},
+    },
     domain::{
         Error, Result,
         deployment::Source,
@@ -25,7 +29,7 @@ use crate::{
         site::{Site, SiteId},
         tenant::TenantId,
     },
-    services::{ingest, uploads::Request},
+    services::{folder, ingest, uploads::Request},
 };
 
 /// A folder must be unchanged for so long.
@@ -154,7 +158,7 @@ async fn look(
 
 /// A digest of names, sizes and times; `None` when the folder is gone or has no file.
 fn stamp(folder: &Path) -> Result<Option<Sha256>> {
-    let mut paths = match crate::base::files::walk(folder) {
+    let mut paths = match files::walk(folder) {
         Ok(paths) => paths,
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
         Err(error) => return Err(error.into()),
@@ -176,30 +180,27 @@ fn stamp(folder: &Path) -> Result<Option<Sha256>> {
 }
 
 /// Puts every file of the folder into the store.
-fn take(blobs: &BlobDir, folder: &Path) -> Result<FileList> {
+fn take(blobs: &BlobDir, from: &Path) -> Result<FileList> {
     let mut found = Vec::new();
     let mut batch = blobs.batch();
-    for path in crate::base::files::walk(folder)? {
-        let relative = path.as_os_str().as_encoded_bytes().to_vec();
-        if matches!(crate::domain::site_path::select(&relative, false)?, crate::domain::site_path::Selected::Skip) {
-            continue;
-        }
-        let mut file = fs::File::open(folder.join(&path))?;
+    folder::walk(from, false, &mut |relative| {
+        let path = from.join(&relative);
+        let file = folder::open(&path).map_err(|error| folder::unreadable("read", &path, &error))?;
         let mut writer = blobs.writer()?;
-        let mut buffer = vec![0; 128 * 1024];
-        loop {
-            let read = io::Read::read(&mut file, &mut buffer)?;
-            if read == 0 {
-                break;
+        let mut written = Ok(());
+        folder::pieces(file, |piece| {
+            if written.is_ok() {
+                written = writer.write(piece);
             }
-            writer.write(buffer.get(..read).unwrap_or_default())?;
-        }
+        })?;
+        written?;
         let (hash, size) = writer.finish(None, &mut batch).map_err(io::Error::from)?;
-        found.push((relative, size, hash));
+        found.push((relative.into_os_string().into_encoded_bytes(), size, hash));
         if batch.len() >= BATCH {
             std::mem::replace(&mut batch, blobs.batch()).commit()?;
         }
-    }
+        Ok(())
+    })?;
     batch.commit()?;
     ingest::listed(found, false)
 }

@@ -374,6 +374,16 @@ fn gzip_may_have_many_members() {
 }
 
 #[test]
+fn a_decoder_takes_no_more_memory_than_it_should() {
+    let mut encoder = zstd::Encoder::new(Vec::new(), 1).unwrap();
+    encoder.window_log(24).unwrap();
+    encoder.write_all(&tar(&[file("a", b"x")])).unwrap();
+    let found = error(Kind::TarZst, &encoder.finish().unwrap());
+    assert_eq!(found.code, "archive_compression");
+    assert!(found.message.contains("level 19"));
+}
+
+#[test]
 fn bombs_are_stopped_by_what_comes_out() {
     // Declared small, unpacks to 64 MiB.
     let zeros = vec![0; 64 << 20];

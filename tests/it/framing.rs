@@ -155,7 +155,7 @@ fn hosts() -> Vec<Case> {
 #[tokio::test]
 async fn what_is_refused_and_what_is_known_to_pass() {
     // A connection that is not closed by the answers is closed for being idle.
-    let short = Duration::from_secs(2);
+    let short = Duration::from_secs(4);
     let web = Web::with(Limits { head: short, idle: short, ..Limits::default() });
     let served = web.deploy(1, &[("/index.html", b"x")], Policy::default());
     web.publish(&[("site.test", State::Live(served))]);

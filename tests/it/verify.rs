@@ -29,7 +29,10 @@ const FILES: [(&str, &str); 6] = [
     ("a b/ü.css", "a{}"),
     ("docs/index.html", "docs"),
     ("empty.txt", ""),
-    ("_headers", "/*\n  X-A: 1\n  X-A: 2\n/docs/*\n  Content-Type: text/plain\n  Link: </x.css>; rel=preload\n"),
+    (
+        "_headers",
+        "/*\n  X-A: 1\n  X-A: 2\n  Vary: x\n/docs/*\n  Content-Type: text/plain\n  Link: </x.css>; rel=preload\n",
+    ),
     ("_redirects", "/moved.txt /index.html 302!\n"),
 ];
 
@@ -199,7 +202,7 @@ fn honest(path: &str) -> Vec<u8> {
             let body = FILES.iter().find(|(name, _)| format!("/{name}") == entry.path.as_str()).unwrap().1;
             let mut head = format!(
                 "HTTP/1.1 {status} x\r\ncontent-length: {}\r\ncontent-type: {}\r\ndate: x\r\n\
-                 x-content-type-options: nosniff\r\nlink: </.well-known/chainhost/proof/1>; rel=\"describedby\"\r\n",
+                 x-content-type-options: nosniff\r\nvary: accept-encoding\r\nlink: </.well-known/chainhost/proof/1>; rel=\"describedby\"\r\n",
                 body.len(),
                 entry.media_type
             );

@@ -3,13 +3,14 @@
 //! Its length is always known before, so that a server can refuse by the header alone.
 
 use std::{
+    future::Future,
     io,
     pin::Pin,
     sync::{
         Arc,
         atomic::{AtomicU64, Ordering},
     },
-    task::{Context, Poll},
+    task::{Context, Poll, ready},
 };
 
 use bytes::Bytes;
@@ -20,6 +21,7 @@ use tokio::sync::mpsc;
 pub(in crate::cli) struct Payload {
     source: Source,
     left: u64,
+    gate: Option<Gate>,
     /// Counts pieces taken by the connection, from which a standstill is seen.
     moved: Arc<AtomicU64>,
 }
@@ -29,15 +31,23 @@ enum Source {
     Pieces(mpsc::Receiver<io::Result<Bytes>>),
 }
 
+/// Until it opens, nothing is sent.
+type Gate = Pin<Box<dyn Future<Output = ()> + Send>>;
+
 impl Payload {
     /// Bytes that are there; none: no body.
     pub(super) fn whole(bytes: Bytes, moved: Arc<AtomicU64>) -> Self {
-        Self { left: length(&bytes), source: Source::Whole(bytes), moved }
+        Self { left: length(&bytes), source: Source::Whole(bytes), gate: None, moved }
     }
 
     /// `length` bytes in pieces. An error among them breaks the connection off.
     pub(super) fn pieces(pieces: mpsc::Receiver<io::Result<Bytes>>, length: u64, moved: Arc<AtomicU64>) -> Self {
-        Self { source: Source::Pieces(pieces), left: length, moved }
+        Self { source: Source::Pieces(pieces), left: length, gate: None, moved }
+    }
+
+    /// Is sent only once `gate` is done.
+    pub(super) fn wait_for(&mut self, gate: impl Future<Output = ()> + Send + 'static) {
+        self.gate = Some(Box::pin(gate));
     }
 }
 
@@ -53,12 +63,13 @@ impl Body for Payload {
         if self.left == 0 {
             return Poll::Ready(None);
         }
+        if let Some(gate) = &mut self.gate {
+            ready!(gate.as_mut().poll(context));
+            self.gate = None;
+        }
         let piece = match &mut self.source {
             Source::Whole(bytes) => Some(Ok(std::mem::take(bytes))),
-            Source::Pieces(pieces) => match pieces.poll_recv(context) {
-                Poll::Ready(piece) => piece,
-                Poll::Pending => return Poll::Pending,
-            },
+            Source::Pieces(pieces) => ready!(pieces.poll_recv(context)),
         };
         self.moved.fetch_add(1, Ordering::Relaxed);
         Poll::Ready(Some(match piece {

@@ -22,13 +22,16 @@ use std::{
 use bytes::{Bytes, BytesMut};
 use http_body_util::BodyExt as _;
 use hyper::{
-    Method, Request,
-    header::{ACCEPT, AUTHORIZATION, CONTENT_TYPE, HOST, HeaderValue, USER_AGENT},
+    Method, Request, StatusCode,
+    header::{ACCEPT, AUTHORIZATION, CONTENT_TYPE, EXPECT, HOST, HeaderValue, USER_AGENT},
 };
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 use serde::{Serialize, de::DeserializeOwned};
 use serde_json::Value;
-use tokio::{sync::mpsc, time::sleep};
+use tokio::{
+    sync::{Notify, mpsc},
+    time::{sleep, timeout},
+};
 
 use self::{body::Payload, connection::Connections};
 use super::failure::{Failure, Result};
@@ -40,6 +43,10 @@ use crate::{
 /// A connection on which nothing moves for so long is given up: longer than a server takes to make a batch durable
 /// on a slow disk.
 const STILL: Duration = Duration::from_mins(2);
+/// A longer body is sent only when the server wants it.
+const ASKED_BYTES: usize = 64 * 1024;
+/// How long to wait for the word to go on before a large body is sent without it.
+const GO_AHEAD: Duration = Duration::from_secs(3);
 /// An answer of the API is a page of rows; more is not from a Chain Host.
 const ANSWER_BYTES_MAX: usize = 64 * 1024 * 1024;
 /// Tries of a step that may be repeated: with [`BACKOFF`] about 6 s on average, 13 s at most, enough for a restart of
@@ -160,7 +167,11 @@ impl Client {
             let moved = Arc::default();
             let payload = Payload::whole(call.body.clone(), Arc::clone(&moved));
             let kind = (!call.body.is_empty()).then_some("application/json");
-            let failure = match self.exchange(self.request(call, kind, payload)?, &moved).await {
+            let mut request = self.request(call, kind, payload)?;
+            if call.body.len() > ASKED_BYTES {
+                ask_first(&mut request);
+            }
+            let failure = match self.exchange(request, &moved).await {
                 Ok(answer) => return Ok(answer),
                 Err(failure) => failure,
             };
@@ -182,7 +193,9 @@ impl Client {
         let moved = Arc::default();
         let call = Call { method: Method::POST, ..Call::get(path) };
         let payload = Payload::pieces(pieces, length, Arc::clone(&moved));
-        self.exchange(self.request(&call, Some("application/octet-stream"), payload)?, &moved).await
+        let mut request = self.request(&call, Some("application/octet-stream"), payload)?;
+        ask_first(&mut request);
+        self.exchange(request, &moved).await
     }
 
     /// All rows of a list, or the first `max`; then also whether there are more.
@@ -254,7 +267,12 @@ impl Client {
         let (head, mut incoming) = answer.into_parts();
         let mut body = BytesMut::new();
         while let Some(frame) = incoming.frame().await {
-            let frame = frame.map_err(|error| self.lost(&cause(&error)))?;
+            let frame = match frame {
+                Ok(frame) => frame,
+                // A refusal is known by its status, with or without its words.
+                Err(_) if !head.status.is_success() => break,
+                Err(error) => return Err(self.lost(&cause(&error))),
+            };
             moved.fetch_add(1, Ordering::Relaxed);
             body.extend_from_slice(frame.data_ref().unwrap_or(&Bytes::new()));
             if body.len() > ANSWER_BYTES_MAX {
@@ -280,6 +298,20 @@ impl Client {
     fn lost(&self, why: &str) -> Failure {
         Failure::Lost(format!("The connection to {} was lost: {why}.", self.server))
     }
+}
+
+/// Has the body wait until the server says that it wants it (RFC 9110 §10.1.1): a refusal that comes while much is still
+/// being sent is often lost, since the server closes the connection.
+fn ask_first(request: &mut Request<Payload>) {
+    let go = Arc::new(Notify::new());
+    let wanted = Arc::clone(&go);
+    request.body_mut().wait_for(async move { drop(timeout(GO_AHEAD, wanted.notified()).await) });
+    request.headers_mut().insert(EXPECT, HeaderValue::from_static("100-continue"));
+    hyper::ext::on_informational(request, move |answer| {
+        if answer.status() == StatusCode::CONTINUE {
+            go.notify_one();
+        }
+    });
 }
 
 /// The innermost reason, which says most.

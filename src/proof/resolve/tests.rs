@@ -169,17 +169,18 @@ fn a_captured_value_stays_in_its_place() {
             ("////evil.example", "301 -> /evil.example"),
             ("/store?id=7", "302 -> /item/7?id=7"),
             ("/store?id=%2F%2Fevil%0d%0a", "302 -> /item/%2F%2Fevil%0D%0A?id=%2F%2Fevil%0d%0a"),
-            ("/store?id=..", "301 -> /store?id=.."),
-            ("/store?id=%ff", "301 -> /store?id=%ff"),
+            ("/store?id=..", "none"),
+            ("/store?id=%ff", "none"),
+            ("/store", "none"),
             ("/fixed?u=1&v=a+b", "302 -> /yes?done"),
-            ("/fixed?v=a", "301 -> /fixed?v=a"),
+            ("/fixed?v=a", "none"),
             ("/read?id=a", "200 /post/a.html"),
             ("/out/.evil.example", "301 -> https://example.org:splat"),
             ("/search/a&b=c+d", "301 -> /find?q=a%26b%3Dc%2Bd"),
         ],
     );
     // A query cannot hold these when it comes over HTTP; a caller's slip must not split a header all the same.
-    assert_eq!(said(&manifest, "/x", Some("a\r\nb: c#d")), "301 -> /x?a%0D%0Ab:%20c%23d");
+    assert_eq!(said(&manifest, "//x", Some("a\r\nb: c#d")), "301 -> /x?a%0D%0Ab:%20c%23d");
 }
 
 #[test]

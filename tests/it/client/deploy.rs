@@ -224,6 +224,20 @@ fn the_exit_code_says_who_must_act() {
 }
 
 #[test]
+fn a_refusal_is_heard_while_much_is_still_to_be_sent() {
+    let fake = with_site();
+    let dir = many(3, 20 << 20);
+    fake.state().faults.extend([Fault::Refuse(413, "too_large"), Fault::Refuse(413, "too_large")]);
+    let said = bad(&fake, &deploy(&dir, &[]), 1);
+    assert!(said.contains("Not now."), "{said}");
+    // A long list too.
+    let (dir, other) = (many(3_000, 8), Fake::start());
+    let said = bad(&fake, &deploy(&dir, &["--server", &other.url()]), 4);
+    assert!(said.contains("This key is not known here."), "{said}");
+    assert_eq!(other.calls().len(), 1);
+}
+
+#[test]
 fn names_below_localhost_are_loopback_and_no_proxy_is_asked() {
     let fake = with_site();
     let dir = folder(&[("index.html", "x")]);

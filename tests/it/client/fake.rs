@@ -205,6 +205,7 @@ async fn do_it(request: Request<Incoming>, shared: &Mutex<State>, key: &str) -> 
     let path: Vec<&str> = path.iter().map(String::as_str).collect();
     if let ["api", "v1", "sites", site, "deployments", id, "blobs"] = path.as_slice() {
         assert_eq!(kind.as_deref(), Some("application/octet-stream"));
+        assert_eq!(header("expect").as_deref(), Some("100-continue"));
         assert!(header(CONTENT_LENGTH.as_str()).unwrap().parse::<u64>().unwrap() <= 64 << 20);
         lock(shared).asked.push(asked);
         return blobs(request, shared, site, id).await;

@@ -1,0 +1,215 @@
+//! Jobs: what runs, what waits, what failed and why, with the way out beside it.
+
+use std::convert::Infallible;
+
+use askama::Template;
+use axum::{
+    extract::Path,
+    response::{
+        IntoResponse as _,
+        sse::{Event, KeepAlive, Sse},
+    },
+};
+use serde::Deserialize;
+use tokio::sync::mpsc;
+use tokio_stream::wrappers::ReceiverStream;
+
+use super::{
+    gate::Answer,
+    live::{Turn, Turns},
+    overview::{self, QueueRow},
+    shell::{Notice, Place, Shell},
+    visit::{Asked, Visit, go, show},
+    words::{self, When},
+};
+use crate::{
+    domain::{
+        Error, Result,
+        job::{Job, JobId, Queue, State},
+    },
+    services::JobFilter,
+};
+
+/// The jobs of the tenant.
+#[derive(Debug, Template)]
+#[template(path = "jobs/jobs.html")]
+pub(super) struct Jobs {
+    pub(super) shell: Shell,
+    pub(super) lead: String,
+    /// The queue that is looked at; all when absent.
+    pub(super) queue: Option<&'static str>,
+    pub(super) board: Board,
+}
+
+impl Jobs {
+    /// Whether this queue is looked at alone.
+    fn at(&self, name: &str) -> bool {
+        self.queue == Some(name)
+    }
+}
+
+/// The part of the page that changes by itself: what the stream of events carries.
+#[derive(Clone, Debug, Template)]
+#[template(path = "jobs/board.html")]
+pub(super) struct Board {
+    pub(super) queues: Vec<QueueRow>,
+    pub(super) running: Vec<JobRow>,
+    pub(super) failed: Vec<JobRow>,
+    pub(super) waiting: Vec<JobRow>,
+    pub(super) done: Vec<JobRow>,
+    /// Jobs that wait, also those that are not listed.
+    pub(super) waiting_total: i64,
+}
+
+/// A job.
+#[derive(Clone, Debug)]
+pub(super) struct JobRow {
+    pub(super) id: String,
+    pub(super) title: String,
+    pub(super) queue: &'static str,
+    pub(super) attempt: u32,
+    pub(super) attempts: u32,
+    pub(super) when: When,
+    pub(super) progress: u8,
+    /// Why it failed, or why it is tried again.
+    pub(super) error: String,
+    /// Starts later: a retry or a snooze.
+    pub(super) delayed: bool,
+}
+
+/// Jobs of each list.
+const LISTED: u32 = 30;
+/// Finished jobs on the page.
+const DONE: usize = 8;
+
+#[derive(Deserialize)]
+pub(super) struct Filter {
+    queue: Option<String>,
+}
+
+fn queue(filter: &Filter) -> Result<Option<Queue>> {
+    filter.queue.as_deref().map(Queue::parse).transpose().map_err(|_| Error::not_found("queue"))
+}
+
+async fn board(visit: &Visit, queue: Option<Queue>) -> Result<Board> {
+    let services = &visit.services;
+    let now = visit.now_ms();
+    let list = async |state| {
+        let filter = JobFilter { queue, state: Some(state), tenant: None, after: None, limit: LISTED };
+        services.list_jobs(&visit.actor, filter).await
+    };
+    let rows = |jobs: Vec<Job>| jobs.into_iter().map(|it| row(it, now)).collect::<Vec<_>>();
+    // Listed newest first, shown next first.
+    let next_first = |mut jobs: Vec<Job>| {
+        jobs.sort_by_key(|it| (it.new.run_at_ms, it.new.id));
+        jobs
+    };
+    let queues = overview::queues(&services.queue_depths(&visit.actor).await?);
+    let mut waiting = rows(next_first(list(State::Waiting).await?));
+    waiting.extend(rows(next_first(list(State::Delayed).await?)));
+    let mut done = rows(list(State::Done).await?);
+    done.truncate(DONE);
+    let counted = queues.iter().filter(|it| queue.is_none_or(|queue| queue.word() == it.name));
+    Ok(Board {
+        running: rows(list(State::Running).await?),
+        failed: rows(list(State::Failed).await?),
+        waiting_total: counted.map(|it| it.waiting).sum(),
+        waiting,
+        done,
+        queues,
+    })
+}
+
+fn row(job: Job, now_ms: i64) -> JobRow {
+    let at = match job.state {
+        State::Waiting => job.new.created_ms,
+        State::Delayed => job.new.run_at_ms,
+        State::Running => job.started_ms.unwrap_or(job.new.created_ms),
+        State::Done | State::Failed => job.finished_ms.unwrap_or(job.new.created_ms),
+    };
+    JobRow {
+        id: job.new.id.to_string(),
+        title: job.new.title,
+        queue: job.new.queue.word(),
+        attempt: job.attempt,
+        attempts: job.new.queue.rules().attempts,
+        when: When::at(at, now_ms),
+        progress: job.progress,
+        error: job.error.unwrap_or_default(),
+        delayed: job.state == State::Delayed,
+    }
+}
+
+/// The first sentence.
+fn lead(board: &Board) -> String {
+    let (running, failed) = (board.running.len(), board.failed.len());
+    if running == 0 && failed == 0 && board.waiting_total == 0 {
+        return String::from("Nothing runs, nothing waits, and nothing failed.");
+    }
+    let many = |number: usize, one: &str, more: &str| match number {
+        0 => format!("none {one}"),
+        1 => format!("one {one}"),
+        many => format!("{} {more}", words::spelled(many).to_lowercase()),
+    };
+    let waiting = usize::try_from(board.waiting_total).unwrap_or(usize::MAX);
+    let mut text = format!("{}, {}", many(running, "runs", "run"), many(waiting, "waits", "wait"));
+    if failed > 0 {
+        text.push_str(&format!(", {failed} failed"));
+    }
+    let mut letters = text.chars();
+    let first = letters.next().map(|it| it.to_ascii_uppercase()).into_iter();
+    first.chain(letters).chain(['.']).collect()
+}
+
+/// The page.
+pub(super) async fn jobs(visit: Visit, Asked(filter): Asked<Filter>) -> Answer {
+    let queue = queue(&filter)?;
+    let board = board(&visit, queue).await?;
+    show(&Jobs { shell: visit.shell(Place::Jobs).await?, lead: lead(&board), queue: queue.map(Queue::word), board })
+}
+
+/// The board whenever it differs from the one before.
+pub(super) async fn events(visit: Visit, Asked(filter): Asked<Filter>) -> Answer {
+    let queue = queue(&filter)?;
+    let (sender, events) = mpsc::channel::<Result<Event, Infallible>>(2);
+    let tasks = visit.services.tasks.clone();
+    tasks.spawn(async move {
+        let mut turns = Turns::new(&visit);
+        let mut before = String::new();
+        while turns.next(&visit, &sender).await == Turn::Look {
+            let Ok(html) = board(&visit, queue).await.and_then(|it| it.render().map_err(Error::internal)) else {
+                break;
+            };
+            if html != before {
+                before.clone_from(&html);
+                if sender.send(Ok(Event::default().data(html))).await.is_err() {
+                    break;
+                }
+            }
+        }
+    });
+    Ok(Sse::new(ReceiverStream::new(events)).keep_alive(KeepAlive::default()).into_response())
+}
+
+fn id(text: &str) -> Result<JobId> {
+    text.parse().map_err(|_| Error::not_found("job"))
+}
+
+/// Runs a failed or delayed job now.
+pub(super) async fn rerun(visit: Visit, Path(of): Path<String>) -> Answer {
+    visit.services.rerun_job(&visit.actor, id(&of)?).await?;
+    go(&visit.services, "/jobs", Some(Notice::JobRerun))
+}
+
+/// Ends a job.
+pub(super) async fn cancel(visit: Visit, Path(of): Path<String>) -> Answer {
+    let removed = visit.services.cancel_job(&visit.actor, id(&of)?).await?;
+    let notice = if removed { Notice::JobCancelled } else { Notice::JobRuns };
+    go(&visit.services, "/jobs", Some(notice))
+}
+
+/// Puts an ended job away.
+pub(super) async fn dismiss(visit: Visit, Path(of): Path<String>) -> Answer {
+    visit.services.dismiss_job(&visit.actor, id(&of)?).await?;
+    go(&visit.services, "/jobs", Some(Notice::JobDismissed))
+}

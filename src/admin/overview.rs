@@ -1,0 +1,261 @@
+//! The start: one sentence on how everything is, what needs a person, and what happened last.
+
+use askama::Template;
+use axum::extract::State;
+
+use super::{
+    Panel, deployments,
+    gate::Answer,
+    markup::Markup,
+    shell::{Place, Shell, Sign},
+    sites,
+    visit::{Visit, show},
+    words::{self, When},
+};
+use crate::{
+    domain::job::Queue,
+    services::{
+        Depth,
+        summary::{Counts, Summary},
+    },
+};
+
+/// The overview.
+#[derive(Debug, Template)]
+#[template(path = "overview/overview.html")]
+pub(super) struct Overview {
+    pub(super) shell: Shell,
+    /// How things are: one clause.
+    pub(super) state: String,
+    /// What needs a person: one clause; absent when nothing does.
+    pub(super) needs: Option<String>,
+    /// The numbers behind the sentence.
+    pub(super) lead: String,
+    pub(super) wants: Vec<Want>,
+    pub(super) figures: Vec<Figure>,
+    pub(super) latest: Vec<Latest>,
+    pub(super) queues: Vec<QueueRow>,
+    pub(super) steps: Vec<Step>,
+    /// Shown while there is no site: how to deploy from one's own machine.
+    pub(super) command: String,
+}
+
+impl Overview {
+    fn steps_done(&self) -> usize {
+        self.steps.iter().filter(|it| it.done).count()
+    }
+}
+
+/// Something that a person should do, with the act at its end.
+#[derive(Clone, Debug)]
+pub(super) struct Want {
+    pub(super) bad: bool,
+    pub(super) title: String,
+    pub(super) text: String,
+    pub(super) act: &'static str,
+    pub(super) href: String,
+}
+
+/// A number with its name and what it rests on.
+#[derive(Clone, Debug)]
+pub(super) struct Figure {
+    pub(super) name: &'static str,
+    pub(super) value: String,
+    pub(super) unit: String,
+    pub(super) note: String,
+}
+
+/// A deployment in the list of the latest.
+#[derive(Clone, Debug)]
+pub(super) struct Latest {
+    pub(super) seal: Markup,
+    pub(super) site: String,
+    pub(super) href: String,
+    pub(super) live: bool,
+    pub(super) note: String,
+    pub(super) sign: Sign,
+    pub(super) words: &'static str,
+    pub(super) when: When,
+}
+
+/// A queue at a glance.
+#[derive(Clone, Debug)]
+pub(super) struct QueueRow {
+    pub(super) name: &'static str,
+    pub(super) slots: usize,
+    pub(super) running: usize,
+    pub(super) waiting: i64,
+    pub(super) failed: i64,
+    pub(super) paused: bool,
+}
+
+impl QueueRow {
+    /// One `true` for each busy slot, then one `false` for each free one; bounded for the eye.
+    pub(super) fn slots(&self) -> impl Iterator<Item = bool> {
+        let shown = self.slots.max(self.running).min(12);
+        (0..shown).map(|at| at < self.running)
+    }
+}
+
+/// A step of the way in, ticked off by what is, not by a click.
+#[derive(Clone, Debug)]
+pub(super) struct Step {
+    pub(super) done: bool,
+    pub(super) text: &'static str,
+    pub(super) href: &'static str,
+    pub(super) note: String,
+}
+
+/// The first page.
+pub(super) async fn overview(State(panel): State<Panel>, visit: Visit) -> Answer {
+    let services = &visit.services;
+    let now = visit.now_ms();
+    let summary = services.summary(&visit.actor).await?;
+    let depths = services.queue_depths(&visit.actor).await?;
+    let counts = summary.counts;
+    let wants = wants(&summary, &visit.shell(Place::Overview).await?);
+    let has_key = !services.list_keys(&visit.actor).await?.is_empty();
+    let command = if counts.sites == 0 { sites::command(services, "my-site", true) } else { String::new() };
+    let steps = [
+        ("Claim this server", "/", true),
+        ("Publish a first site", "/sites/new", counts.live > 0),
+        ("Make a key for the command line", "/settings/keys", has_key),
+        ("Give a site a hostname of your own", "/sites", counts.hostnames > 0),
+    ];
+    let steps: Vec<_> =
+        steps.into_iter().map(|(text, href, done)| Step { done, text, href, note: String::new() }).collect();
+    show(&Overview {
+        shell: visit.shell(Place::Overview).await?,
+        state: state(counts.sites, counts.live),
+        needs: needs(wants.len()),
+        lead: lead(&counts, now - panel.started_ms),
+        wants,
+        figures: figures(&summary, now),
+        latest: summary.latest.iter().map(|it| deployments::latest(it, now)).collect(),
+        queues: queues(&depths),
+        steps: if steps.iter().all(|it| it.done) { Vec::new() } else { steps },
+        command,
+    })
+}
+
+fn state(sites: i64, live: i64) -> String {
+    match (sites, live) {
+        (0, _) => String::from("This server is ready for its first site."),
+        (1, 1) => String::from("Your site is up."),
+        (all, up) if all == up => String::from("Every site is up."),
+        (1, _) => String::from("Your site shows nothing yet."),
+        (_, 0) => String::from("No site shows anything yet."),
+        (all, up) => format!("{} of {} sites are up.", words::thousands(up), words::thousands(all)),
+    }
+}
+
+fn lead(counts: &Counts, running_ms: i64) -> String {
+    let running = words::span(running_ms);
+    if counts.sites == 0 {
+        return format!("It has been running for {running}, and nothing else has to be set up.");
+    }
+    let own = match counts.hostnames {
+        0 => String::from("no hostname of your own yet"),
+        many => format!("{} of your own", words::count(many, "hostname", "hostnames")),
+    };
+    format!("{}, {own}. {running} without a restart.", words::count(counts.sites, "site", "sites"))
+}
+
+fn needs(count: usize) -> Option<String> {
+    match count {
+        0 => None,
+        1 => Some(String::from("One thing needs you.")),
+        many => Some(format!("{} things need you.", words::spelled(many))),
+    }
+}
+
+fn wants(summary: &Summary, shell: &Shell) -> Vec<Want> {
+    let failed = summary.failed.iter().map(|it| {
+        let name = &it.site.name;
+        let stays = if it.site.live.is_some() {
+            "What was live before still is, so visitors notice nothing."
+        } else {
+            "The site shows nothing yet."
+        };
+        Want {
+            bad: true,
+            title: format!("The last deployment of {name} failed"),
+            text: format!("{} {stays}", it.deployment.problem.as_deref().unwrap_or_default()),
+            act: "Read the log",
+            href: format!("/sites/{name}/deployments/{}/log", it.deployment.number),
+        }
+    });
+    let dark = summary.dark.iter().map(|it| match &it.taken_down {
+        Some(reason) => Want {
+            bad: false,
+            title: format!("{} is taken down", it.name),
+            text: reason.clone(),
+            act: "Look at the site",
+            href: format!("/sites/{}", it.name),
+        },
+        None => Want {
+            bad: false,
+            title: format!("{} has nothing to show", it.name),
+            text: String::from("The site was made more than a day ago and nothing was published on it."),
+            act: "Give it files",
+            href: format!("/sites/{}/deploy", it.name),
+        },
+    });
+    let jobs = (shell.jobs_failed > 0).then(|| Want {
+        bad: true,
+        title: format!("{} failed for good", words::count(shell.jobs_failed, "job", "jobs")),
+        text: String::from("Each says why, and can be run again or put away."),
+        act: "Read the reason",
+        href: String::from("/jobs"),
+    });
+    failed.chain(jobs).chain(dark).collect()
+}
+
+fn figures(summary: &Summary, now_ms: i64) -> Vec<Figure> {
+    let counts = summary.counts;
+    let figure = |name, value: String, unit: String, note: String| Figure { name, value, unit, note };
+    let newest = summary.latest.first().map_or_else(String::new, |it| {
+        format!("the newest {}", When::at(it.deployment.finished_ms.unwrap_or(it.deployment.created_ms), now_ms).text)
+    });
+    let own = if counts.hostnames == 0 { "each under a name of this server" } else { "besides those of this server" };
+    vec![
+        figure(
+            "Sites",
+            words::thousands(counts.live),
+            format!("of {} live", words::thousands(counts.sites)),
+            String::new(),
+        ),
+        figure("Own hostnames", words::thousands(counts.hostnames), String::new(), own.to_owned()),
+        figure("Deployments", words::thousands(counts.deployments), String::from("kept"), newest),
+        figure("Live files", words::thousands(counts.files), String::new(), words::size(counts.bytes)),
+    ]
+}
+
+/// The four queues at a glance.
+pub(super) fn queues(depths: &[Depth; 4]) -> Vec<QueueRow> {
+    let int = |number: u64| i64::try_from(number).unwrap_or(i64::MAX);
+    let rows = Queue::ALL.into_iter().zip(depths).map(|(queue, depth)| QueueRow {
+        name: queue.word(),
+        slots: queue.rules().concurrency,
+        running: usize::try_from(depth.running).unwrap_or(usize::MAX),
+        waiting: int(depth.waiting.saturating_add(depth.delayed)),
+        failed: int(depth.failed),
+        paused: depth.paused,
+    });
+    rows.collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_first_sentence_says_how_things_are() {
+        assert_eq!(state(0, 0), "This server is ready for its first site.");
+        assert_eq!(state(1, 1), "Your site is up.");
+        assert_eq!(state(14, 14), "Every site is up.");
+        assert_eq!(state(14, 13), "13 of 14 sites are up.");
+        assert_eq!(needs(0), None);
+        assert_eq!(needs(3).as_deref(), Some("Three things need you."));
+    }
+}

@@ -1,0 +1,317 @@
+//! Sample pages of the server as a whole: before signing in, overview, jobs, settings, and what is empty.
+
+use super::{HOSTILE, Sample, alone, mark, render, shell, when};
+use crate::{
+    admin::{
+        audit_log::{AuditLog, EventRow},
+        claim::{Claim, Waiting},
+        error_pages::{self, ErrorPage},
+        form::Problems,
+        jobs::{Board, JobRow, Jobs},
+        keys::{KeyCreated, KeyRow, Keys},
+        overview::{Figure, Latest, Overview, QueueRow, Step, Want},
+        seal::{Level, Size},
+        sessions::{SessionRow, Sessions},
+        settings::{self as settings_of, General},
+        shell::{Notice, Pager, Place, Shell, Sign, Theme},
+        sign_in::SignIn,
+        sites::Sites,
+        storage::Storage,
+        users::{UserRow, Users},
+        words,
+    },
+    base::hash::Sha256,
+};
+
+fn queues() -> Vec<QueueRow> {
+    [("deploy", 2, 1, 3, 1), ("email", 5, 0, 0, 0), ("blockchain", 1, 0, 1, 0), ("backup", 1, 0, 0, 0)]
+        .map(|(name, slots, running, waiting, failed)| QueueRow {
+            name,
+            slots,
+            running,
+            waiting,
+            failed,
+            paused: false,
+        })
+        .to_vec()
+}
+
+fn board() -> Board {
+    let job = |title: &str, attempt, progress, error: &str| JobRow {
+        id: "0199".into(),
+        title: title.into(),
+        queue: "deploy",
+        attempt,
+        attempts: 3,
+        when: when("14 s ago"),
+        progress,
+        error: error.into(),
+        delayed: !error.is_empty(),
+    };
+    Board {
+        queues: queues(),
+        running: vec![job("Compress harbour-cafe 42", 1, 55, ""), job("Compress allotment-news 8", 1, 0, "")],
+        failed: vec![job(
+            "Compress lantern-books 9",
+            3,
+            0,
+            "The disk of this server is full. Free some space and run it again.",
+        )],
+        waiting: vec![job("Compress tide-tables 118", 0, 0, ""), job(HOSTILE, 1, 0, "worker died")],
+        done: vec![job("Compress gull-and-rope 5", 1, 100, "")],
+        waiting_total: 4,
+    }
+}
+
+pub(super) fn overview() -> Overview {
+    let latest = |site: &str, live, note: &str, sign, words| Latest {
+        seal: mark(site, if sign == Sign::Bad { Level::Broken } else { Level::Sealed }, Size::Mini),
+        site: site.into(),
+        href: "/sites/harbour-cafe/deployments/42".into(),
+        live,
+        note: note.into(),
+        sign,
+        words,
+        when: when("5 h ago"),
+    };
+    let figure = |name, value: &str, unit: &str, note: &str| Figure {
+        name,
+        value: value.into(),
+        unit: unit.into(),
+        note: note.into(),
+    };
+    let step = |done, text, href, note: &str| Step { done, text, href, note: note.into() };
+    Overview {
+        shell: shell(Place::Overview),
+        state: "Every site is up.".into(),
+        needs: Some("Two things need you.".into()),
+        lead: "14 sites, 22 hostnames. 41 days without a restart.".into(),
+        wants: vec![
+            Want {
+                bad: true,
+                title: "The last deployment of lantern-books failed".into(),
+                text: "Line 3 of _redirects is not a rule. Deployment 8 is still live, so visitors notice nothing."
+                    .into(),
+                act: "Read the log",
+                href: "/sites/lantern-books/deployments/9/log".into(),
+            },
+            Want {
+                bad: false,
+                title: "ferry-status has nothing to show".into(),
+                text: "The site was made 3 days ago and nothing was published since.".into(),
+                act: "Give it files",
+                href: "/sites/ferry-status/deploy".into(),
+            },
+        ],
+        figures: vec![
+            figure("Requests since the start", "182,440", "", "3 answers of 5xx"),
+            figure("Sites", "13", "of 14 live", "22 hostnames"),
+            figure("Deployments", "412", "", "the newest 5 h ago"),
+            figure("Stored", "3.4 GB", "", "41,208 files, each once"),
+        ],
+        latest: vec![
+            latest("harbour-cafe", true, "Deployment 42 · 6 files changed · by owner", Sign::Ok, "Sealed"),
+            latest("tide-tables", false, "Deployment 118 · 31 files changed · by key ci-tide", Sign::Ok, "Sealed"),
+            latest("lantern-books", false, "Deployment 9 · line 3 of _redirects is not a rule", Sign::Bad, "Failed"),
+        ],
+        queues: queues(),
+        steps: vec![
+            step(true, "Claim this server", "/", ""),
+            step(true, "Publish a first site", "/sites/new", "52 s after the start"),
+            step(false, "Make a key for the command line", "/settings/keys", ""),
+        ],
+        command: "chainhost deploy ./dist --site my-site --create --server http://localhost:8080".into(),
+    }
+}
+
+pub(super) fn outside() -> Vec<Sample> {
+    let claim = |problems: Problems| Claim { alone: alone(), token: "t".into(), email: HOSTILE.into(), problems };
+    let sign_in = |problems, notice| SignIn {
+        alone: alone(),
+        email: "owner@quay.example".into(),
+        next: "/jobs".into(),
+        notice,
+        problems,
+    };
+    let wrong = Problems::with("password", "E-mail and password do not match.");
+    let mut out = vec![
+        ("claim", render(&claim(Problems::none())), "This server is waiting for its owner."),
+        ("claim-problem", render(&claim(Problems::with("password", "Too short."))), "There is a problem"),
+        ("claim-waiting", render(&Waiting { alone: alone(), stale: false }), "chainhost</span>"),
+        ("claim-stale", render(&Waiting { alone: alone(), stale: true }), "This link does not work any more."),
+        ("sign-in", render(&sign_in(Problems::none(), Some(Notice::SignedOut))), "You are signed out."),
+        ("sign-in-problem", render(&sign_in(wrong, None)), "E-mail and password do not match."),
+    ];
+    for (name, status) in [("error-403", 403), ("error-404", 404), ("error-500", 500), ("error-503", 503)] {
+        let page = ErrorPage {
+            alone: alone(),
+            status,
+            title: error_pages::title(status),
+            text: if status == 404 { String::new() } else { "Only an admin of this tenant may do this.".into() },
+            request_id: "0199a7c2".into(),
+            signed_in: true,
+        };
+        out.push((name, render(&page), error_pages::title(status)));
+    }
+    out
+}
+
+pub(super) fn pages() -> Vec<Sample> {
+    let jobs =
+        Jobs { shell: shell(Place::Jobs), lead: "Two run, four wait, one failed.".into(), queue: None, board: board() };
+    let event = |text: &str| EventRow {
+        when: when("5 h ago"),
+        actor: "owner@quay.example".into(),
+        text: text.into(),
+        kind: "deployment.published".into(),
+        address: "203.0.113.90".into(),
+        seq: Some(1287),
+    };
+    let audit = AuditLog {
+        shell: shell(Place::AuditLog),
+        lead: "Every change, with who made it and from where.".into(),
+        rows: vec![event("published deployment 42 of harbour-cafe"), event(HOSTILE)],
+        pager: Pager { shown: "2 events".into(), first: None, next: None },
+    };
+    let storage = Storage {
+        shell: shell(Place::Storage),
+        lead: "120 MB in 31 files are in no deployment and can go.".into(),
+        figures: vec![
+            ("Unused", "120 MB".into(), "31 files".into()),
+            ("In use", "3.4 GB".into(), "each file once".into()),
+        ],
+        rows: (0_u8..5).map(|n| (words::grouped(&Sha256::of(&[n]).hex()), "1.2 MB".into())).collect(),
+        more: 26,
+        removable: true,
+    };
+    vec![
+        ("jobs", render(&jobs), "Compress lantern-books 9"),
+        ("audit-log", render(&audit), "published deployment 42"),
+        ("storage", render(&storage), "Remove the unused files"),
+    ]
+}
+
+#[expect(clippy::too_many_lines, reason = "a list of values")]
+pub(super) fn settings() -> Vec<Sample> {
+    let settings_shell = || shell(Place::Settings);
+    let general = General {
+        tabs: settings_of::tabs(&settings_shell(), "General"),
+        shell: Shell { theme: Theme::Dark, ..settings_shell() },
+        lead: "Chain Host 0.1.0, running for 41 days.".into(),
+        facts: vec![("Version", "0.1.0".into()), ("Data", "/var/lib/chainhost".into())],
+    };
+    let session = |browser: &str, this| SessionRow {
+        id: "0199".into(),
+        browser: browser.into(),
+        address: "203.0.113.90".into(),
+        began: when("2 h ago"),
+        seen: when("now"),
+        this,
+    };
+    let sessions = Sessions {
+        tabs: settings_of::tabs(&settings_shell(), "Sessions"),
+        shell: settings_shell(),
+        lead: "You are signed in with 2 browsers.".into(),
+        rows: vec![session("Firefox, Linux", true), session(HOSTILE, false)],
+    };
+    let key = |name: &str| KeyRow {
+        id: "0199".into(),
+        name: name.into(),
+        hint: "ch_8fK2…".into(),
+        may: "Look and deploy",
+        owner: String::new(),
+        used: Some(when("10 min ago")),
+        ends: None,
+    };
+    let keys = Keys {
+        tabs: settings_of::tabs(&settings_shell(), "API keys"),
+        shell: settings_shell(),
+        lead: "2 keys of yours work.".into(),
+        rows: vec![key("ci-harbour"), key(HOSTILE)],
+        name: String::new(),
+        scope: "deploy".into(),
+        days: "365".into(),
+        problems: Problems::none(),
+    };
+    let created = KeyCreated {
+        tabs: settings_of::tabs(&settings_shell(), "API keys"),
+        shell: settings_shell(),
+        name: "ci-harbour".into(),
+        may: "look and deploy",
+        secret: "ch_8fK2b0c1d2e3f4g5h6i7j8k9l0m1n2o3p4q5r6s7t8u9v0w1".into(),
+        command: "chainhost login --server http://localhost:8080".into(),
+    };
+    let user = |email: &str, this, disabled| UserRow {
+        id: "0199".into(),
+        email: email.into(),
+        grade: "admin",
+        sign: if disabled { Sign::Off } else { Sign::Ok },
+        words: if disabled { "Disabled" } else { "May sign in" },
+        disabled,
+        created: when("3 October"),
+        this,
+    };
+    let users = Users {
+        tabs: settings_of::tabs(&settings_shell(), "Users"),
+        shell: settings_shell(),
+        lead: "3 users, one of them disabled.".into(),
+        rows: vec![
+            user("owner@quay.example", true, false),
+            user("mate@quay.example", false, false),
+            user("old@quay.example", false, true),
+        ],
+        email: HOSTILE.into(),
+        role: "user".into(),
+        problems: Problems::with("email", "That is not an e-mail address."),
+    };
+    vec![
+        ("settings", render(&general), "data-theme=\"dark\""),
+        ("sessions", render(&sessions), "This one"),
+        ("keys", render(&keys), "ci-harbour"),
+        ("key-created", render(&created), "This is the only time it is shown."),
+        ("users", render(&users), "May sign in"),
+    ]
+}
+
+pub(super) fn empty() -> Vec<Sample> {
+    let mut start = overview();
+    start.wants.clear();
+    start.latest.clear();
+    start.needs = None;
+    start.state = "This server is ready for its first site.".into();
+    let mut empty_site = super::sites::site();
+    empty_site.live = None;
+    empty_site.rows.clear();
+    let no_sites = Sites {
+        shell: shell(Place::Sites),
+        lead: "None yet.".into(),
+        rows: Vec::new(),
+        pager: Pager::default(),
+        command: "chainhost deploy ./dist --site my-site --create --server http://localhost:8080".into(),
+    };
+    let quiet = Board {
+        queues: queues(),
+        running: Vec::new(),
+        failed: Vec::new(),
+        waiting: Vec::new(),
+        done: Vec::new(),
+        waiting_total: 0,
+    };
+    let jobs =
+        Jobs { shell: shell(Place::Jobs), lead: "Nothing runs and nothing waits.".into(), queue: None, board: quiet };
+    let storage = Storage {
+        shell: shell(Place::Storage),
+        lead: "Every stored file is in a deployment.".into(),
+        figures: Vec::new(),
+        rows: Vec::new(),
+        more: 0,
+        removable: false,
+    };
+    vec![
+        ("overview-empty", render(&start), "No site yet. Give us a folder."),
+        ("site-empty", render(&empty_site), "Nothing is published yet."),
+        ("sites-empty", render(&no_sites), "No site yet. Give us a folder."),
+        ("jobs-empty", render(&jobs), "No failed jobs."),
+        ("storage-empty", render(&storage), "Nothing to remove."),
+    ]
+}

@@ -1,0 +1,346 @@
+//! Sample pages of sites and their deployments.
+
+use super::{HOSTILE, Sample, levels, mark, problem, render, server, shell, when};
+use crate::{
+    admin::{
+        deployments::{
+            self, Act, Change, ChangeRow, Changes, Deploy, Deployment, Diff, FileRow, Files, Head, Log, LogLine,
+            LogPage, Other, Proof, ProofPage, Row,
+        },
+        form::Problems,
+        hostnames::{HostnameRow, Hostnames},
+        questions::Question,
+        seal::{Level, Size},
+        shell::{Crumb, Notice, Pager, Place, Shell, Sign},
+        sites::{self, Live, NewSite, Site, SiteDeployments, SiteRow, SiteSettings, Sites},
+        words,
+    },
+    base::hash::Sha256,
+};
+
+fn rows() -> Vec<Row> {
+    let row = |number: i64, title: &str, sign, words, live, unpublished, detail: &str| Row {
+        number,
+        href: format!("/sites/harbour-cafe/deployments/{number}"),
+        title: title.into(),
+        seal: mark(title, if sign == Sign::Bad { Level::Broken } else { Level::Sealed }, Size::Mini),
+        live,
+        unpublished,
+        sign,
+        words,
+        when: when("5 h ago"),
+        actor: "owner@quay.example".into(),
+        detail: detail.into(),
+        preview: (sign == Sign::Ok).then(|| "http://abcdefghij0123456789--harbour-cafe.localhost:8080/".into()),
+        act: match (live, unpublished, sign) {
+            (false, true, Sign::Ok) => Some(Act { words: "Publish", href: "/q".into(), back: false }),
+            (false, false, Sign::Ok) => Some(Act { words: "Roll back", href: "/q".into(), back: true }),
+            _ => None,
+        },
+    };
+    vec![
+        row(44, "Spring menu", Sign::Now, "Checking", false, false, "from the panel"),
+        row(43, "Try the new menu page", Sign::Ok, "Ready", false, true, "11 files changed"),
+        row(42, "Winter opening hours", Sign::Ok, "Live", true, false, "6 files changed"),
+        row(41, "Compress the photographs", Sign::Ok, "Was live", false, false, "52 files changed"),
+        row(40, HOSTILE, Sign::Bad, "Failed", false, false, "line 3 of _redirects is not a rule; 39 stayed live"),
+        row(39, "Redirect the old booking page", Sign::Ok, "Was live", false, false, "1 file changed"),
+    ]
+}
+
+fn head(here: &str) -> Head {
+    let href = "/sites/harbour-cafe/deployments/42";
+    Head {
+        crumbs: vec![
+            Crumb::new("Sites", "/sites"),
+            Crumb::new("harbour-cafe", "/sites/harbour-cafe"),
+            Crumb::new("Deployments", "/sites/harbour-cafe/deployments"),
+        ],
+        tabs: deployments::tabs(href, here),
+        site: "harbour-cafe".into(),
+        number: 42,
+        href: href.into(),
+        live: true,
+        sign: Sign::Ok,
+        words: "Done in 19 s",
+        lead: "Winter opening hours. Published 5 h ago by owner@quay.example.".into(),
+        preview: Some("http://abcdefghij0123456789--harbour-cafe.localhost:8080/".into()),
+        act: None,
+    }
+}
+
+fn changes() -> Changes {
+    let row = |path: &str, change, size: &str, by: &str| ChangeRow {
+        path: path.into(),
+        change,
+        size: size.into(),
+        by: by.into(),
+    };
+    Changes {
+        against: 41,
+        words: "3 new, 2 changed, 1 gone".into(),
+        rows: vec![
+            row("/index.html", Change::Changed, "11,204 B", "+412"),
+            row("/hours/index.html", Change::Changed, "6,031 B", "−88"),
+            row("/img/terrace-winter.avif", Change::New, "184,220 B", ""),
+            row("/img/terrace-winter-720.avif", Change::New, "61,077 B", ""),
+            row("/css/site.5f1c.css", Change::New, "14,890 B", ""),
+            row(HOSTILE, Change::Gone, "14,702 B", ""),
+        ],
+        more: 12,
+        policy: true,
+    }
+}
+
+fn log(events: bool) -> Log {
+    let line = |time: &str, text: &str, class| LogLine { time: time.into(), text: text.into(), class };
+    Log {
+        lines: vec![
+            line("08:11:43", "received 6 of 318 files, 271 kB; 312 were here already", ""),
+            line("08:11:58", "unpacked 318 files, 24.6 MB", ""),
+            line("08:12:01", "warning: img/terrace.jpg is 1.9 MB", "warn"),
+            line("08:12:03", "headers: 4, redirects: 11, all understood", ""),
+            line("08:12:04", "manifest sealed 7c1e09ab4f33d2e8", "ok"),
+            line("08:12:05", HOSTILE, "err"),
+        ],
+        earlier: 20,
+        events: events.then(|| "/sites/harbour-cafe/deployments/42/events".into()),
+    }
+}
+
+fn file_rows() -> Vec<FileRow> {
+    let paths =
+        ["/index.html", "/404.html", "/hours/index.html", "/css/site.5f1c.css", "/img/terrace-winter.avif", HOSTILE];
+    paths
+        .into_iter()
+        .map(|path| FileRow {
+            path: path.into(),
+            url: path.contains("index").then(|| "http://preview.localhost:8080/".into()),
+            size: "11,204 B".into(),
+            media_type: words::media("text/html; charset=utf-8"),
+            hash: words::shortened(&Sha256::of(path.as_bytes()).hex()),
+        })
+        .collect()
+}
+
+fn proof() -> Proof {
+    Proof {
+        seal: mark("Winter opening hours", Level::Sealed, Size::Large),
+        levels: levels(),
+        facts: vec![
+            ("Manifest", words::grouped(&Sha256::of(b"m").hex())),
+            ("Site root", words::grouped(&Sha256::of(b"r").hex())),
+        ],
+        bundle: "/sites/harbour-cafe/deployments/42/proof/bundle".into(),
+        command: "chainhost verify harbour-cafe-42.chproof.json --dir ./dist --offline".into(),
+    }
+}
+
+pub(super) fn site() -> Site {
+    Site {
+        shell: shell(Place::Sites),
+        crumbs: vec![Crumb::new("Sites", "/sites")],
+        tabs: sites::tabs("harbour-cafe", "Overview"),
+        name: "harbour-cafe".into(),
+        url: "http://harbour-cafe.localhost:8080/".into(),
+        address: "harbour-cafe.localhost:8080".into(),
+        lead: " and 2 more hostnames".into(),
+        taken_down: None,
+        live: Some(Live {
+            seal: mark("Winter opening hours", Level::Sealed, Size::Medium),
+            number: 42,
+            href: "/sites/harbour-cafe/deployments/42".into(),
+            title: "Winter opening hours".into(),
+            text:
+                "Published 5 h ago by owner@quay.example, from the command line. 318 files, 24.6 MB; 6 files changed."
+                    .into(),
+            hash: words::shortened(&Sha256::of(b"m").hex()),
+            levels: levels(),
+        }),
+        rows: rows(),
+        total: 44,
+        hostnames: vec![
+            ("harbour-cafe.localhost".into(), "Always there".into()),
+            ("harbour-cafe.example".into(), "Added by hand".into()),
+        ],
+        facts: vec![("Made", "3 October".into()), ("Kept", "20 deployments, and the live one".into())],
+        command: "chainhost deploy ./dist --site harbour-cafe --server http://localhost:8080".into(),
+        may_deploy: true,
+    }
+}
+
+fn question(destroys: bool) -> Question {
+    Question {
+        shell: shell(Place::Sites),
+        crumbs: vec![Crumb::new("Sites", "/sites"), Crumb::new("harbour-cafe", "/sites/harbour-cafe")],
+        here: if destroys { "Delete" } else { "Roll back" }.into(),
+        title: if destroys { "Delete harbour-cafe?" } else { "Roll back to 41?" }.into(),
+        text: if destroys {
+            vec![
+                "All 3 hostnames stop answering at once, and its 44 deployments with their previews go. This cannot be undone.".into(),
+                "The name rests for 30 days before anybody can take it.".into(),
+            ]
+        } else {
+            vec![
+                "Visitors get the files and rules of deployment 41 at once, all together.".into(),
+                "42 stays here; you can publish it again.".into(),
+            ]
+        },
+        facts: if destroys {
+            Vec::new()
+        } else {
+            vec![("Live now", "42 · Winter opening hours".into()), ("Then", "41 · Compress the photographs".into())]
+        },
+        keep: (if destroys { "Keep the site" } else { "Keep 42 live" }.into(), "/sites/harbour-cafe".into()),
+        act: (
+            if destroys { "Delete the site" } else { "Roll back to 41" }.into(),
+            "/sites/harbour-cafe/rollback/41".into(),
+        ),
+        destroys,
+        typed: destroys.then(|| "harbour-cafe".into()),
+        hidden: vec![("live", "0199".into())],
+        problems: Problems::none(),
+    }
+}
+
+#[expect(clippy::too_many_lines, reason = "a list of values")]
+pub(super) fn pages() -> Vec<Sample> {
+    let row = |name: &str, sign, words: &str, live| SiteRow {
+        name: name.into(),
+        href: format!("/sites/{name}"),
+        hostnames: format!("{name}.localhost, {name}.example"),
+        sign,
+        words: words.into(),
+        live,
+        deployments: 42,
+        size: "24 MB".into(),
+    };
+    let list = Sites {
+        shell: Shell { notice: Some(Notice::SiteDeleted), ..shell(Place::Sites) },
+        lead: "14 sites, 13 of them live; 22 hostnames.".into(),
+        rows: vec![
+            row("harbour-cafe", Sign::Ok, "Up", Some((42, when("5 h ago")))),
+            row("lantern-books", Sign::Bad, "Last one failed", Some((8, when("12 November")))),
+            row("ferry-status", Sign::Todo, "Empty", None),
+        ],
+        pager: Pager { shown: "1 to 3 of 14".into(), first: None, next: Some("/sites?after=x".into()) },
+        command: String::new(),
+    };
+    let new = NewSite {
+        shell: shell(Place::Sites),
+        crumbs: vec![Crumb::new("Sites", "/sites")],
+        name: HOSTILE.into(),
+        suffix: ".localhost:8080".into(),
+        command: "chainhost deploy ./dist --site my-site --create --server http://localhost:8080".into(),
+        problems: problem(),
+    };
+    let all = SiteDeployments {
+        shell: shell(Place::Sites),
+        crumbs: vec![Crumb::new("Sites", "/sites"), Crumb::new("harbour-cafe", "/sites/harbour-cafe")],
+        tabs: sites::tabs("harbour-cafe", "Deployments"),
+        name: "harbour-cafe".into(),
+        lead: "44 deployments; 42 is live.".into(),
+        rows: rows(),
+        pager: Pager { shown: "6 of 44".into(), first: Some("/a".into()), next: Some("/b".into()) },
+        may_deploy: true,
+    };
+    let settings = SiteSettings {
+        shell: shell(Place::Sites),
+        crumbs: vec![Crumb::new("Sites", "/sites"), Crumb::new("harbour-cafe", "/sites/harbour-cafe")],
+        tabs: sites::tabs("harbour-cafe", "Settings"),
+        name: "harbour-cafe".into(),
+        lead: "It serves what was deployed and nothing else.".into(),
+        facts: vec![("Kept", "20 deployments besides the live one and the one before it".into())],
+        consequence: "Its hostnames stop answering, its 44 deployments go. This cannot be undone.".into(),
+        may_manage: true,
+    };
+    let hostnames = Hostnames {
+        shell: shell(Place::Sites),
+        crumbs: vec![Crumb::new("Sites", "/sites"), Crumb::new("harbour-cafe", "/sites/harbour-cafe")],
+        tabs: sites::tabs("harbour-cafe", "Hostnames"),
+        site: "harbour-cafe".into(),
+        lead: "It answers under 2 hostnames.".into(),
+        own: "harbour-cafe.localhost:8080".into(),
+        own_url: "http://harbour-cafe.localhost:8080/".into(),
+        rows: vec![HostnameRow { hostname: "www.harbour.example".into(), url: "http://www.harbour.example/".into() }],
+        hostname: HOSTILE.into(),
+        problems: Problems::with("hostname", "That is not a hostname."),
+        may_manage: true,
+    };
+    vec![
+        ("overview", render(&server::overview()), "Two things need you."),
+        ("sites", render(&list), "Its hostnames answer no more"),
+        ("site-new", render(&new), "cannot be a site&#39;s name"),
+        ("site", render(&site()), "Winter opening hours"),
+        ("site-deployments", render(&all), "Compress the photographs"),
+        ("site-settings", render(&settings), "Danger zone"),
+        ("hostnames", render(&hostnames), "www.harbour.example"),
+        ("rollback", render(&question(false)), "Keep 42 live"),
+        ("delete", render(&question(true)), "to confirm</label>"),
+    ]
+}
+
+pub(super) fn deployments() -> Vec<Sample> {
+    let shell = || shell(Place::Sites);
+    let at_a_glance = |events| Deployment {
+        shell: Shell { notice: Some(Notice::Published), ..shell() },
+        head: head("Summary"),
+        problem: None,
+        changes: Some(changes()),
+        log: log(events),
+        files: file_rows(),
+        files_words: "318 files, 24.6 MB".into(),
+        proof: Some(proof()),
+    };
+    let failed = Deployment {
+        head: Head { live: false, sign: Sign::Bad, words: "Failed", preview: None, ..head("Summary") },
+        problem: Some("Line 3 of _redirects is not a rule. Deployment 41 is still live.".into()),
+        changes: None,
+        files: Vec::new(),
+        proof: None,
+        ..at_a_glance(false)
+    };
+    let files = Files {
+        shell: shell(),
+        head: head("Files"),
+        words: "318 files, 24.6 MB".into(),
+        rows: file_rows(),
+        pager: Pager { shown: "1 to 6 of 318".into(), first: None, next: Some("/x".into()) },
+    };
+    let diff = |changes| Diff {
+        shell: shell(),
+        head: head("Changes"),
+        others: vec![
+            Other { number: 41, title: "Compress the photographs".into(), chosen: true },
+            Other { number: 39, title: HOSTILE.into(), chosen: false },
+        ],
+        changes,
+    };
+    let proof_page = ProofPage {
+        shell: shell(),
+        head: head("Proof"),
+        seal: mark("Winter opening hours", Level::Sealed, Size::Huge),
+        sentence: "These 318 files were sealed together on 23 November.".into(),
+        proof: proof(),
+    };
+    let deploy = Deploy {
+        shell: shell(),
+        crumbs: vec![Crumb::new("Sites", "/sites"), Crumb::new("harbour-cafe", "/sites/harbour-cafe")],
+        site: "harbour-cafe".into(),
+        lead: "Deployment 42 is live and stays so until the new files are whole.".into(),
+        message: "Spring".into(),
+        publish: true,
+        command: "chainhost deploy ./dist --site harbour-cafe --server http://localhost:8080".into(),
+        problems: Problems::with("archive", "The archive is not a zip."),
+    };
+    vec![
+        ("deployment", render(&at_a_glance(true)), "Changed since 41"),
+        ("deployment-failed", render(&failed), "nothing of it was published"),
+        ("files", render(&files), "1 to 6 of 318"),
+        ("diff", render(&diff(Some(changes()))), "And 12 more"),
+        ("diff-none", render(&diff(None)), "There is nothing to compare it with."),
+        ("log", render(&LogPage { shell: shell(), head: head("Log"), log: log(false) }), "As text"),
+        ("proof", render(&proof_page), "What is not proven"),
+        ("deploy", render(&deploy), "The archive is not a zip."),
+    ]
+}

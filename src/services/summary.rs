@@ -1,0 +1,51 @@
+//! How everything is, at a glance: what the first page of the panel says.
+
+use crate::{
+    domain::{
+        Result,
+        access::{Actor, Right},
+        site::Site,
+    },
+    store,
+};
+
+use super::{Services, deployments::DeploymentView};
+
+pub use crate::store::summary::Counts;
+
+/// A site that was made and given nothing for so long needs a person.
+const EMPTY_MS: i64 = 24 * 3_600_000;
+/// Rows of each list: a page that needs more than an eye takes in says the number instead.
+const LISTED_MAX: i64 = 6;
+
+/// How the tenant's sites are.
+#[derive(Clone, Debug)]
+pub struct Summary {
+    /// What there is.
+    pub counts: Counts,
+    /// The newest deployments of all sites.
+    pub latest: Vec<DeploymentView>,
+    /// The newest deployment of each site where that one failed.
+    pub failed: Vec<DeploymentView>,
+    /// Sites that show nothing: empty for a day, or taken down.
+    pub dark: Vec<Site>,
+}
+
+impl Services {
+    /// How the actor's tenant is.
+    pub async fn summary(&self, actor: &Actor) -> Result<Summary> {
+        let scope = actor.require(Right::Read)?;
+        let (services, before) = (self.clone(), self.clock.now_ms() - EMPTY_MS);
+        self.db
+            .read(move |tx| {
+                let show = |found: Vec<_>| found.into_iter().map(|(site, it)| services.show(&site, it)).collect();
+                Ok(Summary {
+                    counts: store::summary::count(tx, scope)?,
+                    latest: show(store::summary::list_latest(tx, scope, LISTED_MAX)?),
+                    failed: show(store::summary::list_failed(tx, scope, LISTED_MAX)?),
+                    dark: store::summary::list_dark(tx, scope, before, LISTED_MAX)?,
+                })
+            })
+            .await
+    }
+}

@@ -1,0 +1,391 @@
+//! The panel over HTTP: first contact, sessions, forms from elsewhere, uploads, roles, streams. What it looks like is
+//! the work of `tests/panel/shoot.mjs`.
+
+use std::{collections::BTreeMap, fs};
+
+use crate::support::{
+    Host, PASSWORD,
+    http::{self, Answer},
+};
+
+const OWNER: &str = "owner@example.org";
+
+/// A browser without scripts: keeps cookies, and says where its forms come from.
+struct Browser<'a> {
+    host: &'a Host,
+    cookies: BTreeMap<String, String>,
+}
+
+impl<'a> Browser<'a> {
+    fn new(host: &'a Host) -> Self {
+        Self { host, cookies: BTreeMap::new() }
+    }
+
+    /// Signs in as a user that `Host::key` has made.
+    fn signed_in(host: &'a Host, email: &str) -> Self {
+        let mut browser = Self::new(host);
+        let answer = browser.post("/sign-in", &form(&[("email", email), ("password", PASSWORD)]));
+        assert_eq!((answer.status, answer.header("location")), (303, Some("/")), "{}", answer.text());
+        browser
+    }
+
+    fn head(&self, method: &str, path: &str) -> String {
+        let cookies: Vec<_> = self.cookies.iter().map(|(name, value)| format!("{name}={value}")).collect();
+        let cookies = if cookies.is_empty() { String::new() } else { format!("Cookie: {}\r\n", cookies.join("; ")) };
+        format!(
+            "{method} {path} HTTP/1.1\r\nHost: localhost:{}\r\nUser-Agent: Firefox/140.0 Linux\r\n{cookies}",
+            self.host.port
+        )
+    }
+
+    fn send(&mut self, head: &str, body: &[u8]) -> Answer {
+        let answer = http::ask(self.host.port, head, body);
+        for (_, cookie) in answer.headers.iter().filter(|(name, _)| name == "set-cookie") {
+            let (pair, rest) = cookie.split_once(';').unwrap();
+            let (name, value) = pair.split_once('=').unwrap();
+            assert!(
+                rest.contains("HttpOnly") && rest.contains("SameSite=Strict") && rest.contains("Path=/"),
+                "{cookie}"
+            );
+            if rest.contains("Max-Age=0") {
+                self.cookies.remove(name);
+            } else {
+                self.cookies.insert(name.to_owned(), value.to_owned());
+            }
+        }
+        answer
+    }
+
+    fn get(&mut self, path: &str) -> Answer {
+        let head = self.head("GET", path);
+        self.send(&head, b"")
+    }
+
+    /// A page that must be there.
+    fn page(&mut self, path: &str) -> String {
+        let answer = self.get(path);
+        assert_eq!(answer.status, 200, "{path}: {}", answer.text());
+        answer.text()
+    }
+
+    fn post_as(&mut self, path: &str, headers: &str, media_type: &str, body: &[u8]) -> Answer {
+        let head = format!("{}{headers}Content-Type: {media_type}\r\n", self.head("POST", path));
+        self.send(&head, body)
+    }
+
+    fn post(&mut self, path: &str, body: &str) -> Answer {
+        let origin = format!("Origin: http://localhost:{}\r\n", self.host.port);
+        self.post_as(path, &origin, "application/x-www-form-urlencoded", body.as_bytes())
+    }
+
+    /// Sends a form with an archive.
+    fn upload(&mut self, path: &str, fields: &[(&str, &str)], archive: Option<&[u8]>) -> Answer {
+        let mut body = Vec::new();
+        for (name, value) in fields {
+            body.extend(
+                format!("--edge\r\nContent-Disposition: form-data; name=\"{name}\"\r\n\r\n{value}\r\n").into_bytes(),
+            );
+        }
+        let name = if archive.is_some() { "site.tar" } else { "" };
+        body.extend(
+            format!(
+                "--edge\r\nContent-Disposition: form-data; name=\"archive\"; filename=\"{name}\"\r\n\
+                 Content-Type: application/octet-stream\r\n\r\n"
+            )
+            .into_bytes(),
+        );
+        body.extend_from_slice(archive.unwrap_or_default());
+        body.extend_from_slice(b"\r\n--edge--\r\n");
+        let origin = format!("Origin: http://localhost:{}\r\n", self.host.port);
+        self.post_as(path, &origin, "multipart/form-data; boundary=edge", &body)
+    }
+}
+
+fn form(fields: &[(&str, &str)]) -> String {
+    let encode =
+        |text: &str| percent_encoding::utf8_percent_encode(text, percent_encoding::NON_ALPHANUMERIC).to_string();
+    let pairs: Vec<_> = fields.iter().map(|(name, value)| format!("{}={}", encode(name), encode(value))).collect();
+    pairs.join("&")
+}
+
+fn archive(files: &[(&str, &[u8])]) -> Vec<u8> {
+    let mut builder = tar::Builder::new(Vec::new());
+    for (path, bytes) in files {
+        let mut header = tar::Header::new_ustar();
+        header.set_size(u64::try_from(bytes.len()).unwrap());
+        header.set_mode(0o644);
+        header.set_entry_type(tar::EntryType::Regular);
+        builder.append_data(&mut header, path, *bytes).unwrap();
+    }
+    builder.into_inner().unwrap()
+}
+
+#[test]
+fn the_printed_link_makes_the_owner_once() {
+    let host = Host::start();
+    let mut browser = Browser::new(&host);
+    assert_eq!(browser.get("/").header("location"), Some("/sign-in"));
+    assert_eq!(browser.get("/sign-in").header("location"), Some("/claim"));
+    assert!(browser.page("/claim").contains("This server is waiting for its owner."));
+    assert!(browser.page("/claim?token=guessed").contains("This link does not work any more."));
+    let link = fs::read_to_string(host.data().join("claim-link")).unwrap();
+    let token = link.trim().split_once("token=").unwrap().1.to_owned();
+    assert!(browser.page(&format!("/claim?token={token}")).contains("name=\"password\""));
+    let claim = |token: &str, password: &str| form(&[("token", token), ("email", OWNER), ("password", password)]);
+    let short = browser.post("/claim", &claim(&token, "short"));
+    assert_eq!(short.status, 400);
+    assert!(short.text().contains("at least 12 characters") && short.text().contains(OWNER), "{}", short.text());
+    assert!(!short.text().contains("value=\"short\""), "a password came back");
+    assert_eq!(browser.post("/claim", &claim("guessed", PASSWORD)).status, 403);
+    assert!(browser.cookies.is_empty());
+    let done = browser.post("/claim", &claim(&token, PASSWORD));
+    assert_eq!((done.status, done.header("location")), (303, Some("/")), "{}", done.text());
+    let page = browser.page("/");
+    assert!(page.contains("This server is yours.") && page.contains(OWNER) && page.contains("super admin"), "{page}");
+    assert!(!browser.page("/").contains("This server is yours."), "a notice is shown once");
+    assert_eq!(Browser::new(&host).post("/claim", &claim(&token, PASSWORD)).status, 403);
+    assert_eq!(Browser::new(&host).get(&format!("/claim?token={token}")).header("location"), Some("/sign-in"));
+}
+
+/// Addresses of the panel: all of those that show or change something.
+const PAGES: [&str; 22] = [
+    "/",
+    "/sites",
+    "/sites/new",
+    "/sites/hello",
+    "/sites/hello/deploy",
+    "/sites/hello/settings",
+    "/sites/hello/delete",
+    "/sites/hello/hostnames",
+    "/sites/hello/deployments",
+    "/sites/hello/deployments/1",
+    "/sites/hello/deployments/1/files",
+    "/sites/hello/deployments/1/diff",
+    "/sites/hello/deployments/1/log",
+    "/sites/hello/deployments/1/log.txt",
+    "/sites/hello/deployments/1/proof",
+    "/sites/hello/deployments/1/proof/bundle",
+    "/jobs",
+    "/audit-log",
+    "/storage",
+    "/settings",
+    "/settings/keys",
+    "/settings/users",
+];
+const FORMS: [&str; 16] = [
+    "/sites/new",
+    "/sites/hello/deploy",
+    "/sites/hello/delete",
+    "/sites/hello/hostnames",
+    "/sites/hello/hostnames/a.example/remove",
+    "/sites/hello/rollback/1",
+    "/sites/hello/publish/1",
+    "/jobs/0199a7c2e3f47a5b8c9d0e1f2a3b4c5d/rerun",
+    "/jobs/0199a7c2e3f47a5b8c9d0e1f2a3b4c5d/cancel",
+    "/jobs/0199a7c2e3f47a5b8c9d0e1f2a3b4c5d/dismiss",
+    "/storage/clean",
+    "/settings/theme",
+    "/settings/keys",
+    "/settings/sessions/0199a7c2e3f47a5b8c9d0e1f2a3b4c5d/end",
+    "/settings/users",
+    "/settings/users/0199a7c2e3f47a5b8c9d0e1f2a3b4c5d/disable",
+];
+
+#[test]
+fn nobody_sees_or_changes_anything_without_a_session() {
+    let host = Host::start();
+    host.key(OWNER, "super-admin");
+    let mut owner = Browser::signed_in(&host, OWNER);
+    let begun = owner.upload("/sites/new", &[("name", "hello")], Some(&archive(&[("index.html", b"hi")])));
+    assert_eq!(begun.status, 303, "{}", begun.text());
+    host.until("the deployment", || owner.get("/sites/hello/deployments/1/proof").status.eq(&200).then_some(()));
+
+    let mut stranger = Browser::new(&host);
+    for path in PAGES {
+        assert!(owner.get(path).status == 200, "{path} is there for its owner");
+        let answer = stranger.get(path);
+        assert_eq!(answer.status, 303, "{path}");
+        assert!(answer.header("location").unwrap().starts_with("/sign-in"), "{path}");
+        assert!(answer.body.is_empty(), "{path}");
+    }
+    for path in FORMS {
+        let answer = stranger.post(path, "");
+        assert_eq!((answer.status, answer.header("location")), (303, Some("/sign-in")), "{path}");
+    }
+    stranger.cookies.insert(String::from("chainhost_00000000"), String::from("guessed"));
+    for name in owner.cookies.keys() {
+        stranger.cookies.insert(name.clone(), String::from("guessed"));
+    }
+    assert_eq!(stranger.get("/").status, 303);
+
+    let before = owner.cookies.clone();
+    assert_eq!(owner.post("/sign-out", "").header("location"), Some("/sign-in"));
+    let mut thief = Browser { host: &host, cookies: before };
+    assert_eq!(thief.get("/").status, 303, "a session that was ended does not come back");
+}
+
+#[test]
+fn forms_from_elsewhere_are_refused() {
+    let host = Host::start();
+    host.key(OWNER, "super-admin");
+    let mut owner = Browser::signed_in(&host, OWNER);
+    let port = host.port;
+    let elsewhere = [
+        String::new(),
+        String::from("Origin: http://evil.example\r\n"),
+        String::from("Origin: null\r\nSec-Fetch-Site: same-origin\r\n"),
+        format!("Origin: http://hello.localhost:{port}\r\n"),
+        format!("Origin: https://localhost:{port}\r\n"),
+        String::from("Sec-Fetch-Site: same-site\r\n"),
+        String::from("Sec-Fetch-Site: none\r\n"),
+    ];
+    for headers in &elsewhere {
+        for path in FORMS {
+            let answer = owner.post_as(path, headers, "application/x-www-form-urlencoded", b"");
+            assert_eq!(answer.status, 403, "{path} {headers}");
+        }
+        let mut nobody = Browser::new(&host);
+        let body = form(&[("email", OWNER), ("password", PASSWORD)]);
+        let answer = nobody.post_as("/sign-in", headers, "application/x-www-form-urlencoded", body.as_bytes());
+        assert_eq!(answer.status, 403, "sign-in {headers}");
+    }
+    let here = owner.post_as(
+        "/settings/theme",
+        "Sec-Fetch-Site: same-origin\r\n",
+        "application/x-www-form-urlencoded",
+        b"theme=dark",
+    );
+    assert_eq!(here.status, 303);
+    assert!(owner.page("/settings").contains("data-theme=\"dark\""));
+    let answer = owner.get("/");
+    let policy = "default-src 'none'; style-src 'self'; script-src 'self'; connect-src 'self'; img-src 'self' data:; \
+                  form-action 'self'; frame-ancestors 'none'; base-uri 'none'";
+    for (name, value) in [
+        ("content-security-policy", policy),
+        ("referrer-policy", "same-origin"),
+        ("x-content-type-options", "nosniff"),
+        ("cross-origin-opener-policy", "same-origin"),
+        ("x-frame-options", "DENY"),
+        ("cache-control", "no-store"),
+    ] {
+        assert_eq!(answer.header(name), Some(value));
+        assert_eq!(owner.get("/nowhere").header(name), Some(value), "also on an error");
+    }
+    assert_eq!(host.get("hello.localhost", "/sites").status, 421, "the panel answers on its own host only");
+}
+
+#[test]
+fn an_upload_is_checked_published_and_rolled_back() {
+    let host = Host::start();
+    host.key(OWNER, "super-admin");
+    let mut owner = Browser::signed_in(&host, OWNER);
+    let one = archive(&[("index.html", b"one"), ("a/b.txt", b"b")]);
+    let wrong = owner.upload("/sites/new", &[("name", "No Name")], Some(&one));
+    assert_eq!(wrong.status, 400);
+    assert!(wrong.text().contains("No Name") && wrong.text().contains("use only a-z"), "{}", wrong.text());
+    let begun = owner.upload("/sites/new", &[("name", "hello")], Some(&one));
+    assert_eq!(begun.header("location"), Some("/sites/hello/deployments/1"), "{}", begun.text());
+    let served = |host: &Host| host.get("hello.localhost", "/").text();
+    host.until("the first deployment", || (served(&host) == "one").then_some(()));
+
+    let not = owner.upload("/sites/hello/deploy", &[("message", "kept words")], Some(b"no archive"));
+    assert_eq!(not.status, 400);
+    assert!(not.text().contains("This is not an archive") && not.text().contains("kept words"), "{}", not.text());
+    let none = owner.upload("/sites/hello/deploy", &[("message", "")], None);
+    assert!(none.status == 400 && none.text().contains("Choose the archive"), "{}", none.text());
+    let taken = owner.upload("/sites/new", &[("name", "hello")], Some(&one));
+    assert!(taken.status == 409 && taken.text().contains("There is a site"), "{}", taken.text());
+
+    let two = archive(&[("index.html", b"two")]);
+    let fields = [("message", "<b>second</b>"), ("publish", "no")];
+    assert_eq!(owner.upload("/sites/hello/deploy", &fields, Some(&two)).status, 303);
+    host.until("the preview", || owner.page("/sites/hello").contains("/sites/hello/publish/2").then_some(()));
+    assert_eq!(served(&host), "one", "a preview changes nothing");
+    let page = owner.page("/sites/hello/deployments/2");
+    assert!(page.contains("&#60;b&#62;second") && !page.contains("<b>second"), "{page}");
+    let question = owner.page("/sites/hello/publish/2");
+    let live = question.split_once("name=\"live\" value=\"").unwrap().1.split_once('"').unwrap().0.to_owned();
+    assert_eq!(owner.post("/sites/hello/publish/2", &form(&[("live", &live)])).status, 303);
+    assert_eq!(served(&host), "two");
+    let stale = owner.post("/sites/hello/rollback/1", &form(&[("live", &live)]));
+    assert_eq!(stale.status, 409, "the question was asked about another live deployment");
+    assert_eq!(served(&host), "two");
+    assert_eq!(owner.post("/sites/hello/rollback/1", "").status, 303);
+    assert_eq!(served(&host), "one");
+
+    // An ended deployment ends its stream at once, with the lines that the page had not.
+    let stream = owner.get("/sites/hello/deployments/2/events?from=1");
+    assert_eq!(stream.header("content-type"), Some("text/event-stream"));
+    assert!(stream.text().contains("<li") && stream.text().contains("event: end"), "{}", stream.text());
+
+    let kept = owner.post("/sites/hello/delete", &form(&[("confirm", "other")]));
+    assert!(kept.status == 400 && kept.text().contains("Nothing was deleted."));
+    assert_eq!(owner.post("/sites/hello/delete", &form(&[("confirm", "hello")])).status, 303);
+    assert_eq!(host.get("hello.localhost", "/").status, 421);
+}
+
+#[test]
+fn a_user_has_no_say_over_users_and_the_server() {
+    let host = Host::start();
+    host.key(OWNER, "super-admin");
+    host.key("mate@example.org", "user");
+    let mut mate = Browser::signed_in(&host, "mate@example.org");
+    for path in ["/settings/users", "/audit-log", "/storage"] {
+        assert_eq!(mate.get(path).status, 403, "{path}");
+        assert!(!mate.page("/").contains(&format!("href=\"{path}\"")), "{path}");
+    }
+    for path in ["/settings/users", "/storage/clean"] {
+        let body = form(&[("email", "x@example.org"), ("role", "user"), ("password", PASSWORD)]);
+        assert_eq!(mate.post(path, &body).status, 403, "{path}");
+    }
+    let made = mate.post("/settings/keys", &form(&[("name", "mine"), ("scope", "read"), ("days", "0")])).text();
+    let key = made.split_once("API key\">").unwrap().1.split_once('<').unwrap().0.to_owned();
+    assert_eq!(host.api_json(&key, "GET /api/v1/me", "", 200)["email"], "mate@example.org");
+
+    let mut owner = Browser::signed_in(&host, OWNER);
+    let users = owner.page("/settings/users");
+    let id = users.split_once("/settings/users/").unwrap().1.split_once('/').unwrap().0.to_owned();
+    assert_eq!(owner.post(&format!("/settings/users/{id}/disable"), "").status, 303);
+    assert_eq!(mate.get("/").status, 303, "a disabled user is out at once");
+    assert_eq!(host.api(&key, "GET /api/v1/me", b"").status, 401);
+}
+
+#[test]
+fn tries_to_sign_in_are_limited() {
+    let host = Host::start();
+    host.key(OWNER, "super-admin");
+    let mut browser = Browser::new(&host);
+    let wrong = form(&[("email", OWNER), ("password", "wrong"), ("next", "//evil.example")]);
+    for _ in 0..5 {
+        let answer = browser.post("/sign-in", &wrong);
+        assert_eq!(answer.status, 400);
+        assert!(!answer.text().contains("evil.example") && !answer.text().contains("value=\"wrong\""));
+    }
+    let late = browser.post("/sign-in", &form(&[("email", OWNER), ("password", PASSWORD)]));
+    assert_eq!(late.status, 429);
+    assert!(late.text().contains("Too many tries"), "{}", late.text());
+    assert!(browser.cookies.is_empty());
+}
+
+#[test]
+fn without_a_database_the_panel_says_so_and_sites_go_on() {
+    let mut host = Host::start();
+    host.key(OWNER, "super-admin");
+    {
+        let mut owner = Browser::signed_in(&host, OWNER);
+        owner.upload("/sites/new", &[("name", "hello")], Some(&archive(&[("index.html", b"here")])));
+        host.until("the deployment", || (host.get("hello.localhost", "/").text() == "here").then_some(()));
+    }
+    host.stop();
+    for name in ["chainhost.db", "chainhost.db-wal", "chainhost.db-shm"] {
+        drop(fs::remove_file(host.data().join(name)));
+    }
+    host.restart();
+    assert_eq!(host.get("hello.localhost", "/").text(), "here");
+    let page = host.get("localhost", "/sites");
+    assert_eq!(page.status, 503);
+    assert!(page.text().contains("Sites go on answering") && page.header("content-security-policy").is_some());
+    let sheet = page.text().split_once("stylesheet\" href=\"").unwrap().1.split_once('"').unwrap().0.to_owned();
+    assert_eq!(host.get("localhost", &sheet).status, 200, "also that page has its style");
+    assert_eq!(host.get("localhost", "/api/v1/me").header("content-type"), Some("application/problem+json"));
+}
