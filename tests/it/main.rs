@@ -18,6 +18,7 @@ mod licences;
 mod log;
 mod manifest;
 mod panel;
+mod panel_browser;
 mod queue_redb;
 mod real_sites;
 mod server;
