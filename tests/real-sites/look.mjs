@@ -13,6 +13,15 @@ const wrong = [];
 /** Whether a console message is only the browser's note that the page itself has the status it should have. */
 const isOwnStatus = (message, url, status) => status >= 400 && message.location().url === url && message.text().includes(`status of ${status}`);
 
+/** Searches as a reader does: opens the search, waits until it is ready, types. */
+const search = async (page) => {
+  await page.click("[data-md-component=search-query]");
+  // The script hears of letters only after the index has arrived, and then says so here.
+  await page.waitForFunction(() => /type to start/i.test(document.querySelector(".md-search-result__meta")?.textContent ?? ""));
+  await page.locator("[data-md-component=search-query]").pressSequentially("lantern", { delay: 30 });
+  await page.waitForSelector("[data-md-component=search-result] .md-search-result__item");
+};
+
 const look = async (browser, path, at) => {
   const status = path.includes("no-such-page") ? 404 : 200;
   const url = new URL(path, base).href;
@@ -40,10 +49,7 @@ const look = async (browser, path, at) => {
   broken.forEach((it) => say(`picture not shown: ${it}`));
   const styled = await page.evaluate(() => [...document.styleSheets].some((it) => it.cssRules.length > 0));
   if (!styled) say("has no style");
-  if (await page.$("[data-md-component=search-query]")) {
-    await page.fill("[data-md-component=search-query]", "lantern");
-    await page.waitForSelector("[data-md-component=search-result] .md-search-result__item").catch(() => say("the search finds nothing"));
-  }
+  if (await page.$("[data-md-component=search-query]")) await search(page).catch(() => say("the search finds nothing"));
   await page.screenshot({ path: join(folder, `${name}-${at}.png`) });
   await context.close();
   return requests;

@@ -30,12 +30,12 @@ fn write(folder: &std::path::Path) {
         let place = format!("{}/{:02}", seed.pick(&["blog", "docs/v1", "docs/v2", "größe", "写真"]), number % 70);
         let (path, bytes) = match number % 100 {
             0..60 => {
-                let (from, length) = (seed.below(300_000), seed.between(1_000, 32_000));
+                let (from, length) = (seed.below(300_000), seed.between(1_000, 28_000));
                 let head = format!("<!doctype html><title>{number}</title>");
                 (format!("{place}/page-{number}.html"), [head.as_bytes(), &words[from..from + length]].concat())
             }
             60..85 => {
-                let length = seed.between(4_000, 56_000);
+                let length = seed.between(4_000, 36_000);
                 (format!("{place}/picture {number}.jpg"), seed.bytes(length))
             }
             85..93 => {

@@ -20,6 +20,7 @@ use std::{
     io::{Read as _, Write as _},
     path::Path,
     process::Command,
+    time::Duration,
 };
 
 use chainhost::base::hash::Sha256;
@@ -121,7 +122,9 @@ impl<'s> Deployed<'s> {
 
     /// The same with each coding, once the job that compresses is done.
     fn is_served_compressed(&self) {
-        self.host.until("compressing", || {
+        // A key may not ask more often than some thousand times.
+        let (patience, period) = (Duration::from_mins(5), Duration::from_millis(500));
+        self.host.until_within(patience, period, "compressing", || {
             let jobs = self.host.api_json(&self.key, "GET /api/v1/jobs", "", 200);
             let jobs = jobs["items"].as_array().unwrap();
             let wanted: Vec<_> = jobs.iter().filter(|it| it["kind"] == "compress_variants").collect();

@@ -179,14 +179,25 @@ impl Host {
     }
 
     /// Waits until `done` gives something.
-    pub(crate) fn until<T>(&self, what: &str, mut done: impl FnMut() -> Option<T>) -> T {
+    pub(crate) fn until<T>(&self, what: &str, done: impl FnMut() -> Option<T>) -> T {
+        self.until_within(PATIENCE, Duration::from_millis(20), what, done)
+    }
+
+    /// As [`Host::until`], for what takes longer or may not be asked so often.
+    pub(crate) fn until_within<T>(
+        &self,
+        patience: Duration,
+        period: Duration,
+        what: &str,
+        mut done: impl FnMut() -> Option<T>,
+    ) -> T {
         let start = tokio::time::Instant::now();
         loop {
             if let Some(it) = done() {
                 return it;
             }
-            assert!(start.elapsed() < PATIENCE, "waited in vain for {what}\n{}", self.log());
-            std::thread::sleep(Duration::from_millis(20));
+            assert!(start.elapsed() < patience, "waited in vain for {what}\n{}", self.log());
+            std::thread::sleep(period);
         }
     }
 }
