@@ -4,7 +4,7 @@
 // Fails on: an axe violation of WCAG 2.0 to 2.2 A and AA, a page above 50 kB compressed, a violation of the content
 // security policy or another error in the console, a part wider than the window, or an act that does not do what it says.
 import assert from "node:assert/strict";
-import { spawn } from "node:child_process";
+import { spawn, spawnSync } from "node:child_process";
 import { mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { request } from "node:http";
 import { tmpdir } from "node:os";
@@ -197,7 +197,8 @@ try {
   await stale.getByText("Another deployment was published").waitFor();
   const download = await Promise.all([page.waitForEvent("download"), page.goto(`${base}${site}/deployments/3/proof`).then(() => page.getByRole("link", { name: "Download the proof" }).click())]);
   assert.equal(download[0].suggestedFilename(), "harbour-cafe-3.chproof.json");
-  JSON.parse(readFileSync(await download[0].path(), "utf8"));
+  const verified = spawnSync(binary, ["verify", await download[0].path(), "--offline"], { encoding: "utf8" });
+  assert.equal(verified.status, 10, `valid, not yet logged: ${verified.stdout}${verified.stderr}`);
   await page.goto(`${base}${site}/deployments/3/log.txt`);
   assert.match(await page.locator("body").innerText(), /Live/);
 
