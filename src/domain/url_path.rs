@@ -5,9 +5,11 @@
 use std::borrow::Cow;
 
 use percent_encoding::percent_decode_str;
+use unicode_normalization::{UnicodeNormalization as _, is_nfc};
 
-/// Decodes a URL's path exactly once. `None`: not a path that can name a file — no `/` in front, a broken escape, an
-/// encoded `/`, not UTF-8, a backslash, NUL or other control, a `.` or `..` segment however it is written.
+/// Decodes a URL's path exactly once, to the composed form (NFC) that names of files have. `None`: not a path that can
+/// name a file — no `/` in front, a broken escape, an encoded `/`, not UTF-8, a backslash, NUL or other control, a `.` or
+/// `..` segment however it is written.
 pub fn decode_path(raw: &str) -> Option<Cow<'_, str>> {
     let whole_escapes = raw.split('%').skip(1).all(|it| {
         let digits = it.get(..2).unwrap_or_default();
@@ -17,6 +19,8 @@ pub fn decode_path(raw: &str) -> Option<Cow<'_, str>> {
         return None;
     }
     let path = percent_decode_str(raw).decode_utf8().ok()?;
+    // Names of files are kept composed (DECISIONS 36). Pages that were written where names are decomposed link to them so.
+    let path = if path.is_ascii() || is_nfc(&path) { path } else { Cow::Owned(path.nfc().collect()) };
     is_plain(&path).then_some(path)
 }
 
@@ -37,6 +41,8 @@ mod tests {
             ("/%2520", Some("/%20")),
             ("/%C3%A9", Some("/é")),
             ("/é", Some("/é")),
+            ("/e%CC%81", Some("/\u{e9}")),
+            ("/e\u{301}", Some("/\u{e9}")),
             ("/a+b", Some("/a+b")),
             ("/...", Some("/...")),
             ("", None),

@@ -233,12 +233,21 @@ impl<'a> ReadTx<'a> {
 }
 
 /// A transaction that can also write. Derefs to [`ReadTx`].
-pub struct WriteTx<'a>(ReadTx<'a>);
+pub struct WriteTx<'a>(ReadTx<'a>, Vec<Afterwards>);
+
+/// What waits for a commit.
+type Afterwards = Box<dyn FnOnce() + Send>;
 
 impl<'a> WriteTx<'a> {
     /// Wraps what an engine gives.
     pub fn new(executor: &'a mut dyn Executor) -> Self {
-        Self(ReadTx::new(executor))
+        Self(ReadTx::new(executor), Vec::new())
+    }
+
+    /// Runs `work` once the commit is durable, and never when there is none: to wake those who then look at the database.
+    /// Woken inside the transaction, they would find nothing yet. It must be short, since other answers wait behind it.
+    pub fn after_commit(&mut self, work: impl FnOnce() + Send + 'static) {
+        self.1.push(Box::new(work));
     }
 
     /// Runs an INSERT, UPDATE or DELETE; the number of rows it changed.
@@ -297,6 +306,7 @@ impl std::fmt::Debug for Db {
 struct Closure<F, T> {
     work: Option<F>,
     out: Option<Result<T>>,
+    afterwards: Vec<Afterwards>,
     answer: oneshot::Sender<Result<T>>,
 }
 
@@ -308,6 +318,7 @@ where
     fn run(&mut self, tx: &mut WriteTx<'_>) -> bool {
         let Some(work) = self.work.take() else { return false };
         let out = work(tx);
+        self.afterwards = std::mem::take(&mut tx.1);
         let commit = out.is_ok();
         self.out = Some(out);
         commit
@@ -316,7 +327,10 @@ where
     fn done(self: Box<Self>, committed: Result<()>) {
         let out = match (self.out, committed) {
             (Some(Err(error)), _) | (_, Err(error)) => Err(error),
-            (Some(out), Ok(())) => out,
+            (Some(out), Ok(())) => {
+                self.afterwards.into_iter().for_each(|work| work());
+                out
+            }
             (None, Ok(())) => Err(Error::internal("the engine did not run the transaction")),
         };
         // The caller may be gone; the transaction stands all the same.
@@ -341,7 +355,7 @@ impl Db {
         F: FnOnce(&mut WriteTx<'_>) -> Result<T> + Send + 'static,
     {
         let (answer, answered) = oneshot::channel();
-        self.0.submit_write(Box::new(Closure { work: Some(work), out: None, answer }));
+        self.0.submit_write(Box::new(Closure { work: Some(work), out: None, afterwards: Vec::new(), answer }));
         answered.await.unwrap_or_else(|_| Err(gone()))
     }
 

@@ -1,4 +1,5 @@
 //! What changed, told to tasks that rebuild and to pages that wait. Signals carry no data: whoever wakes looks for itself.
+//! So they are given after the commit of what shall be found, never inside its transaction.
 
 use tokio::sync::{Notify, watch};
 

@@ -12,6 +12,7 @@ use chainhost::{
     params,
     ports::db::{Db, Value},
 };
+use tokio::sync::oneshot;
 
 /// What every statement of the suite works on.
 const TABLE: &str = "CREATE TABLE thing (
@@ -122,6 +123,34 @@ async fn a_dropped_future_does_not_cut_a_transaction(open: Open) {
     assert_eq!(numbers(&db).await.len(), 21);
 }
 
+async fn what_waits_for_a_commit_finds_it_and_no_other(open: Open) {
+    let folder = tempfile::tempdir().unwrap();
+    let db = open(folder.path());
+    let waiting = |number: i64| {
+        let (told, hears) = oneshot::channel();
+        let insert = "INSERT INTO thing (id, number, flag, share) VALUES ($1, $2, TRUE, 0.5)";
+        let id = Ids::new(Clock::system()).next();
+        let written = db.write(move |tx| {
+            tx.after_commit(move || told.send(()).unwrap());
+            tx.execute(insert, params![id, number])
+        });
+        (written, hears)
+    };
+    // The caller does not wait for its answer: only the signal says that there is something to find.
+    let (written, hears) = waiting(1);
+    let (heard, written) = tokio::join!(
+        async {
+            hears.await.unwrap();
+            numbers(&db).await
+        },
+        written
+    );
+    assert_eq!((heard, written.unwrap()), (vec![1], 1));
+    let (written, hears) = waiting(1);
+    assert!(written.await.is_err());
+    assert!(hears.await.is_err(), "told of a commit that was none");
+}
+
 async fn what_was_answered_is_there_after_a_restart(open: Open) {
     let folder = tempfile::tempdir().unwrap();
     let db = open(folder.path());
@@ -149,6 +178,7 @@ suite! { sqlite:
     an_error_undoes_its_own_transaction_alone
     a_clash_is_a_conflict_that_a_transaction_survives
     a_dropped_future_does_not_cut_a_transaction
+    what_waits_for_a_commit_finds_it_and_no_other
     what_was_answered_is_there_after_a_restart
 }
 

@@ -55,7 +55,7 @@ fn sources() -> Files {
         ("static/app.3f9a1c77.js", script.as_str()),
         ("static/style.4be91f02.css", "body { font: 1.1rem/1.5 serif; max-width: 40rem; margin: 2rem auto }\n"),
         ("static/_headers", "/pictures/*\n  X-Picture: yes\n/*.html\n  Referrer-Policy: same-origin\n"),
-        ("static/_redirects", "/old/:page /notes/coast/:page 301\n/start / 302\n"),
+        ("static/_redirects", "/old/:page /notes/coast/:page/ 301\n/start / 302\n"),
         ("static/.well-known/security.txt", "Contact: mailto:security@example.org\n"),
         ("static/.nojekyll", ""),
         ("static/robots.txt", "User-agent: *\nAllow: /\n"),
@@ -92,7 +92,7 @@ fn an_eleventy_site_is_served_as_it_was_built() {
 
     // Its settings hold, and are no files.
     let mut visitor = deployed.visitor();
-    let moved = visitor.get("/old/note-1/?a=b", "");
+    let moved = visitor.get("/old/note-1?a=b", "");
     assert_eq!((moved.status, moved.header("location")), (301, Some("/notes/coast/note-1/?a=b")));
     assert_eq!(visitor.get("/pictures/1.png", "").header("x-picture"), Some("yes"));
     assert_eq!(visitor.get("/about.html", "").header("referrer-policy"), Some("same-origin"));

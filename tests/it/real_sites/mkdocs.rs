@@ -9,7 +9,7 @@ use super::{
 use crate::support::seed::{Seed, markdown, png};
 
 const CHAPTERS: [&str; 6] = ["quay", "boats", "tides and winds", "naïve", "Ελληνικά", "weather/near/far"];
-const PAGES: usize = 32;
+const PAGES: usize = 25;
 
 /// The sources: the same in every run.
 fn sources() -> Files {
