@@ -232,13 +232,22 @@ impl<'a> ReadTx<'a> {
     }
 }
 
+/// What is done once a transaction is durable: telling others, no work.
+type After = Box<dyn FnOnce() + Send>;
+
 /// A transaction that can also write. Derefs to [`ReadTx`].
-pub struct WriteTx<'a>(ReadTx<'a>);
+pub struct WriteTx<'a>(ReadTx<'a>, Vec<After>);
 
 impl<'a> WriteTx<'a> {
     /// Wraps what an engine gives.
     pub fn new(executor: &'a mut dyn Executor) -> Self {
-        Self(ReadTx::new(executor))
+        Self(ReadTx::new(executor), Vec::new())
+    }
+
+    /// Does `act` when this transaction is committed, and never otherwise. Whoever is told in the middle of it looks too
+    /// early, sees nothing, and goes to sleep again.
+    pub fn after_commit(&mut self, act: impl FnOnce() + Send + 'static) {
+        self.1.push(Box::new(act));
     }
 
     /// Runs an INSERT, UPDATE or DELETE; the number of rows it changed.
@@ -297,6 +306,7 @@ impl std::fmt::Debug for Db {
 struct Closure<F, T> {
     work: Option<F>,
     out: Option<Result<T>>,
+    after: Vec<After>,
     answer: oneshot::Sender<Result<T>>,
 }
 
@@ -310,6 +320,7 @@ where
         let out = work(tx);
         let commit = out.is_ok();
         self.out = Some(out);
+        self.after = std::mem::take(&mut tx.1);
         commit
     }
 
@@ -319,6 +330,9 @@ where
             (Some(out), Ok(())) => out,
             (None, Ok(())) => Err(Error::internal("the engine did not run the transaction")),
         };
+        if out.is_ok() {
+            self.after.into_iter().for_each(|act| act());
+        }
         // The caller may be gone; the transaction stands all the same.
         drop(self.answer.send(out));
     }
@@ -341,7 +355,7 @@ impl Db {
         F: FnOnce(&mut WriteTx<'_>) -> Result<T> + Send + 'static,
     {
         let (answer, answered) = oneshot::channel();
-        self.0.submit_write(Box::new(Closure { work: Some(work), out: None, answer }));
+        self.0.submit_write(Box::new(Closure { work: Some(work), out: None, after: Vec::new(), answer }));
         answered.await.unwrap_or_else(|_| Err(gone()))
     }
 

@@ -151,7 +151,8 @@ impl Services {
     /// Writes an event of `actor` in the transaction of the change.
     fn record(&self, tx: &mut WriteTx<'_>, actor: &Actor, event: &Event) -> Result<()> {
         store::audit_log::append(tx, self.ids.next(), actor, event, self.clock.now_ms())?;
-        self.signals().audit.notify_one();
+        let services = self.clone();
+        tx.after_commit(move || services.signals().audit.notify_one());
         Ok(())
     }
 

@@ -89,7 +89,8 @@ impl Services {
         if let (Move::Deploy, Some(it)) = (why, to) {
             self.enqueue_variants(tx, scope, site, it)?;
         }
-        self.signals().retention.notify_one();
+        let services = self.clone();
+        tx.after_commit(move || services.signals().retention.notify_one());
         Ok(())
     }
 
@@ -108,7 +109,8 @@ impl Services {
             created_ms: now,
         };
         store::outbox::enqueue(tx, &job)?;
-        self.signals().outbox.notify_one();
+        let services = self.clone();
+        tx.after_commit(move || services.signals().outbox.notify_one());
         Ok(())
     }
 

@@ -148,7 +148,8 @@ impl Services {
         store::deployments::insert(tx, scope, site.id, &deployment, &wish)?;
         let line = format!("Begun by {}.", actor.label);
         store::deployments::append_line(tx, scope, deployment.id, (&line, now))?;
-        self.signals().touch();
+        let services = self.clone();
+        tx.after_commit(move || services.signals().touch());
         Ok(deployment)
     }
 
