@@ -128,7 +128,9 @@ impl Services {
             }
             let scope = access::task_scope(tenant);
             let ended = self.db.write(move |tx| {
-                store::deployments::fail(tx, scope, site, id, (why, now))?;
+                if !store::deployments::fail(tx, scope, site, id, (why, now))? {
+                    return Ok(());
+                }
                 store::deployments::append_line(tx, scope, id, (why, now))?;
                 store::uploads::delete(tx, scope, id)
             });

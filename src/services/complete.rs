@@ -75,6 +75,11 @@ impl Services {
                 // Finished twice at once: the first one counts.
                 return Ok((found, Ok(())));
             }
+            if !matches!(found.state, State::Uploading | State::Checking) {
+                // Given up meanwhile: its blobs are nobody's any more.
+                let text = format!("Deployment {} is {} and takes no more files.", found.number, found.state.word());
+                return Err(Error::conflict("not_uploading", text));
+            }
             let now = services.clock.now_ms();
             let done = Deployment {
                 state: State::Ready,
@@ -119,7 +124,10 @@ impl Services {
             .write(move |tx| {
                 let Some(site) = store::sites::find(tx, scope, &name)? else { return Ok(()) };
                 let now = services.clock.now_ms();
-                store::deployments::fail(tx, scope, site.id, id, (&text, now))?;
+                if !store::deployments::fail(tx, scope, site.id, id, (&text, now))? {
+                    // Another call has finished it meanwhile.
+                    return Ok(());
+                }
                 store::uploads::delete(tx, scope, id)?;
                 let line = format!("Failed: {text}");
                 store::deployments::append_line(tx, scope, id, (&line, now))?;
