@@ -35,7 +35,8 @@ struct Made {
 
 impl Services {
     /// Makes deployment `id` complete from `list`, whose blobs are all there, and publishes it if that was asked for.
-    /// Files that cannot be a site fail the deployment, and the site stays as it is.
+    /// Files that cannot be a site fail the deployment, and the site stays as it is. When a part of the server is away, the
+    /// deployment stays open, and the caller decides whether anybody will finish it.
     pub(super) async fn complete(
         &self,
         actor: &Actor,
@@ -61,6 +62,8 @@ impl Services {
         let made = self.blocking(move || make(&blobs, &list, allow_env, live)).await;
         let made = match made {
             Ok(made) => made,
+            // A full disk is not the sender's fault: with space again, the same call goes on.
+            Err(error) if error.kind == Kind::Unavailable => return Err(error),
             Err(error) => {
                 self.fail(actor, name, id, &error).await?;
                 return Err(error);

@@ -36,7 +36,7 @@ use crate::{
         tasks::Tasks,
         units::ByteSize,
     },
-    domain::{Error, Kind, Result, access::Actor, event::Event, site::SiteName},
+    domain::{Error, Result, access::Actor, event::Event, site::SiteName},
     ports::{
         cache::Cache,
         db::{Db, WriteTx},
@@ -162,15 +162,14 @@ impl Services {
     }
 
     /// Refuses work that would leave too little free on the disk (DECISIONS 25).
-    fn admit(&self, bytes: u64) -> Result<()> {
+    pub fn admit(&self, bytes: u64) -> Result<()> {
         let space = files::space(&self.data)?;
         let reserve = self.disk_reserve.unwrap_or_else(|| (space.total / 10).min(1 << 30));
         if space.free.saturating_sub(bytes) >= reserve {
             return Ok(());
         }
         let (free, reserve) = (ByteSize(space.free), ByteSize(reserve));
-        Err(Error::new(
-            Kind::Unavailable,
+        Err(Error::unavailable(
             "disk_reserve",
             format!(
                 "The disk of this server has {free} free and keeps {reserve} in reserve, so {} more are not taken. Nothing \

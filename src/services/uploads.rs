@@ -73,6 +73,8 @@ impl Services {
     ) -> Result<Begun> {
         let scope = actor.require(Right::Deploy)?;
         request.check()?;
+        // Before anything is kept; below it is asked for what will be sent.
+        self.admit(0)?;
         let (blobs, bytes) = (self.blobs.clone(), list.to_bytes()?);
         let wanted = self.blocking(move || Ok(blobs.put(&bytes)?)).await?;
         let (services, actor, name) = (self.clone(), actor.clone(), name.clone());
