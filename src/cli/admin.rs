@@ -218,7 +218,7 @@ async fn directly(settings: &Server, command: Value) -> Result<Done> {
         disk_reserve: settings.disk_reserve,
         clock: Clock::system(),
         tasks: tasks.clone(),
-        has_snapshot: folder.path.join("snapshot").exists(),
+        snapshot: ground::snapshot_instance(&folder),
     };
     let opened = ground::open(&folder, &wish).await?;
     let done = control::run(&opened.services, &folder.path, command).await;

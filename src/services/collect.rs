@@ -112,10 +112,10 @@ impl Services {
         Ok(pruned)
     }
 
-    /// At start: what was being unpacked when the process ended cannot go on.
-    pub async fn fail_interrupted(&self) -> Result<()> {
+    /// What was being unpacked when an earlier process ended cannot go on. `started_ms`: when this one began.
+    pub async fn fail_interrupted(&self, started_ms: i64) -> Result<()> {
         let why = "The server stopped while it was being unpacked. Send it again.";
-        self.give_up(self.clock.now_ms(), Some(State::Checking), why).await
+        self.give_up(started_ms, Some(State::Checking), why).await
     }
 
     async fn give_up(&self, before_ms: i64, only: Option<State>, why: &'static str) -> Result<()> {
