@@ -158,10 +158,14 @@ impl Services {
         Ok(moved)
     }
 
-    /// Tells the data plane and waits until it serves what the database says.
+    /// Tells the data plane and waits until it serves what the database says. On a shutdown nobody new is served any more,
+    /// and the next start begins with what the database says.
     pub(super) async fn served(&self) {
         let number = self.signals().routes_changed();
-        self.signals().routes_live(number).await;
+        tokio::select! {
+            () = self.signals().routes_live(number) => {}
+            () = self.tasks.stopping() => {}
+        }
     }
 }
 

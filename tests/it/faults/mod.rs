@@ -8,6 +8,7 @@
 mod api;
 mod database;
 mod disk;
+mod stop;
 mod together;
 
 use std::path::Path;
