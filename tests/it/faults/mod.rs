@@ -8,6 +8,7 @@
 mod api;
 mod database;
 mod disk;
+mod hostile;
 mod stop;
 mod together;
 
