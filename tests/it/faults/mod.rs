@@ -10,6 +10,7 @@ mod database;
 mod disk;
 mod hostile;
 mod stop;
+mod tenants;
 mod together;
 
 use std::path::Path;
