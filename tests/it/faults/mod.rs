@@ -6,9 +6,12 @@
 #![expect(clippy::indexing_slicing, reason = "a test that panics says what went wrong")]
 
 mod api;
+mod collect;
 mod database;
 mod disk;
 mod hostile;
+mod kill;
+mod publish;
 mod stop;
 mod tenants;
 mod together;
