@@ -21,7 +21,7 @@ use std::path::Path;
 use chainhost::{
     app::ground::{self, Folder, Wish},
     base::{clock::Clock, tasks::Tasks},
-    services::Addresses,
+    services::{Addresses, Services},
 };
 
 use crate::support::{Host, http};
@@ -78,6 +78,15 @@ fn whole_site(port: u16, site: &str) -> u64 {
 fn check_stores(host: &mut Host) {
     assert_eq!(host.stop(), Some(0), "{}", host.log());
     check_database(&host.data().join("chainhost.db"));
+    inside(host, async |services| {
+        let actor = services.actor_local().await.unwrap();
+        services.seal_audit().await.unwrap();
+        assert_eq!(services.verify_audit(&actor).await.unwrap(), None, "the audit chain is broken");
+    });
+}
+
+/// Runs `act` with the services on the data of a server that is stopped.
+fn inside(host: &Host, act: impl AsyncFnOnce(&Services)) {
     let runtime = tokio::runtime::Runtime::new().unwrap();
     runtime.block_on(async {
         let folder = Folder::take(&host.data()).unwrap();
@@ -94,9 +103,7 @@ fn check_stores(host: &mut Host) {
             snapshot: None,
         };
         let opened = ground::open(&folder, &wish).await.unwrap();
-        let actor = opened.services.actor_local().await.unwrap();
-        opened.services.seal_audit().await.unwrap();
-        assert_eq!(opened.services.verify_audit(&actor).await.unwrap(), None, "the audit chain is broken");
+        act(&opened.services).await;
         opened.close();
     });
 }

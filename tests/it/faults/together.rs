@@ -5,11 +5,15 @@ use std::{
     thread,
 };
 
+use chainhost::{
+    domain::{deployment::DeploymentRef, site::SiteName},
+    store,
+};
 use serde_json::{Value, json};
 
 use super::{
     api::{Api, Wish},
-    check_stores, version, whole_site,
+    check_stores, inside, version, whole_site,
 };
 use crate::support::{Answer, Host};
 
@@ -142,5 +146,25 @@ fn many_deploys_at_once_all_count_and_one_is_live() {
     assert_eq!(of_live["message"], format!("version {shown}"));
     let list = api.list("/api/v1/sites/hello/deployments");
     assert_eq!(list.iter().filter(|it| it["state"] == "superseded").count(), 5);
+    check_stores(&mut host);
+}
+
+#[test]
+fn what_is_live_cannot_fail_any_more() {
+    let (mut host, api) = start();
+    api.deploy_version("hello", 1);
+    assert_eq!(host.stop(), Some(0));
+    inside(&host, async |services| {
+        let actor = services.actor_local().await.unwrap();
+        let name = SiteName::parse("hello").unwrap();
+        let found = services.get_deployment(&actor, &name, DeploymentRef::Number(1)).await.unwrap();
+        let (site, id) = (found.site.id, found.deployment.id);
+        // As the second of two finishes does, for which the disk was full.
+        let scope = actor.scope;
+        let failed = services.db.write(move |tx| store::deployments::fail(tx, scope, site, id, ("Too late.", 1))).await;
+        assert!(!failed.unwrap());
+    });
+    host.restart();
+    assert_eq!(whole_site(host.port, "hello"), 1);
     check_stores(&mut host);
 }
