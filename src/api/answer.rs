@@ -6,7 +6,7 @@
 use axum::{
     body::Body,
     extract::Request,
-    http::{HeaderValue, StatusCode},
+    http::{HeaderValue, StatusCode, header::ALLOW},
     middleware::Next,
     response::{IntoResponse, Response},
 };
@@ -44,13 +44,8 @@ pub(super) type Answer = Result<Response, Failure>;
 pub(super) async fn finish(request: Request, next: Next) -> Response {
     let id = request.extensions().get::<RequestId>().cloned().unwrap_or_default().0;
     let mut response = next.run(request).await;
-    let error = match response.extensions_mut().remove::<Error>() {
-        Some(error) => Some(error),
-        None if response.status() == StatusCode::METHOD_NOT_ALLOWED => {
-            Some(Error::invalid("method", "This address does not take this method. See /api/openapi.json."))
-        }
-        None => None,
-    };
+    let allow = response.headers().get(ALLOW).cloned();
+    let error = response.extensions_mut().remove::<Error>().or_else(|| refused_by_router(response.status()));
     if let Some(error) = error {
         if error.kind == Kind::Internal {
             tracing::error!(request = %id, %error, "a call of the API failed");
@@ -58,9 +53,22 @@ pub(super) async fn finish(request: Request, next: Next) -> Response {
             tracing::debug!(request = %id, %error, "a call of the API was refused");
         }
         response = problem::problem(&error, &id).map(Body::new);
+        if let Some(allow) = allow {
+            response.headers_mut().insert(ALLOW, allow);
+        }
     }
     response.headers_mut().insert("cache-control", HeaderValue::from_static("no-store"));
     response
+}
+
+/// What the router refuses before a handler is asked: it says so in words of its own.
+fn refused_by_router(status: StatusCode) -> Option<Error> {
+    if status == StatusCode::METHOD_NOT_ALLOWED {
+        let text = "This address does not take this method. See /api/openapi.json.";
+        return Some(Error::new(Kind::WrongMethod, "method", text));
+    }
+    let text = "The address of this call cannot be read. Names in it are UTF-8, percent-encoded.";
+    status.is_client_error().then(|| Error::invalid("path", text))
 }
 
 /// A value as JSON.

@@ -21,6 +21,7 @@ use crate::{
     domain::{Error, Result},
     engines::{cache_moka::CacheMoka, queue_redb::QueueRedb, schema, sqlite::Sqlite},
     ports::{cache::Cache, db::Db, queue::Jobs},
+    serve::snapshot_file,
     services::{Addresses, Ground, Services},
     store,
 };
@@ -49,7 +50,10 @@ impl Folder {
         let path = path.canonicalize().map_err(cannot)?;
         let who = format!("process {}", std::process::id());
         match FolderLock::take(&path.join("lock"), &who).map_err(cannot)? {
-            Ok(lock) => Ok(Self { blobs: BlobDir::open(&path).map_err(cannot)?, path, _lock: lock }),
+            Ok(lock) => {
+                files::sweep_unfinished(&path).map_err(cannot)?;
+                Ok(Self { blobs: BlobDir::open(&path).map_err(cannot)?, path, _lock: lock })
+            }
             Err(held) => Err(Error::conflict(
                 "data_folder_held",
                 format!(
@@ -75,8 +79,8 @@ pub struct Wish {
     pub clock: Clock,
     /// What runs beside.
     pub tasks: Tasks,
-    /// A snapshot is being served.
-    pub has_snapshot: bool,
+    /// Whose snapshot is being served.
+    pub snapshot: Option<Id>,
 }
 
 /// The stores, open.
@@ -96,12 +100,17 @@ impl Opened {
     }
 }
 
+/// Whose snapshot is in a folder; `None` also when it cannot be read. For who does not serve it.
+pub fn snapshot_instance(folder: &Folder) -> Option<Id> {
+    snapshot_file::load(&folder.path).ok().flatten().map(|it| it.snapshot.instance)
+}
+
 /// Opens database and queue.
 pub async fn open(folder: &Folder, wish: &Wish) -> Result<Opened> {
     let path = folder.path.join("chainhost.db");
     let marker = folder.path.join("instance");
-    let known = read_instance(&marker)?;
-    if !path.exists() && (known.is_some() || wish.has_snapshot) {
+    let known = read_instance(&marker)?.or(wish.snapshot);
+    if !path.exists() && (known.is_some() || snapshot_file::is_there(&folder.path)) {
         return Err(Error::unavailable(
             "database_missing",
             format!(
@@ -125,10 +134,11 @@ pub async fn open(folder: &Folder, wish: &Wish) -> Result<Opened> {
             }
         })
         .await?;
-    match known {
-        Some(known) if known != instance => return Err(foreign()),
-        Some(_) => {}
-        None => files::write_atomic(&marker, format!("{instance}\n").as_bytes(), 0o600)?,
+    if known.is_some_and(|it| it != instance) {
+        return Err(foreign());
+    }
+    if !marker.exists() {
+        files::write_atomic(&marker, format!("{instance}\n").as_bytes(), 0o600)?;
     }
     let queue = QueueRedb::open(&folder.path.join("queue.redb"), wish.clock.clone())?;
     let services = Services::new(Ground {

@@ -27,7 +27,7 @@ use crate::{
     serve::{
         DataPlane,
         snapshot::{Snapshot, Target},
-        snapshot_file,
+        snapshot_file::{self, LoadError},
     },
     services::{Addresses, Services},
     work,
@@ -40,6 +40,9 @@ use self::{
 
 /// How long a shutdown waits for what still runs.
 const JOIN_MAX: Duration = Duration::from_secs(75);
+
+/// Pause before what was left half done is looked at again.
+const CLEAN_UP_AGAIN: Duration = Duration::from_secs(5);
 
 /// Runs a server until `stop` resolves. `ready` is called once, with the panel's address, when sites and panel answer.
 pub async fn serve(
@@ -117,7 +120,7 @@ impl Opening<'_> {
                 tenant_bytes_max: self.settings.tenant_bytes_max,
                 clock: Clock::system(),
                 tasks: self.tasks.clone(),
-                has_snapshot: served.instance != Id::NIL,
+                snapshot: Some(served.instance).filter(|it| *it != Id::NIL),
             },
         )
         .await?;
@@ -136,8 +139,7 @@ async fn start(
     bound: &[SocketAddr],
 ) -> Result<()> {
     let services = &opened.services;
-    services.sweep_archives()?;
-    services.fail_interrupted().await?;
+    clean_up(services, opening.tasks).await;
     switch.open(services);
     let context = work::Context {
         services: services.clone(),
@@ -153,21 +155,53 @@ async fn start(
     if with_demo {
         demo::deploy(services).await?;
     }
-    control::start(services, opening.tasks, &opening.folder.path)?;
-    links::announce(services, &opening.folder.path, bound).await
+    if let Err(error) = control::start(services, opening.tasks, &opening.folder.path) {
+        tracing::error!(%error, "the control socket is not there: `chainhost admin` needs a restart of the server");
+    }
+    if let Err(error) = links::announce(services, &opening.folder.path, bound).await {
+        tracing::error!(%error, "no claim link could be made: `chainhost admin claim-link` makes one");
+    }
+    Ok(())
+}
+
+/// Ends what an earlier process has left half done. INVARIANT: nothing here keeps the sites from answering; on a full disk
+/// it is tried until there is space.
+async fn clean_up(services: &Services, tasks: &Tasks) {
+    let started_ms = services.clock.now_ms();
+    if let Err(error) = services.sweep_archives() {
+        tracing::warn!(%error, "archives that were being received are left in the data folder");
+    }
+    let Err(error) = services.fail_interrupted(started_ms).await else { return };
+    tracing::warn!(%error, "deployments that were being unpacked still look so; trying again");
+    let (services, stop) = (services.clone(), tasks.clone());
+    tasks.spawn(async move {
+        loop {
+            tokio::select! {
+                () = tokio::time::sleep(CLEAN_UP_AGAIN) => {}
+                () = stop.stopping() => return,
+            }
+            if services.fail_interrupted(started_ms).await.is_ok() {
+                return;
+            }
+        }
+    });
 }
 
 /// The data plane with the last snapshot on disk, if there is one.
 fn plane(folder: &Folder, tasks: &Tasks) -> Result<DataPlane> {
-    let loaded = snapshot_file::load(&folder.path).map_err(|error| Error::internal(error.to_string()))?;
-    let snapshot = match loaded {
-        Some(loaded) => {
+    let snapshot = match snapshot_file::load(&folder.path) {
+        Err(damaged @ LoadError::AllDamaged(_)) => {
+            tracing::error!("{damaged}");
+            Snapshot::new(Id::NIL, 0)
+        }
+        Err(error) => return Err(Error::internal(error.to_string())),
+        Ok(Some(loaded)) => {
             for damaged in &loaded.damaged {
                 tracing::warn!(file = %damaged.display(), "a damaged snapshot was passed over");
             }
             loaded.snapshot
         }
-        None => Snapshot::new(Id::NIL, 0),
+        Ok(None) => Snapshot::new(Id::NIL, 0),
     };
     let blobs = folder.blobs.clone();
     let proofs = move |target: &Target, path: &str| -> Option<Response> { switch::proof(&blobs, target, path) };

@@ -14,7 +14,7 @@ use std::{
     io::{self, Read as _, Write as _},
     os::unix::fs::{DirBuilderExt as _, MetadataExt as _, OpenOptionsExt as _},
     path::{Path, PathBuf},
-    sync::Arc,
+    sync::{Arc, Mutex, PoisonError},
 };
 
 use super::{
@@ -107,6 +107,8 @@ impl Coding {
 #[derive(Clone, Debug)]
 pub struct BlobDir {
     root: Arc<Path>,
+    /// Held while a blob that is there is taken for good, or is found too old and removed: never both at once.
+    keeping: Arc<Mutex<()>>,
 }
 
 impl BlobDir {
@@ -121,12 +123,12 @@ impl BlobDir {
                 fs::remove_file(left.path())?;
             }
         }
-        Ok(Self { root: Arc::from(root) })
+        Ok(Self { root: Arc::from(root), keeping: Arc::default() })
     }
 
     /// Begins a blob whose bytes come in pieces.
     pub fn writer(&self) -> io::Result<BlobWriter> {
-        let temporary = Temporary(self.root.join("incoming").join(random::label::<15>()));
+        let temporary = self.temporary();
         let file = OpenOptions::new().write(true).create_new(true).mode(0o400).open(&temporary.0)?;
         Ok(BlobWriter { file, temporary, hasher: Hasher::new(), size: 0 })
     }
@@ -181,13 +183,15 @@ impl BlobDir {
     /// Keeps a compressed form of a blob, durably, with its own digest behind it.
     pub fn put_variant(&self, hash: &Sha256, coding: Coding, bytes: &[u8]) -> io::Result<()> {
         let path = self.variant_path(hash, coding);
-        if let Some(folder) = path.parent() {
-            make_folder(folder)?;
-        }
-        let mut whole = Vec::with_capacity(bytes.len().saturating_add(TRAILER));
-        whole.extend_from_slice(bytes);
-        whole.extend_from_slice(&Sha256::of(bytes).0);
-        files::write_atomic(&path, &whole, 0o400)
+        let folder = path.parent().ok_or_else(|| io::Error::other("a path without a folder"))?;
+        make_folder(folder)?;
+        let temporary = self.temporary();
+        let mut file = OpenOptions::new().write(true).create_new(true).mode(0o400).open(&temporary.0)?;
+        file.write_all(bytes)?;
+        file.write_all(&Sha256::of(bytes).0)?;
+        file.sync_all()?;
+        fs::rename(&temporary.0, &path)?;
+        files::sync_folder(folder)
     }
 
     /// The compressed form of a blob and its digest, when there is one.
@@ -252,9 +256,23 @@ impl BlobDir {
         gone(fs::remove_file(self.path(hash)))
     }
 
+    /// Removes a blob and its variants when it was written, and last put again, before `before_ms`; whether it was.
+    pub fn remove_older(&self, hash: &Sha256, before_ms: i64) -> io::Result<bool> {
+        let _keeping = self.keeping.lock().unwrap_or_else(PoisonError::into_inner);
+        if self.written_ms(hash).is_none_or(|it| it >= before_ms) {
+            return Ok(false);
+        }
+        self.remove(hash)?;
+        Ok(true)
+    }
+
     /// Removes one variant of a blob: a damaged one can be made again. Fine when it is gone already.
     pub fn remove_variant(&self, hash: &Sha256, coding: Coding) -> io::Result<()> {
         gone(fs::remove_file(self.variant_path(hash, coding)))
+    }
+
+    fn temporary(&self) -> Temporary {
+        Temporary(self.root.join("incoming").join(random::label::<15>()))
     }
 
     fn path(&self, hash: &Sha256) -> PathBuf {
@@ -275,6 +293,7 @@ impl BlobDir {
 
     /// Whether the blob is there with this size; if so it counts as new for garbage collection.
     fn touch(&self, hash: &Sha256, size: u64) -> bool {
+        let _keeping = self.keeping.lock().unwrap_or_else(PoisonError::into_inner);
         if self.size(hash) != Some(size) {
             return false;
         }
@@ -494,6 +513,21 @@ mod tests {
         std::os::unix::fs::symlink(folder.path().join("elsewhere"), dir.path(&hash)).unwrap();
         assert!(matches!(dir.read_verified(&hash), Err(BlobError::Corrupt)));
         assert!(!dir.has(&hash));
+    }
+
+    #[test]
+    fn what_is_put_again_is_not_too_old() {
+        let (_folder, dir) = store();
+        let hash = dir.put(b"content").unwrap();
+        let old = std::time::UNIX_EPOCH + std::time::Duration::from_secs(1);
+        File::open(dir.path(&hash)).unwrap().set_modified(old).unwrap();
+        assert_eq!(dir.written_ms(&hash), Some(1_000));
+        assert!(!dir.remove_older(&hash, 1_000).unwrap());
+        dir.put(b"content").unwrap();
+        assert!(!dir.remove_older(&hash, 1_001).unwrap() && dir.has(&hash));
+        File::open(dir.path(&hash)).unwrap().set_modified(old).unwrap();
+        assert!(dir.remove_older(&hash, 1_001).unwrap() && !dir.has(&hash));
+        assert!(!dir.remove_older(&hash, 1_001).unwrap());
     }
 
     #[test]

@@ -25,6 +25,19 @@ pub fn write_atomic(path: &Path, bytes: &[u8], mode: u32) -> io::Result<()> {
     written
 }
 
+/// Removes what [`write_atomic`] was writing into `folder` when an earlier process died. Only for who holds the folder.
+pub fn sweep_unfinished(folder: &Path) -> io::Result<()> {
+    for entry in fs::read_dir(folder)? {
+        let entry = entry?;
+        let name = entry.file_name();
+        let is_ours = name.as_encoded_bytes().starts_with(b".") && name.as_encoded_bytes().ends_with(b".tmp");
+        if is_ours && entry.file_type()?.is_file() {
+            fs::remove_file(entry.path())?;
+        }
+    }
+    Ok(())
+}
+
 fn write_new(path: &Path, bytes: &[u8], mode: u32) -> io::Result<()> {
     let mut file = OpenOptions::new().write(true).create_new(true).mode(mode).open(path)?;
     file.write_all(bytes)?;
@@ -92,8 +105,8 @@ impl FolderLock {
         let mut file = OpenOptions::new().read(true).write(true).create(true).truncate(false).mode(0o600).open(path)?;
         match rustix::fs::flock(&file, rustix::fs::FlockOperation::NonBlockingLockExclusive) {
             Ok(()) => {
-                file.set_len(0)?;
-                file.write_all(who.as_bytes())?;
+                // For people only: a full disk must not keep anybody from taking the folder.
+                drop(file.set_len(0).and_then(|()| file.write_all(who.as_bytes())));
                 Ok(Ok(Self { _file: file }))
             }
             Err(rustix::io::Errno::WOULDBLOCK) => Ok(Err(Held { by: fs::read_to_string(path).unwrap_or_default() })),
@@ -135,6 +148,9 @@ mod tests {
         assert_eq!(fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o600);
         assert_eq!(walk(folder.path()).unwrap().len(), 1);
         assert!(write_atomic(&folder.path().join("no/such"), b"", 0o600).is_err());
+        write_new(&folder.path().join(".state.abcde.tmp"), b"half", 0o600).unwrap();
+        sweep_unfinished(folder.path()).unwrap();
+        assert_eq!(walk(folder.path()).unwrap(), [PathBuf::from("state")]);
     }
 
     #[test]

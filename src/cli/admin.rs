@@ -219,7 +219,7 @@ async fn directly(settings: &Server, command: Value) -> Result<Done> {
         tenant_bytes_max: settings.tenant_bytes_max,
         clock: Clock::system(),
         tasks: tasks.clone(),
-        has_snapshot: folder.path.join("snapshot").exists(),
+        snapshot: ground::snapshot_instance(&folder),
     };
     let opened = ground::open(&folder, &wish).await?;
     let done = control::run(&opened.services, &folder.path, command).await;

@@ -11,6 +11,8 @@ pub enum Kind {
     Invalid,
     /// There is no such thing, or not for this actor.
     NotFound,
+    /// The thing is there and is not asked like this.
+    WrongMethod,
     /// It does not fit the present state (taken name, other live deployment).
     Conflict,
     /// Nobody is signed in, or the key is wrong.

@@ -32,6 +32,8 @@ pub(super) struct Activity {
     working: AtomicU32,
     /// HTTP/2 frames are not requests: after the first head only idleness counts.
     streams: AtomicBool,
+    /// A first request has begun.
+    asked: AtomicBool,
 }
 
 impl Activity {
@@ -43,6 +45,7 @@ impl Activity {
             last_byte: AtomicU64::new(0),
             working: AtomicU32::new(0),
             streams: AtomicBool::new(false),
+            asked: AtomicBool::new(false),
         }
     }
 
@@ -58,6 +61,7 @@ impl Activity {
 
     fn start(&self) {
         self.working.fetch_add(1, Ordering::Relaxed);
+        self.asked.store(true, Ordering::Relaxed);
         self.head_since.store(0, Ordering::Relaxed);
     }
 
@@ -83,6 +87,11 @@ impl Activity {
         if self.head_since.load(Ordering::Relaxed) != 0 && !self.streams.load(Ordering::Relaxed) {
             self.head_since.store(now.saturating_add(1), Ordering::Relaxed);
         }
+    }
+
+    /// Whether anything was asked on the connection yet.
+    pub(super) fn has_asked(&self) -> bool {
+        self.asked.load(Ordering::Relaxed)
     }
 
     /// Until when the connection may go on as it does.

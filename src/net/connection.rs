@@ -40,6 +40,9 @@ const RESETS_LOCAL_MAX: usize = 256;
 /// How long to wait when no connection can be accepted: the descriptors are used up, and some will come free.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(200);
 
+/// How long a shutdown waits for the first request of a connection that has just been made.
+const FIRST_REQUEST: Duration = Duration::from_millis(500);
+
 /// Who is at the other end.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Peer {
@@ -171,7 +174,7 @@ impl Server {
         loop {
             let accepted = tokio::select! {
                 biased;
-                () = self.tasks.stopping() => return,
+                () = self.tasks.stopping() => break,
                 accepted = self.accept(&listener) => accepted,
             };
             match accepted {
@@ -183,6 +186,35 @@ impl Server {
                 Err(error) => self.pause(&error).await,
             }
         }
+        if let Err(error) = self.take_waiting(listener, &handler) {
+            tracing::warn!(%error, "who was waiting to be accepted is cut off");
+        }
+    }
+
+    /// Takes in who has connected before the sign to stop and waits in the system's queue: closing it would cut them off
+    /// with their requests unread. Whoever comes between the last look and the close is still cut off.
+    fn take_waiting<H, A>(&self, listener: TcpListener, handler: &H) -> io::Result<()>
+    where
+        H: Fn(Request<Incoming>, Peer) -> A + Clone + Send + 'static,
+        A: Future<Output = Response> + Send + 'static,
+    {
+        // The runtime may not know yet that somebody waits; the system does.
+        let listener = listener.into_std()?;
+        while let Some(free) = self.seats.free_now() {
+            let (stream, address) = match listener.accept() {
+                Ok(accepted) => accepted,
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => break,
+                Err(error) if error.kind() == io::ErrorKind::ConnectionAborted => continue,
+                Err(error) => return Err(error),
+            };
+            let peer = Peer::new(address);
+            stream.set_nonblocking(true)?;
+            let stream = TcpStream::from_std(stream)?;
+            if let Some(seat) = self.seats.take(free, peer.address.ip()) {
+                self.tasks.spawn(self.clone().attend(stream, seat, peer, handler.clone()));
+            }
+        }
+        Ok(())
     }
 
     async fn accept(&self, listener: &TcpListener) -> io::Result<Option<(TcpStream, Seat, Peer)>> {
@@ -255,8 +287,27 @@ impl Server {
             () = self.in_time(connection.as_mut(), activity) => return,
             () = self.tasks.stopping() => {}
         }
+        // The first request may be on its way, and a shutdown now would close the connection before it is read.
+        if !activity.has_asked() && self.first_asked(connection.as_mut(), activity).await {
+            return;
+        }
         connection.as_mut().graceful_shutdown();
         drop(time::timeout(self.limits.grace, self.in_time(connection, activity)).await);
+    }
+
+    /// Drives the connection until its first request has begun, or for a moment; whether it has ended.
+    async fn first_asked<C: Connection>(&self, mut connection: Pin<&mut C>, activity: &Activity) -> bool {
+        let mut timer = pin!(time::sleep(FIRST_REQUEST.min(self.limits.grace)));
+        poll_fn(|context| {
+            if connection.as_mut().poll(context).is_ready() {
+                return Poll::Ready(true);
+            }
+            if activity.has_asked() || timer.as_mut().poll(context).is_ready() {
+                return Poll::Ready(false);
+            }
+            Poll::Pending
+        })
+        .await
     }
 
     /// Drives the connection until it ends, or its time for a head or for being idle.

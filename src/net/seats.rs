@@ -35,6 +35,11 @@ impl Seats {
         Arc::clone(&self.all).acquire_owned().await.ok()
     }
 
+    /// Leave for one connection more, if there may be one now.
+    pub(super) fn free_now(&self) -> Option<OwnedSemaphorePermit> {
+        Arc::clone(&self.all).try_acquire_owned().ok()
+    }
+
     /// A seat for a client, unless its address has its share.
     pub(super) fn take(&self, one_of_all: OwnedSemaphorePermit, client: IpAddr) -> Option<Seat> {
         let address = counted(client);

@@ -66,6 +66,11 @@ pub fn save(folder: &Path, snapshot: &Snapshot) -> io::Result<()> {
     files::sync_folder(folder)
 }
 
+/// Whether there is any snapshot in `folder`, whole or not.
+pub fn is_there(folder: &Path) -> bool {
+    NAMES.iter().any(|it| folder.join(it).exists())
+}
+
 /// The newest whole snapshot in `folder`; `None` when there has been none.
 pub fn load(folder: &Path) -> Result<Option<Loaded>, LoadError> {
     let mut damaged: Vec<PathBuf> = Vec::new();

@@ -67,12 +67,8 @@ impl Services {
         let marked = if found.is_empty() { marked_nothing() } else { self.mark().await? };
         found.retain(|(hash, ..)| !marked.contains(hash));
         found.sort_by_key(|(hash, size, _)| (std::cmp::Reverse(*size), *hash));
-        let garbage =
-            Garbage { blobs: found.iter().map(|(hash, size, _)| (*hash, *size)).collect(), removed: !dry_run };
-        if !dry_run {
-            self.blocking(move || found.iter().try_for_each(|(hash, ..)| remove_old(&blobs, hash, before))).await?;
-        }
-        Ok(garbage)
+        let found = if dry_run { found } else { self.blocking(move || remove_older(&blobs, found, before)).await? };
+        Ok(Garbage { blobs: found.iter().map(|(hash, size, _)| (*hash, *size)).collect(), removed: !dry_run })
     }
 
     /// Every hash that a kept deployment names.
@@ -117,10 +113,10 @@ impl Services {
         Ok(pruned)
     }
 
-    /// At start: what was being unpacked when the process ended cannot go on.
-    pub async fn fail_interrupted(&self) -> Result<()> {
+    /// What was being unpacked when an earlier process ended cannot go on. `started_ms`: when this one began.
+    pub async fn fail_interrupted(&self, started_ms: i64) -> Result<()> {
         let why = "The server stopped while it was being unpacked. Send it again.";
-        self.give_up(self.clock.now_ms(), Some(State::Checking), why).await
+        self.give_up(started_ms, Some(State::Checking), why).await
     }
 
     async fn give_up(&self, before_ms: i64, only: Option<State>, why: &'static str) -> Result<()> {
@@ -133,7 +129,9 @@ impl Services {
             }
             let scope = access::task_scope(tenant);
             let ended = self.db.write(move |tx| {
-                store::deployments::fail(tx, scope, site, id, (why, now))?;
+                if !store::deployments::fail(tx, scope, site, id, (why, now))? {
+                    return Ok(());
+                }
                 store::deployments::append_line(tx, scope, id, (why, now))?;
                 store::uploads::delete(tx, scope, id)
             });
@@ -160,12 +158,22 @@ fn mark_below(blobs: &BlobDir, root: Sha256, is_manifest: bool, marked: &mut Has
     Ok(())
 }
 
-/// Removes a blob unless somebody has put it again meanwhile.
-fn remove_old(blobs: &BlobDir, hash: &Sha256, before_ms: i64) -> Result<()> {
-    if blobs.written_ms(hash).is_some_and(|it| it < before_ms) {
-        blobs.remove(hash)?;
-    }
-    Ok(())
+/// Removes these blobs but for those that somebody has put again meanwhile; which were removed.
+fn remove_older(
+    blobs: &BlobDir,
+    mut found: Vec<(Sha256, u64, i64)>,
+    before_ms: i64,
+) -> Result<Vec<(Sha256, u64, i64)>> {
+    let mut failed = Ok(());
+    found.retain(|(hash, ..)| {
+        failed.is_ok()
+            && blobs.remove_older(hash, before_ms).unwrap_or_else(|error| {
+                failed = Err(error);
+                false
+            })
+    });
+    failed?;
+    Ok(found)
 }
 
 fn prune_site(tx: &mut WriteTx<'_>, tenant: TenantId, site: &Site) -> Result<u64> {

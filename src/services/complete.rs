@@ -36,7 +36,8 @@ struct Made {
 
 impl Services {
     /// Makes deployment `id` complete from `list`, whose blobs are all there, and publishes it if that was asked for.
-    /// Files that cannot be a site fail the deployment, and the site stays as it is.
+    /// Files that cannot be a site fail the deployment, and the site stays as it is. When a part of the server is away, the
+    /// deployment stays open, and the caller decides whether anybody will finish it.
     pub(super) async fn complete(
         &self,
         actor: &Actor,
@@ -62,6 +63,8 @@ impl Services {
         let made = self.blocking(move || make(&blobs, &list, allow_env, live)).await;
         let made = match made {
             Ok(made) => made,
+            // A full disk is not the sender's fault: with space again, the same call goes on.
+            Err(error) if error.kind == Kind::Unavailable => return Err(error),
             Err(error) => {
                 self.fail(actor, name, id, &error).await?;
                 return Err(error);
@@ -98,6 +101,11 @@ impl Services {
         if found.state.is_complete() {
             // Finished twice at once: the first one counts.
             return Ok((found, Ok(())));
+        }
+        if !matches!(found.state, State::Uploading | State::Checking) {
+            // Given up meanwhile: its blobs are nobody's any more.
+            let text = format!("Deployment {} is {} and takes no more files.", found.number, found.state.word());
+            return Err(Error::conflict("not_uploading", text));
         }
         let now = self.clock.now_ms();
         self.check_quota(tx, scope, u64::try_from(made.bytes).unwrap_or(0))?;
@@ -139,7 +147,10 @@ impl Services {
             .write(move |tx| {
                 let Some(site) = store::sites::find(tx, scope, &name)? else { return Ok(()) };
                 let now = services.clock.now_ms();
-                store::deployments::fail(tx, scope, site.id, id, (&text, now))?;
+                if !store::deployments::fail(tx, scope, site.id, id, (&text, now))? {
+                    // Another call has finished it meanwhile.
+                    return Ok(());
+                }
                 store::uploads::delete(tx, scope, id)?;
                 let line = format!("Failed: {text}");
                 store::deployments::append_line(tx, scope, id, (&line, now))?;

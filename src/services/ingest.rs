@@ -11,11 +11,11 @@ use std::{
 };
 
 use crate::{
-    base::{files, hash::Sha256, limits, random},
+    base::{files, hash::Sha256, limits, random, retry::Backoff},
     domain::{
-        Error, Result,
+        Error, Kind, Result,
         access::{Actor, Right},
-        deployment::{Deployment, DeploymentRef, State},
+        deployment::{Deployment, DeploymentId, DeploymentRef, State},
         file_list::{FileList, ListedFile},
         site::SiteName,
     },
@@ -29,6 +29,8 @@ use super::{
 
 /// The folder for archives that are being received, in the data folder. Emptied at start.
 const FOLDER: &str = "archives";
+/// Pause while the database cannot be written.
+const PAUSE: Backoff = Backoff::Exponential(500);
 
 impl Services {
     /// Takes an archive in and begins to unpack it. `media_type` is what the sender calls it; its first bytes decide.
@@ -75,14 +77,47 @@ impl Services {
         self.tasks.spawn(async move {
             let unpacked = services.unpack(received, kind, request.allow_env).await;
             let ended = match unpacked {
-                Ok(list) => services.complete(&actor, &name, id, list).await.map(|_| ()),
-                Err(error) => services.fail(&actor, &name, id, &error).await,
+                Ok(list) => services.complete_or_fail(&actor, &name, id, list).await.map(|_| ()),
+                Err(error) => services.fail_surely(&actor, &name, id, &error).await,
             };
             if let Err(error) = ended {
                 tracing::warn!(%error, deployment = %id, "a deployment did not end well");
             }
         });
         Ok(begun)
+    }
+
+    /// As [`Services::complete`], for files that nobody sends again: whatever goes wrong fails the deployment.
+    async fn complete_or_fail(
+        &self,
+        actor: &Actor,
+        name: &SiteName,
+        id: DeploymentId,
+        list: FileList,
+    ) -> Result<Deployment> {
+        let done = self.complete(actor, name, id, list).await;
+        if let Err(error) = &done
+            && error.kind == Kind::Unavailable
+        {
+            self.fail_surely(actor, name, id, error).await?;
+        }
+        done
+    }
+
+    /// As [`Services::fail`], again and again while the database cannot be written: nobody else would end the deployment.
+    async fn fail_surely(&self, actor: &Actor, name: &SiteName, id: DeploymentId, why: &Error) -> Result<()> {
+        let mut failures = 0;
+        loop {
+            match self.fail(actor, name, id, why).await {
+                Err(error) if error.kind == Kind::Unavailable => failures += 1,
+                ended => return ended,
+            }
+            tokio::select! {
+                () = tokio::time::sleep(PAUSE.ceiling(failures)) => {}
+                // The next start does it.
+                () = self.tasks.stopping() => return Ok(()),
+            }
+        }
     }
 
     async fn unpack(&self, received: Received, kind: archive::Kind, allow_env: bool) -> Result<FileList> {
@@ -113,7 +148,7 @@ impl Services {
         });
         let begun = begun.await?;
         self.forget(actor.scope);
-        self.complete(actor, name, begun.id, list).await
+        self.complete_or_fail(actor, name, begun.id, list).await
     }
 
     /// The list of files that the live deployment was made from, if there is one.

@@ -96,6 +96,10 @@ impl Services {
     /// Revokes a key: any of the tenant for an admin, else one's own.
     pub async fn revoke_key(&self, actor: &Actor, id: ApiKeyId) -> Result<()> {
         let scope = actor.require(Right::Read)?;
+        // A key that could take wider keys away would do more than its scope says.
+        if let Credential::Key(_, KeyScope::Read | KeyScope::Deploy) = actor.credential {
+            actor.require(Right::ManageTenant)?;
+        }
         let of = key_owner(actor)?;
         let (services, actor) = (self.clone(), actor.clone());
         self.db

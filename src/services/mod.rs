@@ -39,7 +39,7 @@ use crate::{
         units::ByteSize,
     },
     domain::{
-        Error, Kind, Result,
+        Error, Result,
         access::{Actor, TenantScope},
         event::Event,
         site::SiteName,
@@ -186,15 +186,14 @@ impl Services {
     }
 
     /// Refuses work that would leave too little free on the disk (DECISIONS 25).
-    fn admit(&self, bytes: u64) -> Result<()> {
+    pub fn admit(&self, bytes: u64) -> Result<()> {
         let space = files::space(&self.data)?;
         let reserve = self.disk_reserve.unwrap_or_else(|| (space.total / 10).min(1 << 30));
         if space.free.saturating_sub(bytes) >= reserve {
             return Ok(());
         }
         let (free, reserve) = (ByteSize(space.free), ByteSize(reserve));
-        Err(Error::new(
-            Kind::Unavailable,
+        Err(Error::unavailable(
             "disk_reserve",
             format!(
                 "The disk of this server has {free} free and keeps {reserve} in reserve, so {} more are not taken. Nothing \

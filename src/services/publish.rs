@@ -198,11 +198,15 @@ impl Services {
         self.signals().touch();
     }
 
-    /// Tells the data plane and waits until it serves what the database says.
+    /// Tells the data plane and waits until it serves what the database says. On a shutdown nobody new is served any more,
+    /// and the next start begins with what the database says.
     pub(super) async fn served(&self, scope: TenantScope) {
         self.forget(scope);
         let number = self.signals().routes_changed();
-        self.signals().routes_live(number).await;
+        tokio::select! {
+            () = self.signals().routes_live(number) => {}
+            () = self.tasks.stopping() => {}
+        }
     }
 }
 

@@ -73,6 +73,8 @@ impl Services {
     ) -> Result<Begun> {
         let scope = actor.require(Right::Deploy)?;
         request.check()?;
+        // Before anything is kept; below it is asked for what will be sent.
+        self.admit(0)?;
         let (blobs, bytes) = (self.blobs.clone(), list.to_bytes()?);
         let wanted = self.blocking(move || Ok(blobs.put(&bytes)?)).await?;
         let (services, actor, name) = (self.clone(), actor.clone(), name.clone());
@@ -233,15 +235,42 @@ impl Services {
         let scope = actor.require(Right::Deploy)?;
         let found = self.get_deployment(actor, name, DeploymentRef::Id(id)).await?.deployment;
         if found.state.is_complete() {
-            return Ok(found);
+            return self.finish_again(actor, name, found).await;
         }
-        let (site, deployment, list) = self.open_upload(scope, name, id).await?;
+        let (site, deployment, list) = match self.open_upload(scope, name, id).await {
+            Err(error) if error.code == "not_uploading" => {
+                // Finished by another call since the look above: that one's answer is this one's too.
+                let found = self.get_deployment(actor, name, DeploymentRef::Id(id)).await?.deployment;
+                if found.state.is_complete() {
+                    return self.finish_again(actor, name, found).await;
+                }
+                return Err(error);
+            }
+            opened => opened?,
+        };
         let missing = self.find_missing(scope, &site, &deployment, &list).await?;
         if !missing.is_empty() {
             let text = format!("The bytes of {} files have not come yet. Send them, then finish again.", missing.len());
             return Err(Error::conflict("blobs_missing", text));
         }
         self.complete(actor, name, id, list).await
+    }
+
+    /// The answer to a finish that was answered before. What could not be published then, because the site had changed, is
+    /// looked at again: the first answer may have been lost.
+    async fn finish_again(&self, actor: &Actor, name: &SiteName, found: Deployment) -> Result<Deployment> {
+        if found.state != State::Ready {
+            return Ok(found);
+        }
+        let (scope, of, id) = (actor.scope, name.clone(), found.id);
+        let wish = self.db.read(move |tx| {
+            let site = store::sites::find(tx, scope, &of)?.ok_or_else(|| Error::not_found("site"))?;
+            store::deployments::find_wish(tx, scope, site.id, id)
+        });
+        match wish.await? {
+            Some(wish) if wish.publish => self.roll_back(actor, name, Some(DeploymentRef::Id(id)), wish.if_live).await,
+            _ => Ok(found),
+        }
     }
 
     async fn open_upload(

@@ -269,20 +269,20 @@ pub fn complete(tx: &mut WriteTx<'_>, scope: TenantScope, site: SiteId, it: &Dep
     Ok(())
 }
 
-/// Ends a deployment badly, with the reason for people.
+/// Ends a deployment badly, with the reason for people; `false` when it has ended already, which then stays as it is.
 pub fn fail(
     tx: &mut WriteTx<'_>,
     scope: TenantScope,
     site: SiteId,
     id: DeploymentId,
     (problem, now_ms): (&str, i64),
-) -> Result<()> {
-    tx.execute(
+) -> Result<bool> {
+    let changed = tx.execute(
         "UPDATE deployment SET state = 'failed', problem = $4, finished_ms = $5
-         WHERE tenant_id = $1 AND site_id = $2 AND id = $3",
+         WHERE tenant_id = $1 AND site_id = $2 AND id = $3 AND state IN ('uploading', 'checking')",
         params![scope.tenant().0, site.0, id.0, problem, now_ms],
     )?;
-    Ok(())
+    Ok(changed > 0)
 }
 
 /// Removes a deployment with its log. Its blobs go with the next garbage collection.

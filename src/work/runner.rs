@@ -66,7 +66,8 @@ where
                         spawn(context, queue, &ended, &lease, handle(lease.clone()));
                     }
                     context.services.signals().touch();
-                    if !none {
+                    // On a shutdown the ends that were just given may have been the last.
+                    if !none || stopping {
                         continue;
                     }
                 }

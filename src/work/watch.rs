@@ -23,7 +23,7 @@ use crate::{
         hash::{Hasher, Sha256},
     },
     domain::{
-        Error, Result,
+        Error, Kind, Result,
         deployment::Source,
         file_list::FileList,
         site::{Site, SiteId},
@@ -134,9 +134,17 @@ async fn look(
             None => return Ok(()),
         }
     }
-    // Also when it fails: the same files would fail again.
-    *seen = Some(now);
+    let done = deploy(context, tenant, site, folder).await;
+    // Also when it fails: the same files would fail again, unless it was the server's fault.
+    if !done.as_ref().is_err_and(|error| error.kind == Kind::Unavailable) {
+        *seen = Some(now);
+    }
+    done
+}
+
+async fn deploy(context: &Context, tenant: TenantId, site: &Site, folder: &Path) -> Result<()> {
     let actor = context.services.actor_system(tenant, "watch");
+    context.services.admit(0)?;
     let (blobs, from) = (context.services.blobs.clone(), folder.to_owned());
     let taken = context.tasks.blocking(move || take(&blobs, &from)).await;
     let list = taken.unwrap_or_else(|| Err(Error::internal("taking a folder panicked")))?;

@@ -13,6 +13,7 @@ mod client;
 mod conformance;
 mod connections;
 mod deploys;
+mod faults;
 mod framing;
 mod licences;
 mod log;

@@ -18,7 +18,7 @@ use redb::{StorageBackend, backends::FileBackend};
 
 use crate::conformance::Place;
 
-pub(crate) use disk::MemoryDisk;
+pub(crate) use disk::{Dice, MemoryDisk};
 
 /// A file in a folder of its own.
 pub(crate) struct FilePlace {

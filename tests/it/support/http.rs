@@ -1,7 +1,7 @@
 //! A small blocking client: one request on one connection, read to its end.
 
 use std::{
-    io::{Read as _, Write as _},
+    io::{ErrorKind, Read as _, Write as _},
     net::TcpStream,
 };
 
@@ -86,4 +86,71 @@ fn dechunk(mut rest: &[u8]) -> Option<Vec<u8>> {
         body.extend_from_slice(rest.get(..size)?);
         rest = rest.get(size + 2..)?;
     }
+}
+
+/// How a request on a kept connection ended.
+#[derive(Debug)]
+pub(crate) enum Fate {
+    /// With a whole answer.
+    Whole(Answer),
+    /// The connection ended before the first byte of an answer.
+    Nothing,
+    /// It broke in the middle of an answer, of which so many bytes came.
+    Cut(usize),
+}
+
+/// A connection that is used for one request after the other.
+#[derive(Debug)]
+pub(crate) struct Kept {
+    stream: TcpStream,
+    port: u16,
+    /// What has come and is not read yet.
+    bytes: Vec<u8>,
+}
+
+impl Kept {
+    /// Connects; an error when nobody listens.
+    pub(crate) fn open(port: u16) -> std::io::Result<Self> {
+        let stream = TcpStream::connect(("127.0.0.1", port))?;
+        stream.set_nodelay(true)?;
+        Ok(Self { stream, port, bytes: Vec::new() })
+    }
+
+    /// Asks for a path of a host, with more lines of the head.
+    pub(crate) fn get(&mut self, host: &str, path: &str, more: &str) -> Fate {
+        let head = format!("GET {path} HTTP/1.1\r\nHost: {host}:{}\r\n{more}\r\n", self.port);
+        self.ask(head.as_bytes())
+    }
+
+    /// Sends a whole request and reads its answer.
+    pub(crate) fn ask(&mut self, request: &[u8]) -> Fate {
+        // A connection that was closed meanwhile shows in what is read.
+        drop(self.stream.write_all(request));
+        loop {
+            if let Some((answer, length)) = whole(&self.bytes) {
+                self.bytes.drain(..length);
+                return Fate::Whole(answer);
+            }
+            let mut piece = [0; 16 * 1024];
+            match self.stream.read(&mut piece) {
+                Ok(count) if count > 0 => self.bytes.extend_from_slice(piece.get(..count).unwrap_or_default()),
+                Err(error) if error.kind() == ErrorKind::Interrupted => {}
+                _ if self.bytes.is_empty() => return Fate::Nothing,
+                _ => return Fate::Cut(self.bytes.len()),
+            }
+        }
+    }
+}
+
+/// An answer that is there whole, and its length. It must say how long it is.
+fn whole(bytes: &[u8]) -> Option<(Answer, usize)> {
+    let end = bytes.windows(4).position(|it| it == b"\r\n\r\n")? + 4;
+    let head = parse(bytes.get(..end)?)?;
+    let length = match head.header("content-length") {
+        Some(length) => length.parse().unwrap(),
+        None if matches!(head.status, 204 | 304) => 0,
+        None => panic!("no length: {head:?}"),
+    };
+    let body = bytes.get(end..end + length)?.to_vec();
+    Some((Answer { body, ..head }, end + length))
 }

@@ -71,6 +71,16 @@ impl Host {
         self.out = Some(out);
     }
 
+    /// Starts the server on the same data, and kills it after `time`, ready or not.
+    pub(crate) fn stumble(&self, time: Duration) {
+        let mut command = Command::new(PROGRAM);
+        command.args(["serve", "--listen", "127.0.0.1:0", "--data"]).arg(self.data()).args(&self.arguments);
+        let mut child = command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
+        std::thread::sleep(time);
+        drop(child.kill());
+        child.wait().unwrap();
+    }
+
     /// The data folder.
     pub(crate) fn data(&self) -> PathBuf {
         self.folder.path().join("data")

@@ -1,0 +1,131 @@
+//! The real program under faults: killed, on a full disk, under load, without its database, asked by the hostile.
+//!
+//! After each fault (CONTRACTS §6): every acknowledged deployment and job is there, the site served is a whole one, and
+//! the database passes its checks. `CHAINHOST_LONG=1` runs far more rounds.
+
+#![expect(clippy::indexing_slicing, reason = "a test that panics says what went wrong")]
+
+mod api;
+mod collect;
+mod database;
+mod disk;
+mod hostile;
+mod kill;
+mod publish;
+mod stop;
+mod tenants;
+mod together;
+
+use std::path::Path;
+
+use chainhost::{
+    app::ground::{self, Folder, Wish},
+    base::{clock::Clock, tasks::Tasks},
+    services::{Addresses, Services},
+};
+
+use crate::support::{Host, http};
+
+/// Files of a version.
+const FILES: u64 = 40;
+
+/// Whether the long forms run: `CHAINHOST_LONG=1`.
+fn is_long() -> bool {
+    std::env::var_os("CHAINHOST_LONG").is_some_and(|it| it == "1")
+}
+
+/// One number in a normal run, another in a long one.
+fn rounds(normal: u64, long: u64) -> u64 {
+    if is_long() { long } else { normal }
+}
+
+/// A site each of whose files names the version. Some are long enough to get compressed forms.
+fn version(number: u64) -> Vec<(String, Vec<u8>)> {
+    (0..FILES)
+        .map(|file| {
+            let path = if file == 0 { String::from("index.html") } else { format!("pages/{file}.html") };
+            let words = if file % 8 == 0 { 100 } else { 1 };
+            (path, format!("version {number} file {file}\n").repeat(words).into_bytes())
+        })
+        .collect()
+}
+
+/// The version that a file's bytes name; all of its lines must be those of that version.
+fn version_of(path: &str, bytes: &[u8]) -> u64 {
+    let text = std::str::from_utf8(bytes).unwrap();
+    let number = text.split(' ').nth(1).and_then(|it| it.parse().ok());
+    let number = number.unwrap_or_else(|| panic!("{path}: {text:?}"));
+    let whole = version(number).into_iter().find(|(it, _)| it == path).unwrap();
+    assert_eq!(whole.1, bytes, "{path} is not whole");
+    number
+}
+
+/// Reads every file of the site and gives the one version that they are all of.
+fn whole_site(port: u16, site: &str) -> u64 {
+    let mut numbers = Vec::new();
+    for (path, _) in version(0) {
+        let head = format!("GET /{path} HTTP/1.1\r\nHost: {site}.localhost:{port}\r\n");
+        let answer = http::ask(port, &head, b"");
+        assert_eq!(answer.status, 200, "{path}: {}", answer.text());
+        numbers.push(version_of(&path, &answer.body));
+    }
+    numbers.dedup();
+    assert_eq!(numbers.len(), 1, "a mix of versions: {numbers:?}");
+    numbers[0]
+}
+
+/// Stops the server, which must end well, and checks its stores from outside and from inside.
+fn check_stores(host: &mut Host) {
+    assert_eq!(host.stop(), Some(0), "{}", host.log());
+    check_database(&host.data().join("chainhost.db"));
+    inside(host, async |services| {
+        let actor = services.actor_local().await.unwrap();
+        services.seal_audit().await.unwrap();
+        assert_eq!(services.verify_audit(&actor).await.unwrap(), None, "the audit chain is broken");
+    });
+}
+
+/// Runs `act` with the services on the data of a server that is stopped.
+fn inside(host: &Host, act: impl AsyncFnOnce(&Services)) {
+    let runtime = tokio::runtime::Runtime::new().unwrap();
+    runtime.block_on(async {
+        let folder = Folder::take(&host.data()).unwrap();
+        let wish = Wish {
+            addresses: Addresses {
+                scheme: "http",
+                sites_domain: String::from("localhost"),
+                port: String::new(),
+                panel_host: String::from("localhost"),
+            },
+            disk_reserve: None,
+            clock: Clock::system(),
+            tasks: Tasks::new(),
+            snapshot: None,
+        };
+        let opened = ground::open(&folder, &wish).await.unwrap();
+        act(&opened.services).await;
+        opened.close();
+    });
+}
+
+/// What must hold in a database that nobody has open.
+fn check_database(path: &Path) {
+    let database = rusqlite::Connection::open(path).unwrap();
+    let text = |sql: &str| database.query_row(sql, [], |row| row.get::<_, String>(0)).unwrap();
+    let count = |sql: &str| database.query_row(sql, [], |row| row.get::<_, i64>(0)).unwrap();
+    assert_eq!(text("PRAGMA integrity_check"), "ok");
+    assert_eq!(count("SELECT COUNT(*) FROM pragma_foreign_key_check"), 0);
+    // The live pointer, the states and the publications tell the same.
+    let odd = "SELECT COUNT(*) FROM site s WHERE s.live IS NOT NULL AND (
+                 (SELECT state FROM deployment d WHERE d.tenant_id = s.tenant_id AND d.site_id = s.id AND d.id = s.live)
+                   IS NOT 'live'
+                 OR (SELECT deployment_id FROM publication p WHERE p.tenant_id = s.tenant_id AND p.site_id = s.id
+                     ORDER BY seq DESC LIMIT 1) IS NOT s.live)";
+    assert_eq!(count(odd), 0, "a live pointer is not that of the last publication");
+    let live = "SELECT COUNT(*) FROM deployment d WHERE state = 'live' AND NOT EXISTS (
+                  SELECT 1 FROM site s WHERE s.tenant_id = d.tenant_id AND s.id = d.site_id AND s.live = d.id)";
+    assert_eq!(count(live), 0, "a deployment says live and is not");
+    let holes = "SELECT COUNT(*) FROM (SELECT MAX(seq) - MIN(seq) + 1 AS wanted, COUNT(*) AS found FROM publication
+                 GROUP BY tenant_id, site_id) WHERE wanted <> found";
+    assert_eq!(count(holes), 0, "a publication is missing");
+}

@@ -1,0 +1,262 @@
+//! Every call of the API with what belongs to another tenant, and every call with keys of too narrow a scope.
+//!
+//! Nothing makes a second tenant yet, so the test writes one into the database of a stopped server.
+
+use std::collections::BTreeSet;
+
+use serde_json::{Value, json};
+
+use super::{
+    api::{Api, Wish},
+    check_stores, version, whole_site,
+};
+use crate::support::Host;
+
+/// A call of the API: method and path with its names in braces.
+type Call = (String, String);
+
+/// Every call that the server says it has.
+fn calls(api: &Api) -> Vec<Call> {
+    let document = api.must("GET /api/openapi.json", &Value::Null, 200);
+    let mut all = Vec::new();
+    for (path, methods) in document["paths"].as_object().unwrap() {
+        for method in methods.as_object().unwrap().keys() {
+            all.push((method.to_uppercase(), path.clone()));
+        }
+    }
+    assert!(all.len() >= 30, "{all:?}");
+    all
+}
+
+/// A body that the call would take.
+fn body(method: &str, path: &str) -> Vec<u8> {
+    let body = match (method, path.strip_prefix("/api/v1").unwrap()) {
+        ("POST", "/users") => json!({"email": "new@example.org", "role": "user", "password": crate::support::PASSWORD}),
+        ("PATCH", "/users/{id}") => json!({ "disabled": true }),
+        ("POST", "/keys") => json!({ "name": "new", "scope": "all" }),
+        ("POST", "/sites") => json!({ "name": "new" }),
+        ("PATCH", "/sites/{name}") => json!({ "taken_down": "because" }),
+        ("POST", "/sites/{name}/deployments") => json!({ "files": [["/a", 1, "0".repeat(64)]] }),
+        ("PUT", "/sites/{name}/deployments") => return tar_of_one(),
+        ("POST", "/sites/{name}/rollback") => json!({ "to": "1" }),
+        ("POST", _) => json!({}),
+        _ => return Vec::new(),
+    };
+    body.to_string().into_bytes()
+}
+
+fn tar_of_one() -> Vec<u8> {
+    let mut out = tar::Builder::new(Vec::new());
+    let mut head = tar::Header::new_gnu();
+    head.set_size(4);
+    head.set_mode(0o644);
+    out.append_data(&mut head, "index.html", &b"mine"[..]).unwrap();
+    zstd::encode_all(&*out.into_inner().unwrap(), 1).unwrap()
+}
+
+/// What a tenant has, by the names of the braces.
+struct Things {
+    site: String,
+    deployment: String,
+    hostname: String,
+    user: String,
+    key: String,
+    job: String,
+}
+
+impl Things {
+    /// Makes a site with two deployments, a hostname and what comes with them.
+    fn make(host: &Host, api: &Api, site: &str) -> Self {
+        api.must("POST /api/v1/sites", &json!({ "name": site }), 201);
+        api.deploy_version(site, 1);
+        let deployment = api.deploy_version(site, 2)["id"].as_str().unwrap().to_owned();
+        let hostname = format!("{site}.example.net");
+        api.must(&format!("PUT /api/v1/sites/{site}/hostnames/{hostname}"), &Value::Null, 204);
+        let job = host.until("its job", || {
+            let jobs = api.must("GET /api/v1/jobs?state=done", &Value::Null, 200);
+            let title = format!("Compress {site} 2");
+            let jobs = jobs["items"].as_array().unwrap();
+            jobs.iter().find(|it| it["title"] == *title).map(|it| it["id"].as_str().unwrap().to_owned())
+        });
+        let id = |path: &str| api.list(path)[0]["id"].as_str().unwrap().to_owned();
+        let (user, key) = (id("/api/v1/users"), id("/api/v1/keys"));
+        Self { site: site.to_owned(), deployment, hostname, user, key, job }
+    }
+
+    /// The path with these things in its braces.
+    fn path(&self, path: &str) -> String {
+        let id = match path {
+            _ if path.contains("/users/") => &self.user,
+            _ if path.contains("/keys/") => &self.key,
+            _ => &self.job,
+        };
+        let path = path.replace("{name}", &self.site).replace("{deployment}", &self.deployment);
+        let path = path.replace("{hostname}", &self.hostname).replace("{id}", id);
+        assert!(!path.contains('{'), "{path}");
+        if path.ends_with("/diff") { format!("{path}?against=1") } else { path }
+    }
+
+    /// Words that nobody else may read.
+    fn secrets(&self) -> [&str; 6] {
+        [&self.site, &self.deployment, &self.hostname, &self.user, &self.key, &self.job]
+    }
+
+    /// All that the API tells about them, but for when the key was used.
+    fn state(&self, api: &Api) -> Vec<Value> {
+        let mut all = vec![api.must(&format!("GET /api/v1/sites/{}", self.site), &Value::Null, 200)];
+        let deployments = format!("/api/v1/sites/{}/deployments", self.site);
+        for path in ["/api/v1/users", "/api/v1/keys", "/api/v1/audit", &deployments] {
+            all.extend(api.list(path));
+        }
+        all.push(api.must(&format!("GET /api/v1/jobs/{}", self.job), &Value::Null, 200));
+        for it in &mut all {
+            it.as_object_mut().unwrap().remove("used_at");
+        }
+        all
+    }
+}
+
+/// Moves a user with their keys to a tenant of their own.
+fn move_to_tenant(host: &mut Host, email: &str, tenant: &str) {
+    assert_eq!(host.stop(), Some(0));
+    let database = rusqlite::Connection::open(host.data().join("chainhost.db")).unwrap();
+    let run =
+        |sql: &str, params: &[&dyn rusqlite::ToSql]| assert_eq!(database.execute(sql, params).unwrap(), 1, "{sql}");
+    run("INSERT INTO tenant (id, name, created_ms) VALUES (randomblob(16), ?1, 1)", &[&tenant]);
+    for table in ["membership", "api_key"] {
+        let sql = format!(
+            "UPDATE {table} SET tenant_id = (SELECT id FROM tenant WHERE name = ?1)
+             WHERE user_id = (SELECT id FROM \"user\" WHERE email = ?2)"
+        );
+        run(&sql, &[&tenant, &email]);
+    }
+    drop(database);
+    host.restart();
+}
+
+#[test]
+fn what_is_anothers_is_not_there_by_any_call() {
+    let mut host = Host::start();
+    let owner = Api::new(&host, &host.key("owner@example.org", "super-admin"));
+    let thief = owner.with_key(&host.key("thief@example.net", "admin"));
+    move_to_tenant(&mut host, "thief@example.net", "other");
+    owner.moved(&host);
+    assert_eq!(thief.must("GET /api/v1/me", &Value::Null, 200)["tenant"], "other");
+    let theirs = Things::make(&host, &owner, "harbour");
+    let mine = Things::make(&host, &thief, "burglar");
+    let before = theirs.state(&owner);
+
+    for (method, path) in calls(&thief) {
+        let body = body(&method, &path);
+        let call = |at: &str| thief.call(&format!("{method} {at}"), &body);
+        if path.contains('{') {
+            let mut tried = BTreeSet::from([theirs.path(&path)]);
+            // Their deployment on my site, my deployment on theirs, their hostname on mine.
+            let mixed = Things { site: mine.site.clone(), ..Things { ..theirs.clone_ids() } };
+            tried.insert(mixed.path(&path));
+            let mixed = Things { site: theirs.site.clone(), ..mine.clone_ids() };
+            tried.insert(mixed.path(&path));
+            for at in tried {
+                let harmless = at == mine.path(&path)
+                    || (at.contains(&mine.site) && !at.contains(&theirs.deployment) && !at.contains(&theirs.hostname));
+                let is_mine = !theirs.secrets().iter().any(|it| at.contains(*it));
+                if harmless || is_mine {
+                    continue;
+                }
+                let answer = call(&at);
+                let adds_hostname = method == "PUT" && path.ends_with("{hostname}") && at.contains(&mine.site);
+                let fits = if adds_hostname { answer.status == 409 } else { [403, 404].contains(&answer.status) };
+                assert!(fits, "{method} {at}: {} {}", answer.status, answer.text());
+                let told = answer.text().replace(&at, "");
+                assert!(
+                    !theirs.secrets()[1..].iter().any(|it| !at.contains(*it) && told.contains(*it)),
+                    "{at}: {told}"
+                );
+            }
+        } else if method == "GET" {
+            let answer = call(&path);
+            assert!([200, 403].contains(&answer.status), "{method} {path}: {}", answer.text());
+            for secret in theirs.secrets().into_iter().chain(["owner@example.org"]) {
+                assert!(!answer.text().contains(secret), "{path} tells {secret}: {}", answer.text());
+            }
+        }
+    }
+    assert_eq!(thief.call("POST /api/v1/gc", b"{}").status, 403);
+    let taken = thief.call("POST /api/v1/sites", json!({ "name": "harbour" }).to_string().as_bytes());
+    assert_eq!(taken.status, 409);
+    assert_eq!(thief.call("PATCH /api/v1/sites/burglar", br#"{"watch_folder":"/etc"}"#).status, 403);
+    let wide = json!({ "email": "big@example.net", "role": "super-admin", "password": crate::support::PASSWORD });
+    assert_eq!(thief.call("POST /api/v1/users", wide.to_string().as_bytes()).status, 403);
+
+    // The same bytes in another's store save nobody the sending.
+    let begun = thief.begin("burglar", &[(String::from("x"), version(2)[9].1.clone())], &Wish::default()).json();
+    assert_eq!(begun["missing"].as_array().unwrap().len(), 0, "my own version 2 has it");
+    owner.deploy_version("harbour", 9);
+    let begun = thief.begin("burglar", &[(String::from("x"), version(9)[9].1.clone())], &Wish::default()).json();
+    assert_eq!(begun["missing"].as_array().unwrap().len(), 1);
+    owner.must("POST /api/v1/sites/harbour/rollback", &json!({ "to": "2" }), 200);
+
+    let after = theirs.state(&owner);
+    assert_eq!(after[0]["live"]["id"], before[0]["live"]["id"]);
+    assert_eq!((&after[0]["taken_down"], &after[0]["hostnames"]), (&Value::Null, &json!(["harbour.example.net"])));
+    assert!(
+        before.iter().filter(|it| it["kind"].is_string()).all(|it| after.iter().any(|other| other["id"] == it["id"]))
+    );
+    assert_eq!(whole_site(host.port, "harbour"), 2);
+    check_stores(&mut host);
+}
+
+impl Things {
+    fn clone_ids(&self) -> Self {
+        Self {
+            site: self.site.clone(),
+            deployment: self.deployment.clone(),
+            hostname: self.hostname.clone(),
+            user: self.user.clone(),
+            key: self.key.clone(),
+            job: self.job.clone(),
+        }
+    }
+}
+
+/// A key of this scope of the owner.
+fn scoped(host: &Host, api: &Api, scope: &str) -> Api {
+    let made = host.admin(&["create-key", "--email", "owner@example.org", "--scope", scope], "");
+    assert!(made.status.success(), "{}", String::from_utf8_lossy(&made.stderr));
+    api.with_key(String::from_utf8(made.stdout).unwrap().trim())
+}
+
+#[test]
+fn a_key_does_what_its_scope_says_and_no_more() {
+    let mut host = Host::start();
+    let owner = Api::new(&host, &host.key("owner@example.org", "super-admin"));
+    let things = Things::make(&host, &owner, "hello");
+    let (reading, deploying) = (scoped(&host, &owner, "read"), scoped(&host, &owner, "deploy"));
+    let before = things.state(&owner);
+    for (method, path) in calls(&owner) {
+        let (at, body) = (things.path(&path), body(&method, &path));
+        let status = |api: &Api| {
+            let answer = api.call(&format!("{method} {at}"), &body);
+            assert_ne!(answer.status, 0, "{method} {at} was not answered");
+            answer.status
+        };
+        let manages = path.ends_with("/users") || path.ends_with("/audit");
+        match &*method {
+            "GET" if manages => assert_eq!((status(&reading), status(&deploying)), (403, 403), "{path}"),
+            "GET" => assert_eq!((status(&reading), status(&deploying)), (200, 200), "{path}"),
+            _ => {
+                assert_eq!(status(&reading), 403, "a read key may {method} {path}");
+                // Deploying, publishing, rolling back, and the jobs of that.
+                let deploys = path.contains("/deployments") || path.ends_with("/rollback") || path.contains("/jobs/");
+                if !deploys {
+                    assert_eq!(status(&deploying), 403, "a deploy key may {method} {path}");
+                }
+            }
+        }
+    }
+    assert_eq!(things.state(&owner), before, "a refused call changed something");
+    deploying.deploy_version("hello", 3);
+    deploying.must("POST /api/v1/sites/hello/rollback", &json!({}), 200);
+    assert_eq!(whole_site(host.port, "hello"), 2);
+    check_stores(&mut host);
+}
