@@ -5,7 +5,7 @@
 
 #![expect(clippy::unwrap_used, reason = "a measurement that panics says what went wrong")]
 
-use std::{path::Path, sync::Arc, time::Duration};
+use std::{path::Path, time::Duration};
 
 use chainhost::{
     base::{
