@@ -5,7 +5,7 @@
 
 #![expect(clippy::unwrap_used, reason = "a measurement that panics says what went wrong")]
 
-use std::{path::Path, sync::Arc, time::Duration};
+use std::{path::Path, time::Duration};
 
 use chainhost::{
     base::{
@@ -68,6 +68,7 @@ fn services(folder: &Path) -> Services {
             panel_host: String::from("localhost"),
         },
         disk_reserve: None,
+        tenant_bytes_max: None,
         instance: Id::NIL,
     })
 }

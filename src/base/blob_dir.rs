@@ -129,7 +129,7 @@ impl BlobDir {
     /// Begins a blob whose bytes come in pieces.
     pub fn writer(&self) -> io::Result<BlobWriter> {
         let temporary = self.temporary();
-        let file = OpenOptions::new().write(true).create_new(true).mode(0o400).open(&temporary.0)?;
+        let file = OpenOptions::new().write(true).create_new(true).mode(0o400).open(&temporary.path)?;
         Ok(BlobWriter { file, temporary, hasher: Hasher::new(), size: 0 })
     }
 
@@ -185,12 +185,13 @@ impl BlobDir {
         let path = self.variant_path(hash, coding);
         let folder = path.parent().ok_or_else(|| io::Error::other("a path without a folder"))?;
         make_folder(folder)?;
-        let temporary = self.temporary();
-        let mut file = OpenOptions::new().write(true).create_new(true).mode(0o400).open(&temporary.0)?;
+        let mut temporary = self.temporary();
+        let mut file = OpenOptions::new().write(true).create_new(true).mode(0o400).open(&temporary.path)?;
         file.write_all(bytes)?;
         file.write_all(&Sha256::of(bytes).0)?;
         file.sync_all()?;
-        fs::rename(&temporary.0, &path)?;
+        fs::rename(&temporary.path, &path)?;
+        temporary.moved = true;
         files::sync_folder(folder)
     }
 
@@ -272,7 +273,7 @@ impl BlobDir {
     }
 
     fn temporary(&self) -> Temporary {
-        Temporary(self.root.join("incoming").join(random::label::<15>()))
+        Temporary { path: self.root.join("incoming").join(random::label::<15>()), moved: false }
     }
 
     fn path(&self, hash: &Sha256) -> PathBuf {
@@ -365,27 +366,26 @@ impl Batch {
 
     /// Makes all staged blobs durable under their names: one sync for their bytes, then the renames, then
     /// their folders. After an error some may be there, each of them whole.
-    pub fn commit(self) -> io::Result<()> {
+    pub fn commit(mut self) -> io::Result<()> {
         let root = self.dir.root.join("blobs");
+        let folder = |hash: &Sha256| self.dir.path(hash).parent().map(Path::to_path_buf);
         // The folders come first, so that the sync of the bytes covers them too.
-        for staged in &self.staged {
-            if let Some(folder) = self.dir.path(&staged.hash).parent() {
-                make_folder(folder)?;
-            }
-        }
+        let folders: BTreeSet<PathBuf> = self.staged.iter().filter_map(|it| folder(&it.hash)).collect();
+        folders.iter().try_for_each(|it| make_folder(it))?;
         if self.staged.len() <= SYNC_EACH_MAX {
             for staged in &self.staged {
-                File::open(&staged.temporary.0)?.sync_all()?;
+                File::open(&staged.temporary.path)?.sync_all()?;
             }
         } else {
             rustix::fs::syncfs(File::open(&root)?)?;
         }
         let mut touched = BTreeSet::new();
-        for staged in &self.staged {
+        for staged in &mut self.staged {
             // A file of another size under this name is broken and gets replaced.
             if !self.dir.touch(&staged.hash, staged.size) {
                 let path = self.dir.path(&staged.hash);
-                fs::rename(&staged.temporary.0, &path)?;
+                fs::rename(&staged.temporary.path, &path)?;
+                staged.temporary.moved = true;
                 touched.extend(path.parent().map(Path::to_path_buf));
             }
         }
@@ -397,14 +397,19 @@ impl Batch {
     }
 }
 
-/// A file in `incoming/` that goes when it is dropped, unless it was renamed before.
+/// A file in `incoming/` that goes when it is dropped, unless it has moved to its name.
 #[derive(Debug)]
-struct Temporary(PathBuf);
+struct Temporary {
+    path: PathBuf,
+    moved: bool,
+}
 
 impl Drop for Temporary {
     fn drop(&mut self) {
-        // Gone after a rename; else what stays is swept at the next start.
-        drop(fs::remove_file(&self.0));
+        if !self.moved {
+            // What stays is swept at the next start.
+            drop(fs::remove_file(&self.path));
+        }
     }
 }
 

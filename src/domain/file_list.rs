@@ -5,7 +5,7 @@
 
 use std::collections::HashSet;
 
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Serialize, de::IgnoredAny};
 
 use crate::{
     base::{hash::Sha256, limits},
@@ -100,6 +100,12 @@ impl FileList {
     pub fn hashes(&self) -> HashSet<Sha256> {
         self.0.iter().map(|it| it.sha256).collect()
     }
+
+    /// The hashes alone of what [`FileList::to_bytes`] wrote: of a large list much sooner read than all of it.
+    pub fn hashes_in(bytes: &[u8]) -> Result<Vec<Sha256>> {
+        let stored: Vec<(IgnoredAny, IgnoredAny, &str)> = serde_json::from_slice(bytes).map_err(Error::internal)?;
+        stored.into_iter().map(|(_, _, hash)| hash.parse().map_err(Error::internal)).collect()
+    }
 }
 
 #[cfg(test)]
@@ -116,6 +122,8 @@ mod tests {
         let paths: Vec<&str> = list.files().iter().map(|it| it.path.as_str()).collect();
         assert_eq!(paths, ["_headers", "a/é", "b"]);
         assert_eq!(FileList::from_bytes(&list.to_bytes().unwrap()).unwrap(), list);
+        assert_eq!(FileList::hashes_in(&list.to_bytes().unwrap()).unwrap().len(), 3);
+        assert_eq!(list.hashes(), FileList::hashes_in(&list.to_bytes().unwrap()).unwrap().into_iter().collect());
         assert_eq!(list.total_bytes(), 9);
         for (wrong, code) in [
             (vec![], "site_empty"),

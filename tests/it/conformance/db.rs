@@ -138,14 +138,14 @@ async fn what_waits_for_a_commit_finds_it_and_no_other(open: Open) {
     };
     // The caller does not wait for its answer: only the signal says that there is something to find.
     let (written, hears) = waiting(1);
-    let (heard, written) = tokio::join!(
+    let (found, written) = tokio::join!(
         async {
             hears.await.unwrap();
             numbers(&db).await
         },
         written
     );
-    assert_eq!((heard, written.unwrap()), (vec![1], 1));
+    assert_eq!((found, written.unwrap()), (vec![1], 1));
     let (written, hears) = waiting(1);
     assert!(written.await.is_err());
     assert!(hears.await.is_err(), "told of a commit that was none");

@@ -98,6 +98,7 @@ fn inside(host: &Host, act: impl AsyncFnOnce(&Services)) {
                 panel_host: String::from("localhost"),
             },
             disk_reserve: None,
+            tenant_bytes_max: None,
             clock: Clock::system(),
             tasks: Tasks::new(),
             snapshot: None,
