@@ -198,6 +198,11 @@ impl Services {
 
     /// Tells the data plane and waits until it serves what the database says.
     pub(super) async fn served(&self, scope: TenantScope) {
+        // Told again after the commit: who woke by the signal inside of the transaction saw the rows of before, and would
+        // sleep on.
+        self.signals().outbox.notify_one();
+        self.signals().audit.notify_one();
+        self.signals().retention.notify_one();
         self.forget(scope);
         let number = self.signals().routes_changed();
         self.signals().routes_live(number).await;
