@@ -201,6 +201,11 @@ impl Services {
     /// Tells the data plane and waits until it serves what the database says. On a shutdown nobody new is served any more,
     /// and the next start begins with what the database says.
     pub(super) async fn served(&self, scope: TenantScope) {
+        // Told again after the commit: who woke by the signal inside of the transaction saw the rows of before, and would
+        // sleep on.
+        self.signals().outbox.notify_one();
+        self.signals().audit.notify_one();
+        self.signals().retention.notify_one();
         self.forget(scope);
         let number = self.signals().routes_changed();
         tokio::select! {
