@@ -35,11 +35,12 @@ fn sources() -> Files {
         let page = front(&title, "page.njk", "") + &text + &picture;
         files.push((format!("content/notes/{folder}/note-{number}.md"), page.into_bytes()));
     }
-    let home = front("Field notes", "list.njk", "") + &paragraph(&mut seed);
+    let home = front("Field notes", "list.njk", "") + "# Field notes\n\n" + &paragraph(&mut seed);
     files.push((String::from("content/index.md"), home.into_bytes()));
-    let lost = front("Nothing here", "page.njk", "permalink: /404.html\n") + "This page is not here.\n";
+    let lost =
+        front("Nothing here", "page.njk", "permalink: /404.html\n") + "# Nothing here\n\nThis page is not here.\n";
     files.push((String::from("content/404.md"), lost.into_bytes()));
-    let about = front("About", "page.njk", "permalink: /about.html\n") + &paragraph(&mut seed);
+    let about = front("About", "page.njk", "permalink: /about.html\n") + "# About\n\n" + &paragraph(&mut seed);
     files.push((String::from("content/about.md"), about.into_bytes()));
     for number in 1..=20 {
         files.push((format!("static/pictures/{number}.png"), png(&mut seed, 64)));
