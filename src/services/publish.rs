@@ -3,6 +3,8 @@
 //! INVARIANT: the pointer, the states of the deployments, the row in `publication` and the audit row are one
 //! transaction. The public log and the anchors are filled from `publication` alone.
 
+use std::time::Duration;
+
 use crate::{
     domain::{
         Error, Result,
@@ -23,6 +25,9 @@ use super::Services;
 
 /// The job that makes compressed forms of a deployment's files.
 pub const COMPRESS_VARIANTS: &str = "compress_variants";
+
+/// Between two looks at whether the database is still there, for who waits to be shown.
+const LOST_LOOK: Duration = Duration::from_millis(500);
 
 /// Publications looked through for the deployment to go back to.
 const HISTORY_MAX: i64 = 1_000;
@@ -208,8 +213,15 @@ impl Services {
         self.signals().retention.notify_one();
         self.forget(scope);
         let number = self.signals().routes_changed();
+        let lost = async {
+            // What is committed is so, also when the database goes away before visitors are served it.
+            while self.db.health().is_ok() {
+                tokio::time::sleep(LOST_LOOK).await;
+            }
+        };
         tokio::select! {
             () = self.signals().routes_live(number) => {}
+            () = lost => tracing::warn!("a change is committed, and shown once the database is back"),
             () = self.tasks.stopping() => {}
         }
     }
