@@ -26,6 +26,8 @@ use crate::{
     store,
 };
 
+/// The file with the id of the installation.
+const INSTANCE: &str = "instance";
 /// Bytes of the cache.
 const CACHE_BYTES_MAX: u64 = 16 * 1024 * 1024;
 
@@ -63,6 +65,13 @@ impl Folder {
                 ),
             )),
         }
+    }
+}
+
+impl Folder {
+    /// Whether an installation has lived here before.
+    pub fn is_known(&self) -> bool {
+        self.path.join(INSTANCE).exists()
     }
 }
 
@@ -108,7 +117,7 @@ pub fn snapshot_instance(folder: &Folder) -> Option<Id> {
 /// Opens database and queue.
 pub async fn open(folder: &Folder, wish: &Wish) -> Result<Opened> {
     let path = folder.path.join("chainhost.db");
-    let marker = folder.path.join("instance");
+    let marker = folder.path.join(INSTANCE);
     let known = read_instance(&marker)?.or(wish.snapshot);
     if !path.exists() && (known.is_some() || snapshot_file::is_there(&folder.path)) {
         return Err(Error::unavailable(

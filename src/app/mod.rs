@@ -74,8 +74,8 @@ pub async fn serve(
     let opening = Opening { folder: &folder, settings: &settings, addresses: &addresses, plane: &plane, tasks: &tasks };
     let opened = match opening.open().await {
         Ok(opened) => Some(opened),
-        // Without a snapshot there is nothing to go on serving.
-        Err(error) if plane.snapshot().instance == Id::NIL => return Err(error),
+        // A first start that fails has nothing to serve, and is better ended than half there.
+        Err(error) if plane.snapshot().instance == Id::NIL && !folder.is_known() => return Err(error),
         Err(error) => {
             tracing::error!(%error, "the control plane is down; sites are served from the last snapshot");
             switch.explain(&error);

@@ -273,8 +273,13 @@ impl Server {
     async fn version(&self, stream: &TcpStream, activity: &Activity) -> Option<&auto::Builder<Executor>> {
         let mut start = [0; PREFACE.len()];
         let deadline = activity.deadline(self.limits.head, self.limits.idle);
+        // The first request of who has connected before the sign to stop may be on its way: see `first_asked`.
+        let late = async {
+            self.tasks.stopping().await;
+            time::sleep(FIRST_REQUEST.min(self.limits.grace)).await;
+        };
         let read = tokio::select! {
-            () = self.tasks.stopping() => return None,
+            () = late => return None,
             read = time::timeout_at(deadline, stream.peek(&mut start)) => read.ok()?.ok()?,
         };
         let start = start.get(..read).filter(|it| !it.is_empty())?;

@@ -80,7 +80,7 @@ impl Services {
             }
             Err(error) => return Err(error),
         };
-        self.served(scope).await;
+        self.shown(scope).await;
         published.map(|()| deployment)
     }
 
@@ -119,6 +119,7 @@ impl Services {
             files_changed: Some(made.changed),
             ..found
         };
+        self.changes_routes(tx);
         store::deployments::complete(tx, scope, site.id, &done, made.wanted)?;
         store::uploads::delete(tx, scope, id)?;
         store::deployments::append_line(tx, scope, id, (&summary(&done), now))?;

@@ -78,14 +78,17 @@ impl Services {
     pub async fn get_deployment(&self, actor: &Actor, name: &SiteName, of: DeploymentRef) -> Result<DeploymentView> {
         let scope = actor.require(Right::Read)?;
         let (services, name) = (self.clone(), name.clone());
-        self.db
-            .read(move |tx| {
-                let site = store::sites::find(tx, scope, &name)?.ok_or_else(|| Error::not_found("site"))?;
-                let found = store::deployments::find(tx, scope, site.id, of)?;
-                let found = found.ok_or_else(|| Error::not_found("deployment"))?;
-                Ok(services.show(&site, found))
-            })
-            .await
+        let read = self.db.read(move |tx| {
+            let site = store::sites::find(tx, scope, &name)?.ok_or_else(|| Error::not_found("site"))?;
+            let found = store::deployments::find(tx, scope, site.id, of)?;
+            let found = found.ok_or_else(|| Error::not_found("deployment"))?;
+            Ok(services.show(&site, found))
+        });
+        let view = read.await?;
+        if view.deployment.state.is_complete() {
+            self.settled().await;
+        }
+        Ok(view)
     }
 
     /// The log of a deployment: when, and what.

@@ -54,8 +54,7 @@ impl Move {
 }
 
 impl Services {
-    /// Moves the live pointer of `site` to `to`. The caller tells [`super::signals::Signals::routes_changed`] after the
-    /// commit.
+    /// Moves the live pointer of `site` to `to`. The data plane hears of it with the commit; [`Services::shown`] waits for it.
     pub(super) fn move_live(
         &self,
         tx: &mut WriteTx<'_>,
@@ -65,6 +64,7 @@ impl Services {
         why: Move,
     ) -> Result<()> {
         let scope = actor.scope;
+        self.changes_routes(tx);
         if let Some(before) = site.live {
             store::deployments::change_state(tx, scope, site.id, before, State::Superseded)?;
         }
@@ -95,6 +95,7 @@ impl Services {
     /// something else all the same, so that it is a publication too.
     pub(super) fn hide(&self, tx: &mut WriteTx<'_>, actor: &Actor, site: &Site, reason: Option<&str>) -> Result<()> {
         let scope = actor.scope;
+        self.changes_routes(tx);
         store::sites::change_taken_down(tx, scope, site.id, reason)?;
         let live = match site.live {
             Some(id) => store::deployments::find(tx, scope, site.id, DeploymentRef::Id(id))?,
@@ -193,7 +194,7 @@ impl Services {
             Ok(Deployment { state: State::Live, ..target })
         });
         let moved = moved.await?;
-        self.served(scope).await;
+        self.shown(scope).await;
         Ok(moved)
     }
 
@@ -212,7 +213,24 @@ impl Services {
         self.signals().audit.notify_one();
         self.signals().retention.notify_one();
         self.forget(scope);
-        let number = self.signals().routes_changed();
+        self.signals().routes_changed();
+        self.settled().await;
+    }
+
+    /// As [`Services::served`], after a transaction that has told the data plane itself.
+    pub(super) async fn shown(&self, scope: TenantScope) {
+        self.forget(scope);
+        self.settled().await;
+    }
+
+    /// Tells the data plane when this transaction has ended. Until then, whoever asks how a deployment stands waits.
+    pub(super) fn changes_routes(&self, tx: &mut WriteTx<'_>) {
+        let moving = Moving::new(self.clone());
+        tx.after_commit(move || drop(moving));
+    }
+
+    /// Waits until visitors are served what the database says, so that "live" is never said too early.
+    pub(super) async fn settled(&self) {
         let lost = async {
             // What is committed is so, also when the database goes away before visitors are served it.
             while self.db.health().is_ok() {
@@ -220,10 +238,26 @@ impl Services {
             }
         };
         tokio::select! {
-            () = self.signals().routes_live(number) => {}
+            () = self.signals().routes_settled() => {}
             () = lost => tracing::warn!("a change is committed, and shown once the database is back"),
             () = self.tasks.stopping() => {}
         }
+    }
+}
+
+/// A transaction that changes what visitors see, from its beginning to its end.
+struct Moving(Services);
+
+impl Moving {
+    fn new(services: Services) -> Self {
+        services.signals().routes_moving();
+        Self(services)
+    }
+}
+
+impl Drop for Moving {
+    fn drop(&mut self) {
+        self.0.signals().routes_moved();
     }
 }
 

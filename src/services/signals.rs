@@ -18,6 +18,8 @@ pub struct Signals {
     pub changed: watch::Sender<u64>,
     routes_wanted: watch::Sender<u64>,
     routes_applied: watch::Sender<u64>,
+    /// Transactions under way that change what visitors see.
+    routes_moving: watch::Sender<u64>,
 }
 
 impl Signals {
@@ -30,6 +32,7 @@ impl Signals {
             changed: watch::Sender::new(0),
             routes_wanted: watch::Sender::new(0),
             routes_applied: watch::Sender::new(0),
+            routes_moving: watch::Sender::new(0),
         }
     }
 
@@ -54,6 +57,25 @@ impl Signals {
         let mut applied = self.routes_applied.subscribe();
         // An error means that the process ends, and nobody waits any more.
         drop(applied.wait_for(|it| *it >= number).await);
+    }
+
+    /// A transaction is about to change what visitors see. [`Signals::routes_moved`] follows in any case.
+    pub(super) fn routes_moving(&self) {
+        self.routes_moving.send_modify(|it| *it += 1);
+    }
+
+    /// That transaction has ended, well or badly.
+    pub(super) fn routes_moved(&self) {
+        self.routes_changed();
+        self.routes_moving.send_modify(|it| *it = it.saturating_sub(1));
+    }
+
+    /// Waits until visitors are served all that could be read in the database before this call.
+    pub(super) async fn routes_settled(&self) {
+        let mut moving = self.routes_moving.subscribe();
+        drop(moving.wait_for(|it| *it == 0).await);
+        let wanted = *self.routes_wanted.borrow();
+        self.routes_live(wanted).await;
     }
 
     /// For the task that rebuilds: the wanted number, as it changes.

@@ -168,7 +168,7 @@ impl Services {
                 services.hide(tx, &actor, &site, reason.as_deref())
             })
             .await?;
-        self.served(scope).await;
+        self.shown(scope).await;
         Ok(())
     }
 
