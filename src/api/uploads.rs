@@ -98,10 +98,9 @@ pub(super) async fn blobs(
     body: Body,
 ) -> Answer {
     let (name, id) = (SiteName::parse(&name)?, parse_id(&id)?);
-    let received = feed(body, limits::BLOBS_BODY_BYTES_MAX, async |pieces| {
-        services.receive_blobs(&actor, &name, id, pieces).await
-    })
-    .await?;
+    let received =
+        feed(body, limits::BLOB_BODY_BYTES_MAX, async |pieces| services.receive_blobs(&actor, &name, id, pieces).await)
+            .await?;
     ok(&serde_json::json!({ "received": received }))
 }
 

@@ -7,20 +7,16 @@ use std::sync::{Arc, OnceLock};
 
 use arc_swap::{ArcSwap, ArcSwapOption};
 use axum::Router;
-use hyper::{
-    Request, StatusCode,
-    body::Incoming,
-    header::{HOST, HeaderValue},
-    http::{request::Parts, uri::Authority},
-};
+use hyper::{Request, StatusCode, body::Incoming, header::HeaderValue, http::request::Parts};
 use tower::ServiceExt as _;
 
 use super::metrics;
 use crate::{
     admin, api,
     base::{blob_dir::BlobDir, random},
-    domain::{Error, hostname::normalise_authority},
+    domain::Error,
     http::{
+        host,
         peer::{Client, RequestId},
         problem,
         respond::{self, Body, Response},
@@ -91,16 +87,7 @@ impl Switch {
     }
 
     fn whose(&self, parts: &Parts) -> For {
-        let mut hosts = parts.headers.get_all(HOST).iter();
-        let header = match (hosts.next(), hosts.next()) {
-            (Some(one), None) => one.to_str().ok(),
-            (None, _) => None,
-            // SECURITY: two names may be read differently by two programs.
-            (Some(_), Some(_)) => return For::Nobody,
-        };
-        // The target's own authority wins over the header (RFC 9112 §3.2.2).
-        let authority = parts.uri.authority().map(Authority::as_str).or(header);
-        let Some(host) = authority.and_then(normalise_authority) else { return For::Nobody };
+        let Some(host) = host::host(parts) else { return For::Nobody };
         let is_local = matches!(&*host, "localhost" | "127.0.0.1" | "[::1]");
         if *host == *self.addresses.panel_host || (is_local && self.addresses.panel_host == "localhost") {
             For::Panel

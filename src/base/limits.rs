@@ -10,8 +10,10 @@ pub const ARCHIVE_BYTES_MAX: u64 = SITE_BYTES_MAX;
 pub const ARCHIVE_RATIO_MAX: u64 = 100;
 /// … once it has unpacked to more than this: small text compresses well and hurts nobody.
 pub const ARCHIVE_RATIO_FREE_BYTES: u64 = 32 * 1024 * 1024;
-/// One framed upload of blobs: small enough to be sent again after a lost connection.
+/// One framed upload of several blobs: small enough to be sent again after a lost connection.
 pub const BLOBS_BODY_BYTES_MAX: u64 = 64 * 1024 * 1024;
+/// One framed upload of a single blob that is larger than that: a file as large as a site may be, and its head.
+pub const BLOB_BODY_BYTES_MAX: u64 = SITE_BYTES_MAX + 40;
 /// Bytes of a path in a manifest (INTEGRITY §2).
 pub const PATH_BYTES_MAX: usize = 1024;
 /// Bytes of one segment of such a path: what file systems take.

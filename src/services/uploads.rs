@@ -332,6 +332,9 @@ struct Frames<'a> {
     batch: Batch,
     received: Vec<Sha256>,
     bytes: u64,
+    /// Frames begun, and the bytes that they have by their heads.
+    begun: u32,
+    announced: u64,
 }
 
 /// Bytes of a frame's head.
@@ -340,7 +343,8 @@ const HEAD: usize = 40;
 impl<'a> Frames<'a> {
     fn new(blobs: &'a BlobDir, wanted: HashMap<Sha256, u64>) -> Self {
         let batch = blobs.batch();
-        Self { blobs, wanted, head: Vec::with_capacity(HEAD), open: None, batch, received: Vec::new(), bytes: 0 }
+        let head = Vec::with_capacity(HEAD);
+        Self { blobs, wanted, head, open: None, batch, received: Vec::new(), bytes: 0, begun: 0, announced: 0 }
     }
 
     fn push(&mut self, mut piece: &[u8]) -> Result<()> {
@@ -370,6 +374,12 @@ impl<'a> Frames<'a> {
         let length = u64::from_be_bytes(length.try_into().map_err(|_| wrong())?);
         let hash = Sha256(*hash);
         self.head.clear();
+        self.begun += 1;
+        self.announced = self.announced.saturating_add(length);
+        if self.begun > 1 && self.announced > limits::BLOBS_BODY_BYTES_MAX {
+            let text = "One request carries at most 64 MiB, unless it is a single file. Send the rest in another.";
+            return Err(Error::too_large("body", text));
+        }
         match self.wanted.get(&hash) {
             Some(size) if *size == length => {}
             Some(size) => {

@@ -228,3 +228,18 @@ fn a_known_hash_does_not_fetch_anothers_file() {
     let finish = format!("POST /api/v1/sites/thief/deployments/{}/finish", begun["id"].as_str().unwrap());
     assert_eq!(host.api(&key, &finish, b"").status, 409);
 }
+
+#[test]
+fn a_file_larger_than_a_request_of_many_is_deployed_and_served() {
+    let host = Host::start();
+    let key = host.key("owner@example.org", "super-admin");
+    let folder = host.beside("site");
+    write_files(&folder, &[("index.html", b"film")]);
+    let film: Vec<u8> = (0..70 * 1024 * 1024_u32).map(|it| it.to_le_bytes()[2]).collect();
+    write_files(&folder, &[("film.bin", &film)]);
+    assert_eq!(deploy(&host, &key, &folder, &[])["files_sent"].as_u64(), Some(2));
+    let head = "GET /film.bin HTTP/1.1\r\nRange: bytes=70000000-70000009\r\nHost: hello.localhost\r\n";
+    let part = crate::support::http::ask(host.port, head, b"");
+    assert_eq!((part.status, &part.body[..]), (206, &film[70_000_000..70_000_010]));
+    assert_eq!(host.get("hello.localhost", "/film.bin").body.len(), film.len());
+}

@@ -16,7 +16,7 @@ use super::hash::{self, Hashed};
 use crate::{
     base::{
         hash::{Hasher, Sha256},
-        limits::BLOBS_BODY_BYTES_MAX,
+        limits::{BLOB_BODY_BYTES_MAX, BLOBS_BODY_BYTES_MAX},
     },
     cli::failure::{Failure, Result},
 };
@@ -27,8 +27,8 @@ pub(super) const PIECE_BYTES: usize = 256 * 1024;
 pub(super) const PIECES_WAITING: usize = 16;
 /// The head of a frame.
 const HEAD_BYTES: u64 = 40;
-/// A frame must fit into one request.
-pub(super) const FILE_BYTES_MAX: u64 = BLOBS_BODY_BYTES_MAX - HEAD_BYTES;
+/// A frame must fit into one request, which it may have for itself.
+pub(super) const FILE_BYTES_MAX: u64 = BLOB_BODY_BYTES_MAX - HEAD_BYTES;
 /// Bytes of one request, but for a larger file: half of what a server takes, so that it writes one to disk while it
 /// receives the next, and little is sent again after a lost connection.
 const BATCH_BYTES: u64 = BLOBS_BODY_BYTES_MAX / 2;

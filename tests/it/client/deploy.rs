@@ -185,8 +185,8 @@ fn all_that_is_wrong_with_a_folder_is_told_at_once() {
     assert!(bad(&fake, &deploy(&folder(&[]), &[]), 2).contains("no file to deploy"));
     assert!(bad(&fake, &deploy(&folder(&[("_headers", "")]), &[]), 2).contains("no file to deploy"));
     let large = folder(&[]);
-    fs::File::create(large.path().join("film")).unwrap().set_len(64 << 20).unwrap();
-    assert!(bad(&fake, &deploy(&large, &[]), 2).contains("film has 67 MB"));
+    fs::File::create(large.path().join("film")).unwrap().set_len((512 << 20) + 1).unwrap();
+    assert!(bad(&fake, &deploy(&large, &[]), 2).contains("film has 537 MB"));
     assert!(fake.calls().is_empty(), "the server was asked");
 }
 
