@@ -14,10 +14,12 @@ import subprocess
 import tempfile
 import threading
 import time
+import urllib.parse
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent
 BINARY = pathlib.Path(os.environ.get("CHAINHOST_BINARY", ROOT / "target/release/chainhost"))
 EMAIL = "owner@example.org"
+PASSWORD = "a long word of a password"
 # A key may be used 1,000 times in 15 minutes.
 CALLS_PER_KEY = 900
 
@@ -67,7 +69,7 @@ class Server:
         subprocess.run(
             [self.binary, "admin", "create-user", "--email", EMAIL, "--role", "super-admin", "--password-stdin",
              "--data", self.data],
-            input="a long word of a password\n", text=True, check=True, env=quiet_environment(),
+            input=PASSWORD + "\n", text=True, check=True, env=quiet_environment(),
             stdout=subprocess.DEVNULL)
 
     def make_keys(self, count):
@@ -76,6 +78,19 @@ class Server:
                                   text=True, check=True, env=quiet_environment(), capture_output=True)
             self.keys.append(made.stdout.strip())
         return self.keys[-count:]
+
+    def sign_in(self):
+        """The cookie of a session of the owner."""
+        host = f"localhost:{self.port}"
+        form = urllib.parse.urlencode({"email": EMAIL, "password": PASSWORD})
+        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=30)
+        connection.request("POST", "/sign-in", form, {
+            "Host": host, "Origin": f"http://{host}", "Content-Type": "application/x-www-form-urlencoded"})
+        answer = connection.getresponse()
+        cookies = [value.split(";")[0] for name, value in answer.getheaders() if name.lower() == "set-cookie"]
+        if answer.status != 303 or not cookies:
+            raise SystemExit(f"signing in was answered {answer.status}")
+        return cookies[0]
 
     def client(self):
         return Client(self)
