@@ -18,9 +18,14 @@ use crate::{
         ids::{Id, Ids},
         tasks::Tasks,
     },
+    config::database::Postgres,
     domain::{Error, Result},
     engines::{cache_moka::CacheMoka, queue_redb::QueueRedb, schema, sqlite::Sqlite},
-    ports::{cache::Cache, db::Db, queue::Jobs},
+    ports::{
+        cache::Cache,
+        db::{Database, Db},
+        queue::Jobs,
+    },
     serve::snapshot_file,
     services::{Addresses, Ground, Services},
     store,
@@ -90,14 +95,15 @@ pub struct Wish {
     pub tasks: Tasks,
     /// Whose snapshot is being served.
     pub snapshot: Option<Id>,
+    /// A PostgreSQL instead of the database in the folder.
+    pub postgres: Option<Postgres>,
 }
 
 /// The stores, open.
-#[derive(Debug)]
 pub struct Opened {
     /// The use cases on them.
     pub services: Services,
-    database: Arc<Sqlite>,
+    database: Arc<dyn Database>,
     queue: Arc<QueueRedb>,
 }
 
@@ -116,21 +122,14 @@ pub fn snapshot_instance(folder: &Folder) -> Option<Id> {
 
 /// Opens database and queue.
 pub async fn open(folder: &Folder, wish: &Wish) -> Result<Opened> {
-    let path = folder.path.join("chainhost.db");
     let marker = folder.path.join(INSTANCE);
     let known = read_instance(&marker)?.or(wish.snapshot);
-    if !path.exists() && (known.is_some() || snapshot_file::is_there(&folder.path)) {
-        return Err(Error::unavailable(
-            "database_missing",
-            format!(
-                "The database {} is gone, while this folder has had one. Sites go on answering; nothing can be changed. \
-                 Put the file back or restore a backup, and restart.",
-                path.display()
-            ),
-        ));
-    }
-    let database = Sqlite::open(&path, schema::SQLITE)?;
-    let db = Db::new(Arc::<Sqlite>::clone(&database));
+    let had_one = known.is_some() || snapshot_file::is_there(&folder.path);
+    let database = match &wish.postgres {
+        None => sqlite(folder, had_one)?,
+        Some(settings) => postgres(settings.clone(), had_one).await?,
+    };
+    let db = Db::new(Arc::clone(&database));
     let ids = Ids::new(wish.clock.clone());
     let fresh = ids.next();
     let instance = db
@@ -165,6 +164,51 @@ pub async fn open(folder: &Folder, wish: &Wish) -> Result<Opened> {
         instance,
     });
     Ok(Opened { services, database, queue })
+}
+
+fn sqlite(folder: &Folder, had_one: bool) -> Result<Arc<dyn Database>> {
+    let path = folder.path.join("chainhost.db");
+    if had_one && !path.exists() {
+        return Err(Error::unavailable(
+            "database_missing",
+            format!(
+                "The database {} is gone, while this folder has had one. Sites go on answering; nothing can be changed. \
+                 Put the file back or restore a backup, and restart.",
+                path.display()
+            ),
+        ));
+    }
+    let database = Sqlite::open(&path, schema::SQLITE)?;
+    Ok(database)
+}
+
+#[cfg(feature = "postgres")]
+async fn postgres(settings: Postgres, had_one: bool) -> Result<Arc<dyn Database>> {
+    use crate::engines::postgres::{Postgres, Wish};
+    let (answer, answered) = tokio::sync::oneshot::channel();
+    // Its client must not run on a thread of the runtime.
+    let open = move || {
+        let wish = Wish {
+            url: &settings.url,
+            direct_url: settings.direct_url.as_deref(),
+            pool: settings.pool,
+            known: had_one,
+        };
+        // Nobody waits any more when the server is stopping.
+        drop(answer.send(Postgres::open(&wish, schema::POSTGRES)));
+    };
+    std::thread::Builder::new().name(String::from("db-open")).spawn(open)?;
+    let database = answered.await.map_err(Error::internal)??;
+    Ok(database)
+}
+
+#[cfg(not(feature = "postgres"))]
+#[expect(clippy::unused_async, reason = "the same signature as with the feature")]
+async fn postgres(_settings: Postgres, _had_one: bool) -> Result<Arc<dyn Database>> {
+    Err(Error::invalid(
+        "feature_missing",
+        "This build has no PostgreSQL. Take a released binary, or build with `--features postgres`.",
+    ))
 }
 
 fn read_instance(marker: &Path) -> Result<Option<Id>> {

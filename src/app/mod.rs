@@ -41,6 +41,9 @@ use self::{
 /// How long a shutdown waits for what still runs.
 const JOIN_MAX: Duration = Duration::from_secs(75);
 
+/// Pause before a database that could not be reached at the start is tried again.
+const OPEN_AGAIN: Duration = Duration::from_secs(2);
+
 /// Pause before what was left half done is looked at again.
 const CLEAN_UP_AGAIN: Duration = Duration::from_secs(5);
 
@@ -87,7 +90,23 @@ pub async fn serve(
         control.store(Some(Arc::new(opened.services.clone())));
     }
     ready(&addresses.panel());
-    stop.await;
+    let mut stop = std::pin::pin!(stop);
+    let opened = match opened {
+        // A database that is somewhere else can come back, and then the control plane does.
+        None if settings.postgres.is_some() => tokio::select! {
+            () = &mut stop => None,
+            opened = opening.open_again(&switch) => {
+                start(&opening, &opened, &switch, with_demo, &bound).await?;
+                control.store(Some(Arc::new(opened.services.clone())));
+                stop.await;
+                Some(opened)
+            }
+        },
+        opened => {
+            stop.await;
+            opened
+        }
+    };
     tracing::info!("stopping");
     tasks.stop();
     if tokio::time::timeout(JOIN_MAX, tasks.join()).await.is_err() {
@@ -110,6 +129,17 @@ struct Opening<'a> {
 }
 
 impl Opening<'_> {
+    /// Opens the control plane as soon as that can be done.
+    async fn open_again(&self, switch: &Switch) -> Opened {
+        loop {
+            tokio::time::sleep(OPEN_AGAIN).await;
+            match self.open().await {
+                Ok(opened) => return opened,
+                Err(error) => switch.explain(&error),
+            }
+        }
+    }
+
     async fn open(&self) -> Result<Opened> {
         let served = self.plane.snapshot();
         let opened = ground::open(
@@ -121,6 +151,7 @@ impl Opening<'_> {
                 clock: Clock::system(),
                 tasks: self.tasks.clone(),
                 snapshot: Some(served.instance).filter(|it| *it != Id::NIL),
+                postgres: self.settings.postgres.clone(),
             },
         )
         .await?;

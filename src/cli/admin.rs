@@ -220,6 +220,7 @@ async fn directly(settings: &Server, command: Value) -> Result<Done> {
         clock: Clock::system(),
         tasks: tasks.clone(),
         snapshot: ground::snapshot_instance(&folder),
+        postgres: settings.postgres.clone(),
     };
     let opened = ground::open(&folder, &wish).await?;
     let done = control::run(&opened.services, &folder.path, command).await;

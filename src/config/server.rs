@@ -13,6 +13,7 @@ use std::{
 use serde::Deserialize;
 use toml::Spanned;
 
+use super::database::{self, Postgres};
 use crate::{
     base::units::ByteSize,
     domain::{Error, Result, hostname::Hostname},
@@ -49,6 +50,8 @@ pub struct Server {
     pub disk_reserve: Option<u64>,
     /// Bytes that all kept deployments of one tenant may have together; `None`: as many as the disk takes.
     pub tenant_bytes_max: Option<u64>,
+    /// A PostgreSQL instead of the embedded database.
+    pub postgres: Option<Postgres>,
     /// Which log lines are written: `info`, `warn,chainhost::serve=debug`.
     pub log: String,
     /// How.
@@ -77,6 +80,8 @@ struct File {
     sites_domain: Option<Spanned<String>>,
     disk_reserve: Option<Spanned<String>>,
     tenant_bytes_max: Option<Spanned<String>>,
+    #[serde(default)]
+    database: database::Section,
     log: Option<String>,
     log_format: Option<LogFormat>,
 }
@@ -114,9 +119,11 @@ impl Server {
             None if is_root => PathBuf::from("/var/lib/chainhost"),
             None => PathBuf::from("./chainhost-data"),
         };
+        let postgres = database::read(file.database, |name| env(name).map(|it| it.to_string_lossy().into_owned()))?;
         Ok(Self {
             data,
             listen,
+            postgres,
             panel_host: host(file.panel_host.as_ref(), &source, "panel_host")?,
             sites_domain: host(file.sites_domain.as_ref(), &source, "sites_domain")?,
             disk_reserve: file.disk_reserve.as_ref().map(|it| size(it, &source, "disk_reserve")).transpose()?,

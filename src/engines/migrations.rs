@@ -44,7 +44,7 @@ pub fn apply(connection: &Connection, path: &Path, migrations: &[Migration<'_>])
     Ok(())
 }
 
-fn check_order(migrations: &[Migration<'_>]) -> Result<()> {
+pub(super) fn check_order(migrations: &[Migration<'_>]) -> Result<()> {
     let grows = migrations.iter().zip(migrations.iter().skip(1)).all(|(a, b)| a.0 < b.0);
     if grows && migrations.first().is_none_or(|(number, ..)| *number > 0) {
         Ok(())
@@ -70,7 +70,7 @@ fn taken(connection: &Connection) -> Result<Vec<(i64, String)>> {
     read().map_err(|error| explain(&error, "schema_version"))
 }
 
-fn check_known(taken: &[(i64, String)], migrations: &[Migration<'_>]) -> Result<()> {
+pub(super) fn check_known(taken: &[(i64, String)], migrations: &[Migration<'_>]) -> Result<()> {
     let newest = migrations.last().map_or(0, |(number, ..)| i64::from(*number));
     for (number, name) in taken {
         if *number > newest {

@@ -3,15 +3,18 @@
 //! | File | Port | Made with |
 //! |---|---|---|
 //! | `sqlite` | `ports::db` | SQLite, bundled: one writer, four readers |
+//! | `postgres` | `ports::db` | PostgreSQL, also behind a pooler (feature `postgres`) |
 //! | `queue_redb` | `ports::queue` | redb: one file, one thread, one commit a batch |
 //! | `cache_moka` | `ports::cache` | moka: bounded by weight, in memory |
-//! | `migrations` | – | numbered steps of the schema, for `sqlite` |
+//! | `migrations` | – | numbered steps of the schema |
 //! | `schema` | – | those steps, a file each |
 //!
 //! No engine imports another, and none knows what a site is.
 
 pub mod cache_moka;
 pub mod migrations;
+#[cfg(feature = "postgres")]
+pub mod postgres;
 pub mod queue_redb;
 pub mod schema;
 pub mod sqlite;

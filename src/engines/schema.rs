@@ -4,3 +4,6 @@ use super::migrations::Migration;
 
 /// For SQLite.
 pub const SQLITE: &[Migration<'static>] = &[(1, "start", include_str!("schema/0001_start.sqlite.sql"))];
+
+/// For PostgreSQL.
+pub const POSTGRES: &[Migration<'static>] = &[(1, "start", include_str!("schema/0001_start.postgres.sql"))];

@@ -84,20 +84,6 @@ impl Sqlite {
         Ok(Arc::new(Self { file, queues, threads: Mutex::new(threads) }))
     }
 
-    /// Takes no more, finishes what waits, folds the log into the file and closes it. Blocks until done.
-    pub fn close(&self) {
-        let Some(Queues { writes, reads }) = self.queues.lock().unwrap_or_else(PoisonError::into_inner).take() else {
-            return;
-        };
-        let mut threads = std::mem::take(&mut *self.threads.lock().unwrap_or_else(PoisonError::into_inner));
-        let readers = threads.split_off(1.min(threads.len()));
-        // The writer's connection must be the last to close: a reader cannot fold the log into the file.
-        drop(reads);
-        readers.into_iter().for_each(wait);
-        drop(writes);
-        threads.into_iter().for_each(wait);
-    }
-
     fn queues(&self) -> Option<Queues> {
         self.queues.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
@@ -137,6 +123,20 @@ impl Database for Sqlite {
             Some(_) => self.file.check(),
             None => Err(stopped()),
         }
+    }
+
+    /// Folds the log into the file, too.
+    fn close(&self) {
+        let Some(Queues { writes, reads }) = self.queues.lock().unwrap_or_else(PoisonError::into_inner).take() else {
+            return;
+        };
+        let mut threads = std::mem::take(&mut *self.threads.lock().unwrap_or_else(PoisonError::into_inner));
+        let readers = threads.split_off(1.min(threads.len()));
+        // The writer's connection must be the last to close: a reader cannot fold the log into the file.
+        drop(reads);
+        readers.into_iter().for_each(wait);
+        drop(writes);
+        threads.into_iter().for_each(wait);
     }
 }
 

@@ -3,6 +3,8 @@
 //! Guarantees of every engine:
 //! - [`Db::write`] runs its closure in one transaction and answers after the commit is durable; an
 //!   error of the closure, or a dropped engine, leaves nothing behind.
+//! - After a statement has failed, its transaction runs no other, and is not kept even when the closure says that all is well.
+//! - A text with the character NUL is refused, since PostgreSQL cannot store it.
 //! - [`Db::read`] sees one consistent snapshot and cannot write.
 //! - A dropped future does not cut a transaction: the closure still runs to its end.
 //!
@@ -14,6 +16,7 @@
 use std::{
     ops::{Deref, DerefMut},
     sync::Arc,
+    time::Duration,
 };
 
 use tokio::sync::oneshot;
@@ -203,22 +206,39 @@ pub trait Executor {
 }
 
 /// A transaction that can only read.
-pub struct ReadTx<'a>(&'a mut dyn Executor);
+pub struct ReadTx<'a> {
+    executor: &'a mut dyn Executor,
+    failed: Option<Error>,
+}
 
 impl<'a> ReadTx<'a> {
     /// Wraps what an engine gives.
     pub fn new(executor: &'a mut dyn Executor) -> Self {
-        Self(executor)
+        Self { executor, failed: None }
     }
 
     /// The words of this database.
     pub fn dialect(&self) -> Dialect {
-        self.0.dialect()
+        self.executor.dialect()
+    }
+
+    fn run(&mut self, sql: &str, params: &[Value]) -> Result<(Vec<Row>, u64)> {
+        if let Some(error) = &self.failed {
+            return Err(error.clone());
+        }
+        // PostgreSQL cannot store it, so no engine takes it.
+        if params.iter().any(|it| matches!(it, Value::Text(text) if text.contains('\0'))) {
+            return Err(Error::invalid(
+                "text_nul",
+                "A text holds the character NUL, which cannot be stored. Remove it.",
+            ));
+        }
+        self.executor.run(sql, params).inspect_err(|error| self.failed = Some(error.clone()))
     }
 
     /// All rows of a SELECT.
     pub fn query(&mut self, sql: &str, params: &[Value]) -> Result<Vec<Row>> {
-        self.0.run(sql, params).map(|(rows, _)| rows)
+        self.run(sql, params).map(|(rows, _)| rows)
     }
 
     /// The first row of a SELECT, if there is one.
@@ -252,7 +272,7 @@ impl<'a> WriteTx<'a> {
 
     /// Runs an INSERT, UPDATE or DELETE; the number of rows it changed.
     pub fn execute(&mut self, sql: &str, params: &[Value]) -> Result<u64> {
-        (self.0).0.run(sql, params).map(|(_, changed)| changed)
+        self.0.run(sql, params).map(|(_, changed)| changed)
     }
 }
 
@@ -291,6 +311,27 @@ pub trait Database: Send + Sync {
     fn submit_read(&self, job: ReadJob);
     /// Tells whether the database is there: `Err` says why the control plane is down.
     fn health(&self) -> Result<()>;
+    /// Its connections, when it has some that are limited.
+    fn pool(&self) -> Option<Pool> {
+        None
+    }
+    /// Takes no more, finishes what waits and lets go of the database. Blocks until done.
+    fn close(&self);
+}
+
+/// The connections of an engine, for the metrics.
+#[derive(Clone, Copy, Debug)]
+pub struct Pool {
+    /// Most at once.
+    pub most: usize,
+    /// Open now.
+    pub open: usize,
+    /// At work now, of those that read.
+    pub at_work: usize,
+    /// Reads that were begun since the start.
+    pub waits: u64,
+    /// How long all of these waited for a connection, together.
+    pub waited: Duration,
 }
 
 /// The database as features see it. Cheap to clone.
@@ -319,6 +360,10 @@ where
         let Some(work) = self.work.take() else { return false };
         let out = work(tx);
         self.afterwards = std::mem::take(&mut tx.1);
+        let out = match tx.0.failed.take() {
+            Some(error) => out.and(Err(error)),
+            None => out,
+        };
         let commit = out.is_ok();
         self.out = Some(out);
         commit

@@ -1,5 +1,6 @@
 //! The promises of the port and of CONTRACTS §2, on real files.
 
+use crate::ports::db::Database as _;
 use std::os::unix::fs::PermissionsExt as _;
 
 use crate::{

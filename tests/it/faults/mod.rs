@@ -91,6 +91,7 @@ fn inside(host: &Host, act: impl AsyncFnOnce(&Services)) {
     runtime.block_on(async {
         let folder = Folder::take(&host.data()).unwrap();
         let wish = Wish {
+            postgres: None,
             addresses: Addresses {
                 scheme: "http",
                 sites_domain: String::from("localhost"),

@@ -2,6 +2,8 @@
 
 pub(crate) mod http;
 pub(crate) mod keep_alive;
+#[cfg(feature = "postgres")]
+pub(crate) mod postgres;
 pub(crate) mod seed;
 
 use std::{

@@ -1,0 +1,82 @@
+//! Which database the server uses: the embedded one, or a PostgreSQL.
+//!
+//! The URL has a password in it, so it may come from the environment alone, and is printed nowhere.
+
+use std::sync::Arc;
+
+use serde::Deserialize;
+
+use crate::{
+    base::secret::Secret,
+    domain::{Error, Result},
+};
+
+/// Connections of one server when nothing else is said: the guide's pool.
+const POOL: usize = 25;
+/// More connections than a PostgreSQL of any size serves well.
+const POOL_MAX: usize = 1000;
+
+/// A PostgreSQL. Without one, SQLite in the data folder.
+#[derive(Clone, Debug)]
+pub struct Postgres {
+    /// Of the server, or of a pooler in transaction mode.
+    pub url: Arc<Secret>,
+    /// The same database without the pooler.
+    pub direct_url: Option<Arc<Secret>>,
+    /// Most connections.
+    pub pool: usize,
+}
+
+/// The section `[database]` of the file.
+#[derive(Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Section {
+    url: Option<Secret>,
+    direct_url: Option<Secret>,
+    pool: Option<usize>,
+}
+
+/// The settings from the file's section and the environment, which wins.
+pub(super) fn read(section: Section, env: impl Fn(&str) -> Option<String>) -> Result<Option<Postgres>> {
+    let secret = |name: &str, of_file: Option<Secret>| env(name).map(Secret::new).or(of_file).map(Arc::new);
+    let url = secret("CHAINHOST_DATABASE_URL", section.url);
+    let direct_url = secret("CHAINHOST_DATABASE_DIRECT_URL", section.direct_url);
+    let Some(url) = url else {
+        return match direct_url.is_some() || section.pool.is_some() {
+            true => Err(wrong("[database] needs `url`; without it the embedded database is used")),
+            false => Ok(None),
+        };
+    };
+    let pool = section.pool.unwrap_or(POOL);
+    if !(2..=POOL_MAX).contains(&pool) {
+        return Err(wrong(&format!("[database] pool is {pool}; give 2 to {POOL_MAX} connections")));
+    }
+    Ok(Some(Postgres { url, direct_url, pool }))
+}
+
+fn wrong(why: &str) -> Error {
+    Error::invalid("config", format!("{why}."))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn section(text: &str) -> Section {
+        toml::from_str(text).unwrap()
+    }
+
+    #[test]
+    fn the_environment_wins_and_half_a_section_is_refused() {
+        assert!(read(Section::default(), |_| None).unwrap().is_none());
+        let file = read(section("url = 'postgres://a/b'\npool = 3"), |_| None).unwrap().unwrap();
+        assert_eq!((file.url.expose(), file.pool), ("postgres://a/b", 3));
+        let env = |name: &str| (name == "CHAINHOST_DATABASE_URL").then(|| String::from("postgres://c/d"));
+        let both = read(section("url = 'postgres://a/b'"), env).unwrap().unwrap();
+        assert_eq!((both.url.expose(), both.pool), ("postgres://c/d", 25));
+        assert!(!format!("{both:?}").contains("postgres://"));
+        for text in ["pool = 4", "direct_url = 'postgres://a/b'", "url = 'postgres://a/b'\npool = 1"] {
+            assert_eq!(read(section(text), |_| None).unwrap_err().code, "config", "{text}");
+        }
+    }
+}

@@ -1,0 +1,219 @@
+//! The database port on PostgreSQL: one thread writes in batches, connections that read come and go.
+//!
+//! Guarantees (CONTRACTS §3): every statement is typed and unnamed, so that PgBouncer in transaction mode may stand between; nothing
+//! relies on a session (no SET, no session lock, no LISTEN); a write is answered when its commit is durable; writers of all processes on one
+//! database take turns, so that every request sees what SQLite would have shown it; queues and connections are bounded; a server
+//! that is gone is found again by itself.
+//! It never creates tables in an empty database when the caller says that there was one.
+
+mod address;
+mod migrate;
+mod readers;
+mod session;
+mod writer;
+
+use std::{
+    sync::{
+        Arc, Mutex, PoisonError,
+        atomic::{AtomicU64, Ordering},
+        mpsc::{SyncSender, TrySendError, sync_channel},
+    },
+    thread::{self, JoinHandle},
+    time::Duration,
+};
+
+use tokio::time::Instant;
+
+use crate::{
+    base::secret::Secret,
+    domain::{Error, Result},
+    ports::db::{Database, Pool, ReadJob, WriteJob},
+};
+
+use self::{address::Address, readers::Readers, session::Session, writer::Writer};
+
+/// Requests in one transaction: one of them waits for all before it.
+const BATCH_MAX: usize = 64;
+/// Writes that may wait.
+const WRITES_WAITING_MAX: usize = 4096;
+/// After a failed attempt to connect, others are told the same for this long instead of waiting for a time limit each.
+const SAME_ANSWER: Duration = Duration::from_millis(500);
+
+/// Where the database is.
+#[derive(Debug)]
+pub struct Wish<'a> {
+    /// `postgres://…`, of the server or of a pooler before it.
+    pub url: &'a Secret,
+    /// The same database without the pooler, for migrations.
+    pub direct_url: Option<&'a Secret>,
+    /// Most connections of this process.
+    pub pool: usize,
+    /// This server had a database: an empty one is refused.
+    pub known: bool,
+}
+
+/// The database engine. Dropping it waits for what was asked before.
+pub struct Postgres {
+    state: Arc<State>,
+    writes: Mutex<Option<SyncSender<Box<dyn WriteJob>>>>,
+    writer: Mutex<Option<JoinHandle<()>>>,
+    readers: Arc<Readers>,
+    most: usize,
+}
+
+impl std::fmt::Debug for Postgres {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Postgres")
+    }
+}
+
+impl Postgres {
+    /// Connects, takes the `migrations` (number, name, SQL) that the database has not taken yet, and starts. Blocks; must not be
+    /// called on a thread of an async runtime.
+    pub fn open(wish: &Wish<'_>, migrations: &[(u32, &str, &str)]) -> Result<Arc<Self>> {
+        let address = Arc::new(Address::parse(wish.url)?);
+        let direct = wish.direct_url.map(Address::parse).transpose()?;
+        let mut session = Session::connect(direct.as_ref().unwrap_or(&address))?;
+        migrate::apply(&mut session, migrations, wish.known)?;
+        warn_of_settings(&mut session);
+        drop(session);
+        let state = Arc::new(State::default());
+        let most = wish.pool.max(2);
+        let (writes, jobs) = sync_channel(WRITES_WAITING_MAX);
+        let writer = Writer::new(Arc::clone(&address), Arc::clone(&state), jobs);
+        let writer = thread::Builder::new().name(String::from("db-writer")).spawn(move || writer.run())?;
+        let readers = Readers::new(address, Arc::clone(&state), most - 1);
+        Ok(Arc::new(Self { state, writes: Mutex::new(Some(writes)), writer: Mutex::new(Some(writer)), readers, most }))
+    }
+
+    fn writes(&self) -> Option<SyncSender<Box<dyn WriteJob>>> {
+        self.writes.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+}
+
+impl Drop for Postgres {
+    fn drop(&mut self) {
+        self.close();
+    }
+}
+
+impl Database for Postgres {
+    fn submit_write(&self, job: Box<dyn WriteJob>) {
+        let Some(writes) = self.writes() else {
+            return job.done(Err(stopped()));
+        };
+        match writes.try_send(job) {
+            Ok(()) => {}
+            Err(TrySendError::Full(job)) => job.done(Err(busy())),
+            Err(TrySendError::Disconnected(job)) => job.done(Err(stopped())),
+        }
+    }
+
+    fn submit_read(&self, job: ReadJob) {
+        self.readers.submit(job);
+    }
+
+    fn health(&self) -> Result<()> {
+        if self.writes().is_none() {
+            return Err(stopped());
+        }
+        self.state.health()
+    }
+
+    fn pool(&self) -> Option<Pool> {
+        let (open, at_work) = self.readers.count();
+        Some(Pool {
+            most: self.most,
+            open: open + 1,
+            at_work,
+            waits: self.state.waits.load(Ordering::Relaxed),
+            waited: Duration::from_micros(self.state.waited_us.load(Ordering::Relaxed)),
+        })
+    }
+
+    fn close(&self) {
+        self.readers.close();
+        drop(self.writes.lock().unwrap_or_else(PoisonError::into_inner).take());
+        if let Some(thread) = self.writer.lock().unwrap_or_else(PoisonError::into_inner).take() {
+            wait(thread);
+        }
+    }
+}
+
+/// What the threads know together of the server.
+#[derive(Default)]
+struct State {
+    down: Mutex<Option<(Instant, Error)>>,
+    waits: AtomicU64,
+    waited_us: AtomicU64,
+}
+
+impl State {
+    fn down(&self) -> Option<(Instant, Error)> {
+        self.down.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    fn health(&self) -> Result<()> {
+        self.down().map_or(Ok(()), |(_, error)| Err(error))
+    }
+
+    fn failed(&self, error: &Error) {
+        *self.down.lock().unwrap_or_else(PoisonError::into_inner) = Some((Instant::now(), error.clone()));
+    }
+
+    /// A new connection, unless one has failed just now.
+    fn connect(&self, address: &Address) -> Result<Session> {
+        if let Some((when, error)) = self.down()
+            && when.elapsed() < SAME_ANSWER
+        {
+            return Err(error);
+        }
+        let session = Session::connect(address);
+        match &session {
+            Ok(_) => {
+                if self.down.lock().unwrap_or_else(PoisonError::into_inner).take().is_some() {
+                    tracing::info!(database = address.name(), "the database is back");
+                }
+            }
+            Err(error) => {
+                if self.down().is_none() {
+                    tracing::error!(%error, "the database cannot be reached; sites go on answering");
+                }
+                self.failed(error);
+            }
+        }
+        session
+    }
+
+    fn waited(&self, time: Duration) {
+        self.waits.fetch_add(1, Ordering::Relaxed);
+        self.waited_us.fetch_add(u64::try_from(time.as_micros()).unwrap_or(u64::MAX), Ordering::Relaxed);
+    }
+}
+
+/// Settings of the server under which an acknowledged write can be lost.
+fn warn_of_settings(session: &mut Session) {
+    let sql =
+        "SELECT current_setting('fsync'), current_setting('synchronous_commit'), current_setting('full_page_writes')";
+    let Ok(found) = session.simple(sql) else { return };
+    for (name, value) in ["fsync", "synchronous_commit", "full_page_writes"].into_iter().zip(found) {
+        if value == "off" {
+            tracing::warn!("PostgreSQL has {name} = off: what was saved last can be lost when it crashes");
+        }
+    }
+}
+
+/// Waits for a thread, unless it is this one: a request may hold the last reference to the engine.
+fn wait(thread: JoinHandle<()>) {
+    if thread.thread().id() != thread::current().id() {
+        drop(thread.join());
+    }
+}
+
+fn stopped() -> Error {
+    Error::unavailable("database_stopped", "The database of this server has stopped. Try again in a moment.")
+}
+
+fn busy() -> Error {
+    Error::unavailable("database_busy", "Too much is waiting for the database of this server. Try again in a moment.")
+}

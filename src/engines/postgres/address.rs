@@ -1,0 +1,256 @@
+//! Where a PostgreSQL is and how it is reached: a `postgres://` URL, TLS, time limits.
+//!
+//! Guarantees: the words of libpq's `sslmode` mean here what they mean there; the password is never in a message, nor in `Debug`.
+//! It never keeps a connection: [`Address::connect`] makes one, on a plain thread (the client drives its own runtime).
+
+use std::{fs, sync::Arc, time::Duration};
+
+use postgres::{Client, Config, NoTls, config::SslMode};
+use rustls::{
+    ClientConfig, DigitallySignedStruct, RootCertStore, SignatureScheme,
+    client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier},
+    crypto::{CryptoProvider, aws_lc_rs, verify_tls12_signature, verify_tls13_signature},
+    pki_types::{CertificateDer, ServerName, UnixTime, pem::PemObject as _},
+};
+use tokio_postgres_rustls::MakeRustlsConnect;
+
+use crate::{
+    base::secret::Secret,
+    domain::{Error, Result},
+};
+
+/// A server that does not take a connection for this long is down.
+const CONNECT_MAX: Duration = Duration::from_secs(5);
+/// Data that is not acknowledged for this long means that the network is cut.
+const UNACKNOWLEDGED_MAX: Duration = Duration::from_secs(15);
+
+/// A PostgreSQL that can be connected to.
+pub(super) struct Address {
+    config: Config,
+    tls: Option<MakeRustlsConnect>,
+    name: String,
+}
+
+impl std::fmt::Debug for Address {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "Address({})", self.name)
+    }
+}
+
+impl Address {
+    /// Reads `postgres://user:password@host:port/database?sslmode=…&sslrootcert=…`.
+    pub(super) fn parse(url: &Secret) -> Result<Self> {
+        let text = url.expose();
+        if !text.starts_with("postgres://") && !text.starts_with("postgresql://") {
+            return Err(wrong("it must begin with postgres://"));
+        }
+        let (plain, tls) = split_tls(text)?;
+        let mut config: Config = plain.parse().map_err(|error| wrong(&format!("{error}")))?;
+        if config.get_hosts().is_empty() {
+            return Err(wrong("it names no host"));
+        }
+        config.application_name("chainhost").tcp_user_timeout(UNACKNOWLEDGED_MAX);
+        if config.get_connect_timeout().is_none() {
+            config.connect_timeout(CONNECT_MAX);
+        }
+        // The host's name and the database, without user and password.
+        let name = text
+            .split_once('@')
+            .map_or(text.trim_start_matches("postgresql://").trim_start_matches("postgres://"), |(_, rest)| rest);
+        let name = name.split('?').next().unwrap_or_default().to_owned();
+        let connector = match tls.mode {
+            Mode::Disable => {
+                config.ssl_mode(SslMode::Disable);
+                None
+            }
+            Mode::Prefer => {
+                config.ssl_mode(SslMode::Prefer);
+                Some(MakeRustlsConnect::new(client(&tls)?))
+            }
+            Mode::Require | Mode::VerifyFull => {
+                config.ssl_mode(SslMode::Require);
+                Some(MakeRustlsConnect::new(client(&tls)?))
+            }
+        };
+        Ok(Self { config, tls: connector, name })
+    }
+
+    /// Host, port and database, for people.
+    pub(super) fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// A new connection. Blocks; never on a thread of an async runtime.
+    pub(super) fn connect(&self) -> Result<Client, postgres::Error> {
+        match &self.tls {
+            None => self.config.connect(NoTls),
+            Some(tls) => self.config.connect(tls.clone()),
+        }
+    }
+}
+
+fn wrong(why: &str) -> Error {
+    Error::invalid(
+        "database_url",
+        format!("The database URL cannot be used: {why}. Write postgres://user:password@host:5432/database."),
+    )
+}
+
+#[derive(Clone, Copy, PartialEq)]
+enum Mode {
+    Disable,
+    Prefer,
+    Require,
+    VerifyFull,
+}
+
+struct Tls {
+    mode: Mode,
+    roots: Option<String>,
+}
+
+/// Takes the two settings of TLS out of the URL: the client library knows only three of the modes, and no certificates.
+fn split_tls(url: &str) -> Result<(String, Tls)> {
+    let mut tls = Tls { mode: Mode::Prefer, roots: None };
+    let Some((plain, query)) = url.split_once('?') else { return Ok((url.to_owned(), tls)) };
+    let mut rest = Vec::new();
+    let mut verify = false;
+    for pair in query.split('&') {
+        let (key, value) = pair.split_once('=').unwrap_or((pair, ""));
+        match (key, value) {
+            ("sslmode", "disable") => tls.mode = Mode::Disable,
+            ("sslmode", "allow" | "prefer") => tls.mode = Mode::Prefer,
+            ("sslmode", "require") => tls.mode = Mode::Require,
+            ("sslmode", "verify-ca" | "verify-full") => verify = true,
+            ("sslmode", _) => {
+                return Err(wrong("sslmode is one of disable, prefer, require and verify-full"));
+            }
+            ("sslrootcert", path) => {
+                let path = percent_encoding::percent_decode_str(path)
+                    .decode_utf8()
+                    .map_err(|_| wrong("sslrootcert is not UTF-8"))?;
+                tls.roots = Some(path.into_owned());
+            }
+            _ => rest.push(pair),
+        }
+    }
+    // As libpq does: a root certificate with `require` verifies. Here also the host's name, always.
+    if verify || (tls.mode == Mode::Require && tls.roots.is_some()) {
+        tls.mode = Mode::VerifyFull;
+    }
+    let plain = if rest.is_empty() { plain.to_owned() } else { format!("{plain}?{}", rest.join("&")) };
+    Ok((plain, tls))
+}
+
+fn client(tls: &Tls) -> Result<ClientConfig> {
+    let provider = Arc::new(aws_lc_rs::default_provider());
+    let builder = ClientConfig::builder_with_provider(Arc::clone(&provider))
+        .with_safe_default_protocol_versions()
+        .map_err(Error::internal)?;
+    if tls.mode != Mode::VerifyFull {
+        let any = Arc::new(AnyCertificate(provider));
+        return Ok(builder.dangerous().with_custom_certificate_verifier(any).with_no_client_auth());
+    }
+    Ok(builder.with_root_certificates(roots(tls.roots.as_deref())?).with_no_client_auth())
+}
+
+fn roots(path: Option<&str>) -> Result<RootCertStore> {
+    let mut store = RootCertStore::empty();
+    match path {
+        Some(path) => {
+            let cannot =
+                |why: &dyn std::fmt::Display| wrong(&format!("the certificates in {path} cannot be read: {why}"));
+            let pem = fs::read(path).map_err(|error| cannot(&error))?;
+            for certificate in CertificateDer::pem_slice_iter(&pem) {
+                let certificate = certificate.map_err(|error| cannot(&error))?;
+                store.add(certificate).map_err(|error| cannot(&error))?;
+            }
+        }
+        None => {
+            store.add_parsable_certificates(rustls_native_certs::load_native_certs().certs);
+        }
+    }
+    if store.is_empty() {
+        return Err(wrong("there is no certificate to verify the server with; name a file by sslrootcert"));
+    }
+    Ok(store)
+}
+
+/// `prefer` and `require`: encrypted, while anybody may be at the other end. That is what these words promise.
+#[derive(Debug)]
+struct AnyCertificate(Arc<CryptoProvider>);
+
+impl ServerCertVerifier for AnyCertificate {
+    fn verify_server_cert(
+        &self,
+        _certificate: &CertificateDer<'_>,
+        _chain: &[CertificateDer<'_>],
+        _name: &ServerName<'_>,
+        _ocsp: &[u8],
+        _now: UnixTime,
+    ) -> Result<ServerCertVerified, rustls::Error> {
+        Ok(ServerCertVerified::assertion())
+    }
+
+    fn verify_tls12_signature(
+        &self,
+        message: &[u8],
+        certificate: &CertificateDer<'_>,
+        signature: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, rustls::Error> {
+        verify_tls12_signature(message, certificate, signature, &self.0.signature_verification_algorithms)
+    }
+
+    fn verify_tls13_signature(
+        &self,
+        message: &[u8],
+        certificate: &CertificateDer<'_>,
+        signature: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, rustls::Error> {
+        verify_tls13_signature(message, certificate, signature, &self.0.signature_verification_algorithms)
+    }
+
+    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
+        self.0.signature_verification_algorithms.supported_schemes()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn parse(url: &str) -> Result<Address> {
+        Address::parse(&Secret::new(url.to_owned()))
+    }
+
+    #[test]
+    fn the_password_is_never_shown() {
+        let address =
+            parse("postgres://me:secret@db.example:5433/app?sslmode=disable&target_session_attrs=read-write").unwrap();
+        assert_eq!(address.name(), "db.example:5433/app");
+        assert_eq!(format!("{address:?}"), "Address(db.example:5433/app)");
+        assert!(address.tls.is_none());
+    }
+
+    #[test]
+    fn wrong_urls_say_what_is_wrong() {
+        for (url, word) in [
+            ("mysql://x", "begin with postgres://"),
+            ("postgres://", "no host"),
+            ("postgres://h/d?sslmode=on", "verify-full"),
+            ("postgres://h/d?speed=9", "speed"),
+            ("postgres://h/d?sslmode=verify-full&sslrootcert=/no/such.pem", "/no/such.pem"),
+        ] {
+            let error = parse(url).unwrap_err();
+            assert!(error.code == "database_url" && error.message.contains(word), "{url}: {error:?}");
+        }
+    }
+
+    #[test]
+    fn a_root_certificate_makes_require_verify() {
+        let (plain, tls) = split_tls("postgres://h/d?sslmode=require&connect_timeout=2&sslrootcert=%2Fx.pem").unwrap();
+        assert!(tls.mode == Mode::VerifyFull && tls.roots.as_deref() == Some("/x.pem"));
+        assert_eq!(plain, "postgres://h/d?connect_timeout=2");
+        assert!(parse("postgres://h/d?sslmode=require").unwrap().tls.is_some());
+    }
+}

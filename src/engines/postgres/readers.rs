@@ -1,0 +1,163 @@
+//! The connections that read: made when they are needed, up to a limit, and given back when they are not.
+//!
+//! Guarantees: a request sees one snapshot and cannot write (a read-only transaction); it waits for no writer; a connection that
+//! died while nobody used it is replaced before the request begins.
+//! It never holds a connection that nobody has used for a minute, but one.
+
+use std::{
+    collections::VecDeque,
+    panic::{AssertUnwindSafe, catch_unwind},
+    sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError},
+    thread::{self, JoinHandle},
+    time::Duration,
+};
+
+use tokio::time::Instant;
+
+use crate::{
+    domain::Result,
+    ports::db::{ReadJob, ReadTx},
+};
+
+use super::{
+    State,
+    address::Address,
+    busy,
+    session::{Session, Statements, explain},
+    stopped,
+};
+
+/// Reads that may wait.
+const WAITING_MAX: usize = 1024;
+/// A connection that nobody used for this long is closed.
+const IDLE_MAX: Duration = Duration::from_secs(60);
+
+/// Opens a read transaction: one snapshot for all its statements, and a limit as on SQLite (CONTRACTS §2).
+const BEGIN: &str = "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY; SET LOCAL statement_timeout = '5s'; \
+                     SET LOCAL idle_in_transaction_session_timeout = '15s'";
+
+/// The threads that read, and what waits for them.
+pub(super) struct Readers {
+    address: Arc<Address>,
+    state: Arc<State>,
+    most: usize,
+    inner: Mutex<Inner>,
+    wake: Condvar,
+}
+
+#[derive(Default)]
+struct Inner {
+    waiting: VecDeque<(ReadJob, Instant)>,
+    threads: Vec<JoinHandle<()>>,
+    running: usize,
+    idle: usize,
+    closed: bool,
+}
+
+impl Readers {
+    /// No connection yet; at most `most`.
+    pub(super) fn new(address: Arc<Address>, state: Arc<State>, most: usize) -> Arc<Self> {
+        Arc::new(Self { address, state, most: most.max(1), inner: Mutex::default(), wake: Condvar::new() })
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Inner> {
+        self.inner.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Queues a read.
+    pub(super) fn submit(self: &Arc<Self>, job: ReadJob) {
+        let mut inner = self.lock();
+        if inner.closed || inner.waiting.len() >= WAITING_MAX {
+            let error = if inner.closed { stopped() } else { busy() };
+            drop(inner);
+            return job(Err(error));
+        }
+        inner.waiting.push_back((job, Instant::now()));
+        if inner.idle < inner.waiting.len() && inner.running < self.most {
+            let readers = Arc::clone(self);
+            // Without a new thread those that run will come to it.
+            if let Ok(thread) = thread::Builder::new().name(String::from("db-reader")).spawn(move || readers.run()) {
+                inner.threads.retain(|it| !it.is_finished());
+                inner.threads.push(thread);
+                inner.running += 1;
+            }
+        }
+        drop(inner);
+        self.wake.notify_one();
+    }
+
+    /// Takes no more, and answers what waits. Blocks until done.
+    pub(super) fn close(&self) {
+        let threads = {
+            let mut inner = self.lock();
+            inner.closed = true;
+            std::mem::take(&mut inner.threads)
+        };
+        self.wake.notify_all();
+        threads.into_iter().for_each(super::wait);
+        // What no thread was there for.
+        let left = std::mem::take(&mut self.lock().waiting);
+        left.into_iter().for_each(|(job, _)| job(Err(stopped())));
+    }
+
+    /// How many connections there are, and how many of them are at work.
+    pub(super) fn count(&self) -> (usize, usize) {
+        let inner = self.lock();
+        (inner.running, inner.running.saturating_sub(inner.idle))
+    }
+
+    fn run(&self) {
+        let mut session = None;
+        while let Some(job) = self.next() {
+            self.answer(&mut session, job);
+        }
+    }
+
+    /// The next request; `None` when this thread should end.
+    fn next(&self) -> Option<ReadJob> {
+        let mut inner = self.lock();
+        inner.idle += 1;
+        let mut idled = false;
+        loop {
+            if let Some((job, since)) = inner.waiting.pop_front() {
+                inner.idle -= 1;
+                self.state.waited(since.elapsed());
+                return Some(job);
+            }
+            if inner.closed || idled && inner.running > 1 {
+                inner.idle -= 1;
+                inner.running -= 1;
+                return None;
+            }
+            let (next, timeout) = self.wake.wait_timeout(inner, IDLE_MAX).unwrap_or_else(PoisonError::into_inner);
+            inner = next;
+            idled = timeout.timed_out();
+        }
+    }
+
+    fn answer(&self, kept: &mut Option<Session>, job: ReadJob) {
+        let mut session = match self.begin(kept) {
+            Ok(session) => session,
+            Err(error) => return job(Err(error)),
+        };
+        let mut statements = Statements::new(&mut session);
+        // A defect in one request must not take a reader away; its caller sees the dropped channel.
+        drop(catch_unwind(AssertUnwindSafe(|| {
+            job(Ok(&mut ReadTx::new(&mut statements)));
+        })));
+        if !session.is_closed() && session.simple("ROLLBACK").is_ok() {
+            *kept = Some(session);
+        }
+    }
+
+    fn begin(&self, kept: &mut Option<Session>) -> Result<Session> {
+        if let Some(mut session) = kept.take()
+            && session.simple(BEGIN).is_ok()
+        {
+            return Ok(session);
+        }
+        let mut session = self.state.connect(&self.address)?;
+        session.simple(BEGIN).map_err(|error| explain(&error, "BEGIN"))?;
+        Ok(session)
+    }
+}

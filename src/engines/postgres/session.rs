@@ -1,0 +1,238 @@
+//! One connection to PostgreSQL: typed unnamed statements, rows as values, errors as sentences.
+//!
+//! Guarantees: no statement is ever prepared under a name, so any pooler in transaction mode may stand between (FINDINGS D);
+//! a statement never runs after another one of its transaction has failed.
+//! It never decides about transactions: the writer and the readers do.
+
+use postgres::{
+    Client, SimpleQueryMessage,
+    error::SqlState,
+    fallible_iterator::FallibleIterator as _,
+    types::{IsNull, ToSql, Type, to_sql_checked},
+};
+
+use crate::{
+    domain::{Error, Result},
+    ports::db::{Dialect, Executor, Kind, Row, Value},
+};
+
+use super::address::Address;
+
+/// A connection. Used and dropped on plain threads only: its client drives a runtime of its own.
+pub(super) struct Session(Client);
+
+impl Session {
+    /// Connects. The error is the one that people see.
+    pub(super) fn connect(address: &Address) -> Result<Self> {
+        address.connect().map(Self).map_err(|error| match error.code() {
+            None => unreachable(address.name()).because(&error),
+            Some(_) => explain(&error, "connecting").because(format!("{}: {error:?}", address.name())),
+        })
+    }
+
+    /// Whether the connection is of no more use.
+    pub(super) fn is_closed(&self) -> bool {
+        self.0.is_closed()
+    }
+
+    /// Runs statements without parameters in one round trip; the columns of the last row, as text.
+    pub(super) fn simple(&mut self, sql: &str) -> Result<Vec<String>, postgres::Error> {
+        let mut last = Vec::new();
+        for message in self.0.simple_query(sql)? {
+            if let SimpleQueryMessage::Row(row) = message {
+                last = (0..row.len()).map(|at| row.get(at).unwrap_or_default().to_owned()).collect();
+            }
+        }
+        Ok(last)
+    }
+
+    fn run(&mut self, sql: &str, params: &[Value]) -> Result<(Vec<Row>, u64), Failure> {
+        let typed: Vec<(Typed<'_>, Type)> = params.iter().map(|it| (Typed(it), wire_type(it))).collect();
+        let mut found = self.0.query_typed_raw(sql, typed)?;
+        let mut rows = Vec::new();
+        while let Some(row) = found.next()? {
+            let columns = row.columns().iter().enumerate();
+            let values =
+                columns.map(|(at, column)| value(&row, at, column.type_(), sql)).collect::<Result<_, Failure>>()?;
+            rows.push(Row(values));
+        }
+        Ok((rows, found.rows_affected().unwrap_or(0)))
+    }
+}
+
+/// Runs the statements of one transaction on its connection.
+pub(super) struct Statements<'a>(&'a mut Session);
+
+impl<'a> Statements<'a> {
+    /// For a transaction that has begun.
+    pub(super) const fn new(session: &'a mut Session) -> Self {
+        Self(session)
+    }
+}
+
+impl Executor for Statements<'_> {
+    fn dialect(&self) -> Dialect {
+        Dialect::Postgres
+    }
+
+    fn run(&mut self, sql: &str, params: &[Value]) -> Result<(Vec<Row>, u64)> {
+        self.0.run(sql, params).map_err(|failure| match failure {
+            Failure::Engine(error) => explain(&error, sql),
+            Failure::Ours(error) => error,
+        })
+    }
+}
+
+/// What can go wrong with a statement: in PostgreSQL or on the way to it, or in how it was asked.
+enum Failure {
+    Engine(postgres::Error),
+    Ours(Error),
+}
+
+impl From<postgres::Error> for Failure {
+    fn from(error: postgres::Error) -> Self {
+        Self::Engine(error)
+    }
+}
+
+#[derive(Debug)]
+struct Typed<'a>(&'a Value);
+
+impl ToSql for Typed<'_> {
+    fn to_sql(&self, ty: &Type, out: &mut bytes::BytesMut) -> Result<IsNull, Box<dyn std::error::Error + Sync + Send>> {
+        match self.0 {
+            Value::Null(_) => Ok(IsNull::Yes),
+            Value::Bool(it) => it.to_sql(ty, out),
+            Value::Int(it) => it.to_sql(ty, out),
+            Value::Real(it) => it.to_sql(ty, out),
+            Value::Text(it) => it.to_sql(ty, out),
+            Value::Blob(it) => it.to_sql(ty, out),
+        }
+    }
+
+    fn accepts(_: &Type) -> bool {
+        true
+    }
+
+    to_sql_checked!();
+}
+
+const fn wire_type(value: &Value) -> Type {
+    match value {
+        Value::Null(Kind::Bool) | Value::Bool(_) => Type::BOOL,
+        Value::Null(Kind::Int) | Value::Int(_) => Type::INT8,
+        Value::Null(Kind::Real) | Value::Real(_) => Type::FLOAT8,
+        Value::Null(Kind::Text) | Value::Text(_) => Type::TEXT,
+        Value::Null(Kind::Blob) | Value::Blob(_) => Type::BYTEA,
+    }
+}
+
+fn value(row: &postgres::Row, at: usize, ty: &Type, sql: &str) -> Result<Value, Failure> {
+    fn read<T>(found: Option<T>, make: impl FnOnce(T) -> Value) -> Value {
+        found.map_or(Value::Null(Kind::Text), make)
+    }
+    Ok(match *ty {
+        Type::BOOL => read(row.try_get(at)?, Value::Bool),
+        Type::INT8 => read(row.try_get(at)?, Value::Int),
+        Type::INT4 => read(row.try_get::<_, Option<i32>>(at)?, |it| Value::Int(it.into())),
+        Type::FLOAT8 => read(row.try_get(at)?, Value::Real),
+        Type::TEXT | Type::VARCHAR | Type::NAME => read(row.try_get(at)?, Value::Text),
+        Type::BYTEA => read(row.try_get(at)?, Value::Blob),
+        _ => {
+            return Err(Failure::Ours(Error::internal(format!(
+                "column {at} has the type {ty}, which no row may have: {sql}"
+            ))));
+        }
+    })
+}
+
+/// The database cannot be reached.
+pub(super) fn unreachable(name: &str) -> Error {
+    Error::unavailable(
+        "database_unreachable",
+        format!(
+            "The PostgreSQL at {name} cannot be reached. Sites go on answering; nothing can be changed until it is back. \
+             Check that it runs and that this server may connect to it."
+        ),
+    )
+}
+
+/// The connection was lost in a transaction, or the server ends it.
+pub(super) fn lost() -> Error {
+    Error::unavailable(
+        "database_lost",
+        "The connection to the database was lost. Nothing was changed; sites go on answering. Try again in a moment.",
+    )
+}
+
+/// An error of PostgreSQL as the product says it; `what` is the statement, for the log.
+pub(super) fn explain(error: &postgres::Error, what: &str) -> Error {
+    let reason = error.as_db_error().map_or_else(|| error.to_string(), ToString::to_string);
+    let detail = format!("{reason} in: {what}");
+    let Some(code) = error.code() else {
+        return if error.is_closed() || is_io(error) { lost() } else { Error::internal(&detail) }.because(detail);
+    };
+    let out = if *code == SqlState::UNIQUE_VIOLATION {
+        Error::conflict("unique", "This exists already. Choose another.")
+    } else if *code == SqlState::QUERY_CANCELED {
+        Error::unavailable("query_too_slow", "This took too long to look up. Ask for less at once.")
+    } else if [SqlState::LOCK_NOT_AVAILABLE, SqlState::T_R_DEADLOCK_DETECTED, SqlState::TOO_MANY_CONNECTIONS]
+        .contains(code)
+    {
+        Error::unavailable("database_busy", "The database of this server is busy. Try again in a moment.")
+    } else if *code == SqlState::DISK_FULL || *code == SqlState::OUT_OF_MEMORY {
+        Error::unavailable(
+            "disk_full",
+            "The database server has no space left. Nothing was changed; sites go on answering. Free some space there and try again.",
+        )
+    } else if *code == SqlState::READ_ONLY_SQL_TRANSACTION {
+        Error::unavailable(
+            "database_read_only",
+            "The database takes no changes: it is a standby, or is set to read only. Sites go on answering. \
+             Let the database URL lead to the primary.",
+        )
+    } else if *code == SqlState::INVALID_PASSWORD || *code == SqlState::INVALID_AUTHORIZATION_SPECIFICATION {
+        Error::unavailable(
+            "database_refused",
+            "PostgreSQL refuses this user or password. Correct the database URL and restart.",
+        )
+    } else if *code == SqlState::INVALID_CATALOG_NAME {
+        Error::unavailable(
+            "database_missing",
+            "PostgreSQL has no database of that name. Make it with CREATE DATABASE, or correct the database URL.",
+        )
+    } else if ends_session(code) {
+        lost()
+    } else {
+        Error::internal(&detail)
+    };
+    out.because(detail)
+}
+
+fn is_io(error: &postgres::Error) -> bool {
+    let mut source = std::error::Error::source(error);
+    while let Some(cause) = source {
+        if cause.is::<std::io::Error>() {
+            return true;
+        }
+        source = cause.source();
+    }
+    false
+}
+
+/// The server shuts down, starts, or ends this session: another connection is needed.
+fn ends_session(code: &SqlState) -> bool {
+    [
+        SqlState::ADMIN_SHUTDOWN,
+        SqlState::CRASH_SHUTDOWN,
+        SqlState::CANNOT_CONNECT_NOW,
+        SqlState::IDLE_IN_TRANSACTION_SESSION_TIMEOUT,
+        // PgBouncer's own: it has lost its server, or none was free in time.
+        SqlState::PROTOCOL_VIOLATION,
+        SqlState::CONNECTION_EXCEPTION,
+        SqlState::CONNECTION_FAILURE,
+        SqlState::CONNECTION_DOES_NOT_EXIST,
+        SqlState::SQLSERVER_REJECTED_ESTABLISHMENT_OF_SQLCONNECTION,
+    ]
+    .contains(code)
+}

@@ -1,0 +1,224 @@
+//! The one thread of this process that writes: many requests, one transaction, one commit.
+//!
+//! Guarantees: of all processes on one database, one writes at a time, in the order of a lock that the transaction holds: what a
+//! request reads before it writes is still true when it commits, as on SQLite. A request that fails is undone alone (a SAVEPOINT
+//! each). When the connection is lost during a COMMIT, the server is asked afterwards what became of it: nobody is told "not saved" of what was saved.
+//! It never runs a request twice: a closure can run only once.
+
+use std::{
+    collections::VecDeque,
+    panic::{AssertUnwindSafe, catch_unwind},
+    sync::{
+        Arc,
+        mpsc::{Receiver, RecvTimeoutError},
+    },
+    thread,
+    time::Duration,
+};
+
+use crate::{
+    domain::{Error, Result},
+    ports::db::{WriteJob, WriteTx},
+};
+
+use super::{
+    BATCH_MAX, State,
+    address::Address,
+    session::{Session, Statements, explain, lost},
+};
+
+/// Looks again at a database that could not be reached, also when nobody asks.
+const LOOK_AGAIN: Duration = Duration::from_secs(2);
+/// How often, and with which pause, the fate of a commit is asked for: longer than the server keeps a dead session's transaction.
+const FATE_ASKED_MAX: u32 = 100;
+const FATE_PAUSE: Duration = Duration::from_millis(200);
+
+/// Opens a write transaction. The lock makes writers of all processes wait for each other; the time limits end a transaction whose
+/// process hangs, so that the others can go on. Answers the id of the transaction and of the session.
+/// The number of the lock is the word `chainhst` in ASCII.
+const BEGIN: &str = "BEGIN; SET LOCAL lock_timeout = '20s'; SET LOCAL statement_timeout = '30s'; \
+                     SET LOCAL idle_in_transaction_session_timeout = '15s'; \
+                     SELECT pg_advisory_xact_lock(7163082312784573300); \
+                     SELECT CAST(pg_current_xact_id() AS TEXT), CAST(pg_backend_pid() AS TEXT)";
+
+/// The thread's own things.
+pub(super) struct Writer {
+    pub(super) address: Arc<Address>,
+    pub(super) state: Arc<State>,
+    pub(super) jobs: Receiver<Box<dyn WriteJob>>,
+    session: Option<Session>,
+}
+
+/// A transaction that is open: what its fate can be asked by.
+struct Open {
+    session: Session,
+    id: String,
+    process: String,
+}
+
+impl Writer {
+    pub(super) const fn new(address: Arc<Address>, state: Arc<State>, jobs: Receiver<Box<dyn WriteJob>>) -> Self {
+        Self { address, state, jobs, session: None }
+    }
+
+    /// Writes until the last sender is gone and everything that waits is done.
+    pub(super) fn run(mut self) {
+        loop {
+            let next = if self.state.health().is_ok() {
+                self.jobs.recv().map_err(|_| RecvTimeoutError::Disconnected)
+            } else {
+                self.jobs.recv_timeout(LOOK_AGAIN)
+            };
+            match next {
+                Ok(first) => self.batch(first),
+                Err(RecvTimeoutError::Timeout) => drop(self.connection()),
+                Err(RecvTimeoutError::Disconnected) => return,
+            }
+        }
+    }
+
+    fn batch(&mut self, first: Box<dyn WriteJob>) {
+        let mut batch = VecDeque::from([first]);
+        while batch.len() < BATCH_MAX
+            && let Ok(next) = self.jobs.try_recv()
+        {
+            batch.push_back(next);
+        }
+        while !batch.is_empty() {
+            self.transaction(&mut batch);
+        }
+    }
+
+    /// A connection: the one that is there, or a new one.
+    fn connection(&mut self) -> Result<Session> {
+        match self.session.take().filter(|it| !it.is_closed()) {
+            Some(session) => Ok(session),
+            None => self.state.connect(&self.address),
+        }
+    }
+
+    /// Begins. A connection that died while nobody used it is replaced once: nothing has run on it yet.
+    fn begin(&mut self) -> Result<Open> {
+        let mut tries = 0;
+        loop {
+            let mut session = self.connection()?;
+            match session.simple(BEGIN) {
+                Ok(found) => {
+                    let mut found = found.into_iter();
+                    let (id, process) = (found.next().unwrap_or_default(), found.next().unwrap_or_default());
+                    return Ok(Open { session, id, process });
+                }
+                Err(error) => {
+                    let said = explain(&error, "BEGIN");
+                    if !session.is_closed() {
+                        // A lock that did not come leaves an aborted transaction; a failure here closes the session.
+                        drop(session.simple("ROLLBACK"));
+                        self.session = Some(session);
+                        return Err(said);
+                    }
+                    tries += 1;
+                    if tries > 1 {
+                        self.state.failed(&said);
+                        return Err(said);
+                    }
+                }
+            }
+        }
+    }
+
+    /// Takes as many of `batch` as one transaction carries: all, unless the connection is lost half way.
+    fn transaction(&mut self, batch: &mut VecDeque<Box<dyn WriteJob>>) {
+        let mut open = match self.begin() {
+            Ok(open) => open,
+            Err(error) => {
+                batch.drain(..).for_each(|job| job.done(Err(error.clone())));
+                return;
+            }
+        };
+        let alone = batch.len() == 1;
+        let mut ran = Vec::with_capacity(batch.len());
+        let mut fate = Ok(());
+        let mut kept = false;
+        while let Some(mut job) = batch.pop_front() {
+            let out = one(&mut open.session, job.as_mut(), alone);
+            ran.push(job);
+            match out {
+                Ok(keep) => kept |= keep,
+                Err(error) => {
+                    fate = Err(error);
+                    break;
+                }
+            }
+        }
+        if fate.is_ok() {
+            fate = self.end(&mut open, kept);
+        }
+        if fate.as_ref().is_err_and(|it| it.code == "database_read_only") || open.session.is_closed() {
+            // Another connection may lead to the primary.
+            drop(open);
+        } else {
+            self.session = Some(open.session);
+        }
+        for job in ran {
+            job.done(fate.clone());
+        }
+    }
+
+    /// Commits, when there is something to commit.
+    fn end(&self, open: &mut Open, kept: bool) -> Result<()> {
+        let word = if kept { "COMMIT" } else { "ROLLBACK" };
+        match open.session.simple(word) {
+            Ok(_) => Ok(()),
+            Err(error) if kept && open.session.is_closed() => self.fate(open, &error),
+            Err(error) => Err(explain(&error, word)),
+        }
+    }
+
+    /// Asks what became of a commit whose answer never came.
+    fn fate(&self, open: &Open, error: &postgres::Error) -> Result<()> {
+        tracing::warn!(%error, "the connection was lost during a commit; asking the database what became of it");
+        let ask = format!("SELECT pg_xact_status(CAST('{}' AS xid8))", open.id);
+        // A session that hangs on the far side of a cut network holds its transaction, and with it the lock.
+        let end = format!("SELECT pg_terminate_backend({})", open.process);
+        for _ in 0..FATE_ASKED_MAX {
+            if let Ok(mut session) = self.state.connect(&self.address) {
+                match session.simple(&ask).map(|it| it.first().cloned().unwrap_or_default()).as_deref() {
+                    Ok("committed") => return Ok(()),
+                    Ok("aborted") => return Err(lost().because(error)),
+                    // Not allowed, or gone already: asking again tells.
+                    Ok("in progress") => drop(session.simple(&end)),
+                    // Another server answers, which has never heard of the transaction.
+                    Ok(_) => break,
+                    Err(error) => tracing::warn!(error = %explain(error, &ask), "no answer yet"),
+                }
+            }
+            thread::sleep(FATE_PAUSE);
+        }
+        Err(Error::unavailable(
+            "database_unsure",
+            "The connection to the database was lost while this was being saved, and whether it was saved is not known yet. \
+             Look before you try again.",
+        )
+        .because(error))
+    }
+}
+
+/// Runs one request; whether there is something of it to commit. `Err`: the whole transaction is lost.
+fn one(session: &mut Session, job: &mut dyn WriteJob, alone: bool) -> Result<bool> {
+    let statement =
+        |session: &mut Session, sql: &str| session.simple(sql).map(|_| ()).map_err(|error| explain(&error, sql));
+    if !alone {
+        statement(session, "SAVEPOINT request")?;
+    }
+    let mut statements = Statements::new(session);
+    // A defect in one request must not stop the database of all.
+    let keep = catch_unwind(AssertUnwindSafe(|| job.run(&mut WriteTx::new(&mut statements)))).unwrap_or(false);
+    if session.is_closed() {
+        return Err(lost());
+    }
+    match (alone, keep) {
+        (true, keep) => Ok(keep),
+        (false, true) => statement(session, "RELEASE request").map(|()| true),
+        (false, false) => statement(session, "ROLLBACK TO request; RELEASE request").map(|()| false),
+    }
+}

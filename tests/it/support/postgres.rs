@@ -1,0 +1,234 @@
+//! A PostgreSQL for the tests of this process, and a PgBouncer before it; a database of its own for each test.
+//!
+//! Both are started when the first test asks, on free ports, in a folder of their own, and end with this process.
+
+use std::{
+    fs,
+    net::TcpListener,
+    os::unix::process::CommandExt as _,
+    path::{Path, PathBuf},
+    process::{Command, Stdio},
+    sync::{
+        OnceLock,
+        atomic::{AtomicU32, Ordering},
+        mpsc,
+    },
+    thread,
+    time::Duration,
+};
+
+use postgres::{Client, NoTls};
+use rustix::process::{Pid, Signal, geteuid, set_parent_process_death_signal, test_kill_process};
+
+/// How long the servers may take to start.
+const PATIENCE: Duration = Duration::from_mins(1);
+/// What the names of the folders begin with; the process id follows.
+const PREFIX: &str = "chainhost-postgres-";
+
+/// The way to a database.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Way {
+    /// To the server itself.
+    Direct,
+    /// Through PgBouncer in transaction mode, with two connections to the server.
+    Pooled,
+}
+
+/// An empty database. Dropped, it is removed with all that is connected to it.
+pub(crate) struct Database {
+    name: String,
+    way: Way,
+}
+
+impl Database {
+    /// Makes one.
+    pub(crate) fn new(way: Way) -> Self {
+        static NEXT: AtomicU32 = AtomicU32::new(1);
+        let name = format!("t{}", NEXT.fetch_add(1, Ordering::Relaxed));
+        statement("postgres", &format!("CREATE DATABASE {name} TEMPLATE template0"));
+        Self { name, way }
+    }
+
+    /// Where it is, on the way that was asked for.
+    pub(crate) fn url(&self) -> String {
+        let port = if self.way == Way::Pooled { pooler() } else { server().port };
+        format!("postgres://postgres@127.0.0.1:{port}/{}", self.name)
+    }
+
+    /// Where it is, past the pooler.
+    pub(crate) fn direct_url(&self) -> String {
+        format!("postgres://postgres@127.0.0.1:{}/{}", server().port, self.name)
+    }
+
+    /// Runs statements in it, as somebody else would.
+    pub(crate) fn run(&self, sql: &str) {
+        statement(&self.name, sql);
+    }
+
+    /// The first column of the first row, as text.
+    pub(crate) fn ask(&self, sql: &str) -> String {
+        let (name, sql) = (self.name.clone(), sql.to_owned());
+        apart(move || connect(&name).query_one(&sql, &[]).unwrap().get(0))
+    }
+}
+
+impl Drop for Database {
+    fn drop(&mut self) {
+        statement("postgres", &format!("DROP DATABASE IF EXISTS {} WITH (FORCE)", self.name));
+    }
+}
+
+/// The client must not run on a thread of an async runtime.
+fn apart<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> T {
+    thread::spawn(work).join().unwrap()
+}
+
+fn connect(database: &str) -> Client {
+    Client::connect(&format!("postgres://postgres@127.0.0.1:{}/{database}", server().port), NoTls).unwrap()
+}
+
+fn statement(database: &str, sql: &str) {
+    let (database, sql) = (database.to_owned(), sql.to_owned());
+    apart(move || connect(&database).batch_execute(&sql).unwrap());
+}
+
+struct Server {
+    port: u16,
+    folder: PathBuf,
+}
+
+fn server() -> &'static Server {
+    static SERVER: OnceLock<Server> = OnceLock::new();
+    SERVER.get_or_init(|| {
+        sweep();
+        let folder = std::env::temp_dir().join(format!("{PREFIX}{}", std::process::id()));
+        let port = free_port();
+        let data = folder.join("data");
+        run(Command::new("install").args(["-d", "-m", "0700"]).args(owner()).arg(&folder));
+        run(as_owner(&program("initdb")).args(["-A", "trust", "-U", "postgres", "-N", "-E", "UTF8", "-D"]).arg(&data));
+        let mut command = as_owner(&program("postgres"));
+        command.arg("-D").arg(&data);
+        for setting in [
+            format!("port={port}"),
+            String::from("listen_addresses=127.0.0.1"),
+            String::from("unix_socket_directories="),
+            String::from("max_connections=300"),
+            // A crash of the machine is not what these tests are about.
+            String::from("fsync=off"),
+        ] {
+            command.arg("-c").arg(setting);
+        }
+        keep(command, &folder.join("log"));
+        wait_for(port, &folder.join("log"));
+        Server { port, folder }
+    })
+}
+
+/// The port of PgBouncer.
+fn pooler() -> u16 {
+    static POOLER: OnceLock<u16> = OnceLock::new();
+    *POOLER.get_or_init(|| {
+        let server = server();
+        let port = free_port();
+        let file = server.folder.join("pgbouncer.ini");
+        let text = format!(
+            "[databases]\n* = host=127.0.0.1 port={} user=postgres\n[pgbouncer]\nlisten_addr = 127.0.0.1\nlisten_port = {port}\n\
+             unix_socket_dir =\nauth_type = any\npool_mode = transaction\ndefault_pool_size = 2\nmax_client_conn = 1000\n\
+             autodb_idle_timeout = 1\nserver_fast_close = 1\n",
+            server.port
+        );
+        fs::write(&file, text).unwrap();
+        let mut command = as_owner(Path::new("pgbouncer"));
+        command.arg(&file);
+        keep(command, &server.folder.join("pgbouncer.log"));
+        wait_for(port, &server.folder.join("pgbouncer.log"));
+        port
+    })
+}
+
+/// A program of PostgreSQL, which Debian keeps out of the path.
+fn program(name: &str) -> PathBuf {
+    let mut found: Vec<PathBuf> = fs::read_dir("/usr/lib/postgresql")
+        .into_iter()
+        .flatten()
+        .flatten()
+        .map(|it| it.path().join("bin").join(name))
+        .filter(|it| it.exists())
+        .collect();
+    found.sort();
+    found.pop().expect("PostgreSQL is missing. Install it with: apt-get install postgresql-15")
+}
+
+/// Neither server runs as root.
+fn as_owner(program: &Path) -> Command {
+    if !geteuid().is_root() {
+        return Command::new(program);
+    }
+    let mut command = Command::new("setpriv");
+    command.args(["--reuid=postgres", "--regid=postgres", "--init-groups", "--pdeathsig=INT"]).arg(program);
+    command
+}
+
+fn owner() -> &'static [&'static str] {
+    if geteuid().is_root() { &["-o", "postgres", "-g", "postgres"] } else { &[] }
+}
+
+fn run(command: &mut Command) {
+    let out = command.output().unwrap();
+    assert!(out.status.success(), "{command:?}: {}", String::from_utf8_lossy(&out.stderr));
+}
+
+/// Starts a server that ends with this process: the kernel sends it the signal when the thread that started it is gone, and that
+/// thread lives as long as the process.
+fn keep(mut command: Command, log: &Path) {
+    let out = fs::File::create(log).unwrap();
+    command.stdin(Stdio::null()).stdout(out.try_clone().unwrap()).stderr(out).process_group(0);
+    if !geteuid().is_root() {
+        // SAFETY: only one system call, which is safe between fork and exec.
+        #[expect(unsafe_code, reason = "there is no other way to ask for the signal")]
+        unsafe {
+            command.pre_exec(|| Ok(set_parent_process_death_signal(Some(Signal::INT))?));
+        }
+    }
+    let (started, is_started) = mpsc::channel();
+    thread::spawn(move || {
+        let mut child = command.spawn().unwrap();
+        started.send(()).unwrap();
+        drop(child.wait());
+        // The signal would be sent when this thread ends, and it must not end before the process.
+        loop {
+            thread::park();
+        }
+    });
+    is_started.recv().unwrap();
+}
+
+fn wait_for(port: u16, log: &Path) {
+    let start = tokio::time::Instant::now();
+    // It listens before it takes sessions.
+    let answers =
+        || apart(move || Client::connect(&format!("postgres://postgres@127.0.0.1:{port}/postgres"), NoTls).is_ok());
+    while !answers() {
+        let said = || fs::read_to_string(log).unwrap_or_default();
+        assert!(start.elapsed() < PATIENCE, "no answer on port {port}: {}", said());
+        thread::sleep(Duration::from_millis(20));
+    }
+}
+
+/// A port that nobody uses now.
+pub(crate) fn free_port() -> u16 {
+    TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port()
+}
+
+/// Removes the folders of processes that are gone.
+fn sweep() {
+    for entry in fs::read_dir(std::env::temp_dir()).unwrap().flatten() {
+        let name = entry.file_name();
+        let pid = name.to_str().and_then(|it| it.strip_prefix(PREFIX)).and_then(|it| it.parse().ok());
+        if let Some(pid) = pid.and_then(Pid::from_raw)
+            && test_kill_process(pid).is_err()
+        {
+            drop(fs::remove_dir_all(entry.path()));
+        }
+    }
+}
