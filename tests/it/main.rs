@@ -20,6 +20,8 @@ mod log;
 mod manifest;
 mod panel;
 mod panel_browser;
+#[cfg(feature = "postgres")]
+mod postgres;
 mod queue_redb;
 mod real_sites;
 mod server;

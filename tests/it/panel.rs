@@ -369,7 +369,7 @@ fn tries_to_sign_in_are_limited() {
 
 #[test]
 fn without_a_database_the_panel_says_so_and_sites_go_on() {
-    let mut host = Host::start();
+    let mut host = Host::start_embedded();
     host.key(OWNER, "super-admin");
     {
         let mut owner = Browser::signed_in(&host, OWNER);

@@ -49,7 +49,7 @@ fn users_and_keys_are_made_while_the_server_is_down_too() {
 
 #[test]
 fn sites_outlive_the_database_and_nothing_is_acknowledged_that_would_be_lost() {
-    let mut host = Host::start();
+    let mut host = Host::start_embedded();
     let key = host.key("owner@example.org", "super-admin");
     let folder = host.beside("site");
     write_files(&folder, &[("index.html", b"here")]);

@@ -40,7 +40,7 @@ CREATE TABLE session (
     address TEXT COLLATE "C" NOT NULL,
     agent TEXT COLLATE "C" NOT NULL
 );
-CREATE INDEX session_user ON session (user_id);
+CREATE INDEX "session_user" ON session (user_id);
 
 CREATE TABLE api_key (
     id BYTEA PRIMARY KEY,

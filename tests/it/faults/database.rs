@@ -59,7 +59,7 @@ fn make_sites(api: &Api, prefix: &str, made: &AtomicU64) -> Vec<String> {
 
 #[test]
 fn the_database_is_taken_away_under_load_and_put_back() {
-    let mut host = Host::start();
+    let mut host = Host::start_embedded();
     let api = Api::new(&host, &host.key("owner@example.org", "super-admin"));
     api.must("POST /api/v1/sites", &json!({ "name": "hello" }), 201);
     api.deploy_version("hello", 1);
@@ -121,7 +121,7 @@ struct Stopped {
 
 impl Stopped {
     fn new() -> Self {
-        let mut host = Host::start();
+        let mut host = Host::start_embedded();
         let api = Api::new(&host, &host.key("owner@example.org", "super-admin"));
         api.must("POST /api/v1/sites", &json!({ "name": "hello" }), 201);
         api.deploy_version("hello", 1);
@@ -175,7 +175,7 @@ impl Stopped {
 #[test]
 fn a_database_of_another_installation_is_not_published() {
     let mut it = Stopped::new();
-    let mut other = Host::start();
+    let mut other = Host::start_embedded();
     other.key("thief@example.org", "super-admin");
     assert_eq!(other.stop(), Some(0));
     fs::copy(other.data().join("chainhost.db"), it.database()).unwrap();

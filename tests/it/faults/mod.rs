@@ -21,6 +21,7 @@ use std::path::Path;
 use chainhost::{
     app::ground::{self, Folder, Wish},
     base::{clock::Clock, tasks::Tasks},
+    ports::db::Value,
     services::{Addresses, Services},
 };
 
@@ -77,8 +78,11 @@ fn whole_site(port: u16, site: &str) -> u64 {
 /// Stops the server, which must end well, and checks its stores from outside and from inside.
 fn check_stores(host: &mut Host) {
     assert_eq!(host.stop(), Some(0), "{}", host.log());
-    check_database(&host.data().join("chainhost.db"));
+    if host.database_settings().is_none() {
+        check_file(&host.data().join("chainhost.db"));
+    }
     inside(host, async |services| {
+        check_database(services).await;
         let actor = services.actor_local().await.unwrap();
         services.seal_audit().await.unwrap();
         assert_eq!(services.verify_audit(&actor).await.unwrap(), None, "the audit chain is broken");
@@ -91,7 +95,7 @@ fn inside(host: &Host, act: impl AsyncFnOnce(&Services)) {
     runtime.block_on(async {
         let folder = Folder::take(&host.data()).unwrap();
         let wish = Wish {
-            postgres: None,
+            postgres: host.database_settings(),
             addresses: Addresses {
                 scheme: "http",
                 sites_domain: String::from("localhost"),
@@ -110,24 +114,45 @@ fn inside(host: &Host, act: impl AsyncFnOnce(&Services)) {
     });
 }
 
-/// What must hold in a database that nobody has open.
-fn check_database(path: &Path) {
+/// Changes one row of the database of a server that is stopped, behind its back.
+fn change(host: &Host, sql: &'static str, params: Vec<Value>) {
+    inside(host, async |services| {
+        let changed = services.db.write(move |tx| tx.execute(sql, &params)).await.unwrap();
+        assert_eq!(changed, 1, "{sql}");
+    });
+}
+
+/// What must hold in the file of an embedded database that nobody has open.
+fn check_file(path: &Path) {
     let database = rusqlite::Connection::open(path).unwrap();
     let text = |sql: &str| database.query_row(sql, [], |row| row.get::<_, String>(0)).unwrap();
-    let count = |sql: &str| database.query_row(sql, [], |row| row.get::<_, i64>(0)).unwrap();
     assert_eq!(text("PRAGMA integrity_check"), "ok");
-    assert_eq!(count("SELECT COUNT(*) FROM pragma_foreign_key_check"), 0);
-    // The live pointer, the states and the publications tell the same.
-    let odd = "SELECT COUNT(*) FROM site s WHERE s.live IS NOT NULL AND (
-                 (SELECT state FROM deployment d WHERE d.tenant_id = s.tenant_id AND d.site_id = s.id AND d.id = s.live)
-                   IS NOT 'live'
-                 OR (SELECT deployment_id FROM publication p WHERE p.tenant_id = s.tenant_id AND p.site_id = s.id
-                     ORDER BY seq DESC LIMIT 1) IS NOT s.live)";
-    assert_eq!(count(odd), 0, "a live pointer is not that of the last publication");
-    let live = "SELECT COUNT(*) FROM deployment d WHERE state = 'live' AND NOT EXISTS (
-                  SELECT 1 FROM site s WHERE s.tenant_id = d.tenant_id AND s.id = d.site_id AND s.live = d.id)";
-    assert_eq!(count(live), 0, "a deployment says live and is not");
-    let holes = "SELECT COUNT(*) FROM (SELECT MAX(seq) - MIN(seq) + 1 AS wanted, COUNT(*) AS found FROM publication
-                 GROUP BY tenant_id, site_id) WHERE wanted <> found";
-    assert_eq!(count(holes), 0, "a publication is missing");
+    let foreign = "SELECT COUNT(*) FROM pragma_foreign_key_check";
+    assert_eq!(database.query_row(foreign, [], |row| row.get::<_, i64>(0)).unwrap(), 0);
+}
+
+/// What must hold in every database: the live pointer, the states and the publications tell the same.
+async fn check_database(services: &Services) {
+    for (what, sql) in [
+        (
+            "a live pointer is not that of the last publication",
+            "SELECT COUNT(*) FROM site s WHERE s.live IS NOT NULL AND (
+               (SELECT state FROM deployment d WHERE d.tenant_id = s.tenant_id AND d.site_id = s.id AND d.id = s.live)
+                 IS DISTINCT FROM 'live'
+               OR (SELECT deployment_id FROM publication p WHERE p.tenant_id = s.tenant_id AND p.site_id = s.id
+                   ORDER BY seq DESC LIMIT 1) IS DISTINCT FROM s.live)",
+        ),
+        (
+            "a deployment says live and is not",
+            "SELECT COUNT(*) FROM deployment d WHERE state = 'live' AND NOT EXISTS (
+               SELECT 1 FROM site s WHERE s.tenant_id = d.tenant_id AND s.id = d.site_id AND s.live = d.id)",
+        ),
+        (
+            "a publication is missing",
+            "SELECT COUNT(*) FROM (SELECT MAX(seq) - MIN(seq) + 1 AS wanted, COUNT(*) AS found FROM publication
+             GROUP BY tenant_id, site_id) AS counts WHERE wanted <> found",
+        ),
+    ] {
+        assert_eq!(services.db.read(move |tx| tx.one(sql, &[])?.int(0)).await.unwrap(), 0, "{what}");
+    }
 }

@@ -4,11 +4,15 @@
 
 use std::collections::BTreeSet;
 
+use chainhost::{
+    base::{clock::Clock, ids::Ids},
+    params,
+};
 use serde_json::{Value, json};
 
 use super::{
     api::{Api, Wish},
-    check_stores, version, whole_site,
+    change, check_stores, version, whole_site,
 };
 use crate::support::Host;
 
@@ -119,18 +123,14 @@ impl Things {
 /// Moves a user with their keys to a tenant of their own.
 fn move_to_tenant(host: &mut Host, email: &str, tenant: &str) {
     assert_eq!(host.stop(), Some(0));
-    let database = rusqlite::Connection::open(host.data().join("chainhost.db")).unwrap();
-    let run =
-        |sql: &str, params: &[&dyn rusqlite::ToSql]| assert_eq!(database.execute(sql, params).unwrap(), 1, "{sql}");
-    run("INSERT INTO tenant (id, name, created_ms) VALUES (randomblob(16), ?1, 1)", &[&tenant]);
-    for table in ["membership", "api_key"] {
-        let sql = format!(
-            "UPDATE {table} SET tenant_id = (SELECT id FROM tenant WHERE name = ?1)
-             WHERE user_id = (SELECT id FROM \"user\" WHERE email = ?2)"
-        );
-        run(&sql, &[&tenant, &email]);
+    let id = Ids::new(Clock::system()).next();
+    change(host, "INSERT INTO tenant (id, name, created_ms) VALUES ($1, $2, 1)", params![id, tenant].to_vec());
+    for sql in [
+        "UPDATE membership SET tenant_id = $1 WHERE user_id = (SELECT id FROM \"user\" WHERE email = $2)",
+        "UPDATE api_key SET tenant_id = $1 WHERE user_id = (SELECT id FROM \"user\" WHERE email = $2)",
+    ] {
+        change(host, sql, params![id, email].to_vec());
     }
-    drop(database);
     host.restart();
 }
 

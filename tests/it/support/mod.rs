@@ -26,10 +26,17 @@ pub(crate) const PASSWORD: &str = "correct horse battery staple";
 /// How long a test waits for what must come, before it fails.
 pub(crate) const PATIENCE: Duration = Duration::from_mins(1);
 
+/// The databases that `CHAINHOST_TEST_DATABASE` can ask for; all tests with a server then use it.
+const DATABASES: [&str; 3] = ["sqlite", "postgres", "pgbouncer"];
+
 /// A running server. Dropped, it is stopped, and what it logged is shown when the test failed.
 pub(crate) struct Host {
     folder: TempDir,
     arguments: Vec<String>,
+    #[cfg(feature = "postgres")]
+    database: Option<postgres::Database>,
+    /// More variables of its environment.
+    environment: Vec<(String, String)>,
     child: Option<Child>,
     /// Kept open, so that the server can write to it.
     out: Option<BufReader<ChildStdout>>,
@@ -49,19 +56,65 @@ impl Host {
         Self::start_in(folder, arguments)
     }
 
-    /// A server in a folder of the caller's.
-    pub(crate) fn start_in(folder: TempDir, arguments: &[&str]) -> Self {
-        let arguments = arguments.iter().map(|it| (*it).to_owned()).collect();
-        let mut host = Self { folder, arguments, child: None, out: None, port: 0 };
+    /// A new server on the embedded database, for what only that one can lose: its files.
+    pub(crate) fn start_embedded() -> Self {
+        let mut host = Self::prepare(tempfile::tempdir().unwrap(), &[]);
+        #[cfg(feature = "postgres")]
+        {
+            host.database = None;
+        }
         host.restart();
         host
+    }
+
+    /// A new server that uses the database at a URL.
+    #[cfg(feature = "postgres")]
+    pub(crate) fn start_on(url: &str) -> Self {
+        let mut host = Self::prepare(tempfile::tempdir().unwrap(), &[]);
+        host.database = None;
+        host.environment.push((String::from("CHAINHOST_DATABASE_URL"), url.to_owned()));
+        host.restart();
+        host
+    }
+
+    /// A server in a folder of the caller's.
+    pub(crate) fn start_in(folder: TempDir, arguments: &[&str]) -> Self {
+        let mut host = Self::prepare(folder, arguments);
+        host.restart();
+        host
+    }
+
+    fn prepare(folder: TempDir, arguments: &[&str]) -> Self {
+        let arguments = arguments.iter().map(|it| (*it).to_owned()).collect();
+        Self {
+            folder,
+            arguments,
+            #[cfg(feature = "postgres")]
+            database: database(),
+            environment: Vec::new(),
+            child: None,
+            out: None,
+            port: 0,
+        }
+    }
+
+    /// The program, told of this server's database.
+    fn program(&self) -> Command {
+        let mut command = Command::new(PROGRAM);
+        command.envs(self.environment.iter().map(|(name, value)| (name, value)));
+        #[cfg(feature = "postgres")]
+        if let Some(database) = &self.database {
+            command.env("CHAINHOST_DATABASE_URL", database.url());
+            command.env("CHAINHOST_DATABASE_DIRECT_URL", database.direct_url());
+        }
+        command
     }
 
     /// Starts the server again on the same data, after [`Host::kill`] or [`Host::stop`].
     pub(crate) fn restart(&mut self) {
         assert!(self.child.is_none(), "it still runs");
         let log = File::options().create(true).append(true).open(self.log_path()).unwrap();
-        let mut command = Command::new(PROGRAM);
+        let mut command = self.program();
         command.args(["serve", "--listen", "127.0.0.1:0", "--data"]).arg(self.data()).args(&self.arguments);
         let mut child = command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(log).spawn().unwrap();
         let mut out = BufReader::new(child.stdout.take().unwrap());
@@ -75,12 +128,22 @@ impl Host {
 
     /// Starts the server on the same data, and kills it after `time`, ready or not.
     pub(crate) fn stumble(&self, time: Duration) {
-        let mut command = Command::new(PROGRAM);
+        let mut command = self.program();
         command.args(["serve", "--listen", "127.0.0.1:0", "--data"]).arg(self.data()).args(&self.arguments);
         let mut child = command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
         std::thread::sleep(time);
         drop(child.kill());
         child.wait().unwrap();
+    }
+
+    /// The settings of the database on a server that this one uses; `None` when it uses the embedded one.
+    pub(crate) fn database_settings(&self) -> Option<chainhost::config::database::Postgres> {
+        #[cfg(feature = "postgres")]
+        if let Some(database) = &self.database {
+            let url = chainhost::base::secret::Secret::new(database.url());
+            return Some(chainhost::config::database::Postgres { url: url.into(), direct_url: None, pool: 4 });
+        }
+        None
     }
 
     /// The data folder.
@@ -148,7 +211,8 @@ impl Host {
 
     /// Runs `chainhost admin` on this data folder, with `input` on standard input.
     pub(crate) fn admin(&self, arguments: &[&str], input: &str) -> Output {
-        let mut child = Command::new(PROGRAM)
+        let mut child = self
+            .program()
             .arg("admin")
             .args(arguments)
             .arg("--data")
@@ -211,6 +275,25 @@ impl Host {
             assert!(start.elapsed() < patience, "waited in vain for {what}\n{}", self.log());
             std::thread::sleep(period);
         }
+    }
+}
+
+/// The kind of database that the tests are to use.
+pub(crate) fn database_kind() -> &'static str {
+    static KIND: std::sync::OnceLock<&str> = std::sync::OnceLock::new();
+    KIND.get_or_init(|| {
+        let asked = std::env::var("CHAINHOST_TEST_DATABASE").unwrap_or_else(|_| String::from("sqlite"));
+        let known = DATABASES.into_iter().find(|it| **it == asked);
+        known.unwrap_or_else(|| panic!("CHAINHOST_TEST_DATABASE is {asked}, not one of {DATABASES:?}"))
+    })
+}
+
+#[cfg(feature = "postgres")]
+fn database() -> Option<postgres::Database> {
+    match database_kind() {
+        "postgres" => Some(postgres::Database::new(postgres::Way::Direct)),
+        "pgbouncer" => Some(postgres::Database::new(postgres::Way::Pooled)),
+        _ => None,
     }
 }
 

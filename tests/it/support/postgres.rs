@@ -18,7 +18,7 @@ use std::{
 };
 
 use postgres::{Client, NoTls};
-use rustix::process::{Pid, Signal, geteuid, set_parent_process_death_signal, test_kill_process};
+use rustix::process::{Pid, Signal, geteuid, kill_process, set_parent_process_death_signal, test_kill_process};
 
 /// How long the servers may take to start.
 const PATIENCE: Duration = Duration::from_mins(1);
@@ -59,17 +59,6 @@ impl Database {
     pub(crate) fn direct_url(&self) -> String {
         format!("postgres://postgres@127.0.0.1:{}/{}", server().port, self.name)
     }
-
-    /// Runs statements in it, as somebody else would.
-    pub(crate) fn run(&self, sql: &str) {
-        statement(&self.name, sql);
-    }
-
-    /// The first column of the first row, as text.
-    pub(crate) fn ask(&self, sql: &str) -> String {
-        let (name, sql) = (self.name.clone(), sql.to_owned());
-        apart(move || connect(&name).query_one(&sql, &[]).unwrap().get(0))
-    }
 }
 
 impl Drop for Database {
@@ -92,35 +81,107 @@ fn statement(database: &str, sql: &str) {
     apart(move || connect(&database).batch_execute(&sql).unwrap());
 }
 
-struct Server {
-    port: u16,
-    folder: PathBuf,
+/// A PostgreSQL of a test's own. Dropped, it is stopped and removed.
+pub(crate) struct Server {
+    /// Where it listens.
+    pub(crate) port: u16,
+    /// Its own, and what a test puts beside its data.
+    pub(crate) folder: PathBuf,
+    settings: Vec<String>,
+    pid: Option<Pid>,
+}
+
+impl Server {
+    /// Makes a server with these settings, and starts it.
+    pub(crate) fn start(settings: &[&str]) -> Self {
+        static NEXT: AtomicU32 = AtomicU32::new(1);
+        let number = NEXT.fetch_add(1, Ordering::Relaxed);
+        let folder = std::env::temp_dir().join(format!("{PREFIX}{}-{number}", std::process::id()));
+        run(Command::new("install").args(["-d", "-m", "0700"]).args(owner()).arg(&folder));
+        let initdb = program("initdb");
+        run(as_owner(&initdb)
+            .args(["-A", "trust", "-U", "postgres", "-N", "-E", "UTF8", "-D"])
+            .arg(folder.join("data")));
+        let settings = settings.iter().map(|it| (*it).to_owned()).collect();
+        let mut server = Self { port: free_port(), folder, settings, pid: None };
+        server.go();
+        server
+    }
+
+    /// Starts it again after [`Server::crash`].
+    pub(crate) fn go(&mut self) {
+        let mut command = as_owner(&program("postgres"));
+        command.arg("-D").arg(self.folder.join("data"));
+        for setting in [
+            &format!("port={}", self.port),
+            "listen_addresses=127.0.0.1",
+            "unix_socket_directories=",
+            "max_connections=300",
+        ] {
+            command.arg("-c").arg(setting);
+        }
+        for setting in &self.settings {
+            command.arg("-c").arg(setting);
+        }
+        self.pid = Some(keep(command, &self.folder.join("log")));
+        wait_for(self.port, &self.folder.join("log"));
+    }
+
+    /// Ends it as a crash would: its sessions are cut, and it has to recover from its log.
+    pub(crate) fn crash(&mut self) {
+        let pid = self.pid.take().unwrap();
+        kill_process(pid, Signal::QUIT).unwrap();
+        while test_kill_process(pid).is_ok() {
+            thread::sleep(Duration::from_millis(10));
+        }
+    }
+
+    /// More settings for the next start.
+    pub(crate) fn set(&mut self, settings: &[&str]) {
+        self.settings.extend(settings.iter().map(|it| (*it).to_owned()));
+    }
+
+    /// Who may connect, from the next start on.
+    pub(crate) fn rules(&self, text: &str) {
+        fs::write(self.folder.join("data/pg_hba.conf"), text).unwrap();
+    }
+
+    /// Puts a copy of a file, which nobody else may read, beside its data: keys.
+    pub(crate) fn give(&self, file: &Path) {
+        run(Command::new("install")
+            .args(["-m", "0600"])
+            .args(owner())
+            .arg(file)
+            .arg(self.folder.join(file.file_name().unwrap())));
+    }
+
+    /// The database `postgres` of this server, with more of a URL after it.
+    pub(crate) fn url(&self, more: &str) -> String {
+        format!("postgres://postgres@127.0.0.1:{}/postgres{more}", self.port)
+    }
+
+    /// Runs statements in it, as somebody else would.
+    pub(crate) fn run(&self, sql: &str) {
+        let (url, sql) = (self.url(""), sql.to_owned());
+        apart(move || Client::connect(&url, NoTls).unwrap().batch_execute(&sql).unwrap());
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        if self.pid.is_some() {
+            self.crash();
+        }
+        drop(fs::remove_dir_all(&self.folder));
+    }
 }
 
 fn server() -> &'static Server {
     static SERVER: OnceLock<Server> = OnceLock::new();
     SERVER.get_or_init(|| {
         sweep();
-        let folder = std::env::temp_dir().join(format!("{PREFIX}{}", std::process::id()));
-        let port = free_port();
-        let data = folder.join("data");
-        run(Command::new("install").args(["-d", "-m", "0700"]).args(owner()).arg(&folder));
-        run(as_owner(&program("initdb")).args(["-A", "trust", "-U", "postgres", "-N", "-E", "UTF8", "-D"]).arg(&data));
-        let mut command = as_owner(&program("postgres"));
-        command.arg("-D").arg(&data);
-        for setting in [
-            format!("port={port}"),
-            String::from("listen_addresses=127.0.0.1"),
-            String::from("unix_socket_directories="),
-            String::from("max_connections=300"),
-            // A crash of the machine is not what these tests are about.
-            String::from("fsync=off"),
-        ] {
-            command.arg("-c").arg(setting);
-        }
-        keep(command, &folder.join("log"));
-        wait_for(port, &folder.join("log"));
-        Server { port, folder }
+        // A crash of the machine is not what these tests are about.
+        Server::start(&["fsync=off"])
     })
 }
 
@@ -180,8 +241,8 @@ fn run(command: &mut Command) {
 
 /// Starts a server that ends with this process: the kernel sends it the signal when the thread that started it is gone, and that
 /// thread lives as long as the process.
-fn keep(mut command: Command, log: &Path) {
-    let out = fs::File::create(log).unwrap();
+fn keep(mut command: Command, log: &Path) -> Pid {
+    let out = fs::File::options().create(true).append(true).open(log).unwrap();
     command.stdin(Stdio::null()).stdout(out.try_clone().unwrap()).stderr(out).process_group(0);
     if !geteuid().is_root() {
         // SAFETY: only one system call, which is safe between fork and exec.
@@ -193,14 +254,14 @@ fn keep(mut command: Command, log: &Path) {
     let (started, is_started) = mpsc::channel();
     thread::spawn(move || {
         let mut child = command.spawn().unwrap();
-        started.send(()).unwrap();
+        started.send(Pid::from_child(&child)).unwrap();
         drop(child.wait());
         // The signal would be sent when this thread ends, and it must not end before the process.
         loop {
             thread::park();
         }
     });
-    is_started.recv().unwrap();
+    is_started.recv().unwrap()
 }
 
 fn wait_for(port: u16, log: &Path) {
@@ -224,7 +285,8 @@ pub(crate) fn free_port() -> u16 {
 fn sweep() {
     for entry in fs::read_dir(std::env::temp_dir()).unwrap().flatten() {
         let name = entry.file_name();
-        let pid = name.to_str().and_then(|it| it.strip_prefix(PREFIX)).and_then(|it| it.parse().ok());
+        let rest = name.to_str().and_then(|it| it.strip_prefix(PREFIX));
+        let pid = rest.and_then(|it| it.split('-').next()).and_then(|it| it.parse().ok());
         if let Some(pid) = pid.and_then(Pid::from_raw)
             && test_kill_process(pid).is_err()
         {

@@ -1,0 +1,401 @@
+//! What is special about PostgreSQL: it is somewhere else, it goes away and comes back, and others use it too.
+
+use std::{
+    io::{Read as _, Write as _},
+    net::{TcpListener, TcpStream},
+    process::Command,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    thread,
+};
+
+use chainhost::{
+    base::secret::Secret,
+    domain::Result,
+    engines::postgres::{Postgres, Wish},
+    params,
+    ports::db::{Database as _, Db},
+};
+
+use crate::support::{
+    Host,
+    postgres::{Database, Server, Way},
+};
+
+const COUNTER: &[(u32, &str, &str)] = &[(
+    1,
+    "counter",
+    "CREATE TABLE counter (id BIGINT PRIMARY KEY, value BIGINT NOT NULL); INSERT INTO counter VALUES (1, 0);",
+)];
+
+/// Opens the engine as the server does: not on a thread of a runtime.
+fn open(url: &str, known: bool, migrations: &'static [(u32, &str, &str)]) -> Result<Arc<Postgres>> {
+    let url = Secret::new(url.to_owned());
+    let work = move || Postgres::open(&Wish { url: &url, direct_url: None, pool: 8, known }, migrations);
+    thread::spawn(work).join().unwrap()
+}
+
+fn db(url: &str) -> Db {
+    Db::new(open(url, false, COUNTER).unwrap())
+}
+
+/// Reads, and writes one more: wrong as soon as two do it at once.
+async fn count(db: &Db) -> Result<()> {
+    db.write(|tx| {
+        let value = tx.one("SELECT value FROM counter WHERE id = $1", params![1_i64])?.int(0)?;
+        tx.execute("UPDATE counter SET value = $2 WHERE id = $1", params![1_i64, value + 1]).map(|_| ())
+    })
+    .await
+}
+
+async fn value(db: &Db) -> i64 {
+    db.read(|tx| tx.one("SELECT value FROM counter WHERE id = $1", params![1_i64])?.int(0)).await.unwrap()
+}
+
+async fn several_processes_write_in_turns(way: Way) {
+    let database = Database::new(way);
+    let engines: Vec<Db> = (0..3).map(|_| db(&database.url())).collect();
+    let mut asked = tokio::task::JoinSet::new();
+    for number in 0..300 {
+        let db = engines[number % 3].clone();
+        asked.spawn(async move { count(&db).await });
+    }
+    for done in asked.join_all().await {
+        done.unwrap();
+    }
+    for db in &engines {
+        assert_eq!(value(db).await, 300);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn several_processes_write_in_turns_on_a_server() {
+    several_processes_write_in_turns(Way::Direct).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn several_processes_write_in_turns_behind_a_pooler() {
+    several_processes_write_in_turns(Way::Pooled).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn sixty_four_callers_share_two_connections() {
+    let database = Database::new(Way::Pooled);
+    let db = db(&database.url());
+    let mut asked = tokio::task::JoinSet::new();
+    for _ in 0..64 {
+        let db = db.clone();
+        asked.spawn(async move {
+            for _ in 0..10 {
+                count(&db).await.unwrap();
+                assert!(value(&db).await > 0, "one reads what one has written");
+            }
+        });
+    }
+    asked.join_all().await;
+    assert_eq!(value(&db).await, 640);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_empty_database_is_refused_where_there_was_one_and_a_newer_one_always() {
+    let database = Database::new(Way::Direct);
+    assert_eq!(open(&database.url(), true, COUNTER).unwrap_err().code, "database_missing");
+    // Two at once: one takes the step, the other finds it taken.
+    let both: Vec<_> = (0..2)
+        .map(|_| {
+            let url = database.url();
+            thread::spawn(move || open(&url, false, COUNTER).map(|_| ()))
+        })
+        .collect();
+    both.into_iter().for_each(|it| it.join().unwrap().unwrap());
+    open(&database.url(), true, COUNTER).unwrap();
+    assert_eq!(open(&database.url(), false, &[]).unwrap_err().code, "database_newer");
+    assert_eq!(open(&database.url(), false, &[(1, "other", "SELECT 1")]).unwrap_err().code, "database_foreign");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_tables_are_copied_before_a_step_and_a_failed_step_changes_nothing() {
+    const NEXT: &[(u32, &str, &str)] = &[COUNTER[0], (2, "more", "ALTER TABLE counter ADD COLUMN more BIGINT;")];
+    const WRONG: &[(u32, &str, &str)] = &[COUNTER[0], NEXT[1], (3, "wrong", "CREATE TABLE a (b BIGINT); NONSENSE;")];
+    let database = Database::new(Way::Direct);
+    let engine = db(&database.url());
+    count(&engine).await.unwrap();
+    let next = Db::new(open(&database.url(), false, NEXT).unwrap());
+    let before = "SELECT value FROM chainhost_before_2.counter";
+    assert_eq!(next.read(move |tx| tx.one(before, &[])?.int(0)).await.unwrap(), 1);
+    assert_eq!(open(&database.url(), false, WRONG).unwrap_err().kind, chainhost::domain::Kind::Internal);
+    let tables = "SELECT COUNT(*) FROM pg_tables WHERE tablename = 'a' OR schemaname = 'chainhost_before_3'";
+    assert_eq!(next.read(move |tx| tx.one(tables, &[])?.int(0)).await.unwrap(), 0);
+    assert_eq!(open(&database.url(), false, NEXT).map(|_| ()).map_err(|it| it.code), Ok(()));
+}
+
+/// Where the connection is cut, seen from the server.
+#[derive(Clone, Copy)]
+enum Cut {
+    Before,
+    After,
+}
+
+/// Passes everything on to the server until a COMMIT comes by, and then cuts the connection: before the server has it, or after.
+fn proxy(server: u16, cut: Cut, armed: Arc<AtomicBool>) -> u16 {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let port = listener.local_addr().unwrap().port();
+    thread::spawn(move || {
+        for mut client in listener.incoming().flatten() {
+            let mut there = TcpStream::connect(("127.0.0.1", server)).unwrap();
+            let (mut back, mut answers) = (client.try_clone().unwrap(), there.try_clone().unwrap());
+            let armed = Arc::clone(&armed);
+            let cutting = Arc::new(AtomicBool::new(false));
+            let cuts = Arc::clone(&cutting);
+            thread::spawn(move || {
+                let mut bytes = [0; 65536];
+                while let Ok(read @ 1..) = answers.read(&mut bytes) {
+                    if cuts.load(Ordering::SeqCst) || back.write_all(&bytes[..read]).is_err() {
+                        break;
+                    }
+                }
+                drop(back.shutdown(std::net::Shutdown::Both));
+            });
+            thread::spawn(move || {
+                let mut bytes = [0; 65536];
+                while let Ok(read @ 1..) = client.read(&mut bytes) {
+                    let seen = &bytes[..read];
+                    if seen.windows(7).any(|it| it == b"COMMIT\0") && armed.swap(false, Ordering::SeqCst) {
+                        cutting.store(true, Ordering::SeqCst);
+                        if matches!(cut, Cut::Before) {
+                            drop(client.shutdown(std::net::Shutdown::Both));
+                            // The server still believes in the session, as when a network is cut.
+                            thread::park();
+                        }
+                    }
+                    if there.write_all(seen).is_err() {
+                        break;
+                    }
+                }
+                drop(there.shutdown(std::net::Shutdown::Both));
+            });
+        }
+    });
+    port
+}
+
+async fn a_commit_is_told_as_it_was(cut: Cut, kept: bool) {
+    let database = Database::new(Way::Direct);
+    let direct = db(&database.url());
+    let port: u16 = database.url().rsplit_once(':').unwrap().1.split('/').next().unwrap().parse().unwrap();
+    let armed = Arc::new(AtomicBool::new(false));
+    let through = proxy(port, cut, Arc::clone(&armed));
+    let db = db(&database.url().replace(&port.to_string(), &through.to_string()));
+    count(&db).await.unwrap();
+    armed.store(true, Ordering::SeqCst);
+    let told = count(&db).await;
+    assert!(!armed.load(Ordering::SeqCst), "no COMMIT came by");
+    assert_eq!(told.map_err(|it| it.code), if kept { Ok(()) } else { Err("database_lost") });
+    assert_eq!(value(&direct).await, if kept { 2 } else { 1 });
+    // Nobody holds the lock of the writers any more.
+    count(&direct).await.unwrap();
+    count(&db).await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_commit_that_the_server_had_is_told_as_kept() {
+    a_commit_is_told_as_it_was(Cut::After, true).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_commit_that_never_came_is_told_as_lost() {
+    a_commit_is_told_as_it_was(Cut::Before, false).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn tls_and_passwords_are_as_the_url_says() {
+    let keys = tempfile::tempdir().unwrap();
+    let made = Command::new("openssl")
+        .args(["req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes", "-days", "2"])
+        .args([
+            "-subj",
+            "/CN=localhost",
+            "-addext",
+            "subjectAltName=DNS:localhost",
+            "-keyout",
+            "server.key",
+            "-out",
+            "server.crt",
+        ])
+        .current_dir(keys.path())
+        .output()
+        .unwrap();
+    assert!(made.status.success(), "{}", String::from_utf8_lossy(&made.stderr));
+    let mut server = Server::start(&["fsync=off", "password_encryption=scram-sha-256"]);
+    server.run("CREATE ROLE app LOGIN PASSWORD 'right p@ss'; CREATE DATABASE app OWNER app");
+    server.crash();
+    server.give(&keys.path().join("server.key"));
+    server.give(&keys.path().join("server.crt"));
+    let folder = server.folder.display().to_string();
+    server.set(&[
+        "ssl=on",
+        &format!("ssl_key_file={folder}/server.key"),
+        &format!("ssl_cert_file={folder}/server.crt"),
+    ]);
+    server.rules("hostssl all app 127.0.0.1/32 scram-sha-256\nhost all postgres 127.0.0.1/32 trust\n");
+    server.go();
+    let root = keys.path().join("server.crt").display().to_string();
+    let url =
+        |host: &str, password: &str, more: &str| format!("postgres://app:{password}@{host}:{}/app?{more}", server.port);
+    let verified = format!("sslmode=verify-full&sslrootcert={root}");
+    for (url, outcome) in [
+        (url("localhost", "right%20p%40ss", &verified), Ok(())),
+        (url("localhost", "right%20p%40ss", "sslmode=require"), Ok(())),
+        (url("localhost", "right%20p%40ss", "sslmode=prefer&channel_binding=require"), Ok(())),
+        // The certificate is of another name, and of nobody whom the system knows.
+        (url("127.0.0.1", "right%20p%40ss", &verified), Err("database_unreachable")),
+        (url("localhost", "right%20p%40ss", "sslmode=verify-full"), Err("database_unreachable")),
+        (url("localhost", "wrong", &verified), Err("database_refused")),
+        (url("localhost", "right%20p%40ss", "sslmode=disable"), Err("database_refused")),
+    ] {
+        let opened = open(&url, false, COUNTER).map(|it| it.close()).map_err(|it| it.code);
+        assert_eq!(opened, outcome, "{url}");
+    }
+}
+
+/// Calls of one writer: a key may make 1,000 in 15 minutes.
+const CALLS_MAX: u32 = 900;
+
+/// A site with one page.
+fn deploy_page(host: &Host, key: &str, site: &str) {
+    let folder = host.beside("page");
+    crate::support::write_files(&folder, &[("index.html", b"<h1>seen</h1>")]);
+    let out = host.cli(key, &["deploy", folder.to_str().unwrap(), "--site", site, "--create"]);
+    assert!(out.status.success(), "{}\n{}", String::from_utf8_lossy(&out.stderr), host.log());
+}
+
+/// Makes sites until told to stop; the names of those that were acknowledged.
+fn make_sites(host: &Host, key: &str, label: &str, stop: &AtomicBool) -> Vec<String> {
+    let mut made = Vec::new();
+    for number in 0..CALLS_MAX {
+        if stop.load(Ordering::SeqCst) {
+            break;
+        }
+        let name = format!("{label}-{number}");
+        let answer = host.api(key, "POST /api/v1/sites", format!("{{\"name\":\"{name}\"}}").as_bytes());
+        match answer.status {
+            201 => made.push(name),
+            503 => {}
+            // It was saved while its answer was lost, and asking again says so.
+            409 => made.push(name),
+            status => panic!("{status}: {}\n{}", answer.text(), host.log()),
+        }
+    }
+    made
+}
+
+fn sites_of(host: &Host, key: &str) -> Vec<String> {
+    let mut names = Vec::new();
+    let mut after = String::new();
+    loop {
+        let page = host.api_json(key, &format!("GET /api/v1/sites?limit=200{after}"), "", 200);
+        names.extend(page["items"].as_array().unwrap().iter().map(|it| it["name"].as_str().unwrap().to_owned()));
+        match page["next"].as_str() {
+            Some(next) => after = format!("&after={next}"),
+            None => return names,
+        }
+    }
+}
+
+#[test]
+fn a_database_that_crashes_comes_back_without_a_restart_of_ours() {
+    let mut server = Server::start(&[]);
+    let host = Host::start_on(&server.url(""));
+    let key = host.key("owner@example.org", "super-admin");
+    deploy_page(&host, &key, "seen");
+    let stop = AtomicBool::new(false);
+    let failed = std::sync::atomic::AtomicU64::new(0);
+    let made = thread::scope(|scope| {
+        let writers: Vec<_> = (0..2)
+            .map(|n| {
+                let (host, stop, key) = (&host, &stop, host.key(&format!("w{n}@example.org"), "admin"));
+                scope.spawn(move || make_sites(host, &key, &format!("w{n}"), stop))
+            })
+            .collect();
+        let visitor = scope.spawn(|| {
+            let mut asked = 0_u64;
+            while !stop.load(Ordering::SeqCst) {
+                asked += 1;
+                if host.get("seen.localhost", "/").status != 200 {
+                    failed.fetch_add(1, Ordering::SeqCst);
+                }
+            }
+            asked
+        });
+        for _ in 0..2 {
+            let before = sites_of(&host, &key).len();
+            host.until("sites are made", || (sites_of(&host, &key).len() > before).then_some(()));
+            server.crash();
+            host.until("it is said that the database is gone", || {
+                let answer = host.api(&key, "GET /api/v1/sites", b"");
+                (answer.status == 503 && answer.text().contains("database_unreachable")).then_some(())
+            });
+            assert_eq!(host.get("seen.localhost", "/").status, 200);
+            server.go();
+            host.until("the control plane is back", || {
+                (host.api(&key, "GET /api/v1/sites", b"").status == 200).then_some(())
+            });
+        }
+        stop.store(true, Ordering::SeqCst);
+        assert!(visitor.join().unwrap() > 0);
+        writers.into_iter().flat_map(|it| it.join().unwrap()).collect::<Vec<_>>()
+    });
+    assert_eq!(failed.load(Ordering::SeqCst), 0, "visitors do not notice");
+    let there = sites_of(&host, &key);
+    assert!(!made.is_empty());
+    for name in &made {
+        assert_eq!(there.iter().filter(|it| *it == name).count(), 1, "{name} was acknowledged");
+    }
+}
+
+#[test]
+fn sessions_that_are_killed_lose_nothing_that_was_acknowledged() {
+    let server = Server::start(&[]);
+    let host = Host::start_on(&server.url(""));
+    let key = host.key("owner@example.org", "super-admin");
+    let stop = AtomicBool::new(false);
+    let made = thread::scope(|scope| {
+        let writers: Vec<_> = (0..3)
+            .map(|n| {
+                let (host, stop, key) = (&host, &stop, host.key(&format!("k{n}@example.org"), "admin"));
+                scope.spawn(move || make_sites(host, &key, &format!("k{n}"), stop))
+            })
+            .collect();
+        for _ in 0..20 {
+            server.run("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE application_name = 'chainhost'");
+            thread::sleep(std::time::Duration::from_millis(50));
+        }
+        stop.store(true, Ordering::SeqCst);
+        writers.into_iter().flat_map(|it| it.join().unwrap()).collect::<Vec<_>>()
+    });
+    let there = sites_of(&host, &key);
+    assert!(!made.is_empty());
+    for name in &made {
+        assert_eq!(there.iter().filter(|it| *it == name).count(), 1, "{name} was acknowledged");
+    }
+    assert_eq!(host.api(&key, "POST /api/v1/sites", b"{\"name\":\"after\"}").status, 201);
+}
+
+#[test]
+fn a_start_without_the_database_serves_sites_and_the_control_plane_follows() {
+    let mut server = Server::start(&[]);
+    let mut host = Host::start_on(&server.url(""));
+    let key = host.key("owner@example.org", "super-admin");
+    deploy_page(&host, &key, "seen");
+    assert_eq!(host.stop(), Some(0));
+    server.crash();
+    host.restart();
+    assert_eq!(host.get("seen.localhost", "/").status, 200);
+    assert_eq!(host.api(&key, "GET /api/v1/sites", b"").status, 503);
+    assert!(host.log().contains("the control plane is down"), "{}", host.log());
+    server.go();
+    host.until("the control plane is there", || (host.api(&key, "GET /api/v1/sites", b"").status == 200).then_some(()));
+    assert_eq!(host.stop(), Some(0));
+}
