@@ -75,5 +75,24 @@ async fn read(
     metric("chainhost_jobs", "gauge", "Jobs by queue and state.", &jobs);
     let healthy = u64::from(services.db.health().is_ok());
     metric("chainhost_database_up", "gauge", "Whether the database is there.", &[(String::new(), healthy)]);
+    if let Some(pool) = services.db.pool() {
+        let count = |count: usize| vec![(String::new(), u64::try_from(count).unwrap_or(u64::MAX))];
+        metric("chainhost_database_connections_max", "gauge", "Most connections to the database.", &count(pool.most));
+        metric("chainhost_database_connections", "gauge", "Open connections to the database.", &count(pool.open));
+        metric("chainhost_database_reads_active", "gauge", "Reads that hold a connection.", &count(pool.at_work));
+        metric(
+            "chainhost_database_reads_total",
+            "counter",
+            "Reads that got a connection.",
+            &[(String::new(), pool.waits)],
+        );
+        let waited = u64::try_from(pool.waited.as_micros()).unwrap_or(u64::MAX);
+        metric(
+            "chainhost_database_wait_microseconds_total",
+            "counter",
+            "How long all reads waited for a connection.",
+            &[(String::new(), waited)],
+        );
+    }
     Ok(out)
 }

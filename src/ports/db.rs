@@ -421,4 +421,9 @@ impl Db {
     pub fn health(&self) -> Result<()> {
         self.0.health()
     }
+
+    /// The connections, when they are limited.
+    pub fn pool(&self) -> Option<Pool> {
+        self.0.pool()
+    }
 }

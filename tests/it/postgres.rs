@@ -229,7 +229,8 @@ async fn tls_and_passwords_are_as_the_url_says() {
         .unwrap();
     assert!(made.status.success(), "{}", String::from_utf8_lossy(&made.stderr));
     let mut server = Server::start(&["fsync=off", "password_encryption=scram-sha-256"]);
-    server.run("CREATE ROLE app LOGIN PASSWORD 'right p@ss'; CREATE DATABASE app OWNER app");
+    server.run("CREATE ROLE app LOGIN PASSWORD 'right p@ss'");
+    server.run("CREATE DATABASE app OWNER app");
     server.crash();
     server.give(&keys.path().join("server.key"));
     server.give(&keys.path().join("server.crt"));
