@@ -261,6 +261,21 @@ async fn tls_and_passwords_are_as_the_url_says() {
     }
 }
 
+/// Ends the threads of a test also when it fails: a scope waits for them.
+struct Stopping<'a>(&'a AtomicBool);
+
+impl Drop for Stopping<'_> {
+    fn drop(&mut self) {
+        self.0.store(true, Ordering::SeqCst);
+    }
+}
+
+/// Waits, asking seldom: a key may make 1,000 calls in 15 minutes.
+fn until(host: &Host, what: &str, mut is_so: impl FnMut() -> bool) {
+    let period = std::time::Duration::from_millis(250);
+    host.until_within(crate::support::PATIENCE, period, what, || is_so().then_some(()));
+}
+
 /// Calls of one writer: a key may make 1,000 in 15 minutes.
 const CALLS_MAX: u32 = 900;
 
@@ -314,6 +329,7 @@ fn a_database_that_crashes_comes_back_without_a_restart_of_ours() {
     let stop = AtomicBool::new(false);
     let failed = std::sync::atomic::AtomicU64::new(0);
     let made = thread::scope(|scope| {
+        let stopping = Stopping(&stop);
         let writers: Vec<_> = (0..2)
             .map(|n| {
                 let (host, stop, key) = (&host, &stop, host.key(&format!("w{n}@example.org"), "admin"));
@@ -332,19 +348,17 @@ fn a_database_that_crashes_comes_back_without_a_restart_of_ours() {
         });
         for _ in 0..2 {
             let before = sites_of(&host, &key).len();
-            host.until("sites are made", || (sites_of(&host, &key).len() > before).then_some(()));
+            until(&host, "sites are made", || sites_of(&host, &key).len() > before);
             server.crash();
-            host.until("it is said that the database is gone", || {
+            until(&host, "it is said that the database is gone", || {
                 let answer = host.api(&key, "GET /api/v1/sites", b"");
-                (answer.status == 503 && answer.text().contains("database_unreachable")).then_some(())
+                answer.status == 503 && answer.text().contains("database_unreachable")
             });
             assert_eq!(host.get("seen.localhost", "/").status, 200);
             server.go();
-            host.until("the control plane is back", || {
-                (host.api(&key, "GET /api/v1/sites", b"").status == 200).then_some(())
-            });
+            until(&host, "the control plane is back", || host.api(&key, "GET /api/v1/sites", b"").status == 200);
         }
-        stop.store(true, Ordering::SeqCst);
+        drop(stopping);
         assert!(visitor.join().unwrap() > 0);
         writers.into_iter().flat_map(|it| it.join().unwrap()).collect::<Vec<_>>()
     });
@@ -363,6 +377,7 @@ fn sessions_that_are_killed_lose_nothing_that_was_acknowledged() {
     let key = host.key("owner@example.org", "super-admin");
     let stop = AtomicBool::new(false);
     let made = thread::scope(|scope| {
+        let stopping = Stopping(&stop);
         let writers: Vec<_> = (0..3)
             .map(|n| {
                 let (host, stop, key) = (&host, &stop, host.key(&format!("k{n}@example.org"), "admin"));
@@ -373,7 +388,7 @@ fn sessions_that_are_killed_lose_nothing_that_was_acknowledged() {
             server.run("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE application_name = 'chainhost'");
             thread::sleep(std::time::Duration::from_millis(50));
         }
-        stop.store(true, Ordering::SeqCst);
+        drop(stopping);
         writers.into_iter().flat_map(|it| it.join().unwrap()).collect::<Vec<_>>()
     });
     let there = sites_of(&host, &key);
@@ -397,6 +412,6 @@ fn a_start_without_the_database_serves_sites_and_the_control_plane_follows() {
     assert_eq!(host.api(&key, "GET /api/v1/sites", b"").status, 503);
     assert!(host.log().contains("the control plane is down"), "{}", host.log());
     server.go();
-    host.until("the control plane is there", || (host.api(&key, "GET /api/v1/sites", b"").status == 200).then_some(()));
+    until(&host, "the control plane is there", || host.api(&key, "GET /api/v1/sites", b"").status == 200);
     assert_eq!(host.stop(), Some(0));
 }
