@@ -8,9 +8,14 @@ use std::{fs, sync::Arc, time::Duration};
 use postgres::{Client, Config, NoTls, config::SslMode};
 use rustls::{
     ClientConfig, DigitallySignedStruct, RootCertStore, SignatureScheme,
-    client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier},
+    client::{
+        WebPkiServerVerifier,
+        danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier},
+        verify_server_name,
+    },
     crypto::{CryptoProvider, aws_lc_rs, verify_tls12_signature, verify_tls13_signature},
     pki_types::{CertificateDer, ServerName, UnixTime, pem::PemObject as _},
+    server::ParsedCertificate,
 };
 use tokio_postgres_rustls::MakeRustlsConnect;
 
@@ -151,11 +156,17 @@ fn client(tls: &Tls) -> Result<ClientConfig> {
         let any = Arc::new(AnyCertificate(provider));
         return Ok(builder.dangerous().with_custom_certificate_verifier(any).with_no_client_auth());
     }
-    Ok(builder.with_root_certificates(roots(tls.roots.as_deref())?).with_no_client_auth())
+    let (store, pinned) = roots(tls.roots.as_deref())?;
+    let webpki =
+        WebPkiServerVerifier::builder_with_provider(Arc::new(store), provider).build().map_err(Error::internal)?;
+    let verifier = Arc::new(Verified { webpki, pinned });
+    Ok(builder.dangerous().with_custom_certificate_verifier(verifier).with_no_client_auth())
 }
 
-fn roots(path: Option<&str>) -> Result<RootCertStore> {
+/// The certificates to verify with, and those of them that were named in a file.
+fn roots(path: Option<&str>) -> Result<(RootCertStore, Vec<CertificateDer<'static>>)> {
     let mut store = RootCertStore::empty();
+    let mut pinned = Vec::new();
     match path {
         Some(path) => {
             let cannot =
@@ -163,7 +174,8 @@ fn roots(path: Option<&str>) -> Result<RootCertStore> {
             let pem = fs::read(path).map_err(|error| cannot(&error))?;
             for certificate in CertificateDer::pem_slice_iter(&pem) {
                 let certificate = certificate.map_err(|error| cannot(&error))?;
-                store.add(certificate).map_err(|error| cannot(&error))?;
+                store.add(certificate.clone()).map_err(|error| cannot(&error))?;
+                pinned.push(certificate);
             }
         }
         None => {
@@ -173,7 +185,54 @@ fn roots(path: Option<&str>) -> Result<RootCertStore> {
     if store.is_empty() {
         return Err(wrong("there is no certificate to verify the server with; name a file by sslrootcert"));
     }
-    Ok(store)
+    Ok((store, pinned))
+}
+
+/// `verify-full`: a certificate that leads to a root, or the very one that was named, as is usual for a server that signs its own;
+/// in both cases of the host's name.
+#[derive(Debug)]
+struct Verified {
+    webpki: Arc<WebPkiServerVerifier>,
+    pinned: Vec<CertificateDer<'static>>,
+}
+
+impl ServerCertVerifier for Verified {
+    fn verify_server_cert(
+        &self,
+        certificate: &CertificateDer<'_>,
+        chain: &[CertificateDer<'_>],
+        name: &ServerName<'_>,
+        ocsp: &[u8],
+        now: UnixTime,
+    ) -> Result<ServerCertVerified, rustls::Error> {
+        if self.pinned.contains(certificate) {
+            verify_server_name(&ParsedCertificate::try_from(certificate)?, name)?;
+            return Ok(ServerCertVerified::assertion());
+        }
+        self.webpki.verify_server_cert(certificate, chain, name, ocsp, now)
+    }
+
+    fn verify_tls12_signature(
+        &self,
+        message: &[u8],
+        certificate: &CertificateDer<'_>,
+        signature: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, rustls::Error> {
+        self.webpki.verify_tls12_signature(message, certificate, signature)
+    }
+
+    fn verify_tls13_signature(
+        &self,
+        message: &[u8],
+        certificate: &CertificateDer<'_>,
+        signature: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, rustls::Error> {
+        self.webpki.verify_tls13_signature(message, certificate, signature)
+    }
+
+    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
+        self.webpki.supported_verify_schemes()
+    }
 }
 
 /// `prefer` and `require`: encrypted, while anybody may be at the other end. That is what these words promise.

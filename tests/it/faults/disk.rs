@@ -154,9 +154,10 @@ fn on_a_full_disk_sites_answer_and_an_upload_goes_on_when_there_is_space() {
     assert_eq!(whole_site(host.port, "hello"), 1);
     assert_eq!(api.finish("hello", &id).json()["code"], "blobs_missing");
 
-    // Writes of the database are refused in the same words, at the latest when its log must grow.
+    // Writes of the database are refused in the same words, at the latest when its log must grow. One on a server has its own disk.
     let mut refusal = None;
-    for number in 0..300 {
+    let embedded = host.database_settings().is_none();
+    for number in 0..if embedded { 300 } else { 0 } {
         let answer = api.call("POST /api/v1/sites", json!({ "name": format!("s{number}") }).to_string().as_bytes());
         if answer.status != 201 {
             refusal = Some(answer);
@@ -164,7 +165,9 @@ fn on_a_full_disk_sites_answer_and_an_upload_goes_on_when_there_is_space() {
         }
         disk.fill();
     }
-    refused(&refusal.expect("the log grows for ever on a full disk"), &["disk_full"]);
+    if embedded {
+        refused(&refusal.expect("the log grows for ever on a full disk"), &["disk_full"]);
+    }
     assert_eq!(whole_site(host.port, "hello"), 1);
 
     disk.free();
