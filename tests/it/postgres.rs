@@ -298,7 +298,8 @@ fn make_sites(host: &Host, key: &str, label: &str, stop: &AtomicBool) -> Vec<Str
         let answer = host.api(key, "POST /api/v1/sites", format!("{{\"name\":\"{name}\"}}").as_bytes());
         match answer.status {
             201 => made.push(name),
-            503 => {}
+            // It may make so many calls only.
+            503 => thread::sleep(std::time::Duration::from_millis(100)),
             // It was saved while its answer was lost, and asking again says so.
             409 => made.push(name),
             status => panic!("{status}: {}\n{}", answer.text(), host.log()),
