@@ -21,7 +21,8 @@ pub const UNENCODED_DIGEST: HeaderName = HeaderName::from_static("unencoded-dige
 pub const X_ROBOTS_TAG: HeaderName = HeaderName::from_static("x-robots-tag");
 
 /// Every header that the host itself may add to a file's answer (DECISIONS 18). `Accept-Ranges`, `Cache-Control` and
-/// `X-Content-Type-Options` only where the policy has none; to `Vary` and `Link` of the policy ours are added.
+/// `X-Content-Type-Options` only where the policy has none; behind `Vary` (unless it says so already), `Link` and
+/// `X-Robots-Tag` of the policy a line of ours is added.
 pub const HOST: [HeaderName; 12] = [
     ACCEPT_RANGES,
     CACHE_CONTROL,
@@ -67,6 +68,8 @@ pub(super) struct Prepared {
     pub(super) headers: HeaderMap,
     /// The strong tag of the bytes as they are, with its quotes.
     pub(super) etag: String,
+    /// Whether `Accept-Ranges` is the host's: the policy's stays whatever the answer is.
+    pub(super) own_ranges: bool,
     /// Whether compressed forms are worth a look.
     pub(super) compressible: bool,
     /// Which compressed forms there are, and as of which generation; see [`super::visit`].
@@ -91,16 +94,18 @@ impl Prepared {
         put(&mut headers, CONTENT_TYPE, &entry.media_type);
         put(&mut headers, ETAG, &etag);
         put(&mut headers, UNENCODED_DIGEST, &digest);
+        let own_ranges = !headers.contains_key(ACCEPT_RANGES);
         headers.entry(ACCEPT_RANGES).or_insert(HeaderValue::from_static("bytes"));
         headers.entry(CACHE_CONTROL).or_insert_with(|| cache_control(path, &entry.media_type));
         headers.entry(X_CONTENT_TYPE_OPTIONS).or_insert(HeaderValue::from_static("nosniff"));
-        if compressible {
+        // Said twice it would not be the policy's value any more, and it says no more.
+        if compressible && !says_coding(&headers) {
             headers.append(VARY, HeaderValue::from_static("accept-encoding"));
         }
         if let Some(link) = link {
             headers.append(LINK, link.clone());
         }
-        Self { headers, etag, compressible, forms: AtomicU64::new(0) }
+        Self { headers, etag, own_ranges, compressible, forms: AtomicU64::new(0) }
     }
 
     /// The strong tag of a compressed form.
@@ -108,6 +113,14 @@ impl Prepared {
         let plain = self.etag.strip_suffix('"').unwrap_or(&self.etag);
         format!("{plain}-{}\"", coding.token())
     }
+}
+
+/// Whether `Vary` says already that answers differ by coding.
+fn says_coding(headers: &HeaderMap) -> bool {
+    let mut lines = headers.get_all(VARY).iter().filter_map(|it| it.to_str().ok());
+    lines.any(|line| {
+        line.split(',').any(|it| matches!(it.trim(), "*") || it.trim().eq_ignore_ascii_case("accept-encoding"))
+    })
 }
 
 /// The link to the proof of a deployment.
@@ -217,6 +230,12 @@ mod tests {
         assert_eq!(all("content-length"), [b"1"]);
         assert_eq!(made.etag_of(Coding::Brotli), format!("\"{}-br\"", made.etag.trim_matches('"')));
 
+        for (value, lines) in [("Origin, Accept-Encoding", 1), ("*", 1), ("x-accept-encoding", 2)] {
+            let set = vec![(String::from("vary"), String::from(value))];
+            let policy = Policy { headers: vec![HeaderRule { matches: String::from("/*"), set }], ..Policy::default() };
+            let made = Prepared::new(&entry, &policy, None);
+            assert_eq!(made.headers.get_all("vary").iter().count(), lines, "{value}");
+        }
         let plain = Prepared::new(&entry, &Policy::default(), None);
         let others: Vec<_> = plain.headers.keys().filter(|it| !HOST.contains(it)).collect();
         assert_eq!(others, [CONTENT_TYPE]);

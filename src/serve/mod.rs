@@ -148,7 +148,8 @@ impl DataPlane {
         let visit = Visit { plane: &self.0, target, generation: snapshot.generation, parts };
         let mut response = visit.answer().await.unwrap_or_else(|refusal| refusal.answer(&parts.headers));
         if target.preview {
-            response.headers_mut().insert(X_ROBOTS_TAG, HeaderValue::from_static("noindex"));
+            // Behind what the policy says, which is part of what was deployed.
+            response.headers_mut().append(X_ROBOTS_TAG, HeaderValue::from_static("noindex"));
         }
         Some(self.finish(response, parts))
     }

@@ -221,7 +221,9 @@ impl Visit<'_> {
         *response.status_mut() = found.status;
         let headers = response.headers_mut();
         headers.remove(ETAG);
-        headers.remove(ACCEPT_RANGES);
+        if found.prepared.own_ranges {
+            headers.remove(ACCEPT_RANGES);
+        }
         Ok(response)
     }
 

@@ -88,6 +88,10 @@ fn check_header(name: &str, value: &str) -> Result<(), String> {
     if REFUSED_HEADERS.contains(&name) {
         return Err(format!("the host itself sets `{shown}`. Remove the line"));
     }
+    // SECURITY: without it browsers guess types, and the guess is no part of what was deployed.
+    if name == "x-content-type-options" && value.trim_matches([' ', '\t']) != "nosniff" {
+        return Err(format!("the host itself sets `{shown}: nosniff`, and no other value is taken. Remove the line"));
+    }
     // SECURITY: no line end, NUL or other control, or the header would be split or refused while it is served.
     let printable = value.bytes().all(|b| matches!(b, b' '..=b'~') || (b == b'\t' && name != "content-type"));
     if !printable {
