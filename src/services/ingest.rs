@@ -182,7 +182,10 @@ impl Services {
         let folder = self.data.join(FOLDER);
         files::private_folder(&folder)?;
         for left in fs::read_dir(folder)? {
-            fs::remove_file(left?.path())?;
+            let left = left?;
+            if random::is_label::<15>(left.file_name().as_encoded_bytes()) {
+                fs::remove_file(left.path())?;
+            }
         }
         Ok(())
     }

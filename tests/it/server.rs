@@ -1,14 +1,18 @@
 //! The server as a process: first start, restart, second instance, lost database, shutdown.
 
-use std::{fs, process::Command};
+use std::{
+    fs,
+    os::unix::fs::PermissionsExt as _,
+    path::{Path, PathBuf},
+    process::Command,
+};
 
 use crate::support::{Host, PASSWORD, PROGRAM, write_files};
 
 #[test]
 fn a_first_start_gives_a_claim_link_and_a_private_folder() {
-    use std::os::unix::fs::PermissionsExt as _;
     let mut host = Host::start();
-    let mode = |path: &std::path::Path| fs::metadata(path).unwrap().permissions().mode() & 0o777;
+    let mode = |path: &Path| fs::metadata(path).unwrap().permissions().mode() & 0o777;
     assert_eq!(mode(&host.data()), 0o700);
     assert_eq!(mode(&host.data().join("control.sock")), 0o600);
     let link = fs::read_to_string(host.data().join("claim-link")).unwrap();
@@ -102,4 +106,69 @@ fn settings_are_checked_and_the_line_is_named() {
     assert_eq!(check("listen = [\"127.0.0.1:8080\"]\n").0, Some(0));
     let (code, error) = check("listen = [\"127.0.0.1:8080\"]\npanel_hosst = \"x\"\n");
     assert!(code == Some(2) && error.contains("line 2") && error.contains("panel_hosst"), "{error}");
+}
+
+/// Every path below a folder with its rights and, for a file, its bytes.
+fn state(folder: &Path) -> Vec<(PathBuf, u32, Vec<u8>)> {
+    let mut found = Vec::new();
+    let mut open = vec![folder.to_owned()];
+    while let Some(path) = open.pop() {
+        let about = fs::symlink_metadata(&path).unwrap();
+        let bytes = if about.is_file() { fs::read(&path).unwrap() } else { Vec::new() };
+        if about.is_dir() {
+            open.extend(fs::read_dir(&path).unwrap().map(|it| it.unwrap().path()));
+        }
+        found.push((path, about.permissions().mode(), bytes));
+    }
+    found.sort();
+    found
+}
+
+#[test]
+fn a_folder_of_somebodys_own_files_is_refused_and_left_as_it_is() {
+    let base = tempfile::tempdir().unwrap();
+    let key = ["admin", "create-key", "--email", "a@example.org"];
+    let serve = ["serve", "--listen", "127.0.0.1:0"];
+    for (at, files) in [
+        &[("notes.txt", &b"mine"[..]), (".draft.tmp", b"mine"), (".draft.abcdefg2.tmp", b"mine")][..],
+        &[("incoming/letter", b"mine"), ("archives/2019.zip", b"mine"), ("blobs/a", b"mine")],
+        &[("lock", b""), ("lockers.csv", b"mine")],
+        &[("instance", b"i-0123"), ("archives/2019.zip", b"mine")],
+    ]
+    .into_iter()
+    .enumerate()
+    {
+        let folder = base.path().join(at.to_string());
+        write_files(&folder, files);
+        fs::set_permissions(&folder, fs::Permissions::from_mode(0o755)).unwrap();
+        let before = state(&folder);
+        for arguments in [&serve[..], &key] {
+            let out = Command::new(PROGRAM).args(arguments).arg("--data").arg(&folder).output().unwrap();
+            let error = String::from_utf8(out.stderr).unwrap();
+            assert_eq!(out.status.code(), Some(2), "{error}");
+            assert!(error.contains("is not a data folder of Chain Host"), "{error}");
+            assert!(state(&folder) == before, "{files:?} was changed by {arguments:?}");
+        }
+    }
+}
+
+#[test]
+fn a_new_file_system_and_what_a_first_start_left_are_taken() {
+    let base = tempfile::tempdir().unwrap();
+    fs::create_dir_all(base.path().join("data/lost+found")).unwrap();
+    write_files(&base.path().join("data/archives"), &[("2019.zip", b"x"), ("abcdefghijklmnopqrstuvwx", b"half")]);
+    write_files(&base.path().join("data/incoming"), &[("letter", b"x"), ("abcdefghijklmnopqrstuvwx", b"half")]);
+    // Only with the lock is it a first start that broke off.
+    write_files(&base.path().join("data"), &[("lock", b""), ("chainhost.db-wal", b"")]);
+    let mut host = Host::start_in(base, &[]);
+    let left = |name: &str| {
+        let names = fs::read_dir(host.data().join(name)).unwrap().map(|it| it.unwrap().file_name());
+        names.collect::<Vec<_>>()
+    };
+    // Swept is what has the shape of our own left-overs.
+    assert_eq!((left("archives"), left("incoming")), (vec!["2019.zip".into()], vec!["letter".into()]));
+    assert_eq!(host.stop(), Some(0));
+    // Once there is an id, other files beside it are nobody's reason to refuse.
+    write_files(&host.data(), &[("README", b"do not touch")]);
+    host.restart();
 }
