@@ -10,7 +10,7 @@ use crate::{
     },
     domain::{
         Error, Result, media_type,
-        policy::Policy,
+        policy::{HeaderIndex, Policy},
         policy_files::{self, PolicyFiles},
         site_path::{PolicyFile, Selected, select},
     },
@@ -62,14 +62,16 @@ pub fn manifest(
     let texts = PolicyFiles { headers: headers.as_deref(), redirects: redirects.as_deref(), toml: toml.as_deref() };
     let has_404 = entries.iter().any(|it| it.path.as_str() == "/404.html");
     let policy = policy_files::policy(&texts, has_404)?;
+    policy.check_work(entries.iter().map(|it| it.path.as_str()))?;
     apply_types(&mut entries, &policy);
     Manifest::new(entries, policy)
 }
 
 /// Replaces the types of the entries for which a rule sets `Content-Type` (DECISIONS 38).
 pub fn apply_types(entries: &mut [Entry], policy: &Policy) {
+    let index = HeaderIndex::new(&policy.headers);
     for entry in entries {
-        if let Some(media_type) = policy.type_for(entry.path.as_str()) {
+        if let Some(media_type) = index.type_for(entry.path.as_str()) {
             media_type.clone_into(&mut entry.media_type);
         }
     }

@@ -84,7 +84,8 @@ impl Prepared {
             // SECURITY: a name or value that cannot be in a header was refused at deploy; here it is left out.
             let parsed = (HeaderName::from_bytes(name.as_bytes()), HeaderValue::from_bytes(value.as_bytes()));
             if let (false, (Ok(name), Ok(value))) = (NOT_FROM_POLICY.contains(&name.as_str()), parsed) {
-                headers.insert(name, value);
+                // A head too large for the map was refused at deploy too.
+                drop(headers.try_insert(name, value));
             }
         }
         let compressible = media_type::is_compressible(&entry.media_type);
@@ -106,6 +107,11 @@ impl Prepared {
             headers.append(LINK, link.clone());
         }
         Self { headers, etag, own_ranges, compressible, forms: AtomicU64::new(0) }
+    }
+
+    /// Roughly its memory: a slot of the map for each header, and the texts.
+    pub(super) fn bytes(&self) -> usize {
+        self.headers.iter().fold(320, |sum, (name, value)| sum + 104 + name.as_str().len() + value.len())
     }
 
     /// The strong tag of a compressed form.
@@ -197,6 +203,20 @@ mod tests {
         for path in ["/index.html", "/index-DkX2pQ9a.html", "/a.xhtml"] {
             assert_eq!(cache_control(path, media_type::of(path)), REVALIDATE, "{path}");
         }
+    }
+
+    #[test]
+    fn a_head_without_bounds_panics_nowhere() {
+        let entry = Entry {
+            path: SitePath::parse("/a.css").unwrap(),
+            sha256: Sha256::of(b"a"),
+            size: 1,
+            media_type: String::from("text/css"),
+        };
+        let set = (0..40_000).map(|at| (format!("x-{at}"), String::from("1"))).collect();
+        let policy = Policy { headers: vec![HeaderRule { matches: String::from("/*"), set }], ..Policy::default() };
+        let made = Prepared::new(&entry, &policy, None);
+        assert!(made.headers.len() > 1_000 && made.bytes() > 100_000);
     }
 
     #[test]

@@ -5,11 +5,12 @@
 
 use crate::{
     base::limits::{
-        PATH_BYTES_MAX, POLICY_HEADER_BYTES_MAX, POLICY_RULES_MAX, POLICY_STARS_MAX, POLICY_TARGET_BYTES_MAX,
+        PATH_BYTES_MAX, POLICY_HEADER_BYTES_MAX, POLICY_PATH_HEADER_BYTES_MAX, POLICY_PATH_HEADERS_MAX,
+        POLICY_RULES_MAX, POLICY_STARS_MAX, POLICY_STEPS_MAX, POLICY_TARGET_BYTES_MAX,
     },
     domain::{
         Error, Result,
-        policy::{HeaderRule, Policy, Redirect},
+        policy::{HeaderIndex, HeaderRule, Policy, Redirect},
         url_path::is_plain,
     },
 };
@@ -49,6 +50,48 @@ impl Policy {
         }
         for rule in &self.redirects {
             rule.check().map_err(|why| wrong(format!("The redirect from `{}`:", rule.from.escape_debug()), why))?;
+        }
+        Ok(())
+    }
+}
+
+impl Policy {
+    /// Refuses header rules that take too long to match with all of these paths. Comes before anybody matches them.
+    pub fn check_work(&self, paths: impl Iterator<Item: AsRef<str>>) -> Result<()> {
+        let index = HeaderIndex::new(&self.headers);
+        let mut left = POLICY_STEPS_MAX;
+        for path in paths {
+            let Some(less) = left.checked_sub(index.steps(path.as_ref())) else {
+                let text = "The header rules and the files are too many together. Join rules, or begin or end their \
+                            patterns with a text that only few files have, such as a folder.";
+                return Err(Error::invalid("policy_work", text).on("files"));
+            };
+            left = less;
+        }
+        Ok(())
+    }
+
+    /// Refuses rules that together give one of these paths more headers than clients take.
+    pub fn check_heads(&self, paths: impl Iterator<Item: AsRef<str>>) -> Result<()> {
+        let index = HeaderIndex::new(&self.headers);
+        for path in paths {
+            let path = path.as_ref();
+            let mut all = index.headers_for(path);
+            // It is the file's type, of which there is one.
+            all.remove("content-type");
+            let bytes: usize = all.iter().map(|(name, value)| name.len() + value.len() + 4).sum();
+            let (found, most) = if all.len() > POLICY_PATH_HEADERS_MAX {
+                (format!("{} headers", all.len()), POLICY_PATH_HEADERS_MAX.to_string())
+            } else if bytes > POLICY_PATH_HEADER_BYTES_MAX {
+                (format!("headers of {bytes} bytes"), format!("{POLICY_PATH_HEADER_BYTES_MAX} bytes"))
+            } else {
+                continue;
+            };
+            let text = format!(
+                "All header rules together give `{path}` {found}, and clients refuse more than {most}. Remove some that \
+                 fit it."
+            );
+            return Err(Error::invalid("policy_headers", text).on("files"));
         }
         Ok(())
     }
