@@ -44,7 +44,8 @@ const JOIN_MAX: Duration = Duration::from_secs(75);
 /// Pause before what was left half done is looked at again.
 const CLEAN_UP_AGAIN: Duration = Duration::from_secs(5);
 
-/// Runs a server until `stop` resolves. `ready` is called once, with the panel's address, when sites and panel answer.
+/// Runs a server until `stop` resolves, also when it is still starting. `ready` is called once, with the panel's address,
+/// when sites and panel answer.
 pub async fn serve(
     settings: Settings,
     with_demo: bool,
@@ -72,22 +73,28 @@ pub async fn serve(
         });
     }
     let opening = Opening { folder: &folder, settings: &settings, addresses: &addresses, plane: &plane, tasks: &tasks };
-    let opened = match opening.open().await {
-        Ok(opened) => Some(opened),
-        // A first start that fails has nothing to serve, and is better ended than half there.
-        Err(error) if plane.snapshot().instance == Id::NIL && !folder.is_known() => return Err(error),
-        Err(error) => {
-            tracing::error!(%error, "the control plane is down; sites are served from the last snapshot");
-            switch.explain(&error);
-            None
+    let mut opened = None;
+    let ran = async {
+        match opening.open().await {
+            Ok(it) => {
+                let opened = opened.insert(it);
+                start(&opening, opened, &switch, with_demo, &bound).await?;
+                control.store(Some(Arc::new(opened.services.clone())));
+            }
+            // A first start that fails has nothing to serve, and is better ended than half there.
+            Err(error) if plane.snapshot().instance == Id::NIL && !folder.is_known() => return Err(error),
+            Err(error) => {
+                tracing::error!(%error, "the control plane is down; sites are served from the last snapshot");
+                switch.explain(&error);
+            }
         }
+        ready(&addresses.panel());
+        std::future::pending().await
     };
-    if let Some(opened) = &opened {
-        start(&opening, opened, &switch, with_demo, &bound).await?;
-        control.store(Some(Arc::new(opened.services.clone())));
-    }
-    ready(&addresses.panel());
-    stop.await;
+    let ended = tokio::select! {
+        ended = ran => ended,
+        () = stop => Ok(()),
+    };
     tracing::info!("stopping");
     tasks.stop();
     if tokio::time::timeout(JOIN_MAX, tasks.join()).await.is_err() {
@@ -97,7 +104,7 @@ pub async fn serve(
     if let Some(opened) = opened {
         opened.close();
     }
-    Ok(())
+    ended
 }
 
 /// What it takes to open the control plane.
