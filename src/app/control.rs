@@ -158,14 +158,19 @@ async fn connection(stream: UnixStream, services: &Services, data: &Path, tasks:
         let at_work = &at_work;
         async move { Ok::<_, std::convert::Infallible>(answer(services, data, request, at_work).await) }
     });
-    let mut builder = hyper::server::conn::http1::Builder::new();
-    let mut serving = pin!(builder.keep_alive(false).serve_connection(TokioIo::new(stream), service));
+    let builder = hyper::server::conn::http1::Builder::new();
+    let mut serving = pin!(builder.serve_connection(TokioIo::new(stream), service));
     let ended = async {
         tokio::select! {
             ended = &mut serving => return ended,
             () = tasks.stopping() => {}
         }
-        if at_work.load(Ordering::Relaxed) { serving.await } else { Ok(()) }
+        if !at_work.load(Ordering::Relaxed) {
+            return Ok(());
+        }
+        serving.as_mut().graceful_shutdown();
+        let grace = Duration::from_millis(limits::SHUTDOWN_GRACE_MS);
+        time::timeout(grace, serving).await.unwrap_or(Ok(()))
     };
     match time::timeout(CONNECTION_MAX, ended).await {
         Ok(Ok(())) => {}

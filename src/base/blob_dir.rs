@@ -499,7 +499,7 @@ mod tests {
         assert!(batch.is_empty());
         drop(dir.writer().unwrap());
         assert_eq!(fs::read_dir(folder.path().join("incoming")).unwrap().count(), 0);
-        File::create(folder.path().join("incoming/left")).unwrap();
+        File::create(folder.path().join("incoming/abcdefghijklmnopqrstuvwx")).unwrap();
         BlobDir::open(folder.path()).unwrap();
         assert_eq!(fs::read_dir(folder.path().join("incoming")).unwrap().count(), 0);
     }
