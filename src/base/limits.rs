@@ -32,8 +32,8 @@ pub const POLICY_HEADER_BYTES_MAX: usize = 8 * 1024;
 pub const POLICY_PATH_HEADER_BYTES_MAX: usize = 16 * 1024;
 /// … and their number: many clients and proxies take 100 in all, and the host adds some.
 pub const POLICY_PATH_HEADERS_MAX: usize = 64;
-/// Characters looked at to match all files with the header rules that may fit them: about a second.
-pub const POLICY_STEPS_MAX: u64 = 1_000_000_000;
+/// Characters looked at to match all files with the header rules that may fit them: about a second, a few for the worst.
+pub const POLICY_STEPS_MAX: u64 = 500_000_000;
 /// A JSON body of the API, but for a list of files.
 pub const JSON_BODY_BYTES_MAX: usize = 1024 * 1024;
 /// The JSON list of files of a deployment: 50,000 entries of about 200 bytes.

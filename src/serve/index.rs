@@ -55,13 +55,13 @@ impl Index {
         if let Some(found) = slot.get() {
             return Arc::clone(found);
         }
-        let made = make();
-        let bytes = made.bytes();
+        let prepared = make();
+        let bytes = prepared.bytes();
         let kept = self.kept.fetch_add(bytes, Ordering::Relaxed).saturating_add(bytes);
-        if kept > self.room() || slot.set(Arc::clone(&made)).is_err() {
+        if kept > self.room() || slot.set(Arc::clone(&prepared)).is_err() {
             self.kept.fetch_sub(bytes, Ordering::Relaxed);
         }
-        made
+        prepared
     }
 
     /// Bytes of prepared headers that may be kept.

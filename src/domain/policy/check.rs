@@ -15,8 +15,8 @@ use crate::{
     },
 };
 
-/// Headers that belong to the connection, to the answer's bytes or to the host (DECISIONS 41).
-const REFUSED_HEADERS: [&str; 14] = [
+/// Headers that no policy sets: they belong to the connection, to the answer's bytes or to the host (DECISIONS 41).
+pub const REFUSED_HEADERS: [&str; 14] = [
     "connection",
     "content-encoding",
     "content-length",
@@ -56,27 +56,14 @@ impl Policy {
 }
 
 impl Policy {
-    /// Refuses header rules that take too long to match with all of these paths. Comes before anybody matches them.
-    pub fn check_work(&self, paths: impl Iterator<Item: AsRef<str>>) -> Result<()> {
+    /// Refuses rules that together give one of these paths more headers than clients take, or that take too long to match
+    /// with all of them.
+    pub fn check_heads(&self, paths: impl Iterator<Item: AsRef<str>>) -> Result<()> {
         let index = HeaderIndex::new(&self.headers);
         let mut left = POLICY_STEPS_MAX;
         for path in paths {
-            let Some(less) = left.checked_sub(index.steps(path.as_ref())) else {
-                let text = "The header rules and the files are too many together. Join rules, or begin or end their \
-                            patterns with a text that only few files have, such as a folder.";
-                return Err(Error::invalid("policy_work", text).on("files"));
-            };
-            left = less;
-        }
-        Ok(())
-    }
-
-    /// Refuses rules that together give one of these paths more headers than clients take.
-    pub fn check_heads(&self, paths: impl Iterator<Item: AsRef<str>>) -> Result<()> {
-        let index = HeaderIndex::new(&self.headers);
-        for path in paths {
             let path = path.as_ref();
-            let mut all = index.headers_for(path);
+            let mut all = index.headers_within(path, &mut left).ok_or_else(too_much_work)?;
             // It is the file's type, of which there is one.
             all.remove("content-type");
             let bytes: usize = all.iter().map(|(name, value)| name.len() + value.len() + 4).sum();
@@ -95,6 +82,13 @@ impl Policy {
         }
         Ok(())
     }
+}
+
+/// There are more rules than can be matched with all files in a reasonable time.
+pub fn too_much_work() -> Error {
+    let text = "The header rules and the files are too many together. Join rules, or begin their patterns with a folder \
+                that only few of the files are in.";
+    Error::invalid("policy_work", text).on("files")
 }
 
 /// An index file is named by one segment of a path.

@@ -10,6 +10,9 @@ use crate::domain::policy::{
     pattern::{self, Ends},
 };
 
+/// What a look at a rule costs beside matching it, in steps: about as long as the search through so many characters.
+const LOOK_STEPS: usize = 32;
+
 /// Header rules by the beginning of the paths that they fit.
 #[derive(Debug)]
 pub struct HeaderIndex<'p> {
@@ -48,8 +51,17 @@ impl Indexed<'_> {
 impl<'p> HeaderIndex<'p> {
     /// Of these rules.
     pub fn new(rules: &'p [HeaderRule]) -> Self {
+        Self::of(rules, |_| true)
+    }
+
+    /// Of those that set a type.
+    pub fn of_types(rules: &'p [HeaderRule]) -> Self {
+        Self::of(rules, |rule| super::type_of(rule).is_some())
+    }
+
+    fn of(rules: &'p [HeaderRule], wanted: impl Fn(&HeaderRule) -> bool) -> Self {
         let mut by_begin: BTreeMap<&str, Vec<Indexed<'p>>> = BTreeMap::new();
-        for (at, rule) in rules.iter().enumerate() {
+        for (at, rule) in rules.iter().enumerate().filter(|(_, rule)| wanted(rule)) {
             let ends = pattern::ends(&rule.matches);
             by_begin.entry(ends.begin).or_default().push(Indexed { at, rule, ends });
         }
@@ -64,39 +76,44 @@ impl<'p> HeaderIndex<'p> {
         Self { groups }
     }
 
-    /// The rules that may fit a path, in no order.
+    /// The rules whose beginnings fit a path, in no order.
     fn candidates<'s>(&'s self, path: &'s str) -> impl Iterator<Item = &'s Indexed<'p>> {
         // Each text between the longest beginning and the path itself, in their order, begins with the former: so that
         // one is the last group up to the path, or among its parents.
         let last = self.groups.partition_point(|it| it.begin <= path).checked_sub(1);
         let group = |at: Option<usize>| self.groups.get(at?);
         let all = std::iter::successors(group(last), move |it| group(it.parent));
-        let fitting = all.filter(move |it| path.starts_with(it.begin));
-        fitting.flat_map(|it| &it.rules).filter(move |it| it.may_fit(path))
+        all.filter(move |it| path.starts_with(it.begin)).flat_map(|it| &it.rules)
     }
 
-    /// What matching a path costs at most, in characters looked at.
-    pub fn steps(&self, path: &str) -> u64 {
-        let signs: usize = self.candidates(path).map(|it| it.ends.signs).sum();
-        u64::try_from(path.len().saturating_mul(signs)).unwrap_or(u64::MAX)
-    }
-
-    /// The rules that fit a path, in the policy's order.
-    fn fitting(&self, path: &str) -> Vec<&'p HeaderRule> {
-        let fits = |it: &&Indexed<'p>| it.ends.signs == 0 || super::fits(&it.rule.matches, path);
-        let mut found: Vec<_> = self.candidates(path).filter(fits).copied().collect();
+    /// The rules that fit a path, in the policy's order; `None` when finding them takes more than is `left`.
+    fn fitting(&self, path: &str, left: &mut u64) -> Option<Vec<&'p HeaderRule>> {
+        let mut found = Vec::new();
+        for it in self.candidates(path) {
+            let may_fit = it.may_fit(path);
+            let steps = if may_fit { path.len().saturating_mul(it.ends.signs) } else { 0 };
+            *left = left.checked_sub(u64::try_from(steps.saturating_add(LOOK_STEPS)).unwrap_or(u64::MAX))?;
+            if may_fit && (it.ends.signs == 0 || super::fits(&it.rule.matches, path)) {
+                found.push(*it);
+            }
+        }
         found.sort_unstable_by_key(|it| it.at);
-        found.into_iter().map(|it| it.rule).collect()
+        Some(found.into_iter().map(|it| it.rule).collect())
+    }
+
+    /// As [`super::Policy::headers_for`]; `None` when that takes more than the steps that are `left`, and takes them away.
+    pub fn headers_within(&self, path: &str, left: &mut u64) -> Option<BTreeMap<String, String>> {
+        Some(super::joined(&self.fitting(path, left)?))
     }
 
     /// As [`super::Policy::headers_for`].
     pub fn headers_for(&self, path: &str) -> BTreeMap<String, String> {
-        super::joined(&self.fitting(path))
+        self.headers_within(path, &mut { u64::MAX }).unwrap_or_default()
     }
 
-    /// As [`super::Policy::type_for`].
-    pub fn type_for(&self, path: &str) -> Option<&'p str> {
-        self.fitting(path).into_iter().rev().find_map(super::type_of)
+    /// As [`super::Policy::type_for`]; `None` when that takes more than the steps that are `left`, and takes them away.
+    pub fn type_within(&self, path: &str, left: &mut u64) -> Option<Option<&'p str>> {
+        Some(self.fitting(path, left)?.into_iter().rev().find_map(super::type_of))
     }
 }
 
@@ -125,7 +142,7 @@ mod tests {
             let policy = Policy { headers: rules(&patterns), ..Policy::default() };
             let index = HeaderIndex::new(&policy.headers);
             prop_assert_eq!(index.headers_for(&path), policy.headers_for(&path));
-            prop_assert_eq!(index.type_for(&path), policy.type_for(&path));
+            prop_assert_eq!(HeaderIndex::of_types(&policy.headers).type_within(&path, &mut 1_000_000).unwrap(), policy.type_for(&path));
         }
     }
 
@@ -137,10 +154,18 @@ mod tests {
         patterns.extend((1..500).map(|at| format!("/{}:x", "a".repeat(at))));
         let rules = rules(&patterns);
         let index = HeaderIndex::new(&rules);
-        assert_eq!(index.steps("/f7"), 0);
-        assert_eq!(index.steps("/p7/x"), 5);
-        assert_eq!(index.steps("/p7/x.e3"), 2 * 8);
-        assert_eq!(index.steps("/aab"), 2 * 4);
+        let steps = |path: &str| {
+            let mut left = 1_000_000;
+            index.headers_within(path, &mut left).unwrap();
+            1_000_000 - left
+        };
+        // Each also looks at the rules that begin with `/` alone.
+        let all = 500 * 32;
+        assert_eq!(steps("/f7"), all + 32);
+        assert_eq!(steps("/p7/x"), all + 32 + 5);
+        assert_eq!(steps("/p7/x.e3"), all + 32 + 2 * 8);
+        assert_eq!(steps("/aab"), all + 2 * (32 + 4));
+        assert!(index.headers_within("/aab", &mut { all }).is_none());
         assert_eq!(index.headers_for("/p7/x.e3").get("x-a").unwrap(), "7, 503");
     }
 }
