@@ -42,7 +42,8 @@ pub const HOST: [HeaderName; 12] = [
     X_ROBOTS_TAG,
 ];
 
-const REVALIDATE: HeaderValue = HeaderValue::from_static("max-age=0, must-revalidate");
+/// For what may be another file's bytes tomorrow.
+pub(super) const REVALIDATE: HeaderValue = HeaderValue::from_static("max-age=0, must-revalidate");
 const A_WEEK: HeaderValue = HeaderValue::from_static("max-age=604800");
 const FOR_EVER: HeaderValue = HeaderValue::from_static("max-age=31536000, immutable");
 
@@ -55,6 +56,8 @@ pub(super) struct Prepared {
     pub(super) etag: String,
     /// Whether `Accept-Ranges` is the host's: the policy's stays whatever the answer is.
     pub(super) own_ranges: bool,
+    /// Whether `Cache-Control` is the host's, and not the policy's.
+    pub(super) own_cache: bool,
     /// Whether compressed forms are worth a look.
     pub(super) compressible: bool,
     /// Which compressed forms there are, and as of which generation; see [`super::visit`].
@@ -83,6 +86,7 @@ impl Prepared {
         put(&mut headers, UNENCODED_DIGEST, &digest);
         let own_ranges = !headers.contains_key(ACCEPT_RANGES);
         headers.entry(ACCEPT_RANGES).or_insert(HeaderValue::from_static("bytes"));
+        let own_cache = !headers.contains_key(CACHE_CONTROL);
         headers.entry(CACHE_CONTROL).or_insert_with(|| cache_control(path, &entry.media_type));
         headers.entry(X_CONTENT_TYPE_OPTIONS).or_insert(HeaderValue::from_static("nosniff"));
         // Said twice it would not be the policy's value any more, and it says no more.
@@ -92,7 +96,7 @@ impl Prepared {
         if let Some(link) = link {
             headers.append(LINK, link.clone());
         }
-        Self { headers, etag, own_ranges, compressible, forms: AtomicU64::new(0) }
+        Self { headers, etag, own_ranges, own_cache, compressible, forms: AtomicU64::new(0) }
     }
 
     /// Roughly its memory: a slot of the map for each header, and the texts.

@@ -190,8 +190,13 @@ async fn compressed_forms_are_sent_to_those_who_take_them_and_only_when_they_are
         let whole = web.get(path).await;
         assert_eq!(answer.header("unencoded-digest"), whole.header("unencoded-digest"));
         assert_eq!(answer.header("etag") == whole.header("etag"), coding.is_empty());
-        let head = web.ask(request("HEAD", path, &[("accept-encoding", accept)])).await;
-        assert_eq!(head.header("etag"), answer.header("etag"));
+        // HEAD has no parts, so it tells of the whole answer that GET would give.
+        for more in [&[][..], &[("range", "bytes=0-3")]] {
+            let head = web.ask(request("HEAD", path, &[&[("accept-encoding", accept)], more].concat())).await;
+            for name in ["etag", "content-encoding", "content-length"] {
+                assert_eq!((head.status(), head.header(name)), (200, answer.header(name)), "{name}");
+            }
+        }
     }
     let part = web.get_with("/a.css", &[("range", "bytes=0-3"), all[0]]).await;
     assert_eq!((part.status(), part.text(), part.header("content-encoding")), (206, "body", ""));
@@ -293,6 +298,45 @@ async fn folders_clean_addresses_rules_and_fallbacks() {
     assert_eq!((lost.status(), lost.text(), lost.header("etag")), (404, "lost", ""));
     let deep = web.get_with("/any/where", &[("host", "spa.test")]).await;
     assert_eq!((deep.status(), deep.text()), (200, "app"));
+}
+
+#[tokio::test]
+async fn a_file_that_answers_elsewhere_is_not_kept_for_a_week() {
+    let web = Web::start();
+    let own = |headers: &[(&str, &str)], fallback: &str, status| Policy {
+        fallback: Some(Fallback { path: SitePath::parse(fallback).unwrap(), status }),
+        headers: headers
+            .iter()
+            .map(|(name, value)| HeaderRule {
+                matches: String::from("/*"),
+                set: vec![((*name).to_owned(), (*value).to_owned())],
+            })
+            .collect(),
+        redirects: vec![rule("/rewritten", "/a.3f2a9c1b.js", 200, false)],
+        ..Policy::default()
+    };
+    let files: [(&str, &[u8]); 3] = [("/lost.svg", b"<svg/>"), ("/app.json", b"{}"), ("/a.3f2a9c1b.js", b"1")];
+    let (fresh, week) = ("max-age=0, must-revalidate", "max-age=604800");
+    for (policy, path, wanted) in [
+        (own(&[], "/lost.svg", 404), "/nothing", fresh),
+        (own(&[], "/lost.svg", 404), "/lost.svg", week),
+        (own(&[], "/app.json", 200), "/nothing", fresh),
+        (own(&[], "/app.json", 200), "/rewritten", fresh),
+        (own(&[], "/app.json", 200), "/a.3f2a9c1b.js", "max-age=31536000, immutable"),
+        (own(&[("cache-control", "max-age=60")], "/app.json", 200), "/nothing", "max-age=60"),
+        (own(&[("cache-control", "max-age=60")], "/lost.svg", 404), "/nothing", "max-age=60"),
+    ] {
+        web.show(&files, policy);
+        assert_eq!(web.get(path).await.header("cache-control"), wanted, "{path}");
+    }
+    web.show(&files, own(&[], "/app.json", 200));
+    let whole = web.get("/nothing").await;
+    for (name, value, status) in [("if-none-match", whole.header("etag"), 304), ("range", "bytes=0-0", 206)] {
+        let answer = web.get_with("/nothing", &[(name, value)]).await;
+        assert_eq!((answer.status(), answer.header("cache-control")), (status, fresh));
+    }
+    let none = web.get_with("/nothing", &[("range", "bytes=9-")]).await;
+    assert_eq!((none.status(), none.header("cache-control")), (416, "no-store"));
 }
 
 #[tokio::test]
