@@ -15,7 +15,7 @@ use std::{
 use bytes::Bytes;
 use http_body_util::StreamBody;
 use hyper::body::Frame;
-use moka::sync::Cache;
+use moka::{policy::EvictionPolicy, sync::Cache};
 use tokio::sync::mpsc;
 use tokio_stream::wrappers::ReceiverStream;
 
@@ -83,12 +83,28 @@ pub(super) struct Files {
 impl Files {
     /// Of the blobs in `dir`. Without `map`, files are read and never mapped.
     pub(super) fn new(dir: BlobDir, map: bool) -> Self {
-        let known = Cache::builder().max_capacity(KNOWN_MAX).time_to_idle(KNOWN_IDLE).build();
+        Self::knowing(dir, map, KNOWN_MAX)
+    }
+
+    fn knowing(dir: BlobDir, map: bool, most: u64) -> Self {
+        // The least recently used goes: a new file that is not taken in would be hashed for each of its answers.
+        let lru = EvictionPolicy::lru();
+        let known = Cache::builder().max_capacity(most).eviction_policy(lru).time_to_idle(KNOWN_IDLE).build();
         Self { dir, map, known }
     }
 
     /// The verified content of a blob of `size` bytes.
     pub(super) fn open(&self, hash: Sha256, size: u64) -> Result<Content, BlobError> {
+        self.open_by(hash, size, hash_of)
+    }
+
+    fn open_by(
+        &self,
+        hash: Sha256,
+        size: u64,
+        hash_of: impl Fn(&File) -> io::Result<Sha256>,
+    ) -> Result<Content, BlobError> {
+        let mut good = false;
         for _ in 0..TRIES {
             let file = self.dir.open_blob(&hash)?;
             let seen = Identity::of(&file)?;
@@ -102,7 +118,7 @@ impl Files {
                 // A bad file is not hashed again for each request: that would be a way to keep us busy.
                 return verdict.map_err(|_| BlobError::Corrupt);
             }
-            let good = hash_of(&file)? == hash;
+            good = hash_of(&file)? == hash;
             // An upload of the same bytes may have renewed its time meanwhile; then the hash says nothing yet.
             if Identity::of(&file)? == seen {
                 let verdict = if good { Ok(self.content(file)?) } else { Err(Damage::Altered) };
@@ -110,7 +126,8 @@ impl Files {
                 return verdict.map_err(|_| BlobError::Corrupt);
             }
         }
-        Err(BlobError::Corrupt)
+        // Renewed all the time, its bytes are still right: it is only too early to say so.
+        if good { Err(BlobError::Io(io::ErrorKind::ResourceBusy.into())) } else { Err(BlobError::Corrupt) }
     }
 
     fn content(&self, file: File) -> io::Result<Content> {
@@ -207,6 +224,46 @@ mod tests {
         std::fs::set_permissions(&path, std::os::unix::fs::PermissionsExt::from_mode(0o600)).unwrap();
         std::fs::OpenOptions::new().write(true).open(&path).unwrap().set_len(300_000).unwrap();
         assert!(read(&content, 0, 700_001).await.is_err());
+    }
+
+    #[test]
+    fn a_file_that_is_put_again_while_it_is_hashed_is_not_altered() {
+        let folder = tempfile::tempdir().unwrap();
+        let dir = BlobDir::open(folder.path()).unwrap();
+        let bytes = vec![7; 300_000];
+        let hash = dir.put(&bytes).unwrap();
+        let files = Files::new(dir.clone(), true);
+        let busy = files.open_by(hash, 300_000, |file| {
+            let found = hash_of(file);
+            let mut wait = 0;
+            // The clock of a file system has ticks: until its time is another.
+            let before = file.metadata()?.ctime_nsec();
+            while file.metadata()?.ctime_nsec() == before {
+                dir.put(&bytes)?;
+                wait += 1;
+                assert!(wait < 1_000_000);
+            }
+            found
+        });
+        assert!(matches!(busy, Err(BlobError::Io(error)) if error.kind() == io::ErrorKind::ResourceBusy));
+        assert!(files.open(hash, 300_000).is_ok());
+    }
+
+    #[test]
+    fn a_new_file_is_remembered_also_when_others_are_asked_for_more() {
+        let folder = tempfile::tempdir().unwrap();
+        let dir = BlobDir::open(folder.path()).unwrap();
+        let files = Files::knowing(dir.clone(), true, 2);
+        let put = |seed: u8| dir.put(&[seed; 1_000]).unwrap();
+        let (a, b, new) = (put(1), put(2), put(3));
+        for _ in 0..50 {
+            files.open(a, 1_000).unwrap();
+            files.open(b, 1_000).unwrap();
+            files.known.run_pending_tasks();
+        }
+        files.open(new, 1_000).unwrap();
+        files.known.run_pending_tasks();
+        assert!(files.known.contains_key(&new) && !files.known.contains_key(&a));
     }
 
     fn files_of(folder: &std::path::Path) -> std::path::PathBuf {
