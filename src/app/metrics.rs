@@ -60,6 +60,13 @@ async fn read(
     );
     let hosts = u64::try_from(plane.snapshot().len()).unwrap_or(u64::MAX);
     metric("chainhost_hosts", "gauge", "Hosts in the routing table, previews too.", &[(String::new(), hosts)]);
+    let damaged = u64::try_from(plane.damaged()).unwrap_or(u64::MAX);
+    metric(
+        "chainhost_damaged_files",
+        "gauge",
+        "Files and compressed forms found damaged.",
+        &[(String::new(), damaged)],
+    );
     let depths = services.jobs.depths(None).await?;
     let mut jobs = Vec::new();
     for (queue, depth) in Queue::ALL.into_iter().zip(&depths) {

@@ -41,7 +41,12 @@ use self::{
     visit::Visit,
 };
 use crate::{
-    base::{blob_dir::BlobDir, ids::Id, tasks::Tasks},
+    base::{
+        blob_dir::{BlobDir, Coding},
+        hash::Sha256,
+        ids::Id,
+        tasks::Tasks,
+    },
     http::respond::{Body, Response},
 };
 
@@ -167,6 +172,16 @@ impl DataPlane {
     /// Blobs that cannot be served, as they are found. A listener that is too slow is told how many it missed.
     pub fn incidents(&self) -> broadcast::Receiver<Incident> {
         self.0.incidents.listen()
+    }
+
+    /// How many blobs and compressed forms are known to be damaged.
+    pub fn damaged(&self) -> usize {
+        self.0.incidents.count()
+    }
+
+    /// A damaged compressed form was removed: what is not there is not damaged.
+    pub fn variant_removed(&self, blob: Sha256, coding: Coding) {
+        self.0.incidents.variant_verified(blob, coding);
     }
 
     /// What visitors got so far.

@@ -83,7 +83,7 @@ fn compress(blobs: &BlobDir, manifest: Sha256, stop: &dyn Fn() -> bool) -> Resul
 }
 
 /// Makes one form; `false` when it saves too little or the blob is not there to be read.
-fn make(blobs: &BlobDir, hash: &Sha256, coding: Coding) -> Result<bool> {
+pub(super) fn make(blobs: &BlobDir, hash: &Sha256, coding: Coding) -> Result<bool> {
     // A damaged blob is the data plane's incident, not this job's failure.
     let Ok(bytes) = blobs.read_verified(hash) else { return Ok(false) };
     let packed = encode(&bytes, coding)?;

@@ -6,6 +6,7 @@
 mod compress_variants;
 mod driver;
 mod publish_snapshot;
+mod repair_variants;
 mod runner;
 mod watch;
 
@@ -52,6 +53,7 @@ async fn run_job(context: &Context, lease: &Lease) -> Outcome {
 pub fn start(context: &Context) {
     let shared = Arc::new(context.clone());
     publish_snapshot::start(&shared);
+    repair_variants::start(&shared);
     runner::start(&shared);
     watch::start(&shared);
     let drive = |name, period, signal: fn(&Services) -> Option<&Notify>, pass| {

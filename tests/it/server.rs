@@ -92,6 +92,45 @@ fn a_damaged_blob_is_not_served() {
     write_files(blob.parent().unwrap(), &[(&hash, b"forgery")]);
     assert_eq!(host.get("hello.localhost", "/").status, 503);
     assert_eq!(host.get("hello.localhost", "/other.html").text(), "other");
+    let damaged = || host.get("localhost", "/metrics").text().contains("\nchainhost_damaged_files 1\n");
+    assert!(damaged());
+    // Put right again, it is served and no longer counted.
+    fs::remove_file(&blob).unwrap();
+    write_files(blob.parent().unwrap(), &[(&hash, b"genuine")]);
+    assert_eq!(host.get("hello.localhost", "/").text(), "genuine");
+    assert!(!damaged());
+}
+
+#[test]
+fn a_damaged_compressed_form_is_made_again() {
+    let mut host = Host::start();
+    let key = host.key("owner@example.org", "super-admin");
+    let folder = host.beside("site");
+    let text = "to be or not to be\n".repeat(1_000);
+    write_files(&folder, &[("index.html", text.as_bytes())]);
+    host.cli_json(&key, &["deploy", folder.to_str().unwrap(), "--site", "hello", "--create", "--json"]);
+    let hash = chainhost::base::hash::Sha256::of(text.as_bytes()).hex();
+    let form = host.data().join("variants").join(&hash[..2]).join(format!("{hash}.br"));
+    let coded = |host: &Host| {
+        let head = format!("GET / HTTP/1.1\r\nHost: hello.localhost:{}\r\nAccept-Encoding: br\r\n", host.port);
+        let answer = crate::support::http::ask(host.port, &head, b"");
+        assert_eq!(answer.status, 200);
+        let is_coded = answer.header("content-encoding") == Some("br");
+        assert!(is_coded || answer.text() == text);
+        is_coded.then_some(())
+    };
+    host.until("the compressed form", || coded(&host));
+    // What is in memory was verified, and is sent whatever the disk says now.
+    assert_eq!(host.stop(), Some(0));
+    fs::remove_file(&form).unwrap();
+    write_files(
+        form.parent().unwrap(),
+        &[(form.file_name().unwrap().to_str().unwrap(), b"neither text nor digest of it, but long enough")],
+    );
+    host.restart();
+    host.until("the form that is made again", || coded(&host));
+    assert!(host.log().contains("made again"), "{}", host.log());
+    assert!(host.get("localhost", "/metrics").text().contains("\nchainhost_damaged_files 0\n"));
 }
 
 #[test]
