@@ -17,7 +17,7 @@ use crate::proof::{
 };
 
 /// Headers that change what a browser does with bytes: they are the policy's, or not there.
-const MEANING: [&str; 24] = [
+const MEANING: [&str; 27] = [
     "access-control-allow-credentials",
     "access-control-allow-origin",
     "clear-site-data",
@@ -38,9 +38,12 @@ const MEANING: [&str; 24] = [
     "permissions-policy",
     "referrer-policy",
     "refresh",
+    "reporting-endpoints",
     "service-worker-allowed",
     "set-cookie",
     "sourcemap",
+    "speculation-rules",
+    "strict-transport-security",
     "x-frame-options",
 ];
 /// Connections that may end without an answer, one after the other.
