@@ -17,8 +17,12 @@ use crate::{
     services::{
         Depth,
         summary::{Counts, Summary},
+        watch::Watching,
     },
 };
+
+/// Watched folders with a problem that are told one by one.
+const WATCHES_SHOWN: usize = 6;
 
 /// The overview.
 #[derive(Debug, Template)]
@@ -113,7 +117,8 @@ pub(super) async fn overview(State(panel): State<Panel>, visit: Visit) -> Answer
     let summary = services.summary(&visit.actor).await?;
     let depths = services.queue_depths(&visit.actor).await?;
     let counts = summary.counts;
-    let wants = wants(&summary, &visit.shell(Place::Overview).await?);
+    let watches = services.list_watch_problems(&visit.actor)?;
+    let wants = wants(&summary, &watches, &visit.shell(Place::Overview).await?);
     let has_key = !services.list_keys(&visit.actor).await?.is_empty();
     let command = if counts.sites == 0 { sites::command(services, "my-site", true) } else { String::new() };
     let steps = [
@@ -169,7 +174,7 @@ fn needs(count: usize) -> Option<String> {
     }
 }
 
-fn wants(summary: &Summary, shell: &Shell) -> Vec<Want> {
+fn wants(summary: &Summary, watches: &[Watching], shell: &Shell) -> Vec<Want> {
     let failed = summary.failed.iter().map(|it| {
         let name = &it.site.name;
         let stays = if it.site.live.is_some() {
@@ -201,6 +206,13 @@ fn wants(summary: &Summary, shell: &Shell) -> Vec<Want> {
             href: format!("/sites/{}/deploy", it.name),
         },
     });
+    let watches = watches.iter().take(WATCHES_SHOWN).map(|it| Want {
+        bad: false,
+        title: format!("The watched folder of {} is not deployed", it.site),
+        text: format!("{}: {}", it.folder, it.problem.as_deref().unwrap_or_default()),
+        act: "Look at the setting",
+        href: format!("/sites/{}/settings", it.site),
+    });
     let jobs = (shell.jobs_failed > 0).then(|| Want {
         bad: true,
         title: format!("{} failed for good", words::count(shell.jobs_failed, "job", "jobs")),
@@ -208,7 +220,7 @@ fn wants(summary: &Summary, shell: &Shell) -> Vec<Want> {
         act: "Read the reason",
         href: String::from("/jobs"),
     });
-    failed.chain(jobs).chain(dark).collect()
+    failed.chain(jobs).chain(watches).chain(dark).collect()
 }
 
 fn figures(summary: &Summary, now_ms: i64) -> Vec<Figure> {

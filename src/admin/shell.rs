@@ -120,6 +120,14 @@ pub(super) enum Notice {
     HostnameAdded,
     /// A hostname was removed.
     HostnameRemoved,
+    /// A site was taken down.
+    TakenDown,
+    /// A site was put back.
+    PutBack,
+    /// A site is deployed from a folder from now on.
+    WatchBegun,
+    /// A site is deployed from no folder any more.
+    WatchEnded,
     /// A job was put back into its queue.
     JobRerun,
     /// A job was cancelled.
@@ -147,7 +155,7 @@ pub(super) enum Notice {
 }
 
 impl Notice {
-    const ALL: [Self; 20] = [
+    const ALL: [Self; 24] = [
         Self::Claimed,
         Self::SiteCreated,
         Self::SiteDeleted,
@@ -156,6 +164,10 @@ impl Notice {
         Self::RolledBack,
         Self::HostnameAdded,
         Self::HostnameRemoved,
+        Self::TakenDown,
+        Self::PutBack,
+        Self::WatchBegun,
+        Self::WatchEnded,
         Self::JobRerun,
         Self::JobCancelled,
         Self::JobRuns,
@@ -181,6 +193,10 @@ impl Notice {
             Self::RolledBack => "rolled-back",
             Self::HostnameAdded => "hostname-added",
             Self::HostnameRemoved => "hostname-removed",
+            Self::TakenDown => "taken-down",
+            Self::PutBack => "put-back",
+            Self::WatchBegun => "watch-begun",
+            Self::WatchEnded => "watch-ended",
             Self::JobRerun => "job-rerun",
             Self::JobCancelled => "job-cancelled",
             Self::JobRuns => "job-runs",
@@ -216,6 +232,12 @@ impl Notice {
             }
             Self::HostnameAdded => "The hostname is added. The site answers under it as soon as it points here.",
             Self::HostnameRemoved => "The hostname is removed. The site no longer answers under it.",
+            Self::TakenDown => "The site is taken down. Visitors read the reason and get none of its files.",
+            Self::PutBack => "The site is back. Visitors get what they got before.",
+            Self::WatchBegun => {
+                "The folder is watched. It is deployed as soon as nothing in it has changed for two seconds."
+            }
+            Self::WatchEnded => "The folder is watched no longer. What is live stays.",
             Self::JobRerun => "The job is in its queue again.",
             Self::JobCancelled => "The job is cancelled.",
             Self::JobRuns => "The job runs already, so it was not cancelled. It ends by itself.",

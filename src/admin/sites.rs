@@ -1,4 +1,6 @@
-//! Sites: the list, a new one, one with its chain of deployments, and its settings.
+//! Sites: the list, a new one, one with its chain of deployments; its settings and its end are in `settings`.
+
+mod settings;
 
 use askama::Template;
 use axum::extract::{Multipart, Path};
@@ -9,15 +11,25 @@ use super::{
     form::Problems,
     gate::Answer,
     markup::Markup,
-    questions::Question,
     shell::{Crumb, Notice, Pager, Place, Shell, Sign, Tab},
-    visit::{Asked, Fields, Visit, again, go, show},
+    visit::{Asked, Visit, again, go, show},
     words::{self, When},
 };
 use crate::{
     base::limits,
-    domain::{Error, Result, access::Right, deployment::DeploymentRef, site::SiteName},
+    domain::{
+        Error, Result,
+        access::Right,
+        deployment::DeploymentRef,
+        site::{Site as Stored, SiteName},
+    },
     services::{Services, sites::SiteView},
+};
+
+#[cfg(test)]
+pub(super) use self::settings::{SiteSettings, Watch};
+pub(super) use self::settings::{
+    delete, delete_question, put_back, put_back_question, settings, stop_watching, take_down, take_down_question, watch,
 };
 
 /// All sites of the tenant.
@@ -73,8 +85,7 @@ pub(super) struct Site {
     pub(super) address: String,
     /// What follows the address in the sentence under the title.
     pub(super) lead: String,
-    /// Why it is taken down, when it is.
-    pub(super) taken_down: Option<String>,
+    pub(super) standing: Standing,
     pub(super) live: Option<Live>,
     pub(super) rows: Vec<Row>,
     /// All deployments of the site.
@@ -106,24 +117,36 @@ pub(super) struct SiteDeployments {
     pub(super) tabs: Vec<Tab>,
     pub(super) name: String,
     pub(super) lead: String,
+    pub(super) standing: Standing,
     pub(super) rows: Vec<Row>,
     pub(super) pager: Pager,
     pub(super) may_deploy: bool,
 }
 
-/// Settings of a site, and its end.
-#[derive(Debug, Template)]
-#[template(path = "sites/settings.html")]
-pub(super) struct SiteSettings {
-    pub(super) shell: Shell,
-    pub(super) crumbs: Vec<Crumb>,
-    pub(super) tabs: Vec<Tab>,
+/// What one should know of a site on each of its pages.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Standing {
     pub(super) name: String,
-    pub(super) lead: String,
-    pub(super) facts: Vec<(&'static str, String)>,
-    /// What goes when the site is deleted.
-    pub(super) consequence: String,
+    /// Why it is taken down, when it is.
+    pub(super) taken_down: Option<String>,
+    /// The folder that it is deployed from.
+    pub(super) folder: Option<String>,
+    /// What keeps the folder from being deployed.
+    pub(super) problem: Option<String>,
     pub(super) may_manage: bool,
+}
+
+impl Standing {
+    /// How `site` stands.
+    pub(super) fn of(visit: &Visit, site: &Stored) -> Self {
+        Self {
+            name: site.name.to_string(),
+            taken_down: site.taken_down.clone(),
+            folder: site.watch_folder.clone(),
+            problem: visit.services.find_watching(site).and_then(|it| it.problem),
+            may_manage: visit.may(Right::ManageSites),
+        }
+    }
 }
 
 /// The tabs of a site.
@@ -295,7 +318,7 @@ pub(super) async fn site(visit: Visit, Path(name): Path<String>) -> Answer {
         address: bare(&found.url),
         url: found.url,
         lead,
-        taken_down: found.site.taken_down,
+        standing: Standing::of(&visit, &found.site),
         live,
         rows: rows.iter().map(|it| deployments::row(it, number, may_deploy, now)).collect(),
         total: found.deployments,
@@ -339,98 +362,10 @@ pub(super) async fn all_deployments(visit: Visit, Path(name): Path<String>, Aske
         crumbs: crumbs(Some(&name)),
         tabs: tabs(name.as_str(), "Deployments"),
         lead: format!("{} kept; {is_live}.", words::count(found.deployments, "deployment", "deployments")),
+        standing: Standing::of(&visit, &found.site),
         rows: rows.iter().map(|it| deployments::row(it, number, may_deploy, now)).collect(),
         pager: Pager { shown, first, next },
         may_deploy,
         name: name.to_string(),
     })
-}
-
-/// Settings of a site.
-pub(super) async fn settings(visit: Visit, Path(name): Path<String>) -> Answer {
-    let name = named(&name)?;
-    let found = visit.services.get_site(&visit.actor, &name).await?;
-    let mut facts = vec![("Address", bare(&found.url)), ("Kept", kept())];
-    facts.push((
-        "Watches",
-        found
-            .site
-            .watch_folder
-            .clone()
-            .unwrap_or_else(|| String::from("no folder; files come by upload and command line")),
-    ));
-    show(&SiteSettings {
-        shell: visit.shell(Place::Sites).await?,
-        crumbs: crumbs(Some(&name)),
-        tabs: tabs(name.as_str(), "Settings"),
-        lead: String::from("It serves what was deployed and nothing else."),
-        facts,
-        consequence: consequence(&found),
-        may_manage: visit.may(Right::ManageSites),
-        name: name.to_string(),
-    })
-}
-
-fn consequence(of: &SiteView) -> String {
-    let hostnames = i64::try_from(of.hostnames.len()).unwrap_or(i64::MAX).saturating_add(1);
-    format!(
-        "{} at once, and {} with their previews. This cannot be undone.",
-        if hostnames == 1 {
-            String::from("Its hostname stops answering")
-        } else {
-            format!("All {hostnames} hostnames stop answering")
-        },
-        if of.deployments == 1 {
-            String::from("its one deployment goes")
-        } else {
-            format!("its {} deployments go", of.deployments)
-        },
-    )
-}
-
-async fn delete_page(visit: &Visit, name: &SiteName, problems: Problems) -> Result<Question> {
-    visit.actor.require(Right::ManageSites)?;
-    let found = visit.services.get_site(&visit.actor, name).await?;
-    Ok(Question {
-        shell: visit.shell(Place::Sites).await?,
-        crumbs: crumbs(Some(name)),
-        here: String::from("Delete"),
-        title: format!("Delete {name}?"),
-        text: vec![
-            consequence(&found),
-            String::from(
-                "What was written to the audit log stays. The name rests for 30 days before another tenant can take it.",
-            ),
-        ],
-        facts: Vec::new(),
-        keep: (String::from("Keep the site"), format!("/sites/{name}")),
-        act: (String::from("Delete the site"), format!("/sites/{name}/delete")),
-        destroys: true,
-        typed: Some(name.to_string()),
-        hidden: Vec::new(),
-        problems,
-    })
-}
-
-/// The question before a site goes.
-pub(super) async fn delete_question(visit: Visit, Path(name): Path<String>) -> Answer {
-    show(&delete_page(&visit, &named(&name)?, Problems::none()).await?)
-}
-
-#[derive(Deserialize)]
-pub(super) struct Confirm {
-    #[serde(default)]
-    confirm: String,
-}
-
-/// Deletes a site whose name was typed.
-pub(super) async fn delete(visit: Visit, Path(name): Path<String>, Fields(sent): Fields<Confirm>) -> Answer {
-    let name = named(&name)?;
-    if sent.confirm.trim() != name.as_str() {
-        let text = format!("Type {name} to delete it. Nothing was deleted.");
-        let error = Error::invalid("confirm", text.clone());
-        return again(&error, &delete_page(&visit, &name, Problems::with("confirm", text)).await?);
-    }
-    visit.services.delete_site(&visit.actor, &name).await?;
-    go(&visit.services, "/sites", Some(Notice::SiteDeleted))
 }

@@ -1,0 +1,205 @@
+//! What is set in the panel, by the API and by commands: a watched folder, taking a site down and putting it back.
+
+use std::{
+    fs,
+    os::unix::fs::PermissionsExt as _,
+    path::{Path, PathBuf},
+};
+
+use serde_json::json;
+
+use crate::support::{
+    Host,
+    browser::{Browser, archive, form},
+    write_files,
+};
+
+const OWNER: &str = "owner@example.org";
+const MATE: &str = "mate@example.org";
+
+/// A server with a site `hello` that shows "one".
+fn with_site(host: &Host) -> (String, Browser<'_>) {
+    let key = host.key(OWNER, "super-admin");
+    let mut owner = Browser::signed_in(host, OWNER);
+    let begun = owner.upload("/sites/new", &[("name", "hello")], Some(&archive(&[("index.html", b"one")])));
+    assert_eq!(begun.status, 303, "{}", begun.text());
+    host.until("the first deployment", || (served(host) == "one").then_some(()));
+    (key, owner)
+}
+
+fn served(host: &Host) -> String {
+    host.get("hello.localhost", "/").text()
+}
+
+/// The kinds of the newest events.
+fn events(host: &Host, key: &str) -> Vec<String> {
+    let list = host.api_json(key, "GET /api/v1/audit", "", 200);
+    list["items"].as_array().unwrap().iter().map(|it| it["kind"].as_str().unwrap().to_owned()).collect()
+}
+
+#[test]
+fn a_site_is_taken_down_with_a_reason_and_put_back() {
+    let host = Host::start();
+    let (key, mut owner) = with_site(&host);
+    assert!(owner.page("/sites/hello/settings").contains("/sites/hello/take-down"));
+    assert_eq!(owner.get("/sites/hello/put-back").header("location"), Some("/sites/hello/settings"), "it is not down");
+    let question = owner.page("/sites/hello/take-down");
+    assert!(question.contains("name=\"reason\"") && question.contains("Keep the site up"), "{question}");
+    for wrong in ["", "   ", &"x".repeat(501)] {
+        let answer = owner.post("/sites/hello/take-down", &form(&[("reason", wrong)]));
+        assert_eq!(answer.status, 400);
+        assert!(answer.text().contains("Say in 1 to 500 characters why"), "{}", answer.text());
+        assert_eq!(served(&host), "one");
+    }
+    let reason = "A <b>court</b> asked for it.";
+    assert_eq!(owner.post("/sites/hello/take-down", &form(&[("reason", reason)])).status, 303);
+    let down = host.get("hello.localhost", "/");
+    assert_eq!((down.status, down.text().contains(reason)), (451, true), "{}", down.text());
+    for path in ["", "/settings", "/deployments", "/hostnames", "/deploy", "/deployments/1", "/deployments/1/files"] {
+        let page = owner.page(&format!("/sites/hello{path}"));
+        assert!(page.contains("This site is taken down") && page.contains("A &#60;b&#62;court"), "{path}: {page}");
+    }
+    assert!(owner.page("/").contains("hello is taken down"));
+    let again = owner.page("/sites/hello/take-down");
+    assert!(again.contains("Another reason for hello?") && again.contains("value=\"A &#60;b&#62;court"), "{again}");
+    assert!(owner.page("/sites/hello/put-back").contains("Visitors get deployment 1 again"));
+    assert_eq!(owner.post("/sites/hello/put-back", "").status, 303);
+    assert_eq!(served(&host), "one");
+    assert!(!owner.page("/sites/hello").contains("This site is taken down"));
+
+    // The same by a command, where what changes nothing leaves no trace.
+    let before = events(&host, &key);
+    assert_eq!(before.iter().filter(|it| *it == "site.put_back").count(), 1);
+    assert!(host.cli(&key, &["sites", "put-back", "hello"]).status.success());
+    assert_eq!(events(&host, &key), before, "it was not down");
+    assert!(host.cli(&key, &["sites", "take-down", "hello", "--reason", "For repair."]).status.success());
+    assert!(host.get("hello.localhost", "/").text().contains("For repair."));
+    let out = host.cli(&key, &["sites", "put-back", "hello"]);
+    assert!(String::from_utf8_lossy(&out.stdout).contains("hello is back"), "{out:?}");
+    assert_eq!(served(&host), "one");
+    assert_eq!(host.cli(&key, &["sites", "take-down", "nobody", "--reason", "x"]).status.code(), Some(1));
+
+    let read_only = owner.post("/settings/keys", &form(&[("name", "look"), ("scope", "read"), ("days", "0")])).text();
+    let read_only = read_only.split_once("API key\">").unwrap().1.split_once('<').unwrap().0.to_owned();
+    let refused = host.api(&read_only, "PATCH /api/v1/sites/hello", br#"{"taken_down":"no"}"#);
+    assert_eq!(refused.status, 403, "a key that only looks takes nothing down");
+    assert_eq!(served(&host), "one");
+}
+
+/// The state of the watched folder in the API.
+fn watch(host: &Host, key: &str) -> serde_json::Value {
+    host.api_json(key, "GET /api/v1/sites/hello", "", 200)["watch"].clone()
+}
+
+fn until_problem(host: &Host, key: &str, wanted: Option<&str>) {
+    host.until("the look at the folder", || {
+        let watch = watch(host, key);
+        let problem = watch["problem"].as_str();
+        let fits = wanted.map_or(problem.is_none(), |it| problem.is_some_and(|problem| problem.contains(it)));
+        (watch["looked_at"].is_string() && fits).then_some(())
+    });
+}
+
+fn folder(host: &Host) -> (PathBuf, String) {
+    let folder = host.beside("www");
+    let text = folder.to_str().unwrap().to_owned();
+    (folder, text)
+}
+
+#[test]
+fn a_watched_folder_is_set_tells_how_it_is_and_is_given_up() {
+    let host = Host::start();
+    let (key, mut owner) = with_site(&host);
+    let (folder, path) = folder(&host);
+    let set = |owner: &mut Browser<'_>, path: &str| owner.post("/sites/hello/watch", &form(&[("folder", path)]));
+    let data = host.data();
+    for wrong in ["", "www", "../www", "/srv/../etc", "/", data.to_str().unwrap(), data.join("x").to_str().unwrap()] {
+        let answer = set(&mut owner, wrong);
+        assert_eq!(answer.status, 400, "{wrong}");
+        let page = answer.text();
+        assert!(page.contains("There is a problem") && page.contains("id=\"f-folder-e\""), "{wrong}: {page}");
+        assert!(host.api_json(&key, "GET /api/v1/sites/hello", "", 200)["watch_folder"].is_null());
+    }
+    assert_eq!(set(&mut owner, &format!("  {path} ")).status, 303);
+    until_problem(&host, &key, Some("There is no such folder"));
+    let page = owner.page("/sites/hello/settings");
+    assert!(
+        page.contains(&path) && page.contains("There is no such folder") && page.contains("Stop watching"),
+        "{page}"
+    );
+    assert!(owner.page("/sites/hello").contains("The watched folder is not deployed"));
+    assert!(owner.page("/").contains("The watched folder of hello is not deployed"), "the first page says so too");
+    assert_eq!(served(&host), "one", "what is live stays");
+
+    write_files(&folder, &[("index.html", b"two"), (".env", b"TOKEN=1")]);
+    look_again(&host, &mut owner, &path);
+    until_problem(&host, &key, Some(".env"));
+    fs::remove_file(folder.join(".env")).unwrap();
+    look_again(&host, &mut owner, &path);
+    host.until("the folder's files", || (served(&host) == "two").then_some(()));
+    until_problem(&host, &key, None);
+    let page = owner.page("/sites/hello/deploy");
+    assert!(page.contains("whenever that folder changes") && page.contains(&path), "{page}");
+    assert!(!owner.page("/").contains("The watched folder of hello"));
+
+    let kinds = events(&host, &key);
+    assert_eq!(owner.post("/sites/hello/watch/stop", "").status, 303);
+    assert!(host.api_json(&key, "GET /api/v1/sites/hello", "", 200)["watch"].is_null());
+    assert!(!owner.page("/sites/hello").contains("whenever that folder changes"));
+    assert_eq!(served(&host), "two");
+    assert_eq!(events(&host, &key).len(), kinds.len() + 1);
+
+    let out = host.cli(&key, &["sites", "watch", "hello", &path]);
+    assert!(out.status.success(), "{out:?}");
+    assert_eq!(host.api_json(&key, "GET /api/v1/sites/hello", "", 200)["watch_folder"], json!(path));
+    assert!(host.cli(&key, &["sites", "unwatch", "hello"]).status.success());
+    let refused = host.cli(&key, &["sites", "watch", "hello", "relative"]);
+    assert_eq!(refused.status.code(), Some(1), "{refused:?}");
+    assert!(String::from_utf8_lossy(&refused.stderr).contains("the whole path"), "{refused:?}");
+}
+
+/// Makes the server look now: a folder that was not there when it was set is else looked at once a minute.
+fn look_again(host: &Host, owner: &mut Browser<'_>, path: &str) {
+    assert_eq!(owner.post("/sites/hello/watch/stop", "").status, 303);
+    assert_eq!(owner.post("/sites/hello/watch", &form(&[("folder", path)])).status, 303, "{}", host.log());
+}
+
+#[test]
+fn only_a_super_admin_names_a_folder_of_the_server() {
+    let host = Host::start();
+    let (owner_key, _) = with_site(&host);
+    let (folder, path) = folder(&host);
+    write_files(&folder, &[("index.html", b"theirs")]);
+    for role in ["user", "admin"] {
+        let email = format!("{role}-{MATE}");
+        let key = host.key(&email, role);
+        let mut mate = Browser::signed_in(&host, &email);
+        let page = mate.page("/sites/hello/settings");
+        assert!(page.contains("only a super admin can name one") && !page.contains("name=\"folder\""), "{page}");
+        assert_eq!(mate.post("/sites/hello/watch", &form(&[("folder", &path)])).status, 403);
+        assert_eq!(mate.post("/sites/hello/watch/stop", "").status, 403);
+        let body = json!({ "watch_folder": path }).to_string();
+        assert_eq!(host.api(&key, "PATCH /api/v1/sites/hello", body.as_bytes()).status, 403);
+    }
+    assert!(host.api_json(&owner_key, "GET /api/v1/sites/hello", "", 200)["watch_folder"].is_null());
+    assert_eq!(served(&host), "one");
+}
+
+#[test]
+fn a_folder_that_cannot_be_read_says_so() {
+    let host = Host::start();
+    let (key, mut owner) = with_site(&host);
+    let (folder, path) = folder(&host);
+    write_files(&folder, &[("index.html", b"two")]);
+    // A file is no folder, whoever looks: the rights of a folder mean nothing to root.
+    let file = folder.join("index.html");
+    assert_eq!(owner.post("/sites/hello/watch", &form(&[("folder", file.to_str().unwrap())])).status, 303);
+    until_problem(&host, &key, Some("The folder cannot be read"));
+    if !rustix::process::geteuid().is_root() {
+        fs::set_permissions(Path::new(&path), fs::Permissions::from_mode(0o000)).unwrap();
+        assert_eq!(owner.post("/sites/hello/watch", &form(&[("folder", &path)])).status, 303);
+        until_problem(&host, &key, Some("Permission denied"));
+        fs::set_permissions(Path::new(&path), fs::Permissions::from_mode(0o700)).unwrap();
+    }
+    assert_eq!(served(&host), "one");
+}
