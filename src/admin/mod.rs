@@ -24,6 +24,7 @@ mod hostnames;
 mod jobs;
 mod keys;
 mod overview;
+mod password;
 mod questions;
 mod sessions;
 mod settings;
@@ -117,6 +118,7 @@ fn pages() -> Router<Panel> {
         .route("/settings/keys/{id}/revoke", get(keys::revoke_question).post(keys::revoke))
         .route("/settings/sessions", get(sessions::list))
         .route("/settings/sessions/{id}/end", post(sessions::end))
+        .route("/settings/password", get(password::form).post(password::change))
         .route("/settings/users", get(users::list).post(users::create))
         .route("/settings/users/{id}/disable", get(users::disable_question).post(users::disable))
         .route("/settings/users/{id}/enable", post(users::enable))

@@ -140,6 +140,10 @@ pub(super) enum Notice {
     ThemeChosen,
     /// A session was ended.
     SessionEnded,
+    /// The password was changed.
+    PasswordChanged,
+    /// The password was changed, and other browsers have to sign in again.
+    PasswordChangedSessionsEnded,
     /// An API key was revoked.
     KeyRevoked,
     /// A user was added.
@@ -155,7 +159,7 @@ pub(super) enum Notice {
 }
 
 impl Notice {
-    const ALL: [Self; 24] = [
+    const ALL: [Self; 26] = [
         Self::Claimed,
         Self::SiteCreated,
         Self::SiteDeleted,
@@ -174,6 +178,8 @@ impl Notice {
         Self::JobDismissed,
         Self::ThemeChosen,
         Self::SessionEnded,
+        Self::PasswordChanged,
+        Self::PasswordChangedSessionsEnded,
         Self::KeyRevoked,
         Self::UserAdded,
         Self::UserDisabled,
@@ -203,6 +209,8 @@ impl Notice {
             Self::JobDismissed => "job-dismissed",
             Self::ThemeChosen => "theme-chosen",
             Self::SessionEnded => "session-ended",
+            Self::PasswordChanged => "password-changed",
+            Self::PasswordChangedSessionsEnded => "password-changed-sessions-ended",
             Self::KeyRevoked => "key-revoked",
             Self::UserAdded => "user-added",
             Self::UserDisabled => "user-disabled",
@@ -244,6 +252,10 @@ impl Notice {
             Self::JobDismissed => "The job is put away.",
             Self::ThemeChosen => "Saved in this browser.",
             Self::SessionEnded => "The session is ended. That browser has to sign in again.",
+            Self::PasswordChanged => "The password is changed.",
+            Self::PasswordChangedSessionsEnded => {
+                "The password is changed. Your other browsers are signed out and need the new one."
+            }
             Self::KeyRevoked => "The key is revoked. Whatever used it is refused from now on.",
             Self::UserAdded => "The user is added and can sign in.",
             Self::UserDisabled => "The user is disabled. Their sessions are ended and their keys are refused.",

@@ -38,7 +38,7 @@ fn the_printed_link_makes_the_owner_once() {
 }
 
 /// Addresses of the panel: all of those that show or change something.
-const PAGES: [&str; 23] = [
+const PAGES: [&str; 24] = [
     "/",
     "/sites",
     "/sites/new",
@@ -61,9 +61,10 @@ const PAGES: [&str; 23] = [
     "/storage",
     "/settings",
     "/settings/keys",
+    "/settings/password",
     "/settings/users",
 ];
-const FORMS: [&str; 20] = [
+const FORMS: [&str; 21] = [
     "/sites/new",
     "/sites/hello/deploy",
     "/sites/hello/delete",
@@ -81,6 +82,7 @@ const FORMS: [&str; 20] = [
     "/storage/clean",
     "/settings/theme",
     "/settings/keys",
+    "/settings/password",
     "/settings/sessions/0199a7c2e3f47a5b8c9d0e1f2a3b4c5d/end",
     "/settings/users",
     "/settings/users/0199a7c2e3f47a5b8c9d0e1f2a3b4c5d/disable",

@@ -1,4 +1,4 @@
-//! What is set in the panel, by the API and by commands: a watched folder, taking a site down and putting it back.
+//! What is set in the panel, by the API and by commands: a watched folder, taking a site down and putting it back, one's own password.
 
 use std::{
     fs,
@@ -9,7 +9,7 @@ use std::{
 use serde_json::json;
 
 use crate::support::{
-    Host,
+    Host, PASSWORD,
     browser::{Browser, archive, form},
     write_files,
 };
@@ -34,7 +34,8 @@ fn served(host: &Host) -> String {
 /// The kinds of the newest events.
 fn events(host: &Host, key: &str) -> Vec<String> {
     let list = host.api_json(key, "GET /api/v1/audit", "", 200);
-    list["items"].as_array().unwrap().iter().map(|it| it["kind"].as_str().unwrap().to_owned()).collect()
+    let items = list.get("items").unwrap().as_array().unwrap();
+    items.iter().map(|it| it.get("kind").unwrap().as_str().unwrap().to_owned()).collect()
 }
 
 #[test]
@@ -88,15 +89,15 @@ fn a_site_is_taken_down_with_a_reason_and_put_back() {
 
 /// The state of the watched folder in the API.
 fn watch(host: &Host, key: &str) -> serde_json::Value {
-    host.api_json(key, "GET /api/v1/sites/hello", "", 200)["watch"].clone()
+    host.api_json(key, "GET /api/v1/sites/hello", "", 200).get("watch").unwrap().clone()
 }
 
 fn until_problem(host: &Host, key: &str, wanted: Option<&str>) {
     host.until("the look at the folder", || {
         let watch = watch(host, key);
-        let problem = watch["problem"].as_str();
+        let problem = watch.get("problem").and_then(|it| it.as_str());
         let fits = wanted.map_or(problem.is_none(), |it| problem.is_some_and(|problem| problem.contains(it)));
-        (watch["looked_at"].is_string() && fits).then_some(())
+        (watch.get("looked_at").is_some() && fits).then_some(())
     });
 }
 
@@ -202,4 +203,70 @@ fn a_folder_that_cannot_be_read_says_so() {
         fs::set_permissions(Path::new(&path), fs::Permissions::from_mode(0o700)).unwrap();
     }
     assert_eq!(served(&host), "one");
+}
+
+const NEW: &str = "a harbour at low tide";
+
+fn password(present: &str, new: &str, again: &str) -> String {
+    form(&[("present", present), ("password", new), ("again", again)])
+}
+
+/// Whether `email` can sign in with this password.
+fn signs_in(host: &Host, email: &str, password: &str) -> bool {
+    let answer = Browser::new(host).post("/sign-in", &form(&[("email", email), ("password", password)]));
+    answer.status == 303
+}
+
+#[test]
+fn a_password_is_changed_by_who_knows_it() {
+    let host = Host::start();
+    let key = host.key(MATE, "user");
+    let owner_key = host.key(OWNER, "super-admin");
+    let mut mate = Browser::signed_in(&host, MATE);
+    let mut other = Browser::signed_in(&host, MATE);
+    let mut owner = Browser::signed_in(&host, OWNER);
+    assert!(mate.page("/settings").contains("href=\"/settings/password\""));
+    let long = "x".repeat(1_025);
+    for (present, new, again, field, words) in [
+        ("wrong", NEW, NEW, "present", "That is not your present password."),
+        (long.as_str(), NEW, NEW, "present", "That is not your present password."),
+        (PASSWORD, "too short", "too short", "password", "at least 12 characters"),
+        (PASSWORD, &long, &long, "password", "longer than 1024 bytes"),
+        (PASSWORD, PASSWORD, PASSWORD, "password", "That is the password you have."),
+        (PASSWORD, NEW, "another long sentence", "again", "The two new passwords differ."),
+    ] {
+        let answer = mate.post("/settings/password", &password(present, new, again));
+        let page = answer.text();
+        assert_eq!(answer.status, 400, "{page}");
+        assert!(page.contains(words) && page.contains(&format!("id=\"f-{field}-e\"")), "{page}");
+        assert!(!page.contains(PASSWORD) && !page.contains(NEW), "a password came back");
+    }
+    assert!(signs_in(&host, MATE, PASSWORD), "nothing was changed");
+    let kinds = events(&host, &owner_key);
+    assert!(!kinds.iter().any(|it| it == "user.password_changed"));
+
+    assert_eq!(mate.post("/settings/password", &password(PASSWORD, NEW, NEW)).status, 303);
+    assert!(mate.page("/settings/password").contains("Your other browsers are signed out"));
+    assert_eq!(other.get("/").status, 303, "another session of theirs ended");
+    assert_eq!(owner.get("/").status, 200, "those of others did not");
+    assert!(!signs_in(&host, MATE, PASSWORD) && signs_in(&host, MATE, NEW) && signs_in(&host, OWNER, PASSWORD));
+    assert_eq!(host.api(&key, "GET /api/v1/me", b"").status, 200, "keys go on");
+    assert!(events(&host, &owner_key).iter().any(|it| it == "user.password_changed"));
+    assert!(owner.page("/audit-log").contains("Changed their own password"));
+    assert_eq!(host.api(&key, "POST /api/v1/me/password", b"{}").status, 404, "no key takes an account over");
+}
+
+#[test]
+fn wrong_present_passwords_count_as_tries_to_sign_in() {
+    let host = Host::start();
+    host.key(OWNER, "super-admin");
+    let mut owner = Browser::signed_in(&host, OWNER);
+    for _ in 0..5 {
+        assert_eq!(owner.post("/settings/password", &password("wrong", NEW, NEW)).status, 400);
+    }
+    let late = owner.post("/settings/password", &password(PASSWORD, NEW, NEW));
+    assert_eq!((late.status, late.header("retry-after").is_some()), (429, false), "the form, with the words in it");
+    assert!(late.text().contains("Too many tries") && late.text().contains("f-present-e"), "{}", late.text());
+    assert!(!signs_in(&host, OWNER, PASSWORD), "the limit is the same");
+    assert_eq!(owner.get("/").status, 200, "who is signed in stays so");
 }

@@ -10,6 +10,7 @@ use crate::{
         jobs::{Board, JobRow, Jobs},
         keys::{KeyCreated, KeyRow, Keys},
         overview::{Figure, Latest, Overview, QueueRow, Step, Want},
+        password::Password,
         seal::{Level, Size},
         sessions::{SessionRow, Sessions},
         settings::{self as settings_of, General},
@@ -214,6 +215,11 @@ pub(super) fn settings() -> Vec<Sample> {
         lead: "You are signed in with 2 browsers.".into(),
         rows: vec![session("Firefox, Linux", true), session(HOSTILE, false)],
     };
+    let password = Password {
+        tabs: settings_of::tabs(&settings_shell(), "Password"),
+        shell: settings_shell(),
+        problems: Problems::with("present", "That is not your present password."),
+    };
     let key = |name: &str| KeyRow {
         id: "0199".into(),
         name: name.into(),
@@ -269,6 +275,7 @@ pub(super) fn settings() -> Vec<Sample> {
         ("sessions", render(&sessions), "This one"),
         ("keys", render(&keys), "ci-harbour"),
         ("key-created", render(&created), "This is the only time it is shown."),
+        ("password", render(&password), "What happens then"),
         ("users", render(&users), "May sign in"),
     ]
 }
