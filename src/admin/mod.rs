@@ -106,6 +106,8 @@ fn pages() -> Router<Panel> {
         .route(&below("/proof/bundle"), get(deployments::bundle))
         .route("/jobs", get(jobs::jobs))
         .route("/jobs/events", get(jobs::events))
+        .route("/jobs/queues/{queue}/pause", post(jobs::pause))
+        .route("/jobs/queues/{queue}/resume", post(jobs::resume))
         .route("/jobs/{id}/rerun", post(jobs::rerun))
         .route("/jobs/{id}/cancel", post(jobs::cancel))
         .route("/jobs/{id}/dismiss", post(jobs::dismiss))

@@ -118,7 +118,8 @@ pub(super) async fn overview(State(panel): State<Panel>, visit: Visit) -> Answer
     let depths = services.queue_depths(&visit.actor).await?;
     let counts = summary.counts;
     let watches = services.list_watch_problems(&visit.actor)?;
-    let wants = wants(&summary, &watches, &visit.shell(Place::Overview).await?);
+    let queues = queues(&depths);
+    let wants = wants(&summary, &watches, &queues, &visit.shell(Place::Overview).await?);
     let has_key = !services.list_keys(&visit.actor).await?.is_empty();
     let command = if counts.sites == 0 { sites::command(services, "my-site", true) } else { String::new() };
     let steps = [
@@ -137,7 +138,7 @@ pub(super) async fn overview(State(panel): State<Panel>, visit: Visit) -> Answer
         wants,
         figures: figures(&summary, now),
         latest: summary.latest.iter().map(|it| deployments::latest(it, now)).collect(),
-        queues: queues(&depths),
+        queues,
         steps: if steps.iter().all(|it| it.done) { Vec::new() } else { steps },
         command,
     })
@@ -174,7 +175,7 @@ fn needs(count: usize) -> Option<String> {
     }
 }
 
-fn wants(summary: &Summary, watches: &[Watching], shell: &Shell) -> Vec<Want> {
+fn wants(summary: &Summary, watches: &[Watching], queues: &[QueueRow], shell: &Shell) -> Vec<Want> {
     let failed = summary.failed.iter().map(|it| {
         let name = &it.site.name;
         let stays = if it.site.live.is_some() {
@@ -213,6 +214,17 @@ fn wants(summary: &Summary, watches: &[Watching], shell: &Shell) -> Vec<Want> {
         act: "Look at the setting",
         href: format!("/sites/{}/settings", it.site),
     });
+    let paused = queues.iter().filter(|it| it.paused).map(|it| Want {
+        bad: false,
+        title: format!("The queue {} is paused", it.name),
+        text: match it.waiting {
+            0 => String::from("No job of it waits yet. It starts none until it is resumed."),
+            1 => String::from("One job waits until it is resumed."),
+            many => format!("{} jobs wait until it is resumed.", words::thousands(many)),
+        },
+        act: "Look at the queues",
+        href: String::from("/jobs"),
+    });
     let jobs = (shell.jobs_failed > 0).then(|| Want {
         bad: true,
         title: format!("{} failed for good", words::count(shell.jobs_failed, "job", "jobs")),
@@ -220,7 +232,7 @@ fn wants(summary: &Summary, watches: &[Watching], shell: &Shell) -> Vec<Want> {
         act: "Read the reason",
         href: String::from("/jobs"),
     });
-    failed.chain(jobs).chain(watches).chain(dark).collect()
+    failed.chain(jobs).chain(paused).chain(watches).chain(dark).collect()
 }
 
 fn figures(summary: &Summary, now_ms: i64) -> Vec<Figure> {

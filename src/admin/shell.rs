@@ -136,6 +136,10 @@ pub(super) enum Notice {
     JobRuns,
     /// A failed job was put away.
     JobDismissed,
+    /// A queue starts no more jobs.
+    QueuePaused,
+    /// A queue starts jobs again.
+    QueueResumed,
     /// The theme was chosen.
     ThemeChosen,
     /// A session was ended.
@@ -159,7 +163,7 @@ pub(super) enum Notice {
 }
 
 impl Notice {
-    const ALL: [Self; 26] = [
+    const ALL: [Self; 28] = [
         Self::Claimed,
         Self::SiteCreated,
         Self::SiteDeleted,
@@ -176,6 +180,8 @@ impl Notice {
         Self::JobCancelled,
         Self::JobRuns,
         Self::JobDismissed,
+        Self::QueuePaused,
+        Self::QueueResumed,
         Self::ThemeChosen,
         Self::SessionEnded,
         Self::PasswordChanged,
@@ -207,6 +213,8 @@ impl Notice {
             Self::JobCancelled => "job-cancelled",
             Self::JobRuns => "job-runs",
             Self::JobDismissed => "job-dismissed",
+            Self::QueuePaused => "queue-paused",
+            Self::QueueResumed => "queue-resumed",
             Self::ThemeChosen => "theme-chosen",
             Self::SessionEnded => "session-ended",
             Self::PasswordChanged => "password-changed",
@@ -250,6 +258,8 @@ impl Notice {
             Self::JobCancelled => "The job is cancelled.",
             Self::JobRuns => "The job runs already, so it was not cancelled. It ends by itself.",
             Self::JobDismissed => "The job is put away.",
+            Self::QueuePaused => "The queue is paused, also over a restart. What runs goes on; what comes waits.",
+            Self::QueueResumed => "The queue goes on.",
             Self::ThemeChosen => "Saved in this browser.",
             Self::SessionEnded => "The session is ended. That browser has to sign in again.",
             Self::PasswordChanged => "The password is changed.",

@@ -64,7 +64,7 @@ const PAGES: [&str; 24] = [
     "/settings/password",
     "/settings/users",
 ];
-const FORMS: [&str; 21] = [
+const FORMS: [&str; 23] = [
     "/sites/new",
     "/sites/hello/deploy",
     "/sites/hello/delete",
@@ -79,6 +79,8 @@ const FORMS: [&str; 21] = [
     "/jobs/0199a7c2e3f47a5b8c9d0e1f2a3b4c5d/rerun",
     "/jobs/0199a7c2e3f47a5b8c9d0e1f2a3b4c5d/cancel",
     "/jobs/0199a7c2e3f47a5b8c9d0e1f2a3b4c5d/dismiss",
+    "/jobs/queues/deploy/pause",
+    "/jobs/queues/deploy/resume",
     "/storage/clean",
     "/settings/theme",
     "/settings/keys",

@@ -1,4 +1,5 @@
-//! What is set in the panel, by the API and by commands: a watched folder, taking a site down and putting it back, one's own password.
+//! What is set in the panel, by the API and by commands: a watched folder, taking a site down and putting it back, one's
+//! own password, paused queues.
 
 use std::{
     fs,
@@ -269,4 +270,71 @@ fn wrong_present_passwords_count_as_tries_to_sign_in() {
     assert!(late.text().contains("Too many tries") && late.text().contains("f-present-e"), "{}", late.text());
     assert!(!signs_in(&host, OWNER, PASSWORD), "the limit is the same");
     assert_eq!(owner.get("/").status, 200, "who is signed in stays so");
+}
+
+/// Whether the queue `deploy` is paused, and how many of its jobs wait.
+fn deploy_queue(host: &Host, key: &str) -> (bool, u64) {
+    let queues = host.api_json(key, "GET /api/v1/queues", "", 200);
+    let deploy = queues.pointer("/items/0").unwrap();
+    assert_eq!(deploy.get("queue").unwrap(), "deploy");
+    (deploy.get("paused").unwrap().as_bool().unwrap(), deploy.get("waiting").unwrap().as_u64().unwrap())
+}
+
+#[test]
+fn a_paused_queue_waits_over_a_restart_until_it_is_resumed() {
+    let mut host = Host::start();
+    let key = host.key(OWNER, "super-admin");
+    {
+        let mut owner = Browser::signed_in(&host, OWNER);
+        assert!(owner.page("/jobs").contains("/jobs/queues/deploy/pause"));
+        assert_eq!(owner.post("/jobs/queues/nothing/pause", "").status, 404);
+        assert_eq!(owner.post("/jobs/queues/deploy/pause", "").status, 303);
+        assert!(owner.page("/jobs").contains("The queue is paused"));
+        owner.upload("/sites/new", &[("name", "hello")], Some(&archive(&[("index.html", b"one")])));
+        host.until("the deployment", || (served(&host) == "one").then_some(()));
+        host.until("its job", || (deploy_queue(&host, &key) == (true, 1)).then_some(()));
+        let page = owner.page("/jobs");
+        assert!(
+            page.contains("when the queue deploy is resumed") && page.contains("/jobs/queues/deploy/resume"),
+            "{page}"
+        );
+        assert!(owner.page("/").contains("The queue deploy is paused"));
+    }
+    host.stop();
+    host.restart();
+    assert_eq!(deploy_queue(&host, &key), (true, 1), "it stays paused");
+    let out = host.cli(&key, &["jobs"]);
+    assert!(String::from_utf8_lossy(&out.stderr).contains("The queue deploy is paused"), "{out:?}");
+    let paused = "chainhost_queue_paused{queue=\"deploy\"} 1";
+    assert!(host.get("localhost", "/metrics").text().contains(paused));
+    let kinds = events(&host, &key);
+    assert_eq!(host.api(&key, "POST /api/v1/queues/deploy/pause", b"").status, 204);
+    assert_eq!(events(&host, &key), kinds, "it was paused already");
+    assert_eq!(host.api(&key, "POST /api/v1/queues/nothing/pause", b"").status, 404);
+
+    for role in ["user", "admin"] {
+        let email = format!("{role}-{MATE}");
+        let mate_key = host.key(&email, role);
+        let mut mate = Browser::signed_in(&host, &email);
+        assert!(!mate.page("/jobs").contains("/jobs/queues/"), "no button for {role}");
+        assert_eq!(mate.post("/jobs/queues/deploy/resume", "").status, 403);
+        assert_eq!(host.api(&mate_key, "POST /api/v1/queues/deploy/resume", b"").status, 403);
+        assert_eq!(host.cli(&mate_key, &["jobs", "resume", "deploy"]).status.code(), Some(1));
+    }
+    assert_eq!(deploy_queue(&host, &key), (true, 1));
+
+    let out = host.cli(&key, &["jobs", "resume", "deploy"]);
+    assert!(String::from_utf8_lossy(&out.stdout).contains("The queue deploy goes on."), "{out:?}");
+    host.until("the job", || {
+        let done = host.api_json(&key, "GET /api/v1/jobs?state=done", "", 200);
+        (done.pointer("/items/0/title")?.as_str()? == "Compress hello 1").then_some(())
+    });
+    assert_eq!(deploy_queue(&host, &key), (false, 0));
+    assert!(host.cli(&key, &["jobs", "pause", "email"]).status.success());
+    assert_eq!(host.cli(&key, &["jobs", "pause", "post"]).status.code(), Some(2));
+    let kinds = events(&host, &key);
+    let count = |kind: &str| kinds.iter().filter(|it| *it == kind).count();
+    assert_eq!((count("queue.paused"), count("queue.resumed")), (2, 1));
+    let document = host.api_json(&key, "GET /api/openapi.json", "", 200);
+    assert!(document.pointer("/paths/~1api~1v1~1queues~1{queue}~1pause/post").is_some());
 }

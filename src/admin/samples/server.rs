@@ -32,7 +32,7 @@ fn queues() -> Vec<QueueRow> {
             running,
             waiting,
             failed,
-            paused: false,
+            paused: name == "blockchain",
         })
         .to_vec()
 }
@@ -48,6 +48,7 @@ fn board() -> Board {
         progress,
         error: error.into(),
         delayed: !error.is_empty(),
+        paused: title == HOSTILE,
     };
     Board {
         queues: queues(),
@@ -60,6 +61,7 @@ fn board() -> Board {
         )],
         waiting: vec![job("Compress tide-tables 118", 0, 0, ""), job(HOSTILE, 1, 0, "worker died")],
         done: vec![job("Compress gull-and-rope 5", 1, 100, "")],
+        may_pause: true,
         waiting_total: 4,
     }
 }
@@ -302,6 +304,7 @@ pub(super) fn empty() -> Vec<Sample> {
         failed: Vec::new(),
         waiting: Vec::new(),
         done: Vec::new(),
+        may_pause: false,
         waiting_total: 0,
     };
     let jobs =
