@@ -12,6 +12,7 @@ import { join } from "node:path";
 import { gzipSync } from "node:zlib";
 import { folders } from "./folders.mjs";
 import { look, open } from "./look.mjs";
+import { settings } from "./settings.mjs";
 
 const [out = "shots", binary = new URL("../../target/debug/chainhost", import.meta.url).pathname] = process.argv.slice(2).filter((it) => it !== "quick");
 mkdirSync(out, { recursive: true });
@@ -217,6 +218,8 @@ try {
   assert.match((await visit("www.harbour.example")).text, /<h1>Three/);
   await shoot("hostnames", `${site}/hostnames`);
   await shoot("hostname-remove", `${site}/hostnames/www.harbour.example/remove`);
+
+  await settings({ act, base, data, password: PASSWORD, press, shoot, step, visit });
 
   step("keys, users, sessions, theme");
   await page.goto(`${base}/settings/keys`);
