@@ -4,7 +4,8 @@
 
 use std::{
     collections::HashMap,
-    path::{self, Path},
+    fs,
+    path::{self, Path, PathBuf},
     sync::{Mutex, PoisonError},
 };
 
@@ -126,6 +127,8 @@ impl Services {
         let scope = actor.require(Right::ManageServer)?;
         if let Some(folder) = &folder {
             check_folder(folder, &self.data)?;
+            let (folder, data) = (PathBuf::from(folder), self.data.clone());
+            self.blocking(move || check_target(&folder, &data)).await?;
         }
         let (services, actor, name) = (self.clone(), actor.clone(), name.clone());
         self.db
@@ -155,15 +158,26 @@ fn check_folder(folder: &str, data: &Path) -> Result<()> {
     if !folder.starts_with('/') || folder.contains('\0') || folder.len() > FOLDER_BYTES_MAX {
         return wrong("Give the whole path of the folder, from / on.");
     }
-    let data = path::absolute(data)?;
     let folder = Path::new(folder);
     if folder.components().any(|it| it == path::Component::ParentDir) {
         return wrong("Give the path of the folder without `..`.");
     }
-    if folder.starts_with(&data) || data.starts_with(folder) {
-        return wrong("The data of this server is in that folder, and must not be published. Choose another one.");
-    }
-    Ok(())
+    if overlap(folder, &path::absolute(data)?) { Err(ours()) } else { Ok(()) }
+}
+
+/// As [`check_folder`], for what symbolic links lead to. A folder that is not there yet leads nowhere.
+fn check_target(folder: &Path, data: &Path) -> Result<()> {
+    let Ok(folder) = fs::canonicalize(folder) else { return Ok(()) };
+    if overlap(&folder, &fs::canonicalize(data)?) { Err(ours()) } else { Ok(()) }
+}
+
+fn overlap(folder: &Path, data: &Path) -> bool {
+    folder.starts_with(data) || data.starts_with(folder)
+}
+
+fn ours() -> Error {
+    let text = "The data of this server is in that folder, and must not be published. Choose another one.";
+    Error::invalid("watch_folder", text).on("folder")
 }
 
 #[cfg(test)]

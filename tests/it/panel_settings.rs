@@ -115,7 +115,12 @@ fn a_watched_folder_is_set_tells_how_it_is_and_is_given_up() {
     let (folder, path) = folder(&host);
     let set = |owner: &mut Browser<'_>, path: &str| owner.post("/sites/hello/watch", &form(&[("folder", path)]));
     let data = host.data();
-    for wrong in ["", "www", "../www", "/srv/../etc", "/", data.to_str().unwrap(), data.join("x").to_str().unwrap()] {
+    let link = host.beside("link");
+    std::os::unix::fs::symlink(&data, &link).unwrap();
+    let link = link.to_str().unwrap();
+    for wrong in
+        [link, "", "www", "../www", "/srv/../etc", "/", data.to_str().unwrap(), data.join("x").to_str().unwrap()]
+    {
         let answer = set(&mut owner, wrong);
         assert_eq!(answer.status, 400, "{wrong}");
         let page = answer.text();
