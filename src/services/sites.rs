@@ -22,6 +22,9 @@ use super::{Services, publish::Move};
 /// Hostnames of one site: each needs a certificate.
 const HOSTNAMES_MAX: usize = 100;
 
+/// Publications among which the one of the live deployment is looked for: how often a reason is changed in a row.
+const PUBLICATIONS_LOOKED_AT: i64 = 10;
+
 /// About what a site takes in the cache.
 const ROW_BYTES: usize = 600;
 
@@ -119,7 +122,11 @@ impl Services {
             None => None,
         };
         let published_ms = match live {
-            Some(_) => store::publications::list(tx, scope, site.id, 1)?.first().map(|it| it.created_ms),
+            // Taking a site down is a publication too, and publishes nothing.
+            Some(_) => {
+                let lately = store::publications::list(tx, scope, site.id, PUBLICATIONS_LOOKED_AT)?;
+                lately.iter().find(|it| it.deployment == site.live).map(|it| it.created_ms)
+            }
             None => None,
         };
         Ok(SiteView {
