@@ -37,6 +37,11 @@ for (const input of document.querySelectorAll("[data-filter]")) {
   });
 }
 
+// On a narrow screen the tab of this page may lie outside of the row.
+for (const tab of document.querySelectorAll(".tabs [aria-current]")) {
+  tab.parentElement.scrollLeft = tab.offsetLeft - tab.parentElement.offsetLeft - 48;
+}
+
 document.addEventListener("keydown", (event) => {
   if (event.key !== "/" || event.target.closest("input, textarea, select")) return;
   const search = document.querySelector("input[type=search]");

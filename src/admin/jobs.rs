@@ -150,12 +150,23 @@ fn row(job: Job, paused: &impl Fn(Queue) -> bool, now_ms: i64) -> JobRow {
 
 /// The first sentence.
 fn lead(board: &Board) -> String {
+    let paused: Vec<_> = board.queues.iter().filter(|it| it.paused).map(|it| it.name).collect();
+    let paused = match paused.as_slice() {
+        [] => String::new(),
+        [one] => format!(" The queue {one} is paused."),
+        [first @ .., last] => format!(" The queues {} and {last} are paused.", first.join(", ")),
+    };
+    format!("{}{paused}", counted(board))
+}
+
+/// How many jobs run, wait and have failed.
+fn counted(board: &Board) -> String {
     let (running, failed) = (board.running.len(), board.failed.len());
     if running == 0 && failed == 0 && board.waiting_total == 0 {
         return String::from("Nothing runs, nothing waits, and nothing failed.");
     }
     let many = |number: usize, one: &str, more: &str| match number {
-        0 => format!("none {one}"),
+        0 => format!("nothing {one}"),
         1 => format!("one {one}"),
         many => format!("{} {more}", words::spelled(many).to_lowercase()),
     };

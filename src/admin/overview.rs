@@ -149,8 +149,8 @@ fn state(sites: i64, live: i64) -> String {
         (0, _) => String::from("This server is ready for its first site."),
         (1, 1) => String::from("Your site is up."),
         (all, up) if all == up => String::from("Every site is up."),
-        (1, _) => String::from("Your site shows nothing yet."),
-        (_, 0) => String::from("No site shows anything yet."),
+        (1, _) => String::from("Your site shows nothing."),
+        (_, 0) => String::from("No site shows anything."),
         (all, up) => format!("{} of {} sites are up.", words::thousands(up), words::thousands(all)),
     }
 }

@@ -137,6 +137,11 @@ pub(super) struct Standing {
 }
 
 impl Standing {
+    /// Whether there is anything to know.
+    pub(super) const fn any(&self) -> bool {
+        self.taken_down.is_some() || self.folder.is_some()
+    }
+
     /// How `site` stands.
     pub(super) fn of(visit: &Visit, site: &Stored) -> Self {
         Self {
@@ -235,16 +240,7 @@ pub(super) async fn list(visit: Visit, Asked(asked): Asked<After>) -> Answer {
     } else {
         format!("{} of {}", found.len(), words::thousands(counts.sites))
     };
-    let lead = if counts.sites == 0 {
-        String::from("There is none yet.")
-    } else {
-        format!(
-            "{}, {} of them live; {} of your own.",
-            words::count(counts.sites, "site", "sites"),
-            words::thousands(counts.live),
-            words::count(counts.hostnames, "hostname", "hostnames")
-        )
-    };
+    let lead = lead(counts.sites, counts.live, counts.hostnames);
     show(&Sites {
         shell: visit.shell(Place::Sites).await?,
         lead,
@@ -252,6 +248,22 @@ pub(super) async fn list(visit: Visit, Asked(asked): Asked<After>) -> Answer {
         pager: Pager { shown, first, next },
         command: command(&visit.services, "my-site", true),
     })
+}
+
+/// How the sites are, in a sentence.
+fn lead(sites: i64, live: i64, hostnames: i64) -> String {
+    let up = match (sites, live) {
+        (0, _) => return String::from("There is none yet."),
+        (1, 1) => String::from("One site, and it is live"),
+        (1, _) => String::from("One site, which shows nothing"),
+        (all, live) if all == live => format!("{} sites, all of them live", words::thousands(all)),
+        (all, live) => format!("{} sites, {} of them live", words::thousands(all), words::thousands(live)),
+    };
+    let own = match hostnames {
+        0 => String::from("no hostname of your own yet"),
+        many => format!("{} of your own", words::count(many, "hostname", "hostnames")),
+    };
+    format!("{up}; {own}.")
 }
 
 async fn new_page(visit: &Visit, name: String, problems: Problems) -> Result<NewSite> {
@@ -368,4 +380,18 @@ pub(super) async fn all_deployments(visit: Visit, Path(name): Path<String>, Aske
         may_deploy,
         name: name.to_string(),
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::lead;
+
+    #[test]
+    fn the_list_says_how_the_sites_are() {
+        assert_eq!(lead(0, 0, 0), "There is none yet.");
+        assert_eq!(lead(1, 1, 0), "One site, and it is live; no hostname of your own yet.");
+        assert_eq!(lead(1, 0, 1), "One site, which shows nothing; 1 hostname of your own.");
+        assert_eq!(lead(3, 3, 2), "3 sites, all of them live; 2 hostnames of your own.");
+        assert_eq!(lead(1_400, 13, 2), "1,400 sites, 13 of them live; 2 hostnames of your own.");
+    }
 }
