@@ -159,6 +159,7 @@ pub(super) async fn revoke_question(visit: Visit, Path(id): Path<String>) -> Ans
         keep: (String::from("Keep it"), String::from("/settings/keys")),
         act: (String::from("Revoke the key"), format!("/settings/keys/{id}/revoke")),
         destroys: true,
+        asked: None,
         typed: None,
         hidden: Vec::new(),
         problems: Problems::none(),

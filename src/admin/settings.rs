@@ -32,6 +32,7 @@ pub(super) fn tabs(shell: &Shell, here: &str) -> Vec<Tab> {
             ("General", String::from("/settings")),
             ("API keys", String::from("/settings/keys")),
             ("Sessions", String::from("/settings/sessions")),
+            ("Password", String::from("/settings/password")),
         ],
     );
     if shell.manages_tenant {

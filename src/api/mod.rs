@@ -71,6 +71,8 @@ const ROUTES: &[Route] = routes! {
     get "/sites/{name}/deployments/{deployment}/log" deployments::log, "Its log";
     get "/jobs" jobs::list, "Jobs, newest first";
     get "/queues" jobs::depths, "Counts of the queues";
+    post "/queues/{queue}/pause" jobs::pause, "Start no more jobs of a queue; what runs goes on";
+    post "/queues/{queue}/resume" jobs::resume, "Start the jobs of a queue again";
     get "/jobs/{id}" jobs::get, "One job";
     post "/jobs/{id}/rerun" jobs::rerun, "Run a failed or delayed job now";
     post "/jobs/{id}/cancel" jobs::cancel, "Remove a job that has not started";

@@ -27,6 +27,14 @@ struct Site {
     deployments: i64,
     taken_down: Option<String>,
     watch_folder: Option<String>,
+    watch: Option<Watch>,
+}
+
+/// What the last look at the watched folder found.
+#[derive(Debug, Serialize)]
+struct Watch {
+    looked_at: String,
+    problem: Option<String>,
 }
 
 #[derive(Debug, Serialize)]
@@ -36,8 +44,9 @@ struct Live {
     published_at: Option<String>,
 }
 
-impl From<SiteView> for Site {
-    fn from(it: SiteView) -> Self {
+impl Site {
+    fn new(services: &Services, it: SiteView) -> Self {
+        let watch = services.find_watching(&it.site);
         let published_at = it.published_ms.map(rfc3339);
         Self {
             id: it.site.id.to_string(),
@@ -49,6 +58,7 @@ impl From<SiteView> for Site {
             deployments: it.deployments,
             taken_down: it.site.taken_down,
             watch_folder: it.site.watch_folder,
+            watch: watch.map(|it| Watch { looked_at: rfc3339(it.looked_ms), problem: it.problem }),
         }
     }
 }
@@ -66,7 +76,7 @@ pub(super) async fn list(
 ) -> Answer {
     let limit = query.limit()?;
     let found = services.list_sites(&actor, query.after.as_deref().unwrap_or_default(), limit + 1).await?;
-    let sites = found.into_iter().map(Site::from).collect();
+    let sites = found.into_iter().map(|it| Site::new(&services, it)).collect();
     ok(&Page::new(sites, limit, |it: &Site| it.name.clone()))
 }
 
@@ -75,7 +85,7 @@ pub(super) async fn create(
     Caller(actor, _): Caller,
     Json(new): Json<NewSite>,
 ) -> Answer {
-    json(StatusCode::CREATED, &Site::from(services.create_site(&actor, &new.name).await?))
+    json(StatusCode::CREATED, &Site::new(&services, services.create_site(&actor, &new.name).await?))
 }
 
 pub(super) async fn get(
@@ -83,7 +93,7 @@ pub(super) async fn get(
     Caller(actor, _): Caller,
     Path(name): Path<String>,
 ) -> Answer {
-    ok(&Site::from(services.get_site(&actor, &SiteName::parse(&name)?).await?))
+    ok(&Site::new(&services, services.get_site(&actor, &SiteName::parse(&name)?).await?))
 }
 
 pub(super) async fn delete(
@@ -131,7 +141,7 @@ pub(super) async fn change(
     if let Change::To(folder) = changes.watch_folder {
         services.change_watch_folder(&actor, &name, folder).await?;
     }
-    ok(&Site::from(services.get_site(&actor, &name).await?))
+    ok(&Site::new(&services, services.get_site(&actor, &name).await?))
 }
 
 pub(super) async fn add_hostname(

@@ -80,6 +80,10 @@ async fn read(
         }
     }
     metric("chainhost_jobs", "gauge", "Jobs by queue and state.", &jobs);
+    let paused = Queue::ALL.into_iter().zip(&depths);
+    let paused: Vec<_> =
+        paused.map(|(queue, it)| (format!("{{queue=\"{}\"}}", queue.word()), u64::from(it.paused))).collect();
+    metric("chainhost_queue_paused", "gauge", "Whether a queue starts no jobs.", &paused);
     let healthy = u64::from(services.db.health().is_ok());
     metric("chainhost_database_up", "gauge", "Whether the database is there.", &[(String::new(), healthy)]);
     Ok(out)

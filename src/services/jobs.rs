@@ -5,7 +5,7 @@ use crate::{
         Error, Result,
         access::{Actor, Right},
         event::Event,
-        job::{Job, JobId},
+        job::{Job, JobId, Queue},
         tenant::TenantId,
     },
     ports::queue::{Depth, JobFilter},
@@ -79,6 +79,23 @@ impl Services {
     pub async fn dismiss_job(&self, actor: &Actor, id: JobId) -> Result<()> {
         self.change_job(actor, id, "job.dismissed", "dismissed").await?;
         self.jobs.dismiss(id).await?;
+        self.signals().touch();
+        Ok(())
+    }
+
+    /// Stops or starts the claims of a queue, for all tenants. What runs goes on; what waits keeps its place. It stays so
+    /// over a restart.
+    pub async fn change_queue_paused(&self, actor: &Actor, queue: Queue, paused: bool) -> Result<()> {
+        actor.require(Right::ManageServer)?;
+        let depths = self.jobs.depths(None).await?;
+        if Queue::ALL.into_iter().zip(depths).any(|(it, depth)| it == queue && depth.paused == paused) {
+            return Ok(());
+        }
+        let (kind, word) = if paused { ("queue.paused", "paused") } else { ("queue.resumed", "resumed") };
+        let event = Event::new(kind, "queue", &queue.word(), format!("{word} the queue {}", queue.word()));
+        let (services, actor) = (self.clone(), actor.clone());
+        self.db.write(move |tx| services.record(tx, &actor, &event)).await?;
+        self.jobs.pause(queue, paused).await?;
         self.signals().touch();
         Ok(())
     }

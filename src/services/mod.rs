@@ -25,6 +25,7 @@ pub mod sites;
 pub mod summary;
 pub mod uploads;
 mod users;
+pub mod watch;
 pub mod windows;
 
 use std::{path::PathBuf, sync::Arc};
@@ -54,7 +55,7 @@ use crate::{
 
 pub use crate::ports::queue::{Depth, JobFilter};
 
-use self::{password::Hashing, signals::Signals, windows::Windows};
+use self::{password::Hashing, signals::Signals, watch::Looks, windows::Windows};
 
 /// What the services stand on, made once by the composition root.
 #[derive(Debug)]
@@ -125,6 +126,7 @@ struct Inner {
     signals: Signals,
     windows: Windows,
     hashing: Hashing,
+    looks: Looks,
 }
 
 impl std::ops::Deref for Services {
@@ -140,7 +142,7 @@ impl Services {
     pub fn new(ground: Ground) -> Self {
         let hashing = Hashing::new(ground.tasks.clone());
         let windows = Windows::new(ground.clock.clone());
-        Self(Arc::new(Inner { ground, signals: Signals::new(), windows, hashing }))
+        Self(Arc::new(Inner { ground, signals: Signals::new(), windows, hashing, looks: Looks::default() }))
     }
 
     /// What changed, for tasks and pages that wait.
@@ -155,6 +157,10 @@ impl Services {
 
     fn hashing(&self) -> &Hashing {
         &self.0.hashing
+    }
+
+    fn looks(&self) -> &Looks {
+        &self.0.looks
     }
 
     /// Writes an event of `actor` in the transaction of the change.

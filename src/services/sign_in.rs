@@ -3,6 +3,8 @@
 //! SECURITY: an unknown e-mail costs as much time as a wrong password and gets the same words. Five tries in 15 minutes
 //! for an address and for an account.
 
+use std::net::IpAddr;
+
 use crate::{
     base::{hash::Sha256, limits, secret::Secret},
     domain::{
@@ -24,16 +26,14 @@ const AGENT_CHARS_MAX: usize = 200;
 impl Services {
     /// Checks e-mail and password and begins a session; its secret comes back, for a cookie.
     pub async fn sign_in(&self, email: &str, password: Secret, origin: &Origin, agent: &str) -> Result<Secret> {
-        let address = origin.address.map(|it| it.to_string()).unwrap_or_default();
-        let (max, window) = (limits::SIGN_IN_TRIES_MAX, limits::SIGN_IN_WINDOW_MS);
-        let by_address = format!("sign-in from {address}");
-        self.windows().take(&by_address, max, window, "sign_in_tries", "Too many tries to sign in.")?;
+        let by_address = Try::from_address(origin.address);
+        self.count_try(&by_address)?;
         let wrong = || {
             Error::unauthenticated("sign_in", "That e-mail and password do not fit together. Check both and try again.")
         };
         let Ok(email) = Email::parse(email) else { return Err(wrong()) };
-        let by_account = format!("sign-in of {email}");
-        self.windows().take(&by_account, max, window, "sign_in_tries", "Too many tries to sign in.")?;
+        let by_account = Try::of_account(&email);
+        self.count_try(&by_account)?;
         if password.expose().len() > limits::PASSWORD_BYTES_MAX {
             return Err(wrong());
         }
@@ -43,8 +43,7 @@ impl Services {
         let Some((user, _)) = found.filter(|(user, _)| fits && !user.disabled) else {
             return Err(wrong());
         };
-        self.windows().forget(&by_address);
-        self.windows().forget(&by_account);
+        self.forget_tries([by_address, by_account]);
         let home = self.db.read(move |tx| store::tenants::find_home(tx, user.id)).await?;
         let (tenant, _) =
             home.ok_or_else(|| Error::forbidden("You belong to no tenant of this server. Ask its admin to add you."))?;
@@ -55,6 +54,19 @@ impl Services {
         let services = self.clone();
         self.db.write(move |tx| services.record(tx, &actor, &event)).await?;
         Ok(secret)
+    }
+
+    /// Counts one try to show that one knows a password; past the limit it is refused.
+    pub(super) fn count_try(&self, of: &Try) -> Result<()> {
+        let (max, window) = (limits::SIGN_IN_TRIES_MAX, limits::SIGN_IN_WINDOW_MS);
+        self.windows().take(&of.0, max, window, "sign_in_tries", "Too many tries with a wrong password.")
+    }
+
+    /// Gives tries back: it was the right password.
+    pub(super) fn forget_tries(&self, tries: [Try; 2]) {
+        for of in tries {
+            self.windows().forget(&of.0);
+        }
     }
 
     /// Begins a session for a user.
@@ -104,6 +116,22 @@ impl Services {
                 services.record(tx, &actor, &Event::new("user.session_ended", "session", &id, text))
             })
             .await
+    }
+}
+
+/// Whose tries with a password are counted: those from an address, or those for an account.
+#[derive(Debug)]
+pub(super) struct Try(String);
+
+impl Try {
+    /// Tries from an address.
+    pub(super) fn from_address(address: Option<IpAddr>) -> Self {
+        Self(format!("sign-in from {}", address.map(|it| it.to_string()).unwrap_or_default()))
+    }
+
+    /// Tries for an account.
+    pub(super) fn of_account(email: &Email) -> Self {
+        Self(format!("sign-in of {email}"))
     }
 }
 

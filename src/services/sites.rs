@@ -9,7 +9,6 @@ use crate::{
         event::Event,
         hostname::Hostname,
         site::{Site, SiteName},
-        tenant::TenantId,
     },
     ports::{
         cache::{Key, Tag, ttl},
@@ -18,10 +17,13 @@ use crate::{
     store,
 };
 
-use super::{Services, access, publish::Move};
+use super::{Services, publish::Move};
 
 /// Hostnames of one site: each needs a certificate.
 const HOSTNAMES_MAX: usize = 100;
+
+/// Publications among which the one of the live deployment is looked for: how often a reason is changed in a row.
+const PUBLICATIONS_LOOKED_AT: i64 = 10;
 
 /// About what a site takes in the cache.
 const ROW_BYTES: usize = 600;
@@ -120,7 +122,11 @@ impl Services {
             None => None,
         };
         let published_ms = match live {
-            Some(_) => store::publications::list(tx, scope, site.id, 1)?.first().map(|it| it.created_ms),
+            // Taking a site down is a publication too, and publishes nothing.
+            Some(_) => {
+                let lately = store::publications::list(tx, scope, site.id, PUBLICATIONS_LOOKED_AT)?;
+                lately.iter().find(|it| it.deployment == site.live).map(|it| it.created_ms)
+            }
             None => None,
         };
         Ok(SiteView {
@@ -165,6 +171,9 @@ impl Services {
         self.db
             .write(move |tx| {
                 let site = store::sites::find(tx, scope, &name)?.ok_or_else(|| Error::not_found("site"))?;
+                if site.taken_down == reason {
+                    return Ok(());
+                }
                 services.hide(tx, &actor, &site, reason.as_deref())
             })
             .await?;
@@ -223,35 +232,6 @@ impl Services {
             })
             .await?;
         self.served(scope).await;
-        Ok(())
-    }
-
-    /// Every site that is deployed from a folder, for the task that does it.
-    pub async fn list_watched(&self) -> Result<Vec<(TenantId, Site)>> {
-        let leave = access::server_scope();
-        self.db.read(move |tx| store::sites::list_watched(tx, leave)).await
-    }
-
-    /// Deploys a site from a folder on this server whenever it changes, or with `None` no longer.
-    pub async fn change_watch_folder(&self, actor: &Actor, name: &SiteName, folder: Option<String>) -> Result<()> {
-        // A folder of the server is read with the server's rights, so only its admin may name one.
-        let scope = actor.require(Right::ManageServer)?;
-        if folder.as_ref().is_some_and(|it| !it.starts_with('/') || it.contains('\0')) {
-            return Err(Error::invalid("watch_folder", "Give the whole path of the folder, from / on.").on("folder"));
-        }
-        let (services, actor, name) = (self.clone(), actor.clone(), name.clone());
-        self.db
-            .write(move |tx| {
-                let site = store::sites::find(tx, scope, &name)?.ok_or_else(|| Error::not_found("site"))?;
-                store::sites::change_watch_folder(tx, scope, site.id, folder.as_deref())?;
-                let text = match &folder {
-                    Some(folder) => format!("deploys {name} from {folder} from now on"),
-                    None => format!("stopped deploying {name} from a folder"),
-                };
-                services.record(tx, &actor, &Event::new("site.watch_changed", "site", &name, text))
-            })
-            .await?;
-        self.signals().watch.notify_one();
         Ok(())
     }
 }

@@ -37,6 +37,12 @@ pub fn find(tx: &mut ReadTx<'_>, id: UserId) -> Result<Option<User>> {
     row.as_ref().map(read).transpose()
 }
 
+/// The user of this id, with the hash of their password.
+pub fn find_with_password(tx: &mut ReadTx<'_>, id: UserId) -> Result<Option<(User, String)>> {
+    let row = tx.find(&format!("SELECT {COLUMNS}, u.password_hash FROM \"user\" u WHERE u.id = $1"), params![id.0])?;
+    row.map(|row| Ok((read(&row)?, row.text(5)?.to_owned()))).transpose()
+}
+
 /// The user of this e-mail, with the hash of their password.
 pub fn find_by_email(tx: &mut ReadTx<'_>, email: &Email) -> Result<Option<(User, String)>> {
     let sql = format!("SELECT {COLUMNS}, u.password_hash FROM \"user\" u WHERE u.email = $1");

@@ -29,7 +29,7 @@ use crate::{
         site::{Site, SiteId},
         tenant::TenantId,
     },
-    services::{folder, ingest, uploads::Request},
+    services::{folder, ingest, uploads::Request, watch::Found},
 };
 
 /// A folder must be unchanged for so long.
@@ -82,9 +82,11 @@ async fn pass(context: &Context, watched: &mut HashMap<SiteId, Watched>, changed
             folder: folder.clone(),
             seen: None,
         });
-        if let Err(error) = look(context, tenant, &site, &folder, &mut entry.seen).await {
+        let found = look(context, tenant, &site, &folder, &mut entry.seen).await.unwrap_or_else(|error| {
             tracing::warn!(site = %site.name, folder = %folder.display(), %error, "a watched folder was not deployed");
-        }
+            Found::Refused(error.message)
+        });
+        context.services.note_look(tenant, &site, found);
     }
     Ok(())
 }
@@ -114,24 +116,24 @@ async fn look(
     site: &Site,
     folder: &Path,
     seen: &mut Option<Sha256>,
-) -> Result<()> {
-    let stamp = |folder: PathBuf| async move {
-        context.tasks.blocking(move || stamp(&folder)).await.unwrap_or_else(|| Err(Error::internal("a look panicked")))
+) -> Result<Found> {
+    let mut now = match stamp_of(context, site, folder).await {
+        Ok(now) => now,
+        Err(missing) => return Ok(missing),
     };
-    let Some(mut now) = stamp(folder.to_owned()).await? else { return Ok(()) };
     if *seen == Some(now) {
-        return Ok(());
+        return Ok(Found::Same);
     }
     // Wait until nothing moves any more.
     loop {
         tokio::select! {
             () = time::sleep(QUIET) => {}
-            () = context.tasks.stopping() => return Ok(()),
+            () = context.tasks.stopping() => return Ok(Found::Same),
         }
-        match stamp(folder.to_owned()).await? {
-            Some(later) if later == now => break,
-            Some(later) => now = later,
-            None => return Ok(()),
+        match stamp_of(context, site, folder).await {
+            Ok(later) if later == now => break,
+            Ok(later) => now = later,
+            Err(missing) => return Ok(missing),
         }
     }
     let done = deploy(context, tenant, site, folder).await;
@@ -139,7 +141,7 @@ async fn look(
     if !done.as_ref().is_err_and(|error| error.kind == Kind::Unavailable) {
         *seen = Some(now);
     }
-    done
+    done.map(|()| Found::Deployed)
 }
 
 async fn deploy(context: &Context, tenant: TenantId, site: &Site, folder: &Path) -> Result<()> {
@@ -164,12 +166,28 @@ async fn deploy(context: &Context, tenant: TenantId, site: &Site, folder: &Path)
     Ok(())
 }
 
+/// As [`stamp`], or why there is nothing to deploy.
+async fn stamp_of(context: &Context, site: &Site, folder: &Path) -> Result<Sha256, Found> {
+    let from = folder.to_owned();
+    match context.tasks.blocking(move || stamp(&from)).await {
+        Some(Ok(Some(stamp))) => Ok(stamp),
+        Some(Err(error)) => {
+            tracing::warn!(site = %site.name, folder = %folder.display(), %error, "a watched folder cannot be read");
+            Err(Found::Missing(format!("The folder cannot be read: {error}.")))
+        }
+        Some(Ok(None)) => {
+            Err(Found::Missing(String::from("There is no such folder on this server, or no file is in it.")))
+        }
+        None => Err(Found::Missing(String::from("The look at it broke off. It is tried again in a minute."))),
+    }
+}
+
 /// A digest of names, sizes and times; `None` when the folder is gone or has no file.
-fn stamp(folder: &Path) -> Result<Option<Sha256>> {
+fn stamp(folder: &Path) -> io::Result<Option<Sha256>> {
     let mut paths = match files::walk(folder) {
         Ok(paths) => paths,
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
-        Err(error) => return Err(error.into()),
+        Err(error) => return Err(error),
     };
     if paths.is_empty() {
         return Ok(None);

@@ -25,6 +25,7 @@ use super::{
         live::{self, Turn},
         seal::{self, Level, Size},
         shell::{Pager, Place},
+        sites,
         visit::{Asked, Visit, show},
         words::{self, When},
     },
@@ -65,6 +66,7 @@ struct Found {
     live: Option<Stored>,
     now_ms: i64,
     may: bool,
+    standing: sites::Standing,
 }
 
 impl Found {
@@ -72,11 +74,14 @@ impl Found {
         let (name, of) = place(path)?;
         let view = visit.services.get_deployment(&visit.actor, &name, of).await?;
         let live = visit.services.get_site(&visit.actor, &name).await?.live;
-        Ok(Self { name, of, view, live, now_ms: visit.now_ms(), may: visit.may(Right::Deploy) })
+        // A folder is watched for the site; it says nothing of this deployment.
+        let standing = sites::Standing { folder: None, ..sites::Standing::of(visit, &view.site) };
+        Ok(Self { name, of, view, live, now_ms: visit.now_ms(), may: visit.may(Right::Deploy), standing })
     }
 
     fn head(&self, here: &str) -> super::Head {
-        shown::head(&self.view, here, self.live.as_ref().map(|it| it.number), self.may, self.now_ms)
+        let head = shown::head(&self.view, here, self.live.as_ref().map(|it| it.number), self.may, self.now_ms);
+        super::Head { standing: self.standing.clone(), ..head }
     }
 
     /// What it is compared with unless one says otherwise: the live one, and for the live one the one before.
