@@ -78,10 +78,16 @@ impl Services {
         let blobs = self.blobs.clone();
         self.blocking(move || {
             let mut marked = HashSet::new();
+            // SECURITY: a set of its own. That a hash is marked says nothing of what is below it: somebody may have the
+            // bytes of another's manifest as one of their files.
+            let mut walked = HashSet::new();
             for (manifest, wanted) in roots {
-                for root in [manifest, wanted].into_iter().flatten() {
-                    if marked.insert(root) {
-                        mark_below(&blobs, root, manifest == Some(root), &mut marked)?;
+                for (root, is_manifest) in [(manifest, true), (wanted, false)] {
+                    if let Some(root) = root
+                        && walked.insert((root, is_manifest))
+                    {
+                        marked.insert(root);
+                        mark_below(&blobs, root, is_manifest, &mut marked)?;
                     }
                 }
             }
