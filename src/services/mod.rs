@@ -17,6 +17,7 @@ pub mod ingest;
 mod jobs;
 mod keys;
 mod password;
+mod places;
 pub mod publish;
 pub mod routes;
 mod sign_in;
@@ -54,7 +55,7 @@ use crate::{
 
 pub use crate::ports::queue::{Depth, JobFilter};
 
-use self::{password::Hashing, signals::Signals, windows::Windows};
+use self::{password::Hashing, places::Places, signals::Signals, windows::Windows};
 
 /// What the services stand on, made once by the composition root.
 #[derive(Debug)]
@@ -125,6 +126,7 @@ struct Inner {
     signals: Signals,
     windows: Windows,
     hashing: Hashing,
+    places: Places,
 }
 
 impl std::ops::Deref for Services {
@@ -140,7 +142,7 @@ impl Services {
     pub fn new(ground: Ground) -> Self {
         let hashing = Hashing::new(ground.tasks.clone());
         let windows = Windows::new(ground.clock.clone());
-        Self(Arc::new(Inner { ground, signals: Signals::new(), windows, hashing }))
+        Self(Arc::new(Inner { ground, signals: Signals::new(), windows, hashing, places: Places::default() }))
     }
 
     /// What changed, for tasks and pages that wait.
@@ -155,6 +157,10 @@ impl Services {
 
     fn hashing(&self) -> &Hashing {
         &self.0.hashing
+    }
+
+    fn places(&self) -> &Places {
+        &self.0.places
     }
 
     /// Writes an event of `actor` in the transaction of the change.

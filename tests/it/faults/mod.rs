@@ -12,6 +12,7 @@ mod disk;
 mod hostile;
 mod kill;
 mod publish;
+mod stalled;
 mod stop;
 mod tenants;
 mod together;
