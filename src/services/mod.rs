@@ -19,6 +19,7 @@ mod keys;
 mod password;
 mod places;
 pub mod publish;
+mod relay;
 pub mod routes;
 mod sign_in;
 pub mod signals;
