@@ -184,6 +184,7 @@ impl Services {
         let counts = (list.files().len(), list.total_bytes());
         let begun = self.db.write(move |tx| {
             let site = store::sites::find(tx, acting.scope, &of)?.ok_or_else(|| Error::not_found("site"))?;
+            services.check_quota(tx, acting.scope, counts.1, 0)?;
             services.begin(tx, &acting, &site, State::Checking, &request, None, counts)
         });
         let begun = begun.await?;

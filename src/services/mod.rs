@@ -177,16 +177,16 @@ impl Services {
         self.tasks.blocking(work).await.unwrap_or_else(|| Err(Error::internal("a blocking task panicked")))
     }
 
-    /// Refuses a deployment that would take its tenant above the quota.
-    fn check_quota(&self, tx: &mut ReadTx<'_>, scope: TenantScope, bytes: u64) -> Result<()> {
+    /// Refuses a deployment that would take its tenant above the quota. `counted`: its bytes that are counted already.
+    fn check_quota(&self, tx: &mut ReadTx<'_>, scope: TenantScope, bytes: u64, counted: u64) -> Result<()> {
         let Some(max) = self.tenant_bytes_max else { return Ok(()) };
-        let used = u64::try_from(store::deployments::sum_bytes(tx, scope)?).unwrap_or(0);
+        let used = u64::try_from(store::deployments::sum_bytes(tx, scope)?).unwrap_or(0).saturating_sub(counted);
         if used.saturating_add(bytes) <= max {
             return Ok(());
         }
         let (used, bytes, max) = (ByteSize(used), ByteSize(bytes), ByteSize(max));
         let text = format!(
-            "The kept deployments of this tenant have {used}, and {bytes} more would be above its quota of {max}. Delete a \
+            "The deployments of this tenant that are kept or under way have {used}, and {bytes} more would be above its quota of {max}. Delete a \
              site or ask the server's admin for more."
         );
         Err(Error::conflict("quota", text))

@@ -74,6 +74,7 @@ impl Services {
         let scope = actor.require(Right::Deploy)?;
         request.check()?;
         // Before anything is kept; below it is asked for what will be sent.
+        self.get_site(actor, name).await?;
         self.admit(0)?;
         let (blobs, bytes) = (self.blobs.clone(), list.to_bytes()?);
         let wanted = self.blocking(move || Ok(blobs.put(&bytes)?)).await?;
@@ -92,7 +93,7 @@ impl Services {
                 };
             }
             super::publish::check_live(tx, scope, &site, request.if_live)?;
-            services.check_quota(tx, scope, counts.1)?;
+            services.check_quota(tx, scope, counts.1, 0)?;
             let deployment = services.begin(tx, &actor, &site, State::Uploading, &request, Some(wanted), counts)?;
             Ok((site, deployment))
         });

@@ -23,6 +23,7 @@ mod panel_browser;
 mod queue_redb;
 mod real_sites;
 mod server;
+mod services;
 mod serving;
 mod support;
 mod tidy;

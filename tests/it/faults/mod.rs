@@ -11,6 +11,7 @@ mod database;
 mod disk;
 mod hostile;
 mod kill;
+mod publications;
 mod publish;
 mod stalled;
 mod stop;
