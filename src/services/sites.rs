@@ -1,14 +1,14 @@
 //! Sites and their hostnames: made, listed, taken down, deleted.
 
 use crate::{
-    base::limits,
+    base::{hash::Sha256, limits},
     domain::{
         Error, Result,
         access::{Actor, Right, TenantScope},
         deployment::{Deployment, DeploymentRef},
         event::Event,
         hostname::Hostname,
-        site::{Site, SiteName},
+        site::{Site, SiteId, SiteName},
         tenant::TenantId,
     },
     ports::{
@@ -230,6 +230,25 @@ impl Services {
     pub async fn list_watched(&self) -> Result<Vec<(TenantId, Site)>> {
         let leave = access::server_scope();
         self.db.read(move |tx| store::sites::list_watched(tx, leave)).await
+    }
+
+    /// A site as it is now, for the task that deploys it from a folder; `None` when it is gone.
+    pub async fn find_watched_site(&self, tenant: TenantId, id: SiteId) -> Result<Option<Site>> {
+        let scope = access::task_scope(tenant);
+        self.db.read(move |tx| store::sites::find_by_id(tx, scope, id)).await
+    }
+
+    /// Whether exactly these files were the last that were deployed from the site's folder.
+    pub async fn is_last_watched(&self, tenant: TenantId, id: SiteId, list: Sha256) -> Result<bool> {
+        let scope = access::task_scope(tenant);
+        Ok(self.db.read(move |tx| store::sites::find_watched(tx, scope, id)).await? == Some(list))
+    }
+
+    /// Remembers durably what was deployed last from the site's folder: a restart must not deploy it again over what
+    /// somebody has published since.
+    pub async fn remember_watched(&self, tenant: TenantId, id: SiteId, list: Sha256) -> Result<()> {
+        let scope = access::task_scope(tenant);
+        self.db.write(move |tx| store::sites::change_watched(tx, scope, id, list)).await
     }
 
     /// Deploys a site from a folder on this server whenever it changes, or with `None` no longer.

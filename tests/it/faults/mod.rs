@@ -17,6 +17,7 @@ mod stalled;
 mod stop;
 mod tenants;
 mod together;
+mod watched;
 
 use std::path::Path;
 
