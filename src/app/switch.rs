@@ -17,6 +17,7 @@ use crate::{
     domain::Error,
     http::{
         host,
+        pace::Paced,
         peer::{Client, RequestId},
         problem,
         respond::{self, Body, Response},
@@ -120,7 +121,7 @@ impl Switch {
         }
         request.extensions_mut().insert(Client(peer.address.ip()));
         request.extensions_mut().insert(RequestId(id.clone()));
-        let mut response = match router.clone().oneshot(request.map(axum::body::Body::new)).await {
+        let mut response = match router.clone().oneshot(request.map(|it| axum::body::Body::new(Paced::new(it)))).await {
             Ok(response) => response.map(Body::boxed),
             Err(never) => match never {},
         };

@@ -52,6 +52,18 @@ pub const CONNECTIONS_PER_ADDRESS_MAX: usize = 256;
 pub const CONNECTIONS_MAX: usize = 20_000;
 /// Streams of one HTTP/2 connection.
 pub const STREAMS_MAX: u32 = 128;
+/// Bytes a second that a request's body must bring: less is no client that anybody waits for (CONTRACTS §5) …
+pub const BODY_BYTES_PER_SECOND_MIN: u64 = 1024;
+/// … averaged over so many milliseconds, so that a bad line may stand still for a while.
+pub const BODY_WINDOW_MS: u64 = 30_000;
+/// Uploads of one key or session at once: the client sends two, and a few builds may share a key.
+pub const UPLOADS_OF_ONE_MAX: usize = 16;
+/// Uploads in all at once: each may hold half a MiB of its body and some files open.
+pub const UPLOADS_MAX: usize = 128;
+/// Seconds after which an upload that found no place is tried again.
+pub const UPLOAD_RETRY_S: u64 = 5;
+/// Bytes written between two looks at the free space.
+pub const DISK_LOOK_BYTES: u64 = 4 * 1024 * 1024;
 /// A connection that asks nothing for so long is closed.
 pub const IDLE_MS_MAX: u64 = 75_000;
 /// Milliseconds that requests under way get to end in after the sign to stop.

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use crate::{
-    base::retry::Backoff,
+    base::{limits, retry::Backoff},
     domain::{Error, Result, tenant::TenantId},
     id_type,
 };
@@ -187,6 +187,25 @@ pub struct NewJob {
     pub title: String,
     /// When it was asked for.
     pub created_ms: i64,
+}
+
+impl NewJob {
+    /// Refuses what no queue takes.
+    pub fn check(&self) -> Result<()> {
+        if self.payload.len() > limits::JOB_PAYLOAD_BYTES_MAX {
+            let (max, bytes) = (limits::JOB_PAYLOAD_BYTES_MAX / 1024, self.payload.len());
+            let text = format!("The input of a job may have {max} KiB; this one has {bytes} bytes. Pass ids instead.");
+            return Err(Error::too_large("job_payload_too_large", text).on("payload"));
+        }
+        if !(-100..=100).contains(&self.priority) {
+            let text = "The priority of a job is between -100 and 100.";
+            return Err(Error::invalid("job_priority", text).on("priority"));
+        }
+        if self.kind.is_empty() || self.kind.len() > 100 {
+            return Err(Error::invalid("job_kind", "The kind of a job has 1 to 100 bytes.").on("kind"));
+        }
+        Ok(())
+    }
 }
 
 /// A job as the panel lists it.

@@ -5,6 +5,7 @@
 pub mod conditional;
 pub mod host;
 pub mod negotiate;
+pub mod pace;
 pub mod peer;
 pub mod problem;
 pub mod range;

@@ -17,7 +17,9 @@ pub mod ingest;
 mod jobs;
 mod keys;
 mod password;
+mod places;
 pub mod publish;
+mod relay;
 pub mod routes;
 mod sign_in;
 pub mod signals;
@@ -55,7 +57,7 @@ use crate::{
 
 pub use crate::ports::queue::{Depth, JobFilter};
 
-use self::{password::Hashing, signals::Signals, watch::Looks, windows::Windows};
+use self::{password::Hashing, places::Places, signals::Signals, watch::Looks, windows::Windows};
 
 /// What the services stand on, made once by the composition root.
 #[derive(Debug)]
@@ -127,6 +129,7 @@ struct Inner {
     windows: Windows,
     hashing: Hashing,
     looks: Looks,
+    places: Places,
 }
 
 impl std::ops::Deref for Services {
@@ -142,7 +145,15 @@ impl Services {
     pub fn new(ground: Ground) -> Self {
         let hashing = Hashing::new(ground.tasks.clone());
         let windows = Windows::new(ground.clock.clone());
-        Self(Arc::new(Inner { ground, signals: Signals::new(), windows, hashing, looks: Looks::default() }))
+        let inner = Inner {
+            ground,
+            signals: Signals::new(),
+            windows,
+            hashing,
+            looks: Looks::default(),
+            places: Places::default(),
+        };
+        Self(Arc::new(inner))
     }
 
     /// What changed, for tasks and pages that wait.
@@ -163,6 +174,10 @@ impl Services {
         &self.0.looks
     }
 
+    fn places(&self) -> &Places {
+        &self.0.places
+    }
+
     /// Writes an event of `actor` in the transaction of the change.
     fn record(&self, tx: &mut WriteTx<'_>, actor: &Actor, event: &Event) -> Result<()> {
         store::audit_log::append(tx, self.ids.next(), actor, event, self.clock.now_ms())?;
@@ -176,16 +191,16 @@ impl Services {
         self.tasks.blocking(work).await.unwrap_or_else(|| Err(Error::internal("a blocking task panicked")))
     }
 
-    /// Refuses a deployment that would take its tenant above the quota.
-    fn check_quota(&self, tx: &mut ReadTx<'_>, scope: TenantScope, bytes: u64) -> Result<()> {
+    /// Refuses a deployment that would take its tenant above the quota. `counted`: its bytes that are counted already.
+    fn check_quota(&self, tx: &mut ReadTx<'_>, scope: TenantScope, bytes: u64, counted: u64) -> Result<()> {
         let Some(max) = self.tenant_bytes_max else { return Ok(()) };
-        let used = u64::try_from(store::deployments::sum_bytes(tx, scope)?).unwrap_or(0);
+        let used = u64::try_from(store::deployments::sum_bytes(tx, scope)?).unwrap_or(0).saturating_sub(counted);
         if used.saturating_add(bytes) <= max {
             return Ok(());
         }
         let (used, bytes, max) = (ByteSize(used), ByteSize(bytes), ByteSize(max));
         let text = format!(
-            "The kept deployments of this tenant have {used}, and {bytes} more would be above its quota of {max}. Delete a \
+            "The deployments of this tenant that are kept or under way have {used}, and {bytes} more would be above its quota of {max}. Delete a \
              site or ask the server's admin for more."
         );
         Err(Error::conflict("quota", text))

@@ -15,6 +15,7 @@ use crate::{
         tenant::TenantId,
         user::{Email, UserId},
     },
+    ports::db::WriteTx,
     store,
 };
 
@@ -47,13 +48,17 @@ impl Services {
         let home = self.db.read(move |tx| store::tenants::find_home(tx, user.id)).await?;
         let (tenant, _) =
             home.ok_or_else(|| Error::forbidden("You belong to no tenant of this server. Ask its admin to add you."))?;
-        let secret = self.begin_session(user.id, tenant.id, origin, agent).await?;
         let mut actor = self.actor_system(tenant.id, "");
         (actor.label, actor.address) = (email.to_string(), origin.address);
         let event = Event::new("user.signed_in", "user", &email, "signed in");
-        let services = self.clone();
-        self.db.write(move |tx| services.record(tx, &actor, &event)).await?;
-        Ok(secret)
+        let (services, origin, agent) = (self.clone(), origin.clone(), agent.to_owned());
+        self.db
+            .write(move |tx| {
+                let secret = services.begin_session(tx, (user.id, tenant.id), &origin, &agent)?;
+                services.record(tx, &actor, &event)?;
+                Ok(secret)
+            })
+            .await
     }
 
     /// Counts one try to show that one knows a password; past the limit it is refused.
@@ -69,11 +74,11 @@ impl Services {
         }
     }
 
-    /// Begins a session for a user.
-    pub(super) async fn begin_session(
+    /// Begins a session for a user in a tenant.
+    pub(super) fn begin_session(
         &self,
-        user: UserId,
-        tenant: TenantId,
+        tx: &mut WriteTx<'_>,
+        (user, tenant): (UserId, TenantId),
         origin: &Origin,
         agent: &str,
     ) -> Result<Secret> {
@@ -88,12 +93,8 @@ impl Services {
             agent: agent.chars().filter(|it| !it.is_control()).take(AGENT_CHARS_MAX).collect(),
         };
         let found = store::sessions::Found { session, user, tenant };
-        self.db
-            .write(move |tx| {
-                store::sessions::delete_old(tx, now - limits::SESSION_MS, now - limits::SESSION_IDLE_MS)?;
-                store::sessions::insert(tx, &found, hash)
-            })
-            .await?;
+        store::sessions::delete_old(tx, now - limits::SESSION_MS, now - limits::SESSION_IDLE_MS)?;
+        store::sessions::insert(tx, &found, hash)?;
         Ok(secret)
     }
 

@@ -10,6 +10,7 @@ use std::{
 };
 
 use crate::{
+    base::hash::Sha256,
     domain::{
         Error, Result,
         access::{Actor, Right},
@@ -93,6 +94,25 @@ impl Services {
         let ids: Vec<SiteId> = found.iter().map(|(_, site)| site.id).collect();
         self.looks().keep(&ids);
         Ok(found)
+    }
+
+    /// A site as it is now, for the task that deploys it from a folder; `None` when it is gone.
+    pub async fn find_watched_site(&self, tenant: TenantId, id: SiteId) -> Result<Option<Site>> {
+        let scope = access::task_scope(tenant);
+        self.db.read(move |tx| store::sites::find_by_id(tx, scope, id)).await
+    }
+
+    /// Whether exactly these files were the last that were deployed from the site's folder.
+    pub async fn is_last_watched(&self, tenant: TenantId, id: SiteId, list: Sha256) -> Result<bool> {
+        let scope = access::task_scope(tenant);
+        Ok(self.db.read(move |tx| store::sites::find_watched(tx, scope, id)).await? == Some(list))
+    }
+
+    /// Remembers durably what was deployed last from the site's folder: a restart must not deploy it again over what
+    /// somebody has published since.
+    pub async fn remember_watched(&self, tenant: TenantId, id: SiteId, list: Sha256) -> Result<()> {
+        let scope = access::task_scope(tenant);
+        self.db.write(move |tx| store::sites::change_watched(tx, scope, id, list)).await
     }
 
     /// Keeps what a look at the folder of `site` found.

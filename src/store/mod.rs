@@ -7,7 +7,6 @@ pub mod api_keys;
 pub mod audit_log;
 pub mod claims;
 pub mod deployments;
-pub mod effects;
 pub mod hostnames;
 pub mod outbox;
 pub mod publications;

@@ -2,9 +2,10 @@
 
 use crate::{
     domain::{
-        Result,
+        Error, Result,
         access::ServerScope,
         job::{JobId, NewJob, Queue},
+        tenant::TenantId,
     },
     params,
     ports::db::{ReadTx, Row, WriteTx},
@@ -12,6 +13,8 @@ use crate::{
 
 /// Asks for a job. It runs when the transaction commits, and never otherwise.
 pub fn enqueue(tx: &mut WriteTx<'_>, job: &NewJob) -> Result<()> {
+    // What no queue takes fails the change that asks for it, and not the relay.
+    job.check()?;
     tx.execute(
         "INSERT INTO outbox (id, queue, kind, tenant_id, payload, priority, run_at_ms, title, created_ms)
          VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9)",
@@ -37,21 +40,38 @@ fn read(row: &Row) -> Result<NewJob> {
         kind: row.text(2)?.to_owned(),
         tenant: row.opt_id(3)?,
         payload: row.text(4)?.to_owned(),
-        priority: i8::try_from(row.int(5)?).unwrap_or(0),
+        priority: i8::try_from(row.int(5)?).map_err(Error::internal)?,
         run_at_ms: row.int(6)?,
         title: row.text(7)?.to_owned(),
         created_ms: row.int(8)?,
     })
 }
 
-/// The oldest `limit` rows.
-pub fn list(tx: &mut ReadTx<'_>, _leave: ServerScope, limit: i64) -> Result<Vec<NewJob>> {
+/// A row that waits for the relay.
+#[derive(Debug)]
+pub struct Waiting {
+    /// The id of its job.
+    pub id: JobId,
+    /// Whose it is.
+    pub tenant: Option<TenantId>,
+    /// The job, or why the row cannot be read as one: another version may have written it.
+    pub job: Result<NewJob>,
+}
+
+/// The oldest `limit` rows after the one with the id `after`, without those that are set aside.
+pub fn list(tx: &mut ReadTx<'_>, _leave: ServerScope, after: JobId, limit: i64) -> Result<Vec<Waiting>> {
     let rows = tx.query(
         "SELECT id, queue, kind, tenant_id, payload, priority, run_at_ms, title, created_ms
-         FROM outbox ORDER BY id LIMIT $1",
-        params![limit],
+         FROM outbox WHERE id > $1 AND refused IS NULL ORDER BY id LIMIT $2",
+        params![after.0, limit],
     )?;
-    rows.iter().map(read).collect()
+    rows.iter().map(|row| Ok(Waiting { id: row.id(0)?, tenant: row.opt_id(3)?, job: read(row) })).collect()
+}
+
+/// Sets a row aside that the queue will never take, with the reason for whoever looks. It stays until somebody removes it.
+pub fn set_aside(tx: &mut WriteTx<'_>, _leave: ServerScope, id: JobId, why: &str) -> Result<()> {
+    tx.execute("UPDATE outbox SET refused = $2 WHERE id = $1", params![id.0, why])?;
+    Ok(())
 }
 
 /// Removes rows that the queue holds durably. Ids are taken one by one: the statement is prepared once.

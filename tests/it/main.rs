@@ -24,6 +24,7 @@ mod panel_settings;
 mod queue_redb;
 mod real_sites;
 mod server;
+mod services;
 mod serving;
 mod support;
 mod tidy;

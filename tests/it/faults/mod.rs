@@ -11,10 +11,13 @@ mod database;
 mod disk;
 mod hostile;
 mod kill;
+mod publications;
 mod publish;
+mod stalled;
 mod stop;
 mod tenants;
 mod together;
+mod watched;
 
 use std::path::Path;
 

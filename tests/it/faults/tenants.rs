@@ -117,7 +117,7 @@ impl Things {
 }
 
 /// Moves a user with their keys to a tenant of their own.
-fn move_to_tenant(host: &mut Host, email: &str, tenant: &str) {
+pub(super) fn move_to_tenant(host: &mut Host, email: &str, tenant: &str) {
     assert_eq!(host.stop(), Some(0));
     let database = rusqlite::Connection::open(host.data().join("chainhost.db")).unwrap();
     let run =
