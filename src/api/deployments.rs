@@ -3,7 +3,10 @@
 use axum::{
     body::Body,
     extract::{Path, State},
-    http::{HeaderValue, StatusCode},
+    http::{
+        HeaderValue, Response, StatusCode,
+        header::{CONTENT_LENGTH, CONTENT_TYPE},
+    },
 };
 use serde::{Deserialize, Serialize};
 
@@ -18,7 +21,7 @@ use crate::{
         deployment::{DeploymentId, DeploymentRef, State as Standing},
         site::SiteName,
     },
-    http::respond,
+    http::{pieces, respond},
     services::{Services, deployments::DeploymentView},
 };
 
@@ -152,8 +155,11 @@ pub(super) async fn bundle(
     Path(path): Path<(String, String)>,
 ) -> Answer {
     let (name, of) = parse(path)?;
-    let (id, bytes) = services.read_bundle(&actor, &name, of).await?;
-    let mut response = respond::content(StatusCode::OK, "application/json", bytes).map(Body::new);
+    let mut bundle = services.read_bundle(&actor, &name, of).await?;
+    let (id, size) = (bundle.deployment, bundle.size());
+    let mut response = Response::new(Body::new(pieces::body(&services.tasks, move || bundle.next())));
+    response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
+    response.headers_mut().insert(CONTENT_LENGTH, HeaderValue::from(size));
     let disposition = format!("attachment; filename=\"{id}.chproof.json\"");
     if let Ok(value) = HeaderValue::from_str(&disposition) {
         response.headers_mut().insert("content-disposition", value);

@@ -19,14 +19,13 @@ use crate::{
     base::{clock::Clock, ids::Id, tasks::Tasks},
     config::server::Server as Settings,
     domain::{Error, Result},
-    http::respond::Response,
     net::{
         connection::{Limits, Server},
         listen,
     },
     serve::{
         DataPlane,
-        snapshot::{Snapshot, Target},
+        snapshot::Snapshot,
         snapshot_file::{self, LoadError},
     },
     services::{Addresses, Services},
@@ -203,9 +202,8 @@ fn plane(folder: &Folder, tasks: &Tasks) -> Result<DataPlane> {
         }
         Ok(None) => Snapshot::new(Id::NIL, 0),
     };
-    let blobs = folder.blobs.clone();
-    let proofs = move |target: &Target, path: &str| -> Option<Response> { switch::proof(&blobs, target, path) };
-    Ok(DataPlane::new(folder.blobs.clone(), snapshot, tasks.clone(), Arc::new(proofs)))
+    // Without certificates of its own, the server has no challenge to answer.
+    Ok(DataPlane::new(folder.blobs.clone(), snapshot, tasks.clone(), Arc::new(|_, _| None)))
 }
 
 /// Where sites and panel are reached, from the settings and the port that was bound.

@@ -13,7 +13,7 @@ use tower::ServiceExt as _;
 use super::metrics;
 use crate::{
     admin, api,
-    base::{blob_dir::BlobDir, random},
+    base::random,
     domain::Error,
     http::{
         host,
@@ -22,11 +22,8 @@ use crate::{
         respond::{self, Body, Response},
     },
     net::connection::Peer,
-    serve::{
-        DataPlane,
-        snapshot::{State, Target},
-    },
-    services::{Addresses, Services, bundle},
+    serve::DataPlane,
+    services::{Addresses, Services},
 };
 
 /// Why the control plane does not answer.
@@ -138,15 +135,4 @@ impl Switch {
         };
         respond::json(StatusCode::OK, &serde_json::json!({ "sites": "ok", "control": control }))
     }
-}
-
-/// The proof bundle of what a host shows, at `/.well-known/chainhost/proof/<deployment>`.
-pub(super) fn proof(blobs: &BlobDir, target: &Target, path: &str) -> Option<Response> {
-    let wanted = path.strip_prefix("chainhost/proof/")?;
-    let State::Live(served) = &target.state else { return None };
-    if wanted != served.deployment.to_string() {
-        return None;
-    }
-    let bytes = bundle::from_blobs(blobs, served.manifest).ok()?;
-    Some(respond::content(StatusCode::OK, "application/json", bytes))
 }

@@ -12,7 +12,7 @@ use axum::{
 };
 use hyper::{
     StatusCode,
-    header::{CONTENT_DISPOSITION, HeaderValue},
+    header::{CONTENT_DISPOSITION, CONTENT_LENGTH, CONTENT_TYPE, HeaderValue},
 };
 use serde::Deserialize;
 use tokio::sync::mpsc;
@@ -37,7 +37,7 @@ use crate::{
         deployment::{Deployment as Stored, DeploymentRef, State as Standing},
         site::SiteName,
     },
-    http::respond,
+    http::{pieces, respond},
     services::deployments::DeploymentView,
 };
 
@@ -266,8 +266,12 @@ pub(in super::super) async fn proof(visit: Visit, Path(path): Path<(String, Stri
 pub(in super::super) async fn bundle(visit: Visit, Path(path): Path<(String, String)>) -> Answer {
     let (name, of) = place(&path)?;
     let view = visit.services.get_deployment(&visit.actor, &name, of).await?;
-    let (_, bytes) = visit.services.read_bundle(&visit.actor, &name, of).await?;
-    let mut response = respond::content(StatusCode::OK, "application/json", bytes);
+    let mut bundle = visit.services.read_bundle(&visit.actor, &name, of).await?;
+    let size = bundle.size();
+    let mut response = respond::empty(StatusCode::OK);
+    *response.body_mut() = pieces::body(&visit.services.tasks, move || bundle.next());
+    response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
+    response.headers_mut().insert(CONTENT_LENGTH, HeaderValue::from(size));
     // The name is made of a site's name and a number: nothing in it needs quoting.
     let disposition = format!("attachment; filename=\"{}\"", shown::bundle_name(&view));
     if let Ok(value) = HeaderValue::from_str(&disposition) {
