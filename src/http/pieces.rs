@@ -66,7 +66,7 @@ mod tests {
                     _ => Ok(Some(Bytes::from(vec![left]))),
                 }
             });
-            let read = body.collect().await.map(|it| it.to_bytes());
+            let read = body.collect().await.map(http_body_util::Collected::to_bytes);
             assert_eq!(read.ok(), (!fails).then(|| Bytes::from_static(&[4, 3, 2, 1])));
         }
     }

@@ -101,7 +101,7 @@ impl Pieces {
 
     /// The next piece; `None` after the last. `read` gives the manifest's bytes from a place on, as many as it is asked
     /// for.
-    pub fn next<E>(&mut self, read: impl FnOnce(u64, u64) -> Result<Bytes, E>) -> Result<Option<Bytes>, E> {
+    pub fn next_piece<E>(&mut self, read: impl FnOnce(u64, u64) -> Result<Bytes, E>) -> Result<Option<Bytes>, E> {
         if self.is_ended {
             return Ok(None);
         }
@@ -197,7 +197,7 @@ mod tests {
                 Ok::<_, ()>(Bytes::copy_from_slice(part))
             };
             let mut all = Vec::new();
-            while let Some(piece) = pieces.next(read).unwrap() {
+            while let Some(piece) = pieces.next_piece(read).unwrap() {
                 assert!(piece.len() < 70_000);
                 all.extend(piece);
             }

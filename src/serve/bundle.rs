@@ -98,7 +98,7 @@ pub(super) async fn answer(plane: &Inner, served: Served, parts: &Parts) -> Resu
     } else {
         let content = plane.memory.content(served.manifest, known.manifest_bytes, &plane.tasks).await;
         let content = content.map_err(|_| Refusal::Unavailable)?;
-        pieces::body(&plane.tasks, move || pieces.next(|at, length| file::read(&content, at, length)))
+        pieces::body(&plane.tasks, move || pieces.next_piece(|at, length| file::read(&content, at, length)))
     };
     let mut response = tagged(Response::new(body), &etag);
     let headers = response.headers_mut();

@@ -43,9 +43,9 @@ impl Bundle {
     }
 
     /// The next piece; `None` after the last. Blocks.
-    pub fn next(&mut self) -> io::Result<Option<Bytes>> {
+    pub fn next_piece(&mut self) -> io::Result<Option<Bytes>> {
         let manifest = &self.manifest;
-        self.pieces.next(|at, length| {
+        self.pieces.next_piece(|at, length| {
             let mut buffer = vec![0; usize::try_from(length).unwrap_or(usize::MAX)];
             manifest.read_exact_at(&mut buffer, at)?;
             Ok(Bytes::from(buffer))

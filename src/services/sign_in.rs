@@ -24,7 +24,7 @@ const AGENT_CHARS_MAX: usize = 200;
 impl Services {
     /// Checks e-mail and password and begins a session; its secret comes back, for a cookie.
     pub async fn sign_in(&self, email: &str, password: Secret, origin: &Origin, agent: &str) -> Result<Secret> {
-        let address = origin.address.map(|it| it.to_string()).unwrap_or_default();
+        let address = super::windows::by_address(origin.address);
         let (max, window) = (limits::SIGN_IN_TRIES_MAX, limits::SIGN_IN_WINDOW_MS);
         let by_address = format!("sign-in from {address}");
         self.windows().take(&by_address, max, window, "sign_in_tries", "Too many tries to sign in.")?;
@@ -85,10 +85,11 @@ impl Services {
         Ok(secret)
     }
 
-    /// The sessions of the actor's user.
+    /// The sessions of the actor's user that have not ended.
     pub async fn list_sessions(&self, actor: &Actor) -> Result<Vec<Session>> {
-        let user = own_user(actor)?;
-        self.db.read(move |tx| store::sessions::list(tx, user)).await
+        let (user, now) = (own_user(actor)?, self.clock.now_ms());
+        let found = self.db.read(move |tx| store::sessions::list(tx, user)).await?;
+        Ok(found.into_iter().filter(|it| !it.is_over(now)).collect())
     }
 
     /// Ends one session of the actor's user.

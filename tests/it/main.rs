@@ -20,6 +20,7 @@ mod log;
 mod manifest;
 mod panel;
 mod panel_browser;
+mod proxies;
 mod queue_redb;
 mod real_sites;
 mod server;

@@ -11,7 +11,7 @@ use axum::{
     },
 };
 use hyper::{
-    StatusCode,
+    HeaderMap, StatusCode,
     header::{CONTENT_DISPOSITION, CONTENT_LENGTH, CONTENT_TYPE, HeaderValue},
 };
 use serde::Deserialize;
@@ -269,7 +269,7 @@ pub(in super::super) async fn bundle(visit: Visit, Path(path): Path<(String, Str
     let mut bundle = visit.services.read_bundle(&visit.actor, &name, of).await?;
     let size = bundle.size();
     let mut response = respond::empty(StatusCode::OK);
-    *response.body_mut() = pieces::body(&visit.services.tasks, move || bundle.next());
+    *response.body_mut() = pieces::body(&visit.services.tasks, move || bundle.next_piece());
     response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
     response.headers_mut().insert(CONTENT_LENGTH, HeaderValue::from(size));
     // The name is made of a site's name and a number: nothing in it needs quoting.
@@ -292,11 +292,13 @@ pub(in super::super) async fn events(
     visit: Visit,
     Path(path): Path<(String, String)>,
     Asked(asked): Asked<From>,
+    headers: HeaderMap,
 ) -> Answer {
     // What is not there is said at once, not in the stream.
     Found::get(&visit, &path).await?;
     let (sender, events) = mpsc::channel::<Result<Event, Infallible>>(4);
-    let mut have = asked.from;
+    let last = headers.get("last-event-id").and_then(|it| it.to_str().ok()?.parse().ok());
+    let mut have = last.unwrap_or(asked.from);
     panel.services.tasks.spawn(async move {
         let mut turns = live::Turns::new(&visit);
         loop {
@@ -330,7 +332,8 @@ async fn tell(
     if !new.is_empty() {
         *have = lines.len();
         let html = LogLines { lines: new }.render().map_err(Error::internal)?;
-        if sender.send(Ok(Event::default().data(html))).await.is_err() {
+        // A browser that connects again says with `Last-Event-ID` up to where it has them.
+        if sender.send(Ok(Event::default().id(have.to_string()).data(html))).await.is_err() {
             return Ok(false);
         }
     }
