@@ -22,6 +22,7 @@ mod panel;
 mod panel_browser;
 mod proxies;
 mod queue_redb;
+mod readme;
 mod real_sites;
 mod server;
 mod serving;
