@@ -66,6 +66,7 @@ fn services(folder: &Path) -> Services {
             sites_domain: String::from("localhost"),
             port: String::new(),
             panel_host: String::from("localhost"),
+            local_port: 80,
         },
         disk_reserve: None,
         tenant_bytes_max: None,

@@ -176,7 +176,7 @@ const ROWS_PAGE: u32 = 30;
 /// How to deploy a site from one's own machine.
 pub(super) fn command(services: &Services, name: &str, create: bool) -> String {
     let create = if create { " --create" } else { "" };
-    format!("chainhost deploy ./dist --site {name}{create} --server {}", services.addresses.panel())
+    format!("chainhost deploy ./dist --site {name}{create} --server {}", services.addresses.for_commands())
 }
 
 /// The name in an address; what cannot be one is not there.
@@ -280,7 +280,7 @@ async fn new_page(visit: &Visit, name: String, problems: Problems) -> Result<New
 
 /// The form for a new site.
 pub(super) async fn new_form(visit: Visit) -> Answer {
-    visit.actor.require(Right::ManageSites)?;
+    visit.actor.require(Right::CreateSites)?;
     show(&new_page(&visit, String::new(), Problems::none()).await?)
 }
 

@@ -34,7 +34,7 @@ impl FromRequestParts<Services> for Caller {
 
     async fn from_request_parts(parts: &mut Parts, services: &Services) -> Result<Self, Failure> {
         let origin = Origin {
-            address: parts.extensions.get::<Client>().map(|it| it.0),
+            address: parts.extensions.get::<Client>().map(|it| it.address),
             request_id: parts.extensions.get::<RequestId>().cloned().unwrap_or_default().0,
         };
         let missing = || {
@@ -53,26 +53,33 @@ impl FromRequestParts<Services> for Caller {
     }
 }
 
-/// A JSON body of at most `MAX` bytes. No body is `{}`.
-pub(super) struct Json<T, const MAX: usize = { limits::JSON_BODY_BYTES_MAX }>(pub(super) T);
+/// A JSON body of the usual size. No body is `{}`.
+pub(super) struct Json<T>(pub(super) T);
 
-impl<T: DeserializeOwned, S: Sync, const MAX: usize> FromRequest<S> for Json<T, MAX> {
+impl<T: DeserializeOwned, S: Sync> FromRequest<S> for Json<T> {
     type Rejection = Failure;
 
     async fn from_request(request: Request, _: &S) -> Result<Self, Failure> {
-        let bytes = match Limited::new(request.into_body(), MAX).collect().await {
-            Ok(body) => body.to_bytes(),
-            Err(error) if error.is::<LengthLimitError>() => {
-                let text = format!("The body has more than {MAX} bytes.");
-                return Err(Error::too_large("body", text).into());
-            }
-            Err(error) => return Err(cut(&*error).into()),
-        };
-        let bytes = if bytes.is_empty() { Bytes::from_static(b"{}") } else { bytes };
-        serde_json::from_slice(&bytes).map(Self).map_err(|error| {
-            Error::invalid("json", format!("The body is not the JSON that is wanted: {error}.")).into()
-        })
+        let bytes = whole(request.into_body(), limits::JSON_BODY_BYTES_MAX).await?;
+        Ok(Self(read(&bytes)?))
     }
+}
+
+/// A body in memory, of at most `max` bytes.
+pub(super) async fn whole(body: Body, max: usize) -> Result<Bytes> {
+    match Limited::new(body, max).collect().await {
+        Ok(body) => Ok(body.to_bytes()),
+        Err(error) if error.is::<LengthLimitError>() => {
+            Err(Error::too_large("body", format!("The body has more than {max} bytes.")))
+        }
+        Err(error) => Err(cut(&*error)),
+    }
+}
+
+/// Reads a body as JSON. No body is `{}`.
+pub(super) fn read<T: DeserializeOwned>(bytes: &[u8]) -> Result<T> {
+    serde_json::from_slice(if bytes.is_empty() { b"{}" } else { bytes })
+        .map_err(|error| Error::invalid("json", format!("The body is not the JSON that is wanted: {error}.")))
 }
 
 /// `?limit=&after=` of a list.

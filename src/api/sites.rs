@@ -13,7 +13,10 @@ use super::{
 use crate::{
     base::clock::rfc3339,
     domain::site::SiteName,
-    services::{Services, sites::SiteView},
+    services::{
+        Services,
+        sites::{Change, SiteChanges, SiteView},
+    },
 };
 
 #[derive(Debug, Serialize)]
@@ -115,13 +118,6 @@ pub(super) struct Changes {
 }
 
 /// A key of a PATCH body: absent leaves the value, null clears it.
-#[derive(Default)]
-enum Change {
-    #[default]
-    Keep,
-    To(Option<String>),
-}
-
 impl<'de> Deserialize<'de> for Change {
     fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         Option::deserialize(deserializer).map(Self::To)
@@ -135,12 +131,13 @@ pub(super) async fn change(
     Json(changes): Json<Changes>,
 ) -> Answer {
     let name = SiteName::parse(&name)?;
-    if let Change::To(reason) = changes.taken_down {
-        services.change_taken_down(&actor, &name, reason).await?;
-    }
-    if let Change::To(folder) = changes.watch_folder {
-        services.change_watch_folder(&actor, &name, folder).await?;
-    }
+    let changes = SiteChanges { taken_down: changes.taken_down, watch_folder: changes.watch_folder };
+    services.change_site(&actor, &name, changes).await.map_err(|error| match error.field {
+        // The panel's forms have names of their own.
+        Some("reason") => error.on("taken_down"),
+        Some("folder") => error.on("watch_folder"),
+        _ => error,
+    })?;
     ok(&Site::new(&services, services.get_site(&actor, &name).await?))
 }
 

@@ -7,10 +7,10 @@ use hyper::{Request, StatusCode, body::Incoming, header::AUTHORIZATION};
 use crate::{
     domain::{Error, access::Right, job::Queue},
     http::{
+        peer::Client,
         problem,
         respond::{self, Response},
     },
-    net::connection::Peer,
     serve::DataPlane,
     services::{Services, access::Origin},
 };
@@ -19,9 +19,9 @@ pub(super) async fn answer(
     services: &Services,
     plane: &DataPlane,
     request: &Request<Incoming>,
-    peer: Peer,
+    client: Client,
 ) -> Response {
-    match read(services, plane, request, peer).await {
+    match read(services, plane, request, client).await {
         Ok(text) => respond::content(StatusCode::OK, "text/plain; version=0.0.4; charset=utf-8", text),
         Err(error) => problem::problem(&error, ""),
     }
@@ -31,9 +31,9 @@ async fn read(
     services: &Services,
     plane: &DataPlane,
     request: &Request<Incoming>,
-    peer: Peer,
+    client: Client,
 ) -> Result<String, Error> {
-    if !peer.loopback {
+    if !client.is_near {
         let missing = || Error::unauthenticated("key_missing", "Send an API key: `Authorization: Bearer ch_…`.");
         let header = request.headers().get(AUTHORIZATION).and_then(|it| it.to_str().ok()).ok_or_else(missing)?;
         let key = header.strip_prefix("Bearer ").ok_or_else(missing)?;

@@ -1,4 +1,5 @@
 //! Settings: one TOML file, environment and flags, parsed into domain types. Unknown keys are errors.
 
 pub mod client;
+pub mod public_url;
 pub mod server;

@@ -13,11 +13,7 @@ use std::{
 };
 
 use bytes::Bytes;
-use http_body_util::StreamBody;
-use hyper::body::Frame;
 use moka::{policy::EvictionPolicy, sync::Cache};
-use tokio::sync::mpsc;
-use tokio_stream::wrappers::ReceiverStream;
 
 use super::{incident::Damage, mapping};
 use crate::{
@@ -26,7 +22,7 @@ use crate::{
         hash::{Hasher, Sha256},
         tasks::Tasks,
     },
-    http::respond::Body,
+    http::{pieces, respond::Body},
 };
 
 /// Files remembered as verified: each costs a mapping, which counts as cache of the kernel and not as our memory.
@@ -156,12 +152,30 @@ fn hash_of(mut file: &File) -> io::Result<Sha256> {
 
 /// The body of the bytes from `first` on, `length` of them; they must lie within the content.
 pub(super) fn body(content: Content, first: u64, length: u64, tasks: &Tasks) -> Body {
+    if let Content::Bytes(bytes) = content {
+        return Body::full(part(&bytes, first, length));
+    }
+    let (mut at, mut left) = (first, length);
+    pieces::body(tasks, move || {
+        let take = left.min(CHUNK);
+        if take == 0 {
+            return Ok(None);
+        }
+        let bytes = read(&content, at, take)?;
+        at = at.saturating_add(take);
+        left = left.saturating_sub(take);
+        Ok(Some(bytes))
+    })
+}
+
+/// The bytes from `first` on, `length` of them; they must lie within the content. Blocks.
+pub(super) fn read(content: &Content, first: u64, length: u64) -> io::Result<Bytes> {
     match content {
-        Content::Bytes(bytes) => Body::full(part(&bytes, first, length)),
+        Content::Bytes(bytes) => Ok(part(bytes, first, length)),
         Content::File(file) => {
-            let (sender, receiver) = mpsc::channel(1);
-            tasks.spawn(send(file, first, length, tasks.clone(), sender));
-            Body::boxed(StreamBody::new(ReceiverStream::new(receiver)))
+            let mut buffer = vec![0; usize::try_from(length).unwrap_or(usize::MAX)];
+            file.read_exact_at(&mut buffer, first)?;
+            Ok(buffer.into())
         }
     }
 }
@@ -172,35 +186,13 @@ fn part(bytes: &Bytes, first: u64, length: u64) -> Bytes {
     bytes.slice(from..to)
 }
 
-/// Reads one piece ahead of what the client takes; ends when the client is gone.
-async fn send(file: Arc<File>, first: u64, length: u64, tasks: Tasks, to: mpsc::Sender<io::Result<Frame<Bytes>>>) {
-    let (mut at, mut left) = (first, length);
-    while left > 0 {
-        let (file, take) = (Arc::clone(&file), left.min(CHUNK));
-        let read = tasks.blocking(move || read_at(&file, at, take)).await;
-        let read = read.unwrap_or_else(|| Err(io::Error::other("reading a blob panicked")));
-        let failed = read.is_err();
-        if to.send(read.map(Frame::data)).await.is_err() || failed {
-            return;
-        }
-        at = at.saturating_add(take);
-        left = left.saturating_sub(take);
-    }
-}
-
-fn read_at(file: &File, at: u64, length: u64) -> io::Result<Bytes> {
-    let mut buffer = vec![0; usize::try_from(length).unwrap_or(usize::MAX)];
-    file.read_exact_at(&mut buffer, at)?;
-    Ok(buffer.into())
-}
-
 #[cfg(test)]
 mod tests {
     use http_body_util::BodyExt as _;
 
     use super::*;
 
-    async fn read(content: &Content, first: u64, length: u64) -> Result<Bytes, crate::http::respond::BodyError> {
+    async fn sent(content: &Content, first: u64, length: u64) -> Result<Bytes, crate::http::respond::BodyError> {
         Ok(body(content.clone(), first, length, &Tasks::new()).collect().await?.to_bytes())
     }
 
@@ -214,8 +206,8 @@ mod tests {
             let files = Files::new(dir.clone(), map);
             let content = files.open(hash, 700_001).unwrap();
             assert_eq!(matches!(content, Content::File(_)), !map);
-            assert!(read(&content, 0, 700_001).await.unwrap() == bytes);
-            assert_eq!(read(&content, 299_999, 300_000).await.unwrap(), bytes[299_999..599_999]);
+            assert!(sent(&content, 0, 700_001).await.unwrap() == bytes);
+            assert_eq!(sent(&content, 299_999, 300_000).await.unwrap(), bytes[299_999..599_999]);
             assert!(matches!(files.open(hash, 700_000), Err(BlobError::Corrupt)));
         }
         // Cut short while it is sent: the body breaks off and never ends as if it were whole.
@@ -223,7 +215,7 @@ mod tests {
         let path = files_of(folder.path());
         std::fs::set_permissions(&path, std::os::unix::fs::PermissionsExt::from_mode(0o600)).unwrap();
         std::fs::OpenOptions::new().write(true).open(&path).unwrap().set_len(300_000).unwrap();
-        assert!(read(&content, 0, 700_001).await.is_err());
+        assert!(sent(&content, 0, 700_001).await.is_err());
     }
 
     #[test]

@@ -5,6 +5,7 @@
 //!
 //! A request is read in [`visit`]; the routing table is in [`snapshot`]; bytes come from [`memory`].
 
+mod bundle;
 mod file;
 mod flight;
 pub mod headers;
@@ -31,6 +32,7 @@ use hyper::{
 use tokio::sync::broadcast;
 
 use self::{
+    bundle::Bundles,
     headers::X_ROBOTS_TAG,
     incident::{Incident, Incidents},
     index::Indexes,
@@ -51,7 +53,7 @@ use crate::{
 };
 
 /// Answers below `/.well-known/` that are the host's on every site: given what the host shows and the rest of the
-/// decoded path (`chainhost/proof/<id>`, `acme-challenge/<token>`), the answer, or nothing for 404. It may block.
+/// decoded path (`acme-challenge/<token>`), the answer, or nothing for 404. It may block. Proofs are not among them.
 pub type WellKnown = Arc<dyn Fn(&Target, &str) -> Option<Response> + Send + Sync>;
 
 /// The data plane of a process. Cheap to clone.
@@ -63,6 +65,7 @@ struct Inner {
     /// One publisher at a time: compare and swap are one step.
     publishing: Mutex<()>,
     indexes: Indexes,
+    bundles: Bundles,
     memory: Memory,
     incidents: Arc<Incidents>,
     meter: Meter,
@@ -119,6 +122,7 @@ impl DataPlane {
             current: ArcSwap::from_pointee(snapshot),
             publishing: Mutex::default(),
             indexes: Indexes::new(blobs.clone(), Arc::clone(&incidents)),
+            bundles: Bundles::new(blobs.clone()),
             memory: Memory::new(blobs, Arc::clone(&incidents), true),
             incidents,
             meter: Meter::default(),

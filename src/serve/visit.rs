@@ -18,7 +18,7 @@ use hyper::{
 };
 
 use super::{
-    Inner, file,
+    Inner, bundle, file,
     headers::{Prepared, REVALIDATE},
     index::Index,
     memory::Forms,
@@ -38,6 +38,9 @@ use crate::{
         resolve::{self, Resolution},
     },
 };
+
+/// Where the proof bundle of a deployment is, by its id.
+const PROOF: &str = "/.well-known/chainhost/proof/";
 
 /// A request with all that answering it needs.
 pub(super) struct Visit<'a> {
@@ -120,8 +123,14 @@ impl Visit<'_> {
         self.plane.indexes.get(served, &self.plane.tasks).await.map_err(|_| Refusal::Unavailable)
     }
 
-    /// Proofs and challenges come from outside the data plane, by a function that may read files.
+    /// The proof of what is shown; all else, such as challenges, comes from outside the data plane.
     async fn reserved(&self, path: &str) -> Result<Response, Refusal> {
+        if let (Some(wanted), Some(served)) = (path.strip_prefix(PROOF), self.target.served())
+            && served.proof
+            && wanted == served.deployment.to_string()
+        {
+            return bundle::answer(self.plane, served, self.parts).await;
+        }
         let (well_known, target) = (Arc::clone(&self.plane.well_known), Arc::clone(self.target));
         let rest = path.strip_prefix("/.well-known/").unwrap_or(path).to_owned();
         let found = self.plane.tasks.blocking(move || well_known(&target, &rest)).await;

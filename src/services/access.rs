@@ -115,8 +115,7 @@ impl Services {
             .db
             .read(move |tx| {
                 let Some(found) = store::sessions::find(tx, hash)? else { return Ok(None) };
-                let at = &found.session;
-                if at.created_ms + limits::SESSION_MS <= now || at.seen_ms + limits::SESSION_IDLE_MS <= now {
+                if found.session.is_over(now) {
                     return Ok(None);
                 }
                 Ok(member(tx, found.user, found.tenant)?

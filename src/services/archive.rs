@@ -181,7 +181,12 @@ impl Intake<'_> {
         }
         Ok(match select(relative, self.allow_env)? {
             Selected::Skip => None,
-            Selected::File(_) | Selected::Policy(_) => Some(relative.to_vec()),
+            Selected::File(_) => Some(relative.to_vec()),
+            Selected::Policy(_) => {
+                // These do not count, however the files come. Each name can be there once.
+                self.entries = self.entries.saturating_sub(1);
+                Some(relative.to_vec())
+            }
         })
     }
 

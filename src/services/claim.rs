@@ -50,7 +50,7 @@ impl Services {
         origin: &Origin,
         agent: &str,
     ) -> Result<Secret> {
-        let address = origin.address.map(|it| it.to_string()).unwrap_or_default();
+        let address = super::windows::by_address(origin.address);
         let (max, window) = (limits::SIGN_IN_TRIES_MAX, limits::SIGN_IN_WINDOW_MS);
         self.windows().take(&format!("claim {address}"), max, window, "claim_tries", "Too many tries.")?;
         let email = Email::parse(email)?;

@@ -99,6 +99,8 @@ pub struct Addresses {
     pub port: String,
     /// The panel's host without port: `localhost`.
     pub panel_host: String,
+    /// The port that the server listens on: on this machine, `localhost` with it is the panel too.
+    pub local_port: u16,
 }
 
 impl Addresses {
@@ -110,6 +112,22 @@ impl Addresses {
     /// The preview address of a deployment.
     pub fn preview(&self, label: &str, name: &SiteName) -> String {
         format!("{}://{label}--{name}.{}{}/", self.scheme, self.sites_domain, self.port)
+    }
+
+    /// The panel for who sits at this machine, or comes through SSH; without a slash at its end.
+    pub fn local_panel(&self) -> String {
+        format!("http://localhost:{}", self.local_port)
+    }
+
+    /// Where the client's commands reach the server. They speak no TLS yet, so to one behind TLS they go by a tunnel
+    /// through SSH.
+    pub fn for_commands(&self) -> String {
+        if self.scheme == "https" { self.local_panel() } else { self.panel() }
+    }
+
+    /// Whether this is the panel's host.
+    pub fn is_panel(&self, host: &str) -> bool {
+        host == self.panel_host
     }
 
     /// The panel, without a slash at its end.
@@ -186,8 +204,8 @@ impl Services {
         Ok(())
     }
 
-    /// Runs blocking work on the pool for it.
-    async fn blocking<T: Send + 'static>(&self, work: impl FnOnce() -> Result<T> + Send + 'static) -> Result<T> {
+    /// Runs work that blocks, or that takes long on large input, on the pool for it.
+    pub async fn blocking<T: Send + 'static>(&self, work: impl FnOnce() -> Result<T> + Send + 'static) -> Result<T> {
         self.tasks.blocking(work).await.unwrap_or_else(|| Err(Error::internal("a blocking task panicked")))
     }
 

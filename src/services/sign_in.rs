@@ -98,10 +98,11 @@ impl Services {
         Ok(secret)
     }
 
-    /// The sessions of the actor's user.
+    /// The sessions of the actor's user that have not ended.
     pub async fn list_sessions(&self, actor: &Actor) -> Result<Vec<Session>> {
-        let user = own_user(actor)?;
-        self.db.read(move |tx| store::sessions::list(tx, user)).await
+        let (user, now) = (own_user(actor)?, self.clock.now_ms());
+        let found = self.db.read(move |tx| store::sessions::list(tx, user)).await?;
+        Ok(found.into_iter().filter(|it| !it.is_over(now)).collect())
     }
 
     /// Ends one session of the actor's user.
@@ -127,7 +128,7 @@ pub(super) struct Try(String);
 impl Try {
     /// Tries from an address.
     pub(super) fn from_address(address: Option<IpAddr>) -> Self {
-        Self(format!("sign-in from {}", address.map(|it| it.to_string()).unwrap_or_default()))
+        Self(format!("sign-in from {}", super::windows::by_address(address)))
     }
 
     /// Tries for an account.

@@ -19,7 +19,7 @@ use super::{
 };
 
 /// Users listed for a tenant: more than a page shows.
-const LISTED_MAX: i64 = 1_000;
+const LISTED_MAX: u32 = 1_000;
 
 impl Services {
     /// Makes a user and joins them to the actor's tenant.
@@ -68,10 +68,16 @@ impl Services {
         Ok((user.id, tenant))
     }
 
-    /// The users of the actor's tenant.
+    /// The users of the actor's tenant, as many as a page shows.
     pub async fn list_users(&self, actor: &Actor) -> Result<Vec<(User, Grade)>> {
+        self.list_users_after(actor, "", LISTED_MAX).await
+    }
+
+    /// A page of the users of the actor's tenant by e-mail, after the e-mail `after`.
+    pub async fn list_users_after(&self, actor: &Actor, after: &str, limit: u32) -> Result<Vec<(User, Grade)>> {
         let scope = actor.require(Right::ManageTenant)?;
-        self.db.read(move |tx| store::users::list(tx, scope, LISTED_MAX)).await
+        let after = after.to_owned();
+        self.db.read(move |tx| store::users::list(tx, scope, &after, limit.into())).await
     }
 
     /// Disables or enables a user of the actor's tenant. Sessions of a disabled user end.

@@ -14,7 +14,6 @@ use crate::{
     domain::{
         Error, Result,
         access::{Actor, Right},
-        event::Event,
         site::{Site, SiteId, SiteName},
         tenant::TenantId,
     },
@@ -141,33 +140,11 @@ impl Services {
         Ok(found)
     }
 
-    /// Deploys a site from a folder on this server whenever it changes, or with `None` no longer.
-    pub async fn change_watch_folder(&self, actor: &Actor, name: &SiteName, folder: Option<String>) -> Result<()> {
-        // A folder of the server is read with the server's rights, so only its admin may name one.
-        let scope = actor.require(Right::ManageServer)?;
-        if let Some(folder) = &folder {
-            check_folder(folder, &self.data)?;
-            let (folder, data) = (PathBuf::from(folder), self.data.clone());
-            self.blocking(move || check_target(&folder, &data)).await?;
-        }
-        let (services, actor, name) = (self.clone(), actor.clone(), name.clone());
-        self.db
-            .write(move |tx| {
-                let site = store::sites::find(tx, scope, &name)?.ok_or_else(|| Error::not_found("site"))?;
-                if site.watch_folder == folder {
-                    return Ok(());
-                }
-                store::sites::change_watch_folder(tx, scope, site.id, folder.as_deref())?;
-                let text = match &folder {
-                    Some(folder) => format!("deploys {name} from {folder} from now on"),
-                    None => format!("stopped deploying {name} from a folder"),
-                };
-                services.record(tx, &actor, &Event::new("site.watch_changed", "site", &name, text))
-            })
-            .await?;
-        self.forget(scope);
-        self.signals().watch.notify_one();
-        Ok(())
+    /// Refuses a folder that must not be watched.
+    pub(super) async fn check_watched(&self, folder: &str) -> Result<()> {
+        check_folder(folder, &self.data)?;
+        let (folder, data) = (PathBuf::from(folder), self.data.clone());
+        self.blocking(move || check_target(&folder, &data)).await
     }
 }
 

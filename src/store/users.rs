@@ -60,13 +60,13 @@ pub fn count_super_admins(tx: &mut ReadTx<'_>) -> Result<i64> {
     tx.one("SELECT COUNT(*) FROM \"user\" WHERE super_admin = $1 AND disabled = $2", params![true, false])?.int(0)
 }
 
-/// The members of a tenant, by e-mail.
-pub fn list(tx: &mut ReadTx<'_>, scope: TenantScope, limit: i64) -> Result<Vec<(User, Grade)>> {
+/// The members of a tenant, by e-mail, after the e-mail `after`.
+pub fn list(tx: &mut ReadTx<'_>, scope: TenantScope, after: &str, limit: i64) -> Result<Vec<(User, Grade)>> {
     let sql = format!(
         "SELECT {COLUMNS}, m.role FROM membership m JOIN \"user\" u ON u.id = m.user_id
-         WHERE m.tenant_id = $1 ORDER BY u.email LIMIT $2"
+         WHERE m.tenant_id = $1 AND u.email > $2 ORDER BY u.email LIMIT $3"
     );
-    let rows = tx.query(&sql, params![scope.tenant().0, limit])?;
+    let rows = tx.query(&sql, params![scope.tenant().0, after, limit])?;
     rows.iter()
         .map(|row| {
             let user = read(row)?;

@@ -124,6 +124,26 @@ fn nobody_sees_or_changes_anything_without_a_session() {
 }
 
 #[test]
+fn what_is_refused_before_a_handler_is_said_on_a_page() {
+    let host = Host::start();
+    host.key(OWNER, "super-admin");
+    let mut owner = Browser::signed_in(&host, OWNER);
+    for path in ["/sites/%ff", "/sites/%ff/settings", "/jobs/%ff/rerun"] {
+        let answer = owner.get(path);
+        let status = answer.status;
+        assert!(
+            (400..500).contains(&status) && answer.text().starts_with("<!doctype html>"),
+            "{path} {}",
+            answer.text()
+        );
+    }
+    let origin = format!("Origin: http://localhost:{}\r\n", host.port);
+    let large = "a=b&".repeat(40_000);
+    let answer = owner.post_as("/settings/keys", &origin, "application/x-www-form-urlencoded", large.as_bytes());
+    assert!((400..500).contains(&answer.status) && answer.text().starts_with("<!doctype html>"), "{}", answer.text());
+}
+
+#[test]
 fn forms_from_elsewhere_are_refused() {
     let host = Host::start();
     host.key(OWNER, "super-admin");

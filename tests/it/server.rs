@@ -142,7 +142,11 @@ fn settings_are_checked_and_the_line_is_named() {
         let out = Command::new(PROGRAM).args(["check", "--config"]).arg(&path).output().unwrap();
         (out.status.code(), String::from_utf8(out.stderr).unwrap())
     };
-    assert_eq!(check("listen = [\"127.0.0.1:8080\"]\n").0, Some(0));
+    assert_eq!(check("listen = [\"127.0.0.1:8080\"]\nlog = \"warn,chainhost::serve=debug\"\n").0, Some(0));
+    let (code, error) = check("log = \"chainhost=loud\"\n");
+    assert!(code == Some(2) && error.contains("chainhost=loud"), "{error}");
+    assert_eq!(check("public_url = \"https://panel.example\"\n").0, Some(2));
+    assert_eq!(check("public_url = \"https://panel.example\"\ntrusted_proxies = [\"10.0.0.0/8\"]\n").0, Some(0));
     let (code, error) = check("listen = [\"127.0.0.1:8080\"]\npanel_hosst = \"x\"\n");
     assert!(code == Some(2) && error.contains("line 2") && error.contains("panel_hosst"), "{error}");
 }

@@ -62,6 +62,7 @@ impl Rig {
                 sites_domain: String::from("localhost"),
                 port: String::new(),
                 panel_host: String::from("localhost"),
+                local_port: 80,
             },
             disk_reserve: Some(0),
             tenant_bytes_max,

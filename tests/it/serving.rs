@@ -14,6 +14,7 @@ use chainhost::{
         policy::{Fallback, HeaderRule, Policy, Redirect},
         site_path::SitePath,
     },
+    proof::{bundle, manifest::Manifest, site_tree},
     serve::{
         Refused,
         incident::{Damage, Incident},
@@ -365,6 +366,7 @@ async fn what_is_no_file_is_said_on_a_page() {
         ("site.test", "/a%5cb", 400),
         ("site.test", "/.well-known/chainhost/proof/02020202020202020202020202020202", 404),
         ("site.test", "/.well-known/acme-challenge/token", 404),
+        ("site.test", "/.well-known/acme-challenge/known", 200),
         ("site.test", "/.well-known/chainhost/proof/01010101010101010101010101010101", 200),
     ] {
         let answer = web.get_with(path, &[("host", host), page[0]]).await;
@@ -562,4 +564,49 @@ fn a_large_routing_table_is_read_from_disk() {
     println!("21,000 hosts, {:?}", started.elapsed());
     assert!(loaded.snapshot == snapshot && loaded.snapshot.len() == 21_000);
     assert_eq!(files::walk(folder.path()).unwrap().len(), 1);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_proof_bundle_costs_what_a_file_costs() {
+    let web = Web::start();
+    let rule = HeaderRule { matches: String::from("/*"), set: vec![(String::from("x-a"), "b".repeat(7_000))] };
+    let many = Policy { headers: vec![rule; 60], ..Policy::default() };
+    for policy in [Policy::default(), many] {
+        let served = web.show(&[("/index.html", b"x")], policy);
+        let path = format!("/.well-known/chainhost/proof/{}", served.deployment);
+        let manifest = web.blobs.read_verified(&served.manifest).unwrap();
+        let root = site_tree::site_root(&Manifest::parse(&manifest).unwrap());
+        let wanted = bundle::bundle(&manifest, &root);
+        let answers = futures(40, || web.get(&path)).await;
+        assert!(answers.iter().all(|it| it.status() == 200 && it.body == wanted));
+        let etag = answers[0].header("etag").to_owned();
+        assert_eq!(answers[0].header("content-length"), wanted.len().to_string());
+        assert_eq!(answers[0].header("content-type"), "application/json");
+        let head = web.ask(request("HEAD", &path, &[])).await;
+        assert_eq!((head.status(), head.header("content-length")), (200, wanted.len().to_string().as_str()));
+        assert!(etag.starts_with('"') && head.header("etag") == etag);
+        let again = web.get_with(&path, &[("if-none-match", &etag)]).await;
+        assert_eq!((again.status(), again.body.len(), again.header("etag")), (304, 0, etag.as_str()));
+        assert_eq!(web.get_with(&path, &[("if-match", "\"other\"")]).await.status(), 412);
+    }
+}
+
+/// What `count` askers get who ask at the same time.
+async fn futures<T>(count: usize, ask: impl Fn() -> T) -> Vec<T::Output>
+where
+    T: Future,
+{
+    let mut asked: Vec<_> = (0..count).map(|_| Box::pin(ask())).map(Some).collect();
+    let mut answers = Vec::new();
+    std::future::poll_fn(|context| {
+        for slot in &mut asked {
+            if let Some(std::task::Poll::Ready(answer)) = slot.as_mut().map(|it| it.as_mut().poll(context)) {
+                answers.push(answer);
+                *slot = None;
+            }
+        }
+        if asked.iter().all(Option::is_none) { std::task::Poll::Ready(()) } else { std::task::Poll::Pending }
+    })
+    .await;
+    answers
 }

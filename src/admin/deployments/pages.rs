@@ -11,8 +11,8 @@ use axum::{
     },
 };
 use hyper::{
-    StatusCode,
-    header::{CONTENT_DISPOSITION, HeaderValue},
+    HeaderMap, StatusCode,
+    header::{CONTENT_DISPOSITION, CONTENT_LENGTH, CONTENT_TYPE, HeaderValue},
 };
 use serde::Deserialize;
 use tokio::sync::mpsc;
@@ -38,7 +38,7 @@ use crate::{
         deployment::{Deployment as Stored, DeploymentRef, State as Standing},
         site::SiteName,
     },
-    http::respond,
+    http::{pieces, respond},
     services::deployments::DeploymentView,
 };
 
@@ -271,8 +271,12 @@ pub(in super::super) async fn proof(visit: Visit, Path(path): Path<(String, Stri
 pub(in super::super) async fn bundle(visit: Visit, Path(path): Path<(String, String)>) -> Answer {
     let (name, of) = place(&path)?;
     let view = visit.services.get_deployment(&visit.actor, &name, of).await?;
-    let (_, bytes) = visit.services.read_bundle(&visit.actor, &name, of).await?;
-    let mut response = respond::content(StatusCode::OK, "application/json", bytes);
+    let mut bundle = visit.services.read_bundle(&visit.actor, &name, of).await?;
+    let size = bundle.size();
+    let mut response = respond::empty(StatusCode::OK);
+    *response.body_mut() = pieces::body(&visit.services.tasks, move || bundle.next_piece());
+    response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
+    response.headers_mut().insert(CONTENT_LENGTH, HeaderValue::from(size));
     // The name is made of a site's name and a number: nothing in it needs quoting.
     let disposition = format!("attachment; filename=\"{}\"", shown::bundle_name(&view));
     if let Ok(value) = HeaderValue::from_str(&disposition) {
@@ -293,11 +297,13 @@ pub(in super::super) async fn events(
     visit: Visit,
     Path(path): Path<(String, String)>,
     Asked(asked): Asked<From>,
+    headers: HeaderMap,
 ) -> Answer {
     // What is not there is said at once, not in the stream.
     Found::get(&visit, &path).await?;
     let (sender, events) = mpsc::channel::<Result<Event, Infallible>>(4);
-    let mut have = asked.from;
+    let last = headers.get("last-event-id").and_then(|it| it.to_str().ok()?.parse().ok());
+    let mut have = last.unwrap_or(asked.from);
     panel.services.tasks.spawn(async move {
         let mut turns = live::Turns::new(&visit);
         loop {
@@ -331,7 +337,8 @@ async fn tell(
     if !new.is_empty() {
         *have = lines.len();
         let html = LogLines { lines: new }.render().map_err(Error::internal)?;
-        if sender.send(Ok(Event::default().data(html))).await.is_err() {
+        // A browser that connects again says with `Last-Event-ID` up to where it has them.
+        if sender.send(Ok(Event::default().id(have.to_string()).data(html))).await.is_err() {
             return Ok(false);
         }
     }

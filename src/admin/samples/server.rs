@@ -245,7 +245,7 @@ pub(super) fn settings() -> Vec<Sample> {
         tabs: settings_of::tabs(&settings_shell(), "API keys"),
         shell: settings_shell(),
         name: "ci-harbour".into(),
-        may: "Look and deploy",
+        may: "look, deploy, and make sites",
         secret: "ch_8fK2b0c1d2e3f4g5h6i7j8k9l0m1n2o3p4q5r6s7t8u9v0w1".into(),
         command: "chainhost login --server http://localhost:8080".into(),
     };

@@ -99,6 +99,7 @@ fn inside(host: &Host, act: impl AsyncFnOnce(&Services)) {
                 sites_domain: String::from("localhost"),
                 port: String::new(),
                 panel_host: String::from("localhost"),
+                local_port: 80,
             },
             disk_reserve: None,
             tenant_bytes_max: None,

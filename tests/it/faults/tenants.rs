@@ -246,8 +246,11 @@ fn a_key_does_what_its_scope_says_and_no_more() {
             "GET" => assert_eq!((status(&reading), status(&deploying)), (200, 200), "{path}"),
             _ => {
                 assert_eq!(status(&reading), 403, "a read key may {method} {path}");
-                // Deploying, publishing, rolling back, and the jobs of that.
-                let deploys = path.contains("/deployments") || path.ends_with("/rollback") || path.contains("/jobs/");
+                // Deploying, making the site for it, publishing, rolling back, and the jobs of that.
+                let deploys = path.contains("/deployments")
+                    || path.ends_with("/sites")
+                    || path.ends_with("/rollback")
+                    || path.contains("/jobs/");
                 if !deploys {
                     assert_eq!(status(&deploying), 403, "a deploy key may {method} {path}");
                 }

@@ -48,6 +48,14 @@ impl Host {
         Self::start_in(folder, arguments)
     }
 
+    /// A new server with these settings in its configuration file.
+    pub(crate) fn start_configured(settings: &str) -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("chainhost.toml");
+        write_files(folder.path(), &[("chainhost.toml", settings.as_bytes())]);
+        Self::start_in(folder, &["--config", file.to_str().unwrap()])
+    }
+
     /// A server in a folder of the caller's.
     pub(crate) fn start_in(folder: TempDir, arguments: &[&str]) -> Self {
         let arguments = arguments.iter().map(|it| (*it).to_owned()).collect();
