@@ -39,7 +39,9 @@ for (const input of document.querySelectorAll("[data-filter]")) {
 
 // On a narrow screen the tab of this page may lie outside of the row.
 for (const tab of document.querySelectorAll(".tabs [aria-current]")) {
-  tab.parentElement.scrollLeft = tab.offsetLeft - tab.parentElement.offsetLeft - 48;
+  const row = tab.parentElement;
+  // The last 48 pixels fade out.
+  row.scrollLeft = tab.offsetLeft - row.offsetLeft + tab.offsetWidth + 48 - row.clientWidth;
 }
 
 document.addEventListener("keydown", (event) => {
