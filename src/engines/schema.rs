@@ -3,4 +3,7 @@
 use super::migrations::Migration;
 
 /// For SQLite.
-pub const SQLITE: &[Migration<'static>] = &[(1, "start", include_str!("schema/0001_start.sqlite.sql"))];
+pub const SQLITE: &[Migration<'static>] = &[
+    (1, "start", include_str!("schema/0001_start.sqlite.sql")),
+    (2, "schedules", include_str!("schema/0002_schedules.sqlite.sql")),
+];

@@ -19,6 +19,7 @@ mod keys;
 mod password;
 pub mod publish;
 pub mod routes;
+pub mod schedules;
 mod sign_in;
 pub mod signals;
 pub mod sites;

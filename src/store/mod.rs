@@ -11,6 +11,7 @@ pub mod effects;
 pub mod hostnames;
 pub mod outbox;
 pub mod publications;
+pub mod schedules;
 pub mod sessions;
 pub mod settings;
 pub mod sites;

@@ -205,6 +205,8 @@ fn new_job(id: JobId, tenant: u8) -> NewJob {
         run_at_ms: 0,
         title: String::new(),
         created_ms: START_MS,
+        unique: None,
+        after: Vec::new(),
     }
 }
 

@@ -2,6 +2,7 @@
 //!
 //! An engine joins by being a [`Place`] and a line at the end of this file.
 
+mod bonds;
 mod leases;
 mod order;
 mod panel;
@@ -16,14 +17,14 @@ use chainhost::{
     },
     domain::{
         error::Kind,
-        job::{JobId, NewJob, Queue, State},
+        job::{BUILD, JobId, NewJob, Queue, State},
         tenant::TenantId,
     },
     ports::queue::{Command, Finish, JobFilter, Jobs, Lease, Outcome, QueueEngine},
 };
 use tokio::{sync::oneshot, time::timeout};
 
-use self::{leases::*, order::*, panel::*};
+use self::{bonds::*, leases::*, order::*, panel::*};
 
 /// Where an engine keeps its jobs. Opening it again, after what was opened before is dropped, is what a process
 /// does that starts after another has died.
@@ -79,6 +80,8 @@ impl<'p> Rig<'p> {
             run_at_ms: 0,
             title: String::from("A test"),
             created_ms: self.clock.now_ms(),
+            unique: None,
+            after: Vec::new(),
         }
     }
 
@@ -159,19 +162,27 @@ macro_rules! suite {
         tests! {
             $engine, $place,
             a_claim_that_is_given_up_goes_back
+            a_drain_waits_for_what_runs
             a_due_job_wakes_its_queue
             a_job_that_kills_its_workers_dies
+            a_job_waits_for_others
+            a_key_comes_back
+            a_key_is_taken_once
+            a_paused_tenant_starts_nothing
+            a_rate_wakes_its_queue
+            a_running_job_is_told_of_its_cancel
             a_worker_of_before_is_fenced_off
             age_is_not_starved_by_ones_own_flood
             an_id_is_taken_once
+            builds_start_at_a_rate
             cancel_removes_what_has_not_started
-            dead_letters_go_after_thirty_days
             deaths_do_not_use_up_attempts
             delayed_jobs_survive
             depths_count
             dismiss_removes_what_has_ended
             ended_jobs_are_kept_by_the_rules
             enqueue_is_durable
+            every_ended_job_goes_after_thirty_days
             finish_and_claim_in_one
             handlers_choose_when_and_whether
             ids_are_known_beyond_what_is_kept
@@ -188,7 +199,10 @@ macro_rules! suite {
             snoozes_and_releases_do_not_count
             ten_thousand_jobs_delay_another_by_one
             tenants_take_turns
+            ten_thousand_tenants_each_get_their_turn
+            tenants_do_not_wait_for_one_another
             the_cluster_limit_holds
+            those_that_wait_die_with_it
             wakes_a_waiter
             wakes_when_there_is_work
         }
