@@ -7,7 +7,7 @@ mod compress_variants;
 mod driver;
 mod fire_schedules;
 mod publish_snapshot;
-mod runner;
+pub mod runner;
 mod watch;
 
 use std::{path::PathBuf, sync::Arc, time::Duration};

@@ -22,6 +22,8 @@ mod panel;
 mod panel_browser;
 mod queue_redb;
 mod real_sites;
+mod runner;
+mod schedules;
 mod server;
 mod serving;
 mod support;

@@ -167,45 +167,55 @@ impl Work<'_, '_> {
     }
 
     /// Which jobs of a queue may start now.
-    pub(super) fn open(&mut self, queue: Queue) -> Open {
+    pub(super) fn open(&self, queue: Queue) -> Open {
         if self.room_ms(queue) <= self.now_ms { Open::All } else { Open::FreeOnly }
     }
 
     /// Notes a start under the rate of a queue. Durable, so that a restart does not give more of them.
     pub(super) fn note_start(&mut self, queue: Queue) -> Step<()> {
-        let starts = self.book.starts.of_mut(queue);
-        starts.push_back(self.now_ms);
-        self.tables.about.insert(starts_word(queue).as_str(), encode_starts(starts).as_slice())?;
+        self.book.starts.of_mut(queue).push_back(self.now_ms);
+        self.write_starts(queue)
+    }
+
+    fn write_starts(&mut self, queue: Queue) -> Step<()> {
+        let starts = encode_starts(self.book.starts.of(queue));
+        self.tables.about.insert(starts_word(queue).as_str(), starts.as_slice())?;
+        self.book.changed = true;
         Ok(())
     }
 
     /// From when on the rate of a queue allows a start.
-    fn room_ms(&mut self, queue: Queue) -> i64 {
+    fn room_ms(&self, queue: Queue) -> i64 {
         let Some(rate) = queue.limited_rate() else { return i64::MIN };
-        let starts = self.book.starts.of_mut(queue);
-        while starts.front().is_some_and(|it| it.saturating_add(rate.window_ms) <= self.now_ms) {
-            starts.pop_front();
+        let starts = self.book.starts.of(queue);
+        let past_those = starts.len().checked_sub(rate.starts).and_then(|it| starts.get(it));
+        past_those.map_or(i64::MIN, |it| it.saturating_add(rate.window_ms))
+    }
+
+    /// Forgets the starts that no longer count. After the clock was set back, what is still to come counts as now.
+    pub(super) fn forget_starts(&mut self) -> Step<()> {
+        for queue in Queue::ALL {
+            let Some(rate) = queue.limited_rate() else { continue };
+            let now_ms = self.now_ms;
+            let starts = self.book.starts.of_mut(queue);
+            starts.retain(|it| it.saturating_add(rate.window_ms) > now_ms);
+            if starts.iter().any(|it| *it > now_ms) {
+                for start in starts.iter_mut() {
+                    *start = (*start).min(now_ms);
+                }
+                self.write_starts(queue)?;
+            }
         }
-        // After the clock was set back, what is still to come counts as now.
-        for start in starts.iter_mut() {
-            *start = (*start).min(self.now_ms);
-        }
-        match starts.front() {
-            Some(first) if starts.len() >= rate.starts => first.saturating_add(rate.window_ms),
-            _ => i64::MIN,
-        }
+        Ok(())
     }
 
     /// Notes when a rate that is used up allows a start again, and wakes its queue when it does.
     pub(super) fn watch_rates(&mut self) {
-        let mut first_ms = None;
-        for queue in Queue::ALL {
-            if queue.limited_rate().is_none() || !self.book.lanes.of(queue).has_limited() {
-                continue;
-            }
+        let mut first_ms: Option<i64> = None;
+        for queue in Queue::ALL.into_iter().filter(|it| self.book.lanes.of(*it).has_limited()) {
             let room_ms = self.room_ms(queue);
             if room_ms > self.now_ms {
-                first_ms = [first_ms, Some(room_ms)].into_iter().flatten().min();
+                first_ms = Some(first_ms.map_or(room_ms, |it| it.min(room_ms)));
             } else if self.book.rate_ms.is_some() {
                 *self.book.woken.of_mut(queue) = true;
             }

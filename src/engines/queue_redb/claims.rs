@@ -157,7 +157,6 @@ impl Work<'_, '_> {
                 leases.push(lease);
             }
         }
-        self.watch_rates();
         Ok((answers, leases))
     }
 

@@ -168,6 +168,7 @@ impl QueueThread {
         while let Some(command) = batch.pop_front() {
             answers::work(&mut work, command, replies)?;
         }
+        work.watch_rates();
         work.write_counts()?;
         drop(tables);
         if std::mem::take(&mut self.book.changed) {

@@ -31,13 +31,18 @@ use self::{bonds::*, leases::*, order::*, panel::*};
 pub(crate) trait Place {
     /// Opens the queue with at most `waiting_max` waiting jobs of one tenant.
     fn open(&self, clock: Clock, waiting_max: u64) -> Arc<dyn QueueEngine>;
+
+    /// Lets the process die: nothing that the engine does from here on reaches the disk.
+    fn kill(&self, engine: Arc<dyn QueueEngine>) {
+        drop(engine);
+    }
 }
 
 /// When the manual clock starts.
 pub(crate) const START_MS: i64 = 1_790_000_000_000;
 const DAY_MS: i64 = 24 * 3_600_000;
 /// No wait of these tests takes so long unless something is wrong.
-const DEADLINE: Duration = Duration::from_secs(20);
+pub(crate) const DEADLINE: Duration = Duration::from_secs(20);
 
 /// A queue with its clock.
 struct Rig<'p> {
