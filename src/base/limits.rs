@@ -92,6 +92,14 @@ pub const NAME_REST_MS: i64 = 30 * 24 * 3_600_000;
 pub const JOBS_WAITING_MAX: u64 = 2_000_000;
 /// Bytes of a job's payload: ids and small settings only.
 pub const JOB_PAYLOAD_BYTES_MAX: usize = 64 * 1024;
+/// Bytes of the key that makes a job unique: a word and an id.
+pub const JOB_UNIQUE_BYTES_MAX: usize = 200;
+/// Jobs that one job may wait for: the steps of one build.
+pub const JOB_AFTER_MAX: usize = 16;
+/// Schedules of one tenant.
+pub const SCHEDULES_MAX: i64 = 200;
+/// Missed runs of one schedule that are made up for: more at once would only crowd the queue.
+pub const SCHEDULE_MISSED_MAX: usize = 100;
 /// Sign-in tries of one address or one account in [`SIGN_IN_WINDOW_MS`].
 pub const SIGN_IN_TRIES_MAX: u32 = 5;
 /// The window of the limit on sign-in tries: 15 minutes.

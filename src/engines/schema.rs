@@ -6,4 +6,5 @@ use super::migrations::Migration;
 pub const SQLITE: &[Migration<'static>] = &[
     (1, "start", include_str!("schema/0001_start.sqlite.sql")),
     (2, "aside", include_str!("schema/0002_aside.sqlite.sql")),
+    (3, "schedules", include_str!("schema/0003_schedules.sqlite.sql")),
 ];

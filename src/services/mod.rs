@@ -21,6 +21,7 @@ mod places;
 pub mod publish;
 mod relay;
 pub mod routes;
+pub mod schedules;
 mod sign_in;
 pub mod signals;
 pub mod sites;

@@ -151,6 +151,8 @@ impl Services {
             run_at_ms: now,
             title: format!("Compress {} {}", site.name, of.number),
             created_ms: now,
+            unique: None,
+            after: Vec::new(),
         };
         store::outbox::enqueue(tx, &job)?;
         let services = self.clone();

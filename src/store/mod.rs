@@ -10,6 +10,7 @@ pub mod deployments;
 pub mod hostnames;
 pub mod outbox;
 pub mod publications;
+pub mod schedules;
 pub mod sessions;
 pub mod settings;
 pub mod sites;

@@ -36,8 +36,9 @@ pub(super) async fn run(context: &Context, lease: &Lease) -> Outcome {
     let Ok(manifest) = payload.manifest.parse() else {
         return Outcome::Cancel { error: String::from("The job names no manifest.") };
     };
-    let (blobs, tasks) = (context.services.blobs.clone(), context.tasks.clone());
-    let made = context.tasks.blocking(move || compress(&blobs, manifest, &|| tasks.is_stopping())).await;
+    let (blobs, tasks, cancelled) = (context.services.blobs.clone(), context.tasks.clone(), lease.cancelled.clone());
+    let stop = move || tasks.is_stopping() || cancelled.is_cancelled();
+    let made = context.tasks.blocking(move || compress(&blobs, manifest, &stop)).await;
     match made {
         Some(Ok(Some(0))) => Outcome::Done,
         Some(Ok(Some(_))) => {

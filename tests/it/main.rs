@@ -25,6 +25,8 @@ mod proxies;
 mod queue_redb;
 mod readme;
 mod real_sites;
+mod runner;
+mod schedules;
 mod server;
 mod services;
 mod serving;

@@ -43,7 +43,7 @@ impl Rig {
     /// With one site, `hello`.
     async fn new(jobs_waiting_max: u64, tenant_bytes_max: Option<u64>) -> Self {
         let folder = tempfile::tempdir().unwrap();
-        let queue = MemoryPlace::default();
+        let queue = MemoryPlace::new(1);
         let (clock, tasks) = (Clock::system(), Tasks::new());
         // Nobody serves here, so that nobody may wait for it.
         tasks.stop();
@@ -108,6 +108,8 @@ impl Rig {
             run_at_ms: 0,
             title: String::from("A test"),
             created_ms: 1,
+            unique: None,
+            after: Vec::new(),
         };
         let id = job.id;
         self.services.db.write(move |tx| store::outbox::enqueue(tx, &job)).await.unwrap();
@@ -164,6 +166,8 @@ async fn a_row_that_no_queue_takes_holds_up_nobody() {
         run_at_ms: 0,
         title: String::new(),
         created_ms: 1,
+        unique: None,
+        after: Vec::new(),
     };
     let refused = rig.services.db.write(move |tx| store::outbox::enqueue(tx, &job)).await.unwrap_err();
     assert_eq!(refused.code, "job_payload_too_large");
