@@ -37,6 +37,13 @@ for (const input of document.querySelectorAll("[data-filter]")) {
   });
 }
 
+// On a narrow screen the tab of this page may lie outside of the row.
+for (const tab of document.querySelectorAll(".tabs [aria-current]")) {
+  const row = tab.parentElement;
+  // The last 48 pixels fade out.
+  row.scrollLeft = tab.offsetLeft - row.offsetLeft + tab.offsetWidth + 48 - row.clientWidth;
+}
+
 document.addEventListener("keydown", (event) => {
   if (event.key !== "/" || event.target.closest("input, textarea, select")) return;
   const search = document.querySelector("input[type=search]");
@@ -80,7 +87,12 @@ const tar = (files) => {
   parts.push(new Uint8Array(1024));
   return new File(parts, "folder.tar", { type: "application/x-tar" });
 };
+// What is never part of a site is not sent; the server skips and refuses the same names, and has the last word.
+const SKIPPED = new Set([".git", ".hg", ".svn", ".DS_Store", "__MACOSX", "node_modules"]);
+const isSkipped = (path) => path.split("/").some((segment) => SKIPPED.has(segment));
+const isSecret = (path) => path.split("/").some((segment) => segment.startsWith(".env"));
 const walk = async (entry, path, out) => {
+  if (isSkipped(entry.name)) return;
   if (entry.isFile) out.push({ path, file: await new Promise((done, fail) => entry.file(done, fail)) });
   if (!entry.isDirectory) return;
   const reader = entry.createReader();
@@ -90,20 +102,34 @@ const walk = async (entry, path, out) => {
     for (const inner of some) await walk(inner, path ? `${path}/${inner.name}` : inner.name, out);
   }
 };
+const size = (bytes) => (bytes < 1e6 ? `${Math.ceil(bytes / 1e3)} kB` : `${(bytes / 1e6).toFixed(1)} MB`);
 
 const enhance = (field) => {
   const input = field.querySelector("input[type=file]");
   const drop = field.querySelector(".drop");
   const chosen = field.querySelector("[data-chosen]");
+  const tell = (words, wrong = false) => {
+    chosen.textContent = words;
+    chosen.classList.toggle("faint", !wrong);
+    chosen.classList.toggle("field__error", wrong);
+  };
   const take = (file, words) => {
     const holder = new DataTransfer();
     holder.items.add(file);
     input.files = holder.files;
-    chosen.textContent = words;
+    tell(words);
   };
-  const pack = (files, name) => {
-    if (files.length) take(tar(files), `${name}: ${files.length} files, ${(files.reduce((sum, it) => sum + it.file.size, 0) / 1e6).toFixed(1)} MB`);
-    else chosen.textContent = `${name} has no files.`;
+  const refuse = (words) => {
+    input.value = "";
+    tell(words, true);
+  };
+  const pack = (all, name) => {
+    const files = all.filter((it) => !isSkipped(it.path));
+    const secret = files.find((it) => isSecret(it.path));
+    if (secret) return refuse(`${secret.path} is among the files. Files named .env* usually hold secrets, and everybody could read them. Take it out and choose the folder again; nothing was sent.`);
+    if (!files.length) return refuse(`${name} has no files.`);
+    const bytes = files.reduce((sum, it) => sum + it.file.size, 0);
+    return take(tar(files), `${name}: ${files.length.toLocaleString("en")} ${files.length === 1 ? "file" : "files"}, ${size(bytes)}`);
   };
   const folder = document.createElement("input");
   folder.type = "file";
@@ -111,25 +137,34 @@ const enhance = (field) => {
   folder.addEventListener("change", () => {
     const files = [...folder.files].map((file) => ({ path: file.webkitRelativePath.split("/").slice(1).join("/"), file }));
     pack(files, folder.files[0]?.webkitRelativePath.split("/")[0] ?? "The folder");
+    // So that the same folder can be chosen again after a change in it.
+    folder.value = "";
   });
   field.querySelector("[data-folder]").addEventListener("click", () => folder.click());
-  input.addEventListener("change", () => { chosen.textContent = ""; });
+  input.addEventListener("change", () => tell(""));
   drop.addEventListener("dragover", (event) => { event.preventDefault(); drop.dataset.over = ""; });
   drop.addEventListener("dragleave", () => { delete drop.dataset.over; });
   drop.addEventListener("drop", async (event) => {
     event.preventDefault();
     delete drop.dataset.over;
+    // All of it is read before the first wait: afterwards the browser has forgotten what was dropped.
+    const loose = [...event.dataTransfer.files];
     const entries = [...event.dataTransfer.items].map((item) => item.webkitGetAsEntry()).filter(Boolean);
-    const [only] = entries;
-    if (entries.length === 1 && only.isFile && /\.(zip|tar|gz|tgz|zst|tzst)$/i.test(only.name)) {
-      take(event.dataTransfer.files[0], "");
-      return;
-    }
+    const one = loose.length === 1 && !entries[0]?.isDirectory;
+    if (one && /\.(zip|tar|gz|tgz|zst|tzst)$/i.test(loose[0].name)) return take(loose[0], "");
+    // Files that a script has put together are no entries of a file system.
+    if (!entries.length) return pack(loose.map((file) => ({ path: file.name, file })), "What you dropped");
     const files = [];
-    chosen.textContent = "Reading the folder";
-    // One folder: what is in it. Several things: they as they are.
-    for (const entry of entries) await walk(entry, entries.length === 1 && entry.isDirectory ? "" : entry.name, files);
-    pack(files, entries.length === 1 ? only.name : "What you dropped");
+    const [only] = entries;
+    const single = entries.length === 1;
+    tell("Reading the folder");
+    try {
+      // One folder: what is in it. Several things: they as they are.
+      for (const entry of entries) await walk(entry, single && entry.isDirectory ? "" : entry.name, files);
+    } catch {
+      return refuse("Something in it could not be read, so nothing was taken. Choose the folder with the button, or drop an archive.");
+    }
+    return pack(files, single ? only.name : "What you dropped");
   });
 
   field.closest("form").addEventListener("submit", (event) => {
@@ -158,7 +193,7 @@ const enhance = (field) => {
     request.addEventListener("error", () => {
       shown.hidden = true;
       button.disabled = false;
-      chosen.textContent = "The connection broke off. Nothing was published; send it again.";
+      tell("The connection broke off, or a file has changed since it was chosen. Nothing was published; choose and send it again.", true);
     });
     request.open("POST", form.action);
     request.send(new FormData(form));

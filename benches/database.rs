@@ -66,6 +66,7 @@ fn services(folder: &Path) -> Services {
             sites_domain: String::from("localhost"),
             port: String::new(),
             panel_host: String::from("localhost"),
+            local_port: 80,
         },
         disk_reserve: None,
         tenant_bytes_max: None,
@@ -84,6 +85,8 @@ fn job(ids: &Ids, number: usize) -> NewJob {
         run_at_ms: 0,
         title: String::from("A mail"),
         created_ms: 1,
+        unique: None,
+        after: Vec::new(),
     }
 }
 

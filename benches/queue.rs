@@ -63,6 +63,8 @@ fn job(ids: &Ids, number: usize) -> NewJob {
         run_at_ms: 0,
         title: String::from("A mail"),
         created_ms: 1,
+        unique: None,
+        after: Vec::new(),
     }
 }
 

@@ -65,7 +65,7 @@ pub(super) async fn claim(stranger: Stranger, Fields(sent): Fields<Sent>) -> Ans
     check_near(&stranger)?;
     let services = &stranger.services;
     match services.claim(&sent.token, &sent.email, sent.password, &stranger.origin, &stranger.agent).await {
-        Ok(secret) => sign_in::enter(services, &secret, "/", Some(Notice::Claimed)),
+        Ok(secret) => sign_in::enter(&stranger, &secret, "/", Some(Notice::Claimed)),
         Err(error) if error.kind == Kind::Forbidden => again(&error, &Waiting { alone: stranger.alone(), stale: true }),
         Err(error) if matches!(error.kind, Kind::Invalid | Kind::TooMany) => {
             let problems = Problems::of(&error, &["email", "password"]);
@@ -77,12 +77,13 @@ pub(super) async fn claim(stranger: Stranger, Fields(sent): Fields<Sent>) -> Ans
 
 /// SECURITY: without TLS a password must not cross a network (DECISIONS 17).
 fn check_near(stranger: &Stranger) -> Result<()> {
-    let near = stranger.origin.address.is_some_and(|it| it.to_canonical().is_loopback());
-    if near || stranger.services.addresses.scheme == "https" {
+    if stranger.is_near || stranger.scheme == "https" {
         return Ok(());
     }
-    Err(Error::forbidden(
+    let addresses = &stranger.services.addresses;
+    let (port, panel) = (addresses.local_port, addresses.local_panel());
+    Err(Error::forbidden(format!(
         "This address has no TLS, so your password would cross the network in the clear. Go through SSH instead: \
-         ssh -L 8080:127.0.0.1:8080 YOU@THIS-SERVER, with the port that the server printed, then open the link again.",
-    ))
+         ssh -L {port}:127.0.0.1:{port} YOU@THIS-SERVER, then open the link with {panel} in place of this address."
+    )))
 }

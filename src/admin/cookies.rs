@@ -2,7 +2,7 @@
 
 use hyper::{
     HeaderMap,
-    header::{COOKIE, HeaderValue},
+    header::{COOKIE, Entry, HeaderValue, SET_COOKIE},
 };
 
 use super::shell::{Notice, Theme};
@@ -46,25 +46,37 @@ pub(super) fn session_name(scheme: &str, instance: Id) -> String {
 /// Sets or, without a secret, ends the session.
 pub(super) fn session(scheme: &str, instance: Id, secret: Option<&str>) -> Option<HeaderValue> {
     let age = if secret.is_some() { "" } else { "; Max-Age=0" };
-    cookie(scheme, &session_name(scheme, instance), secret.unwrap_or_default(), age)
+    cookie(&session_name(scheme, instance), secret.unwrap_or_default(), age)
 }
 
 /// Keeps the theme for a year; the browser's own choice is no cookie.
-pub(super) fn set_theme(scheme: &str, theme: Theme) -> Option<HeaderValue> {
+pub(super) fn set_theme(theme: Theme) -> Option<HeaderValue> {
     let seconds = if theme == Theme::System { 0 } else { THEME_SECONDS };
-    cookie(scheme, THEME, theme.word(), &format!("; Max-Age={seconds}"))
+    cookie(THEME, theme.word(), &format!("; Max-Age={seconds}"))
 }
 
 /// Keeps a notice for the next page, or forgets it.
-pub(super) fn set_notice(scheme: &str, notice: Option<Notice>) -> Option<HeaderValue> {
+pub(super) fn set_notice(notice: Option<Notice>) -> Option<HeaderValue> {
     let seconds = if notice.is_some() { NOTICE_SECONDS } else { 0 };
-    cookie(scheme, NOTICE, notice.map_or("", Notice::word), &format!("; Max-Age={seconds}"))
+    cookie(NOTICE, notice.map_or("", Notice::word), &format!("; Max-Age={seconds}"))
 }
 
-/// SECURITY: no script reads a cookie of the panel, and no other site sends one along.
-fn cookie(scheme: &str, name: &str, value: &str, age: &str) -> Option<HeaderValue> {
-    let secure = if scheme == "https" { "; Secure" } else { "" };
-    HeaderValue::from_str(&format!("{name}={value}; Path=/; HttpOnly; SameSite=Strict{secure}{age}")).ok()
+/// SECURITY: no script reads a cookie of the panel, and no other site sends one along. Over HTTPS the gate makes each of
+/// them secure.
+fn cookie(name: &str, value: &str, age: &str) -> Option<HeaderValue> {
+    HeaderValue::from_str(&format!("{name}={value}; Path=/; HttpOnly; SameSite=Strict{age}")).ok()
+}
+
+/// Makes every cookie of an answer one that goes over HTTPS only.
+pub(super) fn secure(headers: &mut HeaderMap) {
+    if let Entry::Occupied(mut cookies) = headers.entry(SET_COOKIE) {
+        for value in cookies.iter_mut() {
+            let secured = value.to_str().ok().and_then(|it| HeaderValue::from_str(&format!("{it}; Secure")).ok());
+            if let Some(secured) = secured {
+                *value = secured;
+            }
+        }
+    }
 }
 
 #[cfg(test)]
@@ -83,7 +95,13 @@ mod tests {
 
     #[test]
     fn the_session_is_bound_to_its_host() {
-        let over_tls = session("https", Id::NIL, Some("s")).unwrap();
+        let mut headers = HeaderMap::new();
+        headers.append(SET_COOKIE, set_theme(Theme::Dark).unwrap());
+        headers.append(SET_COOKIE, session("https", Id::NIL, Some("s")).unwrap());
+        secure(&mut headers);
+        assert_eq!(headers.get_all(SET_COOKIE).iter().count(), 2);
+        assert!(headers.get_all(SET_COOKIE).iter().all(|it| it.to_str().unwrap().ends_with("; Secure")));
+        let over_tls = headers.get_all(SET_COOKIE).iter().next_back().unwrap();
         assert_eq!(over_tls, "__Host-chainhost=s; Path=/; HttpOnly; SameSite=Strict; Secure");
         let in_clear = session("http", Id::NIL, None).unwrap();
         assert_eq!(in_clear, "chainhost_00000000=; Path=/; HttpOnly; SameSite=Strict; Max-Age=0");

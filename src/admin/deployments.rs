@@ -11,6 +11,7 @@ use super::{
     form::Problems,
     markup::Markup,
     shell::{Crumb, Pager, Shell, Sign, Tab},
+    sites::Standing,
     words::When,
 };
 
@@ -95,6 +96,7 @@ pub(super) struct Head {
     pub(super) words: &'static str,
     /// The sender's words, then how it stands.
     pub(super) lead: String,
+    pub(super) standing: Standing,
     pub(super) preview: Option<String>,
     pub(super) act: Option<Act>,
 }
@@ -270,6 +272,7 @@ pub(super) struct Deploy {
     pub(super) crumbs: Vec<Crumb>,
     pub(super) site: String,
     pub(super) lead: String,
+    pub(super) standing: Standing,
     pub(super) message: String,
     pub(super) publish: bool,
     pub(super) command: String,

@@ -12,7 +12,7 @@ use axum::{
 };
 use hyper::{
     HeaderMap, Method, StatusCode, Uri,
-    header::{COOKIE, HOST, HeaderValue, LOCATION, ORIGIN, RETRY_AFTER, SET_COOKIE},
+    header::{CONTENT_TYPE, COOKIE, HOST, HeaderValue, LOCATION, ORIGIN, RETRY_AFTER, SET_COOKIE},
 };
 
 use super::{
@@ -20,14 +20,16 @@ use super::{
     error_pages::{self, ErrorPage},
     page,
     shell::Alone,
+    visit,
 };
 use crate::{
     domain::{Error, Kind},
     http::{
-        peer::RequestId,
+        peer::{Client, RequestId},
         problem,
         respond::{self, Response as Ours},
     },
+    services::Addresses,
 };
 
 /// The code of the error that leads to the sign-in page.
@@ -61,19 +63,15 @@ pub(super) fn ours(response: Ours) -> Response {
 
 /// Takes every request of the panel.
 pub(super) async fn pass(State(panel): State<Panel>, request: Request, next: Next) -> Response {
-    let scheme = panel.services.addresses.scheme;
     let seen = Seen::of(&request);
-    let mut response = if seen.is_safe() || comes_from_here(&seen, scheme) {
+    let mut response = if seen.is_safe() || comes_from_here(&seen, &panel.services.addresses) {
         next.run(request).await
     } else {
         let text = "This form was sent from another place than this panel. Open the page here and send it again.";
         Failure::from(Error::forbidden(text).because("neither Origin nor Sec-Fetch-Site is this panel's"))
             .into_response()
     };
-    let error = response.extensions_mut().remove::<Error>().or_else(|| {
-        let wrong = response.status() == StatusCode::METHOD_NOT_ALLOWED;
-        wrong.then(|| Error::invalid("method", "Open the page and use its buttons."))
-    });
+    let error = response.extensions_mut().remove::<Error>().or_else(|| refused_by_framework(&response));
     if let Some(error) = error {
         response = ours(explain(&panel, &seen, response.status(), &error));
     }
@@ -85,9 +83,12 @@ pub(super) async fn pass(State(panel): State<Panel>, request: Request, next: Nex
         && by_person
         && seen.method == Method::GET
         && cookies::notice(&seen.headers).is_some()
-        && let Some(cookie) = cookies::set_notice(scheme, None)
+        && let Some(cookie) = cookies::set_notice(None)
     {
         response.headers_mut().append(SET_COOKIE, cookie);
+    }
+    if seen.scheme == "https" {
+        cookies::secure(response.headers_mut());
     }
     response
 }
@@ -98,6 +99,9 @@ struct Seen {
     uri: Uri,
     headers: HeaderMap,
     id: String,
+    /// What the client used, and whether a trusted proxy brought it.
+    scheme: &'static str,
+    is_proxied: bool,
 }
 
 impl Seen {
@@ -107,6 +111,8 @@ impl Seen {
             uri: request.uri().clone(),
             headers: request.headers().clone(),
             id: request.extensions().get::<RequestId>().cloned().unwrap_or_default().0,
+            scheme: visit::scheme(request.extensions()),
+            is_proxied: request.extensions().get::<Client>().is_some_and(|it| it.is_proxied),
         }
     }
 
@@ -119,12 +125,34 @@ impl Seen {
     }
 }
 
-fn comes_from_here(seen: &Seen, scheme: &str) -> bool {
+/// What was refused before a handler was asked, or by an extractor, in bare words of the framework.
+fn refused_by_framework(response: &Response) -> Option<Error> {
+    let is_bare = response.headers().get(CONTENT_TYPE).is_none_or(|it| it.as_bytes().starts_with(b"text/plain"));
+    match response.status() {
+        StatusCode::METHOD_NOT_ALLOWED => Some(Error::invalid("method", "Open the page and use its buttons.")),
+        StatusCode::PAYLOAD_TOO_LARGE if is_bare => {
+            Some(Error::too_large("body", "What was sent is larger than this form may be."))
+        }
+        status if status.is_client_error() && is_bare => Some(Error::invalid(
+            "request",
+            "This request cannot be read as the panel sends it. Load the page again and try once more.",
+        )),
+        _ => None,
+    }
+}
+
+fn comes_from_here(seen: &Seen, addresses: &Addresses) -> bool {
     if let Some(origin) = seen.headers.get(ORIGIN) {
+        let is = |ours: &str| origin.as_bytes().eq_ignore_ascii_case(ours.as_bytes());
+        // A proxy may ask under a port of its own: the address that people type is the one that counts.
+        if seen.is_proxied && seen.scheme == addresses.scheme && is(&addresses.panel()) {
+            return true;
+        }
+        let scheme = seen.scheme;
         let host = seen.uri.authority().map(http::uri::Authority::as_str).or_else(|| seen.text(HOST));
         let default = if scheme == "https" { ":443" } else { ":80" };
         let host = host.map(|it| it.strip_suffix(default).unwrap_or(it));
-        return host.is_some_and(|it| origin.as_bytes().eq_ignore_ascii_case(format!("{scheme}://{it}").as_bytes()));
+        return host.is_some_and(|it| is(&format!("{scheme}://{it}")));
     }
     if let Some(site) = seen.text("sec-fetch-site") {
         return site == "same-origin";
@@ -151,7 +179,7 @@ fn explain(panel: &Panel, seen: &Seen, status: StatusCode, error: &Error) -> Our
         title: error_pages::title(status.as_u16()),
         text: error.message.clone(),
         request_id: seen.id.clone(),
-        signed_in: has_session(&cookies::session_name(addresses.scheme, panel.services.instance)),
+        signed_in: has_session(&cookies::session_name(seen.scheme, panel.services.instance)),
     };
     let mut response = page::answer(status, &page);
     if let Some(seconds) = error.retry_after_s {
@@ -186,12 +214,25 @@ mod tests {
         for (name, value) in headers {
             map.append(HeaderName::from_static(name), HeaderValue::from_static(value));
         }
-        Seen { method: Method::POST, uri: path.parse().unwrap(), headers: map, id: String::new() }
+        let uri = path.parse().unwrap();
+        Seen { method: Method::POST, uri, headers: map, id: String::new(), scheme: "http", is_proxied: false }
+    }
+
+    /// The public address of a panel behind a proxy.
+    fn addresses() -> Addresses {
+        Addresses {
+            scheme: "https",
+            sites_domain: String::from("example"),
+            port: String::from(":8443"),
+            panel_host: String::from("panel.example"),
+            local_port: 8080,
+        }
     }
 
     #[test]
     fn a_form_has_to_come_from_this_panel() {
-        let here = |path: &str, headers: &[(&'static str, &'static str)]| comes_from_here(&seen(path, headers), "http");
+        let here =
+            |path: &str, headers: &[(&'static str, &'static str)]| comes_from_here(&seen(path, headers), &addresses());
         assert!(here("/sites/new", &[("origin", "http://localhost:8080"), ("cookie", "a=b")]));
         assert!(here("/claim", &[("sec-fetch-site", "same-origin")]));
         assert!(here("/sign-out", &[]));
@@ -215,8 +256,22 @@ mod tests {
     fn the_port_of_the_scheme_is_not_in_an_origin() {
         let mut seen = seen("/", &[("origin", "http://panel.example")]);
         seen.headers.insert(HOST, HeaderValue::from_static("panel.example:80"));
-        assert!(comes_from_here(&seen, "http"));
-        assert!(!comes_from_here(&seen, "https"));
+        assert!(comes_from_here(&seen, &addresses()));
+        seen.scheme = "https";
+        assert!(!comes_from_here(&seen, &addresses()));
+    }
+
+    #[test]
+    fn behind_a_trusted_proxy_the_public_address_counts() {
+        let mut seen = seen("/", &[("origin", "https://panel.example:8443")]);
+        assert!(!comes_from_here(&seen, &addresses()));
+        (seen.scheme, seen.is_proxied) = ("https", true);
+        assert!(comes_from_here(&seen, &addresses()));
+        seen.headers.insert(ORIGIN, HeaderValue::from_static("https://evil.example:8443"));
+        assert!(!comes_from_here(&seen, &addresses()));
+        (seen.scheme, seen.is_proxied) = ("http", true);
+        seen.headers.insert(ORIGIN, HeaderValue::from_static("https://panel.example:8443"));
+        assert!(!comes_from_here(&seen, &addresses()));
     }
 
     #[test]

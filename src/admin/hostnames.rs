@@ -23,6 +23,7 @@ pub(super) struct Hostnames {
     pub(super) tabs: Vec<Tab>,
     pub(super) site: String,
     pub(super) lead: String,
+    pub(super) standing: sites::Standing,
     /// The address that every site has.
     pub(super) own: String,
     pub(super) own_url: String,
@@ -58,6 +59,7 @@ async fn page(visit: &Visit, name: &SiteName, hostname: String, problems: Proble
         tabs: sites::tabs(name.as_str(), "Hostnames"),
         site: name.to_string(),
         lead,
+        standing: sites::Standing::of(visit, &found.site),
         own,
         own_url: found.url.clone(),
         rows: rows.collect(),
@@ -111,6 +113,7 @@ pub(super) async fn remove_question(visit: Visit, Path((name, hostname)): Path<(
         keep: (String::from("Keep it"), format!("/sites/{name}/hostnames")),
         act: (String::from("Remove the hostname"), format!("/sites/{name}/hostnames/{hostname}/remove")),
         destroys: true,
+        asked: None,
         typed: None,
         hidden: Vec::new(),
         problems: Problems::none(),

@@ -18,13 +18,14 @@ use super::{
     gate::Answer,
     live::{Turn, Turns},
     overview::{self, QueueRow},
-    shell::{Notice, Place, Shell},
+    shell::{Notice, Place, Shell, Sign},
     visit::{Asked, Visit, go, show},
     words::{self, When},
 };
 use crate::{
     domain::{
         Error, Result,
+        access::Right,
         job::{Job, JobId, Queue, State},
     },
     services::JobFilter,
@@ -57,6 +58,8 @@ pub(super) struct Board {
     pub(super) failed: Vec<JobRow>,
     pub(super) waiting: Vec<JobRow>,
     pub(super) done: Vec<JobRow>,
+    /// Whether the queues may be paused.
+    pub(super) may_pause: bool,
     /// Jobs that wait, also those that are not listed.
     pub(super) waiting_total: i64,
 }
@@ -75,6 +78,8 @@ pub(super) struct JobRow {
     pub(super) error: String,
     /// Starts later: a retry or a snooze.
     pub(super) delayed: bool,
+    /// Its queue starts nothing.
+    pub(super) paused: bool,
 }
 
 /// Jobs of each list.
@@ -98,13 +103,14 @@ async fn board(visit: &Visit, queue: Option<Queue>) -> Result<Board> {
         let filter = JobFilter { queue, state: Some(state), tenant: None, after: None, limit: LISTED };
         services.list_jobs(&visit.actor, filter).await
     };
-    let rows = |jobs: Vec<Job>| jobs.into_iter().map(|it| row(it, now)).collect::<Vec<_>>();
     // Listed newest first, shown next first.
     let next_first = |mut jobs: Vec<Job>| {
         jobs.sort_by_key(|it| (it.new.run_at_ms, it.new.id));
         jobs
     };
     let queues = overview::queues(&services.queue_depths(&visit.actor).await?);
+    let paused = |queue: Queue| queues.iter().any(|it| it.paused && it.name == queue.word());
+    let rows = |jobs: Vec<Job>| jobs.into_iter().map(|it| row(it, &paused, now)).collect::<Vec<_>>();
     let mut waiting = rows(next_first(list(State::Waiting).await?));
     waiting.extend(rows(next_first(list(State::Delayed).await?)));
     let mut done = rows(list(State::Done).await?);
@@ -116,11 +122,12 @@ async fn board(visit: &Visit, queue: Option<Queue>) -> Result<Board> {
         waiting_total: counted.map(|it| it.waiting).sum(),
         waiting,
         done,
+        may_pause: visit.may(Right::ManageServer),
         queues,
     })
 }
 
-fn row(job: Job, now_ms: i64) -> JobRow {
+fn row(job: Job, paused: &impl Fn(Queue) -> bool, now_ms: i64) -> JobRow {
     let at = match job.state {
         State::Waiting => job.new.created_ms,
         State::Delayed => job.new.run_at_ms,
@@ -137,17 +144,29 @@ fn row(job: Job, now_ms: i64) -> JobRow {
         progress: job.progress,
         error: job.error.unwrap_or_default(),
         delayed: job.state == State::Delayed,
+        paused: paused(job.new.queue),
     }
 }
 
 /// The first sentence.
 fn lead(board: &Board) -> String {
+    let paused: Vec<_> = board.queues.iter().filter(|it| it.paused).map(|it| it.name).collect();
+    let paused = match paused.as_slice() {
+        [] => String::new(),
+        [one] => format!(" The queue {one} is paused."),
+        [first @ .., last] => format!(" The queues {} and {last} are paused.", first.join(", ")),
+    };
+    format!("{}{paused}", counted(board))
+}
+
+/// How many jobs run, wait and have failed.
+fn counted(board: &Board) -> String {
     let (running, failed) = (board.running.len(), board.failed.len());
     if running == 0 && failed == 0 && board.waiting_total == 0 {
         return String::from("Nothing runs, nothing waits, and nothing failed.");
     }
     let many = |number: usize, one: &str, more: &str| match number {
-        0 => format!("none {one}"),
+        0 => format!("nothing {one}"),
         1 => format!("one {one}"),
         many => format!("{} {more}", words::spelled(many).to_lowercase()),
     };
@@ -191,6 +210,22 @@ pub(super) async fn events(visit: Visit, Asked(filter): Asked<Filter>) -> Answer
 
 fn id(text: &str) -> Result<JobId> {
     text.parse().map_err(|_| Error::not_found("job"))
+}
+
+/// Starts no more jobs of a queue.
+pub(super) async fn pause(visit: Visit, Path(of): Path<String>) -> Answer {
+    change_paused(&visit, &of, true).await
+}
+
+/// Starts them again.
+pub(super) async fn resume(visit: Visit, Path(of): Path<String>) -> Answer {
+    change_paused(&visit, &of, false).await
+}
+
+async fn change_paused(visit: &Visit, of: &str, paused: bool) -> Answer {
+    let queue = Queue::parse(of).map_err(|_| Error::not_found("queue"))?;
+    visit.services.change_queue_paused(&visit.actor, queue, paused).await?;
+    go(&visit.services, "/jobs", Some(if paused { Notice::QueuePaused } else { Notice::QueueResumed }))
 }
 
 /// Runs a failed or delayed job now.

@@ -50,6 +50,7 @@ pub(super) struct KeyCreated {
     pub(super) shell: Shell,
     pub(super) tabs: Vec<Tab>,
     pub(super) name: String,
+    /// What the key may, as the end of a sentence.
     pub(super) may: &'static str,
     pub(super) secret: String,
     pub(super) command: String,
@@ -62,8 +63,16 @@ const DAYS_MAX: i64 = 365;
 const fn may(scope: KeyScope) -> &'static str {
     match scope {
         KeyScope::Read => "Only look",
-        KeyScope::Deploy => "Look and deploy",
+        KeyScope::Deploy => "Look, deploy, make sites",
         KeyScope::All => "Everything its user may",
+    }
+}
+
+const fn may_then(scope: KeyScope) -> &'static str {
+    match scope {
+        KeyScope::Read => "look, and change nothing",
+        KeyScope::Deploy => "look, deploy, and make sites",
+        KeyScope::All => "do everything that you may",
     }
 }
 
@@ -116,6 +125,8 @@ pub(super) async fn list(visit: Visit) -> Answer {
 
 /// Makes a key and shows it, this once.
 pub(super) async fn create(visit: Visit, Fields(sent): Fields<Sent>) -> Answer {
+    // All that can fail comes before the key is made: a secret that could not be shown would be lost.
+    let shell = visit.shell(Place::Settings).await?;
     let made = async {
         let scope = KeyScope::parse(&sent.scope)?;
         let wrong = || Error::invalid("days", "Choose when the key ends.").on("days");
@@ -125,17 +136,14 @@ pub(super) async fn create(visit: Visit, Fields(sent): Fields<Sent>) -> Answer {
         Ok::<_, Error>((scope, secret))
     };
     match made.await {
-        Ok((scope, secret)) => {
-            let shell = visit.shell(Place::Settings).await?;
-            show(&KeyCreated {
-                tabs: settings::tabs(&shell, "API keys"),
-                shell,
-                name: sent.name.trim().to_owned(),
-                may: may(scope),
-                secret: secret.expose().to_owned(),
-                command: format!("chainhost login --server {}", visit.services.addresses.panel()),
-            })
-        }
+        Ok((scope, secret)) => show(&KeyCreated {
+            tabs: settings::tabs(&shell, "API keys"),
+            shell,
+            name: sent.name.trim().to_owned(),
+            may: may_then(scope),
+            secret: secret.expose().to_owned(),
+            command: format!("chainhost login --server {}", visit.services.addresses.for_commands()),
+        }),
         Err(error) if error.kind == Kind::Invalid => {
             let problems = Problems::of(&error, &["name", "days"]);
             again(&error, &page(&visit, sent, problems).await?)
@@ -159,6 +167,7 @@ pub(super) async fn revoke_question(visit: Visit, Path(id): Path<String>) -> Ans
         keep: (String::from("Keep it"), String::from("/settings/keys")),
         act: (String::from("Revoke the key"), format!("/settings/keys/{id}/revoke")),
         destroys: true,
+        asked: None,
         typed: None,
         hidden: Vec::new(),
         problems: Problems::none(),

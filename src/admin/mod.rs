@@ -24,6 +24,7 @@ mod hostnames;
 mod jobs;
 mod keys;
 mod overview;
+mod password;
 mod questions;
 mod sessions;
 mod settings;
@@ -85,6 +86,10 @@ fn pages() -> Router<Panel> {
         .route("/sites", get(sites::list))
         .route("/sites/{name}", get(sites::site))
         .route("/sites/{name}/settings", get(sites::settings))
+        .route("/sites/{name}/watch", post(sites::watch))
+        .route("/sites/{name}/watch/stop", post(sites::stop_watching))
+        .route("/sites/{name}/take-down", get(sites::take_down_question).post(sites::take_down))
+        .route("/sites/{name}/put-back", get(sites::put_back_question).post(sites::put_back))
         .route("/sites/{name}/delete", get(sites::delete_question).post(sites::delete))
         .route("/sites/{name}/hostnames", get(hostnames::list).post(hostnames::add))
         .route("/sites/{name}/hostnames/{hostname}/remove", get(hostnames::remove_question).post(hostnames::remove))
@@ -101,6 +106,8 @@ fn pages() -> Router<Panel> {
         .route(&below("/proof/bundle"), get(deployments::bundle))
         .route("/jobs", get(jobs::jobs))
         .route("/jobs/events", get(jobs::events))
+        .route("/jobs/queues/{queue}/pause", post(jobs::pause))
+        .route("/jobs/queues/{queue}/resume", post(jobs::resume))
         .route("/jobs/{id}/rerun", post(jobs::rerun))
         .route("/jobs/{id}/cancel", post(jobs::cancel))
         .route("/jobs/{id}/dismiss", post(jobs::dismiss))
@@ -113,6 +120,7 @@ fn pages() -> Router<Panel> {
         .route("/settings/keys/{id}/revoke", get(keys::revoke_question).post(keys::revoke))
         .route("/settings/sessions", get(sessions::list))
         .route("/settings/sessions/{id}/end", post(sessions::end))
+        .route("/settings/password", get(password::form).post(password::change))
         .route("/settings/users", get(users::list).post(users::create))
         .route("/settings/users/{id}/disable", get(users::disable_question).post(users::disable))
         .route("/settings/users/{id}/enable", post(users::enable))

@@ -17,8 +17,12 @@ use crate::{
     services::{
         Depth,
         summary::{Counts, Summary},
+        watch::Watching,
     },
 };
+
+/// Watched folders with a problem that are told one by one.
+const WATCHES_SHOWN: usize = 6;
 
 /// The overview.
 #[derive(Debug, Template)]
@@ -113,7 +117,9 @@ pub(super) async fn overview(State(panel): State<Panel>, visit: Visit) -> Answer
     let summary = services.summary(&visit.actor).await?;
     let depths = services.queue_depths(&visit.actor).await?;
     let counts = summary.counts;
-    let wants = wants(&summary, &visit.shell(Place::Overview).await?);
+    let watches = services.list_watch_problems(&visit.actor)?;
+    let queues = queues(&depths);
+    let wants = wants(&summary, &watches, &queues, &visit.shell(Place::Overview).await?);
     let has_key = !services.list_keys(&visit.actor).await?.is_empty();
     let command = if counts.sites == 0 { sites::command(services, "my-site", true) } else { String::new() };
     let steps = [
@@ -132,7 +138,7 @@ pub(super) async fn overview(State(panel): State<Panel>, visit: Visit) -> Answer
         wants,
         figures: figures(&summary, now),
         latest: summary.latest.iter().map(|it| deployments::latest(it, now)).collect(),
-        queues: queues(&depths),
+        queues,
         steps: if steps.iter().all(|it| it.done) { Vec::new() } else { steps },
         command,
     })
@@ -143,8 +149,8 @@ fn state(sites: i64, live: i64) -> String {
         (0, _) => String::from("This server is ready for its first site."),
         (1, 1) => String::from("Your site is up."),
         (all, up) if all == up => String::from("Every site is up."),
-        (1, _) => String::from("Your site shows nothing yet."),
-        (_, 0) => String::from("No site shows anything yet."),
+        (1, _) => String::from("Your site shows nothing."),
+        (_, 0) => String::from("No site shows anything."),
         (all, up) => format!("{} of {} sites are up.", words::thousands(up), words::thousands(all)),
     }
 }
@@ -169,7 +175,7 @@ fn needs(count: usize) -> Option<String> {
     }
 }
 
-fn wants(summary: &Summary, shell: &Shell) -> Vec<Want> {
+fn wants(summary: &Summary, watches: &[Watching], queues: &[QueueRow], shell: &Shell) -> Vec<Want> {
     let failed = summary.failed.iter().map(|it| {
         let name = &it.site.name;
         let stays = if it.site.live.is_some() {
@@ -201,6 +207,24 @@ fn wants(summary: &Summary, shell: &Shell) -> Vec<Want> {
             href: format!("/sites/{}/deploy", it.name),
         },
     });
+    let watches = watches.iter().take(WATCHES_SHOWN).map(|it| Want {
+        bad: false,
+        title: format!("The watched folder of {} is not deployed", it.site),
+        text: format!("{}: {}", it.folder, it.problem.as_deref().unwrap_or_default()),
+        act: "Look at the setting",
+        href: format!("/sites/{}/settings", it.site),
+    });
+    let paused = queues.iter().filter(|it| it.paused).map(|it| Want {
+        bad: false,
+        title: format!("The queue {} is paused", it.name),
+        text: match it.waiting {
+            0 => String::from("No job of it waits yet. It starts none until it is resumed."),
+            1 => String::from("One job waits until it is resumed."),
+            many => format!("{} jobs wait until it is resumed.", words::thousands(many)),
+        },
+        act: "Look at the queues",
+        href: String::from("/jobs"),
+    });
     let jobs = (shell.jobs_failed > 0).then(|| Want {
         bad: true,
         title: format!("{} failed for good", words::count(shell.jobs_failed, "job", "jobs")),
@@ -208,7 +232,7 @@ fn wants(summary: &Summary, shell: &Shell) -> Vec<Want> {
         act: "Read the reason",
         href: String::from("/jobs"),
     });
-    failed.chain(jobs).chain(dark).collect()
+    failed.chain(jobs).chain(paused).chain(watches).chain(dark).collect()
 }
 
 fn figures(summary: &Summary, now_ms: i64) -> Vec<Figure> {

@@ -27,9 +27,22 @@ pub(super) struct Question {
     pub(super) act: (String, String),
     /// Whether it destroys something.
     pub(super) destroys: bool,
+    /// What else is asked.
+    pub(super) asked: Option<TextField>,
     /// The word that has to be typed.
     pub(super) typed: Option<String>,
     /// Sent with the answer: `(name, value)`.
     pub(super) hidden: Vec<(&'static str, String)>,
     pub(super) problems: Problems,
+}
+
+/// A line of text that belongs to the answer.
+#[derive(Clone, Debug)]
+pub(super) struct TextField {
+    pub(super) key: &'static str,
+    pub(super) words: &'static str,
+    pub(super) hint: &'static str,
+    pub(super) value: String,
+    /// Characters at most.
+    pub(super) max: usize,
 }

@@ -32,6 +32,7 @@ pub(super) fn tabs(shell: &Shell, here: &str) -> Vec<Tab> {
             ("General", String::from("/settings")),
             ("API keys", String::from("/settings/keys")),
             ("Sessions", String::from("/settings/sessions")),
+            ("Password", String::from("/settings/password")),
         ],
     );
     if shell.manages_tenant {
@@ -76,7 +77,7 @@ pub(super) struct Sent {
 /// Keeps the theme in this browser.
 pub(super) async fn theme(visit: Visit, Fields(sent): Fields<Sent>) -> Answer {
     let mut response = go(&visit.services, "/settings", Some(Notice::ThemeChosen))?;
-    if let Some(cookie) = cookies::set_theme(visit.services.addresses.scheme, Theme::parse(&sent.theme)) {
+    if let Some(cookie) = cookies::set_theme(Theme::parse(&sent.theme)) {
         response.headers_mut().append(SET_COOKIE, cookie);
     }
     Ok(response)

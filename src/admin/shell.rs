@@ -120,6 +120,14 @@ pub(super) enum Notice {
     HostnameAdded,
     /// A hostname was removed.
     HostnameRemoved,
+    /// A site was taken down.
+    TakenDown,
+    /// A site was put back.
+    PutBack,
+    /// A site is deployed from a folder from now on.
+    WatchBegun,
+    /// A site is deployed from no folder any more.
+    WatchEnded,
     /// A job was put back into its queue.
     JobRerun,
     /// A job was cancelled.
@@ -128,10 +136,18 @@ pub(super) enum Notice {
     JobRuns,
     /// A failed job was put away.
     JobDismissed,
+    /// A queue starts no more jobs.
+    QueuePaused,
+    /// A queue starts jobs again.
+    QueueResumed,
     /// The theme was chosen.
     ThemeChosen,
     /// A session was ended.
     SessionEnded,
+    /// The password was changed.
+    PasswordChanged,
+    /// The password was changed, and other browsers have to sign in again.
+    PasswordChangedSessionsEnded,
     /// An API key was revoked.
     KeyRevoked,
     /// A user was added.
@@ -147,7 +163,7 @@ pub(super) enum Notice {
 }
 
 impl Notice {
-    const ALL: [Self; 20] = [
+    const ALL: [Self; 28] = [
         Self::Claimed,
         Self::SiteCreated,
         Self::SiteDeleted,
@@ -156,12 +172,20 @@ impl Notice {
         Self::RolledBack,
         Self::HostnameAdded,
         Self::HostnameRemoved,
+        Self::TakenDown,
+        Self::PutBack,
+        Self::WatchBegun,
+        Self::WatchEnded,
         Self::JobRerun,
         Self::JobCancelled,
         Self::JobRuns,
         Self::JobDismissed,
+        Self::QueuePaused,
+        Self::QueueResumed,
         Self::ThemeChosen,
         Self::SessionEnded,
+        Self::PasswordChanged,
+        Self::PasswordChangedSessionsEnded,
         Self::KeyRevoked,
         Self::UserAdded,
         Self::UserDisabled,
@@ -181,12 +205,20 @@ impl Notice {
             Self::RolledBack => "rolled-back",
             Self::HostnameAdded => "hostname-added",
             Self::HostnameRemoved => "hostname-removed",
+            Self::TakenDown => "taken-down",
+            Self::PutBack => "put-back",
+            Self::WatchBegun => "watch-begun",
+            Self::WatchEnded => "watch-ended",
             Self::JobRerun => "job-rerun",
             Self::JobCancelled => "job-cancelled",
             Self::JobRuns => "job-runs",
             Self::JobDismissed => "job-dismissed",
+            Self::QueuePaused => "queue-paused",
+            Self::QueueResumed => "queue-resumed",
             Self::ThemeChosen => "theme-chosen",
             Self::SessionEnded => "session-ended",
+            Self::PasswordChanged => "password-changed",
+            Self::PasswordChangedSessionsEnded => "password-changed-sessions-ended",
             Self::KeyRevoked => "key-revoked",
             Self::UserAdded => "user-added",
             Self::UserDisabled => "user-disabled",
@@ -216,12 +248,24 @@ impl Notice {
             }
             Self::HostnameAdded => "The hostname is added. The site answers under it as soon as it points here.",
             Self::HostnameRemoved => "The hostname is removed. The site no longer answers under it.",
+            Self::TakenDown => "The site is taken down. Visitors read the reason and get none of its files.",
+            Self::PutBack => "The site is back. Visitors get what they got before.",
+            Self::WatchBegun => {
+                "The folder is watched. It is deployed as soon as nothing in it has changed for two seconds."
+            }
+            Self::WatchEnded => "The folder is watched no longer. What is live stays.",
             Self::JobRerun => "The job is in its queue again.",
             Self::JobCancelled => "The job is cancelled.",
             Self::JobRuns => "The job runs already, so it was not cancelled. It ends by itself.",
             Self::JobDismissed => "The job is put away.",
+            Self::QueuePaused => "The queue is paused, also over a restart. What runs goes on; what comes waits.",
+            Self::QueueResumed => "The queue goes on.",
             Self::ThemeChosen => "Saved in this browser.",
             Self::SessionEnded => "The session is ended. That browser has to sign in again.",
+            Self::PasswordChanged => "The password is changed.",
+            Self::PasswordChangedSessionsEnded => {
+                "The password is changed. Your other browsers are signed out and need the new one."
+            }
             Self::KeyRevoked => "The key is revoked. Whatever used it is refused from now on.",
             Self::UserAdded => "The user is added and can sign in.",
             Self::UserDisabled => "The user is disabled. Their sessions are ended and their keys are refused.",

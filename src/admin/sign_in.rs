@@ -14,7 +14,6 @@ use super::{
 use crate::{
     base::secret::Secret,
     domain::{Error, Kind},
-    services::Services,
 };
 
 /// The sign-in form.
@@ -66,7 +65,7 @@ pub(super) async fn sign_in(stranger: Stranger, Fields(sent): Fields<Sent>) -> A
     let services = &stranger.services;
     let next = within(&sent.next);
     match services.sign_in(&sent.email, sent.password, &stranger.origin, &stranger.agent).await {
-        Ok(secret) => enter(services, &secret, if next.is_empty() { "/" } else { next }, None),
+        Ok(secret) => enter(&stranger, &secret, if next.is_empty() { "/" } else { next }, None),
         Err(error) if matches!(error.kind, Kind::Invalid | Kind::Unauthenticated | Kind::TooMany | Kind::Forbidden) => {
             let problems = Problems::with("password", error.message.clone());
             let page =
@@ -78,9 +77,10 @@ pub(super) async fn sign_in(stranger: Stranger, Fields(sent): Fields<Sent>) -> A
 }
 
 /// Goes to a page with a new session.
-pub(super) fn enter(services: &Services, secret: &Secret, to: &str, notice: Option<Notice>) -> Answer {
+pub(super) fn enter(stranger: &Stranger, secret: &Secret, to: &str, notice: Option<Notice>) -> Answer {
+    let services = &stranger.services;
     let mut response = go(services, to, notice)?;
-    let cookie = cookies::session(services.addresses.scheme, services.instance, Some(secret.expose()));
+    let cookie = cookies::session(stranger.scheme, services.instance, Some(secret.expose()));
     response.headers_mut().append(SET_COOKIE, cookie.ok_or_else(|| Error::internal("a secret cannot be a cookie"))?);
     Ok(response)
 }
@@ -94,7 +94,7 @@ pub(super) async fn sign_out(stranger: Stranger, visit: Option<Visit>) -> Answer
         services.end_session(&visit.actor, id).await?;
     }
     let mut response = go(services, "/sign-in", Some(Notice::SignedOut))?;
-    if let Some(cookie) = cookies::session(services.addresses.scheme, services.instance, None) {
+    if let Some(cookie) = cookies::session(stranger.scheme, services.instance, None) {
         response.headers_mut().append(SET_COOKIE, cookie);
     }
     Ok(response)

@@ -1,4 +1,6 @@
-//! Sites: the list, a new one, one with its chain of deployments, and its settings.
+//! Sites: the list, a new one, one with its chain of deployments; its settings and its end are in `settings`.
+
+mod settings;
 
 use askama::Template;
 use axum::extract::{Multipart, Path};
@@ -9,15 +11,25 @@ use super::{
     form::Problems,
     gate::Answer,
     markup::Markup,
-    questions::Question,
     shell::{Crumb, Notice, Pager, Place, Shell, Sign, Tab},
-    visit::{Asked, Fields, Visit, again, go, show},
+    visit::{Asked, Visit, again, go, show},
     words::{self, When},
 };
 use crate::{
     base::limits,
-    domain::{Error, Result, access::Right, deployment::DeploymentRef, site::SiteName},
+    domain::{
+        Error, Result,
+        access::Right,
+        deployment::DeploymentRef,
+        site::{Site as Stored, SiteName},
+    },
     services::{Services, sites::SiteView},
+};
+
+#[cfg(test)]
+pub(super) use self::settings::{SiteSettings, Watch};
+pub(super) use self::settings::{
+    delete, delete_question, put_back, put_back_question, settings, stop_watching, take_down, take_down_question, watch,
 };
 
 /// All sites of the tenant.
@@ -73,8 +85,7 @@ pub(super) struct Site {
     pub(super) address: String,
     /// What follows the address in the sentence under the title.
     pub(super) lead: String,
-    /// Why it is taken down, when it is.
-    pub(super) taken_down: Option<String>,
+    pub(super) standing: Standing,
     pub(super) live: Option<Live>,
     pub(super) rows: Vec<Row>,
     /// All deployments of the site.
@@ -106,24 +117,41 @@ pub(super) struct SiteDeployments {
     pub(super) tabs: Vec<Tab>,
     pub(super) name: String,
     pub(super) lead: String,
+    pub(super) standing: Standing,
     pub(super) rows: Vec<Row>,
     pub(super) pager: Pager,
     pub(super) may_deploy: bool,
 }
 
-/// Settings of a site, and its end.
-#[derive(Debug, Template)]
-#[template(path = "sites/settings.html")]
-pub(super) struct SiteSettings {
-    pub(super) shell: Shell,
-    pub(super) crumbs: Vec<Crumb>,
-    pub(super) tabs: Vec<Tab>,
+/// What one should know of a site on each of its pages.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Standing {
     pub(super) name: String,
-    pub(super) lead: String,
-    pub(super) facts: Vec<(&'static str, String)>,
-    /// What goes when the site is deleted.
-    pub(super) consequence: String,
+    /// Why it is taken down, when it is.
+    pub(super) taken_down: Option<String>,
+    /// The folder that it is deployed from.
+    pub(super) folder: Option<String>,
+    /// What keeps the folder from being deployed.
+    pub(super) problem: Option<String>,
     pub(super) may_manage: bool,
+}
+
+impl Standing {
+    /// Whether there is anything to know.
+    pub(super) const fn any(&self) -> bool {
+        self.taken_down.is_some() || self.folder.is_some()
+    }
+
+    /// How `site` stands.
+    pub(super) fn of(visit: &Visit, site: &Stored) -> Self {
+        Self {
+            name: site.name.to_string(),
+            taken_down: site.taken_down.clone(),
+            folder: site.watch_folder.clone(),
+            problem: visit.services.find_watching(site).and_then(|it| it.problem),
+            may_manage: visit.may(Right::ManageSites),
+        }
+    }
 }
 
 /// The tabs of a site.
@@ -148,7 +176,7 @@ const ROWS_PAGE: u32 = 30;
 /// How to deploy a site from one's own machine.
 pub(super) fn command(services: &Services, name: &str, create: bool) -> String {
     let create = if create { " --create" } else { "" };
-    format!("chainhost deploy ./dist --site {name}{create} --server {}", services.addresses.panel())
+    format!("chainhost deploy ./dist --site {name}{create} --server {}", services.addresses.for_commands())
 }
 
 /// The name in an address; what cannot be one is not there.
@@ -212,16 +240,7 @@ pub(super) async fn list(visit: Visit, Asked(asked): Asked<After>) -> Answer {
     } else {
         format!("{} of {}", found.len(), words::thousands(counts.sites))
     };
-    let lead = if counts.sites == 0 {
-        String::from("There is none yet.")
-    } else {
-        format!(
-            "{}, {} of them live; {} of your own.",
-            words::count(counts.sites, "site", "sites"),
-            words::thousands(counts.live),
-            words::count(counts.hostnames, "hostname", "hostnames")
-        )
-    };
+    let lead = lead(counts.sites, counts.live, counts.hostnames);
     show(&Sites {
         shell: visit.shell(Place::Sites).await?,
         lead,
@@ -229,6 +248,22 @@ pub(super) async fn list(visit: Visit, Asked(asked): Asked<After>) -> Answer {
         pager: Pager { shown, first, next },
         command: command(&visit.services, "my-site", true),
     })
+}
+
+/// How the sites are, in a sentence.
+fn lead(sites: i64, live: i64, hostnames: i64) -> String {
+    let up = match (sites, live) {
+        (0, _) => return String::from("There is none yet."),
+        (1, 1) => String::from("One site, and it is live"),
+        (1, _) => String::from("One site, which shows nothing"),
+        (all, live) if all == live => format!("{} sites, all of them live", words::thousands(all)),
+        (all, live) => format!("{} sites, {} of them live", words::thousands(all), words::thousands(live)),
+    };
+    let own = match hostnames {
+        0 => String::from("no hostname of your own yet"),
+        many => format!("{} of your own", words::count(many, "hostname", "hostnames")),
+    };
+    format!("{up}; {own}.")
 }
 
 async fn new_page(visit: &Visit, name: String, problems: Problems) -> Result<NewSite> {
@@ -245,7 +280,7 @@ async fn new_page(visit: &Visit, name: String, problems: Problems) -> Result<New
 
 /// The form for a new site.
 pub(super) async fn new_form(visit: Visit) -> Answer {
-    visit.actor.require(Right::ManageSites)?;
+    visit.actor.require(Right::CreateSites)?;
     show(&new_page(&visit, String::new(), Problems::none()).await?)
 }
 
@@ -295,7 +330,7 @@ pub(super) async fn site(visit: Visit, Path(name): Path<String>) -> Answer {
         address: bare(&found.url),
         url: found.url,
         lead,
-        taken_down: found.site.taken_down,
+        standing: Standing::of(&visit, &found.site),
         live,
         rows: rows.iter().map(|it| deployments::row(it, number, may_deploy, now)).collect(),
         total: found.deployments,
@@ -339,6 +374,7 @@ pub(super) async fn all_deployments(visit: Visit, Path(name): Path<String>, Aske
         crumbs: crumbs(Some(&name)),
         tabs: tabs(name.as_str(), "Deployments"),
         lead: format!("{} kept; {is_live}.", words::count(found.deployments, "deployment", "deployments")),
+        standing: Standing::of(&visit, &found.site),
         rows: rows.iter().map(|it| deployments::row(it, number, may_deploy, now)).collect(),
         pager: Pager { shown, first, next },
         may_deploy,
@@ -346,91 +382,16 @@ pub(super) async fn all_deployments(visit: Visit, Path(name): Path<String>, Aske
     })
 }
 
-/// Settings of a site.
-pub(super) async fn settings(visit: Visit, Path(name): Path<String>) -> Answer {
-    let name = named(&name)?;
-    let found = visit.services.get_site(&visit.actor, &name).await?;
-    let mut facts = vec![("Address", bare(&found.url)), ("Kept", kept())];
-    facts.push((
-        "Watches",
-        found
-            .site
-            .watch_folder
-            .clone()
-            .unwrap_or_else(|| String::from("no folder; files come by upload and command line")),
-    ));
-    show(&SiteSettings {
-        shell: visit.shell(Place::Sites).await?,
-        crumbs: crumbs(Some(&name)),
-        tabs: tabs(name.as_str(), "Settings"),
-        lead: String::from("It serves what was deployed and nothing else."),
-        facts,
-        consequence: consequence(&found),
-        may_manage: visit.may(Right::ManageSites),
-        name: name.to_string(),
-    })
-}
+#[cfg(test)]
+mod tests {
+    use super::lead;
 
-fn consequence(of: &SiteView) -> String {
-    let hostnames = i64::try_from(of.hostnames.len()).unwrap_or(i64::MAX).saturating_add(1);
-    format!(
-        "{} at once, and {} with their previews. This cannot be undone.",
-        if hostnames == 1 {
-            String::from("Its hostname stops answering")
-        } else {
-            format!("All {hostnames} hostnames stop answering")
-        },
-        if of.deployments == 1 {
-            String::from("its one deployment goes")
-        } else {
-            format!("its {} deployments go", of.deployments)
-        },
-    )
-}
-
-async fn delete_page(visit: &Visit, name: &SiteName, problems: Problems) -> Result<Question> {
-    visit.actor.require(Right::ManageSites)?;
-    let found = visit.services.get_site(&visit.actor, name).await?;
-    Ok(Question {
-        shell: visit.shell(Place::Sites).await?,
-        crumbs: crumbs(Some(name)),
-        here: String::from("Delete"),
-        title: format!("Delete {name}?"),
-        text: vec![
-            consequence(&found),
-            String::from(
-                "What was written to the audit log stays. The name rests for 30 days before another tenant can take it.",
-            ),
-        ],
-        facts: Vec::new(),
-        keep: (String::from("Keep the site"), format!("/sites/{name}")),
-        act: (String::from("Delete the site"), format!("/sites/{name}/delete")),
-        destroys: true,
-        typed: Some(name.to_string()),
-        hidden: Vec::new(),
-        problems,
-    })
-}
-
-/// The question before a site goes.
-pub(super) async fn delete_question(visit: Visit, Path(name): Path<String>) -> Answer {
-    show(&delete_page(&visit, &named(&name)?, Problems::none()).await?)
-}
-
-#[derive(Deserialize)]
-pub(super) struct Confirm {
-    #[serde(default)]
-    confirm: String,
-}
-
-/// Deletes a site whose name was typed.
-pub(super) async fn delete(visit: Visit, Path(name): Path<String>, Fields(sent): Fields<Confirm>) -> Answer {
-    let name = named(&name)?;
-    if sent.confirm.trim() != name.as_str() {
-        let text = format!("Type {name} to delete it. Nothing was deleted.");
-        let error = Error::invalid("confirm", text.clone());
-        return again(&error, &delete_page(&visit, &name, Problems::with("confirm", text)).await?);
+    #[test]
+    fn the_list_says_how_the_sites_are() {
+        assert_eq!(lead(0, 0, 0), "There is none yet.");
+        assert_eq!(lead(1, 1, 0), "One site, and it is live; no hostname of your own yet.");
+        assert_eq!(lead(1, 0, 1), "One site, which shows nothing; 1 hostname of your own.");
+        assert_eq!(lead(3, 3, 2), "3 sites, all of them live; 2 hostnames of your own.");
+        assert_eq!(lead(1_400, 13, 2), "1,400 sites, 13 of them live; 2 hostnames of your own.");
     }
-    visit.services.delete_site(&visit.actor, &name).await?;
-    go(&visit.services, "/sites", Some(Notice::SiteDeleted))
 }

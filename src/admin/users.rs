@@ -122,6 +122,7 @@ async fn disable_page(visit: &Visit, id: &str, problems: Problems) -> Result<Que
         keep: (String::from("Keep them enabled"), String::from("/settings/users")),
         act: (String::from("Disable the user"), format!("/settings/users/{id}/disable")),
         destroys: true,
+        asked: None,
         typed: None,
         hidden: Vec::new(),
         problems,

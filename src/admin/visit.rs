@@ -6,7 +6,7 @@ use axum::{
 };
 use hyper::{
     HeaderMap, StatusCode,
-    header::{HeaderValue, LOCATION, SET_COOKIE, USER_AGENT},
+    header::{HeaderValue, LOCATION, RETRY_AFTER, SET_COOKIE, USER_AGENT},
 };
 use serde::de::DeserializeOwned;
 
@@ -41,6 +41,10 @@ pub(super) struct Visit {
 pub(super) struct Stranger {
     pub(super) services: Services,
     pub(super) origin: Origin,
+    /// Whether they are on this machine, and came through no proxy.
+    pub(super) is_near: bool,
+    /// `https` when a trusted proxy has ended their TLS.
+    pub(super) scheme: &'static str,
     /// The browser's own words.
     pub(super) agent: String,
     pub(super) theme: Theme,
@@ -87,9 +91,14 @@ impl Stranger {
     }
 }
 
+/// The scheme that the client of a request used.
+pub(super) fn scheme(extensions: &http::Extensions) -> &'static str {
+    extensions.get::<Client>().map_or("http", |it| it.scheme)
+}
+
 fn origin(parts: &Parts) -> Origin {
     Origin {
-        address: parts.extensions.get::<Client>().map(|it| it.0),
+        address: parts.extensions.get::<Client>().map(|it| it.address),
         request_id: parts.extensions.get::<RequestId>().cloned().unwrap_or_default().0,
     }
 }
@@ -108,7 +117,7 @@ impl OptionalFromRequestParts<Panel> for Visit {
 
     async fn from_request_parts(parts: &mut Parts, panel: &Panel) -> Result<Option<Self>, Failure> {
         let services = panel.services.clone();
-        let name = cookies::session_name(services.addresses.scheme, services.instance);
+        let name = cookies::session_name(scheme(&parts.extensions), services.instance);
         let Some(token) = cookies::find(&parts.headers, &name) else { return Ok(None) };
         let found = services.actor_by_session(token, origin(parts)).await?;
         let (theme, notice) = (cookies::theme(&parts.headers), cookies::notice(&parts.headers));
@@ -123,6 +132,8 @@ impl FromRequestParts<Panel> for Stranger {
         Ok(Self {
             services: panel.services.clone(),
             origin: origin(parts),
+            is_near: parts.extensions.get::<Client>().is_some_and(|it| it.is_near),
+            scheme: scheme(&parts.extensions),
             agent: text(&parts.headers, &USER_AGENT).to_owned(),
             theme: cookies::theme(&parts.headers),
             notice: cookies::notice(&parts.headers),
@@ -174,14 +185,18 @@ pub(super) fn again<T: askama::Template>(error: &Error, page: &T) -> Answer {
         status => status,
     };
     let text = page::text(page).map_err(Error::internal)?;
-    Ok(ours(respond::html(status, text)))
+    let mut response = respond::html(status, text);
+    if let Some(seconds) = error.retry_after_s {
+        response.headers_mut().insert(RETRY_AFTER, HeaderValue::from(seconds));
+    }
+    Ok(ours(response))
 }
 
 /// Goes to a page, which tells what was done.
-pub(super) fn go(services: &Services, to: &str, notice: Option<Notice>) -> Answer {
+pub(super) fn go(_: &Services, to: &str, notice: Option<Notice>) -> Answer {
     let mut response = respond::empty(StatusCode::SEE_OTHER);
     response.headers_mut().insert(LOCATION, HeaderValue::from_str(to).map_err(Error::internal)?);
-    if let Some(cookie) = notice.and_then(|it| cookies::set_notice(services.addresses.scheme, Some(it))) {
+    if let Some(cookie) = notice.and_then(|it| cookies::set_notice(Some(it))) {
         response.headers_mut().append(SET_COOKIE, cookie);
     }
     Ok(ours(response))

@@ -2,6 +2,8 @@
 //!
 //! SECURITY: `Authorization: Bearer` is the only credential of the API: no cookie, so no cross-site request has one.
 
+use std::pin::pin;
+
 use axum::{
     body::Body,
     extract::{FromRequest, FromRequestParts, Query, Request},
@@ -15,8 +17,8 @@ use tokio::sync::mpsc;
 use super::answer::{Failure, RequestId};
 use crate::{
     base::limits,
-    domain::{Error, Result, access::Actor},
-    http::peer::Client,
+    domain::{Error, Kind, Result, access::Actor},
+    http::{pace::is_too_slow, peer::Client},
     services::{
         Services,
         access::{Origin, Whoami},
@@ -32,7 +34,7 @@ impl FromRequestParts<Services> for Caller {
 
     async fn from_request_parts(parts: &mut Parts, services: &Services) -> Result<Self, Failure> {
         let origin = Origin {
-            address: parts.extensions.get::<Client>().map(|it| it.0),
+            address: parts.extensions.get::<Client>().map(|it| it.address),
             request_id: parts.extensions.get::<RequestId>().cloned().unwrap_or_default().0,
         };
         let missing = || {
@@ -51,26 +53,33 @@ impl FromRequestParts<Services> for Caller {
     }
 }
 
-/// A JSON body of at most `MAX` bytes. No body is `{}`.
-pub(super) struct Json<T, const MAX: usize = { limits::JSON_BODY_BYTES_MAX }>(pub(super) T);
+/// A JSON body of the usual size. No body is `{}`.
+pub(super) struct Json<T>(pub(super) T);
 
-impl<T: DeserializeOwned, S: Sync, const MAX: usize> FromRequest<S> for Json<T, MAX> {
+impl<T: DeserializeOwned, S: Sync> FromRequest<S> for Json<T> {
     type Rejection = Failure;
 
     async fn from_request(request: Request, _: &S) -> Result<Self, Failure> {
-        let bytes = match Limited::new(request.into_body(), MAX).collect().await {
-            Ok(body) => body.to_bytes(),
-            Err(error) if error.is::<LengthLimitError>() => {
-                let text = format!("The body has more than {MAX} bytes.");
-                return Err(Error::too_large("body", text).into());
-            }
-            Err(error) => return Err(cut(error).into()),
-        };
-        let bytes = if bytes.is_empty() { Bytes::from_static(b"{}") } else { bytes };
-        serde_json::from_slice(&bytes).map(Self).map_err(|error| {
-            Error::invalid("json", format!("The body is not the JSON that is wanted: {error}.")).into()
-        })
+        let bytes = whole(request.into_body(), limits::JSON_BODY_BYTES_MAX).await?;
+        Ok(Self(read(&bytes)?))
     }
+}
+
+/// A body in memory, of at most `max` bytes.
+pub(super) async fn whole(body: Body, max: usize) -> Result<Bytes> {
+    match Limited::new(body, max).collect().await {
+        Ok(body) => Ok(body.to_bytes()),
+        Err(error) if error.is::<LengthLimitError>() => {
+            Err(Error::too_large("body", format!("The body has more than {max} bytes.")))
+        }
+        Err(error) => Err(cut(&*error)),
+    }
+}
+
+/// Reads a body as JSON. No body is `{}`.
+pub(super) fn read<T: DeserializeOwned>(bytes: &[u8]) -> Result<T> {
+    serde_json::from_slice(if bytes.is_empty() { b"{}" } else { bytes })
+        .map_err(|error| Error::invalid("json", format!("The body is not the JSON that is wanted: {error}.")))
 }
 
 /// `?limit=&after=` of a list.
@@ -124,7 +133,7 @@ pub(super) async fn feed<T>(body: Body, max: u64, work: impl AsyncFnOnce(Pieces)
                     Ok(data) => Ok(data),
                     Err(_trailers) => continue,
                 },
-                Err(error) => Err(cut(error)),
+                Err(error) => Err(cut(&error)),
             };
             size = size.saturating_add(piece.as_ref().map_or(0, |it| u64::try_from(it.len()).unwrap_or(u64::MAX)));
             let piece = if size > max {
@@ -138,10 +147,24 @@ pub(super) async fn feed<T>(body: Body, max: u64, work: impl AsyncFnOnce(Pieces)
             }
         }
     };
-    let ((), out) = tokio::join!(pump, work(taken));
-    out
+    let (mut pump, mut work) = (pin!(pump), pin!(work(taken)));
+    tokio::select! {
+        biased;
+        // Refused before the body has come: whoever stands still gets to read it too.
+        out = &mut work => return out,
+        () = &mut pump => {}
+    }
+    work.await
 }
 
-fn cut(error: impl std::fmt::Display) -> Error {
+fn cut(error: &(dyn std::error::Error + 'static)) -> Error {
+    if is_too_slow(error) {
+        let text = format!(
+            "Less than {} bytes a second came over {} seconds. What came whole is kept; send the rest again.",
+            limits::BODY_BYTES_PER_SECOND_MIN,
+            limits::BODY_WINDOW_MS / 1000
+        );
+        return Error::new(Kind::TooSlow, "body_slow", text);
+    }
     Error::invalid("body_cut", "The connection broke before the whole body had come. Send it again.").because(error)
 }

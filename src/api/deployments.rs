@@ -3,7 +3,10 @@
 use axum::{
     body::Body,
     extract::{Path, State},
-    http::{HeaderValue, StatusCode},
+    http::{
+        HeaderValue, Response, StatusCode,
+        header::{CONTENT_LENGTH, CONTENT_TYPE},
+    },
 };
 use serde::{Deserialize, Serialize};
 
@@ -18,7 +21,7 @@ use crate::{
         deployment::{DeploymentId, DeploymentRef, State as Standing},
         site::SiteName,
     },
-    http::respond,
+    http::{pieces, respond},
     services::{Services, deployments::DeploymentView},
 };
 
@@ -83,6 +86,11 @@ pub(super) fn parse((name, of): (String, String)) -> Result<(SiteName, Deploymen
 pub(super) fn parse_id(text: &str) -> Result<DeploymentId> {
     text.parse()
         .map_err(|_| Error::invalid("deployment", format!("`{text}` is not the id of a deployment.")).on("deployment"))
+}
+
+/// The deployment that must be live, of a body or a query.
+pub(super) fn if_live(text: Option<&str>) -> Result<Option<DeploymentId>> {
+    text.map(parse_id).transpose().map_err(|error| error.on("if_live"))
 }
 
 pub(super) async fn list(
@@ -152,8 +160,11 @@ pub(super) async fn bundle(
     Path(path): Path<(String, String)>,
 ) -> Answer {
     let (name, of) = parse(path)?;
-    let (id, bytes) = services.read_bundle(&actor, &name, of).await?;
-    let mut response = respond::content(StatusCode::OK, "application/json", bytes).map(Body::new);
+    let mut bundle = services.read_bundle(&actor, &name, of).await?;
+    let (id, size) = (bundle.deployment, bundle.size());
+    let mut response = Response::new(Body::new(pieces::body(&services.tasks, move || bundle.next_piece())));
+    response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
+    response.headers_mut().insert(CONTENT_LENGTH, HeaderValue::from(size));
     let disposition = format!("attachment; filename=\"{id}.chproof.json\"");
     if let Ok(value) = HeaderValue::from_str(&disposition) {
         response.headers_mut().insert("content-disposition", value);
@@ -176,7 +187,7 @@ pub(super) async fn diff(
     let against = query.against.ok_or_else(|| {
         Error::invalid("against", "Say against which deployment: `?against=41`, by number or id.").on("against")
     })?;
-    let found = services.diff(&actor, &name, of, against.parse()?).await?;
+    let found = services.diff(&actor, &name, of, against.parse().map_err(|error: Error| error.on("against"))?).await?;
     let file = |(path, size): &(String, u64)| serde_json::json!({"path": path, "size": size});
     ok(&serde_json::json!({
         "added": found.added.iter().map(file).collect::<Vec<_>>(),
@@ -215,9 +226,9 @@ pub(super) async fn roll_back(
     Json(wish): Json<Rollback>,
 ) -> Answer {
     let name = SiteName::parse(&name)?;
-    let to = wish.to.map(|it| it.parse()).transpose()?;
-    let if_live = wish.if_live.as_deref().map(parse_id).transpose()?;
-    let moved = services.roll_back(&actor, &name, to, if_live).await?;
+    let to = wish.to.map(|it| it.parse().map_err(|error: Error| error.on("to"))).transpose()?;
+    let live = if_live(wish.if_live.as_deref())?;
+    let moved = services.roll_back(&actor, &name, to, live).await?;
     ok(&Deployment::from(services.get_deployment(&actor, &name, DeploymentRef::Id(moved.id)).await?))
 }
 
@@ -235,7 +246,7 @@ pub(super) async fn publish(
     Json(wish): Json<Publish>,
 ) -> Answer {
     let (name, of) = parse(path)?;
-    let if_live = wish.if_live.as_deref().map(parse_id).transpose()?;
-    let moved = services.roll_back(&actor, &name, Some(of), if_live).await?;
+    let live = if_live(wish.if_live.as_deref())?;
+    let moved = services.roll_back(&actor, &name, Some(of), live).await?;
     ok(&Deployment::from(services.get_deployment(&actor, &name, DeploymentRef::Id(moved.id)).await?))
 }

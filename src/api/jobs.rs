@@ -1,4 +1,4 @@
-//! `/api/v1/jobs`: jobs of the four queues.
+//! `/api/v1/jobs` and `/queues`: the four queues and their jobs.
 
 use axum::extract::{Path, State};
 use serde::{Deserialize, Serialize};
@@ -91,6 +91,28 @@ pub(super) async fn depths(State(services): State<Services>, Caller(actor, _): C
     };
     let items: Vec<_> = Queue::ALL.into_iter().zip(&depths).map(show).collect();
     ok(&serde_json::json!({ "items": items, "next": null }))
+}
+
+fn queue(text: &str) -> Result<Queue> {
+    Queue::parse(text).map_err(|_| Error::not_found("queue"))
+}
+
+pub(super) async fn pause(
+    State(services): State<Services>,
+    Caller(actor, _): Caller,
+    Path(of): Path<String>,
+) -> Answer {
+    services.change_queue_paused(&actor, queue(&of)?, true).await?;
+    done()
+}
+
+pub(super) async fn resume(
+    State(services): State<Services>,
+    Caller(actor, _): Caller,
+    Path(of): Path<String>,
+) -> Answer {
+    services.change_queue_paused(&actor, queue(&of)?, false).await?;
+    done()
 }
 
 pub(super) async fn get(State(services): State<Services>, Caller(actor, _): Caller, Path(of): Path<String>) -> Answer {

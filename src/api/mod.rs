@@ -8,6 +8,7 @@ mod deployments;
 mod jobs;
 mod openapi;
 mod people;
+mod schemas;
 mod server;
 mod sites;
 mod uploads;
@@ -21,62 +22,92 @@ use axum::{
 
 use crate::{domain::Error, services::Services};
 
-/// One call: method, path, what it does, and its handler.
+/// One call: method, path, handler, what it does, and what it reads and answers, as [`openapi`] spells it.
 struct Route {
     method: &'static str,
     path: &'static str,
     summary: &'static str,
     handler: fn() -> MethodRouter<Services>,
+    /// The handler's name, `sites::list`.
+    #[cfg(test)]
+    name: &'static str,
+    /// Names of the parameters of the query.
+    query: &'static str,
+    /// The schema of the body, a media type, or nothing.
+    body: &'static str,
+    /// The status, and the schema of the answer: `[Site]` is a page of them.
+    answer: &'static str,
 }
 
 macro_rules! routes {
-    ($($method:ident $path:literal $handler:path, $summary:literal;)*) => {
+    ($($method:ident $path:literal $handler:path, $summary:literal, ($($query:ident)*) $body:literal => $answer:literal;)*) => {
         &[$(Route {
             method: stringify!($method),
             path: $path,
             summary: $summary,
             handler: || $method($handler),
+            #[cfg(test)]
+            name: stringify!($handler),
+            query: stringify!($($query)*),
+            body: $body,
+            answer: $answer,
         }),*]
     };
 }
 
 /// Every call of the API.
 const ROUTES: &[Route] = routes! {
-    get "/me" people::me, "Who the key belongs to";
-    get "/users" people::list_users, "Users of the tenant";
-    post "/users" people::create_user, "Add a user";
-    patch "/users/{id}" people::change_user, "Disable or enable a user";
-    get "/keys" people::list_keys, "API keys";
-    post "/keys" people::create_key, "Make an API key; its secret is shown once";
-    delete "/keys/{id}" people::revoke_key, "Revoke an API key";
-    get "/sites" sites::list, "Sites by name";
-    post "/sites" sites::create, "Make a site";
-    get "/sites/{name}" sites::get, "One site";
-    patch "/sites/{name}" sites::change, "Take a site down or put it back; deploy it from a folder on the server";
-    delete "/sites/{name}" sites::delete, "Delete a site with its deployments";
-    put "/sites/{name}/hostnames/{hostname}" sites::add_hostname, "Give a hostname to a site";
-    delete "/sites/{name}/hostnames/{hostname}" sites::remove_hostname, "Take a hostname from a site";
-    post "/sites/{name}/rollback" deployments::roll_back, "Publish an earlier deployment";
-    get "/sites/{name}/deployments" deployments::list, "Deployments, newest first";
-    post "/sites/{name}/deployments" uploads::begin, "Begin a deployment from a list of files";
-    put "/sites/{name}/deployments" uploads::archive, "Deploy a zip, tar.gz or tar.zst archive";
-    get "/sites/{name}/deployments/{deployment}" deployments::get, "One deployment, by number or id";
-    post "/sites/{name}/deployments/{deployment}/blobs" uploads::blobs, "Send missing bytes in frames";
-    post "/sites/{name}/deployments/{deployment}/finish" uploads::finish, "End an upload and publish it";
-    post "/sites/{name}/deployments/{deployment}/publish" deployments::publish, "Publish a deployment";
-    get "/sites/{name}/deployments/{deployment}/files" deployments::files, "Files of a deployment";
-    get "/sites/{name}/deployments/{deployment}/manifest" deployments::manifest, "The exact bytes of its manifest";
-    get "/sites/{name}/deployments/{deployment}/bundle" deployments::bundle, "Its proof bundle";
-    get "/sites/{name}/deployments/{deployment}/diff" deployments::diff, "How it differs from another";
-    get "/sites/{name}/deployments/{deployment}/log" deployments::log, "Its log";
-    get "/jobs" jobs::list, "Jobs, newest first";
-    get "/queues" jobs::depths, "Counts of the queues";
-    get "/jobs/{id}" jobs::get, "One job";
-    post "/jobs/{id}/rerun" jobs::rerun, "Run a failed or delayed job now";
-    post "/jobs/{id}/cancel" jobs::cancel, "Remove a job that has not started";
-    delete "/jobs/{id}" jobs::dismiss, "Remove an ended job from the list";
-    get "/audit" server::audit, "The audit log, newest first";
-    post "/gc" server::collect, "Remove blobs that nothing names, or say what would go";
+    get "/me" people::me, "Who the key belongs to", () "" => "200 Me";
+    get "/users" people::list_users, "Users of the tenant, by e-mail", (limit after) "" => "200 [User]";
+    post "/users" people::create_user, "Add a user", () "NewUser" => "201 Made";
+    patch "/users/{id}" people::change_user, "Disable or enable a user", () "UserChanges" => "204";
+    get "/keys" people::list_keys, "API keys", () "" => "200 [Key]";
+    post "/keys" people::create_key, "Make an API key; its secret is shown once", () "NewKey" => "201 MadeKey";
+    delete "/keys/{id}" people::revoke_key, "Revoke an API key", () "" => "204";
+    get "/sites" sites::list, "Sites by name", (limit after) "" => "200 [Site]";
+    post "/sites" sites::create, "Make a site; a key with the scope `deploy` may", () "NewSite" => "201 Site";
+    get "/sites/{name}" sites::get, "One site", () "" => "200 Site";
+    patch "/sites/{name}" sites::change, "Take a site down or put it back; deploy it from a folder on the server",
+        () "Changes" => "200 Site";
+    delete "/sites/{name}" sites::delete, "Delete a site with its deployments", () "" => "204";
+    put "/sites/{name}/hostnames/{hostname}" sites::add_hostname, "Give a hostname to a site", () "" => "204";
+    delete "/sites/{name}/hostnames/{hostname}" sites::remove_hostname, "Take a hostname from a site", () "" => "204";
+    post "/sites/{name}/rollback" deployments::roll_back, "Publish an earlier deployment",
+        () "Rollback" => "200 Deployment";
+    get "/sites/{name}/deployments" deployments::list, "Deployments, newest first",
+        (limit after) "" => "200 [Deployment]";
+    post "/sites/{name}/deployments" uploads::begin, "Begin a deployment from a list of files",
+        () "Begin" => "201 Begun";
+    put "/sites/{name}/deployments" uploads::archive, "Deploy a zip, tar, tar.gz or tar.zst archive",
+        (publish message if_live allow_env) "*/*" => "202 Deployment";
+    get "/sites/{name}/deployments/{deployment}" deployments::get, "One deployment, by number or id",
+        () "" => "200 Deployment";
+    post "/sites/{name}/deployments/{deployment}/blobs" uploads::blobs,
+        "Send missing bytes in frames: SHA-256 (32 bytes), length (8 bytes, big endian), the bytes",
+        () "application/octet-stream" => "200 Received";
+    post "/sites/{name}/deployments/{deployment}/finish" uploads::finish, "End an upload and publish it",
+        () "" => "200 Deployment";
+    post "/sites/{name}/deployments/{deployment}/publish" deployments::publish, "Publish a deployment",
+        () "Publish" => "200 Deployment";
+    get "/sites/{name}/deployments/{deployment}/files" deployments::files, "Files of a deployment, by path",
+        (limit after) "" => "200 [File]";
+    get "/sites/{name}/deployments/{deployment}/manifest" deployments::manifest, "The exact bytes of its manifest",
+        () "" => "200 Manifest";
+    get "/sites/{name}/deployments/{deployment}/bundle" deployments::bundle, "Its proof bundle",
+        () "" => "200 Bundle";
+    get "/sites/{name}/deployments/{deployment}/diff" deployments::diff, "How it differs from another",
+        (against) "" => "200 Diff";
+    get "/sites/{name}/deployments/{deployment}/log" deployments::log, "Its log", () "" => "200 Log";
+    get "/jobs" jobs::list, "Jobs, newest first", (limit after queue state) "" => "200 [Job]";
+    get "/queues" jobs::depths, "Counts of the queues", () "" => "200 [Depth]";
+    post "/queues/{queue}/pause" jobs::pause, "Start no more jobs of a queue; what runs goes on", () "" => "204";
+    post "/queues/{queue}/resume" jobs::resume, "Start the jobs of a queue again", () "" => "204";
+    get "/jobs/{id}" jobs::get, "One job", () "" => "200 Job";
+    post "/jobs/{id}/rerun" jobs::rerun, "Run a failed or delayed job now", () "" => "204";
+    post "/jobs/{id}/cancel" jobs::cancel, "Remove a job that has not started", () "" => "200 Cancelled";
+    delete "/jobs/{id}" jobs::dismiss, "Remove an ended job from the list", () "" => "204";
+    get "/audit" server::audit, "The audit log, newest first", (limit after) "" => "200 [Event]";
+    post "/gc" server::collect, "Remove blobs that nothing names, or say what would go", () "Collect" => "200 Garbage";
 };
 
 /// The router of `/api`.

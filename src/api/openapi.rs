@@ -6,7 +6,9 @@ use serde_json::{Map, Value, json};
 use super::{
     ROUTES, Route,
     answer::{Answer, ok},
+    schemas,
 };
+use crate::base::limits;
 
 pub(super) async fn document() -> Answer {
     let response: Response = ok(&build())?;
@@ -26,12 +28,13 @@ fn build() -> Value {
         "info": {
             "title": "Chain Host",
             "version": env!("CARGO_PKG_VERSION"),
-            "description": "Times are RFC 3339 in UTC. Lists are {items, next}; ask with ?limit (1 to 200) and ?after.",
+            "description": "Times are RFC 3339 in UTC. Lists are {items, next}: ask again with `after` set to `next` until it is null. \
+                            The scope of a key is `read` (look), `deploy` (look, deploy, make sites) or `all` (what its user may).",
         },
         "security": [{ "key": [] }],
         "components": {
             "securitySchemes": { "key": { "type": "http", "scheme": "bearer", "description": "An API key, ch_…" } },
-            "schemas": { "Problem": problem() },
+            "schemas": schemas::all(),
         },
         "paths": paths,
     })
@@ -39,54 +42,72 @@ fn build() -> Value {
 
 fn operation(route: &Route) -> Value {
     let names = route.path.split('/').filter_map(|it| it.strip_prefix('{')?.strip_suffix('}'));
-    let mut parameters: Vec<Value> = names
-        .map(|name| json!({ "name": name, "in": "path", "required": true, "schema": { "type": "string" } }))
-        .collect();
-    if route.method == "get" && !route.path.ends_with('}') {
-        for (name, schema) in [
-            ("limit", json!({ "type": "integer", "minimum": 1, "maximum": 200 })),
-            ("after", json!({ "type": "string" })),
-        ] {
-            parameters.push(json!({ "name": name, "in": "query", "required": false, "schema": schema }));
-        }
-    }
-    json!({
+    let in_path =
+        names.map(|name| json!({ "name": name, "in": "path", "required": true, "schema": { "type": "string" } }));
+    let in_query = route.query.split_whitespace().map(|name| {
+        let required = name == "against";
+        json!({ "name": name, "in": "query", "required": required, "schema": parameter(name) })
+    });
+    let mut operation = json!({
         "summary": route.summary,
         "operationId": format!("{}{}", route.method, route.path.replace(['/', '{', '}'], "_")),
-        "parameters": parameters,
-        "responses": {
-            "2XX": { "description": "Done" },
-            "default": {
-                "description": "A problem (RFC 9457)",
-                "content": { "application/problem+json": { "schema": { "$ref": "#/components/schemas/Problem" } } },
-            },
-        },
-    })
+        "parameters": in_path.chain(in_query).collect::<Vec<_>>(),
+        "responses": responses(route.answer),
+    });
+    if let (Some(operation), Some(body)) = (operation.as_object_mut(), body(route.body)) {
+        operation.insert(String::from("requestBody"), body);
+    }
+    operation
 }
 
-fn problem() -> Value {
-    let text = json!({ "type": "string" });
+/// The type of a parameter of a query.
+fn parameter(name: &str) -> Value {
+    match name {
+        "limit" => json!({ "type": "integer", "minimum": 1, "maximum": limits::PAGE_ROWS_MAX, "default": 50 }),
+        "publish" => json!({ "type": "boolean", "default": true }),
+        "allow_env" => json!({ "type": "boolean", "default": false }),
+        _ => json!({ "type": "string" }),
+    }
+}
+
+fn body(of: &str) -> Option<Value> {
+    let (media_type, schema) = match of {
+        "" => return None,
+        of if of.contains('/') => (of, json!({})),
+        of => ("application/json", schemas::schema(of)),
+    };
+    let of_json = media_type == "application/json";
+    // A body whose fields may all be left out may be left out itself.
+    let needed = schemas::SENT.iter().find(|(name, _)| *name == of).is_none_or(|(_, fields)| {
+        fields.iter().filter_map(|it| it.split_once(": ")).any(|(name, _)| !name.ends_with('?'))
+    });
+    Some(json!({ "required": needed || !of_json, "content": { media_type: { "schema": schema } } }))
+}
+
+fn responses(answer: &str) -> Value {
+    let (status, of) = answer.split_once(' ').unwrap_or((answer, ""));
+    let good = match of {
+        "" => json!({ "description": "Done" }),
+        of => {
+            let schema = match of.strip_prefix('[').and_then(|it| it.strip_suffix(']')) {
+                Some(item) => json!({
+                    "type": "object",
+                    "required": ["items", "next"],
+                    "properties": { "items": schemas::schema(&format!("[{item}]")), "next": schemas::schema("string?") },
+                }),
+                None => schemas::schema(of),
+            };
+            json!({ "description": "Done", "content": { "application/json": { "schema": schema } } })
+        }
+    };
     json!({
-        "type": "object",
-        "required": ["type", "title", "status", "detail", "code", "request_id"],
-        "properties": {
-            "type": text, "title": text, "status": { "type": "integer" }, "detail": text, "code": text, "field": text,
-            "request_id": text,
+        status: good,
+        "default": {
+            "description": "A problem (RFC 9457)",
+            "content": { "application/problem+json": { "schema": schemas::schema("Problem") } },
         },
     })
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn every_call_is_in_the_document() {
-        let document = build();
-        let calls: usize =
-            document["paths"].as_object().unwrap().values().map(|it| it.as_object().unwrap().len()).sum();
-        assert_eq!(calls, ROUTES.len());
-        let publish = &document["paths"]["/api/v1/sites/{name}/deployments/{deployment}/publish"]["post"];
-        assert_eq!(publish["parameters"].as_array().unwrap().len(), 2);
-    }
-}
+mod tests;

@@ -4,11 +4,11 @@ use axum::{
     extract::{Path, State},
     http::StatusCode,
 };
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 
 use super::{
-    answer::{Answer, done, json, ok},
-    caller::{Caller, Json},
+    answer::{Answer, Page, done, json, ok},
+    caller::{Caller, Json, ListQuery, Params},
 };
 use crate::{
     base::{clock::rfc3339, secret::Secret},
@@ -26,18 +26,30 @@ pub(super) async fn me(Caller(_, who): Caller) -> Answer {
     }))
 }
 
-pub(super) async fn list_users(State(services): State<Services>, Caller(actor, _): Caller) -> Answer {
-    let users = services.list_users(&actor).await?;
-    let items: Vec<_> = users
-        .iter()
-        .map(|(user, grade)| {
-            serde_json::json!({
-                "id": user.id.to_string(), "email": user.email.as_str(), "role": grade.word(),
-                "disabled": user.disabled, "created_at": rfc3339(user.created_ms),
-            })
-        })
-        .collect();
-    ok(&serde_json::json!({ "items": items, "next": null }))
+#[derive(Debug, Serialize)]
+struct User {
+    id: String,
+    email: String,
+    role: &'static str,
+    disabled: bool,
+    created_at: String,
+}
+
+pub(super) async fn list_users(
+    State(services): State<Services>,
+    Caller(actor, _): Caller,
+    Params(query): Params<ListQuery>,
+) -> Answer {
+    let limit = query.limit()?;
+    let found = services.list_users_after(&actor, query.after.as_deref().unwrap_or_default(), limit + 1).await?;
+    let users = found.into_iter().map(|(user, grade)| User {
+        id: user.id.to_string(),
+        email: user.email.to_string(),
+        role: grade.word(),
+        disabled: user.disabled,
+        created_at: rfc3339(user.created_ms),
+    });
+    ok(&Page::new(users.collect(), limit, |it: &User| it.email.clone()))
 }
 
 #[derive(Deserialize)]

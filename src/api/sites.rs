@@ -13,7 +13,10 @@ use super::{
 use crate::{
     base::clock::rfc3339,
     domain::site::SiteName,
-    services::{Services, sites::SiteView},
+    services::{
+        Services,
+        sites::{Change, SiteChanges, SiteView},
+    },
 };
 
 #[derive(Debug, Serialize)]
@@ -27,6 +30,14 @@ struct Site {
     deployments: i64,
     taken_down: Option<String>,
     watch_folder: Option<String>,
+    watch: Option<Watch>,
+}
+
+/// What the last look at the watched folder found.
+#[derive(Debug, Serialize)]
+struct Watch {
+    looked_at: String,
+    problem: Option<String>,
 }
 
 #[derive(Debug, Serialize)]
@@ -36,8 +47,9 @@ struct Live {
     published_at: Option<String>,
 }
 
-impl From<SiteView> for Site {
-    fn from(it: SiteView) -> Self {
+impl Site {
+    fn new(services: &Services, it: SiteView) -> Self {
+        let watch = services.find_watching(&it.site);
         let published_at = it.published_ms.map(rfc3339);
         Self {
             id: it.site.id.to_string(),
@@ -49,6 +61,7 @@ impl From<SiteView> for Site {
             deployments: it.deployments,
             taken_down: it.site.taken_down,
             watch_folder: it.site.watch_folder,
+            watch: watch.map(|it| Watch { looked_at: rfc3339(it.looked_ms), problem: it.problem }),
         }
     }
 }
@@ -66,7 +79,7 @@ pub(super) async fn list(
 ) -> Answer {
     let limit = query.limit()?;
     let found = services.list_sites(&actor, query.after.as_deref().unwrap_or_default(), limit + 1).await?;
-    let sites = found.into_iter().map(Site::from).collect();
+    let sites = found.into_iter().map(|it| Site::new(&services, it)).collect();
     ok(&Page::new(sites, limit, |it: &Site| it.name.clone()))
 }
 
@@ -75,7 +88,7 @@ pub(super) async fn create(
     Caller(actor, _): Caller,
     Json(new): Json<NewSite>,
 ) -> Answer {
-    json(StatusCode::CREATED, &Site::from(services.create_site(&actor, &new.name).await?))
+    json(StatusCode::CREATED, &Site::new(&services, services.create_site(&actor, &new.name).await?))
 }
 
 pub(super) async fn get(
@@ -83,7 +96,7 @@ pub(super) async fn get(
     Caller(actor, _): Caller,
     Path(name): Path<String>,
 ) -> Answer {
-    ok(&Site::from(services.get_site(&actor, &SiteName::parse(&name)?).await?))
+    ok(&Site::new(&services, services.get_site(&actor, &SiteName::parse(&name)?).await?))
 }
 
 pub(super) async fn delete(
@@ -105,13 +118,6 @@ pub(super) struct Changes {
 }
 
 /// A key of a PATCH body: absent leaves the value, null clears it.
-#[derive(Default)]
-enum Change {
-    #[default]
-    Keep,
-    To(Option<String>),
-}
-
 impl<'de> Deserialize<'de> for Change {
     fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         Option::deserialize(deserializer).map(Self::To)
@@ -125,13 +131,14 @@ pub(super) async fn change(
     Json(changes): Json<Changes>,
 ) -> Answer {
     let name = SiteName::parse(&name)?;
-    if let Change::To(reason) = changes.taken_down {
-        services.change_taken_down(&actor, &name, reason).await?;
-    }
-    if let Change::To(folder) = changes.watch_folder {
-        services.change_watch_folder(&actor, &name, folder).await?;
-    }
-    ok(&Site::from(services.get_site(&actor, &name).await?))
+    let changes = SiteChanges { taken_down: changes.taken_down, watch_folder: changes.watch_folder };
+    services.change_site(&actor, &name, changes).await.map_err(|error| match error.field {
+        // The panel's forms have names of their own.
+        Some("reason") => error.on("taken_down"),
+        Some("folder") => error.on("watch_folder"),
+        _ => error,
+    })?;
+    ok(&Site::new(&services, services.get_site(&actor, &name).await?))
 }
 
 pub(super) async fn add_hostname(

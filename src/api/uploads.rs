@@ -9,8 +9,8 @@ use serde::{Deserialize, Serialize};
 
 use super::{
     answer::{Answer, json, ok},
-    caller::{Caller, Json, Params, feed},
-    deployments::{Deployment, parse_id},
+    caller::{Caller, Params, feed, read, whole},
+    deployments::{Deployment, if_live, parse_id},
 };
 use crate::{
     base::limits,
@@ -54,19 +54,13 @@ pub(super) async fn begin(
     Caller(actor, _): Caller,
     Path(name): Path<String>,
     headers: HeaderMap,
-    Json(asked): Json<Begin, { limits::FILES_BODY_BYTES_MAX }>,
+    body: Body,
 ) -> Answer {
     let name = SiteName::parse(&name)?;
-    let files = asked.files.into_iter().map(listed).collect::<Result<_>>()?;
-    let list = FileList::new(files, asked.allow_env)?;
-    let request = Request {
-        source: Source::Cli,
-        message: asked.message,
-        publish: asked.publish,
-        if_live: asked.if_live.as_deref().map(parse_id).transpose()?,
-        allow_env: asked.allow_env,
-        idempotency_key: key(&headers)?,
-    };
+    let idempotency_key = key(&headers)?;
+    let bytes = whole(body, limits::FILES_BODY_BYTES_MAX).await?;
+    // A list of 50,000 files takes long to read: other requests must not wait for it.
+    let (list, request) = services.blocking(move || wish(&bytes, idempotency_key)).await?;
     let begun = services.begin_upload(&actor, &name, list, request).await?;
     let answer = Begun {
         id: begun.deployment.id.to_string(),
@@ -75,6 +69,21 @@ pub(super) async fn begin(
         missing: begun.missing.iter().map(crate::base::hash::Sha256::hex).collect(),
     };
     json(StatusCode::CREATED, &answer)
+}
+
+fn wish(body: &[u8], idempotency_key: Option<String>) -> Result<(FileList, Request)> {
+    let asked: Begin = read(body)?;
+    let files = asked.files.into_iter().map(listed).collect::<Result<_>>()?;
+    let list = FileList::new(files, asked.allow_env)?;
+    let request = Request {
+        source: Source::Cli,
+        message: asked.message,
+        publish: asked.publish,
+        if_live: if_live(asked.if_live.as_deref())?,
+        allow_env: asked.allow_env,
+        idempotency_key,
+    };
+    Ok((list, request))
 }
 
 fn listed((path, size, hash): (String, u64, String)) -> Result<ListedFile> {
@@ -137,7 +146,7 @@ pub(super) async fn archive(
         source: Source::Archive,
         message: query.message.unwrap_or_default(),
         publish: query.publish.unwrap_or(true),
-        if_live: query.if_live.as_deref().map(parse_id).transpose()?,
+        if_live: if_live(query.if_live.as_deref())?,
         allow_env: query.allow_env.unwrap_or(false),
         idempotency_key: key(&headers)?,
     };

@@ -7,6 +7,9 @@ use std::{
     fs, io,
     os::{fd::AsRawFd as _, unix::fs::PermissionsExt as _},
     path::{Path, PathBuf},
+    pin::pin,
+    sync::atomic::{AtomicBool, Ordering},
+    time::Duration,
 };
 
 use bytes::Bytes;
@@ -14,7 +17,10 @@ use http_body_util::{BodyExt as _, Limited};
 use hyper::{Method, Request, StatusCode, body::Incoming, service::service_fn};
 use hyper_util::rt::TokioIo;
 use serde::{Deserialize, Serialize};
-use tokio::net::{UnixListener, UnixStream};
+use tokio::{
+    net::{UnixListener, UnixStream},
+    time,
+};
 
 use super::{links, socket_path};
 use crate::{
@@ -23,6 +29,11 @@ use crate::{
     http::{problem, respond},
     services::Services,
 };
+
+/// Pause after the system gave no connection: without one it would be asked again at once, and for as long as it has none.
+const ACCEPT_AGAIN: Duration = Duration::from_millis(200);
+/// How long a connection has for its one command: passwords are hashed and the database is waited for.
+const CONNECTION_MAX: Duration = Duration::from_mins(1);
 
 /// What can be asked. The command line sends the same over the socket or, while the server is down, does it itself.
 #[derive(Debug, Deserialize)]
@@ -108,9 +119,18 @@ pub(super) fn start(services: &Services, tasks: &Tasks, data: &Path) -> Result<(
     tasks.spawn(async move {
         loop {
             tokio::select! {
-                accepted = listener.accept() => if let Ok((stream, _)) = accepted {
-                    let (services, data) = (services.clone(), data.clone());
-                    spawner.spawn(async move { connection(stream, services, data).await });
+                accepted = listener.accept() => match accepted {
+                    Ok((stream, _)) => {
+                        let (services, data, tasks) = (services.clone(), data.clone(), spawner.clone());
+                        spawner.spawn(async move { connection(stream, &services, &data, &tasks).await });
+                    }
+                    Err(error) => {
+                        tracing::warn!(%error, "no connection to the control socket can be taken");
+                        tokio::select! {
+                            () = time::sleep(ACCEPT_AGAIN) => {}
+                            () = spawner.stopping() => break,
+                        }
+                    }
                 },
                 () = spawner.stopping() => break,
             }
@@ -127,22 +147,44 @@ pub fn through_folder<T>(data: &Path, act: impl FnOnce(&Path) -> io::Result<T>) 
     act(&short)
 }
 
-async fn connection(stream: UnixStream, services: Services, data: PathBuf) {
+/// Serves one command. A shutdown lets a command end that has come whole, and waits for no other.
+async fn connection(stream: UnixStream, services: &Services, data: &Path, tasks: &Tasks) {
     let ours = rustix::process::geteuid().as_raw();
     if !stream.peer_cred().is_ok_and(|it| it.uid() == 0 || it.uid() == ours) {
         return;
     }
+    let at_work = AtomicBool::new(false);
     let service = service_fn(|request: Request<Incoming>| {
-        let (services, data) = (services.clone(), data.clone());
-        async move { Ok::<_, std::convert::Infallible>(answer(&services, &data, request).await) }
+        let at_work = &at_work;
+        async move { Ok::<_, std::convert::Infallible>(answer(services, data, request, at_work).await) }
     });
-    if let Err(error) = hyper::server::conn::http1::Builder::new().serve_connection(TokioIo::new(stream), service).await
-    {
-        tracing::debug!(%error, "a connection to the control socket broke off");
+    let builder = hyper::server::conn::http1::Builder::new();
+    let mut serving = pin!(builder.serve_connection(TokioIo::new(stream), service));
+    let ended = async {
+        tokio::select! {
+            ended = &mut serving => return ended,
+            () = tasks.stopping() => {}
+        }
+        if !at_work.load(Ordering::Relaxed) {
+            return Ok(());
+        }
+        serving.as_mut().graceful_shutdown();
+        let grace = Duration::from_millis(limits::SHUTDOWN_GRACE_MS);
+        time::timeout(grace, serving).await.unwrap_or(Ok(()))
+    };
+    match time::timeout(CONNECTION_MAX, ended).await {
+        Ok(Ok(())) => {}
+        Ok(Err(error)) => tracing::debug!(%error, "a connection to the control socket broke off"),
+        Err(_) => tracing::debug!("a connection to the control socket took too long"),
     }
 }
 
-async fn answer(services: &Services, data: &Path, request: Request<Incoming>) -> respond::Response {
+async fn answer(
+    services: &Services,
+    data: &Path,
+    request: Request<Incoming>,
+    at_work: &AtomicBool,
+) -> respond::Response {
     let ran = async {
         if request.method() != Method::POST {
             return Err(Error::invalid("method", "Send a command by POST."));
@@ -151,6 +193,7 @@ async fn answer(services: &Services, data: &Path, request: Request<Incoming>) ->
         let bytes: Bytes = body.map_err(|error| Error::invalid("body", format!("{error}.")))?.to_bytes();
         let command = serde_json::from_slice(&bytes)
             .map_err(|error| Error::invalid("json", format!("This server does not know that command: {error}.")))?;
+        at_work.store(true, Ordering::Relaxed);
         run(services, data, command).await
     };
     match ran.await {

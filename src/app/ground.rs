@@ -1,6 +1,9 @@
 //! Opens the stores of a data folder: lock, blobs, database, queue. Used by the server and, while it is down, by the
 //! command line.
 //!
+//! INVARIANT: nothing in a folder is changed before it is seen to be a data folder, or empty: its rights are taken away from
+//! others and its left-overs are swept, which would be a loss in a folder of somebody's own files.
+//!
 //! INVARIANT: a database is made only in a folder that never had one. Beside a snapshot, or where the folder's instance
 //! is known, a missing or foreign database is an error: an empty one would publish an empty host (DECISIONS 1).
 
@@ -33,6 +36,22 @@ use crate::{
 
 /// The file with the id of the installation.
 const INSTANCE: &str = "instance";
+/// The file that is locked.
+const LOCK: &str = "lock";
+/// The names in a data folder, some with an ending behind `.` or `-`.
+const NAMES: [&str; 11] = [
+    "archives",
+    "blobs",
+    "chainhost.db",
+    "claim-link",
+    "control.sock",
+    "incoming",
+    INSTANCE,
+    LOCK,
+    "queue.redb",
+    "snapshot",
+    "variants",
+];
 /// Bytes of the cache.
 const CACHE_BYTES_MAX: u64 = 16 * 1024 * 1024;
 
@@ -47,16 +66,27 @@ pub struct Folder {
 }
 
 impl Folder {
-    /// Makes the folder where it is missing, private, and takes its lock.
+    /// Makes the folder where it is missing, private, and takes its lock. A folder with files that are not a server's is
+    /// refused, and left as it is.
     pub fn take(path: &Path) -> Result<Self> {
         let cannot = |error: io::Error| {
             let text = format!("Cannot use the data folder {}: {error}. Choose another with --data.", path.display());
             Error::invalid("data_folder", text)
         };
+        if !is_ours(path).map_err(cannot)? {
+            return Err(Error::invalid(
+                "data_folder_foreign",
+                format!(
+                    "{} has files in it and is not a data folder of Chain Host. Nothing in it was changed. Give an empty \
+                     folder, or one that is not there yet, with --data.",
+                    path.display()
+                ),
+            ));
+        }
         files::private_folder(path).map_err(cannot)?;
         let path = path.canonicalize().map_err(cannot)?;
         let who = format!("process {}", std::process::id());
-        match FolderLock::take(&path.join("lock"), &who).map_err(cannot)? {
+        match FolderLock::take(&path.join(LOCK), &who).map_err(cannot)? {
             Ok(lock) => {
                 files::sweep_unfinished(&path).map_err(cannot)?;
                 Ok(Self { blobs: BlobDir::open(&path).map_err(cannot)?, path, _lock: lock })
@@ -71,6 +101,37 @@ impl Folder {
             )),
         }
     }
+}
+
+/// Whether a folder may be taken: it is missing, empty, or has the id of an installation. A first start that broke off
+/// early leaves no id, but a lock and no name that is not a data folder's.
+fn is_ours(path: &Path) -> io::Result<bool> {
+    let entries = match fs::read_dir(path) {
+        Ok(entries) => entries,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(true),
+        Err(error) => return Err(error),
+    };
+    if fs::read_to_string(path.join(INSTANCE)).is_ok_and(|it| it.trim().parse::<Id>().is_ok()) {
+        return Ok(true);
+    }
+    let (mut empty, mut locked) = (true, false);
+    for entry in entries {
+        let entry = entry?;
+        let name = entry.file_name();
+        // Made by mkfs in the root of a new file system.
+        if name == "lost+found" {
+            continue;
+        }
+        let bytes = name.as_encoded_bytes();
+        let rests = NAMES.iter().filter_map(|it| bytes.strip_prefix(it.as_bytes()));
+        let known = rests.map(<[u8]>::first).any(|next| matches!(next, None | Some(b'.' | b'-')));
+        if !known && !files::is_unfinished(bytes) {
+            return Ok(false);
+        }
+        empty = false;
+        locked |= name == LOCK && entry.file_type()?.is_file();
+    }
+    Ok(empty || locked)
 }
 
 impl Folder {

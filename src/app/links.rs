@@ -2,7 +2,11 @@
 
 use std::{fmt::Write as _, fs, io::Write as _, net::SocketAddr, path::Path};
 
-use crate::{base::files, domain::Result, services::Services};
+use crate::{
+    base::files,
+    domain::Result,
+    services::{Addresses, Services},
+};
 
 const FILE: &str = "claim-link";
 
@@ -13,7 +17,10 @@ pub(super) async fn renew(services: &Services, data: &Path) -> Result<Option<Str
         drop(fs::remove_file(data.join(FILE)));
         return Ok(None);
     };
-    let link = format!("{}/claim?token={}", services.addresses.panel(), token.expose());
+    // SECURITY: without TLS a password must not cross a network, so the link is one for this machine.
+    let addresses = &services.addresses;
+    let panel = if addresses.scheme == "https" { addresses.panel() } else { addresses.local_panel() };
+    let link = format!("{panel}/claim?token={}", token.expose());
     files::write_atomic(&data.join(FILE), format!("{link}\n").as_bytes(), 0o600)?;
     Ok(Some(link))
 }
@@ -26,16 +33,27 @@ pub(super) async fn announce(services: &Services, data: &Path, bound: &[SocketAd
          A new one: chainhost admin claim-link --data {}\n",
         data.display()
     );
-    if bound.iter().any(|it| !it.ip().is_loopback()) {
-        // SECURITY: without TLS a password must not cross a network.
-        let port = bound.first().map_or(8080, SocketAddr::port);
-        // Writing into a String cannot fail.
-        let _ = write!(
-            text,
-            "  From another machine, go through SSH, since this address has no TLS:\n    \
-             ssh -L {port}:127.0.0.1:{port} YOU@THIS-SERVER\n"
-        );
-    }
+    // Writing into a String cannot fail.
+    let _ = write!(text, "{}", from_elsewhere(&services.addresses, bound));
     drop(writeln!(std::io::stderr(), "{text}"));
     Ok(())
+}
+
+/// How to claim from another machine than this one.
+fn from_elsewhere(addresses: &Addresses, bound: &[SocketAddr]) -> String {
+    if addresses.scheme == "https" {
+        return String::new();
+    }
+    let port = addresses.local_port;
+    let near = bound.iter().map(SocketAddr::ip).find(|it| it.is_loopback() || it.is_unspecified());
+    let Some(near) = near else {
+        return format!(
+            "  The link works on this machine only, since there is no TLS: let the server listen on 127.0.0.1:{port} too.\n"
+        );
+    };
+    let host = if near.is_ipv4() { "127.0.0.1" } else { "[::1]" };
+    format!(
+        "  From another machine, go through SSH, since there is no TLS, and open the link there:\n    \
+         ssh -L {port}:{host}:{port} YOU@THIS-SERVER\n"
+    )
 }

@@ -7,13 +7,21 @@ use crate::{
     domain::{Error, Result},
 };
 
+/// Whether a filter can be read.
+pub fn check(filter: &str) -> Result<()> {
+    read(filter).map(drop)
+}
+
+fn read(filter: &str) -> Result<EnvFilter> {
+    EnvFilter::try_new(filter).map_err(|error| {
+        Error::invalid("config", format!("`log = \"{filter}\"` cannot be read: {error}. Write for example `info`."))
+    })
+}
+
 /// Begins to write the log. `filter` is as in `info` or `warn,chainhost::serve=debug`.
 pub fn start(filter: &str, format: LogFormat) -> Result<()> {
-    let wrong = |error: &dyn std::fmt::Display| {
-        Error::invalid("config", format!("`log = \"{filter}\"` cannot be read: {error}. Write for example `info`."))
-    };
-    let filter = EnvFilter::try_new(filter).map_err(|error| wrong(&error))?;
-    let builder = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).with_target(false);
+    let builder =
+        tracing_subscriber::fmt().with_env_filter(read(filter)?).with_writer(std::io::stderr).with_target(false);
     let started = match format {
         LogFormat::Text => builder.with_ansi(rustix::termios::isatty(std::io::stderr())).try_init(),
         LogFormat::Json => builder.json().try_init(),

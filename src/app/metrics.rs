@@ -7,10 +7,10 @@ use hyper::{Request, StatusCode, body::Incoming, header::AUTHORIZATION};
 use crate::{
     domain::{Error, access::Right, job::Queue},
     http::{
+        peer::Client,
         problem,
         respond::{self, Response},
     },
-    net::connection::Peer,
     serve::DataPlane,
     services::{Services, access::Origin},
 };
@@ -19,9 +19,9 @@ pub(super) async fn answer(
     services: &Services,
     plane: &DataPlane,
     request: &Request<Incoming>,
-    peer: Peer,
+    client: Client,
 ) -> Response {
-    match read(services, plane, request, peer).await {
+    match read(services, plane, request, client).await {
         Ok(text) => respond::content(StatusCode::OK, "text/plain; version=0.0.4; charset=utf-8", text),
         Err(error) => problem::problem(&error, ""),
     }
@@ -31,9 +31,9 @@ async fn read(
     services: &Services,
     plane: &DataPlane,
     request: &Request<Incoming>,
-    peer: Peer,
+    client: Client,
 ) -> Result<String, Error> {
-    if !peer.loopback {
+    if !client.is_near {
         let missing = || Error::unauthenticated("key_missing", "Send an API key: `Authorization: Bearer ch_…`.");
         let header = request.headers().get(AUTHORIZATION).and_then(|it| it.to_str().ok()).ok_or_else(missing)?;
         let key = header.strip_prefix("Bearer ").ok_or_else(missing)?;
@@ -60,6 +60,13 @@ async fn read(
     );
     let hosts = u64::try_from(plane.snapshot().len()).unwrap_or(u64::MAX);
     metric("chainhost_hosts", "gauge", "Hosts in the routing table, previews too.", &[(String::new(), hosts)]);
+    let damaged = u64::try_from(plane.damaged()).unwrap_or(u64::MAX);
+    metric(
+        "chainhost_damaged_files",
+        "gauge",
+        "Files and compressed forms found damaged.",
+        &[(String::new(), damaged)],
+    );
     let depths = services.jobs.depths(None).await?;
     let mut jobs = Vec::new();
     for (queue, depth) in Queue::ALL.into_iter().zip(&depths) {
@@ -73,6 +80,10 @@ async fn read(
         }
     }
     metric("chainhost_jobs", "gauge", "Jobs by queue and state.", &jobs);
+    let paused = Queue::ALL.into_iter().zip(&depths);
+    let paused: Vec<_> =
+        paused.map(|(queue, it)| (format!("{{queue=\"{}\"}}", queue.word()), u64::from(it.paused))).collect();
+    metric("chainhost_queue_paused", "gauge", "Whether a queue starts no jobs.", &paused);
     let healthy = u64::from(services.db.health().is_ok());
     metric("chainhost_database_up", "gauge", "Whether the database is there.", &[(String::new(), healthy)]);
     if let Some(pool) = services.db.pool() {

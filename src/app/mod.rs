@@ -19,14 +19,14 @@ use crate::{
     base::{clock::Clock, ids::Id, tasks::Tasks},
     config::server::Server as Settings,
     domain::{Error, Result},
-    http::respond::Response,
+    http::peer::Trust,
     net::{
         connection::{Limits, Server},
         listen,
     },
     serve::{
         DataPlane,
-        snapshot::{Snapshot, Target},
+        snapshot::Snapshot,
         snapshot_file::{self, LoadError},
     },
     services::{Addresses, Services},
@@ -47,7 +47,8 @@ const OPEN_AGAIN: Duration = Duration::from_secs(2);
 /// Pause before what was left half done is looked at again.
 const CLEAN_UP_AGAIN: Duration = Duration::from_secs(5);
 
-/// Runs a server until `stop` resolves. `ready` is called once, with the panel's address, when sites and panel answer.
+/// Runs a server until `stop` resolves, also when it is still starting. `ready` is called once, with the panel's address on
+/// this machine, when sites and panel answer.
 pub async fn serve(
     settings: Settings,
     with_demo: bool,
@@ -59,10 +60,11 @@ pub async fn serve(
     let plane = plane(&folder, &tasks)?;
     let listeners = listen::bind(&settings.listen).map_err(|error| Error::invalid("listen", error.to_string()))?;
     let bound: Vec<SocketAddr> = listeners.iter().filter_map(|it| it.local_addr().ok()).collect();
-    let addresses = addresses(&settings, &bound);
+    let addresses = addresses(&settings, bound.first().map_or(80, SocketAddr::port));
     let control: Arc<ArcSwapOption<Services>> = Arc::default();
-    let switch = Arc::new(Switch::new(plane.clone(), addresses.clone(), Arc::clone(&control)));
-    let server = Server::new(tasks.clone(), Limits::default());
+    let trust = Trust { proxies: settings.trusted_proxies.clone(), scheme: addresses.scheme };
+    let server = Server::new(tasks.clone(), Limits::default()).with_proxies(&trust.proxies);
+    let switch = Arc::new(Switch::new(plane.clone(), addresses.clone(), trust, Arc::clone(&control)));
     for listener in listeners {
         let (server, switch) = (server.clone(), Arc::clone(&switch));
         tasks.spawn(async move {
@@ -75,37 +77,36 @@ pub async fn serve(
         });
     }
     let opening = Opening { folder: &folder, settings: &settings, addresses: &addresses, plane: &plane, tasks: &tasks };
-    let opened = match opening.open().await {
-        Ok(opened) => Some(opened),
-        // A first start that fails has nothing to serve, and is better ended than half there.
-        Err(error) if plane.snapshot().instance == Id::NIL && !folder.is_known() => return Err(error),
-        Err(error) => {
-            tracing::error!(%error, "the control plane is down; sites are served from the last snapshot");
-            switch.explain(&error);
-            None
-        }
-    };
-    if let Some(opened) = &opened {
-        start(&opening, opened, &switch, with_demo, &bound).await?;
-        control.store(Some(Arc::new(opened.services.clone())));
-    }
-    ready(&addresses.panel());
-    let mut stop = std::pin::pin!(stop);
-    let opened = match opened {
-        // A database that is somewhere else can come back, and then the control plane does.
-        None if settings.postgres.is_some() => tokio::select! {
-            () = &mut stop => None,
-            opened = opening.open_again(&switch) => {
-                start(&opening, &opened, &switch, with_demo, &bound).await?;
+    let mut opened = None;
+    let ran = async {
+        match opening.open().await {
+            Ok(it) => {
+                let opened = opened.insert(it);
+                start(&opening, opened, &switch, with_demo, &bound).await?;
                 control.store(Some(Arc::new(opened.services.clone())));
-                stop.await;
-                Some(opened)
             }
-        },
-        opened => {
-            stop.await;
-            opened
+            // A first start that fails has nothing to serve, and is better ended than half there.
+            Err(error) if plane.snapshot().instance == Id::NIL && !folder.is_known() => return Err(error),
+            Err(error) => {
+                tracing::error!(%error, "the control plane is down; sites are served from the last snapshot");
+                switch.explain(&error);
+            }
         }
+        if addresses.panel() != addresses.local_panel() {
+            tracing::info!(panel = addresses.panel(), "the panel is reached from outside at its own address");
+        }
+        ready(&addresses.local_panel());
+        // A database that is somewhere else can come back, and then the control plane does.
+        if opened.is_none() && settings.postgres.is_some() {
+            let opened = opened.insert(opening.open_again(&switch).await);
+            start(&opening, opened, &switch, with_demo, &bound).await?;
+            control.store(Some(Arc::new(opened.services.clone())));
+        }
+        std::future::pending().await
+    };
+    let ended = tokio::select! {
+        ended = ran => ended,
+        () = stop => Ok(()),
     };
     tracing::info!("stopping");
     tasks.stop();
@@ -116,7 +117,7 @@ pub async fn serve(
     if let Some(opened) = opened {
         opened.close();
     }
-    Ok(())
+    ended
 }
 
 /// What it takes to open the control plane.
@@ -234,19 +235,20 @@ fn plane(folder: &Folder, tasks: &Tasks) -> Result<DataPlane> {
         }
         Ok(None) => Snapshot::new(Id::NIL, 0),
     };
-    let blobs = folder.blobs.clone();
-    let proofs = move |target: &Target, path: &str| -> Option<Response> { switch::proof(&blobs, target, path) };
-    Ok(DataPlane::new(folder.blobs.clone(), snapshot, tasks.clone(), Arc::new(proofs)))
+    // Without certificates of its own, the server has no challenge to answer.
+    Ok(DataPlane::new(folder.blobs.clone(), snapshot, tasks.clone(), Arc::new(|_, _| None)))
 }
 
-/// Where sites and panel are reached, from the settings and the port that was bound.
-fn addresses(settings: &Settings, bound: &[SocketAddr]) -> Addresses {
-    let port = bound.first().map_or(80, SocketAddr::port);
+/// Where sites and panel are reached, from the settings and the port that is listened on.
+pub fn addresses(settings: &Settings, local_port: u16) -> Addresses {
+    let own = || if local_port == 80 { String::new() } else { format!(":{local_port}") };
+    let public = settings.public_url.as_ref();
     Addresses {
-        scheme: "http",
+        scheme: public.map_or("http", |it| it.scheme),
         sites_domain: settings.sites_domain.clone(),
-        port: if port == 80 { String::new() } else { format!(":{port}") },
+        port: public.map_or_else(own, |it| it.port.clone()),
         panel_host: settings.panel_host.clone(),
+        local_port,
     }
 }
 

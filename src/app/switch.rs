@@ -13,20 +13,18 @@ use tower::ServiceExt as _;
 use super::metrics;
 use crate::{
     admin, api,
-    base::{blob_dir::BlobDir, random},
+    base::random,
     domain::Error,
     http::{
         host,
-        peer::{Client, RequestId},
+        pace::Paced,
+        peer::{Client, RequestId, Trust},
         problem,
         respond::{self, Body, Response},
     },
     net::connection::Peer,
-    serve::{
-        DataPlane,
-        snapshot::{State, Target},
-    },
-    services::{Addresses, Services, bundle},
+    serve::DataPlane,
+    services::{Addresses, Services},
 };
 
 /// Why the control plane does not answer.
@@ -36,6 +34,7 @@ const STARTING: &str = "The server is starting. Try again in a moment.";
 pub(super) struct Switch {
     plane: DataPlane,
     addresses: Addresses,
+    trust: Trust,
     control: Arc<ArcSwapOption<Services>>,
     panel: OnceLock<Routers>,
     down: ArcSwap<Error>,
@@ -49,15 +48,20 @@ struct Routers {
 
 /// For whom a request is.
 enum For {
-    Panel,
+    Panel(Client),
     Visitor(String),
     Nobody,
 }
 
 impl Switch {
-    pub(super) fn new(plane: DataPlane, addresses: Addresses, control: Arc<ArcSwapOption<Services>>) -> Self {
+    pub(super) fn new(
+        plane: DataPlane,
+        addresses: Addresses,
+        trust: Trust,
+        control: Arc<ArcSwapOption<Services>>,
+    ) -> Self {
         let down = ArcSwap::from_pointee(Error::unavailable("starting", STARTING));
-        Self { plane, addresses, control, panel: OnceLock::new(), down }
+        Self { plane, addresses, trust, control, panel: OnceLock::new(), down }
     }
 
     /// The control plane is there: panel and API answer from now on.
@@ -74,8 +78,8 @@ impl Switch {
     /// Answers one request.
     pub(super) async fn answer(&self, request: Request<Incoming>, peer: Peer) -> Response {
         let (parts, body) = request.into_parts();
-        match self.whose(&parts) {
-            For::Panel => self.panel(Request::from_parts(parts, body), peer).await,
+        match self.whose(&parts, peer) {
+            For::Panel(client) => self.panel(Request::from_parts(parts, body), client).await,
             For::Visitor(host) => match self.plane.answer(&host, &parts).await {
                 Some(response) => response,
                 None if parts.uri.path() == "/healthz" => self.health(),
@@ -86,17 +90,23 @@ impl Switch {
         }
     }
 
-    fn whose(&self, parts: &Parts) -> For {
+    fn whose(&self, parts: &Parts, peer: Peer) -> For {
         let Some(host) = host::host(parts) else { return For::Nobody };
-        let is_local = matches!(&*host, "localhost" | "127.0.0.1" | "[::1]");
-        if *host == *self.addresses.panel_host || (is_local && self.addresses.panel_host == "localhost") {
-            For::Panel
-        } else {
-            For::Visitor(host.into_owned())
+        let client = || self.trust.client(peer.address.ip(), &parts.headers);
+        if self.addresses.is_panel(&host) {
+            return For::Panel(client());
         }
+        if matches!(&*host, "localhost" | "127.0.0.1" | "[::1]") {
+            // Whoever sits at this machine reaches the panel whatever its host is: so does a tunnel through SSH.
+            let client = client();
+            if client.is_near || self.addresses.is_panel("localhost") {
+                return For::Panel(client);
+            }
+        }
+        For::Visitor(host.into_owned())
     }
 
-    async fn panel(&self, mut request: Request<Incoming>, peer: Peer) -> Response {
+    async fn panel(&self, mut request: Request<Incoming>, client: Client) -> Response {
         if request.uri().path() == "/healthz" {
             return self.health();
         }
@@ -114,13 +124,13 @@ impl Switch {
         let router = if for_program { &routers.api } else { &routers.panel };
         if request.uri().path() == "/metrics" {
             return match self.control.load_full() {
-                Some(services) => metrics::answer(&services, &self.plane, &request, peer).await,
+                Some(services) => metrics::answer(&services, &self.plane, &request, client).await,
                 None => problem::problem(&self.down.load(), &id),
             };
         }
-        request.extensions_mut().insert(Client(peer.address.ip()));
+        request.extensions_mut().insert(client);
         request.extensions_mut().insert(RequestId(id.clone()));
-        let mut response = match router.clone().oneshot(request.map(axum::body::Body::new)).await {
+        let mut response = match router.clone().oneshot(request.map(|it| axum::body::Body::new(Paced::new(it)))).await {
             Ok(response) => response.map(Body::boxed),
             Err(never) => match never {},
         };
@@ -138,15 +148,4 @@ impl Switch {
         };
         respond::json(StatusCode::OK, &serde_json::json!({ "sites": "ok", "control": control }))
     }
-}
-
-/// The proof bundle of what a host shows, at `/.well-known/chainhost/proof/<deployment>`.
-pub(super) fn proof(blobs: &BlobDir, target: &Target, path: &str) -> Option<Response> {
-    let wanted = path.strip_prefix("chainhost/proof/")?;
-    let State::Live(served) = &target.state else { return None };
-    if wanted != served.deployment.to_string() {
-        return None;
-    }
-    let bytes = bundle::from_blobs(blobs, served.manifest).ok()?;
-    Some(respond::content(StatusCode::OK, "application/json", bytes))
 }

@@ -14,7 +14,7 @@ use std::{
     io::{self, Read as _, Write as _},
     os::unix::fs::{DirBuilderExt as _, MetadataExt as _, OpenOptionsExt as _},
     path::{Path, PathBuf},
-    sync::{Arc, Mutex, PoisonError},
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
 
 use super::{
@@ -109,6 +109,8 @@ pub struct BlobDir {
     root: Arc<Path>,
     /// Held while a blob that is there is taken for good, or is found too old and removed: never both at once.
     keeping: Arc<Mutex<()>>,
+    /// Folders whose names are durable: that one is there says only that somebody has made it.
+    durable: Arc<Mutex<BTreeSet<PathBuf>>>,
 }
 
 impl BlobDir {
@@ -119,11 +121,11 @@ impl BlobDir {
         }
         for left in fs::read_dir(root.join("incoming"))? {
             let left = left?;
-            if left.file_type()?.is_file() {
+            if left.file_type()?.is_file() && random::is_label::<15>(left.file_name().as_encoded_bytes()) {
                 fs::remove_file(left.path())?;
             }
         }
-        Ok(Self { root: Arc::from(root), keeping: Arc::default() })
+        Ok(Self { root: Arc::from(root), keeping: Arc::default(), durable: Arc::default() })
     }
 
     /// Begins a blob whose bytes come in pieces.
@@ -141,7 +143,13 @@ impl BlobDir {
     /// Keeps `bytes`, durably. Convenient for one blob; many go through a [`Batch`].
     pub fn put(&self, bytes: &[u8]) -> io::Result<Sha256> {
         let hash = Sha256::of(bytes);
-        if self.touch(&hash, u64_of(bytes.len())) {
+        // Hashed, since its file may be damaged; and synced, since whoever put it before may not have come to that.
+        if self.read_verified(&hash).is_ok() && self.touch(&hash) {
+            let path = self.path(&hash);
+            File::open(&path)?.sync_all()?;
+            let folder = folder_of(&path)?;
+            self.make_folder(folder)?;
+            files::sync_folder(folder)?;
             return Ok(hash);
         }
         let mut batch = self.batch();
@@ -183,8 +191,8 @@ impl BlobDir {
     /// Keeps a compressed form of a blob, durably, with its own digest behind it.
     pub fn put_variant(&self, hash: &Sha256, coding: Coding, bytes: &[u8]) -> io::Result<()> {
         let path = self.variant_path(hash, coding);
-        let folder = path.parent().ok_or_else(|| io::Error::other("a path without a folder"))?;
-        make_folder(folder)?;
+        let folder = folder_of(&path)?;
+        self.make_folder(folder)?;
         let mut temporary = self.temporary();
         let mut file = OpenOptions::new().write(true).create_new(true).mode(0o400).open(&temporary.path)?;
         file.write_all(bytes)?;
@@ -259,7 +267,7 @@ impl BlobDir {
 
     /// Removes a blob and its variants when it was written, and last put again, before `before_ms`; whether it was.
     pub fn remove_older(&self, hash: &Sha256, before_ms: i64) -> io::Result<bool> {
-        let _keeping = self.keeping.lock().unwrap_or_else(PoisonError::into_inner);
+        let _keeping = self.keeping();
         if self.written_ms(hash).is_none_or(|it| it >= before_ms) {
             return Ok(false);
         }
@@ -292,12 +300,27 @@ impl BlobDir {
         path
     }
 
-    /// Whether the blob is there with this size; if so it counts as new for garbage collection.
-    fn touch(&self, hash: &Sha256, size: u64) -> bool {
-        let _keeping = self.keeping.lock().unwrap_or_else(PoisonError::into_inner);
-        if self.size(hash) != Some(size) {
-            return false;
+    fn keeping(&self) -> MutexGuard<'_, ()> {
+        self.keeping.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Makes a folder of blobs or variants, with a durable name.
+    fn make_folder(&self, folder: &Path) -> io::Result<()> {
+        let mut durable = self.durable.lock().unwrap_or_else(PoisonError::into_inner);
+        if durable.contains(folder) {
+            return Ok(());
         }
+        match fs::DirBuilder::new().mode(0o700).create(folder) {
+            Err(error) if error.kind() != io::ErrorKind::AlreadyExists => return Err(error),
+            _ => files::sync_folder(folder_of(folder)?)?,
+        }
+        durable.insert(folder.to_owned());
+        Ok(())
+    }
+
+    /// Whether the blob is there; if so it counts as new for garbage collection.
+    fn touch(&self, hash: &Sha256) -> bool {
+        let _keeping = self.keeping();
         let now = rustix::fs::Timespec { tv_sec: 0, tv_nsec: rustix::fs::UTIME_NOW };
         let times = rustix::fs::Timestamps { last_access: now, last_modification: now };
         // When it was swept meanwhile, the caller must write it again.
@@ -334,7 +357,7 @@ impl BlobWriter {
         if expected.is_some_and(|it| it != hash) {
             return Err(BlobError::Corrupt);
         }
-        batch.staged.push(Staged { temporary: self.temporary, hash, size: self.size });
+        batch.staged.push(Staged { temporary: self.temporary, hash });
         Ok((hash, self.size))
     }
 }
@@ -350,7 +373,6 @@ pub struct Batch {
 struct Staged {
     temporary: Temporary,
     hash: Sha256,
-    size: u64,
 }
 
 impl Batch {
@@ -365,13 +387,13 @@ impl Batch {
     }
 
     /// Makes all staged blobs durable under their names: one sync for their bytes, then the renames, then
-    /// their folders. After an error some may be there, each of them whole.
+    /// their folders. A blob that was there is replaced, which mends it when it was damaged. After an error some may be there, each of them whole.
     pub fn commit(mut self) -> io::Result<()> {
         let root = self.dir.root.join("blobs");
         let folder = |hash: &Sha256| self.dir.path(hash).parent().map(Path::to_path_buf);
         // The folders come first, so that the sync of the bytes covers them too.
         let folders: BTreeSet<PathBuf> = self.staged.iter().filter_map(|it| folder(&it.hash)).collect();
-        folders.iter().try_for_each(|it| make_folder(it))?;
+        folders.iter().try_for_each(|it| self.dir.make_folder(it))?;
         if self.staged.len() <= SYNC_EACH_MAX {
             for staged in &self.staged {
                 File::open(&staged.temporary.path)?.sync_all()?;
@@ -379,21 +401,18 @@ impl Batch {
         } else {
             rustix::fs::syncfs(File::open(&root)?)?;
         }
-        let mut touched = BTreeSet::new();
         for staged in &mut self.staged {
-            // A file of another size under this name is broken and gets replaced.
-            if !self.dir.touch(&staged.hash, staged.size) {
-                let path = self.dir.path(&staged.hash);
-                fs::rename(&staged.temporary.path, &path)?;
-                staged.temporary.moved = true;
-                touched.extend(path.parent().map(Path::to_path_buf));
-            }
+            // Also over a file that is there: these bytes are the right ones, and that one may be damaged. Never while it
+            // is found to be too old.
+            let _keeping = self.dir.keeping();
+            fs::rename(&staged.temporary.path, self.dir.path(&staged.hash))?;
+            staged.temporary.moved = true;
         }
-        if touched.len() > SYNC_FOLDERS_MAX {
+        if folders.len() > SYNC_FOLDERS_MAX {
             rustix::fs::syncfs(File::open(&root)?)?;
             return Ok(());
         }
-        touched.iter().try_for_each(|folder| files::sync_folder(folder))
+        folders.iter().try_for_each(|folder| files::sync_folder(folder))
     }
 }
 
@@ -413,12 +432,8 @@ impl Drop for Temporary {
     }
 }
 
-fn make_folder(folder: &Path) -> io::Result<()> {
-    match fs::DirBuilder::new().mode(0o700).create(folder) {
-        Ok(()) => folder.parent().map_or(Ok(()), files::sync_folder),
-        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Ok(()),
-        Err(error) => Err(error),
-    }
+fn folder_of(path: &Path) -> io::Result<&Path> {
+    path.parent().ok_or_else(|| io::Error::other("a path without a folder"))
 }
 
 /// SECURITY: a symbolic link in the store is nobody's blob.
@@ -499,21 +514,29 @@ mod tests {
         assert!(batch.is_empty());
         drop(dir.writer().unwrap());
         assert_eq!(fs::read_dir(folder.path().join("incoming")).unwrap().count(), 0);
-        File::create(folder.path().join("incoming/left")).unwrap();
+        File::create(folder.path().join("incoming/abcdefghijklmnopqrstuvwx")).unwrap();
         BlobDir::open(folder.path()).unwrap();
         assert_eq!(fs::read_dir(folder.path().join("incoming")).unwrap().count(), 0);
     }
 
     #[test]
-    fn changed_blobs_and_links_are_corrupt_and_a_wrong_size_is_repaired() {
+    fn changed_blobs_and_links_are_corrupt_and_the_right_bytes_repair_them() {
         let (folder, dir) = store();
         let hash = dir.put(b"content").unwrap();
         assert_eq!(dir.size(&hash), Some(7));
         overwrite(&dir.path(&hash), b"CONTENT");
         assert!(matches!(dir.read_verified(&hash), Err(BlobError::Corrupt)));
-        overwrite(&dir.path(&hash), b"short");
         dir.put(b"content").unwrap();
         assert_eq!(dir.read_verified(&hash).unwrap(), b"content");
+        for wrong in [&b"short"[..], b"CONTENT"] {
+            overwrite(&dir.path(&hash), wrong);
+            let mut batch = dir.batch();
+            let mut writer = dir.writer().unwrap();
+            writer.write(b"content").unwrap();
+            writer.finish(Some(hash), &mut batch).unwrap();
+            batch.commit().unwrap();
+            assert_eq!(dir.read_verified(&hash).unwrap(), b"content");
+        }
         fs::remove_file(dir.path(&hash)).unwrap();
         std::os::unix::fs::symlink(folder.path().join("elsewhere"), dir.path(&hash)).unwrap();
         assert!(matches!(dir.read_verified(&hash), Err(BlobError::Corrupt)));

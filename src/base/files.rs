@@ -29,13 +29,18 @@ pub fn write_atomic(path: &Path, bytes: &[u8], mode: u32) -> io::Result<()> {
 pub fn sweep_unfinished(folder: &Path) -> io::Result<()> {
     for entry in fs::read_dir(folder)? {
         let entry = entry?;
-        let name = entry.file_name();
-        let is_ours = name.as_encoded_bytes().starts_with(b".") && name.as_encoded_bytes().ends_with(b".tmp");
-        if is_ours && entry.file_type()?.is_file() {
+        if is_unfinished(entry.file_name().as_encoded_bytes()) && entry.file_type()?.is_file() {
             fs::remove_file(entry.path())?;
         }
     }
     Ok(())
+}
+
+/// Whether a name is one that [`write_atomic`] gives to what it is writing: `.NAME.xxxxxxxx.tmp`.
+pub fn is_unfinished(name: &[u8]) -> bool {
+    let inner = name.strip_prefix(b".").and_then(|it| it.strip_suffix(b".tmp"));
+    let mut parts = inner.unwrap_or_default().rsplitn(2, |b| *b == b'.');
+    parts.next().is_some_and(random::is_label::<5>) && parts.next().is_some_and(|it| !it.is_empty())
 }
 
 fn write_new(path: &Path, bytes: &[u8], mode: u32) -> io::Result<()> {
@@ -148,9 +153,14 @@ mod tests {
         assert_eq!(fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o600);
         assert_eq!(walk(folder.path()).unwrap().len(), 1);
         assert!(write_atomic(&folder.path().join("no/such"), b"", 0o600).is_err());
-        write_new(&folder.path().join(".state.abcde.tmp"), b"half", 0o600).unwrap();
+        write_new(&folder.path().join(".state.abcdefg2.tmp"), b"half", 0o600).unwrap();
+        // What only looks like it is somebody else's.
+        for name in [".state.tmp", ".abcdefg2.tmp", ".state.abcdefg1.tmp", ".state.abcdefg.tmp", "state.abcdefg2.tmp"] {
+            write_new(&folder.path().join(name), b"theirs", 0o600).unwrap();
+        }
         sweep_unfinished(folder.path()).unwrap();
-        assert_eq!(walk(folder.path()).unwrap(), [PathBuf::from("state")]);
+        assert_eq!(walk(folder.path()).unwrap().len(), 6);
+        assert!(!folder.path().join(".state.abcdefg2.tmp").exists());
     }
 
     #[test]

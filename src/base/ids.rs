@@ -36,6 +36,14 @@ impl Id {
         &self.0
     }
 
+    /// The id that belongs to a moment and a hash: for things that must have the same id however often they are made.
+    pub fn derived(ms: i64, hash: [u8; 32]) -> Self {
+        let time = u64::try_from(ms).unwrap_or(0).to_be_bytes().into_iter().skip(2);
+        let mut out = [0; 16];
+        out.iter_mut().zip(time.chain(hash)).for_each(|(to, from)| *to = from);
+        mark(out)
+    }
+
     /// Milliseconds since 1970 that the id was made with.
     pub fn millis(&self) -> i64 {
         let mut bytes = [0_u8; 8];
@@ -102,11 +110,19 @@ impl Ids {
         let time = ms.to_be_bytes().into_iter().skip(2);
         let [high, low] = count.to_be_bytes();
         out.iter_mut().zip(time.chain([0x70 | high, low])).for_each(|(to, from)| *to = from);
-        if let Some(variant) = out.get_mut(8) {
-            *variant = 0x80 | (*variant & 0x3f);
-        }
-        Id(out)
+        mark(out)
     }
+}
+
+/// Sets version 7 and the variant of RFC 9562.
+fn mark(mut bytes: [u8; 16]) -> Id {
+    if let Some(version) = bytes.get_mut(6) {
+        *version = 0x70 | (*version & 0x0f);
+    }
+    if let Some(variant) = bytes.get_mut(8) {
+        *variant = 0x80 | (*variant & 0x3f);
+    }
+    Id(bytes)
 }
 
 /// Declares a distinct id type over [`Id`], so that a site's id is never taken for a user's.
@@ -157,6 +173,15 @@ mod tests {
         }
         assert_eq!(before.as_bytes()[6] >> 4, 7);
         assert_eq!(before.as_bytes()[8] >> 6, 2);
+    }
+
+    #[test]
+    fn derived_ids_are_the_same_for_the_same_and_sort_by_time() {
+        let id = Id::derived(1_790_000_000_123, [0xff; 32]);
+        assert_eq!(id, Id::derived(1_790_000_000_123, [0xff; 32]));
+        assert_eq!((id.millis(), id.as_bytes()[6] >> 4, id.as_bytes()[8] >> 6), (1_790_000_000_123, 7, 2));
+        assert!(id < Id::derived(1_790_000_000_124, [0; 32]));
+        assert_ne!(id, Id::derived(1_790_000_000_123, [0xfe; 32]));
     }
 
     #[test]

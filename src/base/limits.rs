@@ -28,6 +28,12 @@ pub const POLICY_STARS_MAX: usize = 4;
 pub const POLICY_TARGET_BYTES_MAX: usize = 2_048;
 /// Bytes of the headers of one rule: clients give up on heads of more than 16 KiB.
 pub const POLICY_HEADER_BYTES_MAX: usize = 8 * 1024;
+/// Bytes of the headers that all rules together give one path: as above …
+pub const POLICY_PATH_HEADER_BYTES_MAX: usize = 16 * 1024;
+/// … and their number: many clients and proxies take 100 in all, and the host adds some.
+pub const POLICY_PATH_HEADERS_MAX: usize = 64;
+/// Characters looked at to match all files with the header rules that may fit them: about a second, a few for the worst.
+pub const POLICY_STEPS_MAX: u64 = 500_000_000;
 /// A JSON body of the API, but for a list of files.
 pub const JSON_BODY_BYTES_MAX: usize = 1024 * 1024;
 /// The JSON list of files of a deployment: 50,000 entries of about 200 bytes.
@@ -46,6 +52,18 @@ pub const CONNECTIONS_PER_ADDRESS_MAX: usize = 256;
 pub const CONNECTIONS_MAX: usize = 20_000;
 /// Streams of one HTTP/2 connection.
 pub const STREAMS_MAX: u32 = 128;
+/// Bytes a second that a request's body must bring: less is no client that anybody waits for (CONTRACTS §5) …
+pub const BODY_BYTES_PER_SECOND_MIN: u64 = 1024;
+/// … averaged over so many milliseconds, so that a bad line may stand still for a while.
+pub const BODY_WINDOW_MS: u64 = 30_000;
+/// Uploads of one key or session at once: the client sends two, and a few builds may share a key.
+pub const UPLOADS_OF_ONE_MAX: usize = 16;
+/// Uploads in all at once: each may hold half a MiB of its body and some files open.
+pub const UPLOADS_MAX: usize = 128;
+/// Seconds after which an upload that found no place is tried again.
+pub const UPLOAD_RETRY_S: u64 = 5;
+/// Bytes written between two looks at the free space.
+pub const DISK_LOOK_BYTES: u64 = 4 * 1024 * 1024;
 /// A connection that asks nothing for so long is closed.
 pub const IDLE_MS_MAX: u64 = 75_000;
 /// Milliseconds that requests under way get to end in after the sign to stop.
@@ -74,6 +92,14 @@ pub const NAME_REST_MS: i64 = 30 * 24 * 3_600_000;
 pub const JOBS_WAITING_MAX: u64 = 2_000_000;
 /// Bytes of a job's payload: ids and small settings only.
 pub const JOB_PAYLOAD_BYTES_MAX: usize = 64 * 1024;
+/// Bytes of the key that makes a job unique: a word and an id.
+pub const JOB_UNIQUE_BYTES_MAX: usize = 200;
+/// Jobs that one job may wait for: the steps of one build.
+pub const JOB_AFTER_MAX: usize = 16;
+/// Schedules of one tenant.
+pub const SCHEDULES_MAX: i64 = 200;
+/// Missed runs of one schedule that are made up for: more at once would only crowd the queue.
+pub const SCHEDULE_MISSED_MAX: usize = 100;
 /// Sign-in tries of one address or one account in [`SIGN_IN_WINDOW_MS`].
 pub const SIGN_IN_TRIES_MAX: u32 = 5;
 /// The window of the limit on sign-in tries: 15 minutes.

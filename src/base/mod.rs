@@ -8,6 +8,7 @@ pub mod files;
 pub mod hash;
 pub mod ids;
 pub mod limits;
+pub mod network;
 pub mod random;
 pub mod retry;
 pub mod secret;

@@ -22,3 +22,9 @@ pub fn below(bound: u64) -> u64 {
 pub fn label<const N: usize>() -> String {
     data_encoding::BASE32_NOPAD.encode(&bytes::<N>()).to_ascii_lowercase()
 }
+
+/// Whether `text` has the shape of a [`label`] of `N` bytes: what is swept must look like what was made.
+pub fn is_label<const N: usize>(text: &[u8]) -> bool {
+    text.len() == data_encoding::BASE32_NOPAD.encode_len(N)
+        && text.iter().all(|b| matches!(b, b'a'..=b'z' | b'2'..=b'7'))
+}

@@ -1,4 +1,6 @@
-//! Sizes and durations as people write and read them.
+//! Sizes and counts as people write and read them.
+//!
+//! What is read is exact or refused; what is shown is rounded for the eye. Never used for what programs read.
 
 use std::{fmt, str::FromStr};
 

@@ -3,7 +3,7 @@
 //! With the server running it asks through the control socket; else it takes the folder's lock and does it itself.
 
 use std::{
-    io::{self, Read as _},
+    io::{self, BufRead as _, Read as _},
     path::{Path, PathBuf},
     process::ExitCode,
 };
@@ -16,9 +16,10 @@ use hyper_util::rt::TokioIo;
 use serde_json::{Value, json};
 use tokio::net::UnixStream;
 
-use super::terminal;
+use super::terminal::{self, Hidden};
 use crate::{
     app::{
+        self,
         control::{self, Command, Done},
         ground::{self, Folder, Wish},
         socket_path,
@@ -26,7 +27,6 @@ use crate::{
     base::{clock::Clock, limits, tasks::Tasks},
     config::server::{Flags, Server},
     domain::{Error, Kind, Result},
-    services::Addresses,
 };
 
 /// The subcommands.
@@ -135,7 +135,10 @@ impl Admin {
 fn line(what: &str) -> Result<String> {
     let mut bytes = Vec::new();
     let limit = u64::try_from(limits::PASSWORD_BYTES_MAX).unwrap_or(u64::MAX).saturating_add(2);
-    io::stdin().lock().take(limit).read_to_end(&mut bytes)?;
+    // On a terminal it is not shown, and Enter ends it.
+    let hidden = Hidden::ask(&format!("The {what}: "));
+    io::stdin().lock().take(limit).read_until(b'\n', &mut bytes)?;
+    drop(hidden);
     let text = String::from_utf8(bytes)
         .map_err(|_| Error::invalid("stdin", format!("The {what} on standard input is not UTF-8.")))?;
     let first = text.lines().next().unwrap_or_default();
@@ -209,12 +212,7 @@ async fn directly(settings: &Server, command: Value) -> Result<Done> {
     let port = settings.listen.first().map_or(8080, std::net::SocketAddr::port);
     let tasks = Tasks::new();
     let wish = Wish {
-        addresses: Addresses {
-            scheme: "http",
-            sites_domain: settings.sites_domain.clone(),
-            port: format!(":{port}"),
-            panel_host: settings.panel_host.clone(),
-        },
+        addresses: app::addresses(settings, port),
         disk_reserve: settings.disk_reserve,
         tenant_bytes_max: settings.tenant_bytes_max,
         clock: Clock::system(),

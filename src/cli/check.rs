@@ -5,7 +5,10 @@ use std::{path::PathBuf, process::ExitCode};
 use clap::Args;
 
 use super::terminal;
-use crate::config::server::{Flags, Server};
+use crate::{
+    app,
+    config::server::{Flags, Server},
+};
 
 /// The arguments of `check`.
 #[derive(Args)]
@@ -19,7 +22,8 @@ impl Check {
     /// Exit 0 when the settings can be used, 2 when not.
     pub(super) fn run(&self) -> ExitCode {
         let flags = Flags { config: self.config.clone(), ..Flags::default() };
-        match Server::load(&flags) {
+        let loaded = Server::load(&flags).and_then(|it| app::logs::check(&it.log).map(|()| it));
+        match loaded {
             Ok(settings) => {
                 let listen: Vec<String> = settings.listen.iter().map(ToString::to_string).collect();
                 terminal::note(&format!(

@@ -1,4 +1,4 @@
-//! `chainhost jobs`: the background work of the server, and running a job once more.
+//! `chainhost jobs`: the background work of the server, running a job once more, and pausing a queue.
 
 use std::process::ExitCode;
 
@@ -6,7 +6,7 @@ use clap::{Args, Subcommand};
 use serde_json::json;
 
 use super::{
-    client::{self, Call, credentials::ServerArgument, escape, shapes},
+    client::{self, Call, Client, credentials::ServerArgument, escape, shapes},
     failure::Result,
     output::{self, Output},
     table::{Cell, Column, Table},
@@ -38,6 +38,10 @@ pub(super) struct Jobs {
 
 #[derive(Subcommand)]
 enum Command {
+    /// Start no more jobs of a queue; what runs goes on, what comes waits
+    Pause(OneQueue),
+    /// Start the jobs of a paused queue again
+    Resume(OneQueue),
     /// Run a job once more
     Rerun {
         /// Its id
@@ -46,6 +50,23 @@ enum Command {
         #[command(flatten)]
         server: ServerArgument,
     },
+}
+
+#[derive(Args)]
+struct OneQueue {
+    /// deploy, email, blockchain or backup
+    #[arg(value_parser = queue)]
+    queue: Queue,
+    #[command(flatten)]
+    server: ServerArgument,
+}
+
+impl OneQueue {
+    async fn call(&self, what: &str) -> Result<()> {
+        let (client, _) = output::open(&self.server)?;
+        let path = format!("/api/v1/queues/{}/{what}", self.queue.word());
+        client.done(&Call::post(&path, &json!({}))?).await
+    }
 }
 
 fn queue(text: &str) -> Result<Queue, String> {
@@ -65,6 +86,17 @@ impl Jobs {
         client::run(async {
             match &self.command {
                 None => self.list().await,
+                Some(Command::Pause(of)) => {
+                    of.call("pause").await?;
+                    let name = of.queue.word();
+                    terminal::print(&format!(
+                        "The queue {name} is paused. It goes on with: chainhost jobs resume {name}"
+                    ))
+                }
+                Some(Command::Resume(of)) => {
+                    of.call("resume").await?;
+                    terminal::print(&format!("The queue {} goes on.", of.queue.word()))
+                }
                 Some(Command::Rerun { id, server }) => {
                     let (client, _) = output::open(server)?;
                     let path = format!("/api/v1/jobs/{}/rerun", escape(&id.to_string()));
@@ -87,6 +119,10 @@ impl Jobs {
         if rows.is_empty() {
             return terminal::print("There is no such job.");
         }
+        let jobs = output::read::<shapes::Job>(rows)?;
+        if jobs.iter().any(|it| matches!(it.state.as_str(), "waiting" | "delayed")) {
+            paused(&client).await;
+        }
         let mut table = Table::new(&[
             Column::Whole("Id"),
             Column::Whole("Queue"),
@@ -96,7 +132,7 @@ impl Jobs {
             Column::Text("Title"),
             Column::Text("Error"),
         ]);
-        for it in output::read::<shapes::Job>(rows)? {
+        for it in jobs {
             table.push([
                 Cell::new(it.id),
                 Cell::new(it.queue),
@@ -110,5 +146,15 @@ impl Jobs {
         terminal::print(&table.show(terminal))?;
         output::more(more);
         Ok(())
+    }
+}
+
+/// Says why jobs wait that nothing keeps from starting but a pause. Who may not ask, or asks a server of before, reads nothing.
+async fn paused(client: &Client) {
+    let Ok(page) = client.call::<shapes::Page>(&Call::get("/api/v1/queues")).await else { return };
+    let Ok(queues) = output::read::<shapes::QueueState>(page.items) else { return };
+    for it in queues.into_iter().filter(|it| it.paused) {
+        let name = text::plain(&it.queue);
+        terminal::note(&format!("The queue {name} is paused: its jobs wait until `chainhost jobs resume {name}`."));
     }
 }

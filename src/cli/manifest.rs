@@ -1,7 +1,7 @@
 //! `chainhost manifest DIR`: the canonical manifest of a folder, its SHA-256, its site root and its CID.
 //!
 //! Reads the folder as a deployment would: the same files are taken, skipped and refused (DECISIONS 36, 37). Changes
-//! nothing but the file of `--out`. Exit 0 well, 2 when the folder cannot be a site.
+//! nothing but the files of `--out` and `--sums`. Exit 0 well, 2 when the folder cannot be a site.
 
 use std::{path::PathBuf, process::ExitCode};
 
@@ -23,6 +23,9 @@ pub(super) struct Arguments {
     /// Also write the manifest's exact bytes to this file
     #[arg(long)]
     out: Option<PathBuf>,
+    /// Also write a SHA256SUMS file, which `sha256sum -c` reads in the folder
+    #[arg(long, value_name = "FILE")]
+    sums: Option<PathBuf>,
     /// Take files named .env* too, which usually hold secrets
     #[arg(long)]
     allow_env: bool,
@@ -39,6 +42,10 @@ impl Arguments {
         let manifest = build::manifest(&found, self.allow_env, |path, _| folder::read(&self.dir, path))?;
         if let Some(out) = &self.out {
             files::write_atomic(out, &manifest.to_bytes(), 0o644).map_err(|error| unreadable("write", out, &error))?;
+        }
+        if let Some(sums) = &self.sums {
+            let text = manifest.sha256sums();
+            files::write_atomic(sums, text.as_bytes(), 0o644).map_err(|error| unreadable("write", sums, &error))?;
         }
         let root = data_encoding::HEXLOWER.encode(&site_tree::site_root(&manifest));
         let cid = folder::cid(&self.dir, &found, self.allow_env)?;

@@ -2,7 +2,7 @@
 //!
 //! Standard output gets one line, `ready http://…`, once sites and panel answer; all else goes to standard error.
 
-use std::{path::PathBuf, process::ExitCode};
+use std::{path::PathBuf, process::ExitCode, time::Duration};
 
 use clap::Args;
 use tokio::signal::unix::{SignalKind, signal};
@@ -13,6 +13,9 @@ use crate::{
     config::server::{Flags, Server},
     domain::{Kind, Result},
 };
+
+/// How long the end waits for blocking work that does not look at the sign to stop: its files are whole whenever it ends.
+const LEFT_MAX: Duration = Duration::from_secs(5);
 
 /// The arguments of `serve`.
 #[derive(Args)]
@@ -54,7 +57,7 @@ impl Serve {
         let settings = Server::load(&flags)?;
         app::logs::start(&settings.log, settings.log_format)?;
         let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
-        runtime.block_on(async {
+        let served = runtime.block_on(async {
             let mut terminate = signal(SignalKind::terminate())?;
             let mut interrupt = signal(SignalKind::interrupt())?;
             let stop = async move {
@@ -69,6 +72,9 @@ impl Serve {
                 }
             })
             .await
-        })
+        });
+        // Dropped, the runtime would wait for such work without end.
+        runtime.shutdown_timeout(LEFT_MAX);
+        served
     }
 }

@@ -1,4 +1,4 @@
-//! `chainhost sites`: list, create and delete sites, and give them hostnames.
+//! `chainhost sites`: list, create and delete sites, take them down, watch a folder for them, and give them hostnames.
 
 use std::process::ExitCode;
 
@@ -48,6 +48,31 @@ enum Command {
         #[command(flatten)]
         server: ServerArgument,
     },
+    /// Take a site down: visitors read the reason, and nothing else
+    TakeDown {
+        /// Its name
+        #[arg(value_parser = name)]
+        name: SiteName,
+        /// Why, in a sentence that visitors read
+        #[arg(long)]
+        reason: String,
+        #[command(flatten)]
+        server: ServerArgument,
+    },
+    /// Put a site back that was taken down
+    PutBack(OneSite),
+    /// Deploy a site from a folder on the server whenever that folder changes
+    Watch {
+        /// Its name
+        #[arg(value_parser = name)]
+        name: SiteName,
+        /// The whole path of the folder, on the server
+        folder: String,
+        #[command(flatten)]
+        server: ServerArgument,
+    },
+    /// Deploy a site from no folder any more
+    Unwatch(OneSite),
     /// Give a site a hostname, or take one away
     #[command(subcommand)]
     Hostnames(Hostnames),
@@ -59,6 +84,15 @@ enum Hostnames {
     Add(OneHostname),
     /// The site no longer answers under this hostname
     Remove(OneHostname),
+}
+
+#[derive(Args)]
+struct OneSite {
+    /// Its name
+    #[arg(value_parser = name)]
+    name: SiteName,
+    #[command(flatten)]
+    server: ServerArgument,
 }
 
 #[derive(Args)]
@@ -103,6 +137,22 @@ impl Sites {
                     terminal::print(&format!("The site {name} is made: {}", text::plain(&site.url)))
                 }
                 Some(Command::Delete { name, yes, server }) => delete(&name, yes, &server).await,
+                Some(Command::TakeDown { name, reason, server }) => {
+                    change(&name, &server, &json!({ "taken_down": reason })).await?;
+                    terminal::print(&format!("{name} is taken down. Put it back: chainhost sites put-back {name}"))
+                }
+                Some(Command::PutBack(OneSite { name, server })) => {
+                    let site = change(&name, &server, &json!({ "taken_down": null })).await?;
+                    terminal::print(&format!("{name} is back: {}", text::plain(&site.url)))
+                }
+                Some(Command::Watch { name, folder, server }) => {
+                    change(&name, &server, &json!({ "watch_folder": folder })).await?;
+                    terminal::print(&format!("{name} is deployed from {} whenever it changes.", text::plain(&folder)))
+                }
+                Some(Command::Unwatch(OneSite { name, server })) => {
+                    change(&name, &server, &json!({ "watch_folder": null })).await?;
+                    terminal::print(&format!("{name} is deployed from no folder any more. What is live stays."))
+                }
                 Some(Command::Hostnames(Hostnames::Add(it))) => {
                     let (client, _) = output::open(&it.server)?;
                     client.done(&Call::put(&it.path())).await?;
@@ -154,6 +204,12 @@ async fn list(server: &ServerArgument, as_json: bool) -> Result<()> {
         ]);
     }
     terminal::print(&table.show(terminal))
+}
+
+async fn change(name: &SiteName, server: &ServerArgument, changes: &serde_json::Value) -> Result<Site> {
+    let (client, _) = output::open(server)?;
+    let path = path(name);
+    client.call(&Call::patch(&path, changes)?).await
 }
 
 async fn delete(name: &SiteName, yes: bool, server: &ServerArgument) -> Result<()> {

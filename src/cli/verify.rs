@@ -138,7 +138,7 @@ fn check_dir(manifest: &Manifest, dir: &Path) -> Result<(), Fault> {
             entries.push(Entry { path, sha256, size, media_type });
         }
     }
-    build::apply_types(&mut entries, manifest.policy());
+    build::apply_types(&mut entries, manifest.policy()).map_err(|error| Fault::of(USAGE, error))?;
     entries.sort_by(|a, b| a.path.cmp(&b.path));
     compare(manifest.entries(), &entries)
 }

@@ -2,4 +2,5 @@
 
 pub mod client;
 pub mod database;
+pub mod public_url;
 pub mod server;

@@ -13,9 +13,15 @@ use std::{
 use serde::Deserialize;
 use toml::Spanned;
 
-use super::database::{self, Postgres};
+use super::{
+    database::{self, Postgres},
+    public_url::PublicUrl,
+};
 use crate::{
-    base::units::ByteSize,
+    base::{
+        network::{Network, NotANetwork},
+        units::ByteSize,
+    },
     domain::{Error, Result, hostname::Hostname},
 };
 
@@ -52,6 +58,10 @@ pub struct Server {
     pub tenant_bytes_max: Option<u64>,
     /// A PostgreSQL instead of the embedded database.
     pub postgres: Option<Postgres>,
+    /// Where people reach the panel, when that is not where the server listens.
+    pub public_url: Option<PublicUrl>,
+    /// Proxies whose word about the client counts.
+    pub trusted_proxies: Vec<Network>,
     /// Which log lines are written: `info`, `warn,chainhost::serve=debug`.
     pub log: String,
     /// How.
@@ -82,6 +92,9 @@ struct File {
     tenant_bytes_max: Option<Spanned<String>>,
     #[serde(default)]
     database: database::Section,
+    public_url: Option<Spanned<String>>,
+    #[serde(default)]
+    trusted_proxies: Vec<Spanned<String>>,
     log: Option<String>,
     log_format: Option<LogFormat>,
 }
@@ -113,6 +126,12 @@ impl Server {
         if listen.is_empty() {
             return Err(wrong("listen", "give at least one address, such as 127.0.0.1:8080"));
         }
+        let trusted_proxies: Vec<Network> = file
+            .trusted_proxies
+            .iter()
+            .map(|it| network(it, &source.place(it, "trusted_proxies")))
+            .collect::<Result<_>>()?;
+        let (panel_host, public_url) = panel(&file, &source, !trusted_proxies.is_empty())?;
         let data = match flags.data.clone().or_else(|| env("CHAINHOST_DATA").map(PathBuf::from)).or(file.data) {
             Some(data) => data,
             None if flags.demo => PathBuf::from("./chainhost-demo"),
@@ -124,7 +143,9 @@ impl Server {
             data,
             listen,
             postgres,
-            panel_host: host(file.panel_host.as_ref(), &source, "panel_host")?,
+            panel_host,
+            public_url,
+            trusted_proxies,
             sites_domain: host(file.sites_domain.as_ref(), &source, "sites_domain")?,
             disk_reserve: file.disk_reserve.as_ref().map(|it| size(it, &source, "disk_reserve")).transpose()?,
             tenant_bytes_max: file
@@ -212,6 +233,29 @@ fn host(value: Option<&Spanned<String>>, source: &Source, key: &str) -> Result<S
     }
 }
 
+/// The panel's host and public address, which must name the same host.
+fn panel(file: &File, source: &Source, has_proxies: bool) -> Result<(String, Option<PublicUrl>)> {
+    let panel_host = host(file.panel_host.as_ref(), source, "panel_host")?;
+    let Some(value) = &file.public_url else { return Ok((panel_host, None)) };
+    let place = source.place(value, "public_url");
+    let url: PublicUrl = value.get_ref().parse().map_err(|why: String| wrong(&place, &why))?;
+    if file.panel_host.is_some() && panel_host != url.host {
+        let why = format!("its host is `{}`, while `panel_host` is `{panel_host}`: leave `panel_host` out", url.host);
+        return Err(wrong(&place, &why));
+    }
+    if url.scheme == "https" && !has_proxies {
+        let why = "this version has no TLS of its own. Name the proxy that has it in `trusted_proxies`, such as \
+                   [\"127.0.0.1\"]";
+        return Err(wrong(&place, why));
+    }
+    Ok((url.host.clone(), Some(url)))
+}
+
+fn network(value: &Spanned<String>, place: &str) -> Result<Network> {
+    let text = value.get_ref();
+    text.parse().map_err(|error: NotANetwork| wrong(place, &format!("`{}` is {error}", text.escape_debug())))
+}
+
 fn size(value: &Spanned<String>, source: &Source, key: &str) -> Result<u64> {
     let read: ByteSize =
         value.get_ref().parse().map_err(|error| wrong(&source.place(value, key), &format!("{error}")))?;
@@ -251,12 +295,28 @@ mod tests {
     }
 
     #[test]
+    fn a_public_address_names_the_panels_host() {
+        let settings = read("public_url = \"https://Panel.example:8443/\"\ntrusted_proxies = [\"::1\"]").unwrap();
+        let url = settings.public_url.unwrap();
+        assert_eq!((settings.panel_host.as_str(), url.port.as_str()), ("panel.example", ":8443"));
+        assert_eq!((url.scheme, settings.trusted_proxies.len()), ("https", 1));
+        let plain = read("public_url = \"http://localhost:80\"").unwrap();
+        assert_eq!(plain.public_url.unwrap().port, "");
+    }
+
+    #[test]
     fn wrong_files_name_the_line() {
         for (text, line, word) in [
             ("data = \"x\"\nlisten_on = 1", "line 2", "listen_on"),
             ("\nlisten = [\"nowhere\"]", "line 2", "nowhere"),
             ("panel_host = \"https://x\"", "line 1", "without https"),
             ("\n\ndisk_reserve = \"much\"", "line 3", "much"),
+            ("\npublic_url = \"https://panel.example\"", "line 2", "trusted_proxies"),
+            ("public_url = \"panel.example\"", "line 1", "https://"),
+            ("public_url = \"http://panel.example/x\"", "line 1", "without a path"),
+            ("public_url = \"http://192.0.2.1\"", "line 1", "not a name"),
+            ("panel_host = \"a.example\"\npublic_url = \"http://b.example\"", "line 2", "a.example"),
+            ("trusted_proxies = [\n\"10.0.0.0/8\",\n\"proxy\"]", "line 3", "`proxy` is neither"),
             ("data = ", "line 1", ""),
             ("listen = 3", "line 1", ""),
         ] {

@@ -49,7 +49,9 @@ pub enum Right {
     Read,
     /// Deploy, publish, roll back.
     Deploy,
-    /// Create, change and delete sites and hostnames.
+    /// Make a site. Whatever may deploy may do so: the first deploy of a site makes it.
+    CreateSites,
+    /// Change and delete sites, give them hostnames.
     ManageSites,
     /// Users, keys of others, audit log of the tenant.
     ManageTenant,
@@ -62,7 +64,7 @@ pub enum Right {
 pub enum KeyScope {
     /// Only to look.
     Read,
-    /// To look and to deploy.
+    /// To look, to deploy, and to make the site that is deployed.
     Deploy,
     /// Everything its user may.
     All,
@@ -91,7 +93,7 @@ impl KeyScope {
     const fn allows(self, right: Right) -> bool {
         match self {
             Self::Read => matches!(right, Right::Read),
-            Self::Deploy => matches!(right, Right::Read | Right::Deploy),
+            Self::Deploy => matches!(right, Right::Read | Right::Deploy | Right::CreateSites),
             Self::All => true,
         }
     }
@@ -137,7 +139,7 @@ impl Actor {
         let by_role = match right {
             Right::ManageServer => self.super_admin,
             Right::ManageTenant => self.super_admin || matches!(self.role, Role::Admin),
-            Right::Read | Right::Deploy | Right::ManageSites => true,
+            Right::Read | Right::Deploy | Right::CreateSites | Right::ManageSites => true,
         };
         let by_key = match self.credential {
             Credential::Key(_, scope) => scope.allows(right),

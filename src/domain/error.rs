@@ -23,6 +23,8 @@ pub enum Kind {
     TooMany,
     /// Larger than a limit.
     TooLarge,
+    /// The client did not send its request in time.
+    TooSlow,
     /// A part of the host is not there now (database, disk space); trying again later is right.
     Unavailable,
     /// A defect or a broken machine. The client learns only the request id.

@@ -37,21 +37,24 @@ impl FileList {
     /// Checks names, number and total size; drops what is never part of a site. `allow_env` lets `.env*` through.
     pub fn new(files: Vec<ListedFile>, allow_env: bool) -> Result<Self> {
         let mut kept = Vec::with_capacity(files.len());
+        // What visitors may ask for: policy files say how it is served, and do not count.
+        let mut count = 0_usize;
         for file in files {
             match site_path::select(file.path.as_bytes(), allow_env)? {
-                Selected::Skip => {}
-                Selected::File(_) | Selected::Policy(_) => kept.push(file),
+                Selected::Skip => continue,
+                Selected::File(_) => count = count.saturating_add(1),
+                Selected::Policy(_) => {}
             }
+            kept.push(file);
         }
         if kept.is_empty() {
             return Err(
                 Error::invalid("site_empty", "There are no files to deploy. A site needs at least one.").on("files")
             );
         }
-        if kept.len() > limits::SITE_FILES_MAX {
+        if count > limits::SITE_FILES_MAX {
             let text = format!(
-                "There are {} files; a deployment has at most {}. Is a folder like node_modules or a cache among them?",
-                kept.len(),
+                "There are {count} files; a deployment has at most {}. Is a folder like node_modules or a cache among them?",
                 limits::SITE_FILES_MAX
             );
             return Err(Error::too_large("site_files", text).on("files"));
@@ -125,6 +128,11 @@ mod tests {
         assert_eq!(FileList::hashes_in(&list.to_bytes().unwrap()).unwrap().len(), 3);
         assert_eq!(list.hashes(), FileList::hashes_in(&list.to_bytes().unwrap()).unwrap().into_iter().collect());
         assert_eq!(list.total_bytes(), 9);
+        let mut most: Vec<ListedFile> = (0..limits::SITE_FILES_MAX).map(|it| file(&it.to_string())).collect();
+        most.extend([file("_headers"), file("_redirects"), file("chainhost.toml"), file(".git/x")]);
+        assert_eq!(FileList::new(most.clone(), false).unwrap().files().len(), limits::SITE_FILES_MAX + 3);
+        most.push(file("one-more"));
+        assert_eq!(FileList::new(most, false).unwrap_err().code, "site_files");
         for (wrong, code) in [
             (vec![], "site_empty"),
             (vec![file("node_modules/x")], "site_empty"),

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use crate::{
-    base::retry::Backoff,
+    base::{limits, retry::Backoff},
     domain::{Error, Result, tenant::TenantId},
     id_type,
 };
@@ -24,6 +24,18 @@ pub enum Queue {
     Blockchain,
     /// Database dumps, archives.
     Backup,
+}
+
+/// The kind of job that builds a site. Queue `deploy` starts only so many of them in a minute.
+pub const BUILD: &str = "build";
+
+/// How often jobs of one kind may start, in the whole cluster.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Rate {
+    /// So many starts …
+    pub starts: usize,
+    /// … in any span of so many milliseconds.
+    pub window_ms: i64,
 }
 
 /// The numbers of a queue (CONTRACTS §1).
@@ -80,6 +92,19 @@ impl Queue {
         }
     }
 
+    /// How often jobs of `kind` may start in this queue; `None`: as often as there are places.
+    pub fn rate(self, kind: &str) -> Option<Rate> {
+        (self == Self::Deploy && kind == BUILD).then(|| self.limited_rate()).flatten()
+    }
+
+    /// The rate of the kinds that have one in this queue: they share it.
+    pub const fn limited_rate(self) -> Option<Rate> {
+        match self {
+            Self::Deploy => Some(Rate { starts: 5, window_ms: 60_000 }),
+            Self::Email | Self::Blockchain | Self::Backup => None,
+        }
+    }
+
     /// The rules of the queue.
     pub const fn rules(self) -> QueueRules {
         let seconds = Duration::from_secs;
@@ -129,13 +154,14 @@ impl Queue {
 pub enum State {
     /// May start at any moment.
     Waiting,
-    /// Starts later: a retry or a snooze.
+    /// Starts later: at its time, after a retry or a snooze, or when the jobs have ended that it waits for.
     Delayed,
     /// A worker has it.
     Running,
     /// It ended well.
     Done,
-    /// It is dead: attempts used up, worker died too often, or cancelled by its own handler.
+    /// It is dead: attempts used up, worker died too often, cancelled while it ran, given up by its own handler, or a job
+    /// died that it waited for.
     Failed,
 }
 
@@ -187,6 +213,43 @@ pub struct NewJob {
     pub title: String,
     /// When it was asked for.
     pub created_ms: i64,
+    /// While a job of the same tenant and queue with this key has not ended, no other is taken; at most 200 bytes.
+    pub unique: Option<String>,
+    /// Starts when all of these have ended well; at most 16, of the same tenant. One that is not known counts as ended
+    /// well, since whatever dies takes with it those that wait for it.
+    pub after: Vec<JobId>,
+}
+
+impl NewJob {
+    /// Whether a queue may take it: every engine refuses the same.
+    pub fn check(&self) -> Result<()> {
+        if self.payload.len() > limits::JOB_PAYLOAD_BYTES_MAX {
+            return Err(Error::too_large(
+                "job_payload_too_large",
+                format!(
+                    "The input of a job may have {} KiB; this one has {} bytes. Pass ids, and leave the bytes where they are.",
+                    limits::JOB_PAYLOAD_BYTES_MAX / 1024,
+                    self.payload.len()
+                ),
+            )
+            .on("payload"));
+        }
+        if !(-100..=100).contains(&self.priority) {
+            return Err(Error::invalid("job_priority", "The priority of a job is between -100 and 100.").on("priority"));
+        }
+        if self.kind.is_empty() || self.kind.len() > 100 {
+            return Err(Error::invalid("job_kind", "The kind of a job has 1 to 100 bytes.").on("kind"));
+        }
+        if self.unique.as_ref().is_some_and(|it| it.is_empty() || it.len() > limits::JOB_UNIQUE_BYTES_MAX) {
+            let text = format!("The key of a unique job has 1 to {} bytes.", limits::JOB_UNIQUE_BYTES_MAX);
+            return Err(Error::invalid("job_unique_key", text).on("unique"));
+        }
+        if self.after.len() > limits::JOB_AFTER_MAX {
+            let text = format!("A job waits for at most {} others.", limits::JOB_AFTER_MAX);
+            return Err(Error::invalid("job_after", text).on("after"));
+        }
+        Ok(())
+    }
 }
 
 /// A job as the panel lists it.

@@ -4,6 +4,7 @@
 
 pub mod access;
 pub mod api_key;
+pub mod cron;
 pub mod deployment;
 pub mod error;
 pub mod event;
@@ -13,11 +14,13 @@ pub mod job;
 pub mod media_type;
 pub mod policy;
 pub mod policy_files;
+pub mod schedule;
 pub mod session;
 pub mod site;
 pub mod site_path;
 pub mod tenant;
 pub mod url_path;
 pub mod user;
+pub mod zone;
 
 pub use error::{Error, Kind, Result};

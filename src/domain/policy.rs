@@ -10,9 +10,12 @@ use serde::{Deserialize, Serialize};
 use crate::domain::site_path::SitePath;
 
 mod check;
+mod fitting;
 mod pattern;
 
 pub(in crate::domain) use check::check_index;
+pub use check::{REFUSED_HEADERS, too_much_work};
+pub use fitting::HeaderIndex;
 
 /// The five keys of a manifest's `policy`, always all there.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -96,28 +99,37 @@ pub fn captures<'t>(pattern: &'t str, path: &'t str) -> Option<Vec<(&'t str, &'t
 impl Policy {
     /// The media type that the policy gives `path`: that of the last rule that fits and names one.
     pub fn type_for(&self, path: &str) -> Option<&str> {
-        self.headers.iter().rev().find_map(|rule| {
-            let (_, value) = rule.set.iter().rev().find(|(name, _)| name == "content-type")?;
-            fits(&rule.matches, path).then(|| value.trim_matches([' ', '\t']))
-        })
+        self.headers.iter().rev().find_map(|rule| type_of(rule).filter(|_| fits(&rule.matches, path)))
     }
 
     /// The headers that the policy gives `path`: lower-case names, sorted; equal names joined by `, ` in rule order.
+    /// For one path; whoever looks up many makes a [`HeaderIndex`].
     pub fn headers_for(&self, path: &str) -> BTreeMap<String, String> {
-        let mut found: BTreeMap<String, String> = BTreeMap::new();
-        let fitting = self.headers.iter().filter(|rule| fits(&rule.matches, path));
-        for (name, value) in fitting.flat_map(|rule| &rule.set) {
-            let value = value.trim_matches([' ', '\t']);
-            found
-                .entry(name.to_ascii_lowercase())
-                .and_modify(|all| {
-                    all.push_str(", ");
-                    all.push_str(value);
-                })
-                .or_insert_with(|| value.to_owned());
-        }
-        found
+        let fitting: Vec<_> = self.headers.iter().filter(|rule| fits(&rule.matches, path)).collect();
+        joined(&fitting)
     }
+}
+
+/// The media type that a rule sets.
+fn type_of(rule: &HeaderRule) -> Option<&str> {
+    let (_, value) = rule.set.iter().rev().find(|(name, _)| name == "content-type")?;
+    Some(value.trim_matches([' ', '\t']))
+}
+
+/// What rules set together.
+fn joined(rules: &[&HeaderRule]) -> BTreeMap<String, String> {
+    let mut found: BTreeMap<String, String> = BTreeMap::new();
+    for (name, value) in rules.iter().flat_map(|rule| &rule.set) {
+        let value = value.trim_matches([' ', '\t']);
+        found
+            .entry(name.to_ascii_lowercase())
+            .and_modify(|all| {
+                all.push_str(", ");
+                all.push_str(value);
+            })
+            .or_insert_with(|| value.to_owned());
+    }
+    found
 }
 
 #[cfg(test)]

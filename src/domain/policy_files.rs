@@ -145,6 +145,17 @@ fn pattern(written: &str) -> Result<String, String> {
         let shown: String = written.chars().take(80).flat_map(char::escape_debug).collect();
         return Err(format!("`{shown}` must begin with `/`; whole URLs are targets only, and headers are indented"));
     }
+    // No path of a request has them: a browser cuts the query off, and never sends a fragment.
+    for (sign, escaped, instead) in [
+        ('?', "%3F", "in `_redirects`, a query stands between the two paths, as in `/from name=value /to`"),
+        ('#', "%23", "what stands behind it is never sent to a server"),
+    ] {
+        if written.contains(sign) {
+            return Err(format!(
+                "a path is matched without `{sign}`: {instead}. A `{sign}` in a file's name is `{escaped}`"
+            ));
+        }
+    }
     let escaped_sign = ["%2a", "%3a"].iter().any(|it| written.to_ascii_lowercase().contains(it));
     match decode_path(written) {
         Some(path) if !escaped_sign => Ok(path.into_owned()),

@@ -1,11 +1,166 @@
-//! Who is at the other end, as an extension of a request.
+//! Who is at the other end of a request: the connection's peer, or the client that a trusted proxy names.
+//!
+//! SECURITY: a header of a forwarded request is believed when it comes from a proxy that the settings name, and from nobody
+//! else. Only who comes from this machine and through no proxy is near.
 
 use std::net::IpAddr;
 
-/// The client's address: of the connection, since no proxy is trusted.
-#[derive(Clone, Copy, Debug)]
-pub struct Client(pub IpAddr);
+use hyper::{HeaderMap, header::HeaderName};
+
+use crate::base::network::Network;
+
+/// Addresses that proxies pass on, each appending the one that it was asked by.
+const FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
+/// The scheme that the client used.
+const FORWARDED_PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto");
+/// Each of them says that somebody stands in between.
+const SIGNS: [&str; 7] =
+    ["x-forwarded-for", "x-forwarded-proto", "x-forwarded-host", "x-forwarded-server", "x-real-ip", "forwarded", "via"];
+
+/// The client of a request, as an extension of it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Client {
+    /// Its address.
+    pub address: IpAddr,
+    /// Whether it is on this machine and came through no proxy.
+    pub is_near: bool,
+    /// Whether a trusted proxy brought it.
+    pub is_proxied: bool,
+    /// `https` when a trusted proxy ended its TLS; this server has none of its own.
+    pub scheme: &'static str,
+}
 
 /// The id of a request, set by the host switch and shown in problems, pages and the log.
 #[derive(Clone, Debug, Default)]
 pub struct RequestId(pub String);
+
+/// What is believed of forwarded requests.
+#[derive(Clone, Debug)]
+pub struct Trust {
+    /// The proxies.
+    pub proxies: Vec<Network>,
+    /// The scheme of the panel's public address, where a proxy does not name one.
+    pub scheme: &'static str,
+}
+
+impl Trust {
+    /// The client of a request that `peer` sent with these headers.
+    pub fn client(&self, peer: IpAddr, headers: &HeaderMap) -> Client {
+        let peer = peer.to_canonical();
+        let forwarded = SIGNS.iter().any(|it| headers.contains_key(*it));
+        let is_near = peer.is_loopback() && !forwarded;
+        if is_near || !self.is_trusted(peer) {
+            return Client { address: peer, is_near, is_proxied: false, scheme: "http" };
+        }
+        Client {
+            address: self.rightmost_stranger(peer, headers),
+            is_near: false,
+            is_proxied: true,
+            scheme: match last(headers, &FORWARDED_PROTO) {
+                Some(word) if word.eq_ignore_ascii_case("https") => "https",
+                Some(_) => "http",
+                None => self.scheme,
+            },
+        }
+    }
+
+    fn is_trusted(&self, address: IpAddr) -> bool {
+        self.proxies.iter().any(|it| it.contains(address))
+    }
+
+    /// From the right, the first address that is no trusted proxy's: what stands left of it is the client's own word.
+    fn rightmost_stranger(&self, peer: IpAddr, headers: &HeaderMap) -> IpAddr {
+        let lines: Vec<&str> = headers.get_all(FORWARDED_FOR).iter().filter_map(|it| it.to_str().ok()).collect();
+        let mut nearest = peer;
+        for text in lines.iter().flat_map(|it| it.split(',')).rev() {
+            // What cannot be read was not written by a proxy of ours, so the one that passed it on is who is known.
+            let Some(address) = address(text.trim()) else { return nearest };
+            nearest = address;
+            if !self.is_trusted(address) {
+                break;
+            }
+        }
+        nearest
+    }
+}
+
+/// The last element of a list in a header, which the nearest proxy wrote.
+fn last<'h>(headers: &'h HeaderMap, name: &HeaderName) -> Option<&'h str> {
+    headers.get_all(name).iter().next_back()?.to_str().ok()?.rsplit(',').next().map(str::trim)
+}
+
+/// `192.0.2.1`, `2001:db8::1`, each also with a port; IPv6 then in brackets.
+fn address(text: &str) -> Option<IpAddr> {
+    let bare = text.strip_prefix('[').and_then(|it| it.strip_suffix(']')).unwrap_or(text);
+    let address = bare.parse().or_else(|_| text.parse::<std::net::SocketAddr>().map(|it| it.ip())).ok()?;
+    Some(address.to_canonical())
+}
+
+#[cfg(test)]
+mod tests {
+    use hyper::header::HeaderValue;
+
+    use super::*;
+
+    fn client(proxies: &[&str], peer: &str, lines: &[(&str, &str)]) -> Client {
+        let trust = Trust { proxies: proxies.iter().map(|it| it.parse().unwrap()).collect(), scheme: "http" };
+        let mut headers = HeaderMap::new();
+        for (name, value) in lines {
+            headers.append(HeaderName::try_from(*name).unwrap(), HeaderValue::from_str(value).unwrap());
+        }
+        trust.client(peer.parse().unwrap(), &headers)
+    }
+
+    #[test]
+    fn only_trusted_proxies_are_believed() {
+        let spoofed = [("x-forwarded-for", "127.0.0.1"), ("x-forwarded-proto", "https")];
+        let stranger = client(&["10.0.0.1"], "203.0.113.5", &spoofed);
+        assert_eq!(stranger.address.to_string(), "203.0.113.5");
+        assert_eq!((stranger.is_near, stranger.is_proxied, stranger.scheme), (false, false, "http"));
+        let brought = client(&["10.0.0.1"], "10.0.0.1", &spoofed);
+        assert_eq!((brought.address.is_loopback(), brought.is_near, brought.scheme), (true, false, "https"));
+        let none = client(&[], "127.0.0.1", &spoofed);
+        assert_eq!((none.address.is_loopback(), none.is_near, none.scheme), (true, false, "http"));
+    }
+
+    #[test]
+    fn the_client_is_the_rightmost_address_that_is_no_proxy() {
+        let of = |lines: &[(&str, &str)]| {
+            client(&["127.0.0.1", "10.0.0.0/8", "2001:db8::/32"], "127.0.0.1", lines).address.to_string()
+        };
+        let name = "x-forwarded-for";
+        assert_eq!(of(&[(name, "198.51.100.7")]), "198.51.100.7");
+        assert_eq!(of(&[(name, "6.6.6.6, 198.51.100.7, 10.0.0.2")]), "198.51.100.7");
+        assert_eq!(of(&[(name, "6.6.6.6"), (name, "198.51.100.7")]), "198.51.100.7");
+        assert_eq!(of(&[(name, "198.51.100.7:4711")]), "198.51.100.7");
+        assert_eq!(of(&[(name, "[2001:db9::1]:4711, [2001:db8::1]")]), "2001:db9::1");
+        assert_eq!(of(&[(name, "10.0.0.9, 10.0.0.2")]), "10.0.0.9");
+        assert_eq!(of(&[(name, "198.51.100.7, unknown, 10.0.0.2")]), "10.0.0.2");
+        assert_eq!(of(&[(name, "")]), "127.0.0.1");
+    }
+
+    #[test]
+    fn near_is_who_comes_through_nobody() {
+        for (peer, lines, wanted) in [
+            ("127.0.0.1", &[][..], true),
+            ("::ffff:127.0.0.1", &[], true),
+            ("::1", &[], true),
+            ("192.0.2.1", &[], false),
+            ("127.0.0.1", &[("via", "1.1 x")], false),
+            ("127.0.0.1", &[("forwarded", "for=127.0.0.1")], false),
+            ("127.0.0.1", &[("x-real-ip", "127.0.0.1")], false),
+            ("127.0.0.1", &[("x-forwarded-for", "127.0.0.1")], false),
+        ] {
+            assert_eq!(client(&["127.0.0.1"], peer, lines).is_near, wanted, "{peer} {lines:?}");
+        }
+    }
+
+    #[test]
+    fn the_nearest_proxy_says_the_scheme() {
+        let of = |lines: &[(&str, &str)]| client(&["10.0.0.1"], "10.0.0.1", lines).scheme;
+        assert_eq!(of(&[]), "http");
+        assert_eq!(of(&[("x-forwarded-proto", "HTTPS")]), "https");
+        assert_eq!(of(&[("x-forwarded-proto", "https, http")]), "http");
+        assert_eq!(of(&[("x-forwarded-proto", "http"), ("x-forwarded-proto", "https")]), "https");
+    }
+}

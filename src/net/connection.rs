@@ -29,7 +29,7 @@ use super::{
     seats::{Seat, Seats},
 };
 use crate::{
-    base::{limits, tasks::Tasks},
+    base::{limits, network::Network, tasks::Tasks},
     http::respond::Response,
 };
 
@@ -48,14 +48,11 @@ const FIRST_REQUEST: Duration = Duration::from_millis(500);
 pub struct Peer {
     /// Its address; a mapped IPv4 address is shown as IPv4.
     pub address: SocketAddr,
-    /// Whether it is this machine itself.
-    pub loopback: bool,
 }
 
 impl Peer {
     fn new(address: SocketAddr) -> Self {
-        let address = SocketAddr::new(address.ip().to_canonical(), address.port());
-        Self { address, loopback: address.ip().is_loopback() }
+        Self { address: SocketAddr::new(address.ip().to_canonical(), address.port()) }
     }
 }
 
@@ -163,6 +160,13 @@ impl Server {
         let seats = Seats::new(limits.connections, limits.connections_each);
         let versions = Versions { one: http.clone().http1_only(), two: http.clone().http2_only(), either: http };
         Self { tasks, limits, seats, http: Arc::new(versions) }
+    }
+
+    /// With proxies, for which the limit on the connections of one address does not hold.
+    #[must_use]
+    pub fn with_proxies(mut self, proxies: &[Network]) -> Self {
+        self.seats = self.seats.with_proxies(proxies);
+        self
     }
 
     /// Accepts on `listener` until the sign to stop, and answers every request by `handler`.

@@ -2,11 +2,13 @@
 
 use std::{
     collections::HashMap,
-    net::{IpAddr, Ipv6Addr},
+    net::IpAddr,
     sync::{Arc, Mutex, PoisonError},
 };
 
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+
+use crate::base::network::{self, Network};
 
 /// The seats of one listening server. Cheap to clone.
 #[derive(Clone, Debug)]
@@ -14,6 +16,8 @@ pub(super) struct Seats {
     all: Arc<Semaphore>,
     taken: Arc<Mutex<HashMap<IpAddr, usize>>>,
     each_max: usize,
+    /// Proxies bring everybody: for them only the limit on all connections holds.
+    proxies: Arc<[Network]>,
 }
 
 /// A seat; given back when dropped.
@@ -27,7 +31,18 @@ pub(super) struct Seat {
 impl Seats {
     pub(super) fn new(all_max: usize, each_max: usize) -> Self {
         let all = Arc::new(Semaphore::new(all_max.min(Semaphore::MAX_PERMITS)));
-        Self { all, taken: Arc::default(), each_max }
+        Self { all, taken: Arc::default(), each_max, proxies: Arc::default() }
+    }
+
+    /// With proxies that have no share of their own to keep to.
+    pub(super) fn with_proxies(self, proxies: &[Network]) -> Self {
+        Self { proxies: proxies.into(), ..self }
+    }
+
+    /// By what a client is counted; `None` for a proxy, and for this machine itself, where one may stand.
+    fn counted(&self, client: IpAddr) -> Option<IpAddr> {
+        let is_free = client.to_canonical().is_loopback() || self.proxies.iter().any(|it| it.contains(client));
+        (!is_free).then(|| network::counted(client))
     }
 
     /// Waits until one connection more may be there.
@@ -42,7 +57,7 @@ impl Seats {
 
     /// A seat for a client, unless its address has its share.
     pub(super) fn take(&self, one_of_all: OwnedSemaphorePermit, client: IpAddr) -> Option<Seat> {
-        let address = counted(client);
+        let address = self.counted(client);
         if let Some(address) = address {
             let mut taken = self.taken.lock().unwrap_or_else(PoisonError::into_inner);
             let count = taken.entry(address).or_insert(0);
@@ -68,22 +83,6 @@ impl Drop for Seat {
     }
 }
 
-/// The address that a client is counted by: a customer of IPv6 has a /64 at least. None for this machine itself,
-/// behind whose address a proxy may bring everybody: there only the limit on all connections holds.
-fn counted(client: IpAddr) -> Option<IpAddr> {
-    let client = client.to_canonical();
-    if client.is_loopback() {
-        return None;
-    }
-    Some(match client {
-        IpAddr::V4(_) => client,
-        IpAddr::V6(it) => {
-            let network = u128::from(it) & !u128::from(u64::MAX);
-            IpAddr::V6(Ipv6Addr::from(network))
-        }
-    })
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -104,5 +103,8 @@ mod tests {
             drop(seats.take(seats.free().await.unwrap(), "::ffff:127.0.0.1".parse().unwrap()).unwrap());
         }
         assert_eq!(seats.taken.lock().unwrap().len(), 2);
+        let behind = seats.with_proxies(&["2001:db8::/32".parse().unwrap()]);
+        drop(behind.take(behind.free().await.unwrap(), client).unwrap());
+        assert!(behind.take(behind.free().await.unwrap(), "192.0.2.1".parse().unwrap()).is_some());
     }
 }

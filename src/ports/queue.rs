@@ -6,7 +6,19 @@
 //! back at once; FIFO within (queue, priority, tenant) with tenants taking turns.
 //!
 //! Higher priorities go first; a job that has waited five minutes takes part in the turns whatever its
-//! priority. A queue with a cluster limit has no more leases than that at once. After a failed commit all
+//! priority. A queue with a cluster limit has no more leases than that at once. Of the kinds that have a rate
+//! ([`Queue::rate`]) no more start in any window than it says, also across restarts; while its rate is used up, such a job
+//! is passed by jobs of other kinds. A paused queue starts nothing, and a paused tenant starts nothing in any queue; what
+//! runs may end.
+//!
+//! A job with a key ([`NewJob::unique`]) is not taken while an earlier one of the same tenant, queue and key has not ended;
+//! its id is known from then on, as if it had been taken and had ended. A job that waits for others ([`NewJob::after`]) is
+//! delayed until all of them have ended well, and dies when one of them dies or is cancelled.
+//!
+//! A running job that is cancelled is told through [`Lease::cancelled`]; however its attempt then ends, but for a good end,
+//! and also when its worker dies, it does not run again: it is dead, with the error `cancelled`.
+//!
+//! Ended jobs are kept up to the numbers of their queue, and for 30 days at most. After a failed commit all
 //! callers of the batch hear of it: `disk_full`, after which the engine goes on, or `queue_broken`, after
 //! which it takes no more commands. A caller that hears of either does not know whether its command was taken;
 //! it may repeat it, since ids are taken once and attempts end once.
@@ -14,6 +26,7 @@
 use std::sync::Arc;
 
 use tokio::sync::oneshot;
+use tokio_util::sync::CancellationToken;
 
 use crate::domain::{
     Error, Result,
@@ -29,6 +42,9 @@ pub struct Lease {
     /// Attempt number, from 1. It grows with every claim, also after a snooze, a release or a death, which do
     /// not count against the attempts of the queue: it is the fence.
     pub attempt: u32,
+    /// Cancelled when somebody cancels the job. Its handler should then come to an end by itself; the runner ends it after a
+    /// grace time. How the attempt ends is still to be told.
+    pub cancelled: CancellationToken,
 }
 
 impl Lease {
@@ -80,7 +96,7 @@ pub struct Finish {
 pub struct Depth {
     /// May start now.
     pub waiting: u64,
-    /// Start later.
+    /// Start later: at a time, or after other jobs.
     pub delayed: u64,
     /// With a worker.
     pub running: u64,
@@ -90,7 +106,7 @@ pub struct Depth {
     pub failed: u64,
     /// When the oldest of the jobs that are next in their lines was asked for.
     pub oldest_ms: Option<i64>,
-    /// Claims are stopped.
+    /// Claims are stopped: for the queue, or for the tenant that was asked for.
     pub paused: bool,
 }
 
@@ -139,15 +155,22 @@ pub enum Command {
     List(JobFilter, oneshot::Sender<Result<Vec<Job>>>),
     /// Counts for all four queues, in the order of [`Queue::ALL`].
     Depths(Option<TenantId>, oneshot::Sender<Result<[Depth; 4]>>),
-    /// Dead → waiting with fresh attempts; delayed → waiting now; else `Conflict` with the code `job_state`.
+    /// Dead → waiting with fresh attempts, or delayed while jobs that it waits for have not ended; delayed for a time →
+    /// waiting now. Else `Conflict` with the code `job_state`; the code `job_unique` when another job has its key by now,
+    /// `job_waits` when it waits for a job that is dead or has not ended.
     Rerun(JobId, oneshot::Sender<Result<()>>),
-    /// Waiting or delayed → removed. Running: answers `Ok(false)`; the runner ends the handler. Ended:
+    /// Waiting or delayed → removed. Running: answers `Ok(false)`, durably noted, and [`Lease::cancelled`] is told. Ended:
     /// `Conflict` with the code `job_state`. The id of a removed job is known for a day like any other.
     Cancel(JobId, oneshot::Sender<Result<bool>>),
     /// Removes a dead or finished job from the list.
     Dismiss(JobId, oneshot::Sender<Result<()>>),
     /// Stops or starts claims of a queue; durable.
     Pause(Queue, bool, oneshot::Sender<Result<()>>),
+    /// Stops or starts claims of a tenant's jobs in all queues; durable.
+    PauseTenant(TenantId, bool, oneshot::Sender<Result<()>>),
+    /// Pauses a queue, and answers when none of its jobs runs any more. `Conflict` with the code `queue_resumed` when it was
+    /// started again before that.
+    Drain(Queue, oneshot::Sender<Result<()>>),
 }
 
 /// A queue engine: takes commands, answers each through its channel after it is durable.
@@ -155,8 +178,8 @@ pub trait QueueEngine: Send + Sync {
     /// Hands a command over. When the engine is gone, the channel is dropped.
     fn submit(&self, command: Command);
     /// Resolves when a job of `queue` may have become claimable since the last call (spurious wake-ups
-    /// are allowed): by enqueue, retry that is due, rerun, unpause, or a place that became free under a
-    /// cluster limit. All that wait are woken, or else the next that asks.
+    /// are allowed): by enqueue, a time that is due, rerun, unpause, the end of a job that others wait for, a place that
+    /// became free under a cluster limit, or a rate that allows a start again. All that wait are woken, or else the next that asks.
     fn ready(&self, queue: Queue) -> std::pin::Pin<Box<dyn Future<Output = ()> + Send + '_>>;
 }
 
@@ -221,7 +244,7 @@ impl Jobs {
         self.ask(|answer| Command::Rerun(id, answer)).await
     }
 
-    /// Removes a job that has not started; `false` when it runs.
+    /// Removes a job that has not started; `false` when it runs and was told to end.
     pub async fn cancel(&self, id: JobId) -> Result<bool> {
         self.ask(|answer| Command::Cancel(id, answer)).await
     }
@@ -234,6 +257,16 @@ impl Jobs {
     /// Stops or starts claims.
     pub async fn pause(&self, queue: Queue, paused: bool) -> Result<()> {
         self.ask(|answer| Command::Pause(queue, paused, answer)).await
+    }
+
+    /// Stops or starts claims of a tenant's jobs.
+    pub async fn pause_tenant(&self, tenant: TenantId, paused: bool) -> Result<()> {
+        self.ask(|answer| Command::PauseTenant(tenant, paused, answer)).await
+    }
+
+    /// Pauses a queue and waits until none of its jobs runs.
+    pub async fn drain(&self, queue: Queue) -> Result<()> {
+        self.ask(|answer| Command::Drain(queue, answer)).await
     }
 
     /// Waits until a job of `queue` may be claimable.

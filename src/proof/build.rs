@@ -6,11 +6,11 @@
 use crate::{
     base::{
         hash::Sha256,
-        limits::{POLICY_FILE_BYTES_MAX, SITE_BYTES_MAX, SITE_FILES_MAX},
+        limits::{POLICY_FILE_BYTES_MAX, POLICY_STEPS_MAX, SITE_BYTES_MAX, SITE_FILES_MAX},
     },
     domain::{
         Error, Result, media_type,
-        policy::Policy,
+        policy::{HeaderIndex, Policy, too_much_work},
         policy_files::{self, PolicyFiles},
         site_path::{PolicyFile, Selected, select},
     },
@@ -62,17 +62,21 @@ pub fn manifest(
     let texts = PolicyFiles { headers: headers.as_deref(), redirects: redirects.as_deref(), toml: toml.as_deref() };
     let has_404 = entries.iter().any(|it| it.path.as_str() == "/404.html");
     let policy = policy_files::policy(&texts, has_404)?;
-    apply_types(&mut entries, &policy);
+    apply_types(&mut entries, &policy)?;
     Manifest::new(entries, policy)
 }
 
 /// Replaces the types of the entries for which a rule sets `Content-Type` (DECISIONS 38).
-pub fn apply_types(entries: &mut [Entry], policy: &Policy) {
+pub fn apply_types(entries: &mut [Entry], policy: &Policy) -> Result<()> {
+    let index = HeaderIndex::of_types(&policy.headers);
+    let mut left = POLICY_STEPS_MAX;
     for entry in entries {
-        if let Some(media_type) = policy.type_for(entry.path.as_str()) {
+        let found = index.type_within(entry.path.as_str(), &mut left).ok_or_else(too_much_work)?;
+        if let Some(media_type) = found {
             media_type.clone_into(&mut entry.media_type);
         }
     }
+    Ok(())
 }
 
 /// Refuses more files or bytes than one deployment may have; for whoever counts while the files come in.

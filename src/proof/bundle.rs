@@ -3,6 +3,7 @@
 //! Today it holds the manifest and the site's root; the log's and the chain's parts come with later versions, and a
 //! bundle without them is valid but pending. A part that this version cannot check is named, never taken as checked.
 
+use bytes::Bytes;
 use serde::Deserialize;
 use serde_json::Value;
 
@@ -58,9 +59,63 @@ struct Stored {
 /// The bundle of a deployment: its manifest's exact bytes and the root of its site tree. JSON with a line end.
 pub fn bundle(manifest_bytes: &[u8], root: &[u8; 32]) -> Vec<u8> {
     // Base64 and hex need no escapes, so the text below is JSON.
-    let manifest = data_encoding::BASE64.encode(manifest_bytes);
-    let root = data_encoding::HEXLOWER.encode(root);
-    format!("{{\"format\":\"{FORMAT}\",\"manifest\":\"{manifest}\",\"root\":\"0x{root}\"}}\n").into_bytes()
+    let mut text = head();
+    data_encoding::BASE64.encode_append(manifest_bytes, &mut text);
+    text.push_str(&tail(root));
+    text.into_bytes()
+}
+
+fn head() -> String {
+    format!("{{\"format\":\"{FORMAT}\",\"manifest\":\"")
+}
+
+fn tail(root: &[u8; 32]) -> String {
+    format!("\",\"root\":\"0x{}\"}}\n", data_encoding::HEXLOWER.encode(root))
+}
+
+/// Bytes of the manifest in one piece: whole groups of base64, and little memory for each client that takes its time.
+const PIECE_BYTES: u64 = 48 * 1024;
+
+/// The bytes of [`bundle`], piece by piece, so that a manifest of any size needs little memory. The manifest is read
+/// where it lies, by the caller: nothing here does IO.
+#[derive(Clone, Debug)]
+pub struct Pieces {
+    manifest_bytes: u64,
+    root: [u8; 32],
+    at: u64,
+    is_ended: bool,
+}
+
+impl Pieces {
+    /// Of a manifest of so many bytes with this root.
+    pub const fn new(manifest_bytes: u64, root: [u8; 32]) -> Self {
+        Self { manifest_bytes, root, at: 0, is_ended: false }
+    }
+
+    /// Bytes of the whole bundle.
+    pub fn size(&self) -> u64 {
+        let around = head().len().saturating_add(tail(&self.root).len());
+        let groups = self.manifest_bytes.div_ceil(3).saturating_mul(4);
+        groups.saturating_add(u64::try_from(around).unwrap_or(u64::MAX))
+    }
+
+    /// The next piece; `None` after the last. `read` gives the manifest's bytes from a place on, as many as it is asked
+    /// for.
+    pub fn next_piece<E>(&mut self, read: impl FnOnce(u64, u64) -> Result<Bytes, E>) -> Result<Option<Bytes>, E> {
+        if self.is_ended {
+            return Ok(None);
+        }
+        let mut text = if self.at == 0 { head() } else { String::new() };
+        let take = self.manifest_bytes.saturating_sub(self.at).min(PIECE_BYTES);
+        let bytes = read(self.at, take)?;
+        data_encoding::BASE64.encode_append(&bytes, &mut text);
+        self.at = self.at.saturating_add(take);
+        if self.at == self.manifest_bytes {
+            self.is_ended = true;
+            text.push_str(&tail(&self.root));
+        }
+        Ok(Some(Bytes::from(text)))
+    }
 }
 
 /// Reads a bundle and checks that its parts belong together.
@@ -129,6 +184,26 @@ mod tests {
         let read = parse(&bytes).unwrap();
         assert_eq!((read.sha256, &read.manifest), (made.sha256(), &made));
         assert!(serde_json::from_slice::<Value>(&bytes).is_ok());
+    }
+
+    #[test]
+    fn the_pieces_are_the_bundle() {
+        for size in [0_usize, 1, 2, 3, 49_151, 49_152, 49_153, 98_304, 100_000] {
+            let manifest: Vec<u8> = (0..=255).cycle().take(size).collect();
+            let mut pieces = Pieces::new(size.try_into().unwrap(), [9; 32]);
+            let read = |at: u64, length: u64| {
+                let from = usize::try_from(at).unwrap();
+                let part = &manifest[from..from + usize::try_from(length).unwrap()];
+                Ok::<_, ()>(Bytes::copy_from_slice(part))
+            };
+            let mut all = Vec::new();
+            while let Some(piece) = pieces.next_piece(read).unwrap() {
+                assert!(piece.len() < 70_000);
+                all.extend(piece);
+            }
+            assert_eq!(all, bundle(&manifest, &[9; 32]), "{size}");
+            assert_eq!(u64::try_from(all.len()), Ok(pieces.size()), "{size}");
+        }
     }
 
     #[test]

@@ -48,6 +48,7 @@ impl Manifest {
         entries.iter().try_for_each(check_entry)?;
         check_names(&entries)?;
         policy.check()?;
+        policy.check_heads(entries.iter().map(|it| it.path.as_str()))?;
         let manifest = Self { entries, policy };
         manifest.check_fallback()?;
         Ok(manifest)
@@ -204,7 +205,10 @@ fn invalid(code: &'static str, message: impl Into<String>) -> Error {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::domain::{media_type, policy::Fallback};
+    use crate::domain::{
+        media_type,
+        policy::{Fallback, HeaderRule},
+    };
 
     fn entry(path: &str) -> Entry {
         Entry {
@@ -276,6 +280,49 @@ mod tests {
         assert_eq!(code("/404.html", 404), "ok");
         assert_eq!(code("/404.html", 500), "fallback_status");
         assert_eq!(code("/index.html", 404), "fallback_missing");
+    }
+
+    #[test]
+    fn what_all_rules_give_one_path_has_bounds() {
+        let rule = |matches: &str, count: usize, bytes: usize| HeaderRule {
+            matches: matches.to_owned(),
+            set: (0..count)
+                .map(|at| (format!("x-{matches}-{at}").replace(['/', '*'], "_"), "a".repeat(bytes)))
+                .collect(),
+        };
+        let made = |headers: Vec<HeaderRule>| {
+            let entries = vec![entry("/a/b.css"), entry("/c.css")];
+            Manifest::new(entries, Policy { headers, ..Policy::default() })
+        };
+        // Each rule is fine, and so is each path but one.
+        assert!(made(vec![rule("/*", 32, 1), rule("/a/*", 32, 1), rule("/c.css", 32, 1)]).is_ok());
+        let error = made(vec![rule("/*", 32, 1), rule("/a/*", 33, 1), rule("/c.css", 32, 1)]).unwrap_err();
+        assert_eq!(error.code, "policy_headers");
+        assert!(error.message.contains("`/a/b.css` 65 headers") && error.message.contains("64"), "{}", error.message);
+        let error = made(vec![rule("/a/*", 2, 3_500), rule("/*", 2, 3_500), rule("/*.css", 1, 3_500)]).unwrap_err();
+        assert_eq!(error.code, "policy_headers");
+        assert!(error.message.contains("16384 bytes"), "{}", error.message);
+        // A type is no header more, and equal names are one.
+        let types = (0..100).map(|_| HeaderRule {
+            matches: String::from("/*"),
+            set: vec![(String::from("content-type"), "a/b".repeat(500)), (String::from("x-a"), String::from("1"))],
+        });
+        assert!(made(types.collect()).is_ok());
+    }
+
+    #[test]
+    fn rules_that_take_long_to_match_are_refused() {
+        let made = |rules: usize, pattern: fn(usize) -> String| {
+            let set = vec![(String::from("x-a"), String::from("1"))];
+            let headers = (0..rules).map(|at| HeaderRule { matches: pattern(at), set: set.clone() }).collect();
+            let paths = (0..5_000).map(|at| entry(&format!("/folder-{}/{}/file-{at}.css", at % 70, "a".repeat(200))));
+            Manifest::new(paths.collect(), Policy { headers, ..Policy::default() }).map_or_else(|it| it.code, |_| "ok")
+        };
+        assert_eq!(made(2_000, |at| format!("/folder-{at}/*")), "ok");
+        assert_eq!(made(2_000, |at| format!("/*.x{at}")), "ok");
+        assert_eq!(made(100, |at| format!("/*b{at}*")), "ok");
+        assert_eq!(made(2_000, |at| format!("/folder-1/a{at}")), "ok");
+        assert_eq!(made(2_000, |at| format!("/*b{at}*")), "policy_work");
     }
 
     #[test]

@@ -6,7 +6,7 @@
 
 use crate::{
     base::hash::keccak256,
-    domain::policy::Policy,
+    domain::policy::HeaderIndex,
     proof::{
         canonical,
         manifest::{Entry, Manifest},
@@ -17,21 +17,22 @@ use crate::{
 pub fn site_root(manifest: &Manifest) -> [u8; 32] {
     let count = u64::try_from(manifest.entries().len()).unwrap_or(u64::MAX);
     let reserved = leaf("", count, &manifest.sha256().0, &keccak256(&canonical::policy(manifest.policy())));
-    let files = manifest.entries().iter().map(|it| file_leaf(it, manifest.policy()));
+    let index = HeaderIndex::new(&manifest.policy().headers);
+    let files = manifest.entries().iter().map(|it| file_leaf(it, &index));
     root(files.chain([reserved]).collect())
 }
 
 /// The leaf of one file.
-fn file_leaf(entry: &Entry, policy: &Policy) -> [u8; 32] {
-    leaf(entry.path.as_str(), entry.size, &entry.sha256.0, &header_hash(entry, policy))
+fn file_leaf(entry: &Entry, index: &HeaderIndex<'_>) -> [u8; 32] {
+    leaf(entry.path.as_str(), entry.size, &entry.sha256.0, &header_hash(entry, index))
 }
 
 /// `keccak256(type ‖ 0x00 ‖ block)`, a line `name: value\n` for each header. A rule's content-type stands in the type
 /// already and is not repeated.
-fn header_hash(entry: &Entry, policy: &Policy) -> [u8; 32] {
+fn header_hash(entry: &Entry, index: &HeaderIndex<'_>) -> [u8; 32] {
     let mut bytes = entry.media_type.clone();
     bytes.push('\0');
-    for (name, value) in policy.headers_for(entry.path.as_str()) {
+    for (name, value) in index.headers_for(entry.path.as_str()) {
         if name != "content-type" {
             bytes.extend([name.as_str(), ": ", value.as_str(), "\n"]);
         }

@@ -13,11 +13,7 @@ use std::{
 };
 
 use bytes::Bytes;
-use http_body_util::StreamBody;
-use hyper::body::Frame;
-use moka::sync::Cache;
-use tokio::sync::mpsc;
-use tokio_stream::wrappers::ReceiverStream;
+use moka::{policy::EvictionPolicy, sync::Cache};
 
 use super::{incident::Damage, mapping};
 use crate::{
@@ -26,7 +22,7 @@ use crate::{
         hash::{Hasher, Sha256},
         tasks::Tasks,
     },
-    http::respond::Body,
+    http::{pieces, respond::Body},
 };
 
 /// Files remembered as verified: each costs a mapping, which counts as cache of the kernel and not as our memory.
@@ -83,12 +79,28 @@ pub(super) struct Files {
 impl Files {
     /// Of the blobs in `dir`. Without `map`, files are read and never mapped.
     pub(super) fn new(dir: BlobDir, map: bool) -> Self {
-        let known = Cache::builder().max_capacity(KNOWN_MAX).time_to_idle(KNOWN_IDLE).build();
+        Self::knowing(dir, map, KNOWN_MAX)
+    }
+
+    fn knowing(dir: BlobDir, map: bool, most: u64) -> Self {
+        // The least recently used goes: a new file that is not taken in would be hashed for each of its answers.
+        let lru = EvictionPolicy::lru();
+        let known = Cache::builder().max_capacity(most).eviction_policy(lru).time_to_idle(KNOWN_IDLE).build();
         Self { dir, map, known }
     }
 
     /// The verified content of a blob of `size` bytes.
     pub(super) fn open(&self, hash: Sha256, size: u64) -> Result<Content, BlobError> {
+        self.open_by(hash, size, hash_of)
+    }
+
+    fn open_by(
+        &self,
+        hash: Sha256,
+        size: u64,
+        hash_of: impl Fn(&File) -> io::Result<Sha256>,
+    ) -> Result<Content, BlobError> {
+        let mut good = false;
         for _ in 0..TRIES {
             let file = self.dir.open_blob(&hash)?;
             let seen = Identity::of(&file)?;
@@ -102,7 +114,7 @@ impl Files {
                 // A bad file is not hashed again for each request: that would be a way to keep us busy.
                 return verdict.map_err(|_| BlobError::Corrupt);
             }
-            let good = hash_of(&file)? == hash;
+            good = hash_of(&file)? == hash;
             // An upload of the same bytes may have renewed its time meanwhile; then the hash says nothing yet.
             if Identity::of(&file)? == seen {
                 let verdict = if good { Ok(self.content(file)?) } else { Err(Damage::Altered) };
@@ -110,7 +122,8 @@ impl Files {
                 return verdict.map_err(|_| BlobError::Corrupt);
             }
         }
-        Err(BlobError::Corrupt)
+        // Renewed all the time, its bytes are still right: it is only too early to say so.
+        if good { Err(BlobError::Io(io::ErrorKind::ResourceBusy.into())) } else { Err(BlobError::Corrupt) }
     }
 
     fn content(&self, file: File) -> io::Result<Content> {
@@ -139,12 +152,30 @@ fn hash_of(mut file: &File) -> io::Result<Sha256> {
 
 /// The body of the bytes from `first` on, `length` of them; they must lie within the content.
 pub(super) fn body(content: Content, first: u64, length: u64, tasks: &Tasks) -> Body {
+    if let Content::Bytes(bytes) = content {
+        return Body::full(part(&bytes, first, length));
+    }
+    let (mut at, mut left) = (first, length);
+    pieces::body(tasks, move || {
+        let take = left.min(CHUNK);
+        if take == 0 {
+            return Ok(None);
+        }
+        let bytes = read(&content, at, take)?;
+        at = at.saturating_add(take);
+        left = left.saturating_sub(take);
+        Ok(Some(bytes))
+    })
+}
+
+/// The bytes from `first` on, `length` of them; they must lie within the content. Blocks.
+pub(super) fn read(content: &Content, first: u64, length: u64) -> io::Result<Bytes> {
     match content {
-        Content::Bytes(bytes) => Body::full(part(&bytes, first, length)),
+        Content::Bytes(bytes) => Ok(part(bytes, first, length)),
         Content::File(file) => {
-            let (sender, receiver) = mpsc::channel(1);
-            tasks.spawn(send(file, first, length, tasks.clone(), sender));
-            Body::boxed(StreamBody::new(ReceiverStream::new(receiver)))
+            let mut buffer = vec![0; usize::try_from(length).unwrap_or(usize::MAX)];
+            file.read_exact_at(&mut buffer, first)?;
+            Ok(buffer.into())
         }
     }
 }
@@ -155,35 +186,13 @@ fn part(bytes: &Bytes, first: u64, length: u64) -> Bytes {
     bytes.slice(from..to)
 }
 
-/// Reads one piece ahead of what the client takes; ends when the client is gone.
-async fn send(file: Arc<File>, first: u64, length: u64, tasks: Tasks, to: mpsc::Sender<io::Result<Frame<Bytes>>>) {
-    let (mut at, mut left) = (first, length);
-    while left > 0 {
-        let (file, take) = (Arc::clone(&file), left.min(CHUNK));
-        let read = tasks.blocking(move || read_at(&file, at, take)).await;
-        let read = read.unwrap_or_else(|| Err(io::Error::other("reading a blob panicked")));
-        let failed = read.is_err();
-        if to.send(read.map(Frame::data)).await.is_err() || failed {
-            return;
-        }
-        at = at.saturating_add(take);
-        left = left.saturating_sub(take);
-    }
-}
-
-fn read_at(file: &File, at: u64, length: u64) -> io::Result<Bytes> {
-    let mut buffer = vec![0; usize::try_from(length).unwrap_or(usize::MAX)];
-    file.read_exact_at(&mut buffer, at)?;
-    Ok(buffer.into())
-}
-
 #[cfg(test)]
 mod tests {
     use http_body_util::BodyExt as _;
 
     use super::*;
 
-    async fn read(content: &Content, first: u64, length: u64) -> Result<Bytes, crate::http::respond::BodyError> {
+    async fn sent(content: &Content, first: u64, length: u64) -> Result<Bytes, crate::http::respond::BodyError> {
         Ok(body(content.clone(), first, length, &Tasks::new()).collect().await?.to_bytes())
     }
 
@@ -197,8 +206,8 @@ mod tests {
             let files = Files::new(dir.clone(), map);
             let content = files.open(hash, 700_001).unwrap();
             assert_eq!(matches!(content, Content::File(_)), !map);
-            assert!(read(&content, 0, 700_001).await.unwrap() == bytes);
-            assert_eq!(read(&content, 299_999, 300_000).await.unwrap(), bytes[299_999..599_999]);
+            assert!(sent(&content, 0, 700_001).await.unwrap() == bytes);
+            assert_eq!(sent(&content, 299_999, 300_000).await.unwrap(), bytes[299_999..599_999]);
             assert!(matches!(files.open(hash, 700_000), Err(BlobError::Corrupt)));
         }
         // Cut short while it is sent: the body breaks off and never ends as if it were whole.
@@ -206,7 +215,47 @@ mod tests {
         let path = files_of(folder.path());
         std::fs::set_permissions(&path, std::os::unix::fs::PermissionsExt::from_mode(0o600)).unwrap();
         std::fs::OpenOptions::new().write(true).open(&path).unwrap().set_len(300_000).unwrap();
-        assert!(read(&content, 0, 700_001).await.is_err());
+        assert!(sent(&content, 0, 700_001).await.is_err());
+    }
+
+    #[test]
+    fn a_file_that_is_put_again_while_it_is_hashed_is_not_altered() {
+        let folder = tempfile::tempdir().unwrap();
+        let dir = BlobDir::open(folder.path()).unwrap();
+        let bytes = vec![7; 300_000];
+        let hash = dir.put(&bytes).unwrap();
+        let files = Files::new(dir.clone(), true);
+        let busy = files.open_by(hash, 300_000, |file| {
+            let found = hash_of(file);
+            let mut wait = 0;
+            // The clock of a file system has ticks: until its time is another.
+            let before = file.metadata()?.ctime_nsec();
+            while file.metadata()?.ctime_nsec() == before {
+                dir.put(&bytes)?;
+                wait += 1;
+                assert!(wait < 1_000_000);
+            }
+            found
+        });
+        assert!(matches!(busy, Err(BlobError::Io(error)) if error.kind() == io::ErrorKind::ResourceBusy));
+        assert!(files.open(hash, 300_000).is_ok());
+    }
+
+    #[test]
+    fn a_new_file_is_remembered_also_when_others_are_asked_for_more() {
+        let folder = tempfile::tempdir().unwrap();
+        let dir = BlobDir::open(folder.path()).unwrap();
+        let files = Files::knowing(dir.clone(), true, 2);
+        let put = |seed: u8| dir.put(&[seed; 1_000]).unwrap();
+        let (a, b, new) = (put(1), put(2), put(3));
+        for _ in 0..50 {
+            files.open(a, 1_000).unwrap();
+            files.open(b, 1_000).unwrap();
+            files.known.run_pending_tasks();
+        }
+        files.open(new, 1_000).unwrap();
+        files.known.run_pending_tasks();
+        assert!(files.known.contains_key(&new) && !files.known.contains_key(&a));
     }
 
     fn files_of(folder: &std::path::Path) -> std::path::PathBuf {

@@ -10,8 +10,12 @@ use hyper::header::{
 };
 
 use crate::{
-    base::blob_dir::Coding,
-    domain::{deployment::DeploymentId, media_type, policy::Policy},
+    base::{blob_dir::Coding, limits::POLICY_PATH_HEADERS_MAX},
+    domain::{
+        deployment::DeploymentId,
+        media_type,
+        policy::{Policy, REFUSED_HEADERS},
+    },
     proof::manifest::Entry,
 };
 
@@ -21,7 +25,8 @@ pub const UNENCODED_DIGEST: HeaderName = HeaderName::from_static("unencoded-dige
 pub const X_ROBOTS_TAG: HeaderName = HeaderName::from_static("x-robots-tag");
 
 /// Every header that the host itself may add to a file's answer (DECISIONS 18). `Accept-Ranges`, `Cache-Control` and
-/// `X-Content-Type-Options` only where the policy has none; to `Vary` and `Link` of the policy ours are added.
+/// `X-Content-Type-Options` only where the policy has none; behind `Vary` (unless it says so already), `Link` and
+/// `X-Robots-Tag` of the policy a line of ours is added.
 pub const HOST: [HeaderName; 12] = [
     ACCEPT_RANGES,
     CACHE_CONTROL,
@@ -37,26 +42,8 @@ pub const HOST: [HeaderName; 12] = [
     X_ROBOTS_TAG,
 ];
 
-/// What no policy sets: the type is in the entry, the rest belongs to the connection or is computed (DECISIONS 41).
-const NOT_FROM_POLICY: [&str; 15] = [
-    "connection",
-    "content-encoding",
-    "content-length",
-    "content-range",
-    "content-type",
-    "date",
-    "etag",
-    "keep-alive",
-    "proxy-connection",
-    "set-cookie",
-    "te",
-    "trailer",
-    "transfer-encoding",
-    "unencoded-digest",
-    "upgrade",
-];
-
-const REVALIDATE: HeaderValue = HeaderValue::from_static("max-age=0, must-revalidate");
+/// For what may be another file's bytes tomorrow.
+pub(super) const REVALIDATE: HeaderValue = HeaderValue::from_static("max-age=0, must-revalidate");
 const A_WEEK: HeaderValue = HeaderValue::from_static("max-age=604800");
 const FOR_EVER: HeaderValue = HeaderValue::from_static("max-age=31536000, immutable");
 
@@ -67,6 +54,10 @@ pub(super) struct Prepared {
     pub(super) headers: HeaderMap,
     /// The strong tag of the bytes as they are, with its quotes.
     pub(super) etag: String,
+    /// Whether `Accept-Ranges` is the host's: the policy's stays whatever the answer is.
+    pub(super) own_ranges: bool,
+    /// Whether `Cache-Control` is the host's, and not the policy's.
+    pub(super) own_cache: bool,
     /// Whether compressed forms are worth a look.
     pub(super) compressible: bool,
     /// Which compressed forms there are, and as of which generation; see [`super::visit`].
@@ -77,10 +68,12 @@ impl Prepared {
     pub(super) fn new(entry: &Entry, policy: &Policy, link: Option<&HeaderValue>) -> Self {
         let path = entry.path.as_str();
         let mut headers = HeaderMap::with_capacity(10);
-        for (name, value) in policy.headers_for(path) {
+        // INVARIANT: what is beyond the limit was refused at deploy, and a map without one panics.
+        let set = policy.headers_for(path).into_iter().filter(|(name, _)| !is_refused(name));
+        for (name, value) in set.take(POLICY_PATH_HEADERS_MAX) {
             // SECURITY: a name or value that cannot be in a header was refused at deploy; here it is left out.
             let parsed = (HeaderName::from_bytes(name.as_bytes()), HeaderValue::from_bytes(value.as_bytes()));
-            if let (false, (Ok(name), Ok(value))) = (NOT_FROM_POLICY.contains(&name.as_str()), parsed) {
+            if let (Ok(name), Ok(value)) = parsed {
                 headers.insert(name, value);
             }
         }
@@ -91,16 +84,24 @@ impl Prepared {
         put(&mut headers, CONTENT_TYPE, &entry.media_type);
         put(&mut headers, ETAG, &etag);
         put(&mut headers, UNENCODED_DIGEST, &digest);
+        let own_ranges = !headers.contains_key(ACCEPT_RANGES);
         headers.entry(ACCEPT_RANGES).or_insert(HeaderValue::from_static("bytes"));
+        let own_cache = !headers.contains_key(CACHE_CONTROL);
         headers.entry(CACHE_CONTROL).or_insert_with(|| cache_control(path, &entry.media_type));
         headers.entry(X_CONTENT_TYPE_OPTIONS).or_insert(HeaderValue::from_static("nosniff"));
-        if compressible {
+        // Said twice it would not be the policy's value any more, and it says no more.
+        if compressible && !says_coding(&headers) {
             headers.append(VARY, HeaderValue::from_static("accept-encoding"));
         }
         if let Some(link) = link {
             headers.append(LINK, link.clone());
         }
-        Self { headers, etag, compressible, forms: AtomicU64::new(0) }
+        Self { headers, etag, own_ranges, own_cache, compressible, forms: AtomicU64::new(0) }
+    }
+
+    /// Roughly its memory: a slot of the map for each header, and the texts.
+    pub(super) fn bytes(&self) -> usize {
+        self.headers.iter().fold(320, |sum, (name, value)| sum + 104 + name.as_str().len() + value.len())
     }
 
     /// The strong tag of a compressed form.
@@ -108,6 +109,19 @@ impl Prepared {
         let plain = self.etag.strip_suffix('"').unwrap_or(&self.etag);
         format!("{plain}-{}\"", coding.token())
     }
+}
+
+/// Whether a policy's header is left out: the type is the entry's, and the rest is the host's.
+fn is_refused(name: &str) -> bool {
+    name == "content-type" || REFUSED_HEADERS.contains(&name)
+}
+
+/// Whether `Vary` says already that answers differ by coding.
+fn says_coding(headers: &HeaderMap) -> bool {
+    let mut lines = headers.get_all(VARY).iter().filter_map(|it| it.to_str().ok());
+    lines.any(|line| {
+        line.split(',').any(|it| matches!(it.trim(), "*") || it.trim().eq_ignore_ascii_case("accept-encoding"))
+    })
 }
 
 /// The link to the proof of a deployment.
@@ -187,6 +201,20 @@ mod tests {
     }
 
     #[test]
+    fn a_head_without_bounds_panics_nowhere() {
+        let entry = Entry {
+            path: SitePath::parse("/a.css").unwrap(),
+            sha256: Sha256::of(b"a"),
+            size: 1,
+            media_type: String::from("text/css"),
+        };
+        let set = (0..40_000).map(|at| (format!("x-{at}"), String::from("1"))).collect();
+        let policy = Policy { headers: vec![HeaderRule { matches: String::from("/*"), set }], ..Policy::default() };
+        let made = Prepared::new(&entry, &policy, None);
+        assert!((POLICY_PATH_HEADERS_MAX..100).contains(&made.headers.len()), "{}", made.headers.len());
+    }
+
+    #[test]
     fn the_policy_goes_first_and_what_is_ours_stays_ours() {
         let entry = Entry {
             path: SitePath::parse("/a.css").unwrap(),
@@ -217,6 +245,12 @@ mod tests {
         assert_eq!(all("content-length"), [b"1"]);
         assert_eq!(made.etag_of(Coding::Brotli), format!("\"{}-br\"", made.etag.trim_matches('"')));
 
+        for (value, lines) in [("Origin, Accept-Encoding", 1), ("*", 1), ("x-accept-encoding", 2)] {
+            let set = vec![(String::from("vary"), String::from(value))];
+            let policy = Policy { headers: vec![HeaderRule { matches: String::from("/*"), set }], ..Policy::default() };
+            let made = Prepared::new(&entry, &policy, None);
+            assert_eq!(made.headers.get_all("vary").iter().count(), lines, "{value}");
+        }
         let plain = Prepared::new(&entry, &Policy::default(), None);
         let others: Vec<_> = plain.headers.keys().filter(|it| !HOST.contains(it)).collect();
         assert_eq!(others, [CONTENT_TYPE]);

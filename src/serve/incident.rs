@@ -1,4 +1,4 @@
-//! Bytes that are not what their name says: logged once each, and told to whoever listens.
+//! Bytes that are not what their name says: logged once each, counted while they are so, and told to whoever listens.
 //!
 //! Nothing here repairs; a blob that verifies again may be reported again later.
 
@@ -75,6 +75,11 @@ impl Incidents {
         drop(self.sender.send(incident));
     }
 
+    /// How many are known and not yet seen to be repaired.
+    pub(super) fn count(&self) -> usize {
+        self.open.lock().unwrap_or_else(PoisonError::into_inner).len()
+    }
+
     /// Notes that a blob was just verified: new damage is news again.
     pub(super) fn verified(&self, blob: Sha256) {
         self.close(|it| it.blob == blob && !matches!(it.damage, Damage::Variant(_)));
@@ -119,7 +124,9 @@ mod tests {
         assert_eq!(heard.try_recv().unwrap(), Incident { blob, damage: Damage::Missing });
         assert_eq!(heard.try_recv().unwrap().damage, Damage::Variant(Coding::Gzip));
         assert!(heard.try_recv().is_err());
+        assert_eq!(incidents.count(), 2);
         incidents.verified(blob);
+        assert_eq!(incidents.count(), 1);
         incidents.report(blob, Damage::Variant(Coding::Gzip), &"test");
         incidents.report(blob, Damage::Missing, &"test");
         assert_eq!(heard.try_recv().unwrap().damage, Damage::Missing);

@@ -22,10 +22,11 @@ use crate::{
     proof::manifest::{Entry, Manifest},
 };
 
-/// Rough memory of an entry beside its texts, and of the prepared headers of one.
+/// Rough memory of an entry beside its texts.
 const ENTRY_BYTES: usize = 160;
-const PREPARED_BYTES: usize = 1_800;
-/// Entries of one manifest whose headers are kept; beyond, they are made for each answer.
+/// Memory for the prepared headers of one manifest, for each of its entries: what a policy of usual size takes.
+const PREPARED_BYTES: usize = 2_000;
+/// Entries of one manifest that bring such memory. What does not fit is made for each answer.
 const PREPARED_MAX: usize = 4_096;
 
 /// One deployment's files with the headers of their answers.
@@ -34,6 +35,7 @@ pub(super) struct Index {
     pub(super) manifest: Manifest,
     link: Option<HeaderValue>,
     prepared: Vec<OnceLock<Arc<Prepared>>>,
+    /// Bytes of prepared headers that are kept.
     kept: AtomicUsize,
 }
 
@@ -53,16 +55,21 @@ impl Index {
         if let Some(found) = slot.get() {
             return Arc::clone(found);
         }
-        if self.kept.load(Ordering::Relaxed) >= PREPARED_MAX {
-            return make();
+        let prepared = make();
+        let bytes = prepared.bytes();
+        let kept = self.kept.fetch_add(bytes, Ordering::Relaxed).saturating_add(bytes);
+        if kept > self.room() || slot.set(Arc::clone(&prepared)).is_err() {
+            self.kept.fetch_sub(bytes, Ordering::Relaxed);
         }
-        Arc::clone(slot.get_or_init(|| {
-            self.kept.fetch_add(1, Ordering::Relaxed);
-            make()
-        }))
+        prepared
     }
 
-    /// What it takes at most: it is weighed once, before any header is prepared.
+    /// Bytes of prepared headers that may be kept.
+    fn room(&self) -> usize {
+        self.prepared.len().min(PREPARED_MAX) * PREPARED_BYTES
+    }
+
+    /// What it takes at most: it is weighed once, before any header is prepared, and never keeps more than there is room.
     fn weight(&self) -> u32 {
         let entries = self.manifest.entries();
         let texts: usize = entries.iter().map(|it| it.path.as_str().len() + it.media_type.len()).sum();
@@ -71,7 +78,7 @@ impl Index {
         let set = policy.headers.iter().flat_map(|rule| &rule.set);
         let blocks: usize = set.map(|(name, value)| 120 + name.len() + value.len()).sum();
         let own = entries.len() * ENTRY_BYTES + texts + rules + blocks;
-        u32::try_from(own + entries.len().min(PREPARED_MAX) * PREPARED_BYTES).unwrap_or(u32::MAX)
+        u32::try_from(own + self.room()).unwrap_or(u32::MAX)
     }
 }
 
@@ -122,4 +129,47 @@ fn load(dir: &BlobDir, incidents: &Incidents, served: Served) -> Result<Arc<Inde
     })?;
     incidents.verified(served.manifest);
     Ok(Arc::new(Index::new(manifest, served)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{
+        base::{hash::Sha256, ids::Id},
+        domain::{
+            deployment::DeploymentId,
+            policy::{HeaderRule, Policy},
+            site_path::SitePath,
+        },
+    };
+
+    /// An index of 100 files, each with headers of `bytes` bytes.
+    fn index(bytes: usize) -> Index {
+        let entry = |at: usize| Entry {
+            path: SitePath::parse(&format!("/{at}.css")).unwrap(),
+            sha256: Sha256::of(b"a"),
+            size: 1,
+            media_type: String::from("text/css"),
+        };
+        let set = vec![(String::from("x-a"), "a".repeat(bytes))];
+        let headers = (0..100).map(|at| HeaderRule { matches: format!("/{at}.css"), set: set.clone() }).collect();
+        let policy = Policy { headers, ..Policy::default() };
+        let manifest = Manifest::new((0..100).map(entry).collect(), policy).unwrap();
+        let served = Served { deployment: DeploymentId(Id::NIL), manifest: manifest.sha256(), proof: true };
+        Index::new(manifest, served)
+    }
+
+    #[test]
+    fn what_is_kept_is_within_what_was_weighed() {
+        for (bytes, all) in [(10, true), (8_000, false)] {
+            let index = index(bytes);
+            let prepare = || index.manifest.entries().iter().map(|it| index.prepare(it)).collect::<Vec<_>>();
+            let (once, again) = (prepare(), prepare());
+            let kept: Vec<_> = once.iter().zip(&again).filter(|(a, b)| Arc::ptr_eq(a, b)).collect();
+            let total: usize = kept.iter().map(|(it, _)| it.bytes()).sum();
+            assert_eq!(index.kept.load(Ordering::Relaxed), total);
+            assert_eq!((kept.len() == 100, total <= index.room()), (all, true), "{} {total}", kept.len());
+            assert!(kept.len() > 10 && total < usize::try_from(index.weight()).unwrap());
+        }
+    }
 }

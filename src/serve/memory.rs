@@ -3,7 +3,7 @@
 //! Nothing leaves here that was not hashed: what is in memory was verified when it came in and is sent also when
 //! the disk changes its mind. Many who ask for the same cold file wait for one load. Damage is reported once.
 
-use std::sync::Arc;
+use std::{io, sync::Arc};
 
 use bytes::Bytes;
 use moka::{policy::EvictionPolicy, sync::Cache};
@@ -148,6 +148,8 @@ impl Inner {
                 self.incidents.verified(hash);
                 Ok(it)
             }
+            // Nothing is wrong with it: whoever asks again gets it.
+            Err(BlobError::Io(error)) if error.kind() == io::ErrorKind::ResourceBusy => Err(Damage::Unreadable),
             Err(error) => {
                 let damage = Damage::from(&error);
                 self.incidents.report(hash, damage, &error);

@@ -5,6 +5,7 @@
 //!
 //! A request is read in [`visit`]; the routing table is in [`snapshot`]; bytes come from [`memory`].
 
+mod bundle;
 mod file;
 mod flight;
 pub mod headers;
@@ -31,6 +32,7 @@ use hyper::{
 use tokio::sync::broadcast;
 
 use self::{
+    bundle::Bundles,
     headers::X_ROBOTS_TAG,
     incident::{Incident, Incidents},
     index::Indexes,
@@ -41,12 +43,17 @@ use self::{
     visit::Visit,
 };
 use crate::{
-    base::{blob_dir::BlobDir, ids::Id, tasks::Tasks},
+    base::{
+        blob_dir::{BlobDir, Coding},
+        hash::Sha256,
+        ids::Id,
+        tasks::Tasks,
+    },
     http::respond::{Body, Response},
 };
 
 /// Answers below `/.well-known/` that are the host's on every site: given what the host shows and the rest of the
-/// decoded path (`chainhost/proof/<id>`, `acme-challenge/<token>`), the answer, or nothing for 404. It may block.
+/// decoded path (`acme-challenge/<token>`), the answer, or nothing for 404. It may block. Proofs are not among them.
 pub type WellKnown = Arc<dyn Fn(&Target, &str) -> Option<Response> + Send + Sync>;
 
 /// The data plane of a process. Cheap to clone.
@@ -58,6 +65,7 @@ struct Inner {
     /// One publisher at a time: compare and swap are one step.
     publishing: Mutex<()>,
     indexes: Indexes,
+    bundles: Bundles,
     memory: Memory,
     incidents: Arc<Incidents>,
     meter: Meter,
@@ -114,6 +122,7 @@ impl DataPlane {
             current: ArcSwap::from_pointee(snapshot),
             publishing: Mutex::default(),
             indexes: Indexes::new(blobs.clone(), Arc::clone(&incidents)),
+            bundles: Bundles::new(blobs.clone()),
             memory: Memory::new(blobs, Arc::clone(&incidents), true),
             incidents,
             meter: Meter::default(),
@@ -148,7 +157,8 @@ impl DataPlane {
         let visit = Visit { plane: &self.0, target, generation: snapshot.generation, parts };
         let mut response = visit.answer().await.unwrap_or_else(|refusal| refusal.answer(&parts.headers));
         if target.preview {
-            response.headers_mut().insert(X_ROBOTS_TAG, HeaderValue::from_static("noindex"));
+            // Behind what the policy says, which is part of what was deployed.
+            response.headers_mut().append(X_ROBOTS_TAG, HeaderValue::from_static("noindex"));
         }
         Some(self.finish(response, parts))
     }
@@ -166,6 +176,16 @@ impl DataPlane {
     /// Blobs that cannot be served, as they are found. A listener that is too slow is told how many it missed.
     pub fn incidents(&self) -> broadcast::Receiver<Incident> {
         self.0.incidents.listen()
+    }
+
+    /// How many blobs and compressed forms are known to be damaged.
+    pub fn damaged(&self) -> usize {
+        self.0.incidents.count()
+    }
+
+    /// A damaged compressed form was removed: what is not there is not damaged.
+    pub fn variant_removed(&self, blob: Sha256, coding: Coding) {
+        self.0.incidents.variant_verified(blob, coding);
     }
 
     /// What visitors got so far.

@@ -50,7 +50,8 @@ pub struct Loaded {
     pub damaged: Vec<PathBuf>,
 }
 
-/// Keeps `snapshot` durably in `folder`, with the two before it. After an error the earlier ones are as they were.
+/// Keeps `snapshot` durably in `folder`, with the two before it. After an error for want of space the earlier ones are as
+/// they were; after any other, the newest of them is there, if under the name of an older one.
 pub fn save(folder: &Path, snapshot: &Snapshot) -> io::Result<()> {
     let new = folder.join("snapshot.new");
     // First what can fail for want of space. A crash between the renames leaves at worst none under the first name.
@@ -82,12 +83,7 @@ pub fn load(folder: &Path) -> Result<Option<Loaded>, LoadError> {
             Err(error) => return Err(LoadError::Io(path, error)),
         };
         match Snapshot::decode(&bytes) {
-            Ok(snapshot) => {
-                for path in &damaged {
-                    tracing::warn!(path = %path.display(), instead = name, "a damaged snapshot was passed over");
-                }
-                return Ok(Some(Loaded { snapshot, damaged }));
-            }
+            Ok(snapshot) => return Ok(Some(Loaded { snapshot, damaged })),
             Err(Unreadable::Damaged) => damaged.push(path),
             Err(why @ Unreadable::Newer(_)) => return Err(LoadError::Newer(path, why)),
         }

@@ -1,4 +1,4 @@
-//! One request of a visitor, from method to body, in one numbered function.
+//! One request of a visitor, from method to body, in numbered steps.
 //!
 //! Reads the snapshot that it was begun with to its end: a publish in between changes nothing for it, so every
 //! answer is whole and of one generation. No lock is held across an await; no database is near.
@@ -18,8 +18,8 @@ use hyper::{
 };
 
 use super::{
-    Inner, file,
-    headers::Prepared,
+    Inner, bundle, file,
+    headers::{Prepared, REVALIDATE},
     index::Index,
     memory::Forms,
     page::{ALLOWED, Refusal},
@@ -39,6 +39,9 @@ use crate::{
     },
 };
 
+/// Where the proof bundle of a deployment is, by its id.
+const PROOF: &str = "/.well-known/chainhost/proof/";
+
 /// A request with all that answering it needs.
 pub(super) struct Visit<'a> {
     pub(super) plane: &'a Inner,
@@ -51,6 +54,8 @@ pub(super) struct Visit<'a> {
 struct Found<'i> {
     entry: &'i Entry,
     status: StatusCode,
+    /// It answers at another path than its own, as a fallback or by a rule.
+    elsewhere: bool,
     prepared: Arc<Prepared>,
 }
 
@@ -75,27 +80,38 @@ impl Visit<'_> {
         let found = match resolve::resolve(&index.manifest, &path, self.parts.uri.query()) {
             Resolution::File { entry, status } => {
                 let status = StatusCode::from_u16(status).map_err(|_| Refusal::NotFound)?;
-                Found { entry, status, prepared: index.prepare(entry) }
+                Found { entry, status, elsewhere: entry.path.as_str() != &*path, prepared: index.prepare(entry) }
             }
             Resolution::Redirect { status, to } => return Ok(redirect(status, &to)),
             Resolution::Gone => return Err(Refusal::Gone),
             Resolution::NotFound => return Err(Refusal::NotFound),
         };
+        let mut response = self.found(&found).await?;
+        // 9. Where it answers for another path, a file may come tomorrow: no cache keeps that for a week.
+        let unsure = found.elsewhere || found.status != StatusCode::OK;
+        if unsure && found.prepared.own_cache && response.status() != StatusCode::RANGE_NOT_SATISFIABLE {
+            response.headers_mut().insert(CACHE_CONTROL, REVALIDATE);
+        }
+        Ok(response)
+    }
+
+    /// The steps from the file to the answer.
+    async fn found(&self, found: &Found<'_>) -> Result<Response, Refusal> {
         // 6. A client that has it already. Only a 200 has a state to compare, and only a 200 has parts and forms.
         if found.status != StatusCode::OK {
-            return Box::pin(self.other(&found)).await;
+            return Box::pin(self.other(found)).await;
         }
-        if let Some(done) = self.conditional(&found)? {
+        if let Some(done) = self.conditional(found)? {
             return Ok(done);
         }
-        // 7. A part of it; else 8. a compressed form of it; else 9. the bytes as they are.
-        if self.parts.headers.contains_key(RANGE) {
-            return Box::pin(self.ranged(&found)).await;
+        // 7. A part of it, which GET alone can ask for (RFC 9110 §14.2); else 8. a compressed form, or the bytes as they are.
+        if self.parts.method == Method::GET && self.parts.headers.contains_key(RANGE) {
+            return Box::pin(self.ranged(found)).await;
         }
-        if let Some(compressed) = self.compressed(&found).await {
+        if let Some(compressed) = self.compressed(found).await {
             return Ok(compressed);
         }
-        self.whole(&found).await
+        self.whole(found).await
     }
 
     async fn index(&self) -> Result<Arc<Index>, Refusal> {
@@ -107,8 +123,14 @@ impl Visit<'_> {
         self.plane.indexes.get(served, &self.plane.tasks).await.map_err(|_| Refusal::Unavailable)
     }
 
-    /// Proofs and challenges come from outside the data plane, by a function that may read files.
+    /// The proof of what is shown; all else, such as challenges, comes from outside the data plane.
     async fn reserved(&self, path: &str) -> Result<Response, Refusal> {
+        if let (Some(wanted), Some(served)) = (path.strip_prefix(PROOF), self.target.served())
+            && served.proof
+            && wanted == served.deployment.to_string()
+        {
+            return bundle::answer(self.plane, served, self.parts).await;
+        }
         let (well_known, target) = (Arc::clone(&self.plane.well_known), Arc::clone(self.target));
         let rest = path.strip_prefix("/.well-known/").unwrap_or(path).to_owned();
         let found = self.plane.tasks.blocking(move || well_known(&target, &rest)).await;
@@ -137,10 +159,8 @@ impl Visit<'_> {
 
     async fn ranged(&self, found: &Found<'_>) -> Result<Response, Refusal> {
         let headers = &self.parts.headers;
-        // Defined for GET alone (RFC 9110 §14.2).
         let asked = headers.get(RANGE).and_then(|it| it.to_str().ok());
-        let asked = asked
-            .filter(|_| self.parts.method == Method::GET && conditional::range_allowed(headers, &found.prepared.etag));
+        let asked = asked.filter(|_| conditional::range_allowed(headers, &found.prepared.etag));
         let size = found.entry.size;
         let (first, last) = match asked.map_or(Ranged::Whole, |it| range::parse(it, size)) {
             Ranged::Whole => return self.whole(found).await,
@@ -221,7 +241,9 @@ impl Visit<'_> {
         *response.status_mut() = found.status;
         let headers = response.headers_mut();
         headers.remove(ETAG);
-        headers.remove(ACCEPT_RANGES);
+        if found.prepared.own_ranges {
+            headers.remove(ACCEPT_RANGES);
+        }
         Ok(response)
     }
 
@@ -256,8 +278,7 @@ fn redirect(status: u16, to: &str) -> Response {
         *response.body_mut() = Body::from(format!("See {to}\n"));
         response.headers_mut().insert(hyper::header::CONTENT_TYPE, text);
     }
-    let fresh = HeaderValue::from_static("max-age=0, must-revalidate");
-    response.headers_mut().insert(CACHE_CONTROL, fresh);
+    response.headers_mut().insert(CACHE_CONTROL, REVALIDATE);
     response
 }
 

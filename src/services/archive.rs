@@ -18,7 +18,10 @@ use crate::{
     base::{
         blob_dir::{Batch, BlobDir, BlobError},
         hash::Sha256,
-        limits::{ARCHIVE_BYTES_MAX, ARCHIVE_RATIO_FREE_BYTES, ARCHIVE_RATIO_MAX, SITE_BYTES_MAX, SITE_FILES_MAX},
+        limits::{
+            ARCHIVE_BYTES_MAX, ARCHIVE_RATIO_FREE_BYTES, ARCHIVE_RATIO_MAX, DISK_LOOK_BYTES, SITE_BYTES_MAX,
+            SITE_FILES_MAX,
+        },
     },
     domain::{
         Error, Result,
@@ -30,6 +33,8 @@ use crate::{
 const BATCH_BLOBS_MAX: usize = 1_024;
 /// 8 MiB: what RFC 8878 §3.1.1.1.2 asks decoders to have, and all that one upload may take of our memory.
 const ZSTD_WINDOW_LOG_MAX: u32 = 23;
+/// What a file costs on the disk besides its bytes, about: small ones count too.
+const FILE_BYTES: usize = 4 * 1024;
 /// Bytes moved at a time.
 const CHUNK: usize = 64 * 1024;
 
@@ -77,16 +82,31 @@ impl Kind {
     }
 }
 
+/// What may end the unpacking from outside.
+#[derive(Clone, Copy)]
+pub struct Watch<'a> {
+    /// Asked often; when it says yes the rest is given up.
+    pub cancelled: &'a dyn Fn() -> bool,
+    /// Asked for each [`DISK_LOOK_BYTES`] that are to be written; may refuse.
+    pub admit: &'a dyn Fn(u64) -> Result<()>,
+}
+
+impl std::fmt::Debug for Watch<'_> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Watch")
+    }
+}
+
 /// Unpacks `source` into `blobs` and lists path, size and hash of each file: what `proof::build::manifest` takes.
 ///
 /// Files that no site has (`.git`, `node_modules` …) are left out; `allow_env` lets `.env*` through, which else refuse the
-/// archive. `cancelled` is asked often; when it says yes the rest is given up.
+/// archive.
 pub fn unpack(
     kind: Kind,
     mut source: impl Read + Seek,
     blobs: &BlobDir,
     allow_env: bool,
-    cancelled: &dyn Fn() -> bool,
+    watch: Watch<'_>,
 ) -> Result<Vec<(Vec<u8>, u64, Sha256)>> {
     let packed = source.seek(SeekFrom::End(0)).map_err(broken)?;
     if packed > ARCHIVE_BYTES_MAX {
@@ -98,11 +118,12 @@ pub fn unpack(
         blobs,
         batch: blobs.batch(),
         allow_env,
-        cancelled,
+        watch,
         packed,
         unpacked: 0,
         bytes: 0,
         entries: 0,
+        unlooked: 0,
         names: HashSet::new(),
         files: Vec::new(),
     };
@@ -125,7 +146,7 @@ struct Intake<'a> {
     blobs: &'a BlobDir,
     batch: Batch,
     allow_env: bool,
-    cancelled: &'a dyn Fn() -> bool,
+    watch: Watch<'a>,
     /// Bytes of the archive itself.
     packed: u64,
     /// Bytes that came out of it, also those that are skipped.
@@ -133,6 +154,8 @@ struct Intake<'a> {
     /// Bytes of files among these.
     bytes: u64,
     entries: usize,
+    /// Bytes written since the last look at the free space.
+    unlooked: u64,
     /// Hashes of the paths: 50,000 paths of 1,024 bytes would be much to keep twice.
     names: HashSet<Sha256>,
     files: Vec<(Vec<u8>, u64, Sha256)>,
@@ -158,7 +181,12 @@ impl Intake<'_> {
         }
         Ok(match select(relative, self.allow_env)? {
             Selected::Skip => None,
-            Selected::File(_) | Selected::Policy(_) => Some(relative.to_vec()),
+            Selected::File(_) => Some(relative.to_vec()),
+            Selected::Policy(_) => {
+                // These do not count, however the files come. Each name can be there once.
+                self.entries = self.entries.saturating_sub(1);
+                Some(relative.to_vec())
+            }
         })
     }
 
@@ -199,8 +227,10 @@ impl Intake<'_> {
             }
             let piece = buffer.get(..length).unwrap_or_default();
             self.count_file(piece.len())?;
+            self.look(piece.len())?;
             writer.write(piece)?;
         }
+        self.look(FILE_BYTES)?;
         let (hash, size) = writer.finish(None, &mut self.batch).map_err(io_error)?;
         self.files.push((path, size, hash));
         if self.batch.len() >= BATCH_BLOBS_MAX {
@@ -209,8 +239,18 @@ impl Intake<'_> {
         Ok(())
     }
 
+    /// Looks at the free space every few bytes written: what an archive unpacks to is not known before.
+    fn look(&mut self, bytes: usize) -> Result<()> {
+        self.unlooked = self.unlooked.saturating_add(u64::try_from(bytes).unwrap_or(u64::MAX));
+        if self.unlooked >= DISK_LOOK_BYTES {
+            (self.watch.admit)(DISK_LOOK_BYTES)?;
+            self.unlooked = 0;
+        }
+        Ok(())
+    }
+
     fn go_on(&self) -> Result<()> {
-        if (self.cancelled)() {
+        if (self.watch.cancelled)() {
             return Err(Error::unavailable("cancelled", "The upload was stopped. Nothing was changed; send it again."));
         }
         Ok(())

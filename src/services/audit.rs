@@ -7,7 +7,7 @@ use crate::{
         access::{Actor, Right, TenantScope},
         event::Recorded,
     },
-    ports::db::WriteTx,
+    ports::db::{ReadTx, WriteTx},
     store,
 };
 
@@ -15,6 +15,8 @@ use super::{Services, access};
 
 /// Events sealed in one transaction.
 const SEALED_AT_ONCE: i64 = 500;
+/// Tenants looked at in one round.
+const TENANTS_AT_ONCE: i64 = 1_000;
 
 impl Services {
     /// A page of the tenant's audit log, newest first.
@@ -26,19 +28,24 @@ impl Services {
     /// Seals what is not sealed yet; how many events. Order in a chain is the order of ids.
     pub async fn seal_audit(&self) -> Result<u64> {
         let leave = access::server_scope();
-        let tenants = self.db.read(move |tx| store::audit_log::list_unsealed_tenants(tx, leave, 1_000)).await?;
         let mut sealed = 0;
-        for tenant in tenants {
-            let scope = access::task_scope(tenant);
-            loop {
-                let count = self.db.write(move |tx| seal(tx, scope)).await?;
-                sealed += count;
-                if count == 0 {
-                    break;
+        loop {
+            let list = move |tx: &mut ReadTx<'_>| store::audit_log::list_unsealed_tenants(tx, leave, TENANTS_AT_ONCE);
+            let tenants = self.db.read(list).await?;
+            if tenants.is_empty() {
+                return Ok(sealed);
+            }
+            for tenant in tenants {
+                let scope = access::task_scope(tenant);
+                loop {
+                    let count = self.db.write(move |tx| seal(tx, scope)).await?;
+                    sealed += count;
+                    if count == 0 {
+                        break;
+                    }
                 }
             }
         }
-        Ok(sealed)
     }
 
     /// Walks the tenant's chain; the sequence of the first entry that was altered, if any.

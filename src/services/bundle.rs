@@ -1,36 +1,93 @@
 //! The proof bundle of a deployment: what an auditor takes home.
+//!
+//! The root is on the deployment's row, so nothing is built: the bytes come piece by piece from the manifest, which is
+//! hashed before the first of them is sent.
+
+use std::{
+    fs::File,
+    io::{self, Read as _},
+    os::unix::fs::FileExt as _,
+};
+
+use bytes::Bytes;
 
 use crate::{
-    base::{blob_dir::BlobDir, hash::Sha256},
+    base::hash::{Hasher, Sha256},
     domain::{
         Error, Result,
         access::Actor,
         deployment::{DeploymentId, DeploymentRef},
         site::SiteName,
     },
-    proof::{bundle, manifest::Manifest, site_tree},
+    proof::bundle::Pieces,
 };
 
 use super::Services;
 
-impl Services {
-    /// The bundle of a complete deployment, and its id.
-    pub async fn read_bundle(
-        &self,
-        actor: &Actor,
-        name: &SiteName,
-        of: DeploymentRef,
-    ) -> Result<(DeploymentId, Vec<u8>)> {
-        let id = self.get_deployment(actor, name, of).await?.deployment.id;
-        let (manifest, _) = self.read_manifest(actor, name, of).await?;
-        let blobs = self.blobs.clone();
-        Ok((id, self.blocking(move || from_blobs(&blobs, manifest)).await?))
+/// Hashed at once.
+const CHUNK: usize = 64 * 1024;
+
+/// The bundle of a deployment, to be read. Without log and anchor it is "pending" to a verifier.
+#[derive(Debug)]
+pub struct Bundle {
+    /// The deployment.
+    pub deployment: DeploymentId,
+    manifest: File,
+    pieces: Pieces,
+}
+
+impl Bundle {
+    /// Bytes in all.
+    pub fn size(&self) -> u64 {
+        self.pieces.size()
+    }
+
+    /// The next piece; `None` after the last. Blocks.
+    pub fn next_piece(&mut self) -> io::Result<Option<Bytes>> {
+        let manifest = &self.manifest;
+        self.pieces.next_piece(|at, length| {
+            let mut buffer = vec![0; usize::try_from(length).unwrap_or(usize::MAX)];
+            manifest.read_exact_at(&mut buffer, at)?;
+            Ok(Bytes::from(buffer))
+        })
     }
 }
 
-/// The bundle of the manifest that has this hash. Without log and anchor it is "pending" to a verifier.
-pub fn from_blobs(blobs: &BlobDir, manifest: Sha256) -> Result<Vec<u8>> {
-    let bytes = blobs.read_verified(&manifest).map_err(Error::internal)?;
-    let root = site_tree::site_root(&Manifest::parse(&bytes)?);
-    Ok(bundle::bundle(&bytes, &root))
+impl Services {
+    /// The bundle of a complete deployment.
+    pub async fn read_bundle(&self, actor: &Actor, name: &SiteName, of: DeploymentRef) -> Result<Bundle> {
+        let found = self.get_deployment(actor, name, of).await?.deployment;
+        let (Some(hash), Some(root)) = (found.manifest, found.root) else {
+            let text = format!("Deployment {} is {} and has no proof.", found.number, found.state.word());
+            return Err(Error::conflict("not_complete", text));
+        };
+        let blobs = self.blobs.clone();
+        let opened = self.blocking(move || {
+            let manifest = blobs.open_blob(&hash).map_err(Error::internal)?;
+            let size = check(&manifest, hash)?;
+            Ok((manifest, size))
+        });
+        let (manifest, size) = opened.await?;
+        Ok(Bundle { deployment: found.id, manifest, pieces: Pieces::new(size, root) })
+    }
+}
+
+/// The size of the file, whose bytes must have this hash.
+fn check(mut file: &File, wanted: Sha256) -> Result<u64> {
+    let (mut hasher, mut size, mut buffer) = (Hasher::new(), 0_u64, vec![0; CHUNK]);
+    loop {
+        let read = match file.read(&mut buffer) {
+            Ok(0) => break,
+            Ok(read) => read,
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
+            Err(error) => return Err(error.into()),
+        };
+        hasher.update(buffer.get(..read).unwrap_or_default());
+        size = size.saturating_add(u64::try_from(read).unwrap_or(u64::MAX));
+    }
+    if hasher.finish() == wanted {
+        Ok(size)
+    } else {
+        Err(Error::internal("the manifest's bytes are not those of its hash"))
+    }
 }

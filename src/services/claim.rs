@@ -50,7 +50,7 @@ impl Services {
         origin: &Origin,
         agent: &str,
     ) -> Result<Secret> {
-        let address = origin.address.map(|it| it.to_string()).unwrap_or_default();
+        let address = super::windows::by_address(origin.address);
         let (max, window) = (limits::SIGN_IN_TRIES_MAX, limits::SIGN_IN_WINDOW_MS);
         self.windows().take(&format!("claim {address}"), max, window, "claim_tries", "Too many tries.")?;
         let email = Email::parse(email)?;
@@ -62,22 +62,22 @@ impl Services {
         }
         let password_hash = self.hashing().hash(password).await?;
         let (hash, services, label) = (Sha256::of(token.as_bytes()), self.clone(), email.to_string());
-        let user = self.db.write(move |tx| {
+        let (origin, agent) = (origin.clone(), agent.to_owned());
+        let claimed = self.db.write(move |tx| {
             if store::users::any(tx)? || !store::claims::is_good(tx, hash, services.clock.now_ms())? {
                 return Err(Error::forbidden("Somebody else has claimed this server first."));
             }
             store::claims::delete_all(tx)?;
             let grade = Grade { role: Role::Admin, super_admin: true };
             let tenant = services.default_tenant(tx)?;
-            services.insert_user(tx, &email, grade, &password_hash, tenant.id)
+            let user = services.insert_user(tx, &email, grade, &password_hash, tenant.id)?;
+            let secret = services.begin_session(tx, user, &origin, &agent)?;
+            let mut actor = services.actor_system(tenant.id, "claim");
+            (actor.label, actor.address) = (label.clone(), origin.address);
+            let event = Event::new("server.claimed", "user", &label, format!("claimed this server as {label}"));
+            services.record(tx, &actor, &event)?;
+            Ok(secret)
         });
-        let (user, tenant) = user.await?;
-        let secret = self.begin_session(user, tenant, origin, agent).await?;
-        let mut actor = self.actor_system(tenant, "claim");
-        (actor.label, actor.address) = (label.clone(), origin.address);
-        let (services, event) =
-            (self.clone(), Event::new("server.claimed", "user", &label, format!("claimed this server as {label}")));
-        self.db.write(move |tx| services.record(tx, &actor, &event)).await?;
-        Ok(secret)
+        claimed.await
     }
 }

@@ -9,14 +9,13 @@ use crate::{
     base::{blob_dir::BlobDir, hash::Sha256, limits},
     domain::{
         Error, Result,
-        access::Actor,
-        deployment::{DeploymentRef, State},
+        access::{Actor, TenantScope},
+        deployment::{DeploymentId, DeploymentRef, State},
         event::Event,
         file_list::FileList,
-        site::Site,
-        tenant::TenantId,
+        site::{Site, SiteId},
     },
-    ports::db::WriteTx,
+    ports::db::{ReadTx, WriteTx},
     proof::manifest::Manifest,
     store,
 };
@@ -25,6 +24,8 @@ use super::{Services, access};
 
 /// Deployments looked at for each site in one round; the next round sees the rest.
 const PRUNED_AT_ONCE: i64 = 500;
+/// Unfinished deployments that are read at once to be ended.
+const GIVEN_UP_AT_ONCE: i64 = 1_000;
 
 /// What garbage collection frees, or would free.
 #[derive(Clone, Debug, Default)]
@@ -78,10 +79,16 @@ impl Services {
         let blobs = self.blobs.clone();
         self.blocking(move || {
             let mut marked = HashSet::new();
+            // SECURITY: a set of its own. That a hash is marked says nothing of what is below it: somebody may have the
+            // bytes of another's manifest as one of their files.
+            let mut walked = HashSet::new();
             for (manifest, wanted) in roots {
-                for root in [manifest, wanted].into_iter().flatten() {
-                    if marked.insert(root) {
-                        mark_below(&blobs, root, manifest == Some(root), &mut marked)?;
+                for (root, is_manifest) in [(manifest, true), (wanted, false)] {
+                    if let Some(root) = root
+                        && walked.insert((root, is_manifest))
+                    {
+                        marked.insert(root);
+                        mark_below(&blobs, root, is_manifest, &mut marked)?;
                     }
                 }
             }
@@ -100,9 +107,9 @@ impl Services {
             let scope = access::task_scope(tenant);
             let id = site.id;
             // A read first: most sites have nothing to prune, and a write would wake the disk.
-            let many = self.db.read(move |tx| store::deployments::count(tx, scope, id)).await?;
-            if many > i64::from(limits::DEPLOYMENTS_KEPT) {
-                pruned += self.db.write(move |tx| prune_site(tx, tenant, &site)).await?;
+            let many = self.db.read(move |tx| Ok(list_prunable(tx, scope, id)?.len())).await?;
+            if many > 0 {
+                pruned += self.db.write(move |tx| prune_site(tx, scope, id)).await?;
                 self.forget(scope);
             }
         }
@@ -121,23 +128,29 @@ impl Services {
 
     async fn give_up(&self, before_ms: i64, only: Option<State>, why: &'static str) -> Result<()> {
         let leave = access::server_scope();
-        let open = self.db.read(move |tx| store::deployments::list_unfinished(tx, leave, before_ms, 1_000)).await?;
+        let list = move |tx: &mut ReadTx<'_>| {
+            store::deployments::list_unfinished(tx, leave, before_ms, only, GIVEN_UP_AT_ONCE)
+        };
         let now = self.clock.now_ms();
-        for (tenant, site, id, state) in open {
-            if only.is_some_and(|it| it != state) {
-                continue;
+        loop {
+            let open = self.db.read(list).await?;
+            if open.is_empty() {
+                return Ok(());
             }
-            let scope = access::task_scope(tenant);
-            let ended = self.db.write(move |tx| {
-                if !store::deployments::fail(tx, scope, site, id, (why, now))? {
-                    return Ok(());
-                }
-                store::deployments::append_line(tx, scope, id, (why, now))?;
-                store::uploads::delete(tx, scope, id)
-            });
-            ended.await?;
+            for (tenant, site, id) in open {
+                let scope = access::task_scope(tenant);
+                let ended = self.db.write(move |tx| {
+                    if !store::deployments::fail(tx, scope, site, id, (why, now))? {
+                        return Ok(());
+                    }
+                    store::deployments::append_line(tx, scope, id, (why, now))?;
+                    store::uploads::delete(tx, scope, id)
+                });
+                ended.await?;
+                // Whoever waits for it, or looks at it, sees its end.
+                self.forget(scope);
+            }
         }
-        Ok(())
     }
 }
 
@@ -176,28 +189,37 @@ fn remove_older(
     Ok(found)
 }
 
-fn prune_site(tx: &mut WriteTx<'_>, tenant: TenantId, site: &Site) -> Result<u64> {
-    let scope = access::task_scope(tenant);
-    let Some(site) = store::sites::find_by_id(tx, scope, site.id)? else { return Ok(0) };
-    let history = store::publications::list(tx, scope, site.id, 50)?;
-    let shown = history.into_iter().filter_map(|it| it.deployment).filter(|it| Some(*it) != site.live);
-    let mut before = None;
-    for id in shown {
-        if store::deployments::find(tx, scope, site.id, DeploymentRef::Id(id))?.is_some() {
-            before = Some(id);
-            break;
-        }
-    }
+/// The deployments of a site that are not kept any more. Complete and failed ones are counted apart: what failed must not
+/// push out what can be gone back to.
+fn list_prunable(tx: &mut ReadTx<'_>, scope: TenantScope, site: SiteId) -> Result<Vec<DeploymentId>> {
+    let Some(site) = store::sites::find_by_id(tx, scope, site)? else { return Ok(Vec::new()) };
     let all = store::deployments::list(tx, scope, site.id, i64::MAX, PRUNED_AT_ONCE)?;
     let kept = usize::try_from(limits::DEPLOYMENTS_KEPT).unwrap_or(usize::MAX);
-    let mut pruned = 0;
-    for it in all.into_iter().skip(kept) {
-        let open = matches!(it.state, State::Uploading | State::Checking);
-        if open || site.live == Some(it.id) || before == Some(it.id) {
-            continue;
-        }
-        store::deployments::delete(tx, scope, site.id, it.id)?;
-        pruned += 1;
+    let ids = |complete: bool| all.iter().filter(move |it| it.state.is_complete() == complete);
+    let failed = ids(false).filter(|it| !matches!(it.state, State::Uploading | State::Checking));
+    let over: Vec<DeploymentId> = ids(true).skip(kept).chain(failed.skip(kept)).map(|it| it.id).collect();
+    if over.is_empty() {
+        return Ok(over);
     }
-    Ok(pruned)
+    let before = find_shown_before(tx, scope, &site)?;
+    Ok(over.into_iter().filter(|it| site.live != Some(*it) && before != Some(*it)).collect())
+}
+
+/// The kept deployment that was live before the present one.
+fn find_shown_before(tx: &mut ReadTx<'_>, scope: TenantScope, site: &Site) -> Result<Option<DeploymentId>> {
+    let history = store::publications::list(tx, scope, site.id, 50)?;
+    for id in history.into_iter().filter_map(|it| it.deployment).filter(|it| Some(*it) != site.live) {
+        if store::deployments::find(tx, scope, site.id, DeploymentRef::Id(id))?.is_some() {
+            return Ok(Some(id));
+        }
+    }
+    Ok(None)
+}
+
+fn prune_site(tx: &mut WriteTx<'_>, scope: TenantScope, site: SiteId) -> Result<u64> {
+    let over = list_prunable(tx, scope, site)?;
+    for id in &over {
+        store::deployments::delete(tx, scope, site, *id)?;
+    }
+    Ok(u64::try_from(over.len()).unwrap_or(u64::MAX))
 }

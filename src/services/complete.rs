@@ -21,7 +21,7 @@ use crate::{
 
 use super::{
     Services,
-    publish::{Move, check_live},
+    publish::{Move, check_publish},
 };
 
 /// What the blobs and the list became.
@@ -108,7 +108,8 @@ impl Services {
             return Err(Error::conflict("not_uploading", text));
         }
         let now = self.clock.now_ms();
-        self.check_quota(tx, scope, u64::try_from(made.bytes).unwrap_or(0))?;
+        let (bytes, counted) = (u64::try_from(made.bytes).unwrap_or(0), u64::try_from(found.bytes).unwrap_or(0));
+        self.check_quota(tx, scope, bytes, counted)?;
         let done = Deployment {
             state: State::Ready,
             finished_ms: Some(now),
@@ -128,9 +129,9 @@ impl Services {
             self.record(tx, actor, &Event::new("deployment.created", "site", &site.name, text))?;
             return Ok((done, Ok(())));
         }
-        if let Err(changed) = check_live(tx, scope, &site, wish.if_live) {
-            store::deployments::append_line(tx, scope, id, (&changed.message, now))?;
-            return Ok((done, Err(changed)));
+        if let Err(refused) = check_publish(tx, scope, &site, wish.if_live) {
+            store::deployments::append_line(tx, scope, id, (&refused.message, now))?;
+            return Ok((done, Err(refused)));
         }
         self.move_live(tx, actor, &site, Some(&done), Move::Deploy)?;
         Ok((Deployment { state: State::Live, ..done }, Ok(())))

@@ -112,7 +112,8 @@ impl Services {
 
     /// The files and policy of a complete deployment.
     pub async fn get_manifest(&self, actor: &Actor, name: &SiteName, of: DeploymentRef) -> Result<Manifest> {
-        Manifest::parse(&self.read_manifest(actor, name, of).await?.1)
+        let (_, bytes) = self.read_manifest(actor, name, of).await?;
+        self.blocking(move || Manifest::parse(&bytes)).await
     }
 
     /// What `of` has that `against` has not, and so on.
@@ -125,7 +126,7 @@ impl Services {
     ) -> Result<Difference> {
         let new = self.get_manifest(actor, name, of).await?;
         let old = self.get_manifest(actor, name, against).await?;
-        Ok(difference(&new, &old))
+        self.blocking(move || Ok(difference(&new, &old))).await
     }
 }
 

@@ -5,7 +5,7 @@
 
 use std::{
     fs::{self, File},
-    io::{self, Read as _},
+    io,
     os::unix::{ffi::OsStrExt as _, fs::OpenOptionsExt as _},
     path::{Path, PathBuf},
 };
@@ -52,7 +52,7 @@ pub fn open(path: &Path) -> io::Result<File> {
 }
 
 /// Calls `each` with the bytes of a file in their order.
-pub fn pieces(mut file: File, mut each: impl FnMut(&[u8])) -> io::Result<()> {
+pub fn pieces(mut file: impl io::Read, mut each: impl FnMut(&[u8])) -> io::Result<()> {
     let mut buffer = vec![0; 128 * 1024];
     loop {
         match file.read(&mut buffer)? {

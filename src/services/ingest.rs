@@ -7,7 +7,7 @@ use std::{
     fs::{self, OpenOptions},
     io::{self, Write as _},
     os::unix::fs::OpenOptionsExt as _,
-    path::{Path, PathBuf},
+    path::PathBuf,
 };
 
 use crate::{
@@ -23,7 +23,7 @@ use crate::{
 };
 
 use super::{
-    Services, archive,
+    Services, archive, places,
     uploads::{Pieces, Request},
 };
 
@@ -52,11 +52,10 @@ impl Services {
                 return Ok(known);
             }
         }
+        let place = self.take_place(actor)?;
         // Received and unpacked at the same time, at least once each.
         self.admit(0)?;
-        let folder = self.data.join(FOLDER);
-        let services = self.clone();
-        let received = self.blocking(move || receive(&folder, pieces, &|bytes| services.admit(bytes))).await?;
+        let received = self.receive(pieces).await?;
         let media_type = media_type.to_owned();
         let (received, kind) = self
             .blocking(move || {
@@ -76,6 +75,7 @@ impl Services {
         let (services, actor, name, id) = (self.clone(), actor.clone(), name.clone(), begun.id);
         self.tasks.spawn(async move {
             let unpacked = services.unpack(received, kind, request.allow_env).await;
+            drop(place);
             let ended = match unpacked {
                 Ok(list) => services.complete_or_fail(&actor, &name, id, list).await.map(|_| ()),
                 Err(error) => services.fail_surely(&actor, &name, id, &error).await,
@@ -121,13 +121,53 @@ impl Services {
     }
 
     async fn unpack(&self, received: Received, kind: archive::Kind, allow_env: bool) -> Result<FileList> {
-        let (blobs, tasks) = (self.blobs.clone(), self.tasks.clone());
+        let services = self.clone();
         self.blocking(move || {
-            let file = fs::File::open(&received.0)?;
-            let found = archive::unpack(kind, io::BufReader::new(file), &blobs, allow_env, &|| tasks.is_stopping())?;
-            listed(found, allow_env)
+            let file = io::BufReader::new(fs::File::open(&received.0)?);
+            let (stop, admit) = (|| services.tasks.is_stopping(), |bytes| services.admit(bytes));
+            let watch = archive::Watch { cancelled: &stop, admit: &admit };
+            listed(archive::unpack(kind, file, &services.blobs, allow_env, watch)?, allow_env)
         })
         .await
+    }
+
+    /// Writes an archive down as it comes, in short steps: a client that stands still holds no thread.
+    async fn receive(&self, mut pieces: Pieces) -> Result<Received> {
+        let received = Received(self.data.join(FOLDER).join(random::label::<15>()));
+        let path = received.0.clone();
+        let open = move || Ok(OpenOptions::new().write(true).create_new(true).mode(0o600).open(path)?);
+        let mut file = self.blocking(open).await?;
+        let (mut size, mut looked) = (0_u64, 0_u64);
+        loop {
+            let (step, more) = places::next(&mut pieces).await;
+            let more = more?;
+            size += step.iter().map(|it| u64::try_from(it.len()).unwrap_or(u64::MAX)).sum::<u64>();
+            if size > limits::ARCHIVE_BYTES_MAX {
+                let text = format!("The archive has more than {} bytes.", limits::ARCHIVE_BYTES_MAX);
+                return Err(Error::too_large("archive_size", text));
+            }
+            let look = size - looked >= limits::DISK_LOOK_BYTES;
+            if look {
+                looked = size;
+            }
+            let services = self.clone();
+            let written = self.blocking(move || {
+                if look {
+                    services.admit(limits::DISK_LOOK_BYTES)?;
+                }
+                step.iter().try_for_each(|piece| file.write_all(piece))?;
+                Ok(file)
+            });
+            file = written.await?;
+            if !more {
+                break;
+            }
+        }
+        if size == 0 {
+            let text = "The body is empty. Send a zip, tar.gz or tar.zst archive.";
+            return Err(Error::invalid("archive_empty", text));
+        }
+        Ok(received)
     }
 
     /// Deploys a list of files whose blobs are in the store already.
@@ -144,6 +184,7 @@ impl Services {
         let counts = (list.files().len(), list.total_bytes());
         let begun = self.db.write(move |tx| {
             let site = store::sites::find(tx, acting.scope, &of)?.ok_or_else(|| Error::not_found("site"))?;
+            services.check_quota(tx, acting.scope, counts.1, 0)?;
             services.begin(tx, &acting, &site, State::Checking, &request, None, counts)
         });
         let begun = begun.await?;
@@ -182,7 +223,10 @@ impl Services {
         let folder = self.data.join(FOLDER);
         files::private_folder(&folder)?;
         for left in fs::read_dir(folder)? {
-            fs::remove_file(left?.path())?;
+            let left = left?;
+            if random::is_label::<15>(left.file_name().as_encoded_bytes()) {
+                fs::remove_file(left.path())?;
+            }
         }
         Ok(())
     }
@@ -212,30 +256,4 @@ impl Drop for Received {
         // What stays is swept at the next start.
         drop(fs::remove_file(&self.0));
     }
-}
-
-/// Bytes between two looks at the free space.
-const ADMIT_EVERY: u64 = 16 * 1024 * 1024;
-
-fn receive(folder: &Path, mut pieces: Pieces, admit: &dyn Fn(u64) -> Result<()>) -> Result<Received> {
-    let received = Received(folder.join(random::label::<15>()));
-    let mut file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(&received.0)?;
-    let (mut size, mut looked) = (0_u64, 0_u64);
-    while let Some(piece) = pieces.blocking_recv() {
-        let piece = piece?;
-        size += u64::try_from(piece.len()).unwrap_or(u64::MAX);
-        if size > limits::ARCHIVE_BYTES_MAX {
-            let text = format!("The archive has more than {} bytes.", limits::ARCHIVE_BYTES_MAX);
-            return Err(Error::too_large("archive_size", text));
-        }
-        if size - looked >= ADMIT_EVERY {
-            admit(ADMIT_EVERY)?;
-            looked = size;
-        }
-        file.write_all(&piece)?;
-    }
-    if size == 0 {
-        return Err(Error::invalid("archive_empty", "The body is empty. Send a zip, tar.gz or tar.zst archive."));
-    }
-    Ok(received)
 }

@@ -59,7 +59,7 @@ impl Services {
             return Err(Error::invalid("key_name", text).on("name"));
         }
         if expires_ms.is_some_and(|it| it <= self.clock.now_ms()) {
-            return Err(Error::invalid("key_expires", "The key would have expired already.").on("expires"));
+            return Err(Error::invalid("key_expires", "The key would have expired already.").on("expires_at"));
         }
         let secret = api_key::generate();
         let hash = api_key::stored_hash(secret.expose()).ok_or_else(|| Error::internal("a new key has no hash"))?;

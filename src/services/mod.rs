@@ -17,14 +17,18 @@ pub mod ingest;
 mod jobs;
 mod keys;
 mod password;
+mod places;
 pub mod publish;
+mod relay;
 pub mod routes;
+pub mod schedules;
 mod sign_in;
 pub mod signals;
 pub mod sites;
 pub mod summary;
 pub mod uploads;
 mod users;
+pub mod watch;
 pub mod windows;
 
 use std::{path::PathBuf, sync::Arc};
@@ -54,7 +58,7 @@ use crate::{
 
 pub use crate::ports::queue::{Depth, JobFilter};
 
-use self::{password::Hashing, signals::Signals, windows::Windows};
+use self::{password::Hashing, places::Places, signals::Signals, watch::Looks, windows::Windows};
 
 /// What the services stand on, made once by the composition root.
 #[derive(Debug)]
@@ -96,6 +100,8 @@ pub struct Addresses {
     pub port: String,
     /// The panel's host without port: `localhost`.
     pub panel_host: String,
+    /// The port that the server listens on: on this machine, `localhost` with it is the panel too.
+    pub local_port: u16,
 }
 
 impl Addresses {
@@ -107,6 +113,22 @@ impl Addresses {
     /// The preview address of a deployment.
     pub fn preview(&self, label: &str, name: &SiteName) -> String {
         format!("{}://{label}--{name}.{}{}/", self.scheme, self.sites_domain, self.port)
+    }
+
+    /// The panel for who sits at this machine, or comes through SSH; without a slash at its end.
+    pub fn local_panel(&self) -> String {
+        format!("http://localhost:{}", self.local_port)
+    }
+
+    /// Where the client's commands reach the server. They speak no TLS yet, so to one behind TLS they go by a tunnel
+    /// through SSH.
+    pub fn for_commands(&self) -> String {
+        if self.scheme == "https" { self.local_panel() } else { self.panel() }
+    }
+
+    /// Whether this is the panel's host.
+    pub fn is_panel(&self, host: &str) -> bool {
+        host == self.panel_host
     }
 
     /// The panel, without a slash at its end.
@@ -125,6 +147,8 @@ struct Inner {
     signals: Signals,
     windows: Windows,
     hashing: Hashing,
+    looks: Looks,
+    places: Places,
 }
 
 impl std::ops::Deref for Services {
@@ -140,7 +164,15 @@ impl Services {
     pub fn new(ground: Ground) -> Self {
         let hashing = Hashing::new(ground.tasks.clone());
         let windows = Windows::new(ground.clock.clone());
-        Self(Arc::new(Inner { ground, signals: Signals::new(), windows, hashing }))
+        let inner = Inner {
+            ground,
+            signals: Signals::new(),
+            windows,
+            hashing,
+            looks: Looks::default(),
+            places: Places::default(),
+        };
+        Self(Arc::new(inner))
     }
 
     /// What changed, for tasks and pages that wait.
@@ -157,6 +189,14 @@ impl Services {
         &self.0.hashing
     }
 
+    fn looks(&self) -> &Looks {
+        &self.0.looks
+    }
+
+    fn places(&self) -> &Places {
+        &self.0.places
+    }
+
     /// Writes an event of `actor` in the transaction of the change.
     fn record(&self, tx: &mut WriteTx<'_>, actor: &Actor, event: &Event) -> Result<()> {
         store::audit_log::append(tx, self.ids.next(), actor, event, self.clock.now_ms())?;
@@ -165,21 +205,21 @@ impl Services {
         Ok(())
     }
 
-    /// Runs blocking work on the pool for it.
-    async fn blocking<T: Send + 'static>(&self, work: impl FnOnce() -> Result<T> + Send + 'static) -> Result<T> {
+    /// Runs work that blocks, or that takes long on large input, on the pool for it.
+    pub async fn blocking<T: Send + 'static>(&self, work: impl FnOnce() -> Result<T> + Send + 'static) -> Result<T> {
         self.tasks.blocking(work).await.unwrap_or_else(|| Err(Error::internal("a blocking task panicked")))
     }
 
-    /// Refuses a deployment that would take its tenant above the quota.
-    fn check_quota(&self, tx: &mut ReadTx<'_>, scope: TenantScope, bytes: u64) -> Result<()> {
+    /// Refuses a deployment that would take its tenant above the quota. `counted`: its bytes that are counted already.
+    fn check_quota(&self, tx: &mut ReadTx<'_>, scope: TenantScope, bytes: u64, counted: u64) -> Result<()> {
         let Some(max) = self.tenant_bytes_max else { return Ok(()) };
-        let used = u64::try_from(store::deployments::sum_bytes(tx, scope)?).unwrap_or(0);
+        let used = u64::try_from(store::deployments::sum_bytes(tx, scope)?).unwrap_or(0).saturating_sub(counted);
         if used.saturating_add(bytes) <= max {
             return Ok(());
         }
         let (used, bytes, max) = (ByteSize(used), ByteSize(bytes), ByteSize(max));
         let text = format!(
-            "The kept deployments of this tenant have {used}, and {bytes} more would be above its quota of {max}. Delete a \
+            "The deployments of this tenant that are kept or under way have {used}, and {bytes} more would be above its quota of {max}. Delete a \
              site or ask the server's admin for more."
         );
         Err(Error::conflict("quota", text))

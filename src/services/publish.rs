@@ -95,6 +95,10 @@ impl Services {
     /// something else all the same, so that it is a publication too.
     pub(super) fn hide(&self, tx: &mut WriteTx<'_>, actor: &Actor, site: &Site, reason: Option<&str>) -> Result<()> {
         let scope = actor.scope;
+        if site.taken_down.as_deref() == reason {
+            // Nothing changes for visitors, so there is nothing to publish or to record.
+            return Ok(());
+        }
         self.changes_routes(tx);
         store::sites::change_taken_down(tx, scope, site.id, reason)?;
         let live = match site.live {
@@ -147,6 +151,8 @@ impl Services {
             run_at_ms: now,
             title: format!("Compress {} {}", site.name, of.number),
             created_ms: now,
+            unique: None,
+            after: Vec::new(),
         };
         store::outbox::enqueue(tx, &job)?;
         let services = self.clone();
@@ -167,7 +173,7 @@ impl Services {
         let (services, actor, name) = (self.clone(), actor.clone(), name.clone());
         let moved = self.db.write(move |tx| {
             let site = store::sites::find(tx, scope, &name)?.ok_or_else(|| Error::not_found("site"))?;
-            check_live(tx, scope, &site, if_live)?;
+            check_publish(tx, scope, &site, if_live)?;
             let target = match to {
                 Some(of) => {
                     store::deployments::find(tx, scope, site.id, of)?.ok_or_else(|| Error::not_found("deployment"))?
@@ -183,13 +189,8 @@ impl Services {
                     format!("Deployment {} is {} and cannot be published.", target.number, target.state.word()),
                 ));
             }
-            let newer = match site.live {
-                Some(live) => store::deployments::find(tx, scope, site.id, DeploymentRef::Id(live))?
-                    .is_none_or(|live| target.number > live.number),
-                None => true,
-            };
-            // What was never shown is a deploy, also when it comes late.
-            let why = if newer && target.state == State::Ready { Move::Deploy } else { Move::Rollback };
+            // What was never shown is a deploy, also when it comes late and newer ones were shown before.
+            let why = if target.state == State::Ready { Move::Deploy } else { Move::Rollback };
             services.move_live(tx, &actor, &site, Some(&target), why)?;
             Ok(Deployment { state: State::Live, ..target })
         });
@@ -259,6 +260,22 @@ impl Drop for Moving {
     fn drop(&mut self) {
         self.0.signals().routes_moved();
     }
+}
+
+/// As [`check_live`], for what is to be published now. On a site that is taken down nothing is: no publication may say that
+/// visitors were shown something which they were not.
+pub(super) fn check_publish(
+    tx: &mut ReadTx<'_>,
+    scope: TenantScope,
+    site: &Site,
+    wanted: Option<DeploymentId>,
+) -> Result<()> {
+    if site.taken_down.is_some() {
+        let text = "This site is taken down, so that nothing can be published on it. What was sent is kept: put the site \
+                    back, then publish it.";
+        return Err(Error::conflict("taken_down", text));
+    }
+    check_live(tx, scope, site, wanted)
 }
 
 /// Refuses unless `wanted` is absent or live (DECISIONS 11).

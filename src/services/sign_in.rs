@@ -3,6 +3,8 @@
 //! SECURITY: an unknown e-mail costs as much time as a wrong password and gets the same words. Five tries in 15 minutes
 //! for an address and for an account.
 
+use std::net::IpAddr;
+
 use crate::{
     base::{hash::Sha256, limits, secret::Secret},
     domain::{
@@ -13,6 +15,7 @@ use crate::{
         tenant::TenantId,
         user::{Email, UserId},
     },
+    ports::db::WriteTx,
     store,
 };
 
@@ -24,16 +27,14 @@ const AGENT_CHARS_MAX: usize = 200;
 impl Services {
     /// Checks e-mail and password and begins a session; its secret comes back, for a cookie.
     pub async fn sign_in(&self, email: &str, password: Secret, origin: &Origin, agent: &str) -> Result<Secret> {
-        let address = origin.address.map(|it| it.to_string()).unwrap_or_default();
-        let (max, window) = (limits::SIGN_IN_TRIES_MAX, limits::SIGN_IN_WINDOW_MS);
-        let by_address = format!("sign-in from {address}");
-        self.windows().take(&by_address, max, window, "sign_in_tries", "Too many tries to sign in.")?;
+        let by_address = Try::from_address(origin.address);
+        self.count_try(&by_address)?;
         let wrong = || {
             Error::unauthenticated("sign_in", "That e-mail and password do not fit together. Check both and try again.")
         };
         let Ok(email) = Email::parse(email) else { return Err(wrong()) };
-        let by_account = format!("sign-in of {email}");
-        self.windows().take(&by_account, max, window, "sign_in_tries", "Too many tries to sign in.")?;
+        let by_account = Try::of_account(&email);
+        self.count_try(&by_account)?;
         if password.expose().len() > limits::PASSWORD_BYTES_MAX {
             return Err(wrong());
         }
@@ -43,25 +44,41 @@ impl Services {
         let Some((user, _)) = found.filter(|(user, _)| fits && !user.disabled) else {
             return Err(wrong());
         };
-        self.windows().forget(&by_address);
-        self.windows().forget(&by_account);
+        self.forget_tries([by_address, by_account]);
         let home = self.db.read(move |tx| store::tenants::find_home(tx, user.id)).await?;
         let (tenant, _) =
             home.ok_or_else(|| Error::forbidden("You belong to no tenant of this server. Ask its admin to add you."))?;
-        let secret = self.begin_session(user.id, tenant.id, origin, agent).await?;
         let mut actor = self.actor_system(tenant.id, "");
         (actor.label, actor.address) = (email.to_string(), origin.address);
         let event = Event::new("user.signed_in", "user", &email, "signed in");
-        let services = self.clone();
-        self.db.write(move |tx| services.record(tx, &actor, &event)).await?;
-        Ok(secret)
+        let (services, origin, agent) = (self.clone(), origin.clone(), agent.to_owned());
+        self.db
+            .write(move |tx| {
+                let secret = services.begin_session(tx, (user.id, tenant.id), &origin, &agent)?;
+                services.record(tx, &actor, &event)?;
+                Ok(secret)
+            })
+            .await
     }
 
-    /// Begins a session for a user.
-    pub(super) async fn begin_session(
+    /// Counts one try to show that one knows a password; past the limit it is refused.
+    pub(super) fn count_try(&self, of: &Try) -> Result<()> {
+        let (max, window) = (limits::SIGN_IN_TRIES_MAX, limits::SIGN_IN_WINDOW_MS);
+        self.windows().take(&of.0, max, window, "sign_in_tries", "Too many tries with a wrong password.")
+    }
+
+    /// Gives tries back: it was the right password.
+    pub(super) fn forget_tries(&self, tries: [Try; 2]) {
+        for of in tries {
+            self.windows().forget(&of.0);
+        }
+    }
+
+    /// Begins a session for a user in a tenant.
+    pub(super) fn begin_session(
         &self,
-        user: UserId,
-        tenant: TenantId,
+        tx: &mut WriteTx<'_>,
+        (user, tenant): (UserId, TenantId),
         origin: &Origin,
         agent: &str,
     ) -> Result<Secret> {
@@ -76,19 +93,16 @@ impl Services {
             agent: agent.chars().filter(|it| !it.is_control()).take(AGENT_CHARS_MAX).collect(),
         };
         let found = store::sessions::Found { session, user, tenant };
-        self.db
-            .write(move |tx| {
-                store::sessions::delete_old(tx, now - limits::SESSION_MS, now - limits::SESSION_IDLE_MS)?;
-                store::sessions::insert(tx, &found, hash)
-            })
-            .await?;
+        store::sessions::delete_old(tx, now - limits::SESSION_MS, now - limits::SESSION_IDLE_MS)?;
+        store::sessions::insert(tx, &found, hash)?;
         Ok(secret)
     }
 
-    /// The sessions of the actor's user.
+    /// The sessions of the actor's user that have not ended.
     pub async fn list_sessions(&self, actor: &Actor) -> Result<Vec<Session>> {
-        let user = own_user(actor)?;
-        self.db.read(move |tx| store::sessions::list(tx, user)).await
+        let (user, now) = (own_user(actor)?, self.clock.now_ms());
+        let found = self.db.read(move |tx| store::sessions::list(tx, user)).await?;
+        Ok(found.into_iter().filter(|it| !it.is_over(now)).collect())
     }
 
     /// Ends one session of the actor's user.
@@ -104,6 +118,22 @@ impl Services {
                 services.record(tx, &actor, &Event::new("user.session_ended", "session", &id, text))
             })
             .await
+    }
+}
+
+/// Whose tries with a password are counted: those from an address, or those for an account.
+#[derive(Debug)]
+pub(super) struct Try(String);
+
+impl Try {
+    /// Tries from an address.
+    pub(super) fn from_address(address: Option<IpAddr>) -> Self {
+        Self(format!("sign-in from {}", super::windows::by_address(address)))
+    }
+
+    /// Tries for an account.
+    pub(super) fn of_account(email: &Email) -> Self {
+        Self(format!("sign-in of {email}"))
     }
 }
 

@@ -8,6 +8,8 @@ use tokio::sync::{Notify, watch};
 pub struct Signals {
     /// Rows wait in the outbox.
     pub outbox: Notify,
+    /// Schedules were made, ended, stopped or started.
+    pub schedules: Notify,
     /// Events wait to be sealed.
     pub audit: Notify,
     /// Old deployments may be prunable.
@@ -26,6 +28,7 @@ impl Signals {
     pub(super) fn new() -> Self {
         Self {
             outbox: Notify::new(),
+            schedules: Notify::new(),
             audit: Notify::new(),
             retention: Notify::new(),
             watch: Notify::new(),

@@ -9,7 +9,6 @@ use crate::{
         event::Event,
         hostname::Hostname,
         site::{Site, SiteName},
-        tenant::TenantId,
     },
     ports::{
         cache::{Key, Tag, ttl},
@@ -18,10 +17,13 @@ use crate::{
     store,
 };
 
-use super::{Services, access, publish::Move};
+use super::{Services, publish::Move};
 
 /// Hostnames of one site: each needs a certificate.
 const HOSTNAMES_MAX: usize = 100;
+
+/// Publications among which the one of the live deployment is looked for: how often a reason is changed in a row.
+const PUBLICATIONS_LOOKED_AT: i64 = 10;
 
 /// About what a site takes in the cache.
 const ROW_BYTES: usize = 600;
@@ -43,11 +45,44 @@ pub struct SiteView {
     pub url: String,
 }
 
+/// A value that is changed, or not.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub enum Change {
+    /// It stays as it is.
+    #[default]
+    Keep,
+    /// It becomes this, or nothing.
+    To(Option<String>),
+}
+
+impl Change {
+    /// The text that it is changed to, when there is one.
+    fn text(&self) -> Option<&str> {
+        match self {
+            Self::Keep => None,
+            Self::To(value) => value.as_deref(),
+        }
+    }
+}
+
+/// What of a site is changed.
+#[derive(Clone, Debug, Default)]
+pub struct SiteChanges {
+    /// Taken down for a reason that visitors read, or put back.
+    pub taken_down: Change,
+    /// Deployed from a folder on this server, or no longer.
+    pub watch_folder: Change,
+}
+
 impl Services {
     /// Makes a site.
     pub async fn create_site(&self, actor: &Actor, name: &str) -> Result<SiteView> {
-        let scope = actor.require(Right::ManageSites)?;
+        let scope = actor.require(Right::CreateSites)?;
         let name = SiteName::parse(name)?;
+        if self.addresses.is_panel(&format!("{name}.{}", self.addresses.sites_domain)) {
+            let text = format!("A site `{name}` would have the address of this panel. Choose another name.");
+            return Err(Error::invalid("site_name_reserved", text).on("name"));
+        }
         let (services, actor, wanted) = (self.clone(), actor.clone(), name.clone());
         let made = self.db.write(move |tx| {
             let now = services.clock.now_ms();
@@ -120,7 +155,11 @@ impl Services {
             None => None,
         };
         let published_ms = match live {
-            Some(_) => store::publications::list(tx, scope, site.id, 1)?.first().map(|it| it.created_ms),
+            // Taking a site down is a publication too, and publishes nothing.
+            Some(_) => {
+                let lately = store::publications::list(tx, scope, site.id, PUBLICATIONS_LOOKED_AT)?;
+                lately.iter().find(|it| it.deployment == site.live).map(|it| it.created_ms)
+            }
             None => None,
         };
         Ok(SiteView {
@@ -156,19 +195,57 @@ impl Services {
 
     /// Takes a site down with a reason that visitors read, or with `None` puts it back.
     pub async fn change_taken_down(&self, actor: &Actor, name: &SiteName, reason: Option<String>) -> Result<()> {
-        let scope = actor.require(Right::ManageSites)?;
-        if reason.as_ref().is_some_and(|it| it.trim().is_empty() || it.len() > 500) {
+        self.change_site(actor, name, SiteChanges { taken_down: Change::To(reason), ..SiteChanges::default() }).await
+    }
+
+    /// Deploys a site from a folder on this server whenever it changes, or with `None` no longer.
+    pub async fn change_watch_folder(&self, actor: &Actor, name: &SiteName, folder: Option<String>) -> Result<()> {
+        self.change_site(actor, name, SiteChanges { watch_folder: Change::To(folder), ..SiteChanges::default() }).await
+    }
+
+    /// Changes all that is given, or nothing.
+    pub async fn change_site(&self, actor: &Actor, name: &SiteName, changes: SiteChanges) -> Result<()> {
+        let SiteChanges { taken_down, watch_folder } = changes;
+        let (shows, watches) = (taken_down != Change::Keep, watch_folder != Change::Keep);
+        // A folder of the server is read with the server's rights, so only its admin may name one.
+        let scope = actor.require(if watches { Right::ManageServer } else { Right::ManageSites })?;
+        if shows {
+            actor.require(Right::ManageSites)?;
+        }
+        if taken_down.text().is_some_and(|it| it.trim().is_empty() || it.len() > 500) {
             let text = "Say in 1 to 500 characters why, since visitors read it.";
             return Err(Error::invalid("takedown_reason", text).on("reason"));
         }
+        if let Some(folder) = watch_folder.text() {
+            self.check_watched(folder).await?;
+        }
         let (services, actor, name) = (self.clone(), actor.clone(), name.clone());
-        self.db
-            .write(move |tx| {
-                let site = store::sites::find(tx, scope, &name)?.ok_or_else(|| Error::not_found("site"))?;
-                services.hide(tx, &actor, &site, reason.as_deref())
-            })
-            .await?;
-        self.shown(scope).await;
+        let written = self.db.write(move |tx| {
+            let site = store::sites::find(tx, scope, &name)?.ok_or_else(|| Error::not_found("site"))?;
+            if let Change::To(reason) = &taken_down
+                && site.taken_down != *reason
+            {
+                services.hide(tx, &actor, &site, reason.as_deref())?;
+            }
+            let Change::To(folder) = &watch_folder else { return Ok(()) };
+            if site.watch_folder == *folder {
+                return Ok(());
+            }
+            store::sites::change_watch_folder(tx, scope, site.id, folder.as_deref())?;
+            let text = match folder {
+                Some(folder) => format!("deploys {name} from {folder} from now on"),
+                None => format!("stopped deploying {name} from a folder"),
+            };
+            services.record(tx, &actor, &Event::new("site.watch_changed", "site", &name, text))
+        });
+        written.await?;
+        if watches {
+            self.forget(scope);
+            self.signals().watch.notify_one();
+        }
+        if shows {
+            self.shown(scope).await;
+        }
         Ok(())
     }
 
@@ -223,35 +300,6 @@ impl Services {
             })
             .await?;
         self.served(scope).await;
-        Ok(())
-    }
-
-    /// Every site that is deployed from a folder, for the task that does it.
-    pub async fn list_watched(&self) -> Result<Vec<(TenantId, Site)>> {
-        let leave = access::server_scope();
-        self.db.read(move |tx| store::sites::list_watched(tx, leave)).await
-    }
-
-    /// Deploys a site from a folder on this server whenever it changes, or with `None` no longer.
-    pub async fn change_watch_folder(&self, actor: &Actor, name: &SiteName, folder: Option<String>) -> Result<()> {
-        // A folder of the server is read with the server's rights, so only its admin may name one.
-        let scope = actor.require(Right::ManageServer)?;
-        if folder.as_ref().is_some_and(|it| !it.starts_with('/') || it.contains('\0')) {
-            return Err(Error::invalid("watch_folder", "Give the whole path of the folder, from / on.").on("folder"));
-        }
-        let (services, actor, name) = (self.clone(), actor.clone(), name.clone());
-        self.db
-            .write(move |tx| {
-                let site = store::sites::find(tx, scope, &name)?.ok_or_else(|| Error::not_found("site"))?;
-                store::sites::change_watch_folder(tx, scope, site.id, folder.as_deref())?;
-                let text = match &folder {
-                    Some(folder) => format!("deploys {name} from {folder} from now on"),
-                    None => format!("stopped deploying {name} from a folder"),
-                };
-                services.record(tx, &actor, &Event::new("site.watch_changed", "site", &name, text))
-            })
-            .await?;
-        self.signals().watch.notify_one();
         Ok(())
     }
 }

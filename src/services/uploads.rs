@@ -19,13 +19,13 @@ use crate::{
         access::{Actor, Right, TenantScope},
         deployment::{Deployment, DeploymentId, DeploymentRef, Source, State},
         file_list::FileList,
-        site::{Site, SiteName},
+        site::{Site, SiteId, SiteName},
     },
-    ports::db::ReadTx,
+    ports::db::{ReadTx, WriteTx},
     store::{self, deployments::Wish},
 };
 
-use super::Services;
+use super::{Services, places};
 
 /// Earlier deployments whose files need not be sent again: more would cost more to look through than it saves.
 const KNOWN_DEPLOYMENTS: i64 = 5;
@@ -74,6 +74,7 @@ impl Services {
         let scope = actor.require(Right::Deploy)?;
         request.check()?;
         // Before anything is kept; below it is asked for what will be sent.
+        self.get_site(actor, name).await?;
         self.admit(0)?;
         let (blobs, bytes) = (self.blobs.clone(), list.to_bytes()?);
         let wanted = self.blocking(move || Ok(blobs.put(&bytes)?)).await?;
@@ -92,7 +93,7 @@ impl Services {
                 };
             }
             super::publish::check_live(tx, scope, &site, request.if_live)?;
-            services.check_quota(tx, scope, counts.1)?;
+            services.check_quota(tx, scope, counts.1, 0)?;
             let deployment = services.begin(tx, &actor, &site, State::Uploading, &request, Some(wanted), counts)?;
             Ok((site, deployment))
         });
@@ -112,7 +113,7 @@ impl Services {
     #[expect(clippy::too_many_arguments, reason = "one row, made in two places")]
     pub(super) fn begin(
         &self,
-        tx: &mut crate::ports::db::WriteTx<'_>,
+        tx: &mut WriteTx<'_>,
         actor: &Actor,
         site: &Site,
         state: State,
@@ -202,36 +203,39 @@ impl Services {
         mut pieces: Pieces,
     ) -> Result<usize> {
         let scope = actor.require(Right::Deploy)?;
+        let _place = self.take_place(actor)?;
         let (site, _, list) = self.open_upload(scope, name, id).await?;
         self.admit(limits::BLOBS_BODY_BYTES_MAX)?;
         let wanted = list.files().iter().map(|it| (it.sha256, it.size)).collect();
-        let blobs = self.blobs.clone();
-        let (received, bytes, end) = self
-            .blocking(move || {
-                let mut frames = Frames::new(&blobs, wanted);
-                let mut end = Ok(());
-                while let Some(piece) = pieces.blocking_recv() {
-                    end = piece.and_then(|piece| frames.push(&piece));
-                    if end.is_err() {
-                        break;
-                    }
-                }
-                let end = end.and_then(|()| frames.check_end());
-                let Frames { batch, received, bytes, .. } = frames;
-                batch.commit()?;
-                Ok((received, bytes, end))
-            })
-            .await?;
+        let mut frames = Frames::new(self.blobs.clone(), wanted);
+        // The body is waited for here, and written in short steps: a client that stands still holds no thread.
+        let end = loop {
+            let (step, more) = places::next(&mut pieces).await;
+            let (services, mut taking) = (self.clone(), frames);
+            let taken = self.blocking(move || {
+                let taken = step.iter().try_for_each(|piece| taking.push(piece, &|bytes| services.admit(bytes)));
+                Ok((taking, taken))
+            });
+            let taken = taken.await?;
+            frames = taken.0;
+            match taken.1.and(more) {
+                Ok(true) => {}
+                Ok(false) => break frames.check_end(),
+                Err(error) => break Err(error),
+            }
+        };
+        let ended = self.blocking(move || {
+            let mut frames = frames;
+            let kept = frames.keep();
+            Ok((frames.kept, frames.bytes, kept))
+        });
+        let (received, bytes, kept) = ended.await?;
         let count = received.len();
         if count > 0 {
             let sent = (i64::try_from(count).unwrap_or(i64::MAX), i64::try_from(bytes).unwrap_or(i64::MAX));
-            let write = self.db.write(move |tx| {
-                store::uploads::append(tx, scope, id, &received)?;
-                store::deployments::add_sent(tx, scope, site.id, id, sent)
-            });
-            write.await?;
+            self.db.write(move |tx| note_received(tx, scope, site.id, id, &received, sent)).await?;
         }
-        end.map(|()| count)
+        end.and(kept).map(|()| count)
     }
 
     /// Ends an upload: makes the manifest and publishes it, if that was asked for. Asking again answers the same.
@@ -291,6 +295,34 @@ impl Services {
     }
 }
 
+/// Remembers what has come, unless the upload has ended meanwhile: nobody would ever forget it again.
+fn note_received(
+    tx: &mut WriteTx<'_>,
+    scope: TenantScope,
+    site: SiteId,
+    id: DeploymentId,
+    received: &[Sha256],
+    sent: (i64, i64),
+) -> Result<()> {
+    let found = store::deployments::find(tx, scope, site, DeploymentRef::Id(id))?;
+    let found = found.ok_or_else(|| Error::not_found("deployment"))?;
+    if found.state != State::Uploading {
+        return Err(ended(&found));
+    }
+    // What is sent again and again takes no more rows.
+    let known: HashSet<Sha256> = store::uploads::list(tx, scope, id)?.into_iter().collect();
+    let fresh: Vec<Sha256> = received.iter().filter(|it| !known.contains(it)).copied().collect();
+    if !fresh.is_empty() {
+        store::uploads::append(tx, scope, id, &fresh)?;
+    }
+    store::deployments::add_sent(tx, scope, site, id, sent)
+}
+
+fn ended(of: &Deployment) -> Error {
+    let text = format!("Deployment {} is {} and takes no more files.", of.number, of.state.word());
+    Error::conflict("not_uploading", text)
+}
+
 fn find_open(
     tx: &mut ReadTx<'_>,
     scope: TenantScope,
@@ -301,8 +333,7 @@ fn find_open(
     let missing = || Error::not_found("deployment");
     let deployment = store::deployments::find(tx, scope, site.id, DeploymentRef::Id(id))?.ok_or_else(missing)?;
     if deployment.state != State::Uploading {
-        let text = format!("Deployment {} is {} and takes no more files.", deployment.number, deployment.state.word());
-        return Err(Error::conflict("not_uploading", text));
+        return Err(ended(&deployment));
     }
     let wish = store::deployments::find_wish(tx, scope, site.id, id)?.ok_or_else(missing)?;
     let wanted = wish.wanted.ok_or_else(|| Error::conflict("not_uploading", "This deployment takes no files."))?;
@@ -323,31 +354,56 @@ impl Request {
     }
 }
 
-/// Reads frames as they come and stages their blobs.
-struct Frames<'a> {
-    blobs: &'a BlobDir,
+/// Reads frames as they come and keeps their blobs, a batch at a time.
+struct Frames {
+    blobs: BlobDir,
+    /// What the upload lists.
     wanted: HashMap<Sha256, u64>,
+    /// What this request has brought, and must not bring again.
+    taken: HashSet<Sha256>,
     head: Vec<u8>,
     open: Option<(BlobWriter, Sha256, u64)>,
     batch: Batch,
-    received: Vec<Sha256>,
+    /// Whole and staged, and durable.
+    staged: Vec<Sha256>,
+    kept: Vec<Sha256>,
     bytes: u64,
-    /// Frames begun, and the bytes that they have by their heads.
-    begun: u32,
+    /// Bytes of the frames begun, by their heads and with them.
     announced: u64,
+    /// Bytes taken since the last look at the free space.
+    unlooked: u64,
 }
 
 /// Bytes of a frame's head.
 const HEAD: usize = 40;
+const HEAD_BYTES: u64 = 40;
+/// Blobs that become durable together: what waits in memory and in the folder of half-written files is bounded by it.
+const BATCH_BLOBS_MAX: usize = 1_024;
 
-impl<'a> Frames<'a> {
-    fn new(blobs: &'a BlobDir, wanted: HashMap<Sha256, u64>) -> Self {
-        let batch = blobs.batch();
-        let head = Vec::with_capacity(HEAD);
-        Self { blobs, wanted, head, open: None, batch, received: Vec::new(), bytes: 0, begun: 0, announced: 0 }
+impl Frames {
+    fn new(blobs: BlobDir, wanted: HashMap<Sha256, u64>) -> Self {
+        let (batch, head) = (blobs.batch(), Vec::with_capacity(HEAD));
+        Self {
+            blobs,
+            wanted,
+            taken: HashSet::new(),
+            head,
+            open: None,
+            batch,
+            staged: Vec::new(),
+            kept: Vec::new(),
+            bytes: 0,
+            announced: 0,
+            unlooked: 0,
+        }
     }
 
-    fn push(&mut self, mut piece: &[u8]) -> Result<()> {
+    fn push(&mut self, mut piece: &[u8], admit: &dyn Fn(u64) -> Result<()>) -> Result<()> {
+        self.unlooked = self.unlooked.saturating_add(u64::try_from(piece.len()).unwrap_or(u64::MAX));
+        if self.unlooked >= limits::DISK_LOOK_BYTES {
+            admit(limits::DISK_LOOK_BYTES)?;
+            self.unlooked = 0;
+        }
         while !piece.is_empty() {
             if let Some((writer, _, left)) = &mut self.open {
                 let take = usize::try_from(*left).unwrap_or(usize::MAX).min(piece.len());
@@ -374,9 +430,9 @@ impl<'a> Frames<'a> {
         let length = u64::from_be_bytes(length.try_into().map_err(|_| wrong())?);
         let hash = Sha256(*hash);
         self.head.clear();
-        self.begun += 1;
-        self.announced = self.announced.saturating_add(length);
-        if self.begun > 1 && self.announced > limits::BLOBS_BODY_BYTES_MAX {
+        // Heads count: else a request could hold any number of empty files.
+        self.announced = self.announced.saturating_add(length).saturating_add(HEAD_BYTES);
+        if !self.taken.is_empty() && self.announced > limits::BLOBS_BODY_BYTES_MAX {
             let text = "One request carries at most 64 MiB, unless it is a single file. Send the rest in another.";
             return Err(Error::too_large("body", text));
         }
@@ -390,6 +446,10 @@ impl<'a> Frames<'a> {
                 return Err(Error::invalid("blob_unlisted", format!("No file of the list has the hash {hash}.")));
             }
         }
+        if !self.taken.insert(hash) {
+            let text = format!("The bytes of {hash} came twice in this request. Send each file once.");
+            return Err(Error::invalid("blob_twice", text));
+        }
         self.open = Some((self.blobs.writer()?, hash, length));
         Ok(())
     }
@@ -402,8 +462,16 @@ impl<'a> Frames<'a> {
             }
             other => std::io::Error::from(other).into(),
         })?;
-        self.received.push(hash);
+        self.staged.push(hash);
         self.bytes += size;
+        if self.batch.len() >= BATCH_BLOBS_MAX { self.keep() } else { Ok(()) }
+    }
+
+    /// Makes durable what is staged.
+    fn keep(&mut self) -> Result<()> {
+        let staged = std::mem::take(&mut self.staged);
+        std::mem::replace(&mut self.batch, self.blobs.batch()).commit()?;
+        self.kept.extend(staged);
         Ok(())
     }
 
@@ -432,11 +500,11 @@ mod tests {
         let wanted = || files.iter().map(|it| (Sha256::of(it), u64::try_from(it.len()).unwrap())).collect();
         let body = files.iter().flat_map(|it| frame(it)).collect::<Vec<u8>>();
         for step in [1, 7, 40, 41, 1000] {
-            let mut frames = Frames::new(&blobs, wanted());
-            body.chunks(step).for_each(|piece| frames.push(piece).unwrap());
+            let mut frames = Frames::new(blobs.clone(), wanted());
+            body.chunks(step).for_each(|piece| frames.push(piece, &|_| Ok(())).unwrap());
             frames.check_end().unwrap();
-            assert_eq!((frames.received.len(), frames.bytes), (3, 14), "{step}");
-            frames.batch.commit().unwrap();
+            frames.keep().unwrap();
+            assert_eq!((frames.kept.len(), frames.bytes), (3, 14), "{step}");
         }
         assert!(files.iter().all(|it| blobs.read_verified(&Sha256::of(it)).unwrap() == *it));
     }
@@ -445,11 +513,12 @@ mod tests {
     fn wrong_frames_are_refused() {
         let folder = tempfile::tempdir().unwrap();
         let blobs = BlobDir::open(folder.path()).unwrap();
-        let fresh = || Frames::new(&blobs, HashMap::from([(Sha256::of(b"one"), 3)]));
+        let fresh = || Frames::new(blobs.clone(), HashMap::from([(Sha256::of(b"one"), 3)]));
         let code = |bytes: &[u8]| {
             let mut frames = fresh();
-            frames.push(bytes).and_then(|()| frames.check_end()).unwrap_err().code
+            frames.push(bytes, &|_| Ok(())).and_then(|()| frames.check_end()).unwrap_err().code
         };
+        assert_eq!(code(&frame(b"one").repeat(2)), "blob_twice");
         assert_eq!(code(&frame(b"two")), "blob_unlisted");
         let mut wrong = frame(b"one");
         *wrong.last_mut().unwrap() = b'x';
@@ -458,5 +527,45 @@ mod tests {
         assert_eq!(code(&wrong), "blob_size");
         assert_eq!(code(&frame(b"one")[..42]), "upload_cut");
         assert_eq!(code(&frame(b"one")[..20]), "upload_cut");
+    }
+
+    #[test]
+    fn many_small_files_are_kept_on_the_way_and_their_heads_count() {
+        let folder = tempfile::tempdir().unwrap();
+        let blobs = BlobDir::open(folder.path()).unwrap();
+        let files: Vec<Vec<u8>> = (0..3_000_u32).map(|it| it.to_be_bytes().to_vec()).collect();
+        let mut frames = Frames::new(blobs.clone(), files.iter().map(|it| (Sha256::of(it), 4)).collect());
+        let mut most = 0;
+        for file in &files {
+            frames.push(&frame(file), &|_| Ok(())).unwrap();
+            most = most.max(std::fs::read_dir(folder.path().join("incoming")).unwrap().count());
+        }
+        assert!((1_000..=BATCH_BLOBS_MAX).contains(&most), "{most} files half written at once");
+        assert_eq!(frames.kept.len(), 2 * BATCH_BLOBS_MAX);
+        frames.keep().unwrap();
+        assert_eq!((frames.kept.len(), frames.announced), (3_000, 3_000 * 44));
+        // As if so many had come already.
+        let more = b"more".to_vec();
+        frames.wanted.insert(Sha256::of(&more), 4);
+        frames.announced = limits::BLOBS_BODY_BYTES_MAX - 43;
+        assert_eq!(frames.push(&frame(&more), &|_| Ok(())).unwrap_err().code, "body");
+    }
+
+    #[test]
+    fn the_free_space_is_looked_at_on_the_way() {
+        let folder = tempfile::tempdir().unwrap();
+        let blobs = BlobDir::open(folder.path()).unwrap();
+        let film = vec![7; 3 * usize::try_from(limits::DISK_LOOK_BYTES).unwrap()];
+        let size = u64::try_from(film.len()).unwrap();
+        let mut frames = Frames::new(blobs, HashMap::from([(Sha256::of(&film), size)]));
+        let looks = std::cell::Cell::new(0);
+        let admit = |_| {
+            looks.set(looks.get() + 1);
+            if looks.get() < 3 { Ok(()) } else { Err(Error::unavailable("disk_reserve", "")) }
+        };
+        let body = frame(&film);
+        let mut pieces = body.chunks(64 * 1024);
+        let refused = pieces.find_map(|piece| frames.push(piece, &admit).err()).unwrap();
+        assert_eq!((refused.code, looks.get()), ("disk_reserve", 3));
     }
 }

@@ -1,7 +1,7 @@
 //! Users of a tenant: made, disabled, their passwords.
 
 use crate::{
-    base::secret::Secret,
+    base::{limits, secret::Secret},
     domain::{
         Error, Result,
         access::{Actor, Credential, Right},
@@ -13,10 +13,13 @@ use crate::{
     store,
 };
 
-use super::Services;
+use super::{
+    Services,
+    sign_in::{Try, own_user},
+};
 
 /// Users listed for a tenant: more than a page shows.
-const LISTED_MAX: i64 = 1_000;
+const LISTED_MAX: u32 = 1_000;
 
 impl Services {
     /// Makes a user and joins them to the actor's tenant.
@@ -65,10 +68,16 @@ impl Services {
         Ok((user.id, tenant))
     }
 
-    /// The users of the actor's tenant.
+    /// The users of the actor's tenant, as many as a page shows.
     pub async fn list_users(&self, actor: &Actor) -> Result<Vec<(User, Grade)>> {
+        self.list_users_after(actor, "", LISTED_MAX).await
+    }
+
+    /// A page of the users of the actor's tenant by e-mail, after the e-mail `after`.
+    pub async fn list_users_after(&self, actor: &Actor, after: &str, limit: u32) -> Result<Vec<(User, Grade)>> {
         let scope = actor.require(Right::ManageTenant)?;
-        self.db.read(move |tx| store::users::list(tx, scope, LISTED_MAX)).await
+        let after = after.to_owned();
+        self.db.read(move |tx| store::users::list(tx, scope, &after, limit.into())).await
     }
 
     /// Disables or enables a user of the actor's tenant. Sessions of a disabled user end.
@@ -97,9 +106,58 @@ impl Services {
             .await
     }
 
-    /// Sets the password of a user: one's own from the panel, anybody's from the command line on the server. All
-    /// sessions of the user end.
+    /// Changes the password of who is signed in. Their other sessions end; how many.
+    ///
+    /// SECURITY: a session alone is not enough, since it may be a browser that was left open: the present password is
+    /// asked, and wrong ones count as tries to sign in. A key is not enough either: it would be a way to keep an account.
+    pub async fn change_own_password(&self, actor: &Actor, present: Secret, new: Secret) -> Result<u64> {
+        let user = own_user(actor)?;
+        let Credential::Session(session) = actor.credential else {
+            return Err(Error::forbidden("A password is changed in the panel, by who is signed in there."));
+        };
+        let found = self.db.read(move |tx| store::users::find_with_password(tx, user)).await?;
+        let (user, stored) = found.ok_or_else(|| Error::not_found("user"))?;
+        let tries = [Try::from_address(actor.address), Try::of_account(&user.email)];
+        for of in &tries {
+            self.count_try(of)?;
+        }
+        let same = new.expose() == present.expose();
+        let fits = present.expose().len() <= limits::PASSWORD_BYTES_MAX;
+        if !fits || !self.hashing().verify(present, Some(&stored)).await? {
+            return Err(Error::invalid("password_present", "That is not your present password.").on("present"));
+        }
+        self.forget_tries(tries);
+        user::check_password(new.expose())?;
+        if same {
+            return Err(
+                Error::invalid("password_same", "That is the password you have. Choose another one.").on("password")
+            );
+        }
+        let password_hash = self.hashing().hash(new).await?;
+        let (services, actor) = (self.clone(), actor.clone());
+        self.db
+            .write(move |tx| {
+                let now = store::users::find_with_password(tx, user.id)?;
+                if now.is_none_or(|(_, now)| now != stored) {
+                    return Err(Error::conflict(
+                        "password_changed",
+                        "The password was changed meanwhile. Sign in again.",
+                    ));
+                }
+                store::users::change_password(tx, user.id, &password_hash)?;
+                let ended = store::sessions::delete_others(tx, user.id, session)?;
+                let text = String::from("changed their own password");
+                services.record(tx, &actor, &Event::new("user.password_changed", "user", &user.email, text))?;
+                Ok(ended)
+            })
+            .await
+    }
+
+    /// Sets the password of any user, from the command line on the server. All sessions of the user end.
     pub async fn change_password(&self, actor: &Actor, email: &str, password: Secret) -> Result<()> {
+        if actor.credential != Credential::Local {
+            return Err(Error::forbidden("Only the command line on the server changes the passwords of others."));
+        }
         let email = Email::parse(email)?;
         user::check_password(password.expose())?;
         let password_hash = self.hashing().hash(password).await?;
@@ -107,9 +165,6 @@ impl Services {
         self.db
             .write(move |tx| {
                 let (user, _) = store::users::find_by_email(tx, &email)?.ok_or_else(|| Error::not_found("user"))?;
-                if actor.credential != Credential::Local && actor.user != Some(user.id) {
-                    return Err(Error::forbidden("Only the user themselves may change their password."));
-                }
                 store::users::change_password(tx, user.id, &password_hash)?;
                 store::sessions::delete_all(tx, user.id)?;
                 let text = format!("changed the password of {email}");

@@ -4,15 +4,16 @@
 
 use std::{
     collections::HashMap,
+    net::IpAddr,
     sync::{Mutex, PoisonError},
 };
 
 use crate::{
-    base::clock::Clock,
+    base::{clock::Clock, network},
     domain::{Error, Result},
 };
 
-/// Keys remembered before expired ones are swept: bounds the memory that an attacker can take.
+/// Keys remembered at once: bounds the memory that an attacker can take.
 const KEYS_MAX: usize = 50_000;
 
 /// Counters by key, each in a fixed window from its first use.
@@ -40,8 +41,11 @@ impl Windows {
         let mut counts = self.counts.lock().unwrap_or_else(PoisonError::into_inner);
         if counts.len() >= KEYS_MAX {
             counts.retain(|_, it| it.ends_ms > now);
-            if counts.len() >= KEYS_MAX {
-                counts.clear();
+            // SECURITY: a count that is under way is never given up for a new one, or many addresses could free one from
+            // its limit. Who comes new waits instead until some have ended.
+            if counts.len() >= KEYS_MAX && !counts.contains_key(key) {
+                let text = "Very many are trying at the moment. Try again in 1 minute.";
+                return Err(Error::too_many(code, text, 60));
             }
         }
         let count = counts.entry(key.to_owned()).or_insert(Count { ends_ms: now + window_ms, used: 0 });
@@ -65,6 +69,11 @@ impl Windows {
     }
 }
 
+/// What a client's address counts as.
+pub fn by_address(address: Option<IpAddr>) -> String {
+    address.map(|it| network::counted(it).to_string()).unwrap_or_default()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -78,6 +87,11 @@ mod tests {
         let refused = take().unwrap_err();
         assert_eq!((refused.code, refused.retry_after_s), ("limit", Some(60)));
         assert!(windows.take("other", 1, 60_000, "limit", "").is_ok());
+        // No crowd makes it forget.
+        let other = |number: usize| windows.take(&format!("other {number}"), 2, 60_000, "limit", "Too many.");
+        assert!((2..KEYS_MAX).all(|it| other(it).is_ok()));
+        assert_eq!(other(KEYS_MAX).unwrap_err().retry_after_s, Some(60));
+        assert!(take().is_err() && other(2).is_ok() && other(2).is_err());
         hands.advance(60_000);
         assert!(take().is_ok());
         windows.forget("k");

@@ -135,10 +135,11 @@ pub fn list(tx: &mut ReadTx<'_>, scope: TenantScope, site: SiteId, below: i64, l
     tx.query(&sql, params![scope.tenant().0, site.0, below, limit])?.iter().map(read).collect()
 }
 
-/// Bytes of all complete deployments of a tenant, counted as if nothing were shared between them.
+/// Bytes of a tenant's deployments that are complete or under way, counted as if nothing were shared between them. Those
+/// under way count with what was announced: else any number of them would fit below a quota at once.
 pub fn sum_bytes(tx: &mut ReadTx<'_>, scope: TenantScope) -> Result<i64> {
     let sql = "SELECT CAST(COALESCE(SUM(bytes), 0) AS BIGINT) FROM deployment
-               WHERE tenant_id = $1 AND state IN ('ready', 'live', 'superseded')";
+               WHERE tenant_id = $1 AND state IN ('ready', 'live', 'superseded', 'uploading', 'checking')";
     tx.one(sql, params![scope.tenant().0])?.int(0)
 }
 
@@ -200,19 +201,20 @@ pub fn list_roots(tx: &mut ReadTx<'_>, _leave: ServerScope) -> Result<Vec<(Optio
     rows.iter().map(|row| Ok((row.opt_bytes(0)?.map(Sha256), row.opt_bytes(1)?.map(Sha256)))).collect()
 }
 
-/// Deployments that have not ended and were begun before `before_ms`.
+/// Deployments that have not ended and were begun before `before_ms`, in one state only when `only` names it.
 pub fn list_unfinished(
     tx: &mut ReadTx<'_>,
     _leave: ServerScope,
     before_ms: i64,
+    only: Option<State>,
     limit: i64,
-) -> Result<Vec<(TenantId, SiteId, DeploymentId, State)>> {
+) -> Result<Vec<(TenantId, SiteId, DeploymentId)>> {
     let rows = tx.query(
-        "SELECT tenant_id, site_id, id, state FROM deployment
-         WHERE state IN ('uploading', 'checking') AND created_ms < $1 ORDER BY id LIMIT $2",
-        params![before_ms, limit],
+        "SELECT tenant_id, site_id, id FROM deployment
+         WHERE state IN ('uploading', 'checking') AND (state = $2 OR $2 = '') AND created_ms < $1 ORDER BY id LIMIT $3",
+        params![before_ms, only.map_or("", State::word), limit],
     )?;
-    rows.iter().map(|row| Ok((row.id(0)?, row.id(1)?, row.id(2)?, State::parse(row.text(3)?)?))).collect()
+    rows.iter().map(|row| Ok((row.id(0)?, row.id(1)?, row.id(2)?))).collect()
 }
 
 /// Moves a deployment to another state.

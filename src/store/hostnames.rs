@@ -49,15 +49,6 @@ pub fn list(tx: &mut ReadTx<'_>, scope: TenantScope, site: SiteId) -> Result<Vec
     rows.iter().map(|row| row.text(0).map(str::to_owned)).collect()
 }
 
-/// The hostnames of a tenant with their sites.
-pub fn list_of_tenant(tx: &mut ReadTx<'_>, scope: TenantScope) -> Result<Vec<(SiteId, String)>> {
-    let rows = tx.query(
-        "SELECT site_id, name FROM hostname WHERE tenant_id = $1 ORDER BY name LIMIT $2",
-        params![scope.tenant().0, ALL_MAX],
-    )?;
-    rows.iter().map(|row| Ok((row.id(0)?, row.text(1)?.to_owned()))).collect()
-}
-
 /// Every hostname of the server with its site.
 pub fn list_all(tx: &mut ReadTx<'_>, _leave: ServerScope) -> Result<Vec<(SiteId, String)>> {
     let rows = tx.query("SELECT site_id, name FROM hostname ORDER BY name LIMIT $1", params![ALL_MAX])?;

@@ -1,20 +1,31 @@
 //! The outbox: jobs asked for in the transaction of the change that needs them, until the queue has them durably.
 
 use crate::{
+    base::ids::Id,
     domain::{
-        Result,
+        Error, Result,
         access::ServerScope,
         job::{JobId, NewJob, Queue},
+        tenant::TenantId,
     },
     params,
     ports::db::{ReadTx, Row, WriteTx},
 };
 
-/// Asks for a job. It runs when the transaction commits, and never otherwise.
+const COLUMNS: &str =
+    "id, queue, kind, tenant_id, payload, priority, run_at_ms, title, created_ms, unique_key, after_ids";
+
+/// Asks for a job. It runs when the transaction commits, and never otherwise. A job that waits here already stays as it is.
 pub fn enqueue(tx: &mut WriteTx<'_>, job: &NewJob) -> Result<()> {
+    // What no queue takes fails the change that asks for it, and not the relay.
+    job.check()?;
+    let sql = format!(
+        "INSERT INTO outbox ({COLUMNS}) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11)
+         ON CONFLICT (id) DO NOTHING"
+    );
+    let after: Vec<u8> = job.after.iter().flat_map(|it| *it.0.as_bytes()).collect();
     tx.execute(
-        "INSERT INTO outbox (id, queue, kind, tenant_id, payload, priority, run_at_ms, title, created_ms)
-         VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9)",
+        &sql,
         params![
             job.id.0,
             job.queue.word(),
@@ -24,7 +35,9 @@ pub fn enqueue(tx: &mut WriteTx<'_>, job: &NewJob) -> Result<()> {
             i64::from(job.priority),
             job.run_at_ms,
             &job.title,
-            job.created_ms
+            job.created_ms,
+            job.unique.clone(),
+            Some(after).filter(|it| !it.is_empty())
         ],
     )?;
     Ok(())
@@ -37,21 +50,41 @@ fn read(row: &Row) -> Result<NewJob> {
         kind: row.text(2)?.to_owned(),
         tenant: row.opt_id(3)?,
         payload: row.text(4)?.to_owned(),
-        priority: i8::try_from(row.int(5)?).unwrap_or(0),
+        priority: i8::try_from(row.int(5)?).map_err(Error::internal)?,
         run_at_ms: row.int(6)?,
         title: row.text(7)?.to_owned(),
         created_ms: row.int(8)?,
+        unique: row.opt_text(9)?.map(str::to_owned),
+        after: row.opt_blob(10)?.map(read_ids).unwrap_or_default(),
     })
 }
 
-/// The oldest `limit` rows.
-pub fn list(tx: &mut ReadTx<'_>, _leave: ServerScope, limit: i64) -> Result<Vec<NewJob>> {
-    let rows = tx.query(
-        "SELECT id, queue, kind, tenant_id, payload, priority, run_at_ms, title, created_ms
-         FROM outbox ORDER BY id LIMIT $1",
-        params![limit],
-    )?;
-    rows.iter().map(read).collect()
+fn read_ids(packed: &[u8]) -> Vec<JobId> {
+    packed.as_chunks().0.iter().map(|it| JobId(Id::from_bytes(*it))).collect()
+}
+
+/// A row that waits for the relay.
+#[derive(Debug)]
+pub struct Waiting {
+    /// The id of its job.
+    pub id: JobId,
+    /// Whose it is.
+    pub tenant: Option<TenantId>,
+    /// The job, or why the row cannot be read as one: another version may have written it.
+    pub job: Result<NewJob>,
+}
+
+/// The oldest `limit` rows after the one with the id `after`, without those that are set aside.
+pub fn list(tx: &mut ReadTx<'_>, _leave: ServerScope, after: JobId, limit: i64) -> Result<Vec<Waiting>> {
+    let sql = format!("SELECT {COLUMNS} FROM outbox WHERE id > $1 AND refused IS NULL ORDER BY id LIMIT $2");
+    let rows = tx.query(&sql, params![after.0, limit])?;
+    rows.iter().map(|row| Ok(Waiting { id: row.id(0)?, tenant: row.opt_id(3)?, job: read(row) })).collect()
+}
+
+/// Sets a row aside that the queue will never take, with the reason for whoever looks. It stays until somebody removes it.
+pub fn set_aside(tx: &mut WriteTx<'_>, _leave: ServerScope, id: JobId, why: &str) -> Result<()> {
+    tx.execute("UPDATE outbox SET refused = $2 WHERE id = $1", params![id.0, why])?;
+    Ok(())
 }
 
 /// Removes rows that the queue holds durably. Ids are taken one by one: the statement is prepared once.

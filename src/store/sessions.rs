@@ -82,6 +82,11 @@ pub fn delete_all(tx: &mut WriteTx<'_>, user: UserId) -> Result<u64> {
     tx.execute("DELETE FROM session WHERE user_id = $1", params![user.0])
 }
 
+/// Ends all sessions of a user but this one; how many.
+pub fn delete_others(tx: &mut WriteTx<'_>, user: UserId, kept: SessionId) -> Result<u64> {
+    tx.execute("DELETE FROM session WHERE user_id = $1 AND id <> $2", params![user.0, kept.0])
+}
+
 /// Removes sessions that were begun before `begun_ms` or last seen before `seen_ms`.
 pub fn delete_old(tx: &mut WriteTx<'_>, begun_ms: i64, seen_ms: i64) -> Result<u64> {
     tx.execute("DELETE FROM session WHERE created_ms < $1 OR seen_ms < $2", params![begun_ms, seen_ms])

@@ -1,6 +1,7 @@
 //! Sites and the global register of their names.
 
 use crate::{
+    base::hash::Sha256,
     domain::{
         Result,
         access::{ServerScope, TenantScope},
@@ -140,10 +141,23 @@ pub fn change_taken_down(tx: &mut WriteTx<'_>, scope: TenantScope, id: SiteId, r
     Ok(())
 }
 
-/// Sets or clears the folder that a site is deployed from.
+/// The list of files that was last deployed from a site's folder.
+pub fn find_watched(tx: &mut ReadTx<'_>, scope: TenantScope, id: SiteId) -> Result<Option<Sha256>> {
+    let row = tx.find("SELECT watched FROM site WHERE tenant_id = $1 AND id = $2", params![scope.tenant().0, id.0])?;
+    row.map_or(Ok(None), |row| Ok(row.opt_bytes(0)?.map(Sha256)))
+}
+
+/// Remembers the list of files that was last deployed from a site's folder.
+pub fn change_watched(tx: &mut WriteTx<'_>, scope: TenantScope, id: SiteId, list: Sha256) -> Result<()> {
+    tx.execute("UPDATE site SET watched = $3 WHERE tenant_id = $1 AND id = $2", params![scope.tenant().0, id.0, list])?;
+    Ok(())
+}
+
+/// Sets or clears the folder that a site is deployed from. From another one nothing was deployed yet.
 pub fn change_watch_folder(tx: &mut WriteTx<'_>, scope: TenantScope, id: SiteId, folder: Option<&str>) -> Result<()> {
     tx.execute(
-        "UPDATE site SET watch_folder = $3 WHERE tenant_id = $1 AND id = $2",
+        "UPDATE site SET watch_folder = $3, watched = CASE WHEN watch_folder = $3 THEN watched ELSE NULL END
+         WHERE tenant_id = $1 AND id = $2",
         params![scope.tenant().0, id.0, folder],
     )?;
     Ok(())

@@ -37,6 +37,12 @@ pub fn find(tx: &mut ReadTx<'_>, id: UserId) -> Result<Option<User>> {
     row.as_ref().map(read).transpose()
 }
 
+/// The user of this id, with the hash of their password.
+pub fn find_with_password(tx: &mut ReadTx<'_>, id: UserId) -> Result<Option<(User, String)>> {
+    let row = tx.find(&format!("SELECT {COLUMNS}, u.password_hash FROM \"user\" u WHERE u.id = $1"), params![id.0])?;
+    row.map(|row| Ok((read(&row)?, row.text(5)?.to_owned()))).transpose()
+}
+
 /// The user of this e-mail, with the hash of their password.
 pub fn find_by_email(tx: &mut ReadTx<'_>, email: &Email) -> Result<Option<(User, String)>> {
     let sql = format!("SELECT {COLUMNS}, u.password_hash FROM \"user\" u WHERE u.email = $1");
@@ -54,13 +60,13 @@ pub fn count_super_admins(tx: &mut ReadTx<'_>) -> Result<i64> {
     tx.one("SELECT COUNT(*) FROM \"user\" WHERE super_admin = $1 AND disabled = $2", params![true, false])?.int(0)
 }
 
-/// The members of a tenant, by e-mail.
-pub fn list(tx: &mut ReadTx<'_>, scope: TenantScope, limit: i64) -> Result<Vec<(User, Grade)>> {
+/// The members of a tenant, by e-mail, after the e-mail `after`.
+pub fn list(tx: &mut ReadTx<'_>, scope: TenantScope, after: &str, limit: i64) -> Result<Vec<(User, Grade)>> {
     let sql = format!(
         "SELECT {COLUMNS}, m.role FROM membership m JOIN \"user\" u ON u.id = m.user_id
-         WHERE m.tenant_id = $1 ORDER BY u.email LIMIT $2"
+         WHERE m.tenant_id = $1 AND u.email > $2 ORDER BY u.email LIMIT $3"
     );
-    let rows = tx.query(&sql, params![scope.tenant().0, limit])?;
+    let rows = tx.query(&sql, params![scope.tenant().0, after, limit])?;
     rows.iter()
         .map(|row| {
             let user = read(row)?;

@@ -36,8 +36,9 @@ pub(super) async fn run(context: &Context, lease: &Lease) -> Outcome {
     let Ok(manifest) = payload.manifest.parse() else {
         return Outcome::Cancel { error: String::from("The job names no manifest.") };
     };
-    let (blobs, tasks) = (context.services.blobs.clone(), context.tasks.clone());
-    let made = context.tasks.blocking(move || compress(&blobs, manifest, &|| tasks.is_stopping())).await;
+    let (blobs, tasks, cancelled) = (context.services.blobs.clone(), context.tasks.clone(), lease.cancelled.clone());
+    let stop = move || tasks.is_stopping() || cancelled.is_cancelled();
+    let made = context.tasks.blocking(move || compress(&blobs, manifest, &stop)).await;
     match made {
         Some(Ok(Some(0))) => Outcome::Done,
         Some(Ok(Some(_))) => {
@@ -83,7 +84,7 @@ fn compress(blobs: &BlobDir, manifest: Sha256, stop: &dyn Fn() -> bool) -> Resul
 }
 
 /// Makes one form; `false` when it saves too little or the blob is not there to be read.
-fn make(blobs: &BlobDir, hash: &Sha256, coding: Coding) -> Result<bool> {
+pub(super) fn make(blobs: &BlobDir, hash: &Sha256, coding: Coding) -> Result<bool> {
     // A damaged blob is the data plane's incident, not this job's failure.
     let Ok(bytes) = blobs.read_verified(hash) else { return Ok(false) };
     let packed = encode(&bytes, coding)?;

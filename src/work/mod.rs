@@ -5,8 +5,10 @@
 
 mod compress_variants;
 mod driver;
+mod fire_schedules;
 mod publish_snapshot;
-mod runner;
+mod repair_variants;
+pub mod runner;
 mod watch;
 
 use std::{path::PathBuf, sync::Arc, time::Duration};
@@ -52,6 +54,8 @@ async fn run_job(context: &Context, lease: &Lease) -> Outcome {
 pub fn start(context: &Context) {
     let shared = Arc::new(context.clone());
     publish_snapshot::start(&shared);
+    repair_variants::start(&shared);
+    fire_schedules::start(&shared);
     runner::start(&shared);
     watch::start(&shared);
     let drive = |name, period, signal: fn(&Services) -> Option<&Notify>, pass| {
@@ -61,12 +65,7 @@ pub fn start(context: &Context) {
         "relay outbox",
         SELDOM,
         |it| Some(&it.signals().outbox),
-        |it| {
-            Box::pin(async move {
-                while it.services.relay_outbox().await? > 0 {}
-                Ok(())
-            })
-        },
+        |it| Box::pin(async move { it.services.relay_outbox().await.map(drop) }),
     );
     drive(
         "seal audit log",

@@ -48,7 +48,9 @@ pub(super) fn start(context: &Arc<Context>) {
 
 async fn pass(context: &Context) -> Result<()> {
     let routes = context.services.list_routes().await?;
-    let generation = context.plane.snapshot().generation + 1;
+    // By the time of day as well, so that it goes back neither when the newest snapshots on disk were damaged.
+    let now = u64::try_from(context.services.clock.now_ms()).unwrap_or(0);
+    let generation = (context.plane.snapshot().generation + 1).max(now);
     let mut snapshot = Snapshot::new(context.instance, generation);
     for route in routes {
         let (host, target) = target(route);

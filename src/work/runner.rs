@@ -1,42 +1,72 @@
 //! Runs jobs: a loop for each queue claims as many as there are free places, and gives ends and claims in one call.
 //!
-//! A handler that panics is a failed attempt. On a shutdown nothing more is claimed; jobs that run have the queue's grace
-//! time, and then go back without counting the attempt.
+//! A handler that panics is a failed attempt. One whose job is cancelled is told through its lease and has ten seconds to come
+//! to an end; then its future is dropped, and with it all that it holds: a handler that starts processes must let them die
+//! with it. On a shutdown nothing more is claimed; jobs that run have the queue's grace time, and then go back without counting
+//! the attempt.
 
-use std::{future::Future, sync::Arc};
+use std::{future::Future, sync::Arc, time::Duration};
 
 use tokio::{sync::mpsc, time};
 
 use super::{Context, run_job};
 use crate::{
-    base::retry::Backoff,
+    base::{retry::Backoff, tasks::Tasks},
     domain::job::{JobId, Queue},
-    ports::queue::{Finish, Lease, Outcome},
+    ports::queue::{Finish, Jobs, Lease, Outcome},
 };
 
 /// Pause after the queue itself failed.
 const PAUSE: Backoff = Backoff::Exponential(250);
+/// How long a handler has after its job was cancelled (CONTRACTS §1, clause 9).
+const CANCEL_GRACE: Duration = Duration::from_secs(10);
+
+/// How many jobs run at once, and how long they have when they are to end.
+#[derive(Clone, Copy, Debug)]
+pub struct Limits {
+    /// Jobs at once.
+    pub places: usize,
+    /// After the sign to stop.
+    pub stop_grace: Duration,
+    /// After a cancel.
+    pub cancel_grace: Duration,
+}
+
+impl Limits {
+    /// Those of a queue.
+    pub const fn of(queue: Queue) -> Self {
+        let rules = queue.rules();
+        Self { places: rules.concurrency, stop_grace: rules.grace, cancel_grace: CANCEL_GRACE }
+    }
+}
 
 /// Starts the loops of all four queues.
 pub(super) fn start(context: &Arc<Context>) {
     for queue in Queue::ALL {
         let context = Arc::clone(context);
         context.tasks.clone().spawn(async move {
-            run(&context, queue, |lease| {
+            let handle = |lease| {
                 let context = Arc::clone(&context);
                 async move { run_job(&context, &lease).await }
-            })
-            .await;
+            };
+            let touch = || context.services.signals().touch();
+            run(&context.services.jobs, &context.tasks, queue, Limits::of(queue), touch, handle).await;
         });
     }
 }
 
-/// Claims and runs jobs of `queue` with `handle` until the sign to stop.
-async fn run<F>(context: &Arc<Context>, queue: Queue, handle: impl Fn(Lease) -> F)
-where
+/// Claims and runs jobs of `queue` with `handle` until the sign to stop. `touch` is called when jobs have begun or ended.
+pub async fn run<F>(
+    jobs: &Jobs,
+    tasks: &Tasks,
+    queue: Queue,
+    limits: Limits,
+    touch: impl Fn(),
+    handle: impl Fn(Lease) -> F,
+) where
     F: Future<Output = Outcome> + Send + 'static,
 {
-    let places = queue.rules().concurrency;
+    let places = limits.places;
     let (ended, mut ends) = mpsc::channel(places);
     let mut running = 0;
     let mut finished: Vec<Finish> = Vec::new();
@@ -46,13 +76,13 @@ where
             finished.push(end);
             running -= 1;
         }
-        let stopping = context.tasks.is_stopping();
+        let stopping = tasks.is_stopping();
         if stopping && running == 0 && finished.is_empty() {
             return;
         }
         let take = if stopping { 0 } else { places - running };
         if take > 0 || !finished.is_empty() {
-            match context.services.jobs.next(queue, take, finished.clone()).await {
+            match jobs.next(queue, take, finished.clone()).await {
                 Ok((answers, leases)) => {
                     failures = 0;
                     for (end, answer) in finished.drain(..).zip(answers) {
@@ -63,9 +93,9 @@ where
                     let none = leases.is_empty();
                     for lease in leases {
                         running += 1;
-                        spawn(context, queue, &ended, &lease, handle(lease.clone()));
+                        spawn(tasks, limits, &ended, &lease, handle(lease.clone()));
                     }
-                    context.services.signals().touch();
+                    touch();
                     // On a shutdown the ends that were just given may have been the last.
                     if !none || stopping {
                         continue;
@@ -84,27 +114,33 @@ where
         }
         tokio::select! {
             end = ends.recv() => if let Some(end) = end { finished.push(end); running -= 1; },
-            () = context.services.jobs.ready(queue), if running < places && !stopping => {}
-            () = context.tasks.stopping(), if !stopping => {}
+            () = jobs.ready(queue), if running < places && !stopping => {}
+            () = tasks.stopping(), if !stopping => {}
         }
     }
 }
 
-fn spawn<F>(context: &Arc<Context>, queue: Queue, ended: &mpsc::Sender<Finish>, lease: &Lease, work: F)
+fn spawn<F>(tasks: &Tasks, limits: Limits, ended: &mpsc::Sender<Finish>, lease: &Lease, work: F)
 where
     F: Future<Output = Outcome> + Send + 'static,
 {
     let mut end = End { id: lease.job.id, attempt: lease.attempt, outcome: None, ended: ended.clone() };
-    let tasks = context.tasks.clone();
+    let stopping = tasks.clone();
+    let cancelled = lease.cancelled.clone();
     let kind = lease.job.kind.clone();
-    context.tasks.spawn(async move {
+    tasks.spawn(async move {
         tracing::debug!(job = %end.id, kind, attempt = end.attempt, "begun");
         let late = async {
-            tasks.stopping().await;
-            time::sleep(queue.rules().grace).await;
+            stopping.stopping().await;
+            time::sleep(limits.stop_grace).await;
+        };
+        let unwanted = async {
+            cancelled.cancelled().await;
+            time::sleep(limits.cancel_grace).await;
         };
         end.outcome = Some(tokio::select! {
             outcome = work => outcome,
+            () = unwanted => Outcome::Cancel { error: String::from("cancelled") },
             () = late => Outcome::Release,
         });
         drop(end);

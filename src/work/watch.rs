@@ -1,11 +1,14 @@
 //! Watched folders: a site that is deployed from a folder on this server whenever the folder changes.
 //!
-//! Waits until the folder is quiet for two seconds, and looks again every minute in any case, since some file systems
-//! (NFS) tell nothing. Acts as the system user `watch`. A folder that is gone, or empty, changes nothing.
+//! Each site has a task of its own, so that a folder that never rests holds up no other. It waits until the folder is quiet
+//! for two seconds, and looks again every minute in any case, since some file systems (NFS) tell nothing. Acts as the system
+//! user `watch`. A folder that is gone, or empty, changes nothing, and neither does one with the files that were deployed
+//! from it last: what somebody has published since stays, also after a restart.
 
 use std::{
     collections::HashMap,
-    fs, io,
+    fs,
+    io::{self, Read as _},
     os::unix::fs::MetadataExt as _,
     path::{Path, PathBuf},
     sync::Arc,
@@ -13,14 +16,18 @@ use std::{
 };
 
 use notify::{RecommendedWatcher, RecursiveMode, Watcher as _};
-use tokio::{sync::Notify, time};
+use tokio::{
+    sync::{Notify, Semaphore},
+    time,
+};
+use tokio_util::sync::{CancellationToken, DropGuard};
 
 use super::Context;
 use crate::{
     base::{
-        blob_dir::BlobDir,
         files,
         hash::{Hasher, Sha256},
+        limits,
     },
     domain::{
         Error, Kind, Result,
@@ -29,7 +36,7 @@ use crate::{
         site::{Site, SiteId},
         tenant::TenantId,
     },
-    services::{folder, ingest, uploads::Request},
+    services::{Services, folder, ingest, uploads::Request, watch::Found},
 };
 
 /// A folder must be unchanged for so long.
@@ -38,55 +45,189 @@ const QUIET: Duration = Duration::from_secs(2);
 const LOOK: Duration = Duration::from_mins(1);
 /// Blobs that become durable together.
 const BATCH: usize = 512;
+/// Folders that are read at once: more would only keep the disk from everybody else.
+const READ_AT_ONCE: usize = 4;
 
-/// What is remembered of a site's folder between two looks.
-struct Watched {
+/// The task of one site. Dropped, it ends.
+struct Follower {
     folder: PathBuf,
-    /// Absent when the system has no more watches to give: then only the look each minute helps.
-    _watcher: Option<RecommendedWatcher>,
+    _stop: DropGuard,
+}
+
+/// A folder and what its task has seen of it.
+struct Watch {
+    context: Arc<Context>,
+    tenant: TenantId,
+    site: SiteId,
+    folder: PathBuf,
+    /// Held while the folder is read.
+    reading: Arc<Semaphore>,
+    stop: CancellationToken,
     /// What was deployed last, by names, sizes and times.
     seen: Option<Sha256>,
 }
 
-/// Starts the task.
+/// Starts the task that has a follower for each watched folder.
 pub(super) fn start(context: &Arc<Context>) {
     let context = Arc::clone(context);
     context.tasks.clone().spawn(async move {
-        let changed = Arc::new(Notify::new());
-        let mut watched: HashMap<SiteId, Watched> = HashMap::new();
+        let reading = Arc::new(Semaphore::new(READ_AT_ONCE));
+        let mut followers: HashMap<SiteId, Follower> = HashMap::new();
         while !context.tasks.is_stopping() {
-            if let Err(error) = pass(&context, &mut watched, &changed).await {
+            let done = pass(&context, &mut followers, &reading).await;
+            if let Err(error) = &done {
                 tracing::warn!(%error, "watched folders could not be looked at");
             }
-            let idle = watched.is_empty();
             tokio::select! {
                 () = context.services.signals().watch.notified() => {}
-                () = changed.notified() => {}
-                // A server without watched folders is not woken.
-                () = time::sleep(LOOK), if !idle => {}
+                () = time::sleep(LOOK), if done.is_err() => {}
                 () = context.tasks.stopping() => {}
             }
         }
     });
 }
 
-async fn pass(context: &Context, watched: &mut HashMap<SiteId, Watched>, changed: &Arc<Notify>) -> Result<()> {
+/// Ends the followers of folders that are not watched any more, and starts those of new ones.
+async fn pass(
+    context: &Arc<Context>,
+    followers: &mut HashMap<SiteId, Follower>,
+    reading: &Arc<Semaphore>,
+) -> Result<()> {
     let sites = context.services.list_watched().await?;
-    watched.retain(|id, it| {
+    followers.retain(|id, it| {
         sites.iter().any(|(_, site)| site.id == *id && site.watch_folder.as_deref() == it.folder.to_str())
     });
     for (tenant, site) in sites {
-        let Some(folder) = site.watch_folder.clone().map(PathBuf::from) else { continue };
-        let entry = watched.entry(site.id).or_insert_with(|| Watched {
-            _watcher: watcher(&folder, changed),
-            folder: folder.clone(),
-            seen: None,
+        let Some(folder) = site.watch_folder.map(PathBuf::from) else { continue };
+        followers.entry(site.id).or_insert_with(|| {
+            let stop = context.tasks.token().child_token();
+            let watch = Watch {
+                context: Arc::clone(context),
+                tenant,
+                site: site.id,
+                folder: folder.clone(),
+                reading: Arc::clone(reading),
+                stop: stop.clone(),
+                seen: None,
+            };
+            context.tasks.spawn(watch.follow());
+            Follower { folder, _stop: stop.drop_guard() }
         });
-        if let Err(error) = look(context, tenant, &site, &folder, &mut entry.seen).await {
-            tracing::warn!(site = %site.name, folder = %folder.display(), %error, "a watched folder was not deployed");
-        }
     }
     Ok(())
+}
+
+impl Watch {
+    /// Looks whenever something changes, until told to stop.
+    async fn follow(mut self) {
+        let changed = Arc::new(Notify::new());
+        let _watcher = watcher(&self.folder, &changed);
+        while !self.stop.is_cancelled() {
+            self.look_once().await;
+            tokio::select! {
+                () = changed.notified() => {}
+                () = time::sleep(LOOK) => {}
+                () = self.stop.cancelled() => {}
+            }
+        }
+    }
+
+    /// Looks, and keeps what was found for people to see.
+    async fn look_once(&mut self) {
+        let services = self.context.services.clone();
+        let site = match services.find_watched_site(self.tenant, self.site).await {
+            Ok(Some(site)) => site,
+            Ok(None) => return,
+            Err(error) => return tracing::warn!(%error, "a watched folder could not be looked at"),
+        };
+        // While a site is taken down nothing can be published; what is in the folder then, is once it is put back.
+        if site.taken_down.is_some() {
+            return;
+        }
+        let found = self.look(&site).await.unwrap_or_else(|error| {
+            let folder = self.folder.display();
+            tracing::warn!(site = %site.name, %folder, %error, "a watched folder was not deployed");
+            Found::Refused(error.message)
+        });
+        services.note_look(self.tenant, &site, found);
+    }
+
+    /// Deploys the folder if its files are others than those that were deployed from it last.
+    async fn look(&mut self, site: &Site) -> Result<Found> {
+        let mut now = match self.stamp(site).await {
+            Ok(now) => now,
+            Err(missing) => return Ok(missing),
+        };
+        if self.seen == Some(now) {
+            return Ok(Found::Same);
+        }
+        // Wait until nothing moves any more.
+        loop {
+            tokio::select! {
+                () = time::sleep(QUIET) => {}
+                () = self.stop.cancelled() => return Ok(Found::Same),
+            }
+            match self.stamp(site).await {
+                Ok(later) if later == now => break,
+                Ok(later) => now = later,
+                Err(missing) => return Ok(missing),
+            }
+        }
+        let done = self.deploy(site).await;
+        // Also when it fails: the same files would fail again, unless it was not their fault.
+        if !done.as_ref().is_err_and(|error| error.kind == Kind::Unavailable || error.code == "taken_down") {
+            self.seen = Some(now);
+        }
+        done.map(|()| Found::Deployed)
+    }
+
+    /// As [`stamp`], or why there is nothing to deploy.
+    async fn stamp(&self, site: &Site) -> Result<Sha256, Found> {
+        let folder = self.folder.clone();
+        let stamped = self.read(move || Ok(stamp(&folder))).await;
+        match stamped {
+            Ok(Ok(Some(stamp))) => Ok(stamp),
+            Ok(Err(error)) => {
+                tracing::warn!(site = %site.name, folder = %self.folder.display(), %error, "a watched folder cannot be read");
+                Err(Found::Missing(format!("The folder cannot be read: {error}.")))
+            }
+            Ok(Ok(None)) => {
+                Err(Found::Missing(String::from("There is no such folder on this server, or no file is in it.")))
+            }
+            Err(_) => Err(Found::Missing(String::from("The look at it broke off. It is tried again in a minute."))),
+        }
+    }
+
+    /// Runs what reads the folder, a few folders at a time.
+    async fn read<T: Send + 'static>(&self, work: impl FnOnce() -> Result<T> + Send + 'static) -> Result<T> {
+        let _reading = self.reading.acquire().await.map_err(Error::internal)?;
+        let done = self.context.tasks.blocking(work).await;
+        done.unwrap_or_else(|| Err(Error::internal("reading a watched folder panicked")))
+    }
+
+    async fn deploy(&self, site: &Site) -> Result<()> {
+        let services = &self.context.services;
+        let actor = services.actor_system(self.tenant, "watch");
+        let (taking, from) = (services.clone(), self.folder.clone());
+        let list = self.read(move || take(&taking, &from)).await?;
+        let hash = Sha256::of(&list.to_bytes()?);
+        if services.is_last_watched(self.tenant, self.site, hash).await? {
+            return Ok(());
+        }
+        if services.find_live_list(&actor, &site.name).await?.as_ref() != Some(&list) {
+            let request = Request {
+                source: Source::Watch,
+                message: format!("From {}", self.folder.display()),
+                publish: true,
+                if_live: None,
+                allow_env: false,
+                idempotency_key: None,
+            };
+            let done = services.deploy_list(&actor, &site.name, list, request).await?;
+            tracing::info!(site = %site.name, deployment = done.number, "deployed a watched folder");
+        }
+        services.remember_watched(self.tenant, self.site, hash).await
+    }
 }
 
 fn watcher(folder: &Path, changed: &Arc<Notify>) -> Option<RecommendedWatcher> {
@@ -107,69 +248,12 @@ fn watcher(folder: &Path, changed: &Arc<Notify>) -> Option<RecommendedWatcher> {
     }
 }
 
-/// Deploys the folder if it differs from what is live.
-async fn look(
-    context: &Context,
-    tenant: TenantId,
-    site: &Site,
-    folder: &Path,
-    seen: &mut Option<Sha256>,
-) -> Result<()> {
-    let stamp = |folder: PathBuf| async move {
-        context.tasks.blocking(move || stamp(&folder)).await.unwrap_or_else(|| Err(Error::internal("a look panicked")))
-    };
-    let Some(mut now) = stamp(folder.to_owned()).await? else { return Ok(()) };
-    if *seen == Some(now) {
-        return Ok(());
-    }
-    // Wait until nothing moves any more.
-    loop {
-        tokio::select! {
-            () = time::sleep(QUIET) => {}
-            () = context.tasks.stopping() => return Ok(()),
-        }
-        match stamp(folder.to_owned()).await? {
-            Some(later) if later == now => break,
-            Some(later) => now = later,
-            None => return Ok(()),
-        }
-    }
-    let done = deploy(context, tenant, site, folder).await;
-    // Also when it fails: the same files would fail again, unless it was the server's fault.
-    if !done.as_ref().is_err_and(|error| error.kind == Kind::Unavailable) {
-        *seen = Some(now);
-    }
-    done
-}
-
-async fn deploy(context: &Context, tenant: TenantId, site: &Site, folder: &Path) -> Result<()> {
-    let actor = context.services.actor_system(tenant, "watch");
-    context.services.admit(0)?;
-    let (blobs, from) = (context.services.blobs.clone(), folder.to_owned());
-    let taken = context.tasks.blocking(move || take(&blobs, &from)).await;
-    let list = taken.unwrap_or_else(|| Err(Error::internal("taking a folder panicked")))?;
-    if context.services.find_live_list(&actor, &site.name).await?.as_ref() == Some(&list) {
-        return Ok(());
-    }
-    let request = Request {
-        source: Source::Watch,
-        message: format!("From {}", folder.display()),
-        publish: true,
-        if_live: None,
-        allow_env: false,
-        idempotency_key: None,
-    };
-    let done = context.services.deploy_list(&actor, &site.name, list, request).await?;
-    tracing::info!(site = %site.name, deployment = done.number, "deployed a watched folder");
-    Ok(())
-}
-
 /// A digest of names, sizes and times; `None` when the folder is gone or has no file.
-fn stamp(folder: &Path) -> Result<Option<Sha256>> {
+fn stamp(folder: &Path) -> io::Result<Option<Sha256>> {
     let mut paths = match files::walk(folder) {
         Ok(paths) => paths,
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
-        Err(error) => return Err(error.into()),
+        Err(error) => return Err(error),
     };
     if paths.is_empty() {
         return Ok(None);
@@ -187,22 +271,54 @@ fn stamp(folder: &Path) -> Result<Option<Sha256>> {
     Ok(Some(hasher.finish()))
 }
 
+/// Refuses a folder that is more than a site may be, before anything of it is copied; its bytes.
+fn measure(from: &Path) -> Result<u64> {
+    let (mut files, mut bytes) = (0_usize, 0_u64);
+    folder::walk(from, false, &mut |relative| {
+        let path = from.join(&relative);
+        let about = fs::symlink_metadata(&path).map_err(|error| folder::unreadable("read", &path, &error))?;
+        files += 1;
+        bytes = bytes.saturating_add(about.len());
+        if files > limits::SITE_FILES_MAX {
+            let text = format!("{} has more than {} files.", from.display(), limits::SITE_FILES_MAX);
+            return Err(Error::too_large("site_files", text));
+        }
+        if bytes > limits::SITE_BYTES_MAX { Err(too_many_bytes(from)) } else { Ok(()) }
+    })?;
+    Ok(bytes)
+}
+
+fn too_many_bytes(from: &Path) -> Error {
+    let text = format!("{} has more than {} bytes.", from.display(), limits::SITE_BYTES_MAX);
+    Error::too_large("site_bytes", text)
+}
+
 /// Puts every file of the folder into the store.
-fn take(blobs: &BlobDir, from: &Path) -> Result<FileList> {
+fn take(services: &Services, from: &Path) -> Result<FileList> {
+    let blobs = &services.blobs;
+    services.admit(measure(from)?)?;
     let mut found = Vec::new();
     let mut batch = blobs.batch();
+    // Files may grow while they are read.
+    let (mut left, mut unlooked) = (limits::SITE_BYTES_MAX, 0_u64);
     folder::walk(from, false, &mut |relative| {
         let path = from.join(&relative);
         let file = folder::open(&path).map_err(|error| folder::unreadable("read", &path, &error))?;
         let mut writer = blobs.writer()?;
         let mut written = Ok(());
-        folder::pieces(file, |piece| {
+        folder::pieces(file.take(left.saturating_add(1)), |piece| {
+            unlooked += u64::try_from(piece.len()).unwrap_or(u64::MAX);
+            if unlooked >= limits::DISK_LOOK_BYTES && written.is_ok() {
+                unlooked = 0;
+                written = services.admit(limits::DISK_LOOK_BYTES);
+            }
             if written.is_ok() {
-                written = writer.write(piece);
+                written = writer.write(piece).map_err(Error::from);
             }
         })?;
         written?;
         let (hash, size) = writer.finish(None, &mut batch).map_err(io::Error::from)?;
+        left = left.checked_sub(size).ok_or_else(|| too_many_bytes(from))?;
         found.push((relative.into_os_string().into_encoded_bytes(), size, hash));
         if batch.len() >= BATCH {
             std::mem::replace(&mut batch, blobs.batch()).commit()?;

@@ -6,12 +6,15 @@ use chainhost::{
     base::{blob_dir::BlobDir, hash::Sha256},
     domain::{Error, Result},
     proof::build,
-    services::archive::{Kind, unpack},
+    services::archive::{Kind, Watch, unpack},
 };
 use flate2::{Compression, Crc, write::DeflateEncoder, write::GzEncoder};
 use tar::{EntryType, Header};
 
 type Files = Vec<(Vec<u8>, u64, Sha256)>;
+
+/// Nobody stops it, and the disk has room.
+const FREELY: Watch<'_> = Watch { cancelled: &|| false, admit: &|_| Ok(()) };
 
 fn store() -> (tempfile::TempDir, BlobDir) {
     let dir = tempfile::tempdir().unwrap();
@@ -21,7 +24,7 @@ fn store() -> (tempfile::TempDir, BlobDir) {
 
 fn take(kind: Kind, bytes: &[u8]) -> Result<Files> {
     let (_dir, blobs) = store();
-    let files = unpack(kind, Cursor::new(bytes), &blobs, false, &|| false)?;
+    let files = unpack(kind, Cursor::new(bytes), &blobs, false, FREELY)?;
     for (path, size, hash) in &files {
         let kept = blobs.read_verified(hash).unwrap();
         assert_eq!(u64::try_from(kept.len()).unwrap(), *size, "{}", String::from_utf8_lossy(path));
@@ -189,7 +192,7 @@ fn the_same_site_comes_out_of_every_kind() {
     .into_iter()
     .map(|(kind, bytes)| {
         assert_eq!(Kind::of(None, &mut Cursor::new(&bytes)).unwrap(), kind);
-        let mut found = unpack(kind, Cursor::new(&bytes), &blobs, false, &|| false).unwrap();
+        let mut found = unpack(kind, Cursor::new(&bytes), &blobs, false, FREELY).unwrap();
         found.sort();
         assert_eq!(names(&found), ["_headers", "a/b.css", "index.html"]);
         build::manifest(&found, false, |_, hash| Ok(blobs.read_verified(hash).unwrap())).unwrap()
@@ -238,7 +241,7 @@ fn names_that_lead_elsewhere_are_refused_in_every_kind() {
     assert!(error(Kind::Tar, &tar(&[entry(EntryType::Regular, b"\xff.html", b"")])).message.contains(".html"));
     let (_dir, blobs) = store();
     let secret = tar(&[file(".env", b"x")]);
-    assert_eq!(unpack(Kind::Tar, Cursor::new(secret), &blobs, true, &|| false).unwrap().len(), 1);
+    assert_eq!(unpack(Kind::Tar, Cursor::new(secret), &blobs, true, FREELY).unwrap().len(), 1);
 }
 
 #[test]
@@ -406,6 +409,23 @@ fn too_many_entries_are_refused_also_when_they_are_left_out() {
 }
 
 #[test]
+fn the_free_space_is_looked_at_while_unpacking() {
+    let (_dir, blobs) = store();
+    let asked = std::cell::Cell::new(0);
+    let admit = |bytes| {
+        asked.set(asked.get() + bytes);
+        if asked.get() <= 12 << 20 { Ok(()) } else { Err(Error::unavailable("disk_reserve", "")) }
+    };
+    let watch = Watch { admit: &admit, ..FREELY };
+    // One large file, and many small ones, which take blocks too.
+    let large = tar(&[file("a", &vec![b'a'; 17 << 20])]);
+    assert_eq!(unpack(Kind::Tar, Cursor::new(&large), &blobs, false, watch).unwrap_err().code, "disk_reserve");
+    asked.set(0);
+    let many: Vec<Vec<u8>> = (0..4_500).map(|it| file(&format!("{it}.txt"), b"")).collect();
+    assert_eq!(unpack(Kind::Tar, Cursor::new(&tar(&many)), &blobs, false, watch).unwrap_err().code, "disk_reserve");
+}
+
+#[test]
 fn blobs_are_committed_in_batches_and_a_stop_is_heard() {
     let many: Vec<Vec<u8>> = (0..2_500).map(|it| file(&format!("{it}.txt"), it.to_string().as_bytes())).collect();
     let bytes = tar(&many);
@@ -415,9 +435,12 @@ fn blobs_are_committed_in_batches_and_a_stop_is_heard() {
         asked.set(asked.get() + 1);
         asked.get() > 6_000
     };
-    assert_eq!(unpack(Kind::Tar, Cursor::new(&bytes), &blobs, false, &stop).unwrap_err().code, "cancelled");
+    assert_eq!(
+        unpack(Kind::Tar, Cursor::new(&bytes), &blobs, false, Watch { cancelled: &stop, ..FREELY }).unwrap_err().code,
+        "cancelled"
+    );
     assert_eq!(blobs.list().unwrap().len(), 1_024);
-    assert_eq!(unpack(Kind::Tar, Cursor::new(&bytes), &blobs, false, &|| false).unwrap().len(), 2_500);
+    assert_eq!(unpack(Kind::Tar, Cursor::new(&bytes), &blobs, false, FREELY).unwrap().len(), 2_500);
     assert_eq!(blobs.list().unwrap().len(), 2_500);
 }
 

@@ -42,7 +42,7 @@ where
 }
 
 async fn hello(_: Request<Incoming>, peer: Peer) -> Response {
-    respond::text(StatusCode::OK, format!("{} {}", peer.address.ip(), peer.loopback))
+    respond::text(StatusCode::OK, format!("{} {}", peer.address.ip(), peer.address.ip().is_loopback()))
 }
 
 async fn connect(address: SocketAddr, text: &str) -> TcpStream {

@@ -243,3 +243,48 @@ fn a_file_larger_than_a_request_of_many_is_deployed_and_served() {
     assert_eq!((part.status, &part.body[..]), (206, &film[70_000_000..70_000_010]));
     assert_eq!(host.get("hello.localhost", "/film.bin").body.len(), film.len());
 }
+
+#[test]
+fn a_site_is_changed_whole_or_not_at_all_and_problems_name_fields_of_the_body() {
+    let host = Host::start();
+    let key = host.key("owner@example.org", "super-admin");
+    host.api_json(&key, "POST /api/v1/sites", r#"{"name":"hello"}"#, 201);
+    let change = |body: &str, status: u16| host.api_json(&key, "PATCH /api/v1/sites/hello", body, status);
+    let wrong = change(r#"{"taken_down":"because","watch_folder":"relative"}"#, 400);
+    assert_eq!(wrong["field"], "watch_folder");
+    assert_eq!(host.api_json(&key, "GET /api/v1/sites/hello", "", 200)["taken_down"], Value::Null);
+    assert_eq!(change(r#"{"taken_down":" "}"#, 400)["field"], "taken_down");
+    let both = change(r#"{"taken_down":"because","watch_folder":"/srv/none"}"#, 200);
+    assert_eq!((&both["taken_down"], &both["watch_folder"]), (&json!("because"), &json!("/srv/none")));
+    let back = change(r#"{"taken_down":null}"#, 200);
+    assert_eq!((&back["taken_down"], &back["watch_folder"]), (&Value::Null, &json!("/srv/none")));
+    for (call, body, field) in [
+        ("POST /api/v1/sites/hello/rollback", r#"{"to":"x"}"#, "to"),
+        ("POST /api/v1/sites/hello/rollback", r#"{"if_live":"x"}"#, "if_live"),
+        ("POST /api/v1/keys", r#"{"name":"a","expires_at":"2001-01-01T00:00:00Z"}"#, "expires_at"),
+    ] {
+        assert_eq!(host.api_json(&key, call, body, 400)["field"], field, "{call} {body}");
+    }
+}
+
+#[test]
+fn users_come_in_pages() {
+    let host = Host::start();
+    let key = host.key("c@example.org", "super-admin");
+    for email in ["a@example.org", "b@example.org"] {
+        let body = json!({"email": email, "role": "user", "password": crate::support::PASSWORD});
+        host.api_json(&key, "POST /api/v1/users", &body.to_string(), 201);
+    }
+    let first = host.api_json(&key, "GET /api/v1/users?limit=2", "", 200);
+    let emails =
+        |page: &Value| page["items"].as_array().unwrap().iter().map(|it| it["email"].clone()).collect::<Vec<_>>();
+    assert_eq!(emails(&first), ["a@example.org", "b@example.org"]);
+    let after = first["next"].as_str().unwrap();
+    let second = host.api_json(&key, &format!("GET /api/v1/users?limit=2&after={after}"), "", 200);
+    assert_eq!((emails(&second), &second["next"]), (vec![json!("c@example.org")], &Value::Null));
+    // The document announces what is answered.
+    let document = host.get("localhost", "/api/openapi.json").json();
+    let shape = document["components"]["schemas"]["User"]["properties"].as_object().unwrap();
+    let keys: Vec<_> = first["items"][0].as_object().unwrap().keys().collect();
+    assert_eq!(shape.keys().collect::<Vec<_>>(), keys);
+}

@@ -20,11 +20,17 @@ mod log;
 mod manifest;
 mod panel;
 mod panel_browser;
+mod panel_settings;
 #[cfg(feature = "postgres")]
 mod postgres;
+mod proxies;
 mod queue_redb;
+mod readme;
 mod real_sites;
+mod runner;
+mod schedules;
 mod server;
+mod services;
 mod serving;
 mod support;
 mod tidy;

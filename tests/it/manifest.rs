@@ -55,6 +55,20 @@ fn a_folder_has_one_manifest_whatever_lies_beside_its_files() {
 }
 
 #[test]
+fn the_common_tool_checks_a_folder_by_its_sums() {
+    let dir = site(&[("index.html", "hi"), ("a b/ü.css", "a{}"), (".git/x", "x"), ("_headers", "/*\n  X-A: 1\n")]);
+    let sums = tempfile::tempdir().unwrap();
+    let file = sums.path().join("SHA256SUMS");
+    assert_eq!(run(dir.path(), &["--sums", file.to_str().unwrap()]).status.code(), Some(0));
+    let check = || Command::new("sha256sum").arg("-c").arg(&file).current_dir(dir.path()).output().unwrap();
+    let good = check();
+    assert_eq!(String::from_utf8_lossy(&good.stdout), "./a b/ü.css: OK\n./index.html: OK\n");
+    assert!(good.status.success());
+    fs::remove_file(dir.path().join("index.html")).unwrap();
+    assert!(!check().status.success());
+}
+
+#[test]
 fn what_cannot_be_a_site_is_refused_with_its_reason() {
     assert!(refused(Path::new("/no/such/folder")).contains("/no/such/folder"));
     refused(site(&[]).path());

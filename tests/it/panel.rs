@@ -1,124 +1,14 @@
 //! The panel over HTTP: first contact, sessions, forms from elsewhere, uploads, roles, streams. What it looks like is
 //! the work of `tests/panel/shoot.mjs`.
 
-use std::{collections::BTreeMap, fs};
+use std::fs;
 
 use crate::support::{
     Host, PASSWORD,
-    http::{self, Answer},
+    browser::{Browser, archive, form},
 };
 
 const OWNER: &str = "owner@example.org";
-
-/// A browser without scripts: keeps cookies, and says where its forms come from.
-struct Browser<'a> {
-    host: &'a Host,
-    cookies: BTreeMap<String, String>,
-}
-
-impl<'a> Browser<'a> {
-    fn new(host: &'a Host) -> Self {
-        Self { host, cookies: BTreeMap::new() }
-    }
-
-    /// Signs in as a user that `Host::key` has made.
-    fn signed_in(host: &'a Host, email: &str) -> Self {
-        let mut browser = Self::new(host);
-        let answer = browser.post("/sign-in", &form(&[("email", email), ("password", PASSWORD)]));
-        assert_eq!((answer.status, answer.header("location")), (303, Some("/")), "{}", answer.text());
-        browser
-    }
-
-    fn head(&self, method: &str, path: &str) -> String {
-        let cookies: Vec<_> = self.cookies.iter().map(|(name, value)| format!("{name}={value}")).collect();
-        let cookies = if cookies.is_empty() { String::new() } else { format!("Cookie: {}\r\n", cookies.join("; ")) };
-        format!(
-            "{method} {path} HTTP/1.1\r\nHost: localhost:{}\r\nUser-Agent: Firefox/140.0 Linux\r\n{cookies}",
-            self.host.port
-        )
-    }
-
-    fn send(&mut self, head: &str, body: &[u8]) -> Answer {
-        let answer = http::ask(self.host.port, head, body);
-        for (_, cookie) in answer.headers.iter().filter(|(name, _)| name == "set-cookie") {
-            let (pair, rest) = cookie.split_once(';').unwrap();
-            let (name, value) = pair.split_once('=').unwrap();
-            assert!(
-                rest.contains("HttpOnly") && rest.contains("SameSite=Strict") && rest.contains("Path=/"),
-                "{cookie}"
-            );
-            if rest.contains("Max-Age=0") {
-                self.cookies.remove(name);
-            } else {
-                self.cookies.insert(name.to_owned(), value.to_owned());
-            }
-        }
-        answer
-    }
-
-    fn get(&mut self, path: &str) -> Answer {
-        let head = self.head("GET", path);
-        self.send(&head, b"")
-    }
-
-    /// A page that must be there.
-    fn page(&mut self, path: &str) -> String {
-        let answer = self.get(path);
-        assert_eq!(answer.status, 200, "{path}: {}", answer.text());
-        answer.text()
-    }
-
-    fn post_as(&mut self, path: &str, headers: &str, media_type: &str, body: &[u8]) -> Answer {
-        let head = format!("{}{headers}Content-Type: {media_type}\r\n", self.head("POST", path));
-        self.send(&head, body)
-    }
-
-    fn post(&mut self, path: &str, body: &str) -> Answer {
-        let origin = format!("Origin: http://localhost:{}\r\n", self.host.port);
-        self.post_as(path, &origin, "application/x-www-form-urlencoded", body.as_bytes())
-    }
-
-    /// Sends a form with an archive.
-    fn upload(&mut self, path: &str, fields: &[(&str, &str)], archive: Option<&[u8]>) -> Answer {
-        let mut body = Vec::new();
-        for (name, value) in fields {
-            body.extend(
-                format!("--edge\r\nContent-Disposition: form-data; name=\"{name}\"\r\n\r\n{value}\r\n").into_bytes(),
-            );
-        }
-        let name = if archive.is_some() { "site.tar" } else { "" };
-        body.extend(
-            format!(
-                "--edge\r\nContent-Disposition: form-data; name=\"archive\"; filename=\"{name}\"\r\n\
-                 Content-Type: application/octet-stream\r\n\r\n"
-            )
-            .into_bytes(),
-        );
-        body.extend_from_slice(archive.unwrap_or_default());
-        body.extend_from_slice(b"\r\n--edge--\r\n");
-        let origin = format!("Origin: http://localhost:{}\r\n", self.host.port);
-        self.post_as(path, &origin, "multipart/form-data; boundary=edge", &body)
-    }
-}
-
-fn form(fields: &[(&str, &str)]) -> String {
-    let encode =
-        |text: &str| percent_encoding::utf8_percent_encode(text, percent_encoding::NON_ALPHANUMERIC).to_string();
-    let pairs: Vec<_> = fields.iter().map(|(name, value)| format!("{}={}", encode(name), encode(value))).collect();
-    pairs.join("&")
-}
-
-fn archive(files: &[(&str, &[u8])]) -> Vec<u8> {
-    let mut builder = tar::Builder::new(Vec::new());
-    for (path, bytes) in files {
-        let mut header = tar::Header::new_ustar();
-        header.set_size(u64::try_from(bytes.len()).unwrap());
-        header.set_mode(0o644);
-        header.set_entry_type(tar::EntryType::Regular);
-        builder.append_data(&mut header, path, *bytes).unwrap();
-    }
-    builder.into_inner().unwrap()
-}
 
 #[test]
 fn the_printed_link_makes_the_owner_once() {
@@ -148,7 +38,7 @@ fn the_printed_link_makes_the_owner_once() {
 }
 
 /// Addresses of the panel: all of those that show or change something.
-const PAGES: [&str; 22] = [
+const PAGES: [&str; 24] = [
     "/",
     "/sites",
     "/sites/new",
@@ -156,6 +46,7 @@ const PAGES: [&str; 22] = [
     "/sites/hello/deploy",
     "/sites/hello/settings",
     "/sites/hello/delete",
+    "/sites/hello/take-down",
     "/sites/hello/hostnames",
     "/sites/hello/deployments",
     "/sites/hello/deployments/1",
@@ -170,12 +61,17 @@ const PAGES: [&str; 22] = [
     "/storage",
     "/settings",
     "/settings/keys",
+    "/settings/password",
     "/settings/users",
 ];
-const FORMS: [&str; 16] = [
+const FORMS: [&str; 23] = [
     "/sites/new",
     "/sites/hello/deploy",
     "/sites/hello/delete",
+    "/sites/hello/take-down",
+    "/sites/hello/put-back",
+    "/sites/hello/watch",
+    "/sites/hello/watch/stop",
     "/sites/hello/hostnames",
     "/sites/hello/hostnames/a.example/remove",
     "/sites/hello/rollback/1",
@@ -183,9 +79,12 @@ const FORMS: [&str; 16] = [
     "/jobs/0199a7c2e3f47a5b8c9d0e1f2a3b4c5d/rerun",
     "/jobs/0199a7c2e3f47a5b8c9d0e1f2a3b4c5d/cancel",
     "/jobs/0199a7c2e3f47a5b8c9d0e1f2a3b4c5d/dismiss",
+    "/jobs/queues/deploy/pause",
+    "/jobs/queues/deploy/resume",
     "/storage/clean",
     "/settings/theme",
     "/settings/keys",
+    "/settings/password",
     "/settings/sessions/0199a7c2e3f47a5b8c9d0e1f2a3b4c5d/end",
     "/settings/users",
     "/settings/users/0199a7c2e3f47a5b8c9d0e1f2a3b4c5d/disable",
@@ -222,6 +121,26 @@ fn nobody_sees_or_changes_anything_without_a_session() {
     assert_eq!(owner.post("/sign-out", "").header("location"), Some("/sign-in"));
     let mut thief = Browser { host: &host, cookies: before };
     assert_eq!(thief.get("/").status, 303, "a session that was ended does not come back");
+}
+
+#[test]
+fn what_is_refused_before_a_handler_is_said_on_a_page() {
+    let host = Host::start();
+    host.key(OWNER, "super-admin");
+    let mut owner = Browser::signed_in(&host, OWNER);
+    for path in ["/sites/%ff", "/sites/%ff/settings", "/jobs/%ff/rerun"] {
+        let answer = owner.get(path);
+        let status = answer.status;
+        assert!(
+            (400..500).contains(&status) && answer.text().starts_with("<!doctype html>"),
+            "{path} {}",
+            answer.text()
+        );
+    }
+    let origin = format!("Origin: http://localhost:{}\r\n", host.port);
+    let large = "a=b&".repeat(40_000);
+    let answer = owner.post_as("/settings/keys", &origin, "application/x-www-form-urlencoded", large.as_bytes());
+    assert!((400..500).contains(&answer.status) && answer.text().starts_with("<!doctype html>"), "{}", answer.text());
 }
 
 #[test]

@@ -1,14 +1,18 @@
 //! The server as a process: first start, restart, second instance, lost database, shutdown.
 
-use std::{fs, process::Command};
+use std::{
+    fs,
+    os::unix::fs::PermissionsExt as _,
+    path::{Path, PathBuf},
+    process::Command,
+};
 
 use crate::support::{Host, PASSWORD, PROGRAM, write_files};
 
 #[test]
 fn a_first_start_gives_a_claim_link_and_a_private_folder() {
-    use std::os::unix::fs::PermissionsExt as _;
     let mut host = Host::start();
-    let mode = |path: &std::path::Path| fs::metadata(path).unwrap().permissions().mode() & 0o777;
+    let mode = |path: &Path| fs::metadata(path).unwrap().permissions().mode() & 0o777;
     assert_eq!(mode(&host.data()), 0o700);
     assert_eq!(mode(&host.data().join("control.sock")), 0o600);
     let link = fs::read_to_string(host.data().join("claim-link")).unwrap();
@@ -88,6 +92,45 @@ fn a_damaged_blob_is_not_served() {
     write_files(blob.parent().unwrap(), &[(&hash, b"forgery")]);
     assert_eq!(host.get("hello.localhost", "/").status, 503);
     assert_eq!(host.get("hello.localhost", "/other.html").text(), "other");
+    let damaged = || host.get("localhost", "/metrics").text().contains("\nchainhost_damaged_files 1\n");
+    assert!(damaged());
+    // Put right again, it is served and no longer counted.
+    fs::remove_file(&blob).unwrap();
+    write_files(blob.parent().unwrap(), &[(&hash, b"genuine")]);
+    assert_eq!(host.get("hello.localhost", "/").text(), "genuine");
+    assert!(!damaged());
+}
+
+#[test]
+fn a_damaged_compressed_form_is_made_again() {
+    let mut host = Host::start();
+    let key = host.key("owner@example.org", "super-admin");
+    let folder = host.beside("site");
+    let text = "to be or not to be\n".repeat(1_000);
+    write_files(&folder, &[("index.html", text.as_bytes())]);
+    host.cli_json(&key, &["deploy", folder.to_str().unwrap(), "--site", "hello", "--create", "--json"]);
+    let hash = chainhost::base::hash::Sha256::of(text.as_bytes()).hex();
+    let form = host.data().join("variants").join(&hash[..2]).join(format!("{hash}.br"));
+    let coded = |host: &Host| {
+        let head = format!("GET / HTTP/1.1\r\nHost: hello.localhost:{}\r\nAccept-Encoding: br\r\n", host.port);
+        let answer = crate::support::http::ask(host.port, &head, b"");
+        assert_eq!(answer.status, 200);
+        let is_coded = answer.header("content-encoding") == Some("br");
+        assert!(is_coded || answer.text() == text);
+        is_coded.then_some(())
+    };
+    host.until("the compressed form", || coded(&host));
+    // What is in memory was verified, and is sent whatever the disk says now.
+    assert_eq!(host.stop(), Some(0));
+    fs::remove_file(&form).unwrap();
+    write_files(
+        form.parent().unwrap(),
+        &[(form.file_name().unwrap().to_str().unwrap(), b"neither text nor digest of it, but long enough")],
+    );
+    host.restart();
+    host.until("the form that is made again", || coded(&host));
+    assert!(host.log().contains("made again"), "{}", host.log());
+    assert!(host.get("localhost", "/metrics").text().contains("\nchainhost_damaged_files 0\n"));
 }
 
 #[test]
@@ -99,7 +142,76 @@ fn settings_are_checked_and_the_line_is_named() {
         let out = Command::new(PROGRAM).args(["check", "--config"]).arg(&path).output().unwrap();
         (out.status.code(), String::from_utf8(out.stderr).unwrap())
     };
-    assert_eq!(check("listen = [\"127.0.0.1:8080\"]\n").0, Some(0));
+    assert_eq!(check("listen = [\"127.0.0.1:8080\"]\nlog = \"warn,chainhost::serve=debug\"\n").0, Some(0));
+    let (code, error) = check("log = \"chainhost=loud\"\n");
+    assert!(code == Some(2) && error.contains("chainhost=loud"), "{error}");
+    assert_eq!(check("public_url = \"https://panel.example\"\n").0, Some(2));
+    assert_eq!(check("public_url = \"https://panel.example\"\ntrusted_proxies = [\"10.0.0.0/8\"]\n").0, Some(0));
     let (code, error) = check("listen = [\"127.0.0.1:8080\"]\npanel_hosst = \"x\"\n");
     assert!(code == Some(2) && error.contains("line 2") && error.contains("panel_hosst"), "{error}");
+}
+
+/// Every path below a folder with its rights and, for a file, its bytes.
+fn state(folder: &Path) -> Vec<(PathBuf, u32, Vec<u8>)> {
+    let mut found = Vec::new();
+    let mut open = vec![folder.to_owned()];
+    while let Some(path) = open.pop() {
+        let about = fs::symlink_metadata(&path).unwrap();
+        let bytes = if about.is_file() { fs::read(&path).unwrap() } else { Vec::new() };
+        if about.is_dir() {
+            open.extend(fs::read_dir(&path).unwrap().map(|it| it.unwrap().path()));
+        }
+        found.push((path, about.permissions().mode(), bytes));
+    }
+    found.sort();
+    found
+}
+
+#[test]
+fn a_folder_of_somebodys_own_files_is_refused_and_left_as_it_is() {
+    let base = tempfile::tempdir().unwrap();
+    let key = ["admin", "create-key", "--email", "a@example.org"];
+    let serve = ["serve", "--listen", "127.0.0.1:0"];
+    for (at, files) in [
+        &[("notes.txt", &b"mine"[..]), (".draft.tmp", b"mine"), (".draft.abcdefg2.tmp", b"mine")][..],
+        &[("incoming/letter", b"mine"), ("archives/2019.zip", b"mine"), ("blobs/a", b"mine")],
+        &[("lock", b""), ("lockers.csv", b"mine")],
+        &[("instance", b"i-0123"), ("archives/2019.zip", b"mine")],
+    ]
+    .into_iter()
+    .enumerate()
+    {
+        let folder = base.path().join(at.to_string());
+        write_files(&folder, files);
+        fs::set_permissions(&folder, fs::Permissions::from_mode(0o755)).unwrap();
+        let before = state(&folder);
+        for arguments in [&serve[..], &key] {
+            let out = Command::new(PROGRAM).args(arguments).arg("--data").arg(&folder).output().unwrap();
+            let error = String::from_utf8(out.stderr).unwrap();
+            assert_eq!(out.status.code(), Some(2), "{error}");
+            assert!(error.contains("is not a data folder of Chain Host"), "{error}");
+            assert!(state(&folder) == before, "{files:?} was changed by {arguments:?}");
+        }
+    }
+}
+
+#[test]
+fn a_new_file_system_and_what_a_first_start_left_are_taken() {
+    let base = tempfile::tempdir().unwrap();
+    fs::create_dir_all(base.path().join("data/lost+found")).unwrap();
+    write_files(&base.path().join("data/archives"), &[("2019.zip", b"x"), ("abcdefghijklmnopqrstuvwx", b"half")]);
+    write_files(&base.path().join("data/incoming"), &[("letter", b"x"), ("abcdefghijklmnopqrstuvwx", b"half")]);
+    // Only with the lock is it a first start that broke off.
+    write_files(&base.path().join("data"), &[("lock", b""), ("chainhost.db-wal", b"")]);
+    let mut host = Host::start_in(base, &[]);
+    let left = |name: &str| {
+        let names = fs::read_dir(host.data().join(name)).unwrap().map(|it| it.unwrap().file_name());
+        names.collect::<Vec<_>>()
+    };
+    // Swept is what has the shape of our own left-overs.
+    assert_eq!((left("archives"), left("incoming")), (vec!["2019.zip".into()], vec!["letter".into()]));
+    assert_eq!(host.stop(), Some(0));
+    // Once there is an id, other files beside it are nobody's reason to refuse.
+    write_files(&host.data(), &[("README", b"do not touch")]);
+    host.restart();
 }

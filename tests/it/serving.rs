@@ -14,6 +14,7 @@ use chainhost::{
         policy::{Fallback, HeaderRule, Policy, Redirect},
         site_path::SitePath,
     },
+    proof::{bundle, manifest::Manifest, site_tree},
     serve::{
         Refused,
         incident::{Damage, Incident},
@@ -190,8 +191,13 @@ async fn compressed_forms_are_sent_to_those_who_take_them_and_only_when_they_are
         let whole = web.get(path).await;
         assert_eq!(answer.header("unencoded-digest"), whole.header("unencoded-digest"));
         assert_eq!(answer.header("etag") == whole.header("etag"), coding.is_empty());
-        let head = web.ask(request("HEAD", path, &[("accept-encoding", accept)])).await;
-        assert_eq!(head.header("etag"), answer.header("etag"));
+        // HEAD has no parts, so it tells of the whole answer that GET would give.
+        for more in [&[][..], &[("range", "bytes=0-3")]] {
+            let head = web.ask(request("HEAD", path, &[&[("accept-encoding", accept)], more].concat())).await;
+            for name in ["etag", "content-encoding", "content-length"] {
+                assert_eq!((head.status(), head.header(name)), (200, answer.header(name)), "{name}");
+            }
+        }
     }
     let part = web.get_with("/a.css", &[("range", "bytes=0-3"), all[0]]).await;
     assert_eq!((part.status(), part.text(), part.header("content-encoding")), (206, "body", ""));
@@ -296,6 +302,45 @@ async fn folders_clean_addresses_rules_and_fallbacks() {
 }
 
 #[tokio::test]
+async fn a_file_that_answers_elsewhere_is_not_kept_for_a_week() {
+    let web = Web::start();
+    let own = |headers: &[(&str, &str)], fallback: &str, status| Policy {
+        fallback: Some(Fallback { path: SitePath::parse(fallback).unwrap(), status }),
+        headers: headers
+            .iter()
+            .map(|(name, value)| HeaderRule {
+                matches: String::from("/*"),
+                set: vec![((*name).to_owned(), (*value).to_owned())],
+            })
+            .collect(),
+        redirects: vec![rule("/rewritten", "/a.3f2a9c1b.js", 200, false)],
+        ..Policy::default()
+    };
+    let files: [(&str, &[u8]); 3] = [("/lost.svg", b"<svg/>"), ("/app.json", b"{}"), ("/a.3f2a9c1b.js", b"1")];
+    let (fresh, week) = ("max-age=0, must-revalidate", "max-age=604800");
+    for (policy, path, wanted) in [
+        (own(&[], "/lost.svg", 404), "/nothing", fresh),
+        (own(&[], "/lost.svg", 404), "/lost.svg", week),
+        (own(&[], "/app.json", 200), "/nothing", fresh),
+        (own(&[], "/app.json", 200), "/rewritten", fresh),
+        (own(&[], "/app.json", 200), "/a.3f2a9c1b.js", "max-age=31536000, immutable"),
+        (own(&[("cache-control", "max-age=60")], "/app.json", 200), "/nothing", "max-age=60"),
+        (own(&[("cache-control", "max-age=60")], "/lost.svg", 404), "/nothing", "max-age=60"),
+    ] {
+        web.show(&files, policy);
+        assert_eq!(web.get(path).await.header("cache-control"), wanted, "{path}");
+    }
+    web.show(&files, own(&[], "/app.json", 200));
+    let whole = web.get("/nothing").await;
+    for (name, value, status) in [("if-none-match", whole.header("etag"), 304), ("range", "bytes=0-0", 206)] {
+        let answer = web.get_with("/nothing", &[(name, value)]).await;
+        assert_eq!((answer.status(), answer.header("cache-control")), (status, fresh));
+    }
+    let none = web.get_with("/nothing", &[("range", "bytes=9-")]).await;
+    assert_eq!((none.status(), none.header("cache-control")), (416, "no-store"));
+}
+
+#[tokio::test]
 async fn what_is_no_file_is_said_on_a_page() {
     let web = Web::start();
     let served = web.deploy(1, &[("/index.html", b"x")], Policy::default());
@@ -321,6 +366,7 @@ async fn what_is_no_file_is_said_on_a_page() {
         ("site.test", "/a%5cb", 400),
         ("site.test", "/.well-known/chainhost/proof/02020202020202020202020202020202", 404),
         ("site.test", "/.well-known/acme-challenge/token", 404),
+        ("site.test", "/.well-known/acme-challenge/known", 200),
         ("site.test", "/.well-known/chainhost/proof/01010101010101010101010101010101", 200),
     ] {
         let answer = web.get_with(path, &[("host", host), page[0]]).await;
@@ -518,4 +564,49 @@ fn a_large_routing_table_is_read_from_disk() {
     println!("21,000 hosts, {:?}", started.elapsed());
     assert!(loaded.snapshot == snapshot && loaded.snapshot.len() == 21_000);
     assert_eq!(files::walk(folder.path()).unwrap().len(), 1);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_proof_bundle_costs_what_a_file_costs() {
+    let web = Web::start();
+    let rule = HeaderRule { matches: String::from("/*"), set: vec![(String::from("x-a"), "b".repeat(7_000))] };
+    let many = Policy { headers: vec![rule; 60], ..Policy::default() };
+    for policy in [Policy::default(), many] {
+        let served = web.show(&[("/index.html", b"x")], policy);
+        let path = format!("/.well-known/chainhost/proof/{}", served.deployment);
+        let manifest = web.blobs.read_verified(&served.manifest).unwrap();
+        let root = site_tree::site_root(&Manifest::parse(&manifest).unwrap());
+        let wanted = bundle::bundle(&manifest, &root);
+        let answers = futures(40, || web.get(&path)).await;
+        assert!(answers.iter().all(|it| it.status() == 200 && it.body == wanted));
+        let etag = answers[0].header("etag").to_owned();
+        assert_eq!(answers[0].header("content-length"), wanted.len().to_string());
+        assert_eq!(answers[0].header("content-type"), "application/json");
+        let head = web.ask(request("HEAD", &path, &[])).await;
+        assert_eq!((head.status(), head.header("content-length")), (200, wanted.len().to_string().as_str()));
+        assert!(etag.starts_with('"') && head.header("etag") == etag);
+        let again = web.get_with(&path, &[("if-none-match", &etag)]).await;
+        assert_eq!((again.status(), again.body.len(), again.header("etag")), (304, 0, etag.as_str()));
+        assert_eq!(web.get_with(&path, &[("if-match", "\"other\"")]).await.status(), 412);
+    }
+}
+
+/// What `count` askers get who ask at the same time.
+async fn futures<T>(count: usize, ask: impl Fn() -> T) -> Vec<T::Output>
+where
+    T: Future,
+{
+    let mut asked: Vec<_> = (0..count).map(|_| Box::pin(ask())).map(Some).collect();
+    let mut answers = Vec::new();
+    std::future::poll_fn(|context| {
+        for slot in &mut asked {
+            if let Some(std::task::Poll::Ready(answer)) = slot.as_mut().map(|it| it.as_mut().poll(context)) {
+                answers.push(answer);
+                *slot = None;
+            }
+        }
+        if asked.iter().all(Option::is_none) { std::task::Poll::Ready(()) } else { std::task::Poll::Pending }
+    })
+    .await;
+    answers
 }

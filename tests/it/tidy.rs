@@ -52,7 +52,7 @@ impl Imports {
     fn take(&mut self, path: &[String]) {
         let mut at = match path.first().map(String::as_str) {
             Some("crate") => Vec::new(),
-            Some("super") => self.module.clone(),
+            Some("super" | "self") => self.module.clone(),
             _ => return,
         };
         for segment in path {
@@ -102,11 +102,28 @@ impl<'ast> Visit<'ast> for Imports {
         self.module.pop();
     }
 
+    fn visit_macro(&mut self, item: &'ast syn::Macro) {
+        // What stands in a macro is not parsed: the paths in it are found by their words.
+        let text = item.tokens.to_string();
+        let words: Vec<&str> = text.split(|c: char| !(c.is_alphanumeric() || c == '_' || c == ':')).collect();
+        for path in join_paths(&words) {
+            self.take(&path);
+        }
+        visit::visit_macro(self, item);
+    }
+
     fn visit_path(&mut self, path: &'ast syn::Path) {
         let segments: Vec<String> = path.segments.iter().map(|it| it.ident.to_string()).collect();
         self.take(&segments);
         visit::visit_path(self, path);
     }
+}
+
+/// The paths among the words of a macro, in which blanks may stand around `::`.
+fn join_paths(words: &[&str]) -> Vec<Vec<String>> {
+    let joined = words.join(" ").replace(":: ", "::").replace(" ::", "::");
+    let paths = joined.split_whitespace().filter(|it| it.contains("::"));
+    paths.map(|it| it.split("::").filter(|it| !it.is_empty()).map(str::to_owned).collect()).collect()
 }
 
 /// The module path of a source file: `domain/site.rs` is `["domain", "site"]`.
@@ -194,6 +211,10 @@ fn the_wall_sees_every_way_to_import() {
         "mod tests { use super::super::super::domain; }",
         "use crate::domain as other;",
         "use crate::unheard_of::x;",
+        "use self::super::super::domain::Error;",
+        "fn f() { assert!(crate::domain::site::g()); }",
+        "fn f() { self::super::super::domain::g(); }",
+        "macro_rules! m { () => { $crate::domain::site::g() }; }",
     ] {
         assert_eq!(violations(text, module()).len(), 1, "{text}");
     }

@@ -15,14 +15,18 @@ use std::{
 
 use chainhost::{
     base::hash::Sha256,
+    domain::policy::{HeaderRule, Policy, Redirect},
     proof::{
         build, bundle,
         manifest::Manifest,
         resolve::{Resolution, decode_path, resolve},
         site_tree,
     },
+    serve::{headers, snapshot::State},
 };
 use tempfile::TempDir;
+
+use crate::web::Web;
 
 const FILES: [(&str, &str); 6] = [
     ("index.html", "<h1>hi</h1>"),
@@ -202,7 +206,7 @@ fn honest(path: &str) -> Vec<u8> {
             let body = FILES.iter().find(|(name, _)| format!("/{name}") == entry.path.as_str()).unwrap().1;
             let mut head = format!(
                 "HTTP/1.1 {status} x\r\ncontent-length: {}\r\ncontent-type: {}\r\ndate: x\r\n\
-                 x-content-type-options: nosniff\r\nvary: accept-encoding\r\nlink: </.well-known/chainhost/proof/1>; rel=\"describedby\"\r\n",
+                 x-content-type-options: nosniff\r\n",
                 body.len(),
                 entry.media_type
             );
@@ -211,6 +215,7 @@ fn honest(path: &str) -> Vec<u8> {
                     head.extend([name.as_str(), ": ", value.as_str(), "\r\n"]);
                 }
             }
+            head += "vary: accept-encoding\r\nlink: </.well-known/chainhost/proof/1>; rel=\"describedby\"\r\n";
             (head + "\r\n" + body).into_bytes()
         }
         Resolution::Redirect { status, to } => {
@@ -247,6 +252,61 @@ fn an_honest_site_is_what_was_deployed() {
     expect(&verify(&bundle, &["--site", &closing.url()]), 10, "every file is answered");
 }
 
+/// Every header that the host adds, with values of a policy that are near the host's own. Those that no policy may set
+/// have no value.
+const HOSTS: [(&str, &[&str]); 12] = [
+    ("accept-ranges", &["none", "bytes"]),
+    ("cache-control", &["no-store", "max-age=604800"]),
+    ("content-encoding", &[]),
+    ("content-length", &[]),
+    ("content-range", &[]),
+    ("date", &[]),
+    ("etag", &[]),
+    ("link", &["</x.css>; rel=preload", "</.well-known/chainhost/proof/1>; rel=\"describedby\""]),
+    ("unencoded-digest", &[]),
+    ("vary", &["Accept-Encoding", "accept-encoding", "Origin", "Origin, Accept-Encoding", "*"]),
+    ("x-content-type-options", &["nosniff"]),
+    ("x-robots-tag", &["noindex", "noarchive", "none"]),
+];
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_data_plane_passes_with_any_policy_on_its_own_headers() {
+    let web = Web::start();
+    let named: Vec<_> = HOSTS.iter().map(|(name, _)| *name).collect();
+    assert_eq!(headers::HOST.map(|it| it.to_string()).as_slice(), named);
+    let files: [(&str, &[u8]); 4] =
+        [("/index.html", b"hi"), ("/a.css", b"a{}"), ("/b.bin", b"b"), ("/gone.html", b"it is not here")];
+    for (name, values) in HOSTS {
+        let policy = |value: &str| {
+            let set = vec![(name.to_owned(), value.to_owned())];
+            let redirects = vec![Redirect {
+                force: true,
+                from: String::from("/gone.html"),
+                query: Vec::new(),
+                status: 404,
+                to: String::from("/gone.html"),
+            }];
+            let headers = vec![HeaderRule { matches: String::from("/*"), set }];
+            Policy { headers, redirects, ..Policy::default() }
+        };
+        assert_eq!(policy("x").check().is_err(), values.is_empty() || name == "x-content-type-options", "{name}");
+        for value in values {
+            // A deployment that the one before cannot be taken for, live and as a preview.
+            let served = web.deploy(1, &files, policy(value));
+            web.publish(&[("site.localhost", State::Live(served)), ("x--site.localhost", State::Live(served))]);
+            let bytes = web.blobs.read_verified(&served.manifest).unwrap();
+            let dir = tempfile::tempdir().unwrap();
+            let root = site_tree::site_root(&Manifest::parse(&bytes).unwrap());
+            put(dir.path(), "proof.json", &bundle::bundle(&bytes, &root));
+            for host in ["site.localhost", "x--site.localhost"] {
+                let out = verify(&dir, &["--site", &format!("http://{host}:{}", web.address.port())]);
+                let text = String::from_utf8_lossy(&out.stderr);
+                assert_eq!(out.status.code(), Some(10), "{host} {name}: {value}: {text}");
+            }
+        }
+    }
+}
+
 #[test]
 fn a_redirected_file_is_checked_as_redirect() {
     let files = [FILES.as_slice(), &[("moved.txt", "old")]].concat();
@@ -270,9 +330,14 @@ fn each_difference_of_a_site_is_named() {
         ("/", "x-a: 1, 2", "x-b: 1", "has the header x-a none instead"),
         ("/", "date: x", "refresh: 0;url=/evil", "was not deployed: refresh: 0;url=/evil"),
         ("/", "date: x", "set-cookie: a=b", "was not deployed: set-cookie"),
+        ("/", "date: x", "speculation-rules: \"/x\"", "was not deployed: speculation-rules"),
+        ("/", "date: x", "reporting-endpoints: a=\"/x\"", "was not deployed: reporting-endpoints"),
+        ("/", "date: x", "strict-transport-security: max-age=9", "was not deployed: strict-transport-security"),
         ("/", "date: x", "content-encoding: gzip", "was not deployed: content-encoding"),
         ("/", "date: x", "link: </evil.css>; rel=stylesheet", "was not deployed: link"),
         ("/", "describedby", "stylesheet", "was not deployed: link"),
+        ("/", "date: x", "link: </.well-known/chainhost/proof/2>; rel=\"describedby\"", "was not deployed: link"),
+        ("/", "vary: accept-encoding\r\n", "vary: accept-encoding\r\nvary: accept-encoding\r\n", "has the header vary"),
         ("/docs/", "; rel=preload", "; rel=stylesheet", "/docs/index.html: /docs/ has the header link"),
         ("/docs/", "text/plain", "text/html", "/docs/index.html: /docs/ has the type"),
         ("/a%20b/%C3%BC.css", "a{}", "b{}", "/a b/ü.css: /a%20b/%C3%BC.css has the SHA-256"),

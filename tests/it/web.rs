@@ -56,11 +56,7 @@ impl Web {
             blobs.clone(),
             Snapshot::new(INSTANCE, 0),
             tasks.clone(),
-            Arc::new(|target, rest| {
-                let served = target.served()?;
-                let bundle = rest.strip_prefix("chainhost/proof/")? == served.deployment.to_string();
-                bundle.then(|| respond::content(hyper::StatusCode::OK, "application/json", "{\"bundle\":1}"))
-            }),
+            Arc::new(|_, rest| (rest == "acme-challenge/known").then(|| respond::text(hyper::StatusCode::OK, "key"))),
         );
         let listener = listen::bind(&["127.0.0.1:0".parse().unwrap()]).unwrap().remove(0);
         let address = listener.local_addr().unwrap();

@@ -10,7 +10,9 @@ import { request } from "node:http";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { gzipSync } from "node:zlib";
+import { folders } from "./folders.mjs";
 import { look, open } from "./look.mjs";
+import { settings } from "./settings.mjs";
 
 const [out = "shots", binary = new URL("../../target/debug/chainhost", import.meta.url).pathname] = process.argv.slice(2).filter((it) => it !== "quick");
 mkdirSync(out, { recursive: true });
@@ -45,12 +47,15 @@ const base = await new Promise((done, fail) => {
 });
 const { port } = new URL(base);
 
-/** What a visitor gets: status, headers, text. */
+/** What a visitor gets: status, headers, bytes, and these as text. */
 const visit = (host, path = "/", headers = {}, method = "GET", body = "") => new Promise((done, fail) => {
   const asked = request({ host: "127.0.0.1", port, path, method, headers: { host: `${host}:${port}`, ...headers } }, (answer) => {
-    let text = "";
-    answer.on("data", (piece) => { text += piece; });
-    answer.on("end", () => done({ status: answer.statusCode, headers: answer.headers, text }));
+    const pieces = [];
+    answer.on("data", (piece) => pieces.push(piece));
+    answer.on("end", () => {
+      const bytes = Buffer.concat(pieces);
+      done({ status: answer.statusCode, headers: answer.headers, bytes, text: bytes.toString() });
+    });
   });
   asked.on("error", fail);
   asked.end(body);
@@ -214,6 +219,8 @@ try {
   await shoot("hostnames", `${site}/hostnames`);
   await shoot("hostname-remove", `${site}/hostnames/www.harbour.example/remove`);
 
+  await settings({ act, base, data, password: PASSWORD, press, shoot, step, visit });
+
   step("keys, users, sessions, theme");
   await page.goto(`${base}/settings/keys`);
   await page.getByLabel("Name").fill("ci-harbour");
@@ -285,6 +292,8 @@ try {
   assert.equal(headers["cache-control"], "no-store");
   await shoot("error-404", "/nowhere", 404);
   await shoot("error-404-site", "/sites/nobody", 404);
+
+  await folders({ act, base, binary, data, out, press, step, upload, visit });
 
   step("signing out, deleting");
   await page.goto(`${base}${site}/delete`);

@@ -11,8 +11,8 @@ use axum::{
     },
 };
 use hyper::{
-    StatusCode,
-    header::{CONTENT_DISPOSITION, HeaderValue},
+    HeaderMap, StatusCode,
+    header::{CONTENT_DISPOSITION, CONTENT_LENGTH, CONTENT_TYPE, HeaderValue},
 };
 use serde::Deserialize;
 use tokio::sync::mpsc;
@@ -25,6 +25,7 @@ use super::{
         live::{self, Turn},
         seal::{self, Level, Size},
         shell::{Pager, Place},
+        sites,
         visit::{Asked, Visit, show},
         words::{self, When},
     },
@@ -37,7 +38,7 @@ use crate::{
         deployment::{Deployment as Stored, DeploymentRef, State as Standing},
         site::SiteName,
     },
-    http::respond,
+    http::{pieces, respond},
     services::deployments::DeploymentView,
 };
 
@@ -65,6 +66,7 @@ struct Found {
     live: Option<Stored>,
     now_ms: i64,
     may: bool,
+    standing: sites::Standing,
 }
 
 impl Found {
@@ -72,11 +74,14 @@ impl Found {
         let (name, of) = place(path)?;
         let view = visit.services.get_deployment(&visit.actor, &name, of).await?;
         let live = visit.services.get_site(&visit.actor, &name).await?.live;
-        Ok(Self { name, of, view, live, now_ms: visit.now_ms(), may: visit.may(Right::Deploy) })
+        // A folder is watched for the site; it says nothing of this deployment.
+        let standing = sites::Standing { folder: None, ..sites::Standing::of(visit, &view.site) };
+        Ok(Self { name, of, view, live, now_ms: visit.now_ms(), may: visit.may(Right::Deploy), standing })
     }
 
     fn head(&self, here: &str) -> super::Head {
-        shown::head(&self.view, here, self.live.as_ref().map(|it| it.number), self.may, self.now_ms)
+        let head = shown::head(&self.view, here, self.live.as_ref().map(|it| it.number), self.may, self.now_ms);
+        super::Head { standing: self.standing.clone(), ..head }
     }
 
     /// What it is compared with unless one says otherwise: the live one, and for the live one the one before.
@@ -266,8 +271,12 @@ pub(in super::super) async fn proof(visit: Visit, Path(path): Path<(String, Stri
 pub(in super::super) async fn bundle(visit: Visit, Path(path): Path<(String, String)>) -> Answer {
     let (name, of) = place(&path)?;
     let view = visit.services.get_deployment(&visit.actor, &name, of).await?;
-    let (_, bytes) = visit.services.read_bundle(&visit.actor, &name, of).await?;
-    let mut response = respond::content(StatusCode::OK, "application/json", bytes);
+    let mut bundle = visit.services.read_bundle(&visit.actor, &name, of).await?;
+    let size = bundle.size();
+    let mut response = respond::empty(StatusCode::OK);
+    *response.body_mut() = pieces::body(&visit.services.tasks, move || bundle.next_piece());
+    response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
+    response.headers_mut().insert(CONTENT_LENGTH, HeaderValue::from(size));
     // The name is made of a site's name and a number: nothing in it needs quoting.
     let disposition = format!("attachment; filename=\"{}\"", shown::bundle_name(&view));
     if let Ok(value) = HeaderValue::from_str(&disposition) {
@@ -288,11 +297,13 @@ pub(in super::super) async fn events(
     visit: Visit,
     Path(path): Path<(String, String)>,
     Asked(asked): Asked<From>,
+    headers: HeaderMap,
 ) -> Answer {
     // What is not there is said at once, not in the stream.
     Found::get(&visit, &path).await?;
     let (sender, events) = mpsc::channel::<Result<Event, Infallible>>(4);
-    let mut have = asked.from;
+    let last = headers.get("last-event-id").and_then(|it| it.to_str().ok()?.parse().ok());
+    let mut have = last.unwrap_or(asked.from);
     panel.services.tasks.spawn(async move {
         let mut turns = live::Turns::new(&visit);
         loop {
@@ -326,7 +337,8 @@ async fn tell(
     if !new.is_empty() {
         *have = lines.len();
         let html = LogLines { lines: new }.render().map_err(Error::internal)?;
-        if sender.send(Ok(Event::default().data(html))).await.is_err() {
+        // A browser that connects again says with `Last-Event-ID` up to where it has them.
+        if sender.send(Ok(Event::default().id(have.to_string()).data(html))).await.is_err() {
             return Ok(false);
         }
     }

@@ -95,6 +95,7 @@ async fn question(visit: &Visit, path: &(String, String), back: bool, problems: 
         keep: (keep, format!("/sites/{name}")),
         act: (format!("{word} {number}"), format!("/sites/{name}/{there}/{number}")),
         destroys: false,
+        asked: None,
         typed: None,
         hidden: live.map(|it| ("live", it.id.to_string())).into_iter().collect(),
         problems,

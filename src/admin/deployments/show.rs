@@ -5,7 +5,7 @@ use super::{
         overview::Latest,
         seal::{self, Level, Size},
         shell::{Crumb, Sign},
-        sites::Live,
+        sites::{self, Live},
         words::{self, When},
     },
     Act, Change, ChangeRow, Changes, Head, LevelRow, Log, LogLine, Proof, Row,
@@ -173,6 +173,7 @@ pub(super) fn head(of: &DeploymentView, here: &str, live: Option<i64>, may: bool
         sign,
         words,
         lead: format!("{title}{stop} {how}, {when}, by {}.", it.actor),
+        standing: sites::Standing::default(),
         preview: of.preview_url.clone(),
         act: act(of, live).filter(|_| may),
     }

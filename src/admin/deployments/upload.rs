@@ -214,6 +214,7 @@ async fn page(visit: &Visit, name: &SiteName, upload: Upload, problems: Problems
         crumbs: vec![Crumb::new("Sites", "/sites"), Crumb::new(name.as_str(), format!("/sites/{name}"))],
         site: name.to_string(),
         lead,
+        standing: super::super::sites::Standing::of(visit, &site.site),
         message: upload.message,
         publish: upload.publish,
         command: super::super::sites::command(&visit.services, name.as_str(), false),

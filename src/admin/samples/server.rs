@@ -10,6 +10,7 @@ use crate::{
         jobs::{Board, JobRow, Jobs},
         keys::{KeyCreated, KeyRow, Keys},
         overview::{Figure, Latest, Overview, QueueRow, Step, Want},
+        password::Password,
         seal::{Level, Size},
         sessions::{SessionRow, Sessions},
         settings::{self as settings_of, General},
@@ -31,7 +32,7 @@ fn queues() -> Vec<QueueRow> {
             running,
             waiting,
             failed,
-            paused: false,
+            paused: name == "blockchain",
         })
         .to_vec()
 }
@@ -47,6 +48,7 @@ fn board() -> Board {
         progress,
         error: error.into(),
         delayed: !error.is_empty(),
+        paused: title == HOSTILE,
     };
     Board {
         queues: queues(),
@@ -59,6 +61,7 @@ fn board() -> Board {
         )],
         waiting: vec![job("Compress tide-tables 118", 0, 0, ""), job(HOSTILE, 1, 0, "worker died")],
         done: vec![job("Compress gull-and-rope 5", 1, 100, "")],
+        may_pause: true,
         waiting_total: 4,
     }
 }
@@ -214,6 +217,11 @@ pub(super) fn settings() -> Vec<Sample> {
         lead: "You are signed in with 2 browsers.".into(),
         rows: vec![session("Firefox, Linux", true), session(HOSTILE, false)],
     };
+    let password = Password {
+        tabs: settings_of::tabs(&settings_shell(), "Password"),
+        shell: settings_shell(),
+        problems: Problems::with("present", "That is not your present password."),
+    };
     let key = |name: &str| KeyRow {
         id: "0199".into(),
         name: name.into(),
@@ -237,7 +245,7 @@ pub(super) fn settings() -> Vec<Sample> {
         tabs: settings_of::tabs(&settings_shell(), "API keys"),
         shell: settings_shell(),
         name: "ci-harbour".into(),
-        may: "Look and deploy",
+        may: "look, deploy, and make sites",
         secret: "ch_8fK2b0c1d2e3f4g5h6i7j8k9l0m1n2o3p4q5r6s7t8u9v0w1".into(),
         command: "chainhost login --server http://localhost:8080".into(),
     };
@@ -269,6 +277,7 @@ pub(super) fn settings() -> Vec<Sample> {
         ("sessions", render(&sessions), "This one"),
         ("keys", render(&keys), "ci-harbour"),
         ("key-created", render(&created), "This is the only time it is shown."),
+        ("password", render(&password), "What happens then"),
         ("users", render(&users), "May sign in"),
     ]
 }
@@ -295,6 +304,7 @@ pub(super) fn empty() -> Vec<Sample> {
         failed: Vec::new(),
         waiting: Vec::new(),
         done: Vec::new(),
+        may_pause: false,
         waiting_total: 0,
     };
     let jobs =

@@ -9,10 +9,10 @@ use crate::{
         },
         form::Problems,
         hostnames::{HostnameRow, Hostnames},
-        questions::Question,
+        questions::{Question, TextField},
         seal::{Level, Size},
         shell::{Crumb, Notice, Pager, Place, Shell, Sign},
-        sites::{self, Live, NewSite, Site, SiteDeployments, SiteRow, SiteSettings, Sites},
+        sites::{self, Live, NewSite, Site, SiteDeployments, SiteRow, SiteSettings, Sites, Standing, Watch},
         words,
     },
     base::hash::Sha256,
@@ -64,9 +64,26 @@ fn head(here: &str) -> Head {
         sign: Sign::Ok,
         words: "Done in 19 s",
         lead: "Winter opening hours. Published 5 h ago by owner@quay.example.".into(),
+        standing: down(),
         preview: Some("http://abcdefghij0123456789--harbour-cafe.localhost:8080/".into()),
         act: None,
     }
+}
+
+/// Taken down, and deployed from a folder that is gone.
+fn down() -> Standing {
+    Standing {
+        name: "harbour-cafe".into(),
+        taken_down: Some(HOSTILE.into()),
+        folder: Some("/srv/www/harbour-cafe".into()),
+        problem: Some("There is no such folder on this server, or no file is in it.".into()),
+        may_manage: true,
+    }
+}
+
+/// Deployed from a folder.
+fn watched() -> Standing {
+    Standing { taken_down: None, problem: None, ..down() }
 }
 
 fn changes() -> Changes {
@@ -145,7 +162,7 @@ pub(super) fn site() -> Site {
         url: "http://harbour-cafe.localhost:8080/".into(),
         address: "harbour-cafe.localhost:8080".into(),
         lead: " and 2 more hostnames".into(),
-        taken_down: None,
+        standing: watched(),
         live: Some(Live {
             seal: mark("Winter opening hours", Level::Sealed, Size::Medium),
             number: 42,
@@ -197,6 +214,7 @@ fn question(destroys: bool) -> Question {
             "/sites/harbour-cafe/rollback/41".into(),
         ),
         destroys,
+        asked: None,
         typed: destroys.then(|| "harbour-cafe".into()),
         hidden: vec![("live", "0199".into())],
         problems: Problems::none(),
@@ -240,6 +258,7 @@ pub(super) fn pages() -> Vec<Sample> {
         tabs: sites::tabs("harbour-cafe", "Deployments"),
         name: "harbour-cafe".into(),
         lead: "44 deployments; 42 is live.".into(),
+        standing: down(),
         rows: rows(),
         pager: Pager { shown: "6 of 44".into(), first: Some("/a".into()), next: Some("/b".into()) },
         may_deploy: true,
@@ -250,7 +269,16 @@ pub(super) fn pages() -> Vec<Sample> {
         tabs: sites::tabs("harbour-cafe", "Settings"),
         name: "harbour-cafe".into(),
         lead: "It serves what was deployed and nothing else.".into(),
+        standing: down(),
         facts: vec![("Kept", "20 deployments besides the live one and the one before it".into())],
+        watch: Some(Watch {
+            folder: HOSTILE.into(),
+            looked: Some(when("41 s ago")),
+            problem: Some("The folder cannot be read: Permission denied.".into()),
+        }),
+        folder: HOSTILE.into(),
+        problems: Problems::with("folder", "Give the whole path of the folder, from / on."),
+        may_watch: true,
         consequence: "Its hostnames stop answering, its 44 deployments go. This cannot be undone.".into(),
         may_manage: true,
     };
@@ -260,12 +288,26 @@ pub(super) fn pages() -> Vec<Sample> {
         tabs: sites::tabs("harbour-cafe", "Hostnames"),
         site: "harbour-cafe".into(),
         lead: "It answers under 2 hostnames.".into(),
+        standing: Standing::default(),
         own: "harbour-cafe.localhost:8080".into(),
         own_url: "http://harbour-cafe.localhost:8080/".into(),
         rows: vec![HostnameRow { hostname: "www.harbour.example".into(), url: "http://www.harbour.example/".into() }],
         hostname: HOSTILE.into(),
         problems: Problems::with("hostname", "That is not a hostname."),
         may_manage: true,
+    };
+    let take_down = Question {
+        title: "Take harbour-cafe down?".into(),
+        typed: None,
+        asked: Some(TextField {
+            key: "reason",
+            words: "Why, for visitors",
+            hint: "One sentence. Everybody who opens the site reads it.",
+            value: HOSTILE.into(),
+            max: 500,
+        }),
+        problems: Problems::with("reason", "Say in 1 to 500 characters why, since visitors read it."),
+        ..question(true)
     };
     vec![
         ("overview", render(&server::overview()), "Two things need you."),
@@ -277,6 +319,7 @@ pub(super) fn pages() -> Vec<Sample> {
         ("hostnames", render(&hostnames), "www.harbour.example"),
         ("rollback", render(&question(false)), "Keep 42 live"),
         ("delete", render(&question(true)), "to confirm</label>"),
+        ("take-down", render(&take_down), "Why, for visitors"),
     ]
 }
 
@@ -328,6 +371,7 @@ pub(super) fn deployments() -> Vec<Sample> {
         crumbs: vec![Crumb::new("Sites", "/sites"), Crumb::new("harbour-cafe", "/sites/harbour-cafe")],
         site: "harbour-cafe".into(),
         lead: "Deployment 42 is live and stays so until the new files are whole.".into(),
+        standing: watched(),
         message: "Spring".into(),
         publish: true,
         command: "chainhost deploy ./dist --site harbour-cafe --server http://localhost:8080".into(),

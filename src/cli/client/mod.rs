@@ -110,6 +110,11 @@ impl<'a> Call<'a> {
         Self { method: Method::DELETE, repeatable: false, ..Self::get(path) }
     }
 
+    /// Changes settings to what the body says, as often as it is sent.
+    pub(super) fn patch(path: &'a str, body: &impl Serialize) -> Result<Self> {
+        Ok(Self { method: Method::PATCH, repeatable: true, ..Self::post(path, body)? })
+    }
+
     /// Does something once.
     pub(super) fn post(path: &'a str, body: &impl Serialize) -> Result<Self> {
         let body = serde_json::to_vec(body).map_err(|error| Failure::Input(format!("Cannot be sent: {error}")))?;

@@ -116,6 +116,14 @@ pub(in crate::cli) struct Job {
     pub(in crate::cli) created_at: String,
 }
 
+/// A queue.
+#[derive(Debug, Deserialize)]
+pub(in crate::cli) struct QueueState {
+    pub(in crate::cli) queue: String,
+    #[serde(default)]
+    pub(in crate::cli) paused: bool,
+}
+
 /// The log of a deployment.
 #[derive(Debug, Deserialize)]
 pub(in crate::cli) struct Log {

@@ -40,11 +40,11 @@ pub(super) struct Found {
 
 /// The files of `dir`, sorted by path.
 pub(super) fn scan(dir: &Path, allow_env: bool) -> Result<Vec<Found>> {
-    let mut scan = Scan { dir, allow_env, found: Vec::new(), problems: Problems::default() };
+    let mut scan = Scan { dir, allow_env, found: Vec::new(), files: 0, problems: Problems::default() };
     let mut open = vec![PathBuf::new()];
     while let Some(folder) = open.pop() {
         scan.folder(&folder, &mut open);
-        if scan.found.len() > SITE_FILES_MAX {
+        if scan.files > SITE_FILES_MAX {
             let (most, dir) = (thousands(u64::try_from(SITE_FILES_MAX).unwrap_or(u64::MAX)), dir.display());
             let message = format!("There are more than {most} files in {dir}. Is it the folder of the finished site?");
             return Err(Failure::Input(message));
@@ -69,6 +69,8 @@ struct Scan<'a> {
     dir: &'a Path,
     allow_env: bool,
     found: Vec<Found>,
+    /// Of these, what visitors may ask for: policy files do not count.
+    files: usize,
     problems: Problems,
 }
 
@@ -84,7 +86,7 @@ impl Scan<'_> {
                 Ok(entry) => self.entry(folder.join(entry.file_name()), &entry, open),
                 Err(error) => self.problems.push(format!("Cannot read the folder {}: {error}.", shown(&full))),
             }
-            if self.found.len() > SITE_FILES_MAX {
+            if self.files > SITE_FILES_MAX {
                 return;
             }
         }
@@ -124,6 +126,7 @@ impl Scan<'_> {
             let (relative, size, most) = (shown(&relative), ByteSize(size), ByteSize(most));
             return self.problems.push(format!("{relative} has {size}; here a file has at most {most}."));
         }
+        self.files = self.files.saturating_add(usize::from(!policy));
         self.found.push(Found { path, file: self.dir.join(relative), size, policy });
     }
 }

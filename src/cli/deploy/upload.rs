@@ -111,7 +111,8 @@ impl<'a> Upload<'a> {
                 Ok(deployment) => return self.settled(deployment).await,
                 Err(failure) => failure,
             };
-            if !self.client.may_pass(&failure) && !failure.is("blobs_missing") {
+            let passes = ["blobs_missing", "uploads_max", "body_slow"].iter().any(|it| failure.is(it));
+            if !self.client.may_pass(&failure) && !passes {
                 return Err(failure);
             }
             // Only tries that bring nothing count: a bad line may break many times in a large upload.

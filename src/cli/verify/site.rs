@@ -3,7 +3,7 @@
 //! The status, the type, the policy's headers, the bytes; and that the host adds no header of its own that would change
 //! what the bytes mean. The same resolution table says here and in the server which path answers with what.
 
-use std::collections::BTreeMap;
+use std::{borrow::Cow, collections::BTreeMap};
 
 use http::{HeaderMap, HeaderName, header};
 
@@ -17,7 +17,7 @@ use crate::proof::{
 };
 
 /// Headers that change what a browser does with bytes: they are the policy's, or not there.
-const MEANING: [&str; 24] = [
+const MEANING: [&str; 27] = [
     "access-control-allow-credentials",
     "access-control-allow-origin",
     "clear-site-data",
@@ -38,9 +38,12 @@ const MEANING: [&str; 24] = [
     "permissions-policy",
     "referrer-policy",
     "refresh",
+    "reporting-endpoints",
     "service-worker-allowed",
     "set-cookie",
     "sourcemap",
+    "speculation-rules",
+    "strict-transport-security",
     "x-frame-options",
 ];
 /// Connections that may end without an answer, one after the other.
@@ -135,7 +138,7 @@ fn compare_block(mut block: BTreeMap<String, String>, headers: &HeaderMap) -> Re
     block.remove("content-type");
     for (name, value) in &block {
         let Ok(header) = name.parse::<HeaderName>() else { continue };
-        // Ours is left out of `Vary`, unless the policy has it itself.
+        // The last line is the policy's where that says the same as the host would.
         let whole = joined(headers, &header);
         if whole.as_deref() != Some(value.as_str()) {
             let rest = joined_without_ours(headers, &header);
@@ -152,11 +155,11 @@ fn compare_block(mut block: BTreeMap<String, String>, headers: &HeaderMap) -> Re
 
 /// All values of a header, joined as RFC 9110 §5.2 does.
 fn joined(headers: &HeaderMap, name: &HeaderName) -> Option<String> {
-    join(headers, name, |_| true)
+    join(&values(headers, name))
 }
 
-/// The same without what the host itself adds to the policy's values: a link to the proof, and that answers vary by
-/// coding.
+/// The same without the one line that the host itself adds behind the policy's values: a link to the proof, that answers
+/// vary by coding, and that previews are not for search engines.
 fn joined_without_ours(headers: &HeaderMap, name: &HeaderName) -> Option<String> {
     let proof = |value: &str| {
         let described = value.rsplit_once(">;").map(|(_, rel)| rel.trim());
@@ -165,16 +168,22 @@ fn joined_without_ours(headers: &HeaderMap, name: &HeaderName) -> Option<String>
             && value.matches('>').count() == 1
             && matches!(described, Some("rel=\"describedby\"" | "rel=describedby"))
     };
-    join(headers, name, |value| match *name {
-        header::LINK => !proof(value),
-        header::VARY => !value.eq_ignore_ascii_case("accept-encoding"),
-        _ => true,
-    })
+    let ours = |value: &str| match name.as_str() {
+        "link" => proof(value),
+        "vary" => value.eq_ignore_ascii_case("accept-encoding"),
+        "x-robots-tag" => value.eq_ignore_ascii_case("noindex"),
+        _ => false,
+    };
+    let mut values = values(headers, name);
+    values.pop_if(|last| ours(last));
+    join(&values)
 }
 
-fn join(headers: &HeaderMap, name: &HeaderName, keep: impl Fn(&str) -> bool) -> Option<String> {
-    let values = headers.get_all(name).iter().map(|it| String::from_utf8_lossy(it.as_bytes()));
-    let values: Vec<_> = values.filter(|value| keep(value)).collect();
+fn values<'h>(headers: &'h HeaderMap, name: &HeaderName) -> Vec<Cow<'h, str>> {
+    headers.get_all(name).iter().map(|it| String::from_utf8_lossy(it.as_bytes())).collect()
+}
+
+fn join(values: &[Cow<'_, str>]) -> Option<String> {
     (!values.is_empty()).then(|| values.join(", "))
 }
 

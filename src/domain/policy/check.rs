@@ -5,17 +5,18 @@
 
 use crate::{
     base::limits::{
-        PATH_BYTES_MAX, POLICY_HEADER_BYTES_MAX, POLICY_RULES_MAX, POLICY_STARS_MAX, POLICY_TARGET_BYTES_MAX,
+        PATH_BYTES_MAX, POLICY_HEADER_BYTES_MAX, POLICY_PATH_HEADER_BYTES_MAX, POLICY_PATH_HEADERS_MAX,
+        POLICY_RULES_MAX, POLICY_STARS_MAX, POLICY_STEPS_MAX, POLICY_TARGET_BYTES_MAX,
     },
     domain::{
         Error, Result,
-        policy::{HeaderRule, Policy, Redirect},
+        policy::{HeaderIndex, HeaderRule, Policy, Redirect},
         url_path::is_plain,
     },
 };
 
-/// Headers that belong to the connection, to the answer's bytes or to the host (DECISIONS 41).
-const REFUSED_HEADERS: [&str; 14] = [
+/// Headers that no policy sets: they belong to the connection, to the answer's bytes or to the host (DECISIONS 41).
+pub const REFUSED_HEADERS: [&str; 14] = [
     "connection",
     "content-encoding",
     "content-length",
@@ -54,6 +55,42 @@ impl Policy {
     }
 }
 
+impl Policy {
+    /// Refuses rules that together give one of these paths more headers than clients take, or that take too long to match
+    /// with all of them.
+    pub fn check_heads(&self, paths: impl Iterator<Item: AsRef<str>>) -> Result<()> {
+        let index = HeaderIndex::new(&self.headers);
+        let mut left = POLICY_STEPS_MAX;
+        for path in paths {
+            let path = path.as_ref();
+            let mut all = index.headers_within(path, &mut left).ok_or_else(too_much_work)?;
+            // It is the file's type, of which there is one.
+            all.remove("content-type");
+            let bytes: usize = all.iter().map(|(name, value)| name.len() + value.len() + 4).sum();
+            let (found, most) = if all.len() > POLICY_PATH_HEADERS_MAX {
+                (format!("{} headers", all.len()), POLICY_PATH_HEADERS_MAX.to_string())
+            } else if bytes > POLICY_PATH_HEADER_BYTES_MAX {
+                (format!("headers of {bytes} bytes"), format!("{POLICY_PATH_HEADER_BYTES_MAX} bytes"))
+            } else {
+                continue;
+            };
+            let text = format!(
+                "All header rules together give `{path}` {found}, and clients refuse more than {most}. Remove some that \
+                 fit it."
+            );
+            return Err(Error::invalid("policy_headers", text).on("files"));
+        }
+        Ok(())
+    }
+}
+
+/// There are more rules than can be matched with all files in a reasonable time.
+pub fn too_much_work() -> Error {
+    let text = "The header rules and the files are too many together. Join rules, or begin their patterns with a folder \
+                that only few of the files are in.";
+    Error::invalid("policy_work", text).on("files")
+}
+
 /// An index file is named by one segment of a path.
 pub(in crate::domain) fn check_index(index: &str) -> Result<(), String> {
     let fits = !index.is_empty() && index.len() <= 255 && !index.contains('/') && is_plain(index);
@@ -87,6 +124,10 @@ fn check_header(name: &str, value: &str) -> Result<(), String> {
     }
     if REFUSED_HEADERS.contains(&name) {
         return Err(format!("the host itself sets `{shown}`. Remove the line"));
+    }
+    // SECURITY: without it browsers guess types, and the guess is no part of what was deployed.
+    if name == "x-content-type-options" && value.trim_matches([' ', '\t']) != "nosniff" {
+        return Err(format!("the host itself sets `{shown}: nosniff`, and no other value is taken. Remove the line"));
     }
     // SECURITY: no line end, NUL or other control, or the header would be split or refused while it is served.
     let printable = value.bytes().all(|b| matches!(b, b' '..=b'~') || (b == b'\t' && name != "content-type"));

@@ -32,6 +32,31 @@ pub(super) fn walk<'t>(mut pattern: &'t str, mut path: &'t str, mut found: Optio
     }
 }
 
+/// What a path must begin and end with for a pattern to fit.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Ends<'t> {
+    /// The text before the first sign; all of it where there is none.
+    pub(super) begin: &'t str,
+    /// The text behind the last sign.
+    pub(super) end: &'t str,
+    /// How many signs there are.
+    pub(super) signs: usize,
+}
+
+/// The ends of a pattern.
+pub(super) fn ends(mut pattern: &str) -> Ends<'_> {
+    let mut found = Ends { begin: "", end: "", signs: 0 };
+    while let Some((sign, after)) = Sign::first(pattern) {
+        match sign {
+            Sign::Literal(text) if found.signs == 0 => found.begin = text,
+            Sign::Literal(text) => found.end = text,
+            Sign::Star | Sign::Name(_) => (found.signs, found.end) = (found.signs + 1, ""),
+        }
+        pattern = after;
+    }
+    found
+}
+
 /// The last `*` that was passed, and how much it has taken.
 struct Star<'t> {
     /// The pattern behind it.

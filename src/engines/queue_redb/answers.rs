@@ -33,6 +33,15 @@ pub(super) fn work(work: &mut Work<'_, '_>, command: Command, replies: &mut Vec<
         Command::Cancel(id, to) => settle(replies, to, work.cancel(id)),
         Command::Dismiss(id, to) => settle(replies, to, work.dismiss(id)),
         Command::Pause(queue, paused, to) => settle(replies, to, work.pause(queue, paused)),
+        Command::PauseTenant(tenant, paused, to) => {
+            settle(replies, to, work.pause_tenant(record::owner(Some(tenant)), paused))
+        }
+        Command::Drain(queue, to) => {
+            work.pause(queue, true)?;
+            // Answered after the commit, at once or when the last job ends.
+            work.book.drains.push((queue, to));
+            Ok(())
+        }
     }
 }
 
@@ -46,9 +55,12 @@ pub(super) fn refuse(command: Command, error: &Error) {
         Command::List(_, to) => drop(to.send(Err(error))),
         Command::Depths(_, to) => drop(to.send(Err(error))),
         Command::Cancel(_, to) => drop(to.send(Err(error))),
-        Command::Progress(_, _, _, to) | Command::Rerun(_, to) | Command::Dismiss(_, to) | Command::Pause(_, _, to) => {
-            drop(to.send(Err(error)));
-        }
+        Command::Progress(_, _, _, to)
+        | Command::Rerun(_, to)
+        | Command::Dismiss(_, to)
+        | Command::Pause(_, _, to)
+        | Command::PauseTenant(_, _, to)
+        | Command::Drain(_, to) => drop(to.send(Err(error))),
     }
 }
 

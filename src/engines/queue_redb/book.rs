@@ -3,11 +3,18 @@
 //! INVARIANT: after each commit it says what the file says. It is changed together with the file inside a
 //! transaction; when the commit fails it is thrown away and read anew. It never grows with waiting jobs.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::{HashMap, HashSet, VecDeque};
 
-use crate::domain::job::{JobId, Queue, State};
+use tokio::sync::oneshot;
+use tokio_util::sync::CancellationToken;
+
+use crate::domain::{
+    Result,
+    job::{JobId, Queue, State},
+};
 
 use super::{
+    fault::resumed,
     lanes::Lane,
     record::{Counts, Owner},
 };
@@ -41,13 +48,18 @@ impl<T> PerQueue<T> {
 }
 
 /// A leased job.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub(super) struct Running {
     pub(super) owner: Owner,
     pub(super) queue: Queue,
     pub(super) attempt: u32,
     pub(super) progress: u8,
+    /// Tells its worker that somebody cancels it.
+    pub(super) cancelled: CancellationToken,
 }
+
+/// A drain that waits for its answer.
+pub(super) type Drain = (Queue, oneshot::Sender<Result<()>>);
 
 /// The memory of the thread.
 #[derive(Debug, Default)]
@@ -61,10 +73,20 @@ pub(super) struct Book {
     pub(super) leased_now: Vec<JobId>,
     /// Leases ended in this transaction: their workers have them until the commit.
     pub(super) ended_now: Vec<(JobId, Running)>,
+    /// Leases whose workers are to be told after the commit.
+    pub(super) cancelled_now: Vec<CancellationToken>,
+    /// The last starts under the rate of each queue, oldest first.
+    pub(super) starts: PerQueue<VecDeque<i64>>,
+    /// When the first rate that is used up allows a start again, if jobs wait for that.
+    pub(super) rate_ms: Option<i64>,
+    /// Drains that wait for the end of what runs.
+    pub(super) drains: Vec<Drain>,
     /// The next place at the end of any line.
     pub(super) seq: u64,
     /// When the first delayed job is due.
     pub(super) due_ms: Option<i64>,
+    /// The time of day of the last transaction.
+    pub(super) seen_ms: i64,
     /// When old things are looked for again.
     pub(super) chores_ms: i64,
     /// This transaction has changed the file.
@@ -79,6 +101,11 @@ impl Book {
     pub(super) const fn next_seq(&mut self) -> u64 {
         self.seq += 1;
         self.seq
+    }
+
+    /// When there is something to do without being asked.
+    pub(super) fn first_due_ms(&self) -> Option<i64> {
+        [self.due_ms, self.rate_ms].into_iter().flatten().min()
     }
 
     /// A job of `owner` leaves one state and comes into another.
@@ -134,10 +161,26 @@ impl Book {
     /// The leases that workers hold for sure when the transaction in hand is lost.
     pub(super) fn held(&self) -> HashMap<JobId, Running> {
         let mut held = self.running.clone();
-        held.extend(self.ended_now.iter().copied());
+        held.extend(self.ended_now.iter().cloned());
         for id in &self.leased_now {
             held.remove(id);
         }
         held
+    }
+
+    /// Answers the drains whose queue runs nothing any more, or was started again.
+    pub(super) fn answer_drains(&mut self) {
+        for (queue, answer) in std::mem::take(&mut self.drains) {
+            if answer.is_closed() {
+                continue;
+            }
+            if !*self.paused.of(queue) {
+                drop(answer.send(Err(resumed())));
+            } else if self.counts(queue, None).running == 0 {
+                drop(answer.send(Ok(())));
+            } else {
+                self.drains.push((queue, answer));
+            }
+        }
     }
 }

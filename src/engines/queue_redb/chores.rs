@@ -1,4 +1,4 @@
-//! What time alone brings: delayed jobs become due, old failures and old ids are forgotten.
+//! What time alone brings: delayed jobs become due, old ended jobs and old ids are forgotten, a rate allows a start again.
 //!
 //! Done inside the transactions that commands cause, a bounded part at a time. Only a due job wakes the thread.
 
@@ -8,14 +8,14 @@ use crate::domain::job::{JobId, Queue, State};
 
 use super::{
     fault::Step,
-    record::{Owner, read_time_key, time_key},
+    record::{NEVER_MS, Owner, read_time_key, time_key},
     work::Work,
 };
 
 /// Ids of removed jobs are remembered for a day: an outbox hands rows over again within minutes.
 pub(super) const REMEMBERED_MS: i64 = 24 * 3_600_000;
-/// Failed jobs are kept for 30 days at most.
-const FAILED_KEPT_MS: i64 = 30 * 24 * 3_600_000;
+/// Ended jobs are kept for 30 days at most.
+const ENDED_KEPT_MS: i64 = 30 * 24 * 3_600_000;
 /// How often old things are looked for: nobody waits for it.
 const CHORES_EVERY_MS: i64 = 60_000;
 /// How much of each chore one transaction does, so that no command waits long behind it.
@@ -27,8 +27,10 @@ impl Work<'_, '_> {
         if self.book.due_ms.is_some_and(|due_ms| due_ms <= self.now_ms) {
             self.wake_due()?;
         }
-        if self.book.chores_ms <= self.now_ms {
-            self.drop_old_failures()?;
+        self.forget_starts()?;
+        // A time far away means that the clock was set back.
+        if self.book.chores_ms <= self.now_ms || self.book.chores_ms > self.now_ms.saturating_add(CHORES_EVERY_MS) {
+            self.drop_old()?;
             let unfinished = self.forget_ids()?;
             self.book.chores_ms = if unfinished { self.now_ms } else { self.now_ms.saturating_add(CHORES_EVERY_MS) };
         }
@@ -55,15 +57,17 @@ impl Work<'_, '_> {
     /// Notes when the first delayed job is due.
     pub(super) fn next_due(&mut self) -> Step<()> {
         let first = self.tables.due.first()?.map(|(key, _)| read_time_key(key.value())).transpose()?;
-        self.book.due_ms = first.map(|(due_ms, _)| due_ms);
+        self.book.due_ms = first.map(|(due_ms, _)| due_ms).filter(|it| *it != NEVER_MS);
         Ok(())
     }
 
     /// At most as many as the queues keep.
-    fn drop_old_failures(&mut self) -> Step<()> {
-        let before_ms = self.now_ms.saturating_sub(FAILED_KEPT_MS);
-        for queue in Queue::ALL {
-            while let Some((id, owner)) = self.oldest_ended(State::Failed, queue, before_ms)? {
+    fn drop_old(&mut self) -> Step<()> {
+        let before_ms = self.now_ms.saturating_sub(ENDED_KEPT_MS);
+        for (state, queue) in
+            [State::Failed, State::Done].into_iter().flat_map(|it| Queue::ALL.map(|queue| (it, queue)))
+        {
+            while let Some((id, owner)) = self.oldest_ended(state, queue, before_ms)? {
                 let standing = self.standing(owner, id)?;
                 self.forget(owner, id, &standing)?;
             }

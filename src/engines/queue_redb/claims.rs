@@ -3,9 +3,9 @@
 use std::collections::{HashMap, HashSet};
 
 use redb::ReadableTable as _;
+use tokio_util::sync::CancellationToken;
 
 use crate::{
-    base::limits,
     domain::{
         Error,
         job::{JobId, NewJob, Queue, State},
@@ -14,34 +14,68 @@ use crate::{
 };
 
 use super::{
+    bonds::Awaited,
     book::{PerQueue, Running},
     chores::REMEMBERED_MS,
     fault::{Fault, Step, stale},
-    record::{Standing, decode_body, encode_body, owner, ready_key},
+    lanes::Class,
+    record::{NEVER_MS, Owner, Standing, decode_body, encode_body, owner, ready_key, unique_key},
     work::{Work, missing},
 };
+
+/// What a call brings, before anything is changed.
+#[derive(Default)]
+struct Batch<'j> {
+    /// The new ids, and whose they are.
+    owners: HashMap<JobId, Owner>,
+    fresh: Vec<&'j NewJob>,
+    /// Jobs whose key another one has.
+    absorbed: Vec<JobId>,
+    keys: HashSet<Vec<u8>>,
+    /// How many of each tenant will wait.
+    coming: HashMap<Owner, u64>,
+}
 
 impl Work<'_, '_> {
     /// Takes in the jobs that are new; all or none.
     pub(super) fn enqueue(&mut self, jobs: &[NewJob]) -> Step<u64> {
-        let mut ids = HashSet::with_capacity(jobs.len());
-        let mut fresh = Vec::with_capacity(jobs.len());
-        let mut coming = HashMap::new();
+        let mut batch = Batch::default();
         for job in jobs {
-            check(job)?;
-            if ids.insert(job.id) && !self.knows(job.id)? {
-                let waiting = coming.entry(owner(job.tenant)).or_insert_with_key(|it| self.book.waiting(*it));
-                *waiting += 1;
-                if *waiting > self.waiting_max {
-                    return Err(crowded(self.waiting_max).into());
-                }
-                fresh.push(job);
+            job.check()?;
+            let owner = owner(job.tenant);
+            if batch.owners.contains_key(&job.id) || self.knows(job.id)? {
+                continue;
             }
+            batch.owners.insert(job.id, owner);
+            for awaited in &job.after {
+                let whose =
+                    batch.owners.get(awaited).copied().map_or_else(|| self.owner(*awaited), |it| Ok(Some(it)))?;
+                if whose.is_some_and(|it| it != owner) {
+                    return Err(foreign().into());
+                }
+            }
+            if let Some(words) = &job.unique {
+                let key = unique_key(job.queue, owner, words);
+                if self.tables.unique.get(key.as_slice())?.is_some() || !batch.keys.insert(key) {
+                    batch.absorbed.push(job.id);
+                    continue;
+                }
+            }
+            let waiting = batch.coming.entry(owner).or_insert_with_key(|it| self.book.waiting(*it));
+            *waiting += 1;
+            if *waiting > self.waiting_max {
+                return Err(crowded(self.waiting_max).into());
+            }
+            batch.fresh.push(job);
         }
-        for job in &fresh {
+        for job in &batch.fresh {
             self.take_in(job)?;
         }
-        Ok(u64::try_from(fresh.len()).unwrap_or(u64::MAX))
+        for id in batch.absorbed {
+            self.remember(id)?;
+            self.book.changed = true;
+        }
+        Ok(u64::try_from(batch.fresh.len()).unwrap_or(u64::MAX))
     }
 
     /// Whether the id is one of a job that is kept, or that was here in the last day.
@@ -69,12 +103,26 @@ impl Work<'_, '_> {
             started_ms: None,
             finished_ms: None,
             progress: 0,
+            cancelling: false,
+            unique: job.unique.is_some(),
+            class: Class::of(job.queue, &job.kind),
+            awaits: 0,
             error: None,
         };
-        if job.run_at_ms > self.now_ms {
-            self.delay(owner, job.id, None, &mut standing, job.run_at_ms)
-        } else {
-            self.wait_last(owner, job.id, None, &mut standing, job.created_ms)
+        self.hold_key(owner, job)?;
+        match self.await_others(job)? {
+            Awaited::Ended => self.begin_waiting(owner, job, None, &mut standing),
+            Awaited::Open(open) => {
+                standing.awaits = open;
+                self.delay(owner, job.id, None, &mut standing, NEVER_MS)
+            }
+            Awaited::Dead(error) => {
+                // It is taken in and dies at once, so that who waits for it hears of it.
+                self.wait_last(owner, job.id, None, &mut standing, job.created_ms)?;
+                self.leave_line(owner, &standing)?;
+                standing.error = Some(error);
+                self.end(owner, job.id, standing, State::Failed)
+            }
         }
     }
 
@@ -113,15 +161,18 @@ impl Work<'_, '_> {
     }
 
     fn claim(&mut self, queue: Queue) -> Step<Option<Lease>> {
+        let open = self.open(queue);
         let lane = self.book.lanes.of_mut(queue);
-        let Some((owner, priority)) = lane.choose(self.now_ms) else { return Ok(None) };
-        let (entry, refill) = lane
-            .take(owner, priority)
-            .ok_or_else(|| Fault::Broken(String::from("a line of the job queue has no head")))?;
+        let Some((owner, key)) = lane.choose(self.now_ms, open) else { return Ok(None) };
+        let (entry, refill) =
+            lane.take(owner, key).ok_or_else(|| Fault::Broken(String::from("a line of the job queue has no head")))?;
         let id = entry.id;
-        self.tables.ready.remove(&ready_key(queue, owner, priority, entry.seq))?;
+        self.tables.ready.remove(&ready_key(queue, owner, key, entry.seq))?;
         if refill {
-            self.refill(queue, owner, priority)?;
+            self.refill(queue, owner, key)?;
+        }
+        if key.1 == Class::Limited {
+            self.note_start(queue)?;
         }
         let mut standing = self.standing(owner, id)?;
         standing.state = State::Running;
@@ -131,9 +182,11 @@ impl Work<'_, '_> {
         self.stand(owner, id, Some(State::Waiting), &standing)?;
         self.tables.running.insert(id.0.as_bytes(), &owner)?;
         let attempt = standing.attempt;
-        self.book.running.insert(id, Running { owner, queue, attempt, progress: 0 });
+        let cancelled = CancellationToken::new();
+        let running = Running { owner, queue, attempt, progress: 0, cancelled: cancelled.clone() };
+        self.book.running.insert(id, running);
         self.book.leased_now.push(id);
-        Ok(Some(Lease { job: self.body(id)?, attempt }))
+        Ok(Some(Lease { job: self.body(id)?, attempt, cancelled }))
     }
 
     /// What was enqueued under this id.
@@ -156,21 +209,28 @@ impl Work<'_, '_> {
     /// Ends an attempt. So many of the same queue end well after it in the same transaction.
     pub(super) fn finish(&mut self, finish: Finish, later: usize) -> Step<()> {
         let Finish { id, attempt, outcome } = finish;
-        let running = self.book.running.get(&id).copied().filter(|it| it.attempt == attempt).ok_or_else(stale)?;
+        let running = self.book.running.get(&id).filter(|it| it.attempt == attempt).cloned().ok_or_else(stale)?;
         let owner = running.owner;
         let mut standing = self.standing(owner, id)?;
         self.book.running.remove(&id);
-        self.book.ended_now.push((id, running));
+        self.book.ended_now.push((id, running.clone()));
         self.tables.running.remove(id.0.as_bytes())?;
         standing.progress = running.progress;
         // A queue that allows so many at once may go on.
         *self.book.woken.of_mut(running.queue) |= running.queue.rules().cluster_limit.is_some();
         match outcome {
             // Those to come would push it out at once.
-            Outcome::Done if later >= running.queue.rules().kept_done => self.forget(owner, id, &standing),
+            Outcome::Done if later >= running.queue.rules().kept_done => {
+                self.close(owner, id, &standing, true)?;
+                self.forget(owner, id, &standing)
+            }
             Outcome::Done => {
                 standing.progress = 100;
                 self.end(owner, id, standing, State::Done)
+            }
+            _ if standing.cancelling => {
+                standing.error = Some(String::from(CANCELLED));
+                self.end(owner, id, standing, State::Failed)
             }
             Outcome::Cancel { error } => {
                 standing.error = Some(error);
@@ -206,32 +266,18 @@ impl Work<'_, '_> {
     }
 
     /// Puts a job that ran back to its old place, which is the front. The claim does not count.
-    pub(super) fn release(&mut self, id: JobId, owner: super::record::Owner, mut standing: Standing) -> Step<()> {
+    pub(super) fn release(&mut self, id: JobId, owner: Owner, mut standing: Standing) -> Step<()> {
         standing.uncounted = standing.uncounted.saturating_add(1);
         let created_ms = self.body(id)?.created_ms;
         self.wait(owner, id, Some(State::Running), &mut standing, created_ms)
     }
 }
 
-fn check(job: &NewJob) -> Result<(), Error> {
-    if job.payload.len() > limits::JOB_PAYLOAD_BYTES_MAX {
-        return Err(Error::too_large(
-            "job_payload_too_large",
-            format!(
-                "The input of a job may have {} KiB; this one has {} bytes. Pass ids, and leave the bytes where they are.",
-                limits::JOB_PAYLOAD_BYTES_MAX / 1024,
-                job.payload.len()
-            ),
-        )
-        .on("payload"));
-    }
-    if !(-100..=100).contains(&job.priority) {
-        return Err(Error::invalid("job_priority", "The priority of a job is between -100 and 100.").on("priority"));
-    }
-    if job.kind.is_empty() || job.kind.len() > 100 {
-        return Err(Error::invalid("job_kind", "The kind of a job has 1 to 100 bytes.").on("kind"));
-    }
-    Ok(())
+/// The error of a job that was cancelled while it ran.
+pub(super) const CANCELLED: &str = "cancelled";
+
+fn foreign() -> Error {
+    Error::invalid("job_after", "A job can only wait for jobs of its own tenant.").on("after")
 }
 
 fn crowded(max: u64) -> Error {

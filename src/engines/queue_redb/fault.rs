@@ -66,6 +66,24 @@ pub(super) fn stale() -> Error {
     Error::conflict("stale_lease", "This attempt of the job is over: another one has begun, or the job has ended.")
 }
 
+/// A drain came to nothing.
+pub(super) fn resumed() -> Error {
+    Error::conflict("queue_resumed", "The queue was started again before its running jobs had ended.")
+}
+
+/// Others must end first.
+pub(super) fn waits() -> Error {
+    Error::conflict(
+        "job_waits",
+        "This job waits for others. Start those again that have failed, and let them end first.",
+    )
+}
+
+/// Somebody else has the key.
+pub(super) fn not_unique() -> Error {
+    Error::conflict("job_unique", "Another job of the same kind has been asked for meanwhile. Let it end first.")
+}
+
 /// No such job.
 pub(super) fn unknown() -> Error {
     Error::not_found("job")

@@ -5,6 +5,7 @@
 //! | `thread` | the loop: batches, one commit each, answers, health |
 //! | `answers` | commands in, answers out |
 //! | `claims` | enqueue, lease, finish |
+//! | `bonds` | unique keys, jobs that wait for others, rates |
 //! | `panel` | list, get, rerun, cancel, dismiss, pause |
 //! | `chores` | delayed jobs that are due, old things that go |
 //! | `work` | the steps that all of these are made of |
@@ -17,6 +18,7 @@
 //! Guarantees: CONTRACTS §1 as `ports::queue` words it. It polls nothing, and never answers before the commit.
 
 mod answers;
+mod bonds;
 mod book;
 mod chores;
 mod claims;

@@ -14,8 +14,11 @@ use crate::{
 };
 
 use super::{
-    fault::{Step, stale, unknown},
-    record::{Owner, body_owner, ended_key, owner, read_ended_key, read_time_key, standing_key, time_key},
+    bonds::Awaited,
+    fault::{Step, stale, unknown, waits},
+    record::{
+        NEVER_MS, Owner, Standing, body_owner, ended_key, owner, read_ended_key, read_time_key, standing_key, time_key,
+    },
     work::Work,
 };
 
@@ -147,24 +150,35 @@ impl Work<'_, '_> {
                 done: counts.done,
                 failed: counts.failed,
                 oldest_ms: self.book.lanes.of(queue).oldest_ms(whose),
-                paused: *self.book.paused.of(queue),
+                paused: *self.book.paused.of(queue) || whose.is_some_and(|it| self.book.lanes.of(queue).is_paused(it)),
             }
         })
     }
 
-    /// Dead or delayed → waiting now.
+    /// Dead or delayed → waiting now, or delayed while others that it waits for have not ended.
     pub(super) fn rerun(&mut self, id: JobId) -> Step<()> {
         let owner = self.owner(id)?.ok_or_else(unknown)?;
         let mut standing = self.standing(owner, id)?;
         let from = standing.state;
+        let job = self.body(id)?;
         match from {
             State::Failed => {
+                self.check_key(owner, &job)?;
+                let awaits = match self.awaited(&job)? {
+                    Awaited::Ended => 0,
+                    Awaited::Open(open) => open,
+                    Awaited::Dead(_) => return Err(waits().into()),
+                };
                 let ended_ms = standing.finished_ms.take().unwrap_or(0);
                 self.tables.ended.remove(&ended_key(from, standing.queue, ended_ms, id))?;
                 standing.uncounted = standing.attempt;
                 standing.deaths = 0;
                 standing.progress = 0;
+                standing.awaits = awaits;
+                self.hold_key(owner, &job)?;
+                self.await_others(&job)?;
             }
+            State::Delayed if standing.awaits > 0 => return Err(waits().into()),
             State::Delayed => self.leave_due(id, standing.due_ms)?,
             State::Waiting | State::Running | State::Done => {
                 return Err(Error::conflict(
@@ -174,11 +188,13 @@ impl Work<'_, '_> {
                 .into());
             }
         }
-        let created_ms = self.body(id)?.created_ms;
-        self.wait_last(owner, id, Some(from), &mut standing, created_ms)
+        if standing.awaits > 0 {
+            return self.delay(owner, id, Some(from), &mut standing, NEVER_MS);
+        }
+        self.wait_last(owner, id, Some(from), &mut standing, job.created_ms)
     }
 
-    fn leave_due(&mut self, id: JobId, due_ms: i64) -> Step<()> {
+    pub(super) fn leave_due(&mut self, id: JobId, due_ms: i64) -> Step<()> {
         self.tables.due.remove(&time_key(due_ms, id))?;
         if self.book.due_ms == Some(due_ms) {
             self.next_due()?;
@@ -191,15 +207,27 @@ impl Work<'_, '_> {
         let owner = self.owner(id)?.ok_or_else(unknown)?;
         let standing = self.standing(owner, id)?;
         match standing.state {
-            State::Running => return Ok(false),
+            State::Running => return self.ask_to_end(owner, id, standing),
             State::Waiting => self.leave_line(owner, &standing)?,
             State::Delayed => self.leave_due(id, standing.due_ms)?,
             State::Done | State::Failed => {
                 return Err(Error::conflict("job_state", "This job has ended; it can be dismissed.").into());
             }
         }
+        self.stop_awaiting(id, &standing)?;
+        self.close(owner, id, &standing, false)?;
         self.forget(owner, id, &standing)?;
         Ok(true)
+    }
+
+    /// Notes durably that this attempt is the last, and tells its worker after the commit.
+    fn ask_to_end(&mut self, owner: Owner, id: JobId, mut standing: Standing) -> Step<bool> {
+        standing.cancelling = true;
+        self.stand(owner, id, Some(State::Running), &standing)?;
+        if let Some(running) = self.book.running.get(&id) {
+            self.book.cancelled_now.push(running.cancelled.clone());
+        }
+        Ok(false)
     }
 
     /// Removes an ended job.
@@ -210,6 +238,21 @@ impl Work<'_, '_> {
             return Err(Error::conflict("job_state", "This job has not ended; it can be cancelled.").into());
         }
         self.forget(owner, id, &standing)
+    }
+
+    /// Stops or starts claims of a tenant's jobs.
+    pub(super) fn pause_tenant(&mut self, owner: Owner, paused: bool) -> Step<()> {
+        if paused {
+            self.tables.paused.insert(&owner, &[])?;
+        } else {
+            self.tables.paused.remove(&owner)?;
+        }
+        for queue in Queue::ALL {
+            self.book.lanes.of_mut(queue).pause(owner, paused);
+            *self.book.woken.of_mut(queue) |= !paused;
+        }
+        self.book.changed = true;
+        Ok(())
     }
 
     /// Stops or starts claims.

@@ -3,6 +3,8 @@
 //! Guarantees: keys have one width a table and sort as they are meant to; a value that does not decode is a
 //! fault, never a guess. No encoding of a crate is stored, so an update of redb or serde cannot change ours.
 
+use std::collections::VecDeque;
+
 use crate::{
     base::ids::Id,
     domain::{
@@ -11,10 +13,18 @@ use crate::{
     },
 };
 
-use super::fault::{Fault, Step};
+use super::{
+    fault::{Fault, Step},
+    lanes::{Class, LineKey},
+};
 
-/// The format of every value of this file.
-pub(super) const FORMAT: u8 = 1;
+/// The format of every value that is written.
+///
+/// COMPAT: format 1 had no flags and no number of awaited jobs in a standing, and no key and no awaited jobs in a body. Its
+/// values are read where they stand, and become format 2 when they are next written.
+pub(super) const FORMAT: u8 = 2;
+/// The oldest format that is read.
+pub(super) const FORMAT_MIN: u8 = 1;
 /// Bytes of a stored failure text: a page for people, not a log.
 pub(super) const ERROR_BYTES_MAX: usize = 4_000;
 /// Bytes of a stored title.
@@ -24,7 +34,7 @@ pub(super) const TITLE_BYTES_MAX: usize = 1_000;
 pub(super) type Owner = [u8; 16];
 /// `tenant ‖ id`.
 pub(super) type StandingKey = [u8; 32];
-/// `queue ‖ tenant ‖ priority ‖ seq`.
+/// `queue and class ‖ tenant ‖ priority ‖ seq`.
 pub(super) type ReadyKey = [u8; 26];
 /// `milliseconds ‖ id`.
 pub(super) type TimeKey = [u8; 24];
@@ -32,6 +42,11 @@ pub(super) type TimeKey = [u8; 24];
 pub(super) type EndedKey = [u8; 26];
 /// `queue ‖ tenant`.
 pub(super) type CountsKey = [u8; 17];
+/// `awaited job ‖ job that waits`.
+pub(super) type AfterKey = [u8; 32];
+
+/// In the first byte of a ready key: the line of the jobs that have a rate.
+const LIMITED: u8 = 0x80;
 
 /// The owner of a job of `tenant`.
 pub(super) fn owner(tenant: Option<TenantId>) -> Owner {
@@ -60,8 +75,42 @@ pub(super) fn standing_key(owner: Owner, id: JobId) -> StandingKey {
 }
 
 /// The key of a waiting job.
-pub(super) fn ready_key(queue: Queue, owner: Owner, priority: i8, seq: u64) -> ReadyKey {
-    join([&[queue.number()], &owner, &priority.to_be_bytes(), &seq.to_be_bytes()])
+pub(super) fn ready_key(queue: Queue, owner: Owner, (priority, class): LineKey, seq: u64) -> ReadyKey {
+    let class = if class == Class::Limited { LIMITED } else { 0 };
+    join([&[queue.number() | class], &owner, &priority.to_be_bytes(), &seq.to_be_bytes()])
+}
+
+/// The key of a job that waits for another.
+pub(super) fn after_key(awaited: JobId, waits: JobId) -> AfterKey {
+    join([awaited.0.as_bytes(), waits.0.as_bytes(), &[], &[]])
+}
+
+/// The job that waits, of an after key.
+pub(super) fn read_after_key(key: &AfterKey) -> Step<JobId> {
+    let mut bytes = Bytes(key);
+    bytes.id()?;
+    bytes.id()
+}
+
+/// `queue ‖ tenant ‖ words`: the key of a unique job.
+pub(super) fn unique_key(queue: Queue, owner: Owner, words: &str) -> Vec<u8> {
+    [&[queue.number()], owner.as_slice(), words.as_bytes()].concat()
+}
+
+/// The moments of the last starts under a rate.
+pub(super) fn encode_starts(starts: &VecDeque<i64>) -> Vec<u8> {
+    [FORMAT].into_iter().chain(starts.iter().flat_map(|it| it.to_be_bytes())).collect()
+}
+
+/// Reads the moments of the last starts.
+pub(super) fn decode_starts(stored: &[u8]) -> Step<VecDeque<i64>> {
+    let mut bytes = Bytes(stored);
+    bytes.format()?;
+    let mut starts = VecDeque::new();
+    while !bytes.0.is_empty() {
+        starts.push_back(bytes.i64()?);
+    }
+    Ok(starts)
 }
 
 /// The key of a job by a time.
@@ -93,9 +142,13 @@ pub(super) fn read_ended_key(key: &EndedKey) -> Step<(i64, JobId)> {
 }
 
 /// The parts of a ready key.
-pub(super) fn read_ready_key(key: &ReadyKey) -> Step<(Queue, Owner, i8, u64)> {
+pub(super) fn read_ready_key(key: &ReadyKey) -> Step<(Queue, Owner, LineKey, u64)> {
     let mut bytes = Bytes(key);
-    Ok((bytes.queue()?, bytes.take()?, i8::from_be_bytes(bytes.take()?), u64::from_be_bytes(bytes.take()?)))
+    let [first] = bytes.take()?;
+    let queue = queue_of(first & !LIMITED)?;
+    let class = if first & LIMITED == 0 { Class::Free } else { Class::Limited };
+    let (owner, priority) = (bytes.take()?, i8::from_be_bytes(bytes.take()?));
+    Ok((queue, owner, (priority, class), u64::from_be_bytes(bytes.take()?)))
 }
 
 /// The parts of a counts key.
@@ -124,10 +177,30 @@ pub(super) struct Standing {
     pub(super) started_ms: Option<i64>,
     pub(super) finished_ms: Option<i64>,
     pub(super) progress: u8,
+    /// Somebody wants the running attempt to be the last.
+    pub(super) cancelling: bool,
+    /// It has a key that no other may have until it has ended.
+    pub(super) unique: bool,
+    /// Its kind has a rate.
+    pub(super) class: Class,
+    /// Jobs that it still waits for. INVARIANT: while there are any it is delayed, and due at [`NEVER_MS`].
+    pub(super) awaits: u16,
     pub(super) error: Option<String>,
 }
 
+/// When a job is due that waits for others.
+pub(super) const NEVER_MS: i64 = i64::MAX;
+
+const CANCELLING: u8 = 1;
+const UNIQUE: u8 = 2;
+const LIMITED_KIND: u8 = 4;
+
 impl Standing {
+    /// Its line.
+    pub(super) const fn line(&self) -> LineKey {
+        (self.priority, self.class)
+    }
+
     /// Attempts that count.
     pub(super) const fn counted(&self) -> u32 {
         self.attempt.saturating_sub(self.uncounted)
@@ -144,6 +217,10 @@ impl Standing {
         let none = i64::MIN;
         let times = [self.since_ms, self.due_ms, self.started_ms.unwrap_or(none), self.finished_ms.unwrap_or(none)];
         out.extend(times.map(i64::to_be_bytes).into_iter().flatten());
+        let flags =
+            [(self.cancelling, CANCELLING), (self.unique, UNIQUE), (self.class == Class::Limited, LIMITED_KIND)];
+        out.push(flags.into_iter().filter(|it| it.0).map(|it| it.1).sum());
+        out.extend(self.awaits.to_be_bytes());
         out.push(u8::from(self.error.is_some()));
         out.extend(error.as_bytes());
         out
@@ -152,7 +229,7 @@ impl Standing {
     /// Reads the stored bytes.
     pub(super) fn decode(stored: &[u8]) -> Step<Self> {
         let mut bytes = Bytes(stored);
-        bytes.format()?;
+        let format = bytes.format()?;
         let state = bytes.state()?;
         let queue = bytes.queue()?;
         let [progress] = bytes.take()?;
@@ -161,6 +238,7 @@ impl Standing {
         let seq = u64::from_be_bytes(bytes.take()?);
         let (since_ms, due_ms) = (bytes.i64()?, bytes.i64()?);
         let (started_ms, finished_ms) = (bytes.maybe_i64()?, bytes.maybe_i64()?);
+        let ([flags], awaits) = if format < 2 { ([0], 0) } else { (bytes.take()?, u16::from_be_bytes(bytes.take()?)) };
         let [has_error] = bytes.take()?;
         let text = bytes.rest()?;
         let error = (has_error == 1).then_some(text);
@@ -177,6 +255,10 @@ impl Standing {
             started_ms,
             finished_ms,
             progress,
+            cancelling: flags & CANCELLING != 0,
+            unique: flags & UNIQUE != 0,
+            class: if flags & LIMITED_KIND == 0 { Class::Free } else { Class::Limited },
+            awaits,
             error,
         })
     }
@@ -191,10 +273,13 @@ pub(super) fn encode_body(job: &NewJob) -> Vec<u8> {
     out.extend(owner(job.tenant));
     out.extend(job.run_at_ms.to_be_bytes());
     out.extend(job.created_ms.to_be_bytes());
-    for text in [job.kind.as_str(), title] {
+    // A key is never empty.
+    for text in [job.kind.as_str(), title, job.unique.as_deref().unwrap_or("")] {
         out.extend(u16::try_from(text.len()).unwrap_or(0).to_be_bytes());
         out.extend(text.as_bytes());
     }
+    out.push(u8::try_from(job.after.len()).unwrap_or(0));
+    out.extend(job.after.iter().flat_map(|it| *it.0.as_bytes()));
     out.extend(job.payload.as_bytes());
     out
 }
@@ -202,14 +287,22 @@ pub(super) fn encode_body(job: &NewJob) -> Vec<u8> {
 /// Reads what was enqueued under `id`.
 pub(super) fn decode_body(id: JobId, stored: &[u8]) -> Step<NewJob> {
     let mut bytes = Bytes(stored);
-    bytes.format()?;
+    let format = bytes.format()?;
     let queue = bytes.queue()?;
     let priority = i8::from_be_bytes(bytes.take()?);
     let tenant = tenant(bytes.take()?);
     let (run_at_ms, created_ms) = (bytes.i64()?, bytes.i64()?);
     let (kind, title) = (bytes.text()?, bytes.text()?);
+    let (mut unique, mut after) = (None, Vec::new());
+    if format >= 2 {
+        unique = Some(bytes.text()?).filter(|it| !it.is_empty());
+        let [count] = bytes.take()?;
+        for _ in 0..count {
+            after.push(bytes.id()?);
+        }
+    }
     let payload = bytes.rest()?;
-    Ok(NewJob { id, queue, kind, tenant, payload, priority, run_at_ms, title, created_ms })
+    Ok(NewJob { id, queue, kind, tenant, payload, priority, run_at_ms, title, created_ms, unique, after })
 }
 
 /// The owner alone, for lists.
@@ -314,9 +407,9 @@ impl Bytes<'_> {
         Ok(*taken)
     }
 
-    fn format(&mut self) -> Step<()> {
+    fn format(&mut self) -> Step<u8> {
         let [format] = self.take()?;
-        if format == FORMAT { Ok(()) } else { Err(unreadable()) }
+        if (FORMAT_MIN..=FORMAT).contains(&format) { Ok(format) } else { Err(unreadable()) }
     }
 
     fn u32(&mut self) -> Step<u32> {
@@ -341,7 +434,7 @@ impl Bytes<'_> {
 
     fn queue(&mut self) -> Step<Queue> {
         let [number] = self.take()?;
-        Queue::ALL.into_iter().find(|it| it.number() == number).ok_or_else(unreadable)
+        queue_of(number)
     }
 
     fn state(&mut self) -> Step<State> {
@@ -362,6 +455,10 @@ impl Bytes<'_> {
     fn rest(&mut self) -> Step<String> {
         String::from_utf8(std::mem::take(&mut self.0).to_vec()).map_err(|_| unreadable())
     }
+}
+
+fn queue_of(number: u8) -> Step<Queue> {
+    Queue::ALL.into_iter().find(|it| it.number() == number).ok_or_else(unreadable)
 }
 
 fn unreadable() -> Fault {
@@ -388,18 +485,24 @@ mod tests {
             started_ms: Some(8),
             finished_ms: None,
             progress: 40,
+            cancelling: true,
+            unique: false,
+            class: Class::Limited,
+            awaits: 300,
             error,
         }
     }
 
     proptest! {
         #[test]
-        fn values_come_back(error: Option<String>, kind in "[a-z_]{1,20}", title: String, payload: String, priority: i8) {
+        fn values_come_back(error: Option<String>, kind in "[a-z_]{1,20}", title: String, payload: String, priority: i8, unique in prop::option::of("[a-z]{1,9}"),
+                       awaited in 0..3_u8) {
+            let after: Vec<JobId> = (0..awaited).map(|it| JobId(Id::from_bytes([it; 16]))).collect();
             let it = standing(error);
             prop_assert_eq!(Standing::decode(&it.encode()).unwrap(), it);
             let job = NewJob {
                 id: JobId(Id::from_bytes([3; 16])), queue: Queue::Backup, kind, tenant: None, payload, priority,
-                run_at_ms: 9, title, created_ms: -1,
+                run_at_ms: 9, title, created_ms: -1, unique, after,
             };
             prop_assert_eq!(decode_body(job.id, &encode_body(&job)).unwrap(), job);
         }
@@ -416,8 +519,13 @@ mod tests {
     #[test]
     fn keys_come_back() {
         let id = JobId(Id::from_bytes([9; 16]));
-        let key = ready_key(Queue::Deploy, [7; 16], -100, 12);
-        assert_eq!(read_ready_key(&key).unwrap(), (Queue::Deploy, [7; 16], -100, 12));
+        for class in [Class::Free, Class::Limited] {
+            let key = ready_key(Queue::Deploy, [7; 16], (-100, class), 12);
+            assert_eq!(read_ready_key(&key).unwrap(), (Queue::Deploy, [7; 16], (-100, class), 12));
+        }
+        assert_eq!(read_after_key(&after_key(id, JobId(Id::from_bytes([4; 16])))).unwrap().0, Id::from_bytes([4; 16]));
+        let starts = VecDeque::from([5, 7]);
+        assert_eq!(decode_starts(&encode_starts(&starts)).unwrap(), starts);
         assert_eq!(read_time_key(&time_key(77, id)).unwrap(), (77, id));
         assert_eq!(read_ended_key(&ended_key(State::Done, Queue::Email, 78, id)).unwrap(), (78, id));
         assert_eq!(read_counts_key(&counts_key(Queue::Email, [1; 16])).unwrap(), (Queue::Email, [1; 16]));

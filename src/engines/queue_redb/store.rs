@@ -13,10 +13,12 @@ use crate::domain::{
 };
 
 use super::{
+    bonds::starts_word,
     book::{Book, Running},
+    claims::CANCELLED,
     disk::{Disk, Signs, Watched},
     fault::{Fault, Step, full},
-    record::{Counts, Entry, FORMAT, Owner, read_counts_key, read_ready_key, ready_key},
+    record::{Counts, Entry, FORMAT, FORMAT_MIN, Owner, decode_starts, read_counts_key, read_ready_key, ready_key},
     tables::Tables,
     work::Work,
 };
@@ -112,7 +114,8 @@ fn check_format(tables: &mut Tables<'_>) -> Step<()> {
     let found = tables.about.get("format")?.map(|it| it.value().first().copied().unwrap_or(0));
     match found {
         Some(FORMAT) => Ok(()),
-        None => {
+        // COMPAT: nothing else is to be done. Values of older formats are read as they are.
+        None | Some(FORMAT_MIN..FORMAT) => {
             tables.about.insert("format", [FORMAT].as_slice())?;
             Ok(())
         }
@@ -141,6 +144,17 @@ fn read(tables: &Tables<'_>, book: &mut Book) -> Step<()> {
             *book.paused.of_mut(queue) = *word == 1;
         }
     }
+    for queue in Queue::ALL {
+        if let Some(starts) = tables.about.get(starts_word(queue).as_str())? {
+            *book.starts.of_mut(queue) = decode_starts(starts.value())?;
+        }
+    }
+    for row in tables.paused.iter()? {
+        let (owner, _) = row?;
+        for queue in Queue::ALL {
+            book.lanes.of_mut(queue).pause(*owner.value(), true);
+        }
+    }
     for row in tables.counts.iter()? {
         let (key, value) = row?;
         let (queue, owner) = read_counts_key(key.value())?;
@@ -149,11 +163,11 @@ fn read(tables: &Tables<'_>, book: &mut Book) -> Step<()> {
     let mut from = [0; 26];
     while let Some(row) = tables.ready.range::<&_>(&from..)?.next() {
         let (key, value) = row?;
-        let (queue, owner, priority, seq) = read_ready_key(key.value())?;
+        let (queue, owner, line, seq) = read_ready_key(key.value())?;
         let head = VecDeque::from([Entry::decode(seq, value.value())?]);
-        book.lanes.of_mut(queue).refill(owner, priority, head, true);
+        book.lanes.of_mut(queue).refill(owner, line, head, true);
         // INVARIANT: no job has this `seq`, so the next row is the head of the next line.
-        from = ready_key(queue, owner, priority, u64::MAX);
+        from = ready_key(queue, owner, line, u64::MAX);
     }
     Ok(())
 }
@@ -169,12 +183,15 @@ impl Work<'_, '_> {
         for (id, owner) in rows {
             let mut standing = self.standing(owner, id)?;
             if let Some(running) = held.get(&id).filter(|it| it.attempt == standing.attempt) {
-                self.book.running.insert(id, *running);
+                self.book.running.insert(id, running.clone());
                 continue;
             }
             self.tables.running.remove(id.0.as_bytes())?;
             standing.deaths += u32::from(died);
-            if standing.deaths >= DEATHS_MAX {
+            if standing.cancelling {
+                standing.error = Some(String::from(CANCELLED));
+                self.end(owner, id, standing, State::Failed)?;
+            } else if standing.deaths >= DEATHS_MAX {
                 standing.error = Some(String::from("worker died"));
                 self.end(owner, id, standing, State::Failed)?;
             } else {

@@ -4,20 +4,23 @@
 //! |---|---|---|
 //! | `jobs` | id | what was enqueued; never changed |
 //! | `standings` | tenant, id | where the job stands; small, since it changes |
-//! | `ready` | queue, tenant, priority, seq | the waiting jobs, each line in its order |
+//! | `ready` | queue and class, tenant, priority, seq | the waiting jobs, each line in its order |
 //! | `due` | time, id | the delayed jobs |
 //! | `running` | id | the leased jobs: all that a recovery looks at |
 //! | `ended` | state, queue, time, id | done and failed jobs, for retention |
 //! | `gone` | id | removed jobs, so that their ids are not taken again |
 //! | `forget` | time, id | the same by time |
 //! | `counts` | queue, tenant | how many stand where, so that nothing is ever counted |
-//! | `about` | word | format, boot epoch, paused queues |
+//! | `unique` | queue, tenant, words | the job that has this key until it has ended |
+//! | `after` | awaited job, job that waits | whose job waits |
+//! | `paused` | tenant | the tenants that start nothing |
+//! | `about` | word | format, boot epoch, paused queues, the last starts under a rate |
 
 use redb::{Table, TableDefinition as Definition, WriteTransaction};
 
 use super::{
     fault::Step,
-    record::{CountsKey, EndedKey, Owner, ReadyKey, StandingKey, TimeKey},
+    record::{AfterKey, CountsKey, EndedKey, Owner, ReadyKey, StandingKey, TimeKey},
 };
 
 type Bytes = &'static [u8];
@@ -32,6 +35,9 @@ const ENDED: Definition<'static, &EndedKey, &Owner> = Definition::new("ended");
 const GONE: Definition<'static, IdKey, &[u8; 8]> = Definition::new("gone");
 const FORGET: Definition<'static, &TimeKey, &[u8; 0]> = Definition::new("forget");
 const COUNTS: Definition<'static, &CountsKey, Bytes> = Definition::new("counts");
+const UNIQUE: Definition<'static, Bytes, IdKey> = Definition::new("unique");
+const AFTER: Definition<'static, &AfterKey, &Owner> = Definition::new("after");
+const PAUSED: Definition<'static, &Owner, &[u8; 0]> = Definition::new("paused");
 const ABOUT: Definition<'static, &str, Bytes> = Definition::new("about");
 
 /// All tables of one transaction.
@@ -45,6 +51,9 @@ pub(super) struct Tables<'t> {
     pub(super) gone: Table<'t, IdKey, &'static [u8; 8]>,
     pub(super) forget: Table<'t, &'static TimeKey, &'static [u8; 0]>,
     pub(super) counts: Table<'t, &'static CountsKey, Bytes>,
+    pub(super) unique: Table<'t, Bytes, IdKey>,
+    pub(super) after: Table<'t, &'static AfterKey, &'static Owner>,
+    pub(super) paused: Table<'t, &'static Owner, &'static [u8; 0]>,
     pub(super) about: Table<'t, &'static str, Bytes>,
 }
 
@@ -61,6 +70,9 @@ impl<'t> Tables<'t> {
             gone: transaction.open_table(GONE)?,
             forget: transaction.open_table(FORGET)?,
             counts: transaction.open_table(COUNTS)?,
+            unique: transaction.open_table(UNIQUE)?,
+            after: transaction.open_table(AFTER)?,
+            paused: transaction.open_table(PAUSED)?,
             about: transaction.open_table(ABOUT)?,
         })
     }

@@ -94,12 +94,15 @@ impl QueueThread {
         }
     }
 
+    /// Whether there is something to do without being asked: also when the clock was set back, since what was waited for
+    /// may be far away now.
     fn is_due(&self) -> bool {
-        self.book.due_ms.is_some_and(|due_ms| due_ms <= self.clock.now_ms())
+        let now_ms = self.clock.now_ms();
+        now_ms < self.book.seen_ms || self.book.first_due_ms().is_some_and(|due_ms| due_ms <= now_ms)
     }
 
     fn sleep(&self) -> Woken {
-        let due_ms = self.book.due_ms.filter(|_| matches!(self.health, Health::Good(_)));
+        let due_ms = self.book.first_due_ms().filter(|_| matches!(self.health, Health::Good(_)));
         let Some(due_ms) = due_ms else {
             return self.commands.recv().map_or(Woken::ByTheEnd, Woken::By);
         };
@@ -127,11 +130,16 @@ impl QueueThread {
             Ok(()) => {
                 self.book.leased_now.clear();
                 self.book.ended_now.clear();
+                self.book.cancelled_now.drain(..).for_each(|it| it.cancel());
+                self.book.answer_drains();
                 self.untaken = replies.into_iter().flat_map(|reply| reply(None)).collect();
                 self.wake();
             }
             Err(fault) => {
                 let error = self.fail(fault);
+                for (_, answer) in self.book.drains.drain(..) {
+                    drop(answer.send(Err(error.clone())));
+                }
                 for reply in replies {
                     drop(reply(Some(&error)));
                 }
@@ -148,6 +156,7 @@ impl QueueThread {
         let mut tables = Tables::open(&transaction)?;
         let now_ms = self.clock.now_ms();
         let mut work = Work { tables: &mut tables, book: &mut self.book, now_ms, waiting_max: self.waiting_max };
+        work.book.seen_ms = now_ms;
         work.chores()?;
         // They stay on the list until the commit: when it fails, nobody else would bring them back.
         for finish in self.untaken.clone() {
@@ -159,6 +168,7 @@ impl QueueThread {
         while let Some(command) = batch.pop_front() {
             answers::work(&mut work, command, replies)?;
         }
+        work.watch_rates();
         work.write_counts()?;
         drop(tables);
         if std::mem::take(&mut self.book.changed) {

@@ -11,8 +11,8 @@ use crate::domain::job::{JobId, Queue, State};
 use super::{
     book::Book,
     fault::{Fault, Step},
-    lanes::WINDOW,
-    record::{Entry, Owner, Standing, counts_key, ended_key, ready_key, standing_key, time_key},
+    lanes::{LineKey, WINDOW},
+    record::{Entry, NEVER_MS, Owner, Standing, counts_key, ended_key, ready_key, standing_key, time_key},
     tables::Tables,
 };
 
@@ -56,9 +56,9 @@ impl Work<'_, '_> {
     ) -> Step<()> {
         standing.state = State::Waiting;
         let entry = Entry { seq: standing.seq, id, since_ms: standing.since_ms, created_ms };
-        let key = ready_key(standing.queue, owner, standing.priority, standing.seq);
+        let key = ready_key(standing.queue, owner, standing.line(), standing.seq);
         self.tables.ready.insert(&key, entry.encode().as_slice())?;
-        self.book.lanes.of_mut(standing.queue).insert(owner, standing.priority, entry);
+        self.book.lanes.of_mut(standing.queue).insert(owner, standing.line(), entry);
         *self.book.woken.of_mut(standing.queue) = true;
         self.stand(owner, id, from, standing)
     }
@@ -89,23 +89,25 @@ impl Work<'_, '_> {
         standing.state = State::Delayed;
         standing.due_ms = due_ms;
         self.tables.due.insert(&time_key(due_ms, id), &owner)?;
-        self.book.due_ms = Some(self.book.due_ms.map_or(due_ms, |it| it.min(due_ms)));
+        if due_ms != NEVER_MS {
+            self.book.due_ms = Some(self.book.due_ms.map_or(due_ms, |it| it.min(due_ms)));
+        }
         self.stand(owner, id, from, standing)
     }
 
     /// Takes a waiting job out of its line, wherever it stands there.
     pub(super) fn leave_line(&mut self, owner: Owner, standing: &Standing) -> Step<()> {
-        let (queue, priority, seq) = (standing.queue, standing.priority, standing.seq);
-        self.tables.ready.remove(&ready_key(queue, owner, priority, seq))?;
-        if self.book.lanes.of_mut(queue).remove(owner, priority, seq) {
-            self.refill(queue, owner, priority)?;
+        let (queue, line, seq) = (standing.queue, standing.line(), standing.seq);
+        self.tables.ready.remove(&ready_key(queue, owner, line, seq))?;
+        if self.book.lanes.of_mut(queue).remove(owner, line, seq) {
+            self.refill(queue, owner, line)?;
         }
         Ok(())
     }
 
     /// Reads the first jobs of a line.
-    pub(super) fn refill(&mut self, queue: Queue, owner: Owner, priority: i8) -> Step<()> {
-        let (first, last) = (ready_key(queue, owner, priority, 0), ready_key(queue, owner, priority, u64::MAX));
+    pub(super) fn refill(&mut self, queue: Queue, owner: Owner, line: LineKey) -> Step<()> {
+        let (first, last) = (ready_key(queue, owner, line, 0), ready_key(queue, owner, line, u64::MAX));
         let mut window = VecDeque::with_capacity(WINDOW);
         let mut more = false;
         for row in self.tables.ready.range::<&_>(&first..=&last)? {
@@ -117,14 +119,21 @@ impl Work<'_, '_> {
             let (_, _, _, seq) = super::record::read_ready_key(key.value())?;
             window.push_back(Entry::decode(seq, value.value())?);
         }
-        self.book.lanes.of_mut(queue).refill(owner, priority, window, more);
+        self.book.lanes.of_mut(queue).refill(owner, line, window, more);
         Ok(())
     }
 
-    /// Ends a job, for good or as failed, and lets the oldest go that the queue no longer keeps.
-    pub(super) fn end(&mut self, owner: Owner, id: JobId, mut standing: Standing, to: State) -> Step<()> {
+    /// Ends a job, for good or as failed, with all that depends on it, and lets the oldest go that the queue no longer keeps.
+    pub(super) fn end(&mut self, owner: Owner, id: JobId, standing: Standing, to: State) -> Step<()> {
+        self.close(owner, id, &standing, to == State::Done)?;
+        self.end_alone(owner, id, standing, to)
+    }
+
+    /// The same without what depends on it.
+    pub(super) fn end_alone(&mut self, owner: Owner, id: JobId, mut standing: Standing, to: State) -> Step<()> {
         let (queue, from) = (standing.queue, standing.state);
         standing.state = to;
+        standing.cancelling = false;
         standing.finished_ms = Some(self.now_ms);
         self.tables.ended.insert(&ended_key(to, queue, self.now_ms, id), &owner)?;
         self.stand(owner, id, Some(from), &standing)?;
@@ -154,9 +163,15 @@ impl Work<'_, '_> {
         }
         self.tables.standings.remove(&standing_key(owner, id))?;
         self.tables.jobs.remove(id.0.as_bytes())?;
+        self.remember(id)?;
+        self.book.moved(standing.queue, owner, Some(standing.state), None);
+        Ok(())
+    }
+
+    /// Remembers for a day that this id was taken.
+    pub(super) fn remember(&mut self, id: JobId) -> Step<()> {
         self.tables.gone.insert(id.0.as_bytes(), &self.now_ms.to_be_bytes())?;
         self.tables.forget.insert(&time_key(self.now_ms, id), &[])?;
-        self.book.moved(standing.queue, owner, Some(standing.state), None);
         Ok(())
     }
 

@@ -1,236 +1,494 @@
-//! Random lives of a queue, checked against a model that fits on one page: no job is lost, none ends twice,
-//! each tenant's jobs come in their order, and no tenant waits for two jobs of another.
+//! Random lives of a queue, each command checked against a model on one page, with a clock that the test owns.
+//!
+//! A life is a seed: what is asked, in which order and all at once, when the clock jumps forth and back, when the process ends
+//! and when it is killed. No job is lost, none ends twice, lines keep their order, no tenant waits for two jobs of another, no
+//! limit is passed, nobody who waits for work sleeps on. `CHAINHOST_LONG=1` runs thousands; `CHAINHOST_SEED=n` runs one again.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
+mod reference;
+
+use std::sync::Arc;
 
 use chainhost::{
     base::{
-        clock::Clock,
+        clock::{Clock, Hands},
         ids::{Id, Ids},
     },
     domain::{
-        job::{JobId, NewJob, Queue, State},
+        Result,
+        job::{BUILD, JobId, NewJob, Queue, State},
         tenant::TenantId,
     },
-    ports::queue::{Finish, Jobs, Lease, Outcome},
+    ports::queue::{Command, Finish, JobFilter, Jobs, Lease, Outcome, QueueEngine},
 };
-use proptest::prelude::*;
+use tokio::{sync::oneshot, time::timeout};
 
-use super::{Place, queue::START_MS};
+use self::reference::{Answer, DAY_MS, Model};
+use super::{
+    Place,
+    queue::{DEADLINE, START_MS},
+};
+use crate::queue_redb::Dice;
 
-#[derive(Clone, Debug)]
-enum Act {
-    Enqueue(u8, usize),
-    Claim(usize),
-    /// Which of the leases, and how it ends.
-    Finish(usize, End),
-    Restart,
-}
+const ACTS: u64 = 45;
+const MINUTE_MS: i64 = 60_000;
+/// The model does not follow a clock that goes back further.
+const BACK_MS_MAX: i64 = 2 * MINUTE_MS;
 
-#[derive(Clone, Copy, Debug)]
-enum End {
-    Done,
-    Release,
-    Again,
-    Cancel,
-}
-
-fn act() -> impl Strategy<Value = Act> {
-    let end = prop_oneof![4 => Just(End::Done), 1 => Just(End::Release), 1 => Just(End::Again), 1 => Just(End::Cancel)];
-    prop_oneof![
-        4 => (0..3_u8, 1..6_usize).prop_map(|(tenant, count)| Act::Enqueue(tenant, count)),
-        4 => (1..5_usize).prop_map(Act::Claim),
-        6 => (any::<usize>(), end).prop_map(|(which, end)| Act::Finish(which, end)),
-        1 => Just(Act::Restart),
-    ]
-}
-
-#[derive(Default)]
-struct Model {
-    /// By tenant: the place in the line, and the job.
-    waiting: BTreeMap<u8, BTreeMap<u64, JobId>>,
-    /// Where each job stands in its line, how often its worker died, and its counted attempts.
-    jobs: HashMap<JobId, (u8, u64, u32, u32)>,
+/// One life.
+struct Life<'p> {
+    place: &'p dyn Place,
+    dice: Dice,
+    clock: Clock,
+    hands: Hands,
+    ids: Ids,
+    engine: Option<Arc<dyn QueueEngine>>,
+    model: Model,
+    /// Every id that was ever asked with.
+    asked: Vec<NewJob>,
     leases: Vec<Lease>,
-    ended: HashSet<JobId>,
-    places: u64,
-    /// Who was served since each waiting tenant began to wait.
-    served: BTreeMap<u8, BTreeSet<u8>>,
+    drains: Vec<(Queue, oneshot::Receiver<Result<()>>)>,
 }
 
-impl Model {
-    fn wait(&mut self, id: JobId, place: u64) {
-        let tenant = self.jobs[&id].0;
-        self.served.entry(tenant).or_default();
-        self.waiting.entry(tenant).or_default().insert(place, id);
-    }
-
-    fn last(&mut self) -> u64 {
-        self.places += 1;
-        self.places
-    }
-
-    fn claimed(&mut self, lease: Lease) {
-        let id = lease.job.id;
-        assert!(!self.ended.contains(&id), "an ended job was leased");
-        let tenant = self.jobs[&id].0;
-        let line = self.waiting.get_mut(&tenant).expect("a tenant that waits");
-        assert_eq!(line.pop_first().map(|it| it.1), Some(id), "not the first of its tenant");
-        if line.is_empty() {
-            self.waiting.remove(&tenant);
-        }
-        self.served.remove(&tenant);
-        for (other, served) in &mut self.served {
-            assert!(served.insert(tenant), "{other} waits for a second job of {tenant}");
-        }
-        if self.waiting.contains_key(&tenant) {
-            self.served.insert(tenant, BTreeSet::new());
-        }
-        if let Some((.., attempts)) = self.jobs.get_mut(&id) {
-            *attempts += 1;
-        }
-        self.leases.push(lease);
-    }
-
-    fn ended(&mut self, lease: &Lease, end: End) {
-        let id = lease.job.id;
-        let (_, place, _, attempts) = self.jobs[&id];
-        match end {
-            End::Release => {
-                self.uncount(id);
-                self.wait(id, place);
-            }
-            End::Again if attempts < Queue::Deploy.rules().attempts => {
-                let place = self.last();
-                if let Some(job) = self.jobs.get_mut(&id) {
-                    job.1 = place;
-                }
-                self.wait(id, place);
-            }
-            End::Done | End::Cancel | End::Again => assert!(self.ended.insert(id), "ended twice"),
-        }
-    }
-
-    fn uncount(&mut self, id: JobId) {
-        if let Some((.., attempts)) = self.jobs.get_mut(&id) {
-            *attempts -= 1;
-        }
-    }
-
-    fn restarted(&mut self) {
-        for lease in std::mem::take(&mut self.leases) {
-            let id = lease.job.id;
-            self.uncount(id);
-            let (_, place, deaths, _) = self.jobs.get_mut(&id).expect("known");
-            *deaths += 1;
-            let (place, dead) = (*place, *deaths == 3);
-            if dead {
-                assert!(self.ended.insert(id));
-            } else {
-                self.wait(id, place);
-            }
-        }
-        // The turns begin anew.
-        self.served.values_mut().for_each(BTreeSet::clear);
-    }
+/// The codes of errors, as the model says them.
+fn said<T>(result: Result<T>) -> Answer<T> {
+    result.map_err(|error| error.code)
 }
 
-fn outcome(end: End) -> Outcome {
-    match end {
-        End::Done => Outcome::Done,
-        End::Release => Outcome::Release,
-        End::Again => Outcome::Retry { error: String::from("again"), after_ms: Some(0) },
-        End::Cancel => Outcome::Cancel { error: String::from("never") },
-    }
+fn tenant(number: u64) -> Option<TenantId> {
+    let number = u8::try_from(number).unwrap();
+    (number > 0).then_some(TenantId(Id::from_bytes([number; 16])))
 }
 
-/// Lives one life, then ends all that is left.
-async fn live(place: &dyn Place, acts: Vec<Act>) {
-    let (clock, _hands) = Clock::manual(START_MS);
-    let ids = Ids::new(clock.clone());
-    let mut jobs = Jobs::new(place.open(clock.clone(), 1_000_000));
-    let mut model = Model::default();
-    for act in acts {
-        match act {
-            Act::Enqueue(tenant, count) => {
-                let new: Vec<NewJob> = (0..count).map(|_| new_job(JobId(ids.next()), tenant)).collect();
-                jobs.enqueue(new.clone()).await.unwrap();
-                for job in new {
-                    let place = model.last();
-                    model.jobs.insert(job.id, (tenant, place, 0, 0));
-                    model.wait(job.id, place);
-                }
+impl<'p> Life<'p> {
+    fn new(place: &'p dyn Place, seed: u64) -> Self {
+        let (clock, hands) = Clock::manual(START_MS);
+        let engine = Some(place.open(clock.clone(), 1_000_000));
+        let mut model = Model::default();
+        model.tick(START_MS);
+        Self {
+            place,
+            dice: Dice::new(seed),
+            ids: Ids::new(clock.clone()),
+            clock,
+            hands,
+            engine,
+            model,
+            asked: Vec::new(),
+            leases: Vec::new(),
+            drains: Vec::new(),
+        }
+    }
+
+    fn jobs(&self) -> Jobs {
+        Jobs::new(Arc::clone(self.engine.as_ref().unwrap()))
+    }
+
+    fn chance(&mut self, percent: u64) -> bool {
+        self.dice.below(100) < percent
+    }
+
+    fn queue(&mut self) -> Queue {
+        match self.dice.below(10) {
+            0..=5 => Queue::Deploy,
+            6 | 7 => Queue::Backup,
+            8 => Queue::Email,
+            _ => Queue::Blockchain,
+        }
+    }
+
+    fn one_of<T: Clone>(&mut self, all: &[T]) -> Option<T> {
+        let bound = u64::try_from(all.len()).unwrap();
+        (bound > 0).then(|| all[usize::try_from(self.dice.below(bound)).unwrap()].clone())
+    }
+
+    /// An id that is known, was known, or never was.
+    fn id(&mut self) -> JobId {
+        let known: Vec<JobId> = self.model.jobs.keys().copied().collect();
+        let asked: Vec<JobId> = self.asked.iter().map(|it| it.id).collect();
+        let found = if self.chance(80) { self.one_of(&known) } else { self.one_of(&asked) };
+        found.unwrap_or_else(|| JobId(self.ids.next()))
+    }
+
+    fn new_job(&mut self) -> NewJob {
+        let queue = self.queue();
+        let build = self.chance(30);
+        let whose = tenant(self.dice.below(4));
+        let mut job = NewJob {
+            id: JobId(self.ids.next()),
+            queue,
+            kind: String::from(if build { BUILD } else { "test" }),
+            tenant: whose,
+            payload: String::from("{}"),
+            priority: 0,
+            run_at_ms: 0,
+            title: String::new(),
+            created_ms: self.model.now_ms,
+            unique: None,
+            after: Vec::new(),
+        };
+        if self.chance(25) {
+            job.priority = if self.chance(50) { 7 } else { -7 };
+        }
+        if self.chance(15) {
+            job.run_at_ms = self.model.now_ms + i64::try_from(self.dice.below(200_000)).unwrap();
+        }
+        if self.chance(15) {
+            job.unique = Some(format!("key {}", self.dice.below(2)));
+        }
+        if self.chance(25) {
+            // Mostly their own; who asks for another tenant's is refused.
+            let mine: Vec<JobId> =
+                self.asked.iter().rev().take(12).filter(|it| it.tenant == whose).map(|it| it.id).collect();
+            let awaited = if self.chance(3) { Some(self.id()) } else { self.one_of(&mine) };
+            job.after = awaited.into_iter().chain(self.one_of(&mine)).collect();
+        }
+        job
+    }
+
+    fn new_jobs(&mut self) -> Vec<NewJob> {
+        let mut jobs = Vec::new();
+        for _ in 0..=self.dice.below(5) {
+            let again = if self.chance(10) { self.one_of(&self.asked.clone()) } else { None };
+            let job = again.filter(|it| !self.is_unclear(it.id)).unwrap_or_else(|| self.new_job());
+            self.asked.push(job.clone());
+            jobs.push(job);
+        }
+        jobs
+    }
+
+    /// An id that a clock between now and the furthest way back may or may not know.
+    fn is_unclear(&self, id: JobId) -> bool {
+        let age_ms = self.model.gone.get(&id).map_or(0, |at| self.model.now_ms - at);
+        (DAY_MS - 2 * BACK_MS_MAX..DAY_MS + 4 * BACK_MS_MAX).contains(&age_ms)
+    }
+
+    fn finishes(&mut self) -> Vec<Finish> {
+        let mut finished = Vec::new();
+        for _ in 0..self.dice.below(4) {
+            let Some(lease) = self.one_of(&self.leases.clone()) else { break };
+            let error = String::from("it rained");
+            let after_ms = [0, 0, 5_000, 400_000][usize::try_from(self.dice.below(4)).unwrap()];
+            let outcome = match self.dice.below(10) {
+                0..=4 => Outcome::Done,
+                5 => Outcome::Release,
+                6 => Outcome::Snooze { after_ms },
+                7 => Outcome::Cancel { error },
+                _ => Outcome::Retry { error, after_ms: Some(after_ms) },
+            };
+            // Leases stay on the list: what was told is told again, and refused.
+            finished.push(Finish { id: lease.job.id, attempt: lease.attempt, outcome });
+        }
+        finished
+    }
+
+    fn check_next(&mut self, queue: Queue, take: usize, finished: &[Finish], next: (Vec<Result<()>>, Vec<Lease>)) {
+        let (answers, leases) = next;
+        assert_eq!(answers.len(), finished.len());
+        for (finish, answer) in finished.iter().zip(answers) {
+            assert_eq!(said(answer), self.model.finish(finish.id, finish.attempt, &finish.outcome), "{finish:?}");
+        }
+        assert_eq!(leases.len(), self.model.startable(queue, take), "leases of {queue:?}");
+        for lease in leases {
+            self.model.lease(queue, &lease);
+            self.leases.push(lease);
+        }
+    }
+
+    /// Several commands on their way at once; the engine takes them in the order in which they were sent.
+    async fn burst(&mut self) {
+        let jobs = self.jobs();
+        let (first, second, queue, id) = (self.new_jobs(), self.new_jobs(), self.queue(), self.id());
+        let (finished, take) = (self.finishes(), 3);
+        let (one, next, cancelled, two, again) = tokio::join!(
+            jobs.enqueue(first.clone()),
+            jobs.next(queue, take, finished.clone()),
+            jobs.cancel(id),
+            jobs.enqueue(second.clone()),
+            jobs.next(queue, take, finished.clone()),
+        );
+        assert_eq!(said(one), self.model.enqueue(&first));
+        self.check_next(queue, take, &finished, next.unwrap());
+        assert_eq!(said(cancelled), self.model.cancel(id));
+        self.model.forget_turns();
+        assert_eq!(said(two), self.model.enqueue(&second));
+        self.check_next(queue, take, &finished, again.unwrap());
+    }
+
+    async fn act(&mut self) {
+        let jobs = self.jobs();
+        match self.dice.below(100) {
+            0..=17 => {
+                let new = self.new_jobs();
+                assert_eq!(said(jobs.enqueue(new.clone()).await), self.model.enqueue(&new));
             }
-            Act::Claim(take) => claim(&jobs, &mut model, take).await,
-            Act::Finish(_, _) if model.leases.is_empty() => {}
-            Act::Finish(which, end) => {
-                let lease = model.leases.swap_remove(which % model.leases.len());
-                finish(&jobs, &lease, end).await;
-                model.ended(&lease, end);
+            18..=47 => {
+                let (queue, finished) = (self.queue(), self.finishes());
+                let take = usize::try_from(self.dice.below(6)).unwrap();
+                let next = jobs.next(queue, take, finished.clone()).await.unwrap();
+                self.check_next(queue, take, &finished, next);
             }
-            Act::Restart => {
+            48..=57 => self.burst().await,
+            58..=62 => {
+                let id = self.id();
+                assert_eq!(said(jobs.cancel(id).await), self.model.cancel(id), "cancel {id}");
+            }
+            63..=67 => {
+                let id = self.id();
+                assert_eq!(said(jobs.rerun(id).await), self.model.rerun(id), "rerun {id}");
+            }
+            68..=70 => {
+                let id = self.id();
+                assert_eq!(said(jobs.dismiss(id).await), self.model.dismiss(id), "dismiss {id}");
+            }
+            71..=73 => self.progress().await,
+            74..=81 => self.pauses().await,
+            82..=92 => self.jump().await,
+            _ => {
                 drop(jobs);
-                jobs = Jobs::new(place.open(clock.clone(), 1_000_000));
-                model.restarted();
+                self.restart().await;
             }
         }
-        let depth = jobs.depths(None).await.unwrap()[0];
-        let waiting: usize = model.waiting.values().map(BTreeMap::len).sum();
-        let counts = [depth.waiting, depth.running, depth.done + depth.failed].map(|it| usize::try_from(it).unwrap());
-        assert_eq!(counts[..2], [waiting, model.leases.len()]);
-        assert!(counts[2] <= model.ended.len());
     }
-    while !model.leases.is_empty() || !model.waiting.is_empty() {
-        for lease in std::mem::take(&mut model.leases) {
-            finish(&jobs, &lease, End::Done).await;
-            model.ended(&lease, End::Done);
+
+    async fn progress(&mut self) {
+        let Some(lease) = self.one_of(&self.leases.clone()) else { return };
+        let percent = u8::try_from(self.dice.below(101)).unwrap();
+        let (id, attempt) = (lease.job.id, lease.attempt);
+        let expected = if self.model.is_current(id, attempt) { Ok(()) } else { Err("stale_lease") };
+        assert_eq!(said(self.jobs().progress(id, attempt, percent).await), expected);
+        if let Some(job) = self.model.jobs.get_mut(&id).filter(|_| expected.is_ok()) {
+            job.progress = percent;
         }
-        claim(&jobs, &mut model, 50).await;
     }
-    assert_eq!(model.ended.len(), model.jobs.len(), "a job was lost");
-    for id in model.ended {
-        let state = jobs.get(id).await.unwrap().map(|it| it.state);
-        assert!(matches!(state, None | Some(State::Done | State::Failed)));
+
+    async fn pauses(&mut self) {
+        let queue = self.queue();
+        match self.dice.below(8) {
+            0 => {
+                self.jobs().pause(queue, true).await.unwrap();
+                self.model.paused.insert(queue.number());
+            }
+            1..=3 => {
+                for queue in Queue::ALL {
+                    self.jobs().pause(queue, false).await.unwrap();
+                }
+                self.model.paused.clear();
+            }
+            4 => {
+                let whose = tenant(1 + self.dice.below(3)).unwrap();
+                self.jobs().pause_tenant(whose, true).await.unwrap();
+                self.model.paused_tenants.insert(whose);
+            }
+            5 | 6 => {
+                for whose in std::mem::take(&mut self.model.paused_tenants) {
+                    self.jobs().pause_tenant(whose, false).await.unwrap();
+                }
+            }
+            _ => {
+                let (answer, answered) = oneshot::channel();
+                self.engine.as_ref().unwrap().submit(Command::Drain(queue, answer));
+                self.model.paused.insert(queue.number());
+                self.drains.push((queue, answered));
+                self.jobs().depths(None).await.unwrap();
+            }
+        }
+    }
+
+    async fn jump(&mut self) {
+        let by_ms = match self.dice.below(20) {
+            0..=7 => i64::try_from(self.dice.below(10_000)).unwrap(),
+            8..=13 => i64::try_from(self.dice.below(400_000)).unwrap(),
+            14..=16 => -i64::try_from(self.dice.below(u64::try_from(BACK_MS_MAX).unwrap())).unwrap(),
+            17 | 18 => DAY_MS + 10 * MINUTE_MS,
+            _ => 31 * DAY_MS,
+        };
+        self.hands.advance(by_ms);
+        self.model.tick(self.clock.now_ms());
+        // Ended jobs go after 30 days, when the engine next looks for them.
+        if by_ms > MINUTE_MS {
+            let before_ms = self.model.now_ms - 30 * DAY_MS;
+            let old = self.model.jobs.values().filter(|it| it.finished_ms.is_some_and(|at| at < before_ms));
+            for id in old.map(|it| it.new.id).collect::<Vec<_>>() {
+                self.model.forget(id);
+            }
+        }
+        self.jobs().depths(None).await.unwrap();
+    }
+
+    async fn restart(&mut self) {
+        let engine = self.engine.take().unwrap();
+        if self.chance(50) {
+            self.place.kill(engine);
+        } else {
+            drop(engine);
+        }
+        for (_, answered) in self.drains.drain(..) {
+            assert!(answered.await.is_err(), "a drain of before has no answer");
+        }
+        self.engine = Some(self.place.open(self.clock.clone(), 1_000_000));
+        self.model.restart();
+        // What was told to end has nobody left to tell.
+        self.leases.retain(|it| self.model.jobs.contains_key(&it.job.id));
+    }
+
+    /// Looks at everything that can be looked at.
+    async fn check(&mut self) {
+        let jobs = self.jobs();
+        let whose = if self.chance(50) { None } else { tenant(1 + self.dice.below(3)) };
+        let states = [State::Waiting, State::Delayed, State::Running, State::Done, State::Failed];
+        let state = if self.chance(20) { None } else { self.one_of(&states) };
+        let queue = if self.chance(50) { None } else { Some(self.queue()) };
+        let after = if self.chance(30) { Some(self.id()) } else { None };
+        let limit = u32::try_from(self.dice.below(40)).unwrap();
+        let filter = JobFilter { queue, state, tenant: whose, after, limit };
+        let id = self.id();
+        let (depths, listed, found) = tokio::join!(jobs.depths(whose), jobs.list(filter.clone()), jobs.get(id));
+        for (queue, depth) in Queue::ALL.into_iter().zip(depths.unwrap()) {
+            let found = [depth.waiting, depth.delayed, depth.running, depth.done, depth.failed];
+            assert_eq!(found, states.map(|it| self.model.count(queue, whose, it)), "{queue:?} of {whose:?}");
+            let paused = whose.is_some_and(|it| self.model.paused_tenants.contains(&it));
+            assert_eq!(depth.paused, paused || self.model.paused.contains(&queue.number()));
+        }
+        let listed: Vec<JobId> = listed.unwrap().into_iter().map(|it| it.new.id).collect();
+        assert_eq!(listed, self.model.list(&filter), "{filter:?}");
+        let found = found.unwrap();
+        let expected = self.model.jobs.get(&id);
+        assert_eq!(found.is_some(), expected.is_some(), "{id}");
+        if let (Some(found), Some(expected)) = (found, expected) {
+            assert_eq!(found.new, expected.new);
+            assert_eq!((found.state, found.attempt, found.deaths), (expected.state, expected.attempt, expected.deaths));
+            assert_eq!((found.finished_ms, found.progress), (expected.finished_ms, expected.progress));
+            // How the death of another is worded is the engine's own.
+            let error = expected.error.clone().filter(|it| !it.contains("waits for"));
+            assert!(error.is_none() || found.error == error, "{:?} {error:?}", found.error);
+            assert_eq!(found.error.is_some(), expected.error.is_some());
+        }
+        for lease in &self.leases {
+            if self.model.is_current(lease.job.id, lease.attempt) {
+                let cancelling = self.model.jobs[&lease.job.id].cancelling;
+                assert_eq!(lease.cancelled.is_cancelled(), cancelling, "{}", lease.job.id);
+            }
+        }
+    }
+
+    /// Commands are answered in their order: by now each drain has its answer, if it is to have one.
+    fn check_drains(&mut self) {
+        let model = &self.model;
+        self.drains.retain_mut(|(queue, answered)| {
+            let resumed = !model.paused.contains(&queue.number());
+            match answered.try_recv() {
+                Ok(answer) if resumed => assert_eq!(said(answer), Err("queue_resumed")),
+                Ok(answer) => assert_eq!((said(answer), model.running(*queue)), (Ok(()), 0)),
+                Err(error) => {
+                    assert_eq!(error, oneshot::error::TryRecvError::Empty);
+                    assert!(!resumed && model.running(*queue) > 0, "a drain without its answer");
+                    return true;
+                }
+            }
+            false
+        });
+    }
+
+    /// Takes what wake-ups are left.
+    async fn settle(&self) {
+        let jobs = self.jobs();
+        for queue in Queue::ALL {
+            loop {
+                tokio::select! {
+                    biased;
+                    () = jobs.ready(queue) => {}
+                    () = std::future::ready(()) => break,
+                }
+            }
+        }
+    }
+
+    fn may_start(&self) -> [bool; 4] {
+        Queue::ALL.map(|it| self.model.startable(it, 1) > 0)
+    }
+
+    async fn live(&mut self) {
+        for _ in 0..ACTS {
+            self.settle().await;
+            let before = self.may_start();
+            self.act().await;
+            self.model.forget_turns();
+            self.check_drains();
+            if self.chance(40) {
+                self.check().await;
+            }
+            for ((queue, before), after) in Queue::ALL.into_iter().zip(before).zip(self.may_start()) {
+                if after && !before {
+                    timeout(DEADLINE, self.jobs().ready(queue)).await.expect("a wake-up");
+                }
+            }
+        }
+        self.wind_up().await;
+    }
+
+    /// Ends all that is left: nothing is stuck, and nothing is lost.
+    async fn wind_up(&mut self) {
+        for queue in Queue::ALL {
+            self.jobs().pause(queue, false).await.unwrap();
+        }
+        self.model.paused.clear();
+        for whose in std::mem::take(&mut self.model.paused_tenants) {
+            self.jobs().pause_tenant(whose, false).await.unwrap();
+        }
+        let open = |life: &Self| {
+            let mut jobs = life.model.jobs.values();
+            jobs.any(|it| matches!(it.state, State::Waiting | State::Delayed | State::Running))
+        };
+        for round in 0.. {
+            if !open(self) {
+                break;
+            }
+            assert!(round < 2_000, "jobs are stuck");
+            self.hands.advance(MINUTE_MS);
+            self.model.tick(self.clock.now_ms());
+            let mut ended = Vec::new();
+            for queue in Queue::ALL {
+                let of_queue = self.leases.iter().filter(|it| it.job.queue == queue);
+                let held = of_queue.filter(|it| self.model.is_current(it.job.id, it.attempt));
+                let done = |it: &Lease| Finish { id: it.job.id, attempt: it.attempt, outcome: Outcome::Done };
+                ended.push((queue, held.map(done).collect::<Vec<_>>()));
+            }
+            let jobs = self.jobs();
+            let [one, two, three, four] = [0, 1, 2, 3].map(|it: usize| jobs.next(ended[it].0, 50, ended[it].1.clone()));
+            let (one, two, three, four) = tokio::join!(one, two, three, four);
+            for ((queue, finished), next) in ended.iter().zip([one, two, three, four]) {
+                self.check_next(*queue, 50, finished, next.unwrap());
+            }
+            self.leases.retain(|it| self.model.is_current(it.job.id, it.attempt));
+            self.model.forget_turns();
+        }
+        self.check().await;
     }
 }
 
-fn new_job(id: JobId, tenant: u8) -> NewJob {
-    NewJob {
-        id,
-        queue: Queue::Deploy,
-        kind: String::from("test"),
-        tenant: Some(TenantId(Id::from_bytes([tenant + 1; 16]))),
-        payload: String::new(),
-        priority: 0,
-        run_at_ms: 0,
-        title: String::new(),
-        created_ms: START_MS,
+/// Says which life failed.
+struct Named(u64);
+
+impl Drop for Named {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            println!("this life has the seed {0}: CHAINHOST_SEED={0} runs it again", self.0);
+        }
     }
 }
 
-async fn claim(jobs: &Jobs, model: &mut Model, take: usize) {
-    let waiting: usize = model.waiting.values().map(BTreeMap::len).sum();
-    let (_, leases) = jobs.next(Queue::Deploy, take, Vec::new()).await.unwrap();
-    assert_eq!(leases.len(), take.min(waiting));
-    for lease in leases {
-        model.claimed(lease);
-    }
-}
-
-async fn finish(jobs: &Jobs, lease: &Lease, end: End) {
-    let finish = Finish { id: lease.job.id, attempt: lease.attempt, outcome: outcome(end) };
-    let again = finish.clone();
-    jobs.next(Queue::Deploy, 0, vec![finish]).await.unwrap().0.remove(0).unwrap();
-    let twice = jobs.next(Queue::Deploy, 0, vec![again]).await.unwrap().0.remove(0);
-    assert_eq!(twice.unwrap_err().code, "stale_lease");
-}
-
-proptest! {
-    #![proptest_config(ProptestConfig { cases: 64, ..ProptestConfig::default() })]
-    #[test]
-    fn random_lives_follow_the_model(acts in prop::collection::vec(act(), 1..60)) {
-        let place = crate::queue_redb::MemoryPlace::default();
+#[test]
+fn random_lives_follow_the_model() {
+    let number = |name| std::env::var_os(name).and_then(|it| it.to_str()?.parse::<u64>().ok());
+    let seeds = match number("CHAINHOST_SEED") {
+        Some(seed) => seed..=seed,
+        None => 1..=if number("CHAINHOST_LONG") == Some(1) { 5_000 } else { 200 },
+    };
+    for seed in seeds {
+        let named = Named(seed);
+        let place = crate::queue_redb::MemoryPlace::new(seed);
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
-        runtime.block_on(live(&place, acts));
+        runtime.block_on(Life::new(&place, seed).live());
+        drop(named);
     }
 }

@@ -2,6 +2,7 @@
 //!
 //! An engine joins by being a [`Place`] and a line at the end of this file.
 
+mod bonds;
 mod leases;
 mod order;
 mod panel;
@@ -16,27 +17,32 @@ use chainhost::{
     },
     domain::{
         error::Kind,
-        job::{JobId, NewJob, Queue, State},
+        job::{BUILD, JobId, NewJob, Queue, State},
         tenant::TenantId,
     },
     ports::queue::{Command, Finish, JobFilter, Jobs, Lease, Outcome, QueueEngine},
 };
 use tokio::{sync::oneshot, time::timeout};
 
-use self::{leases::*, order::*, panel::*};
+use self::{bonds::*, leases::*, order::*, panel::*};
 
 /// Where an engine keeps its jobs. Opening it again, after what was opened before is dropped, is what a process
 /// does that starts after another has died.
 pub(crate) trait Place {
     /// Opens the queue with at most `waiting_max` waiting jobs of one tenant.
     fn open(&self, clock: Clock, waiting_max: u64) -> Arc<dyn QueueEngine>;
+
+    /// Lets the process die: nothing that the engine does from here on reaches the disk.
+    fn kill(&self, engine: Arc<dyn QueueEngine>) {
+        drop(engine);
+    }
 }
 
 /// When the manual clock starts.
 pub(crate) const START_MS: i64 = 1_790_000_000_000;
 const DAY_MS: i64 = 24 * 3_600_000;
 /// No wait of these tests takes so long unless something is wrong.
-const DEADLINE: Duration = Duration::from_secs(20);
+pub(crate) const DEADLINE: Duration = Duration::from_secs(20);
 
 /// A queue with its clock.
 struct Rig<'p> {
@@ -79,6 +85,8 @@ impl<'p> Rig<'p> {
             run_at_ms: 0,
             title: String::from("A test"),
             created_ms: self.clock.now_ms(),
+            unique: None,
+            after: Vec::new(),
         }
     }
 
@@ -159,19 +167,27 @@ macro_rules! suite {
         tests! {
             $engine, $place,
             a_claim_that_is_given_up_goes_back
+            a_drain_waits_for_what_runs
             a_due_job_wakes_its_queue
             a_job_that_kills_its_workers_dies
+            a_job_waits_for_others
+            a_key_comes_back
+            a_key_is_taken_once
+            a_paused_tenant_starts_nothing
+            a_rate_wakes_its_queue
+            a_running_job_is_told_of_its_cancel
             a_worker_of_before_is_fenced_off
             age_is_not_starved_by_ones_own_flood
             an_id_is_taken_once
+            builds_start_at_a_rate
             cancel_removes_what_has_not_started
-            dead_letters_go_after_thirty_days
             deaths_do_not_use_up_attempts
             delayed_jobs_survive
             depths_count
             dismiss_removes_what_has_ended
             ended_jobs_are_kept_by_the_rules
             enqueue_is_durable
+            every_ended_job_goes_after_thirty_days
             finish_and_claim_in_one
             handlers_choose_when_and_whether
             ids_are_known_beyond_what_is_kept
@@ -188,7 +204,10 @@ macro_rules! suite {
             snoozes_and_releases_do_not_count
             ten_thousand_jobs_delay_another_by_one
             tenants_take_turns
+            ten_thousand_tenants_each_get_their_turn
+            tenants_do_not_wait_for_one_another
             the_cluster_limit_holds
+            those_that_wait_die_with_it
             wakes_a_waiter
             wakes_when_there_is_work
         }

@@ -15,8 +15,11 @@ use chainhost::base::{clock::Clock, hash::Sha256};
 use serde_json::{Value, json};
 
 use super::{
+    FILES,
     api::{Api, Wish, frame},
-    check_stores, rounds, version, whole_site,
+    check_stores, rounds,
+    tenants::move_to_tenant,
+    version, whole_site,
 };
 use crate::support::{Host, read_files};
 
@@ -162,8 +165,48 @@ fn collecting_beside_deploys_takes_nothing_from_them() {
             api.must("POST /api/v1/sites", &json!({ "name": "hello" }), 201);
         }
     }
+    // Once more with what certainly is garbage, so that the rounds above cannot have passed by a collector that does
+    // nothing.
+    api.must("DELETE /api/v1/sites/hello", &Value::Null, 204);
+    age(&host);
+    let last = collect(&api, false)["blobs"].as_u64().unwrap();
     stop.store(true, Ordering::Relaxed);
-    println!("{} blobs collected beside deploys", collecting.join().unwrap());
+    let removed = last + collecting.join().unwrap();
+    println!("{removed} blobs collected beside deploys");
+    assert!(removed > FILES, "hardly anything was collected: {removed}");
+    check_stores(&mut host);
+}
+
+#[test]
+fn a_manifest_that_is_also_somebodys_file_keeps_its_files() {
+    let mut host = Host::start();
+    let owner = Api::new(&host, &host.key("owner@example.org", "super-admin"));
+    let other = owner.with_key(&host.key("other@example.net", "admin"));
+    move_to_tenant(&mut host, "other@example.net", "other");
+    owner.moved(&host);
+    for name in ["bait", "harbour"] {
+        owner.must("POST /api/v1/sites", &json!({ "name": name }), 201);
+    }
+    other.must("POST /api/v1/sites", &json!({ "name": "copier" }), 201);
+
+    // The manifest and the list of a site with these files, as anybody can compute them.
+    owner.deploy_version("bait", 3);
+    let files = version(3);
+    let lists: Vec<(String, Vec<u8>)> = read_files(&host.data().join("blobs"))
+        .into_iter()
+        .filter(|(_, bytes)| !files.iter().any(|(_, it)| it == bytes))
+        .collect();
+    assert_eq!(lists.len(), 2);
+    // Another tenant has both as plain files, in a deployment that is older than that of the site which needs them.
+    other.deploy("copier", &lists, &Wish::default()).unwrap();
+    owner.must("DELETE /api/v1/sites/bait", &Value::Null, 204);
+    owner.deploy_version("harbour", 3);
+    age(&host);
+    assert_eq!(collect(&owner, false)["blobs"], 0, "files of a live site were collected");
+    // Nothing of the answer comes out of memory.
+    assert_eq!(host.stop(), Some(0), "{}", host.log());
+    host.restart();
+    assert_eq!(whole_site(host.port, "harbour"), 3);
     check_stores(&mut host);
 }
 

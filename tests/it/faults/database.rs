@@ -13,6 +13,8 @@ use std::{
 
 use serde_json::{Value, json};
 
+use chainhost::serve::snapshot_file;
+
 use super::{api::Api, check_stores, version, version_of, whole_site};
 use crate::support::{
     Host,
@@ -220,12 +222,18 @@ fn a_file_that_is_no_database_is_not_used() {
 #[test]
 fn a_torn_snapshot_gives_way_to_an_earlier_one() {
     let mut it = Stopped::new();
+    let generation = |it: &Stopped| snapshot_file::load(&it.host.data()).unwrap().unwrap().snapshot.generation;
+    let before = generation(&it);
     it.cut("snapshot", |length| length / 2);
+    assert!(generation(&it) < before);
     it.host.restart();
     assert_eq!(control(&it.host), "database_missing");
     assert!([1, 2].contains(&whole_site(it.host.port, "hello")));
     assert_eq!(it.host.stop(), Some(0));
+    let said = it.host.log().matches("a damaged snapshot was passed over").count();
+    assert_eq!(said, 1, "{}", it.host.log());
     it.recovers();
+    assert!(generation(&it) > before, "a generation came back");
 }
 
 #[test]

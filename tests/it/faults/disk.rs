@@ -82,9 +82,13 @@ struct Cramped {
 }
 
 fn start() -> Cramped {
+    start_as(|folder| Host::start_in(folder, &[]))
+}
+
+fn start_as(start: fn(TempDir) -> Host) -> Cramped {
     let folder = TempDir::new().unwrap();
     let disk = SmallDisk::mount(folder.path().join("data"));
-    let host = Host::start_in(folder, &[]);
+    let host = start(folder);
     let api = Api::new(&host, &host.key("owner@example.org", "super-admin"));
     api.must("POST /api/v1/sites", &json!({ "name": "hello" }), 201);
     api.deploy_version("hello", 1);
@@ -207,6 +211,34 @@ fn a_finish_on_a_full_disk_publishes_nothing_and_may_be_asked_again() {
     disk.free();
     let done = api.finish("hello", id);
     assert_eq!((done.status, whole_site(host.port, "hello")), (200, 2), "{}", done.text());
+    check_stores(&mut host);
+}
+
+#[test]
+fn on_a_full_disk_people_get_in_also_when_their_last_use_cannot_be_noted() {
+    let Cramped { mut host, api, disk } = start_as(Host::start_embedded_in);
+    // As if a minute had passed since the last use, always: each call tries to note it.
+    let database = rusqlite::Connection::open(host.data().join("chainhost.db")).unwrap();
+    let age = "CREATE TRIGGER age AFTER UPDATE OF used_ms ON api_key BEGIN
+                 UPDATE api_key SET used_ms = 1 WHERE id = NEW.id; END;
+               UPDATE api_key SET used_ms = 1;";
+    database.execute_batch(age).unwrap();
+    drop(database);
+    disk.fill();
+    // Until the log of the database must grow, and cannot.
+    let full = (0..300).find_map(|number| {
+        let answer = api.call("POST /api/v1/sites", json!({ "name": format!("s{number}") }).to_string().as_bytes());
+        disk.fill();
+        (answer.status != 201).then_some(answer)
+    });
+    refused(&full.expect("the log grows for ever on a full disk"), &["disk_full"]);
+    for path in ["/api/v1/me", "/api/v1/sites", "/api/v1/sites/hello/deployments", "/api/v1/audit"] {
+        api.must(&format!("GET {path}"), &Value::Null, 200);
+    }
+    assert!(host.log().contains("a last use could not be noted"), "{}", host.log());
+    disk.free();
+    api.deploy_version("hello", 2);
+    assert_eq!(whole_site(host.port, "hello"), 2);
     check_stores(&mut host);
 }
 

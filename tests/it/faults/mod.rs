@@ -11,10 +11,13 @@ mod database;
 mod disk;
 mod hostile;
 mod kill;
+mod publications;
 mod publish;
+mod stalled;
 mod stop;
 mod tenants;
 mod together;
+mod watched;
 
 use std::path::Path;
 
@@ -101,6 +104,7 @@ fn inside(host: &Host, act: impl AsyncFnOnce(&Services)) {
                 sites_domain: String::from("localhost"),
                 port: String::new(),
                 panel_host: String::from("localhost"),
+                local_port: 80,
             },
             disk_reserve: None,
             tenant_bytes_max: None,

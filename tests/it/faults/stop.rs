@@ -1,6 +1,11 @@
-//! SIGTERM under load: whoever got through to the server gets a whole answer.
+//! SIGTERM under load, while starting and with idle connections: whoever got through to the server gets a whole answer,
+//! and the stop ends.
 
 use std::{
+    fs::{self, File},
+    io::Write as _,
+    os::unix::net::UnixStream,
+    process::{Command, Stdio},
     sync::{
         Arc,
         atomic::{AtomicU64, Ordering},
@@ -18,7 +23,7 @@ use super::{
 use crate::{
     queue_redb::Dice,
     support::{
-        Host,
+        Host, PATIENCE, PROGRAM,
         http::{Fate, Kept},
     },
 };
@@ -123,4 +128,62 @@ fn asked_to_stop_under_load_it_cuts_no_answer() {
     assert!(resets <= usize::try_from(rounds(2, 5)).unwrap(), "{resets} connections reset");
     assert!(!host.log().contains("did not end in time"), "{}", host.log());
     check_stores(&mut host);
+}
+
+/// A server with a site and a table fewer than it needs to read what visitors see, stopped.
+fn without_routes() -> Host {
+    let mut host = Host::start_embedded();
+    let api = Api::new(&host, &host.key("owner@example.org", "super-admin"));
+    api.must("POST /api/v1/sites", &json!({ "name": "hello" }), 201);
+    api.deploy_version("hello", 1);
+    assert_eq!(host.stop(), Some(0));
+    let database = rusqlite::Connection::open(host.data().join("chainhost.db")).unwrap();
+    database.execute_batch("ALTER TABLE hostname RENAME TO mislaid").unwrap();
+    host
+}
+
+#[test]
+fn a_start_that_does_not_come_to_its_end_can_be_stopped() {
+    let host = without_routes();
+    let log = host.beside("second.log");
+    let mut child = Command::new(PROGRAM)
+        .args(["serve", "--listen", "127.0.0.1:0", "--data"])
+        .arg(host.data())
+        .stdout(Stdio::null())
+        .stderr(File::create(&log).unwrap())
+        .spawn()
+        .unwrap();
+    let said = || fs::read_to_string(&log).unwrap();
+    host.until("the first snapshot to fail", || said().contains("the snapshot could not be rebuilt").then_some(()));
+    rustix::process::kill_process(rustix::process::Pid::from_child(&child), rustix::process::Signal::TERM).unwrap();
+    let start = tokio::time::Instant::now();
+    let ended = loop {
+        match child.try_wait().unwrap() {
+            Some(status) => break Some(status),
+            None if start.elapsed() > PATIENCE => break None,
+            None => thread::sleep(Duration::from_millis(20)),
+        }
+    };
+    if ended.is_none() {
+        child.kill().unwrap();
+        child.wait().unwrap();
+    }
+    assert_eq!(ended.and_then(|it| it.code()), Some(0), "{}", said());
+    assert!(!said().contains("did not end in time"), "{}", said());
+}
+
+#[test]
+fn who_holds_a_connection_to_the_control_socket_holds_up_no_stop() {
+    let mut host = Host::start();
+    let mut held = Vec::new();
+    for sent in ["", "POST / HTTP/1.1\r\n", "POST / HTTP/1.1\r\nhost: x\r\ncontent-length: 100\r\n\r\n{"] {
+        let mut stream = UnixStream::connect(host.data().join("control.sock")).unwrap();
+        stream.write_all(sent.as_bytes()).unwrap();
+        held.push(stream);
+    }
+    // Connections are taken in their order: those before this one are held.
+    assert!(host.admin(&["claim-link"], "").status.success());
+    assert_eq!(host.stop(), Some(0));
+    assert!(!host.log().contains("did not end in time"), "{}", host.log());
+    drop(held);
 }

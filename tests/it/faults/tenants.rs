@@ -121,7 +121,7 @@ impl Things {
 }
 
 /// Moves a user with their keys to a tenant of their own.
-fn move_to_tenant(host: &mut Host, email: &str, tenant: &str) {
+pub(super) fn move_to_tenant(host: &mut Host, email: &str, tenant: &str) {
     assert_eq!(host.stop(), Some(0));
     let id = Ids::new(Clock::system()).next();
     change(host, "INSERT INTO tenant (id, name, created_ms) VALUES ($1, $2, 1)", params![id, tenant].to_vec());
@@ -246,8 +246,11 @@ fn a_key_does_what_its_scope_says_and_no_more() {
             "GET" => assert_eq!((status(&reading), status(&deploying)), (200, 200), "{path}"),
             _ => {
                 assert_eq!(status(&reading), 403, "a read key may {method} {path}");
-                // Deploying, publishing, rolling back, and the jobs of that.
-                let deploys = path.contains("/deployments") || path.ends_with("/rollback") || path.contains("/jobs/");
+                // Deploying, making the site for it, publishing, rolling back, and the jobs of that.
+                let deploys = path.contains("/deployments")
+                    || path.ends_with("/sites")
+                    || path.ends_with("/rollback")
+                    || path.contains("/jobs/");
                 if !deploys {
                     assert_eq!(status(&deploying), 403, "a deploy key may {method} {path}");
                 }

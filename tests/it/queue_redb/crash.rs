@@ -125,6 +125,8 @@ fn new_job(ids: &Ids, dice: &mut Dice) -> NewJob {
         run_at_ms: 0,
         title: String::new(),
         created_ms: 1,
+        unique: None,
+        after: Vec::new(),
     }
 }
 

@@ -175,8 +175,12 @@ impl StorageBackend for MemoryDisk {
         }
         platter.call(|it| {
             it.syncs += 1;
-            it.unsynced.clear();
-            it.synced.clone_from(&it.shown);
+            for unsynced in std::mem::take(&mut it.unsynced) {
+                match unsynced {
+                    Unsynced::Length(length) => it.synced.resize(length, 0),
+                    Unsynced::Write(offset, bytes) => put(&mut it.synced, offset, &bytes),
+                }
+            }
         })
     }
 

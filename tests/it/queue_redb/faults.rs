@@ -23,6 +23,8 @@ fn job(ids: &Ids, payload_bytes: usize) -> NewJob {
         run_at_ms: 0,
         title: String::new(),
         created_ms: 1,
+        unique: None,
+        after: Vec::new(),
     }
 }
 
@@ -174,10 +176,10 @@ async fn a_file_that_is_none_or_newer_is_refused() {
     let file = Builder::new().create(place.path()).unwrap();
     let transaction = file.begin_write().unwrap();
     let about: TableDefinition<'_, &str, &[u8]> = TableDefinition::new("about");
-    transaction.open_table(about).unwrap().insert("format", [2].as_slice()).unwrap();
+    transaction.open_table(about).unwrap().insert("format", [3].as_slice()).unwrap();
     transaction.commit().unwrap();
     drop(file);
     let error = QueueRedb::open(&place.path(), Clock::system()).unwrap_err();
     assert_eq!(error.code, "queue_newer");
-    assert!(error.message.contains("format 2"), "{error}");
+    assert!(error.message.contains("format 3"), "{error}");
 }

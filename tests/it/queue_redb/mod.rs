@@ -6,8 +6,13 @@
 mod crash;
 mod disk;
 mod faults;
+mod formats;
 
-use std::{io, path::PathBuf, sync::Arc};
+use std::{
+    io,
+    path::PathBuf,
+    sync::{Arc, Mutex},
+};
 
 use chainhost::{
     base::clock::Clock,
@@ -48,14 +53,28 @@ impl Place for FilePlace {
 }
 
 /// A disk in memory: for tests that commit thousands of times.
-#[derive(Default)]
 pub(crate) struct MemoryPlace {
-    disk: MemoryDisk,
+    disk: Mutex<MemoryDisk>,
+    dice: Mutex<Dice>,
+}
+
+impl MemoryPlace {
+    /// An empty disk; the seed is for what a power cut leaves of it.
+    pub(crate) fn new(seed: u64) -> Self {
+        Self { disk: Mutex::default(), dice: Mutex::new(Dice::new(seed)) }
+    }
 }
 
 impl Place for MemoryPlace {
     fn open(&self, clock: Clock, waiting_max: u64) -> Arc<dyn QueueEngine> {
-        QueueRedb::open_on(on(&self.disk), clock, waiting_max).unwrap()
+        QueueRedb::open_on(on(&self.disk.lock().unwrap()), clock, waiting_max).unwrap()
+    }
+
+    fn kill(&self, engine: Arc<dyn QueueEngine>) {
+        let mut disk = self.disk.lock().unwrap();
+        disk.fail_after(0);
+        drop(engine);
+        *disk = disk.after_power_cut(&mut self.dice.lock().unwrap());
     }
 }
 

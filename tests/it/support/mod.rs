@@ -1,5 +1,6 @@
 //! A real server for a test: the program itself, with a data folder and a port of its own.
 
+pub(crate) mod browser;
 pub(crate) mod http;
 pub(crate) mod keep_alive;
 #[cfg(feature = "postgres")]
@@ -56,9 +57,22 @@ impl Host {
         Self::start_in(folder, arguments)
     }
 
+    /// A new server with these settings in its configuration file.
+    pub(crate) fn start_configured(settings: &str) -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("chainhost.toml");
+        write_files(folder.path(), &[("chainhost.toml", settings.as_bytes())]);
+        Self::start_in(folder, &["--config", file.to_str().unwrap()])
+    }
+
     /// A new server on the embedded database, for what only that one can lose: its files.
     pub(crate) fn start_embedded() -> Self {
-        let mut host = Self::prepare(tempfile::tempdir().unwrap(), &[]);
+        Self::start_embedded_in(tempfile::tempdir().unwrap())
+    }
+
+    /// As [`Host::start_embedded`], in a folder of the caller's.
+    pub(crate) fn start_embedded_in(folder: TempDir) -> Self {
+        let mut host = Self::prepare(folder, &[]);
         #[cfg(feature = "postgres")]
         {
             host.database = None;

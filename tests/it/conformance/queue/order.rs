@@ -29,6 +29,34 @@ pub(super) async fn ten_thousand_jobs_delay_another_by_one(place: &dyn Place) {
     assert!(next.contains(&late[0]));
 }
 
+/// Clause 6, with many: each of ten thousand tenants is served once before the one with ten thousand jobs is served twice.
+pub(super) async fn ten_thousand_tenants_each_get_their_turn(place: &dyn Place) {
+    const TENANTS: u32 = 10_000;
+    let mut rig = Rig::new(place);
+    let flood = rig.fill(Queue::Email, tenant(1), 0, 10_000).await;
+    let id = |number: u32| {
+        let mut bytes = [9; 16];
+        bytes[..4].copy_from_slice(&number.to_be_bytes());
+        TenantId(Id::from_bytes(bytes))
+    };
+    let jobs = (0..TENANTS).map(|number| NewJob { tenant: Some(id(number)), ..rig.job(Queue::Email) }).collect();
+    rig.jobs().enqueue(jobs).await.unwrap();
+    for restarted in [false, true] {
+        let half = usize::try_from(TENANTS / 2).unwrap();
+        let served = rig.claim(Queue::Email, half).await;
+        let floods: Vec<JobId> = served.iter().map(|it| it.job.id).filter(|it| flood.contains(it)).collect();
+        assert!(floods.len() <= 1, "{} jobs of one tenant", floods.len());
+        let others: HashSet<_> = served.iter().map(|it| it.job.tenant).collect();
+        assert_eq!(others.len(), half, "each once");
+        let finished = served.iter().map(|it| Finish { id: it.job.id, attempt: it.attempt, outcome: Outcome::Done });
+        rig.jobs().next(Queue::Email, 0, finished.collect()).await.unwrap();
+        if !restarted {
+            rig.restart();
+        }
+    }
+    assert!(rig.jobs().depths(Some(id(0))).await.unwrap()[1].oldest_ms.is_none());
+}
+
 /// Higher priority first, but what has waited five minutes is not starved by it.
 pub(super) async fn priority_goes_first_and_age_is_not_starved(place: &dyn Place) {
     let rig = Rig::new(place);

@@ -44,17 +44,19 @@ pub(super) async fn ended_jobs_are_kept_by_the_rules(place: &dyn Place) {
     assert_eq!(kept, last);
 }
 
-/// Clause 10: dead letters are kept for 30 days.
-pub(super) async fn dead_letters_go_after_thirty_days(place: &dyn Place) {
+/// Clause 10: dead letters are kept for 30 days, and so are jobs that ended well, where their numbers let them.
+pub(super) async fn every_ended_job_goes_after_thirty_days(place: &dyn Place) {
     let rig = Rig::new(place);
-    let id = rig.fill(Queue::Deploy, None, 0, 1).await[0];
-    let lease = rig.claim(Queue::Deploy, 1).await.remove(0);
-    rig.finish(&lease, Outcome::Cancel { error: String::new() }).await.unwrap();
+    let ids = rig.fill(Queue::Deploy, None, 0, 2).await;
+    let leases = rig.claim(Queue::Deploy, 2).await;
+    rig.finish(&leases[0], Outcome::Cancel { error: String::new() }).await.unwrap();
+    rig.finish(&leases[1], Outcome::Done).await.unwrap();
     rig.hands.advance(30 * DAY_MS);
-    assert_eq!(rig.state(id).await, Some(State::Failed));
+    assert_eq!((rig.state(ids[0]).await, rig.state(ids[1]).await), (Some(State::Failed), Some(State::Done)));
     rig.hands.advance(60_001);
-    assert_eq!(rig.state(id).await, None);
-    assert_eq!(rig.jobs().depths(None).await.unwrap()[0].failed, 0);
+    assert_eq!((rig.state(ids[0]).await, rig.state(ids[1]).await), (None, None));
+    let depth = rig.jobs().depths(None).await.unwrap()[0];
+    assert_eq!((depth.failed, depth.done), (0, 0));
 }
 
 /// Clause 10: dead → waiting with fresh attempts and deaths; delayed → waiting now.

@@ -1,0 +1,282 @@
+//! Settings of a site: the folder that it is deployed from, taking it down and putting it back, and its end.
+
+use askama::Template;
+use axum::extract::Path;
+use serde::Deserialize;
+
+use super::{
+    super::{
+        form::Problems,
+        gate::Answer,
+        questions::{Question, TextField},
+        shell::{Crumb, Notice, Place, Shell, Sign, Tab},
+        visit::{Fields, Visit, again, go, show},
+        words::When,
+    },
+    Standing, bare, crumbs, kept, named, tabs,
+};
+use crate::{
+    domain::{Error, Kind, Result, access::Right, site::SiteName},
+    services::sites::SiteView,
+};
+
+/// Settings of a site, and its end.
+#[derive(Debug, Template)]
+#[template(path = "sites/settings.html")]
+pub(in super::super) struct SiteSettings {
+    pub(in super::super) shell: Shell,
+    pub(in super::super) crumbs: Vec<Crumb>,
+    pub(in super::super) tabs: Vec<Tab>,
+    pub(in super::super) name: String,
+    pub(in super::super) lead: String,
+    pub(in super::super) standing: Standing,
+    pub(in super::super) facts: Vec<(&'static str, String)>,
+    pub(in super::super) watch: Option<Watch>,
+    /// The path in the form.
+    pub(in super::super) folder: String,
+    pub(in super::super) problems: Problems,
+    /// What goes when the site is deleted.
+    pub(in super::super) consequence: String,
+    pub(in super::super) may_manage: bool,
+    /// Whether they may name a folder of the server.
+    pub(in super::super) may_watch: bool,
+}
+
+/// The watched folder of a site.
+#[derive(Clone, Debug)]
+pub(in super::super) struct Watch {
+    pub(in super::super) folder: String,
+    /// When it was looked at last; absent before the first look.
+    pub(in super::super) looked: Option<When>,
+    pub(in super::super) problem: Option<String>,
+}
+
+async fn page(visit: &Visit, name: &SiteName, folder: Option<String>, problems: Problems) -> Result<SiteSettings> {
+    let found = visit.services.get_site(&visit.actor, name).await?;
+    let watching = visit.services.find_watching(&found.site);
+    let watch = found.site.watch_folder.clone().map(|folder| Watch {
+        folder,
+        looked: watching.as_ref().map(|it| When::at(it.looked_ms, visit.now_ms())),
+        problem: watching.and_then(|it| it.problem),
+    });
+    // The section below says more of the folder than the notice would.
+    let standing = Standing { folder: None, ..Standing::of(visit, &found.site) };
+    Ok(SiteSettings {
+        shell: visit.shell(Place::Sites).await?,
+        crumbs: crumbs(Some(name)),
+        tabs: tabs(name.as_str(), "Settings"),
+        lead: String::from("It serves what was deployed and nothing else."),
+        standing,
+        facts: vec![("Address", bare(&found.url)), ("Kept", kept())],
+        folder: folder.or_else(|| found.site.watch_folder.clone()).unwrap_or_default(),
+        watch,
+        problems,
+        consequence: consequence(&found),
+        may_manage: visit.may(Right::ManageSites),
+        may_watch: visit.may(Right::ManageServer),
+        name: name.to_string(),
+    })
+}
+
+/// Settings of a site.
+pub(in super::super) async fn settings(visit: Visit, Path(name): Path<String>) -> Answer {
+    show(&page(&visit, &named(&name)?, None, Problems::none()).await?)
+}
+
+fn here(name: &SiteName) -> String {
+    format!("/sites/{name}/settings")
+}
+
+#[derive(Deserialize)]
+pub(in super::super) struct Folder {
+    folder: String,
+}
+
+/// Deploys the site from a folder on this server from now on.
+pub(in super::super) async fn watch(visit: Visit, Path(name): Path<String>, Fields(sent): Fields<Folder>) -> Answer {
+    let name = named(&name)?;
+    let folder = sent.folder.trim().to_owned();
+    match visit.services.change_watch_folder(&visit.actor, &name, Some(folder.clone())).await {
+        Ok(()) => go(&visit.services, &here(&name), Some(Notice::WatchBegun)),
+        Err(error) if error.kind == Kind::Invalid => {
+            let problems = Problems::of(&error, &["folder"]);
+            again(&error, &page(&visit, &name, Some(folder), problems).await?)
+        }
+        Err(error) => Err(error.into()),
+    }
+}
+
+/// Deploys it from no folder any more.
+pub(in super::super) async fn stop_watching(visit: Visit, Path(name): Path<String>) -> Answer {
+    let name = named(&name)?;
+    visit.services.change_watch_folder(&visit.actor, &name, None).await?;
+    go(&visit.services, &here(&name), Some(Notice::WatchEnded))
+}
+
+#[derive(Default, Deserialize)]
+pub(in super::super) struct Reason {
+    #[serde(default)]
+    reason: String,
+}
+
+async fn take_down_page(visit: &Visit, name: &SiteName, typed: Option<String>, problems: Problems) -> Result<Question> {
+    visit.actor.require(Right::ManageSites)?;
+    let found = visit.services.get_site(&visit.actor, name).await?;
+    let before = found.site.taken_down;
+    let down = before.is_some();
+    Ok(Question {
+        shell: visit.shell(Place::Sites).await?,
+        crumbs: crumbs(Some(name)),
+        here: String::from("Take down"),
+        title: if down { format!("Another reason for {name}?") } else { format!("Take {name} down?") },
+        text: vec![
+            String::from(
+                "All of its hostnames and previews answer with your reason and nothing else, at once. No search engine keeps that page.",
+            ),
+            String::from("Its deployments and settings stay. You can put it back as it was."),
+        ],
+        facts: Vec::new(),
+        keep: if down {
+            (String::from("Keep the reason"), here(name))
+        } else {
+            (String::from("Keep the site up"), here(name))
+        },
+        act: (
+            String::from(if down { "Change the reason" } else { "Take the site down" }),
+            format!("/sites/{name}/take-down"),
+        ),
+        destroys: !down,
+        asked: Some(TextField {
+            key: "reason",
+            words: "Why, for visitors",
+            hint: "One sentence. Everybody who opens the site reads it.",
+            value: typed.or(before).unwrap_or_default(),
+            max: 500,
+        }),
+        typed: None,
+        hidden: Vec::new(),
+        problems,
+    })
+}
+
+/// The question before a site is taken down.
+pub(in super::super) async fn take_down_question(visit: Visit, Path(name): Path<String>) -> Answer {
+    show(&take_down_page(&visit, &named(&name)?, None, Problems::none()).await?)
+}
+
+/// Takes a site down.
+pub(in super::super) async fn take_down(
+    visit: Visit,
+    Path(name): Path<String>,
+    Fields(sent): Fields<Reason>,
+) -> Answer {
+    let name = named(&name)?;
+    let reason = sent.reason.trim().to_owned();
+    match visit.services.change_taken_down(&visit.actor, &name, Some(reason.clone())).await {
+        Ok(()) => go(&visit.services, &format!("/sites/{name}"), Some(Notice::TakenDown)),
+        Err(error) if error.kind == Kind::Invalid => {
+            let problems = Problems::of(&error, &["reason"]);
+            again(&error, &take_down_page(&visit, &name, Some(reason), problems).await?)
+        }
+        Err(error) => Err(error.into()),
+    }
+}
+
+/// The question before a site is put back.
+pub(in super::super) async fn put_back_question(visit: Visit, Path(name): Path<String>) -> Answer {
+    let name = named(&name)?;
+    visit.actor.require(Right::ManageSites)?;
+    let found = visit.services.get_site(&visit.actor, &name).await?;
+    let Some(reason) = found.site.taken_down else { return go(&visit.services, &here(&name), None) };
+    let then = found.live.as_ref().map_or_else(
+        || String::from("Visitors read that nothing is published, as before."),
+        |live| format!("Visitors get deployment {} again at once, under all of its hostnames.", live.number),
+    );
+    show(&Question {
+        shell: visit.shell(Place::Sites).await?,
+        crumbs: crumbs(Some(&name)),
+        here: String::from("Put back"),
+        title: format!("Put {name} back?"),
+        text: vec![then],
+        facts: vec![("Taken down", reason)],
+        keep: (String::from("Keep it down"), format!("/sites/{name}")),
+        act: (String::from("Put the site back"), format!("/sites/{name}/put-back")),
+        destroys: false,
+        asked: None,
+        typed: None,
+        hidden: Vec::new(),
+        problems: Problems::none(),
+    })
+}
+
+/// Puts a site back.
+pub(in super::super) async fn put_back(visit: Visit, Path(name): Path<String>) -> Answer {
+    let name = named(&name)?;
+    visit.services.change_taken_down(&visit.actor, &name, None).await?;
+    go(&visit.services, &format!("/sites/{name}"), Some(Notice::PutBack))
+}
+
+fn consequence(of: &SiteView) -> String {
+    let hostnames = i64::try_from(of.hostnames.len()).unwrap_or(i64::MAX).saturating_add(1);
+    format!(
+        "{} at once, and {} with their previews. This cannot be undone.",
+        if hostnames == 1 {
+            String::from("Its hostname stops answering")
+        } else {
+            format!("All {hostnames} hostnames stop answering")
+        },
+        if of.deployments == 1 {
+            String::from("its one deployment goes")
+        } else {
+            format!("its {} deployments go", of.deployments)
+        },
+    )
+}
+
+async fn delete_page(visit: &Visit, name: &SiteName, problems: Problems) -> Result<Question> {
+    visit.actor.require(Right::ManageSites)?;
+    let found = visit.services.get_site(&visit.actor, name).await?;
+    Ok(Question {
+        shell: visit.shell(Place::Sites).await?,
+        crumbs: crumbs(Some(name)),
+        here: String::from("Delete"),
+        title: format!("Delete {name}?"),
+        text: vec![
+            consequence(&found),
+            String::from(
+                "What was written to the audit log stays. The name rests for 30 days before another tenant can take it.",
+            ),
+        ],
+        facts: Vec::new(),
+        keep: (String::from("Keep the site"), format!("/sites/{name}")),
+        act: (String::from("Delete the site"), format!("/sites/{name}/delete")),
+        destroys: true,
+        asked: None,
+        typed: Some(name.to_string()),
+        hidden: Vec::new(),
+        problems,
+    })
+}
+
+/// The question before a site goes.
+pub(in super::super) async fn delete_question(visit: Visit, Path(name): Path<String>) -> Answer {
+    show(&delete_page(&visit, &named(&name)?, Problems::none()).await?)
+}
+
+#[derive(Deserialize)]
+pub(in super::super) struct Confirm {
+    #[serde(default)]
+    confirm: String,
+}
+
+/// Deletes a site whose name was typed.
+pub(in super::super) async fn delete(visit: Visit, Path(name): Path<String>, Fields(sent): Fields<Confirm>) -> Answer {
+    let name = named(&name)?;
+    if sent.confirm.trim() != name.as_str() {
+        let text = format!("Type {name} to delete it. Nothing was deleted.");
+        let error = Error::invalid("confirm", text.clone());
+        return again(&error, &delete_page(&visit, &name, Problems::with("confirm", text)).await?);
+    }
+    visit.services.delete_site(&visit.actor, &name).await?;
+    go(&visit.services, "/sites", Some(Notice::SiteDeleted))
+}

@@ -1,0 +1,111 @@
+//! Networks of addresses: which proxies are trusted, and by what a client is counted.
+
+use std::{
+    fmt,
+    net::{IpAddr, Ipv6Addr},
+    str::FromStr,
+};
+
+/// All addresses that begin with the same bits: `10.0.0.0/8`, or one address.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Network {
+    address: IpAddr,
+    bits: u8,
+}
+
+/// Text that is neither an address nor a network.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct NotANetwork;
+
+impl Network {
+    /// Whether an address belongs to it. A mapped IPv4 address is the IPv4 one.
+    pub fn contains(&self, address: IpAddr) -> bool {
+        match (self.address, address.to_canonical()) {
+            (IpAddr::V4(ours), IpAddr::V4(theirs)) => same_start(ours.to_bits(), theirs.to_bits(), self.bits, 32),
+            (IpAddr::V6(ours), IpAddr::V6(theirs)) => same_start(ours.to_bits(), theirs.to_bits(), self.bits, 128),
+            _ => false,
+        }
+    }
+}
+
+/// Whether the upper `bits` of two numbers of `width` bits are the same.
+fn same_start(ours: impl Into<u128>, theirs: impl Into<u128>, bits: u8, width: u8) -> bool {
+    let differ = ours.into() ^ theirs.into();
+    // No bits at all: every address.
+    differ.checked_shr(u32::from(width.saturating_sub(bits))).unwrap_or(0) == 0
+}
+
+impl FromStr for Network {
+    type Err = NotANetwork;
+
+    fn from_str(text: &str) -> Result<Self, NotANetwork> {
+        let (address, bits) = text.split_once('/').map_or((text, None), |(address, bits)| (address, Some(bits)));
+        let address = address.parse::<IpAddr>().map_err(|_| NotANetwork)?.to_canonical();
+        let width = if address.is_ipv4() { 32 } else { 128 };
+        let bits = bits.map_or(Ok(width), |it| it.parse().map_err(|_| NotANetwork))?;
+        if bits > width {
+            return Err(NotANetwork);
+        }
+        Ok(Self { address, bits })
+    }
+}
+
+impl fmt::Display for Network {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}/{}", self.address, self.bits)
+    }
+}
+
+impl fmt::Display for NotANetwork {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("neither an address, such as 127.0.0.1, nor a network, such as 10.0.0.0/8")
+    }
+}
+
+impl std::error::Error for NotANetwork {}
+
+/// The address that a client is counted by: a customer of IPv6 has a /64 at least, and could come from another of its
+/// addresses each time.
+pub fn counted(client: IpAddr) -> IpAddr {
+    match client.to_canonical() {
+        IpAddr::V6(it) => IpAddr::V6(Ipv6Addr::from_bits(it.to_bits() & !u128::from(u64::MAX))),
+        v4 @ IpAddr::V4(_) => v4,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn addresses_are_in_their_networks_and_in_no_other() {
+        for (network, address, wanted) in [
+            ("127.0.0.1", "127.0.0.1", true),
+            ("127.0.0.1", "127.0.0.2", false),
+            ("127.0.0.1", "::ffff:127.0.0.1", true),
+            ("10.0.0.0/8", "10.255.1.2", true),
+            ("10.1.2.3/8", "10.255.1.2", true),
+            ("10.0.0.0/8", "11.0.0.0", false),
+            ("0.0.0.0/0", "203.0.113.9", true),
+            ("0.0.0.0/0", "2001:db8::1", false),
+            ("::/0", "2001:db8::1", true),
+            ("2001:db8::/32", "2001:db8:ffff::1", true),
+            ("2001:db8::/32", "2001:db9::1", false),
+            ("::1", "::1", true),
+        ] {
+            let found = network.parse::<Network>().unwrap().contains(address.parse().unwrap());
+            assert_eq!(found, wanted, "{network} {address}");
+        }
+        for wrong in ["", "localhost", "10.0.0.0/33", "::/129", "10.0.0.0/", "10.0.0.0/-1", "10.0.0/8", "1.2.3.4:80"] {
+            assert_eq!(wrong.parse::<Network>(), Err(NotANetwork), "{wrong}");
+        }
+    }
+
+    #[test]
+    fn neighbours_of_one_customer_are_counted_together() {
+        let of = |text: &str| counted(text.parse().unwrap()).to_string();
+        assert_eq!(of("2001:db8:1:2:3:4:5:6"), "2001:db8:1:2::");
+        assert_eq!(of("::ffff:192.0.2.7"), "192.0.2.7");
+        assert_ne!(of("192.0.2.7"), of("192.0.2.8"));
+    }
+}

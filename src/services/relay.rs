@@ -1,0 +1,147 @@
+//! The relay hands the outbox to the queue.
+//!
+//! A row goes when the queue has its job durably, and the queue takes no id twice, so that a crash in between changes
+//! nothing. No row stands in the way of another tenant's: what the queue will never take is set aside with the reason, and
+//! who has too many jobs waiting is passed over until some have ended.
+
+use std::collections::{HashMap, HashSet};
+
+use crate::{
+    base::ids::Id,
+    domain::{
+        Error, Kind, Result,
+        event::Event,
+        job::{JobId, NewJob},
+        tenant::TenantId,
+    },
+    store::{self, outbox::Waiting},
+};
+
+use super::{Services, access};
+
+/// Outbox rows handed over at once (DECISIONS 20).
+const RELAYED_AT_ONCE: usize = 2_048;
+
+/// What became of some rows.
+#[derive(Debug, Default)]
+struct Handed {
+    /// The queue has them.
+    taken: Vec<JobId>,
+    /// The queue will never have them, and why.
+    refused: Vec<(JobId, Option<TenantId>, String)>,
+}
+
+impl Services {
+    /// Hands what waits in the outbox to the queue, from the oldest row to the newest; how many rows.
+    pub async fn relay_outbox(&self) -> Result<usize> {
+        let leave = access::server_scope();
+        let limit = i64::try_from(RELAYED_AT_ONCE).unwrap_or(i64::MAX);
+        let mut crowded: HashSet<Option<TenantId>> = HashSet::new();
+        let (mut after, mut count) = (JobId(Id::NIL), 0);
+        loop {
+            let rows = self.db.read(move |tx| store::outbox::list(tx, leave, after, limit)).await?;
+            let Some(last) = rows.last() else { return Ok(count) };
+            after = last.id;
+            let full = rows.len() >= RELAYED_AT_ONCE;
+            count += self.relay(rows, &mut crowded).await?;
+            if !full {
+                return Ok(count);
+            }
+        }
+    }
+
+    /// Hands these rows over.
+    async fn relay(&self, rows: Vec<Waiting>, crowded: &mut HashSet<Option<TenantId>>) -> Result<usize> {
+        let mut handed = Handed::default();
+        let mut good = Vec::with_capacity(rows.len());
+        for row in rows {
+            match row.job.and_then(|job| job.check().map(|()| job)) {
+                Ok(job) if crowded.contains(&job.tenant) => {}
+                Ok(job) => good.push(job),
+                Err(error) => handed.refused.push((row.id, row.tenant, error.to_string())),
+            }
+        }
+        let ids = good.iter().map(|it| it.id).collect();
+        // All of them as a rule: one commit of the queue.
+        match self.enqueue_jobs(good.clone()).await? {
+            None => handed.taken = ids,
+            Some(_) => {
+                for (tenant, jobs) in by_tenant(good) {
+                    if !self.hand_over(jobs, &mut handed).await? {
+                        tracing::warn!(tenant = ?tenant.map(|it| it.to_string()), "has too many jobs waiting; more wait in the outbox");
+                        crowded.insert(tenant);
+                    }
+                }
+            }
+        }
+        let count = handed.taken.len();
+        if count > 0 || !handed.refused.is_empty() {
+            self.settle(handed).await?;
+            self.signals().touch();
+        }
+        Ok(count)
+    }
+
+    /// Enqueues jobs; `None` when the queue has them, or why it takes none of them. An error when it is not there.
+    async fn enqueue_jobs(&self, jobs: Vec<NewJob>) -> Result<Option<Error>> {
+        if jobs.is_empty() {
+            return Ok(None);
+        }
+        match self.jobs.enqueue(jobs).await {
+            Ok(_) => Ok(None),
+            Err(error) if matches!(error.kind, Kind::Unavailable | Kind::Internal) => Err(error),
+            Err(error) => Ok(Some(error)),
+        }
+    }
+
+    /// Hands over jobs of one tenant, the oldest first, as many as the queue takes; `false` when it takes no more now.
+    async fn hand_over(&self, mut jobs: Vec<NewJob>, handed: &mut Handed) -> Result<bool> {
+        let mut step = jobs.len();
+        while !jobs.is_empty() {
+            step = step.clamp(1, jobs.len());
+            let part: Vec<NewJob> = jobs.iter().take(step).cloned().collect();
+            match self.enqueue_jobs(part).await? {
+                None => handed.taken.extend(jobs.drain(..step).map(|it| it.id)),
+                Some(_) if step > 1 => step /= 2,
+                Some(error) if error.kind == Kind::TooMany => return Ok(false),
+                Some(error) => {
+                    handed.refused.extend(jobs.drain(..1).map(|it| (it.id, it.tenant, error.to_string())));
+                    step = jobs.len();
+                }
+            }
+        }
+        Ok(true)
+    }
+
+    /// Takes the rows out of the way: those that the queue has, and those that it will never have.
+    async fn settle(&self, handed: Handed) -> Result<()> {
+        let leave = access::server_scope();
+        for (id, _, why) in &handed.refused {
+            tracing::error!(job = %id, why, "a job cannot be queued; its row stays in the outbox, set aside");
+        }
+        let services = self.clone();
+        self.db
+            .write(move |tx| {
+                store::outbox::delete(tx, leave, &handed.taken)?;
+                for (id, tenant, why) in &handed.refused {
+                    store::outbox::set_aside(tx, leave, *id, why)?;
+                    if let Some(tenant) = *tenant {
+                        let text = format!("set the job {id} aside, since it cannot be queued");
+                        let actor = services.actor_system(tenant, "relay");
+                        services.record(tx, &actor, &Event::new("job.set_aside", "job", id, text))?;
+                    }
+                }
+                Ok(())
+            })
+            .await
+    }
+}
+
+/// The jobs of each tenant, in their order.
+fn by_tenant(jobs: Vec<NewJob>) -> HashMap<Option<TenantId>, Vec<NewJob>> {
+    let mut found: HashMap<_, Vec<NewJob>> = HashMap::new();
+    for job in jobs {
+        found.entry(job.tenant).or_default().push(job);
+    }
+    found
+}

@@ -1,0 +1,193 @@
+//! Schedules: made and ended by people, and fired by a task.
+//!
+//! INVARIANT: the outbox rows of what is due and the step to the next due time are one transaction, and a job's id is made of
+//! schedule and due time. So one due time is one job, whatever dies when.
+
+use crate::{
+    base::ids::Id,
+    domain::{
+        Error, Result,
+        access::{Actor, Right},
+        cron::Cron,
+        event::Event,
+        schedule::{Firing, Missed, Schedule, Template},
+        zone::Zone,
+    },
+    ports::db::WriteTx,
+    store,
+};
+
+use super::{Services, access};
+
+/// Schedules fired in one transaction.
+const FIRED_AT_ONCE: i64 = 256;
+/// Characters of a schedule's name.
+const NAME_CHARS_MAX: usize = 60;
+
+/// What a schedule is made of.
+#[derive(Clone, Debug)]
+pub struct NewSchedule {
+    /// Its name, one in the tenant.
+    pub name: String,
+    /// When: five fields, or a word such as `@daily`.
+    pub cron: String,
+    /// In which IANA time zone.
+    pub zone: String,
+    /// What becomes of missed runs.
+    pub missed: Missed,
+    /// What it asks for.
+    pub template: Template,
+}
+
+impl Services {
+    /// Makes a schedule in the actor's tenant. It is first due at the next time that its expression names.
+    pub async fn create_schedule(&self, actor: &Actor, new: NewSchedule) -> Result<Schedule> {
+        let scope = actor.require(Right::ManageTenant)?;
+        let now = self.clock.now_ms();
+        let mut schedule = Schedule {
+            id: self.ids.next().into(),
+            tenant: scope.tenant(),
+            name: check_name(&new.name)?,
+            cron: Cron::parse(&new.cron)?,
+            zone: Zone::parse(&new.zone)?,
+            missed: new.missed,
+            template: new.template,
+            paused: false,
+            next_ms: None,
+            created_ms: now,
+        };
+        schedule.next_ms = schedule.next_after(now);
+        // What the queue would refuse, it would refuse each time.
+        schedule.job(now, now).check()?;
+        let (services, actor) = (self.clone(), actor.clone());
+        self.db
+            .write(move |tx| {
+                if store::schedules::find(tx, scope, &schedule.name)?.is_some() {
+                    let text = format!("There is a schedule `{}` already.", schedule.name);
+                    return Err(Error::conflict("schedule_taken", text).on("name"));
+                }
+                if store::schedules::count(tx, scope)? >= crate::base::limits::SCHEDULES_MAX {
+                    let text = format!("A tenant has at most {} schedules.", crate::base::limits::SCHEDULES_MAX);
+                    return Err(Error::conflict("schedules_max", text));
+                }
+                store::schedules::insert(tx, scope, &schedule)?;
+                let text = format!("made the schedule {} ({})", schedule.name, schedule.cron.text());
+                services.changed_schedule(tx, &actor, "schedule.created", &schedule.name, text)?;
+                Ok(schedule)
+            })
+            .await
+    }
+
+    /// The schedules of the actor's tenant, by name.
+    pub async fn list_schedules(&self, actor: &Actor) -> Result<Vec<Schedule>> {
+        let scope = actor.require(Right::Read)?;
+        self.db.read(move |tx| store::schedules::list(tx, scope, crate::base::limits::SCHEDULES_MAX)).await
+    }
+
+    /// Stops a schedule, or starts it again at the next time that its expression names: what was due meanwhile was not
+    /// missed, since nobody wanted it.
+    pub async fn pause_schedule(&self, actor: &Actor, name: &str, paused: bool) -> Result<()> {
+        let scope = actor.require(Right::ManageTenant)?;
+        let (services, actor, name) = (self.clone(), actor.clone(), name.to_owned());
+        self.db
+            .write(move |tx| {
+                let found = store::schedules::find(tx, scope, &name)?.ok_or_else(|| Error::not_found("schedule"))?;
+                if found.paused == paused {
+                    return Ok(());
+                }
+                let next_ms = if paused { None } else { found.next_after(services.clock.now_ms()) };
+                store::schedules::change_paused(tx, scope, found.id, paused, next_ms)?;
+                let (kind, word) = if paused { ("schedule.paused", "paused") } else { ("schedule.resumed", "resumed") };
+                services.changed_schedule(tx, &actor, kind, &name, format!("{word} the schedule {name}"))
+            })
+            .await
+    }
+
+    /// Removes a schedule. Jobs that it has asked for stay.
+    pub async fn delete_schedule(&self, actor: &Actor, name: &str) -> Result<()> {
+        let scope = actor.require(Right::ManageTenant)?;
+        let (services, actor, name) = (self.clone(), actor.clone(), name.to_owned());
+        self.db
+            .write(move |tx| {
+                let found = store::schedules::find(tx, scope, &name)?.ok_or_else(|| Error::not_found("schedule"))?;
+                store::schedules::delete(tx, scope, found.id)?;
+                let text = format!("deleted the schedule {name}");
+                services.changed_schedule(tx, &actor, "schedule.deleted", &name, text)
+            })
+            .await
+    }
+
+    fn changed_schedule(
+        &self,
+        tx: &mut WriteTx<'_>,
+        actor: &Actor,
+        kind: &'static str,
+        name: &str,
+        text: String,
+    ) -> Result<()> {
+        self.record(tx, actor, &Event::new(kind, "schedule", &name, text))?;
+        let services = self.clone();
+        tx.after_commit(move || services.signals().schedules.notify_one());
+        Ok(())
+    }
+
+    /// Asks for the jobs of all schedules that are due; when the next one is.
+    pub async fn fire_schedules(&self) -> Result<Option<i64>> {
+        let leave = access::server_scope();
+        loop {
+            let now = self.clock.now_ms();
+            let due = self.db.read(move |tx| store::schedules::list_due(tx, leave, now, FIRED_AT_ONCE)).await?;
+            if due.is_empty() {
+                return self.db.read(move |tx| store::schedules::find_next(tx, leave)).await;
+            }
+            let services = self.clone();
+            self.db.write(move |tx| services.fire(tx, due, now)).await?;
+        }
+    }
+
+    fn fire(
+        &self,
+        tx: &mut WriteTx<'_>,
+        due: Vec<Result<Schedule, store::schedules::Unreadable>>,
+        now_ms: i64,
+    ) -> Result<()> {
+        for found in due {
+            let schedule = match found {
+                Ok(schedule) => schedule,
+                Err(it) => {
+                    tracing::error!(schedule = %it.id, error = %it.error, "a schedule cannot be read and is set aside");
+                    store::schedules::advance(tx, access::task_scope(it.tenant), it.id, it.next_ms, None)?;
+                    continue;
+                }
+            };
+            let scope = access::task_scope(schedule.tenant);
+            let Some(Firing { due_ms, next_ms, cut }) = schedule.fire(now_ms) else { continue };
+            if !store::schedules::advance(tx, scope, schedule.id, schedule.next_ms, next_ms)? {
+                continue;
+            }
+            if cut {
+                tracing::warn!(schedule = %schedule.id, "more runs were missed than are made up for");
+            }
+            for due_ms in due_ms {
+                store::outbox::enqueue(tx, &schedule.job(due_ms, now_ms))?;
+            }
+        }
+        let services = self.clone();
+        tx.after_commit(move || services.signals().outbox.notify_one());
+        Ok(())
+    }
+}
+
+fn check_name(name: &str) -> Result<String> {
+    let name = name.trim();
+    // What looks like an id would be taken for one.
+    if name.is_empty()
+        || name.chars().count() > NAME_CHARS_MAX
+        || name.chars().any(char::is_control)
+        || name.parse::<Id>().is_ok()
+    {
+        let text = format!("Give the schedule a name of 1 to {NAME_CHARS_MAX} characters, such as `nightly`.");
+        return Err(Error::invalid("schedule_name", text).on("name"));
+    }
+    Ok(name.to_owned())
+}

@@ -1,0 +1,311 @@
+//! The use cases on real stores, without a server: what a row, a trigger or a small limit can provoke.
+
+use std::path::PathBuf;
+
+use chainhost::{
+    base::{
+        blob_dir::BlobDir,
+        clock::Clock,
+        hash::Sha256,
+        ids::{Id, Ids},
+        secret::Secret,
+        tasks::Tasks,
+    },
+    domain::{
+        access::Actor,
+        deployment::{Deployment, DeploymentRef, Source, State},
+        error::Kind,
+        file_list::{FileList, ListedFile},
+        job::{JobId, NewJob, Queue},
+        site::SiteName,
+        tenant::TenantId,
+    },
+    engines::{cache_moka::CacheMoka, schema, sqlite::Sqlite},
+    ports::{cache::Cache, db::Db, queue::Jobs},
+    services::{Addresses, Ground, Services, access::Origin, uploads::Request},
+    store,
+};
+use rusqlite::Connection;
+use tempfile::TempDir;
+
+use crate::{conformance::Place as _, queue_redb::MemoryPlace, support::PASSWORD};
+
+/// Services on stores of their own.
+struct Rig {
+    services: Services,
+    actor: Actor,
+    site: SiteName,
+    queue: MemoryPlace,
+    folder: TempDir,
+}
+
+impl Rig {
+    /// With one site, `hello`.
+    async fn new(jobs_waiting_max: u64, tenant_bytes_max: Option<u64>) -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        let queue = MemoryPlace::new(1);
+        let (clock, tasks) = (Clock::system(), Tasks::new());
+        // Nobody serves here, so that nobody may wait for it.
+        tasks.stop();
+        std::fs::create_dir(folder.path().join("archives")).unwrap();
+        let services = Services::new(Ground {
+            db: Db::new(Sqlite::open(&folder.path().join("db"), schema::SQLITE).unwrap()),
+            jobs: Jobs::new(queue.open(clock.clone(), jobs_waiting_max)),
+            cache: Cache::new(CacheMoka::new(1 << 20)),
+            blobs: BlobDir::open(folder.path()).unwrap(),
+            ids: Ids::new(clock.clone()),
+            clock,
+            tasks,
+            data: folder.path().to_owned(),
+            addresses: Addresses {
+                scheme: "http",
+                sites_domain: String::from("localhost"),
+                port: String::new(),
+                panel_host: String::from("localhost"),
+                local_port: 80,
+            },
+            disk_reserve: Some(0),
+            tenant_bytes_max,
+            instance: Id::NIL,
+        });
+        let actor = services.actor_local().await.unwrap();
+        let site = services.create_site(&actor, "hello").await.unwrap().site.name;
+        Self { services, actor, site, queue, folder }
+    }
+
+    fn sql(&self) -> Connection {
+        Connection::open(PathBuf::from(self.folder.path()).join("db")).unwrap()
+    }
+
+    fn count(&self, sql: &str) -> i64 {
+        self.sql().query_row(sql, [], |row| row.get(0)).unwrap()
+    }
+
+    fn run(&self, sql: &str) {
+        self.sql().execute_batch(sql).unwrap();
+    }
+
+    /// A list of one file, whose bytes are in the store.
+    fn list(&self, path: &str, bytes: &[u8]) -> FileList {
+        self.services.blobs.put(bytes).unwrap();
+        let size = u64::try_from(bytes.len()).unwrap();
+        FileList::new(vec![ListedFile { path: path.to_owned(), size, sha256: Sha256::of(bytes) }], false).unwrap()
+    }
+
+    async fn deploy(&self, list: FileList) -> chainhost::domain::Result<Deployment> {
+        self.services.deploy_list(&self.actor, &self.site, list, request()).await
+    }
+
+    /// Asks for a job of a tenant as a change does.
+    async fn ask(&self, tenant: Option<TenantId>) -> JobId {
+        let job = NewJob {
+            id: JobId(self.services.ids.next()),
+            queue: Queue::Deploy,
+            kind: String::from("test"),
+            tenant,
+            payload: String::from("{}"),
+            priority: 0,
+            run_at_ms: 0,
+            title: String::from("A test"),
+            created_ms: 1,
+            unique: None,
+            after: Vec::new(),
+        };
+        let id = job.id;
+        self.services.db.write(move |tx| store::outbox::enqueue(tx, &job)).await.unwrap();
+        id
+    }
+
+    async fn queued(&self, id: JobId) -> bool {
+        self.services.jobs.get(id).await.unwrap().is_some()
+    }
+}
+
+fn request() -> Request {
+    Request {
+        source: Source::Watch,
+        message: String::new(),
+        publish: true,
+        if_live: None,
+        allow_env: false,
+        idempotency_key: None,
+    }
+}
+
+#[tokio::test]
+async fn a_row_that_no_queue_takes_holds_up_nobody() {
+    let rig = Rig::new(100, None).await;
+    let tenant = rig.actor.scope.tenant();
+    let bad = [rig.ask(Some(tenant)).await, rig.ask(Some(tenant)).await, rig.ask(None).await];
+    rig.run("UPDATE outbox SET queue = 'nonsense' WHERE id = (SELECT MIN(id) FROM outbox)");
+    rig.run("UPDATE outbox SET payload = printf('%70000d', 1), queue = 'email' WHERE queue <> 'nonsense' AND tenant_id IS NOT NULL");
+    rig.run("UPDATE outbox SET priority = 101 WHERE tenant_id IS NULL");
+    let good = rig.ask(Some(tenant)).await;
+    assert_eq!(rig.services.relay_outbox().await.unwrap(), 1);
+    assert!(rig.queued(good).await);
+    assert_eq!(
+        rig.count("SELECT COUNT(*) FROM outbox WHERE refused <> ''"),
+        3,
+        "the bad rows are kept with the reason"
+    );
+    assert_eq!(rig.count("SELECT COUNT(*) FROM audit_log WHERE kind = 'job.set_aside'"), 2);
+    // They are not looked at again.
+    assert_eq!(rig.services.relay_outbox().await.unwrap(), 0);
+    assert_eq!(rig.count("SELECT COUNT(*) FROM audit_log WHERE kind = 'job.set_aside'"), 2);
+    for id in bad {
+        assert!(!rig.queued(id).await);
+    }
+    // The change itself is refused when it asks for such a job.
+    let job = NewJob {
+        id: JobId(rig.services.ids.next()),
+        queue: Queue::Deploy,
+        kind: String::from("test"),
+        tenant: None,
+        payload: "x".repeat(65 * 1024),
+        priority: 0,
+        run_at_ms: 0,
+        title: String::new(),
+        created_ms: 1,
+        unique: None,
+        after: Vec::new(),
+    };
+    let refused = rig.services.db.write(move |tx| store::outbox::enqueue(tx, &job)).await.unwrap_err();
+    assert_eq!(refused.code, "job_payload_too_large");
+    drop(rig.queue);
+}
+
+#[tokio::test]
+async fn a_tenant_with_too_many_jobs_holds_up_nobody() {
+    let rig = Rig::new(3, None).await;
+    let (crowded, other) = (TenantId(rig.services.ids.next()), TenantId(rig.services.ids.next()));
+    let mut theirs = Vec::new();
+    for _ in 0..5 {
+        theirs.push(rig.ask(Some(crowded)).await);
+    }
+    let others = [rig.ask(Some(other)).await, rig.ask(None).await];
+    assert_eq!(rig.services.relay_outbox().await.unwrap(), 5);
+    for id in theirs[..3].iter().chain(&others) {
+        assert!(rig.queued(*id).await, "in its order, as many as fit");
+    }
+    assert_eq!(rig.count("SELECT COUNT(*) FROM outbox WHERE refused IS NULL"), 2);
+    assert_eq!(rig.services.relay_outbox().await.unwrap(), 0);
+    // When one has ended, the next goes in.
+    assert!(rig.services.jobs.cancel(theirs[0]).await.unwrap());
+    assert_eq!(rig.services.relay_outbox().await.unwrap(), 1);
+    assert!(rig.queued(theirs[3]).await && !rig.queued(theirs[4]).await);
+}
+
+#[tokio::test]
+async fn what_cannot_be_recorded_does_not_happen() {
+    let rig = Rig::new(100, None).await;
+    let (services, origin) = (&rig.services, Origin::default());
+    let password = || Secret::new(String::from(PASSWORD));
+    let token = services.new_claim().await.unwrap().unwrap();
+    rig.run("CREATE TRIGGER deaf BEFORE INSERT ON audit_log BEGIN SELECT RAISE(ABORT, 'deaf'); END");
+    let claim = async || services.claim(token.expose(), "owner@example.org", password(), &origin, "").await;
+    assert!(claim().await.is_err());
+    let both = "SELECT (SELECT COUNT(*) FROM user) + (SELECT COUNT(*) FROM session)";
+    assert_eq!(rig.count(both), 0, "somebody has claimed the server, and no record says so");
+    rig.run("DROP TRIGGER deaf");
+    claim().await.unwrap();
+    assert_eq!((rig.count(both), rig.count("SELECT COUNT(*) FROM audit_log WHERE kind = 'server.claimed'")), (2, 1));
+
+    rig.run("CREATE TRIGGER deaf BEFORE INSERT ON audit_log BEGIN SELECT RAISE(ABORT, 'deaf'); END");
+    let sign_in = async || services.sign_in("owner@example.org", password(), &origin, "").await;
+    assert_eq!(sign_in().await.unwrap_err().kind, Kind::Internal);
+    assert_eq!(rig.count("SELECT COUNT(*) FROM session"), 1);
+    rig.run("DROP TRIGGER deaf");
+    sign_in().await.unwrap();
+    assert_eq!(rig.count("SELECT COUNT(*) FROM session"), 2);
+}
+
+#[tokio::test]
+async fn uploads_under_way_count_towards_the_quota_and_once() {
+    let rig = Rig::new(100, Some(100)).await;
+    let file = |it: u8| rig.list("index.html", &[it; 60]);
+    let begun = rig.services.begin_upload(&rig.actor, &rig.site, file(1), request()).await.unwrap().deployment;
+    let try_begin = async |list| rig.services.begin_upload(&rig.actor, &rig.site, list, request()).await;
+    assert_eq!(try_begin(file(2)).await.unwrap_err().code, "quota");
+    assert_eq!(rig.deploy(file(2)).await.unwrap_err().code, "quota");
+    // It ends within the quota, since its own bytes are not counted twice.
+    let (send, pieces) = tokio::sync::mpsc::channel(2);
+    let frame = [&Sha256::of(&[1; 60]).0[..], &60_u64.to_be_bytes(), &[1; 60]].concat();
+    send.send(Ok(frame.into())).await.unwrap();
+    drop(send);
+    assert_eq!(rig.services.receive_blobs(&rig.actor, &rig.site, begun.id, pieces).await.unwrap(), 1);
+    assert_eq!(rig.services.finish_upload(&rig.actor, &rig.site, begun.id).await.unwrap().state, State::Live);
+    assert_eq!(try_begin(file(2)).await.unwrap_err().code, "quota");
+    assert_eq!(try_begin(rig.list("small.html", &[3; 40])).await.unwrap().deployment.state, State::Uploading);
+}
+
+#[tokio::test]
+async fn failed_deployments_push_out_no_complete_ones() {
+    let rig = Rig::new(100, None).await;
+    for number in 1..=3 {
+        rig.deploy(rig.list("index.html", &[number])).await.unwrap();
+    }
+    for number in 0..25 {
+        assert!(rig.deploy(rig.list("_redirects", format!("nonsense{number}\n").as_bytes())).await.is_err());
+    }
+    let count = |state: &str| rig.count(&format!("SELECT COUNT(*) FROM deployment WHERE state = '{state}'"));
+    assert_eq!((count("live"), count("superseded"), count("failed")), (1, 2, 25));
+    assert_eq!(rig.services.prune().await.unwrap(), 5);
+    assert_eq!((count("live"), count("superseded"), count("failed")), (1, 2, 20));
+    assert_eq!(rig.services.prune().await.unwrap(), 0);
+    // Complete ones are counted as ever: twenty, with the live one among them.
+    for number in 4..=30 {
+        rig.deploy(rig.list("index.html", &[number])).await.unwrap();
+    }
+    rig.services.prune().await.unwrap();
+    assert_eq!((count("live"), count("superseded"), count("failed")), (1, 19, 20));
+}
+
+#[tokio::test]
+async fn what_was_interrupted_is_ended_behind_any_number_of_uploads() {
+    let rig = Rig::new(100, None).await;
+    let begun = rig.services.begin_upload(&rig.actor, &rig.site, rig.list("a", b"a"), request()).await.unwrap();
+    let number = begun.deployment.number;
+    // A thousand uploads are older than the one that is being unpacked.
+    rig.run(
+        "INSERT INTO deployment
+         WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 1000)
+         SELECT tenant_id, site_id, CAST(printf('%016d', i) AS BLOB), 1000 + i, 'uploading', source, message, actor,
+           created_ms, finished_ms, wanted, manifest, root, files, bytes, files_changed, files_sent, bytes_sent, preview,
+           problem, allow_env, publish, if_live, idempotency_key FROM deployment, n;
+         UPDATE deployment SET state = 'checking', id = X'ffffffffffffffffffffffffffffffff' WHERE number < 1000;",
+    );
+    let mut changed = rig.services.signals().changed.subscribe();
+    changed.borrow_and_update();
+    rig.services.fail_interrupted(i64::MAX).await.unwrap();
+    let found = rig.services.get_deployment(&rig.actor, &rig.site, DeploymentRef::Number(number)).await.unwrap();
+    assert_eq!(found.deployment.state, State::Failed);
+    assert!(changed.has_changed().unwrap(), "whoever waits for it was not told");
+    assert_eq!(rig.count("SELECT COUNT(*) FROM deployment WHERE state = 'uploading'"), 1_000);
+}
+
+#[tokio::test]
+async fn nothing_is_kept_for_a_site_that_is_not_there_or_an_upload_that_has_ended() {
+    let rig = Rig::new(100, None).await;
+    let blobs = || rig.services.blobs.list().unwrap().len();
+    let list = rig.list("index.html", b"one");
+    let before = blobs();
+    let nowhere = SiteName::parse("nowhere").unwrap();
+    let refused = rig.services.begin_upload(&rig.actor, &nowhere, list.clone(), request()).await.unwrap_err();
+    assert_eq!((refused.kind, blobs()), (Kind::NotFound, before));
+
+    let begun = rig.services.begin_upload(&rig.actor, &rig.site, list, request()).await.unwrap().deployment;
+    let (send, pieces) = tokio::sync::mpsc::channel(2);
+    let receiving = rig.services.receive_blobs(&rig.actor, &rig.site, begun.id, pieces);
+    let ending = async {
+        let frame = [&Sha256::of(b"one").0[..], &3_u64.to_be_bytes(), b"one"].concat();
+        // Half of it comes; the deployment ends; then the rest.
+        send.send(Ok(frame[..10].to_vec().into())).await.unwrap();
+        send.reserve_many(2).await.unwrap();
+        rig.run("UPDATE deployment SET state = 'failed'");
+        send.send(Ok(frame[10..].to_vec().into())).await.unwrap();
+        drop(send);
+    };
+    let (received, ()) = tokio::join!(receiving, ending);
+    assert_eq!(received.unwrap_err().code, "not_uploading");
+    assert_eq!(rig.count("SELECT COUNT(*) FROM upload_part"), 0);
+}
