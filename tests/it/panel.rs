@@ -81,7 +81,11 @@ fn routes(method: &str) -> Vec<String> {
         };
         let handlers = handlers.split(".layer(").next().unwrap();
         if handlers.starts_with(&format!("{method}(")) || handlers.contains(&format!(".{method}(")) {
-            let path = path.replace("{name}", "hello").replace("{queue}", "deploy").replace("{deployment}", "1").replace("{hostname}", "a.example");
+            let path = path
+                .replace("{name}", "hello")
+                .replace("{queue}", "deploy")
+                .replace("{deployment}", "1")
+                .replace("{hostname}", "a.example");
             found.push(path.replace("{id}", "0199a7c2e3f47a5b8c9d0e1f2a3b4c5d"));
         }
     }
