@@ -91,7 +91,7 @@ impl Things {
             _ => &self.job,
         };
         let path = path.replace("{name}", &self.site).replace("{deployment}", &self.deployment);
-        let path = path.replace("{hostname}", &self.hostname).replace("{id}", id);
+        let path = path.replace("{hostname}", &self.hostname).replace("{id}", id).replace("{queue}", "deploy");
         assert!(!path.contains('{'), "{path}");
         if path.ends_with("/diff") { format!("{path}?against=1") } else { path }
     }
