@@ -12,7 +12,7 @@ use crate::{
         respond::{self, Response},
     },
     serve::DataPlane,
-    services::{Services, access::Origin},
+    services::{Depth, Services, access::Origin},
 };
 
 pub(super) async fn answer(
@@ -80,10 +80,19 @@ async fn read(
         }
     }
     metric("chainhost_jobs", "gauge", "Jobs by queue and state.", &jobs);
-    let paused = Queue::ALL.into_iter().zip(&depths);
-    let paused: Vec<_> =
-        paused.map(|(queue, it)| (format!("{{queue=\"{}\"}}", queue.word()), u64::from(it.paused))).collect();
-    metric("chainhost_queue_paused", "gauge", "Whether a queue starts no jobs.", &paused);
+    let now_ms = services.clock.now_ms();
+    let of_queues = |value: &dyn Fn(&Depth) -> u64| -> Vec<(String, u64)> {
+        let rows = Queue::ALL.into_iter().zip(&depths);
+        rows.map(|(queue, depth)| (format!("{{queue=\"{}\"}}", queue.word()), value(depth))).collect()
+    };
+    let waited = |depth: &Depth| {
+        let oldest_ms = depth.oldest_ms.map_or(0, |it| now_ms.saturating_sub(it));
+        u64::try_from(oldest_ms / 1_000).unwrap_or(0)
+    };
+    let help = "How long ago the oldest job that may start was asked for.";
+    metric("chainhost_jobs_oldest_seconds", "gauge", help, &of_queues(&waited));
+    let help = "Whether a queue starts no jobs.";
+    metric("chainhost_queue_paused", "gauge", help, &of_queues(&|it| u64::from(it.paused)));
     let healthy = u64::from(services.db.health().is_ok());
     metric("chainhost_database_up", "gauge", "Whether the database is there.", &[(String::new(), healthy)]);
     if let Some(pool) = services.db.pool() {

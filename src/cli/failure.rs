@@ -121,7 +121,11 @@ impl fmt::Display for Failure {
             }
             Self::Server(it) | Self::Input(it) | Self::Unreachable(it) | Self::Lost(it) => f.write_str(it),
             Self::Key(it) => {
-                write!(f, "{} Sign in with `chainhost login`, or set CHAINHOST_KEY.", text::plain_lines(it))
+                write!(
+                    f,
+                    "{} `chainhost login` asks for a key; CHAINHOST_KEY, when set, wins over it.",
+                    text::plain_lines(it)
+                )
             }
             Self::Stopped => f.write_str("stopped."),
         }

@@ -569,8 +569,8 @@ fn a_large_routing_table_is_read_from_disk() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_proof_bundle_costs_what_a_file_costs() {
     let web = Web::start();
-    let rule = HeaderRule { matches: String::from("/*"), set: vec![(String::from("x-a"), "b".repeat(7_000))] };
-    let many = Policy { headers: vec![rule; 60], ..Policy::default() };
+    let rule = |n| HeaderRule { matches: format!("/{n}/*"), set: vec![(String::from("x-a"), "b".repeat(7_000))] };
+    let many = Policy { headers: (0..60).map(rule).collect(), ..Policy::default() };
     for policy in [Policy::default(), many] {
         let served = web.show(&[("/index.html", b"x")], policy);
         let path = format!("/.well-known/chainhost/proof/{}", served.deployment);

@@ -173,7 +173,12 @@ impl Work<'_, '_> {
 
     /// Notes a start under the rate of a queue. Durable, so that a restart does not give more of them.
     pub(super) fn note_start(&mut self, queue: Queue) -> Step<()> {
-        self.book.starts.of_mut(queue).push_back(self.now_ms);
+        let starts = self.book.starts.of_mut(queue);
+        starts.push_back(self.now_ms);
+        // Only the last ones matter; which of them still count is seen when they are looked at.
+        while starts.len() > queue.limited_rate().map_or(0, |it| it.starts) {
+            starts.pop_front();
+        }
         self.write_starts(queue)
     }
 
@@ -188,18 +193,18 @@ impl Work<'_, '_> {
     fn room_ms(&self, queue: Queue) -> i64 {
         let Some(rate) = queue.limited_rate() else { return i64::MIN };
         let starts = self.book.starts.of(queue);
-        let past_those = starts.len().checked_sub(rate.starts).and_then(|it| starts.get(it));
-        past_those.map_or(i64::MIN, |it| it.saturating_add(rate.window_ms))
+        match starts.front() {
+            Some(first) if starts.len() >= rate.starts => first.saturating_add(rate.window_ms),
+            _ => i64::MIN,
+        }
     }
 
-    /// Forgets the starts that no longer count. After the clock was set back, what is still to come counts as now.
-    pub(super) fn forget_starts(&mut self) -> Step<()> {
+    /// After the clock was set back, starts that are still to come count as now.
+    pub(super) fn pull_starts(&mut self) -> Step<()> {
         for queue in Queue::ALL {
-            let Some(rate) = queue.limited_rate() else { continue };
             let now_ms = self.now_ms;
             let starts = self.book.starts.of_mut(queue);
-            starts.retain(|it| it.saturating_add(rate.window_ms) > now_ms);
-            if starts.iter().any(|it| *it > now_ms) {
+            if starts.back().is_some_and(|it| *it > now_ms) {
                 for start in starts.iter_mut() {
                     *start = (*start).min(now_ms);
                 }

@@ -161,10 +161,11 @@ impl Book {
     /// The leases that workers hold for sure when the transaction in hand is lost.
     pub(super) fn held(&self) -> HashMap<JobId, Running> {
         let mut held = self.running.clone();
-        held.extend(self.ended_now.iter().cloned());
         for id in &self.leased_now {
             held.remove(id);
         }
+        // After that: who ended in it may have been leased again in it, and the lease of before is the one that somebody holds.
+        held.extend(self.ended_now.iter().cloned());
         held
     }
 

@@ -27,7 +27,7 @@ impl Work<'_, '_> {
         if self.book.due_ms.is_some_and(|due_ms| due_ms <= self.now_ms) {
             self.wake_due()?;
         }
-        self.forget_starts()?;
+        self.pull_starts()?;
         // A time far away means that the clock was set back.
         if self.book.chores_ms <= self.now_ms || self.book.chores_ms > self.now_ms.saturating_add(CHORES_EVERY_MS) {
             self.drop_old()?;

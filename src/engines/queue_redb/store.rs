@@ -95,6 +95,7 @@ impl Store {
                 Start::Boot => work.recover(&HashMap::new(), true)?,
                 Start::Again(before) => work.recover(&before.held(), false)?,
             }
+            work.watch_rates();
             work.write_counts()?;
         }
         if book.changed {

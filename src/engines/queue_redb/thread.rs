@@ -36,6 +36,8 @@ use super::{
 const BATCH_WEIGHT: usize = 4_096;
 /// The clock may be set while we sleep, so a sleep for a delayed job has an end.
 const SLEEP_MAX: Duration = Duration::from_mins(10);
+/// On a full disk what is due is tried again so often: nobody says when there is space.
+const FULL_AGAIN: Duration = Duration::from_secs(2);
 
 /// The thread's own things.
 pub(super) struct QueueThread {
@@ -98,16 +100,21 @@ impl QueueThread {
     /// may be far away now.
     fn is_due(&self) -> bool {
         let now_ms = self.clock.now_ms();
-        now_ms < self.book.seen_ms || self.book.first_due_ms().is_some_and(|due_ms| due_ms <= now_ms)
+        matches!(self.health, Health::Full)
+            || now_ms < self.book.seen_ms
+            || self.book.first_due_ms().is_some_and(|due_ms| due_ms <= now_ms)
     }
 
     fn sleep(&self) -> Woken {
-        let due_ms = self.book.first_due_ms().filter(|_| matches!(self.health, Health::Good(_)));
-        let Some(due_ms) = due_ms else {
-            return self.commands.recv().map_or(Woken::ByTheEnd, Woken::By);
+        let wait = match (&self.health, self.book.first_due_ms()) {
+            (Health::Good(_), Some(due_ms)) => {
+                let wait_ms = u64::try_from(due_ms.saturating_sub(self.clock.now_ms())).unwrap_or(0);
+                Duration::from_millis(wait_ms).min(SLEEP_MAX)
+            }
+            (Health::Full, due_ms) if due_ms.is_some() || !self.untaken.is_empty() => FULL_AGAIN,
+            _ => return self.commands.recv().map_or(Woken::ByTheEnd, Woken::By),
         };
-        let wait_ms = u64::try_from(due_ms.saturating_sub(self.clock.now_ms())).unwrap_or(0);
-        match self.commands.recv_timeout(Duration::from_millis(wait_ms).min(SLEEP_MAX)) {
+        match self.commands.recv_timeout(wait) {
             Ok(command) => Woken::By(command),
             Err(RecvTimeoutError::Timeout) => Woken::ByTime,
             Err(RecvTimeoutError::Disconnected) => Woken::ByTheEnd,

@@ -95,7 +95,7 @@ impl Things {
             _ => &self.job,
         };
         let path = path.replace("{name}", &self.site).replace("{deployment}", &self.deployment);
-        let path = path.replace("{hostname}", &self.hostname).replace("{id}", id);
+        let path = path.replace("{hostname}", &self.hostname).replace("{id}", id).replace("{queue}", "deploy");
         assert!(!path.contains('{'), "{path}");
         if path.ends_with("/diff") { format!("{path}?against=1") } else { path }
     }
@@ -105,7 +105,7 @@ impl Things {
         [&self.site, &self.deployment, &self.hostname, &self.user, &self.key, &self.job]
     }
 
-    /// All that the API tells about them, but for when the key was used.
+    /// All that the API tells about them, but for when the key was used and the seals of events, which come a little later.
     fn state(&self, api: &Api) -> Vec<Value> {
         let mut all = vec![api.must(&format!("GET /api/v1/sites/{}", self.site), &Value::Null, 200)];
         let deployments = format!("/api/v1/sites/{}/deployments", self.site);
@@ -114,7 +114,9 @@ impl Things {
         }
         all.push(api.must(&format!("GET /api/v1/jobs/{}", self.job), &Value::Null, 200));
         for it in &mut all {
-            it.as_object_mut().unwrap().remove("used_at");
+            for later in ["used_at", "seq", "hash"] {
+                it.as_object_mut().unwrap().remove(later);
+            }
         }
         all
     }

@@ -1,6 +1,6 @@
 //! Full disks, failed syncs, files of other versions, a second process.
 
-use std::os::unix::fs::PermissionsExt as _;
+use std::{os::unix::fs::PermissionsExt as _, time::Duration};
 
 use chainhost::{
     base::{clock::Clock, files, ids::Ids},
@@ -96,6 +96,42 @@ async fn leases_of_a_lost_commit_go_back() {
 }
 
 /// After a failed sync nobody knows what the disk holds: no second try, no more commands.
+/// A job that ended and was leased again in a commit that was lost is still held by the lease of before.
+#[tokio::test]
+async fn a_lost_finish_may_be_repeated_also_when_its_job_was_leased_again_with_it() {
+    let disk = MemoryDisk::default();
+    let (jobs, ids) = start(&disk);
+    jobs.enqueue(vec![job(&ids, 500)]).await.unwrap();
+    let held = jobs.next(Queue::Deploy, 1, Vec::new()).await.unwrap().1.remove(0);
+    let again = || {
+        let outcome = Outcome::Retry { error: String::from("once more"), after_ms: Some(0) };
+        vec![Finish { id: held.job.id, attempt: held.attempt, outcome }]
+    };
+    disk.no_space(true);
+    assert_eq!(jobs.next(Queue::Deploy, 1, again()).await.unwrap_err().code, "disk_full");
+    disk.no_space(false);
+    let (answers, leases) = jobs.next(Queue::Deploy, 1, again()).await.unwrap();
+    assert!(answers[0].is_ok(), "{answers:?}");
+    assert_eq!((leases[0].job.id, leases[0].attempt), (held.job.id, held.attempt + 1));
+}
+
+/// What falls due on a full disk is found when there is space again, without anybody asking.
+#[tokio::test]
+async fn a_queue_that_was_full_goes_on_by_itself() {
+    let disk = MemoryDisk::default();
+    let (clock, hands) = Clock::manual(1_790_000_000_000);
+    let jobs = Jobs::new(QueueRedb::open_on(on(&disk), clock.clone(), 1_000_000).unwrap());
+    let ids = Ids::new(clock);
+    jobs.enqueue(vec![NewJob { run_at_ms: 1_790_000_001_000, ..job(&ids, 10) }]).await.unwrap();
+    disk.no_space(true);
+    assert_eq!(jobs.enqueue(vec![job(&ids, 60_000)]).await.unwrap_err().code, "disk_full");
+    hands.advance(2_000);
+    // What was told before has been heard.
+    while tokio::time::timeout(Duration::from_millis(50), jobs.ready(Queue::Deploy)).await.is_ok() {}
+    disk.no_space(false);
+    tokio::time::timeout(Duration::from_secs(60), jobs.ready(Queue::Deploy)).await.expect("nobody was woken");
+}
+
 #[tokio::test]
 async fn a_failed_sync_ends_the_queue() {
     let disk = MemoryDisk::default();

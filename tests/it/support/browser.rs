@@ -27,7 +27,7 @@ impl<'a> Browser<'a> {
         browser
     }
 
-    fn head(&self, method: &str, path: &str) -> String {
+    pub(crate) fn head(&self, method: &str, path: &str) -> String {
         let cookies: Vec<_> = self.cookies.iter().map(|(name, value)| format!("{name}={value}")).collect();
         let cookies = if cookies.is_empty() { String::new() } else { format!("Cookie: {}\r\n", cookies.join("; ")) };
         format!(
@@ -36,7 +36,7 @@ impl<'a> Browser<'a> {
         )
     }
 
-    fn send(&mut self, head: &str, body: &[u8]) -> Answer {
+    pub(crate) fn send(&mut self, head: &str, body: &[u8]) -> Answer {
         let answer = http::ask(self.host.port, head, body);
         for (_, cookie) in answer.headers.iter().filter(|(name, _)| name == "set-cookie") {
             let (pair, rest) = cookie.split_once(';').unwrap();

@@ -73,7 +73,6 @@ impl Model {
     pub(super) fn tick(&mut self, now_ms: i64) {
         self.now_ms = now_ms;
         self.latest_ms = self.latest_ms.max(now_ms);
-        self.starts.retain(|it| it + 60_000 > now_ms);
         self.starts.iter_mut().for_each(|it| *it = (*it).min(now_ms));
         let delayed = self.jobs.values().filter(|it| it.state == State::Delayed && it.due_ms <= now_ms);
         let mut due: Vec<_> = delayed.map(|it| (it.due_ms, it.new.id)).collect();
@@ -245,7 +244,8 @@ impl Model {
     }
 
     fn room(&self) -> usize {
-        5 - self.starts.len()
+        let last = self.starts.iter().rev().take(5);
+        5 - last.filter(|it| **it + 60_000 > self.now_ms).count()
     }
 
     pub(super) fn running(&self, queue: Queue) -> usize {
