@@ -40,33 +40,45 @@ async fn read(
         let (actor, _) = services.actor_by_key(key, Origin::default()).await?;
         actor.require(Right::ManageServer)?;
     }
-    let mut out = String::new();
-    let mut metric = |name: &str, kind: &str, help: &str, rows: &[(String, u64)]| {
+    let mut out = Text(String::new());
+    visitors(plane, &mut out);
+    queues(services, &mut out).await?;
+    database(services, &mut out);
+    Ok(out.0)
+}
+
+/// Figures on their way out.
+struct Text(String);
+
+impl Text {
+    /// One metric with a value for each set of labels.
+    fn add(&mut self, name: &str, kind: &str, help: &str, rows: &[(String, u64)]) {
         // Writing into a String cannot fail.
-        let _ = writeln!(out, "# HELP {name} {help}\n# TYPE {name} {kind}");
+        let _ = writeln!(self.0, "# HELP {name} {help}\n# TYPE {name} {kind}");
         for (labels, value) in rows {
-            let _ = writeln!(out, "{name}{labels} {value}");
+            let _ = writeln!(self.0, "{name}{labels} {value}");
         }
-    };
+    }
+
+    /// One metric with one value.
+    fn one(&mut self, name: &str, kind: &str, help: &str, value: u64) {
+        self.add(name, kind, help, &[(String::new(), value)]);
+    }
+}
+
+fn visitors(plane: &DataPlane, out: &mut Text) {
     let counts = plane.meter();
     let classes: Vec<(String, u64)> =
         counts.classes.iter().zip(1..).map(|(count, class)| (format!("{{class=\"{class}xx\"}}"), *count)).collect();
-    metric("chainhost_requests_total", "counter", "Answers to visitors by class of status.", &classes);
-    metric(
-        "chainhost_sent_bytes_total",
-        "counter",
-        "Bytes of bodies sent to visitors.",
-        &[(String::new(), counts.bytes)],
-    );
+    out.add("chainhost_requests_total", "counter", "Answers to visitors by class of status.", &classes);
+    out.one("chainhost_sent_bytes_total", "counter", "Bytes of bodies sent to visitors.", counts.bytes);
     let hosts = u64::try_from(plane.snapshot().len()).unwrap_or(u64::MAX);
-    metric("chainhost_hosts", "gauge", "Hosts in the routing table, previews too.", &[(String::new(), hosts)]);
+    out.one("chainhost_hosts", "gauge", "Hosts in the routing table, previews too.", hosts);
     let damaged = u64::try_from(plane.damaged()).unwrap_or(u64::MAX);
-    metric(
-        "chainhost_damaged_files",
-        "gauge",
-        "Files and compressed forms found damaged.",
-        &[(String::new(), damaged)],
-    );
+    out.one("chainhost_damaged_files", "gauge", "Files and compressed forms found damaged.", damaged);
+}
+
+async fn queues(services: &Services, out: &mut Text) -> Result<(), Error> {
     let depths = services.jobs.depths(None).await?;
     let mut jobs = Vec::new();
     for (queue, depth) in Queue::ALL.into_iter().zip(&depths) {
@@ -79,7 +91,7 @@ async fn read(
             jobs.push((format!("{{queue=\"{}\",state=\"{state}\"}}", queue.word()), count));
         }
     }
-    metric("chainhost_jobs", "gauge", "Jobs by queue and state.", &jobs);
+    out.add("chainhost_jobs", "gauge", "Jobs by queue and state.", &jobs);
     let now_ms = services.clock.now_ms();
     let of_queues = |value: &dyn Fn(&Depth) -> u64| -> Vec<(String, u64)> {
         let rows = Queue::ALL.into_iter().zip(&depths);
@@ -90,29 +102,23 @@ async fn read(
         u64::try_from(oldest_ms / 1_000).unwrap_or(0)
     };
     let help = "How long ago the oldest job that may start was asked for.";
-    metric("chainhost_jobs_oldest_seconds", "gauge", help, &of_queues(&waited));
+    out.add("chainhost_jobs_oldest_seconds", "gauge", help, &of_queues(&waited));
     let help = "Whether a queue starts no jobs.";
-    metric("chainhost_queue_paused", "gauge", help, &of_queues(&|it| u64::from(it.paused)));
+    out.add("chainhost_queue_paused", "gauge", help, &of_queues(&|it| u64::from(it.paused)));
+    Ok(())
+}
+
+fn database(services: &Services, out: &mut Text) {
     let healthy = u64::from(services.db.health().is_ok());
-    metric("chainhost_database_up", "gauge", "Whether the database is there.", &[(String::new(), healthy)]);
-    if let Some(pool) = services.db.pool() {
-        let count = |count: usize| vec![(String::new(), u64::try_from(count).unwrap_or(u64::MAX))];
-        metric("chainhost_database_connections_max", "gauge", "Most connections to the database.", &count(pool.most));
-        metric("chainhost_database_connections", "gauge", "Open connections to the database.", &count(pool.open));
-        metric("chainhost_database_reads_active", "gauge", "Reads that hold a connection.", &count(pool.at_work));
-        metric(
-            "chainhost_database_reads_total",
-            "counter",
-            "Reads that got a connection.",
-            &[(String::new(), pool.waits)],
-        );
-        let waited = u64::try_from(pool.waited.as_micros()).unwrap_or(u64::MAX);
-        metric(
-            "chainhost_database_wait_microseconds_total",
-            "counter",
-            "How long all reads waited for a connection.",
-            &[(String::new(), waited)],
-        );
-    }
-    Ok(out)
+    out.one("chainhost_database_up", "gauge", "Whether the database is there.", healthy);
+    let Some(pool) = services.db.pool() else { return };
+    let count = |count: usize| u64::try_from(count).unwrap_or(u64::MAX);
+    let help = "Most connections to the database.";
+    out.one("chainhost_database_connections_max", "gauge", help, count(pool.most));
+    out.one("chainhost_database_connections", "gauge", "Open connections to the database.", count(pool.open));
+    out.one("chainhost_database_reads_active", "gauge", "Reads that hold a connection.", count(pool.at_work));
+    out.one("chainhost_database_reads_total", "counter", "Reads that got a connection.", pool.waits);
+    let waited = u64::try_from(pool.waited.as_micros()).unwrap_or(u64::MAX);
+    let help = "How long all reads waited for a connection.";
+    out.one("chainhost_database_wait_microseconds_total", "counter", help, waited);
 }

@@ -42,10 +42,10 @@ pub(super) fn read(section: Section, env: impl Fn(&str) -> Option<String>) -> Re
     let url = secret("CHAINHOST_DATABASE_URL", section.url);
     let direct_url = secret("CHAINHOST_DATABASE_DIRECT_URL", section.direct_url);
     let Some(url) = url else {
-        return match direct_url.is_some() || section.pool.is_some() {
-            true => Err(wrong("[database] needs `url`; without it the embedded database is used")),
-            false => Ok(None),
-        };
+        if direct_url.is_some() || section.pool.is_some() {
+            return Err(wrong("[database] needs `url`; without it the embedded database is used"));
+        }
+        return Ok(None);
     };
     let pool = section.pool.unwrap_or(POOL);
     if !(2..=POOL_MAX).contains(&pool) {

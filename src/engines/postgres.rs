@@ -80,10 +80,10 @@ impl Postgres {
         let state = Arc::new(State::default());
         let most = wish.pool.max(2);
         let (writes, jobs) = sync_channel(WRITES_WAITING_MAX);
-        let writer = Writer::new(Arc::clone(&address), Arc::clone(&state), jobs);
-        let writer = thread::Builder::new().name(String::from("db-writer")).spawn(move || writer.run())?;
+        let work = Writer::new(Arc::clone(&address), Arc::clone(&state), jobs);
+        let thread = thread::Builder::new().name(String::from("db-writer")).spawn(move || work.run())?;
         let readers = Readers::new(address, Arc::clone(&state), most - 1);
-        Ok(Arc::new(Self { state, writes: Mutex::new(Some(writes)), writer: Mutex::new(Some(writer)), readers, most }))
+        Ok(Arc::new(Self { state, writes: Mutex::new(Some(writes)), writer: Mutex::new(Some(thread)), readers, most }))
     }
 
     fn writes(&self) -> Option<SyncSender<Box<dyn WriteJob>>> {

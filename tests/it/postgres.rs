@@ -1,5 +1,7 @@
 //! What is special about PostgreSQL: it is somewhere else, it goes away and comes back, and others use it too.
 
+#![expect(clippy::indexing_slicing, reason = "a test that panics says what went wrong")]
+
 use std::{
     io::{Read as _, Write as _},
     net::{TcpListener, TcpStream},
@@ -109,7 +111,9 @@ async fn an_empty_database_is_refused_where_there_was_one_and_a_newer_one_always
             thread::spawn(move || open(&url, false, COUNTER).map(|_| ()))
         })
         .collect();
-    both.into_iter().for_each(|it| it.join().unwrap().unwrap());
+    for it in both {
+        it.join().unwrap().unwrap();
+    }
     open(&database.url(), true, COUNTER).unwrap();
     assert_eq!(open(&database.url(), false, &[]).unwrap_err().code, "database_newer");
     assert_eq!(open(&database.url(), false, &[(1, "other", "SELECT 1")]).unwrap_err().code, "database_foreign");
@@ -150,7 +154,7 @@ fn proxy(server: u16, cut: Cut, armed: Arc<AtomicBool>) -> u16 {
             let cutting = Arc::new(AtomicBool::new(false));
             let cuts = Arc::clone(&cutting);
             thread::spawn(move || {
-                let mut bytes = [0; 65536];
+                let mut bytes = [0; 8192];
                 while let Ok(read @ 1..) = answers.read(&mut bytes) {
                     if cuts.load(Ordering::SeqCst) || back.write_all(&bytes[..read]).is_err() {
                         break;
@@ -159,7 +163,7 @@ fn proxy(server: u16, cut: Cut, armed: Arc<AtomicBool>) -> u16 {
                 drop(back.shutdown(std::net::Shutdown::Both));
             });
             thread::spawn(move || {
-                let mut bytes = [0; 65536];
+                let mut bytes = [0; 8192];
                 while let Ok(read @ 1..) = client.read(&mut bytes) {
                     let seen = &bytes[..read];
                     if seen.windows(7).any(|it| it == b"COMMIT\0") && armed.swap(false, Ordering::SeqCst) {
@@ -297,11 +301,10 @@ fn make_sites(host: &Host, key: &str, label: &str, stop: &AtomicBool) -> Vec<Str
         let name = format!("{label}-{number}");
         let answer = host.api(key, "POST /api/v1/sites", format!("{{\"name\":\"{name}\"}}").as_bytes());
         match answer.status {
-            201 => made.push(name),
+            // The second: it was saved while its answer was lost, and asking again says so.
+            201 | 409 => made.push(name),
             // It may make so many calls only.
             503 => thread::sleep(std::time::Duration::from_millis(100)),
-            // It was saved while its answer was lost, and asking again says so.
-            409 => made.push(name),
             status => panic!("{status}: {}\n{}", answer.text(), host.log()),
         }
     }

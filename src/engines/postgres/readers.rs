@@ -30,7 +30,7 @@ use super::{
 /// Reads that may wait.
 const WAITING_MAX: usize = 1024;
 /// A connection that nobody used for this long is closed.
-const IDLE_MAX: Duration = Duration::from_secs(60);
+const IDLE_MAX: Duration = Duration::from_mins(1);
 
 /// Opens a read transaction: one snapshot for all its statements, and a limit as on SQLite (CONTRACTS §2).
 const BEGIN: &str = "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY; SET LOCAL statement_timeout = '5s'; \
@@ -97,7 +97,9 @@ impl Readers {
         threads.into_iter().for_each(super::wait);
         // What no thread was there for.
         let left = std::mem::take(&mut self.lock().waiting);
-        left.into_iter().for_each(|(job, _)| job(Err(stopped())));
+        for (job, _) in left {
+            job(Err(stopped()));
+        }
     }
 
     /// How many connections there are, and how many of them are at work.

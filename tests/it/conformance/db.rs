@@ -43,10 +43,8 @@ mod on_postgres {
     fn open(folder: &Path, way: Way) -> Db {
         let file = folder.join("url");
         let url = fs::read_to_string(&file).unwrap_or_else(|_| {
-            let database = Database::new(way);
-            fs::write(&file, database.url()).unwrap();
-            let url = database.url();
-            std::mem::forget(database);
+            let url = Database::new(way).keep();
+            crate::support::write_files(folder, &[("url", url.as_bytes())]);
             url
         });
         let engine = std::thread::spawn(move || {
@@ -137,7 +135,8 @@ async fn a_read_sees_one_moment_and_cannot_write(open: Open) {
     let (write, is_written) = std::sync::mpsc::channel::<()>();
     let count = |tx: &mut chainhost::ports::db::ReadTx<'_>| tx.one("SELECT COUNT(*) FROM thing", &[])?.int(0);
     let reader = db.clone();
-    let read = tokio::spawn(async move {
+    let mut reading = tokio::task::JoinSet::new();
+    reading.spawn(async move {
         reader
             .read(move |tx| {
                 let before = count(tx)?;
@@ -153,7 +152,7 @@ async fn a_read_sees_one_moment_and_cannot_write(open: Open) {
     has_looked.await.unwrap();
     add(&db, 2, None).await.unwrap();
     write.send(()).unwrap();
-    assert_eq!(read.await.unwrap().unwrap(), (1, 1, true));
+    assert_eq!(reading.join_next().await.unwrap().unwrap().unwrap(), (1, 1, true));
     assert_eq!(numbers(&db).await, [1, 2]);
 }
 

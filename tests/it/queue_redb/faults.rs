@@ -129,7 +129,7 @@ async fn a_queue_that_was_full_goes_on_by_itself() {
     // What was told before has been heard.
     while tokio::time::timeout(Duration::from_millis(50), jobs.ready(Queue::Deploy)).await.is_ok() {}
     disk.no_space(false);
-    tokio::time::timeout(Duration::from_secs(60), jobs.ready(Queue::Deploy)).await.expect("nobody was woken");
+    tokio::time::timeout(Duration::from_mins(1), jobs.ready(Queue::Deploy)).await.expect("nobody was woken");
 }
 
 #[tokio::test]

@@ -296,9 +296,9 @@ impl Host {
 pub(crate) fn database_kind() -> &'static str {
     static KIND: std::sync::OnceLock<&str> = std::sync::OnceLock::new();
     KIND.get_or_init(|| {
-        let asked = std::env::var("CHAINHOST_TEST_DATABASE").unwrap_or_else(|_| String::from("sqlite"));
-        let known = DATABASES.into_iter().find(|it| **it == asked);
-        known.unwrap_or_else(|| panic!("CHAINHOST_TEST_DATABASE is {asked}, not one of {DATABASES:?}"))
+        let asked = std::env::var_os("CHAINHOST_TEST_DATABASE").unwrap_or_else(|| "sqlite".into());
+        let known = DATABASES.into_iter().find(|it| asked == **it);
+        known.unwrap_or_else(|| panic!("CHAINHOST_TEST_DATABASE is {}, not one of {DATABASES:?}", asked.display()))
     })
 }
 

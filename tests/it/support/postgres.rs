@@ -9,7 +9,7 @@ use std::{
     path::{Path, PathBuf},
     process::{Command, Stdio},
     sync::{
-        OnceLock,
+        Mutex, OnceLock,
         atomic::{AtomicU32, Ordering},
         mpsc,
     },
@@ -17,6 +17,7 @@ use std::{
     time::Duration,
 };
 
+use chainhost::base::files::write_atomic;
 use postgres::{Client, NoTls};
 use rustix::process::{Pid, Signal, geteuid, kill_process, set_parent_process_death_signal, test_kill_process};
 
@@ -58,6 +59,16 @@ impl Database {
     /// Where it is, past the pooler.
     pub(crate) fn direct_url(&self) -> String {
         format!("postgres://postgres@127.0.0.1:{}/{}", server().port, self.name)
+    }
+}
+
+impl Database {
+    /// Keeps it until the server ends; where it is.
+    pub(crate) fn keep(self) -> String {
+        static KEPT: Mutex<Vec<Database>> = Mutex::new(Vec::new());
+        let url = self.url();
+        KEPT.lock().unwrap().push(self);
+        url
     }
 }
 
@@ -143,7 +154,7 @@ impl Server {
 
     /// Who may connect, from the next start on.
     pub(crate) fn rules(&self, text: &str) {
-        fs::write(self.folder.join("data/pg_hba.conf"), text).unwrap();
+        write_atomic(&self.folder.join("data/pg_hba.conf"), text.as_bytes(), 0o644).unwrap();
     }
 
     /// Puts a copy of a file, which nobody else may read, beside its data: keys.
@@ -198,7 +209,7 @@ fn pooler() -> u16 {
              autodb_idle_timeout = 1\nserver_fast_close = 1\n",
             server.port
         );
-        fs::write(&file, text).unwrap();
+        write_atomic(&file, text.as_bytes(), 0o644).unwrap();
         let mut command = as_owner(Path::new("pgbouncer"));
         command.arg(&file);
         keep(command, &server.folder.join("pgbouncer.log"));
