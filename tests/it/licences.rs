@@ -73,7 +73,7 @@ fn one(rest: &mut &[&str], name: &str) -> Option<bool> {
 #[test]
 fn licences_are_allowed() {
     let out = Command::new(env!("CARGO"))
-        .args(["metadata", "--format-version", "1", "--locked", "--offline", "--filter-platform"])
+        .args(["metadata", "--format-version", "1", "--locked", "--offline", "--all-features", "--filter-platform"])
         .arg("x86_64-unknown-linux-gnu")
         .current_dir(env!("CARGO_MANIFEST_DIR"))
         .output()

@@ -28,6 +28,7 @@ pub(crate) const PASSWORD: &str = "correct horse battery staple";
 pub(crate) const PATIENCE: Duration = Duration::from_mins(1);
 
 /// The databases that `CHAINHOST_TEST_DATABASE` can ask for; all tests with a server then use it.
+#[cfg(feature = "postgres")]
 const DATABASES: [&str; 3] = ["sqlite", "postgres", "pgbouncer"];
 
 /// A running server. Dropped, it is stopped, and what it logged is shown when the test failed.
@@ -151,6 +152,7 @@ impl Host {
     }
 
     /// The settings of the database on a server that this one uses; `None` when it uses the embedded one.
+    #[cfg_attr(not(feature = "postgres"), expect(clippy::unused_self, reason = "then there is only one kind"))]
     pub(crate) fn database_settings(&self) -> Option<chainhost::config::database::Postgres> {
         #[cfg(feature = "postgres")]
         if let Some(database) = &self.database {
@@ -293,6 +295,7 @@ impl Host {
 }
 
 /// The kind of database that the tests are to use.
+#[cfg(feature = "postgres")]
 pub(crate) fn database_kind() -> &'static str {
     static KIND: std::sync::OnceLock<&str> = std::sync::OnceLock::new();
     KIND.get_or_init(|| {
