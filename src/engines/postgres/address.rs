@@ -19,6 +19,7 @@ use rustls::{
 };
 use tokio_postgres_rustls::MakeRustlsConnect;
 
+use super::session::whole;
 use crate::{
     base::secret::Secret,
     domain::{Error, Result},
@@ -50,7 +51,7 @@ impl Address {
             return Err(wrong("it must begin with postgres://"));
         }
         let (plain, tls) = split_tls(text)?;
-        let mut config: Config = plain.parse().map_err(|error| wrong(&format!("{error}")))?;
+        let mut config: Config = plain.parse().map_err(|error| wrong(&whole(&error)))?;
         if config.get_hosts().is_empty() {
             return Err(wrong("it names no host"));
         }

@@ -25,8 +25,8 @@ impl Session {
     /// Connects. The error is the one that people see.
     pub(super) fn connect(address: &Address) -> Result<Self> {
         address.connect().map(Self).map_err(|error| match error.code() {
-            None => unreachable(address.name()).because(&error),
-            Some(_) => explain(&error, "connecting").because(format!("{}: {error:?}", address.name())),
+            None => unreachable(address.name()).because(whole(&error)),
+            Some(_) => explain(&error, "connecting").because(format!("{}: {}", address.name(), whole(&error))),
         })
     }
 
@@ -167,8 +167,7 @@ pub(super) fn lost() -> Error {
 
 /// An error of PostgreSQL as the product says it; `what` is the statement, for the log.
 pub(super) fn explain(error: &postgres::Error, what: &str) -> Error {
-    let reason = error.as_db_error().map_or_else(|| error.to_string(), ToString::to_string);
-    let detail = format!("{reason} in: {what}");
+    let detail = format!("{} in: {what}", whole(error));
     let Some(code) = error.code() else {
         return if error.is_closed() || is_io(error) { lost() } else { Error::internal(&detail) }.because(detail);
     };
@@ -207,6 +206,18 @@ pub(super) fn explain(error: &postgres::Error, what: &str) -> Error {
         Error::internal(&detail)
     };
     out.because(detail)
+}
+
+/// What an error says, with its causes: alone it is a class of errors only.
+pub(super) fn whole(error: &postgres::Error) -> String {
+    let mut text = error.to_string();
+    let mut source = std::error::Error::source(error);
+    while let Some(cause) = source {
+        text.push_str(": ");
+        text.push_str(&cause.to_string());
+        source = cause.source();
+    }
+    text
 }
 
 fn is_io(error: &postgres::Error) -> bool {

@@ -67,20 +67,6 @@ async fn a_failing_request_leaves_the_others_of_its_batch() {
 }
 
 #[tokio::test]
-async fn a_caught_clash_leaves_the_request_alive() {
-    let folder = tempfile::tempdir().unwrap();
-    let (_engine, db) = open(&folder.path().join("db"));
-    add(&db, 1, "one").await.unwrap();
-    db.write(|tx| {
-        assert_eq!(tx.execute("INSERT INTO item VALUES (1, 'again')", &[]).unwrap_err().code, "unique");
-        tx.execute("INSERT INTO item VALUES (2, 'two')", &[])
-    })
-    .await
-    .unwrap();
-    assert_eq!(names(&db).await, ["one", "two"]);
-}
-
-#[tokio::test]
 async fn a_read_cannot_write() {
     let folder = tempfile::tempdir().unwrap();
     let (_engine, db) = open(&folder.path().join("db"));
