@@ -2,9 +2,19 @@
 //!
 //! Nothing else spawns: `tokio::spawn` is forbidden by lint.
 
-use std::future::Future;
+use std::{
+    future::Future,
+    thread::{self, JoinHandle},
+};
 
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
+
+/// Waits for a thread, unless it is this one: a request may hold the last reference to what owns the thread.
+pub fn join_thread(thread: JoinHandle<()>) {
+    if thread.thread().id() != thread::current().id() {
+        drop(thread.join());
+    }
+}
 
 /// The running tasks of one process and the sign to stop. Cheap to clone.
 #[derive(Clone, Debug, Default)]

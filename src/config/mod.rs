@@ -3,4 +3,5 @@
 pub mod client;
 pub mod database;
 pub mod public_url;
+pub mod redis;
 pub mod server;

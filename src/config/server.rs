@@ -16,6 +16,7 @@ use toml::Spanned;
 use super::{
     database::{self, Postgres},
     public_url::PublicUrl,
+    redis::{self, Redis},
 };
 use crate::{
     base::{
@@ -58,6 +59,8 @@ pub struct Server {
     pub tenant_bytes_max: Option<u64>,
     /// A PostgreSQL instead of the embedded database.
     pub postgres: Option<Postgres>,
+    /// What lives in a Redis.
+    pub redis: Redis,
     /// Where people reach the panel, when that is not where the server listens.
     pub public_url: Option<PublicUrl>,
     /// Proxies whose word about the client counts.
@@ -92,6 +95,8 @@ struct File {
     tenant_bytes_max: Option<Spanned<String>>,
     #[serde(default)]
     database: database::Section,
+    #[serde(default)]
+    redis: redis::Section,
     public_url: Option<Spanned<String>>,
     #[serde(default)]
     trusted_proxies: Vec<Spanned<String>>,
@@ -138,11 +143,12 @@ impl Server {
             None if is_root => PathBuf::from("/var/lib/chainhost"),
             None => PathBuf::from("./chainhost-data"),
         };
-        let postgres = database::read(file.database, |name| env(name).map(|it| it.to_string_lossy().into_owned()))?;
+        let text = |name: &str| env(name).map(|it| it.to_string_lossy().into_owned());
         Ok(Self {
             data,
             listen,
-            postgres,
+            postgres: database::read(file.database, text)?,
+            redis: redis::read(file.redis, text),
             panel_host,
             public_url,
             trusted_proxies,

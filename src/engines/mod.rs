@@ -6,6 +6,7 @@
 //! | `postgres` | `ports::db` | PostgreSQL, also behind a pooler (feature `postgres`) |
 //! | `queue_redb` | `ports::queue` | redb: one file, one thread, one commit a batch |
 //! | `cache_moka` | `ports::cache` | moka: bounded by weight, in memory |
+//! | `redis` | `ports::queue`, `ports::cache` | Redis (feature `redis`) |
 //! | `migrations` | – | numbered steps of the schema |
 //! | `schema` | – | those steps, a file each |
 //!
@@ -16,5 +17,7 @@ pub mod migrations;
 #[cfg(feature = "postgres")]
 pub mod postgres;
 pub mod queue_redb;
+#[cfg(feature = "redis")]
+pub mod redis;
 pub mod schema;
 pub mod sqlite;

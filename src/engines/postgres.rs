@@ -16,7 +16,7 @@ use std::{
     sync::{
         Arc, Mutex, PoisonError,
         atomic::{AtomicU64, Ordering},
-        mpsc::{SyncSender, TrySendError, sync_channel},
+        mpsc::{SyncSender, sync_channel},
     },
     thread::{self, JoinHandle},
     time::Duration,
@@ -25,9 +25,9 @@ use std::{
 use tokio::time::Instant;
 
 use crate::{
-    base::secret::Secret,
+    base::{secret::Secret, tasks::join_thread},
     domain::{Error, Result},
-    ports::db::{Database, Pool, ReadJob, WriteJob},
+    ports::db::{Database, Pool, ReadJob, WriteJob, queue_write, stopped},
 };
 
 use self::{address::Address, readers::Readers, session::Session, writer::Writer};
@@ -99,14 +99,7 @@ impl Drop for Postgres {
 
 impl Database for Postgres {
     fn submit_write(&self, job: Box<dyn WriteJob>) {
-        let Some(writes) = self.writes() else {
-            return job.done(Err(stopped()));
-        };
-        match writes.try_send(job) {
-            Ok(()) => {}
-            Err(TrySendError::Full(job)) => job.done(Err(busy())),
-            Err(TrySendError::Disconnected(job)) => job.done(Err(stopped())),
-        }
+        queue_write(self.writes().as_ref(), job);
     }
 
     fn submit_read(&self, job: ReadJob) {
@@ -135,7 +128,7 @@ impl Database for Postgres {
         self.readers.close();
         drop(self.writes.lock().unwrap_or_else(PoisonError::into_inner).take());
         if let Some(thread) = self.writer.lock().unwrap_or_else(PoisonError::into_inner).take() {
-            wait(thread);
+            join_thread(thread);
         }
     }
 }
@@ -201,19 +194,4 @@ fn warn_of_settings(session: &mut Session) {
             tracing::warn!("PostgreSQL has {name} = off: what was saved last can be lost when it crashes");
         }
     }
-}
-
-/// Waits for a thread, unless it is this one: a request may hold the last reference to the engine.
-fn wait(thread: JoinHandle<()>) {
-    if thread.thread().id() != thread::current().id() {
-        drop(thread.join());
-    }
-}
-
-fn stopped() -> Error {
-    Error::unavailable("database_stopped", "The database of this server has stopped. Try again in a moment.")
-}
-
-fn busy() -> Error {
-    Error::unavailable("database_busy", "Too much is waiting for the database of this server. Try again in a moment.")
 }

@@ -27,8 +27,9 @@ use std::{
 use rusqlite::{Connection, OpenFlags};
 
 use crate::{
+    base::tasks::join_thread,
     domain::{Error, Result},
-    ports::db::{Database, ReadJob, WriteJob},
+    ports::db::{Database, ReadJob, WriteJob, busy, queue_write, stopped},
 };
 
 use self::{file::DatabaseFile, reader::Reader, statement::explain, writer::Writer};
@@ -97,14 +98,7 @@ impl Drop for Sqlite {
 
 impl Database for Sqlite {
     fn submit_write(&self, job: Box<dyn WriteJob>) {
-        let Some(queues) = self.queues() else {
-            return job.done(Err(stopped()));
-        };
-        match queues.writes.try_send(job) {
-            Ok(()) => {}
-            Err(TrySendError::Full(job)) => job.done(Err(busy())),
-            Err(TrySendError::Disconnected(job)) => job.done(Err(stopped())),
-        }
+        queue_write(self.queues().map(|it| it.writes).as_ref(), job);
     }
 
     fn submit_read(&self, job: ReadJob) {
@@ -134,9 +128,9 @@ impl Database for Sqlite {
         let readers = threads.split_off(1.min(threads.len()));
         // The writer's connection must be the last to close: a reader cannot fold the log into the file.
         drop(reads);
-        readers.into_iter().for_each(wait);
+        readers.into_iter().for_each(join_thread);
         drop(writes);
-        threads.into_iter().for_each(wait);
+        threads.into_iter().for_each(join_thread);
     }
 }
 
@@ -164,21 +158,6 @@ fn connect(path: &Path, writes: bool) -> Result<Connection> {
         Ok(connection)
     };
     open().map_err(|error| explain(&error, "opening the database"))
-}
-
-/// Waits for a thread, unless it is this one: a request may hold the last reference to the engine.
-fn wait(thread: JoinHandle<()>) {
-    if thread.thread().id() != thread::current().id() {
-        drop(thread.join());
-    }
-}
-
-fn stopped() -> Error {
-    Error::unavailable("database_stopped", "The database of this server has stopped. Try again in a moment.")
-}
-
-fn busy() -> Error {
-    Error::unavailable("database_busy", "Too much is waiting for the database of this server. Try again in a moment.")
 }
 
 fn broken() -> Error {

@@ -15,7 +15,10 @@
 
 use std::{
     ops::{Deref, DerefMut},
-    sync::Arc,
+    sync::{
+        Arc,
+        mpsc::{SyncSender, TrySendError},
+    },
     time::Duration,
 };
 
@@ -383,8 +386,24 @@ where
     }
 }
 
-fn gone() -> Error {
+/// What callers hear of an engine that has ended.
+pub fn stopped() -> Error {
     Error::unavailable("database_stopped", "The database of this server has stopped. Try again in a moment.")
+}
+
+/// What callers hear when too many wait already.
+pub fn busy() -> Error {
+    Error::unavailable("database_busy", "Too much is waiting for the database of this server. Try again in a moment.")
+}
+
+/// Hands a write to the thread of an engine that writes; without one, or when too much waits, it is refused.
+pub fn queue_write(writer: Option<&SyncSender<Box<dyn WriteJob>>>, job: Box<dyn WriteJob>) {
+    let Some(writer) = writer else { return job.done(Err(stopped())) };
+    match writer.try_send(job) {
+        Ok(()) => {}
+        Err(TrySendError::Full(job)) => job.done(Err(busy())),
+        Err(TrySendError::Disconnected(job)) => job.done(Err(stopped())),
+    }
 }
 
 impl Db {
@@ -401,7 +420,7 @@ impl Db {
     {
         let (answer, answered) = oneshot::channel();
         self.0.submit_write(Box::new(Closure { work: Some(work), out: None, afterwards: Vec::new(), answer }));
-        answered.await.unwrap_or_else(|_| Err(gone()))
+        answered.await.unwrap_or_else(|_| Err(stopped()))
     }
 
     /// Runs `work` in one read transaction.
@@ -414,7 +433,7 @@ impl Db {
         self.0.submit_read(Box::new(move |tx| {
             drop(answer.send(tx.and_then(work)));
         }));
-        answered.await.unwrap_or_else(|_| Err(gone()))
+        answered.await.unwrap_or_else(|_| Err(stopped()))
     }
 
     /// Whether the database is there.

@@ -59,11 +59,6 @@ impl Address {
         if config.get_connect_timeout().is_none() {
             config.connect_timeout(CONNECT_MAX);
         }
-        // The host's name and the database, without user and password.
-        let name = text
-            .split_once('@')
-            .map_or(text.trim_start_matches("postgresql://").trim_start_matches("postgres://"), |(_, rest)| rest);
-        let name = name.split('?').next().unwrap_or_default().to_owned();
         let connector = match tls.mode {
             Mode::Disable => {
                 config.ssl_mode(SslMode::Disable);
@@ -78,7 +73,7 @@ impl Address {
                 Some(MakeRustlsConnect::new(client(&tls)?))
             }
         };
-        Ok(Self { config, tls: connector, name })
+        Ok(Self { config, tls: connector, name: public_part(text).to_owned() })
     }
 
     /// Host, port and database, for people.
@@ -93,6 +88,14 @@ impl Address {
             Some(tls) => self.config.connect(tls.clone()),
         }
     }
+}
+
+/// Host, port and database of a URL, without user and password. A password may have an `@` in it that should have been
+/// escaped, so what counts is the last one before the settings.
+fn public_part(url: &str) -> &str {
+    let rest = url.split_once("://").map_or(url, |(_, rest)| rest);
+    let rest = rest.split('?').next().unwrap_or_default();
+    rest.rsplit_once('@').map_or(rest, |(_, host)| host)
 }
 
 fn wrong(why: &str) -> Error {
@@ -153,14 +156,16 @@ fn client(tls: &Tls) -> Result<ClientConfig> {
     let builder = ClientConfig::builder_with_provider(Arc::clone(&provider))
         .with_safe_default_protocol_versions()
         .map_err(Error::internal)?;
-    if tls.mode != Mode::VerifyFull {
-        let any = Arc::new(AnyCertificate(provider));
-        return Ok(builder.dangerous().with_custom_certificate_verifier(any).with_no_client_auth());
-    }
-    let (store, pinned) = roots(tls.roots.as_deref())?;
-    let webpki =
-        WebPkiServerVerifier::builder_with_provider(Arc::new(store), provider).build().map_err(Error::internal)?;
-    let verifier = Arc::new(Verified { webpki, pinned });
+    let trusted = if tls.mode == Mode::VerifyFull {
+        let (store, pinned) = roots(tls.roots.as_deref())?;
+        let webpki = WebPkiServerVerifier::builder_with_provider(Arc::new(store), Arc::clone(&provider))
+            .build()
+            .map_err(Error::internal)?;
+        Trusted::Named { webpki, pinned }
+    } else {
+        Trusted::Anybody
+    };
+    let verifier = Arc::new(Verifier { provider, trusted });
     Ok(builder.dangerous().with_custom_certificate_verifier(verifier).with_no_client_auth())
 }
 
@@ -189,15 +194,24 @@ fn roots(path: Option<&str>) -> Result<(RootCertStore, Vec<CertificateDer<'stati
     Ok((store, pinned))
 }
 
-/// `verify-full`: a certificate that leads to a root, or the very one that was named, as is usual for a server that signs its own;
-/// in both cases of the host's name.
+/// Checks a server's certificate, as far as the mode asks for it.
 #[derive(Debug)]
-struct Verified {
-    webpki: Arc<WebPkiServerVerifier>,
-    pinned: Vec<CertificateDer<'static>>,
+struct Verifier {
+    provider: Arc<CryptoProvider>,
+    trusted: Trusted,
 }
 
-impl ServerCertVerifier for Verified {
+/// Who may be at the other end.
+#[derive(Debug)]
+enum Trusted {
+    /// `prefer` and `require`: encrypted, while anybody may be there. That is what these words promise.
+    Anybody,
+    /// `verify-full`: a certificate that leads to a root, or the very one that was named, as is usual for a server that signs
+    /// its own; in both cases of the host's name.
+    Named { webpki: Arc<WebPkiServerVerifier>, pinned: Vec<CertificateDer<'static>> },
+}
+
+impl ServerCertVerifier for Verifier {
     fn verify_server_cert(
         &self,
         certificate: &CertificateDer<'_>,
@@ -206,11 +220,14 @@ impl ServerCertVerifier for Verified {
         ocsp: &[u8],
         now: UnixTime,
     ) -> Result<ServerCertVerified, rustls::Error> {
-        if self.pinned.contains(certificate) {
-            verify_server_name(&ParsedCertificate::try_from(certificate)?, name)?;
-            return Ok(ServerCertVerified::assertion());
+        match &self.trusted {
+            Trusted::Anybody => Ok(ServerCertVerified::assertion()),
+            Trusted::Named { pinned, .. } if pinned.contains(certificate) => {
+                verify_server_name(&ParsedCertificate::try_from(certificate)?, name)?;
+                Ok(ServerCertVerified::assertion())
+            }
+            Trusted::Named { webpki, .. } => webpki.verify_server_cert(certificate, chain, name, ocsp, now),
         }
-        self.webpki.verify_server_cert(certificate, chain, name, ocsp, now)
     }
 
     fn verify_tls12_signature(
@@ -219,7 +236,7 @@ impl ServerCertVerifier for Verified {
         certificate: &CertificateDer<'_>,
         signature: &DigitallySignedStruct,
     ) -> Result<HandshakeSignatureValid, rustls::Error> {
-        self.webpki.verify_tls12_signature(message, certificate, signature)
+        verify_tls12_signature(message, certificate, signature, &self.provider.signature_verification_algorithms)
     }
 
     fn verify_tls13_signature(
@@ -228,50 +245,11 @@ impl ServerCertVerifier for Verified {
         certificate: &CertificateDer<'_>,
         signature: &DigitallySignedStruct,
     ) -> Result<HandshakeSignatureValid, rustls::Error> {
-        self.webpki.verify_tls13_signature(message, certificate, signature)
+        verify_tls13_signature(message, certificate, signature, &self.provider.signature_verification_algorithms)
     }
 
     fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
-        self.webpki.supported_verify_schemes()
-    }
-}
-
-/// `prefer` and `require`: encrypted, while anybody may be at the other end. That is what these words promise.
-#[derive(Debug)]
-struct AnyCertificate(Arc<CryptoProvider>);
-
-impl ServerCertVerifier for AnyCertificate {
-    fn verify_server_cert(
-        &self,
-        _certificate: &CertificateDer<'_>,
-        _chain: &[CertificateDer<'_>],
-        _name: &ServerName<'_>,
-        _ocsp: &[u8],
-        _now: UnixTime,
-    ) -> Result<ServerCertVerified, rustls::Error> {
-        Ok(ServerCertVerified::assertion())
-    }
-
-    fn verify_tls12_signature(
-        &self,
-        message: &[u8],
-        certificate: &CertificateDer<'_>,
-        signature: &DigitallySignedStruct,
-    ) -> Result<HandshakeSignatureValid, rustls::Error> {
-        verify_tls12_signature(message, certificate, signature, &self.0.signature_verification_algorithms)
-    }
-
-    fn verify_tls13_signature(
-        &self,
-        message: &[u8],
-        certificate: &CertificateDer<'_>,
-        signature: &DigitallySignedStruct,
-    ) -> Result<HandshakeSignatureValid, rustls::Error> {
-        verify_tls13_signature(message, certificate, signature, &self.0.signature_verification_algorithms)
-    }
-
-    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
-        self.0.signature_verification_algorithms.supported_schemes()
+        self.provider.signature_verification_algorithms.supported_schemes()
     }
 }
 
@@ -290,6 +268,12 @@ mod tests {
         assert_eq!(address.name(), "db.example:5433/app");
         assert_eq!(format!("{address:?}"), "Address(db.example:5433/app)");
         assert!(address.tls.is_none());
+    }
+
+    #[test]
+    fn an_unescaped_password_is_not_shown_either() {
+        assert_eq!(public_part("postgres://me:p@secret@h/d?x=a@b"), "h/d");
+        assert_eq!(parse("postgres://h/d?user=me&password=secret").unwrap().name(), "h/d");
     }
 
     #[test]

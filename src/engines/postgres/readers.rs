@@ -15,16 +15,15 @@ use std::{
 use tokio::time::Instant;
 
 use crate::{
+    base::tasks::join_thread,
     domain::Result,
-    ports::db::{ReadJob, ReadTx},
+    ports::db::{ReadJob, ReadTx, busy, stopped},
 };
 
 use super::{
     State,
     address::Address,
-    busy,
     session::{Session, Statements, explain},
-    stopped,
 };
 
 /// Reads that may wait.
@@ -94,7 +93,7 @@ impl Readers {
             std::mem::take(&mut inner.threads)
         };
         self.wake.notify_all();
-        threads.into_iter().for_each(super::wait);
+        threads.into_iter().for_each(join_thread);
         // What no thread was there for.
         let left = std::mem::take(&mut self.lock().waiting);
         for (job, _) in left {

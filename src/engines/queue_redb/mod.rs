@@ -49,7 +49,7 @@ use redb::{StorageBackend, backends::FileBackend};
 use tokio::sync::Notify;
 
 use crate::{
-    base::{clock::Clock, files, limits},
+    base::{clock::Clock, files, limits, tasks::join_thread},
     domain::{Result, job::Queue},
     ports::queue::{Command, QueueEngine},
 };
@@ -119,8 +119,8 @@ impl QueueRedb {
     pub fn close(&self) {
         drop(self.commands.lock().unwrap_or_else(PoisonError::into_inner).take());
         let thread = self.thread.lock().unwrap_or_else(PoisonError::into_inner).take();
-        if let Some(thread) = thread.filter(|it| it.thread().id() != std::thread::current().id()) {
-            drop(thread.join());
+        if let Some(thread) = thread {
+            join_thread(thread);
         }
     }
 }

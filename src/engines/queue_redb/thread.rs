@@ -139,8 +139,9 @@ impl QueueThread {
                 self.book.ended_now.clear();
                 self.book.cancelled_now.drain(..).for_each(|it| it.cancel());
                 self.book.answer_drains();
-                self.untaken = replies.into_iter().flat_map(|reply| reply(None)).collect();
+                // Woken before answered: who has an answer knows that no wake-up of it is still to come.
                 self.wake();
+                self.untaken = replies.into_iter().flat_map(|reply| reply(None)).collect();
             }
             Err(fault) => {
                 let error = self.fail(fault);

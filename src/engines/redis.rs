@@ -1,0 +1,9 @@
+//! What may live in a Redis (feature `redis`): the queue, and a second layer of the cache.
+//!
+//! | File | Holds |
+//! |---|---|
+//! | `link` | where a Redis is, and a connection to it |
+
+mod link;
+
+pub use self::link::Address;
