@@ -24,7 +24,7 @@ use chainhost::{
         db::Db,
         queue::{Finish, Jobs, Outcome},
     },
-    services::{Addresses, Ground, Services},
+    services::{Addresses, Ground, Services, nodes::Node},
     store,
 };
 use criterion::{Criterion, Throughput};
@@ -71,6 +71,7 @@ fn services(folder: &Path) -> Services {
         disk_reserve: None,
         tenant_bytes_max: None,
         instance: Id::NIL,
+        node: Node::alone(),
     })
 }
 

@@ -19,10 +19,14 @@ use crate::{
         clock::Clock,
         files::{self, FolderLock},
         ids::{Id, Ids},
+        random,
         tasks::Tasks,
     },
     config::database::Postgres,
-    domain::{Error, Result},
+    domain::{
+        Error, Result,
+        node::{NodeId, Role},
+    },
     engines::{cache_moka::CacheMoka, queue_redb::QueueRedb, schema, sqlite::Sqlite},
     ports::{
         cache::Cache,
@@ -30,16 +34,18 @@ use crate::{
         queue::Jobs,
     },
     serve::snapshot_file,
-    services::{Addresses, Ground, Services},
+    services::{Addresses, Ground, Services, nodes::Node},
     store,
 };
 
 /// The file with the id of the installation.
 const INSTANCE: &str = "instance";
+/// The file with the id of this node.
+const NODE: &str = "node";
 /// The file that is locked.
 const LOCK: &str = "lock";
 /// The names in a data folder, some with an ending behind `.` or `-`.
-const NAMES: [&str; 11] = [
+const NAMES: [&str; 12] = [
     "archives",
     "blobs",
     "chainhost.db",
@@ -48,6 +54,7 @@ const NAMES: [&str; 11] = [
     "incoming",
     INSTANCE,
     LOCK,
+    NODE,
     "queue.redb",
     "snapshot",
     "variants",
@@ -158,6 +165,8 @@ pub struct Wish {
     pub snapshot: Option<Id>,
     /// A PostgreSQL instead of the database in the folder.
     pub postgres: Option<Postgres>,
+    /// What this process does.
+    pub role: Role,
 }
 
 /// The stores, open.
@@ -223,6 +232,7 @@ pub async fn open(folder: &Folder, wish: &Wish) -> Result<Opened> {
         disk_reserve: wish.disk_reserve,
         tenant_bytes_max: wish.tenant_bytes_max,
         instance,
+        node: Node { id: node_id(folder)?, role: wish.role, shares: wish.postgres.is_some() },
     });
     Ok(Opened { services, database, queue })
 }
@@ -270,6 +280,17 @@ async fn postgres(_settings: Postgres, _had_one: bool) -> Result<Arc<dyn Databas
         "feature_missing",
         "This build has no PostgreSQL. Take a released binary, or build with `--features postgres`.",
     ))
+}
+
+/// The id of the node with this folder, made at its first start: a restart finds what the node has held.
+fn node_id(folder: &Folder) -> Result<NodeId> {
+    let path = folder.path.join(NODE);
+    if let Some(id) = read_instance(&path)? {
+        return Ok(NodeId(id));
+    }
+    let id = Id::from_bytes(random::bytes());
+    files::write_atomic(&path, format!("{id}\n").as_bytes(), 0o600)?;
+    Ok(NodeId(id))
 }
 
 fn read_instance(marker: &Path) -> Result<Option<Id>> {

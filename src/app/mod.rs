@@ -44,6 +44,9 @@ const JOIN_MAX: Duration = Duration::from_secs(75);
 /// Pause before a database that could not be reached at the start is tried again.
 const OPEN_AGAIN: Duration = Duration::from_secs(2);
 
+/// How long a shutdown waits for the database to hear that this node leaves.
+const LEAVE_MAX: Duration = Duration::from_secs(2);
+
 /// Pause before what was left half done is looked at again.
 const CLEAN_UP_AGAIN: Duration = Duration::from_secs(5);
 
@@ -64,7 +67,7 @@ pub async fn serve(
     let control: Arc<ArcSwapOption<Services>> = Arc::default();
     let trust = Trust { proxies: settings.trusted_proxies.clone(), scheme: addresses.scheme };
     let server = Server::new(tasks.clone(), Limits::default()).with_proxies(&trust.proxies);
-    let switch = Arc::new(Switch::new(plane.clone(), addresses.clone(), trust, Arc::clone(&control)));
+    let switch = Arc::new(Switch::new(plane.clone(), addresses.clone(), trust, settings.role, Arc::clone(&control)));
     for listener in listeners {
         let (server, switch) = (server.clone(), Arc::clone(&switch));
         tasks.spawn(async move {
@@ -92,10 +95,15 @@ pub async fn serve(
                 switch.explain(&error);
             }
         }
-        if addresses.panel() != addresses.local_panel() {
+        if settings.role.serves() && addresses.panel() != addresses.local_panel() {
             tracing::info!(panel = addresses.panel(), "the panel is reached from outside at its own address");
         }
-        ready(&addresses.local_panel());
+        ready(&if settings.role.serves() {
+            addresses.local_panel()
+        } else {
+            let queues: Vec<&str> = settings.queues.iter().map(|it| it.word()).collect();
+            format!("worker for {}", queues.join(", "))
+        });
         // A database that is somewhere else can come back, and then the control plane does.
         if opened.is_none() && settings.postgres.is_some() {
             let opened = opened.insert(opening.open_again(&switch).await);
@@ -115,9 +123,19 @@ pub async fn serve(
     }
     control.store(None);
     if let Some(opened) = opened {
+        leave(&opened.services).await;
         opened.close();
     }
     ended
+}
+
+/// Gives back what this node holds, so that another has it at once; else it waits until this one counts as dead.
+async fn leave(services: &Services) {
+    match tokio::time::timeout(LEAVE_MAX, services.leave()).await {
+        Ok(Ok(())) => {}
+        Ok(Err(error)) => tracing::warn!(%error, "this node could not say that it leaves"),
+        Err(_) => tracing::warn!("this node could not say in time that it leaves"),
+    }
 }
 
 /// What it takes to open the control plane.
@@ -153,6 +171,7 @@ impl Opening<'_> {
                 tasks: self.tasks.clone(),
                 snapshot: Some(served.instance).filter(|it| *it != Id::NIL),
                 postgres: self.settings.postgres.clone(),
+                role: self.settings.role,
             },
         )
         .await?;
@@ -172,15 +191,21 @@ async fn start(
 ) -> Result<()> {
     let services = &opened.services;
     clean_up(services, opening.tasks).await;
-    switch.open(services);
+    if services.node.role.serves() {
+        switch.open(services);
+    }
     let context = work::Context {
         services: services.clone(),
         plane: opening.plane.clone(),
         snapshots: opening.folder.path.clone(),
         instance: services.instance,
         tasks: opening.tasks.clone(),
+        queues: opening.settings.queues.clone(),
     };
     work::start(&context);
+    if !services.node.role.serves() {
+        return Ok(());
+    }
     // The first snapshot stands before anybody is told that the server is ready.
     let number = services.signals().routes_changed();
     services.signals().routes_live(number).await;

@@ -14,7 +14,7 @@ use super::metrics;
 use crate::{
     admin, api,
     base::random,
-    domain::Error,
+    domain::{Error, Kind, node::Role},
     http::{
         host,
         pace::Paced,
@@ -35,6 +35,7 @@ pub(super) struct Switch {
     plane: DataPlane,
     addresses: Addresses,
     trust: Trust,
+    role: Role,
     control: Arc<ArcSwapOption<Services>>,
     panel: OnceLock<Routers>,
     down: ArcSwap<Error>,
@@ -58,10 +59,11 @@ impl Switch {
         plane: DataPlane,
         addresses: Addresses,
         trust: Trust,
+        role: Role,
         control: Arc<ArcSwapOption<Services>>,
     ) -> Self {
         let down = ArcSwap::from_pointee(Error::unavailable("starting", STARTING));
-        Self { plane, addresses, trust, control, panel: OnceLock::new(), down }
+        Self { plane, addresses, trust, role, control, panel: OnceLock::new(), down }
     }
 
     /// The control plane is there: panel and API answer from now on.
@@ -78,6 +80,9 @@ impl Switch {
     /// Answers one request.
     pub(super) async fn answer(&self, request: Request<Incoming>, peer: Peer) -> Response {
         let (parts, body) = request.into_parts();
+        if !self.role.serves() {
+            return self.worker(Request::from_parts(parts, body), peer).await;
+        }
         match self.whose(&parts, peer) {
             For::Panel(client) => self.panel(Request::from_parts(parts, body), client).await,
             For::Visitor(host) => match self.plane.answer(&host, &parts).await {
@@ -87,6 +92,22 @@ impl Switch {
             },
             For::Nobody if parts.uri.path() == "/healthz" => self.health(),
             For::Nobody => self.plane.bad_host(&parts),
+        }
+    }
+
+    /// What answers on a worker: its health and its figures.
+    async fn worker(&self, request: Request<Incoming>, peer: Peer) -> Response {
+        match (request.uri().path(), self.control.load_full()) {
+            ("/healthz", _) => self.health(),
+            ("/metrics", Some(services)) => {
+                let client = self.trust.client(peer.address.ip(), request.headers());
+                metrics::answer(&services, &self.plane, &request, client).await
+            }
+            ("/metrics", None) => problem::problem(&self.down.load(), ""),
+            _ => {
+                let text = "This is a worker: it has neither sites nor a panel, only /healthz and /metrics.";
+                problem::problem(&Error::new(Kind::NotFound, "worker", text), "")
+            }
         }
     }
 

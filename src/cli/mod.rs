@@ -26,6 +26,7 @@ mod table;
 mod terminal;
 mod text;
 mod verify;
+mod worker;
 
 use std::{
     io::{self, Write as _},
@@ -82,15 +83,8 @@ enum Command {
     Sites(sites::Sites),
     /// Check a proof bundle, and a folder or a site against it. Exit 10: valid but pending, 20: content, 21: manifest
     Verify(verify::Arguments),
-    /// Run background jobs on another machine (comes with a later version)
-    Worker {
-        /// Which queues, such as deploy,email
-        #[arg(long)]
-        queues: Option<String>,
-        /// Labels of this worker, such as type=worker
-        #[arg(long)]
-        labels: Option<String>,
-    },
+    /// Run background jobs on another machine
+    Worker(worker::Worker),
 }
 
 /// Reads the arguments of this process and does what they ask. Wrong usage ends the process with 2 and says what is
@@ -114,13 +108,7 @@ pub fn main() -> ExitCode {
         Command::Serve(command) => command.run(),
         Command::Sites(command) => command.run(),
         Command::Verify(arguments) => arguments.run(),
-        Command::Worker { .. } => {
-            terminal::note(
-                "chainhost worker: workers on other machines need a queue that machines share, which comes with a later \
-                 version. Until then `chainhost serve` runs all jobs itself.",
-            );
-            ExitCode::from(2)
-        }
+        Command::Worker(command) => command.run(),
     }
 }
 

@@ -23,7 +23,7 @@ use crate::{
         network::{Network, NotANetwork},
         units::ByteSize,
     },
-    domain::{Error, Result, hostname::Hostname},
+    domain::{Error, Result, hostname::Hostname, job::Queue, node::Role},
 };
 
 /// Bytes of a configuration file: far more than its keys need.
@@ -61,6 +61,12 @@ pub struct Server {
     pub postgres: Option<Postgres>,
     /// What lives in a Redis.
     pub redis: Redis,
+    /// What this process does.
+    pub role: Role,
+    /// Whose jobs it runs.
+    pub queues: Vec<Queue>,
+    /// What its operator says of it, such as `type=worker`: for people and schedulers.
+    pub labels: Vec<String>,
     /// Where people reach the panel, when that is not where the server listens.
     pub public_url: Option<PublicUrl>,
     /// Proxies whose word about the client counts.
@@ -82,6 +88,12 @@ pub struct Flags {
     pub config: Option<PathBuf>,
     /// `--demo`
     pub demo: bool,
+    /// `--role`, or what the command is.
+    pub role: Option<String>,
+    /// `--queues deploy,email`
+    pub queues: Option<String>,
+    /// `--labels type=worker,…`
+    pub labels: Option<String>,
 }
 
 #[derive(Default, Deserialize)]
@@ -97,6 +109,7 @@ struct File {
     database: database::Section,
     #[serde(default)]
     redis: redis::Section,
+    role: Option<Spanned<String>>,
     public_url: Option<Spanned<String>>,
     #[serde(default)]
     trusted_proxies: Vec<Spanned<String>>,
@@ -117,7 +130,12 @@ impl Server {
             Some(path) => (read_file(path)?, Source::read(path)),
             None => (File::default(), Source::default()),
         };
-        let listen = if !flags.listen.is_empty() {
+        let text = |name: &str| env(name).map(|it| it.to_string_lossy().into_owned());
+        let role = role(flags, text("CHAINHOST_ROLE"), &file, &source)?;
+        let listen = if role == Role::Worker && flags.listen.is_empty() {
+            // Nobody visits a worker; who wants its health and figures names an address.
+            Vec::new()
+        } else if !flags.listen.is_empty() {
             addresses(flags.listen.iter().map(String::as_str), |text| format!("--listen {text}"))?
         } else if let Some(text) = env("CHAINHOST_LISTEN") {
             let text = text.to_string_lossy().into_owned();
@@ -128,7 +146,7 @@ impl Server {
         } else {
             vec![SocketAddr::from(([127, 0, 0, 1], 8080)), SocketAddr::from(([0_u16, 0, 0, 0, 0, 0, 0, 1], 8080))]
         };
-        if listen.is_empty() {
+        if listen.is_empty() && role.serves() {
             return Err(wrong("listen", "give at least one address, such as 127.0.0.1:8080"));
         }
         let trusted_proxies: Vec<Network> = file
@@ -143,12 +161,20 @@ impl Server {
             None if is_root => PathBuf::from("/var/lib/chainhost"),
             None => PathBuf::from("./chainhost-data"),
         };
-        let text = |name: &str| env(name).map(|it| it.to_string_lossy().into_owned());
+        let (postgres, redis) = (database::read(file.database, text)?, redis::read(file.redis, text));
+        if role != Role::All && (postgres.is_none() || redis.queue_url.is_none()) {
+            let why = "needs the database and the queue that all nodes share. Set CHAINHOST_DATABASE_URL and \
+                       CHAINHOST_REDIS_QUEUE_URL, or `url` in [database] and `queue_url` in [redis]";
+            return Err(wrong(&format!("role {}", role.word()), why));
+        }
         Ok(Self {
             data,
             listen,
-            postgres: database::read(file.database, text)?,
-            redis: redis::read(file.redis, text),
+            role,
+            queues: queues(role, flags.queues.clone().or_else(|| text("CHAINHOST_QUEUES")).as_deref())?,
+            labels: labels(flags.labels.clone().or_else(|| text("CHAINHOST_LABELS")).as_deref())?,
+            postgres,
+            redis,
             panel_host,
             public_url,
             trusted_proxies,
@@ -163,6 +189,49 @@ impl Server {
             log_format: file.log_format.unwrap_or(LogFormat::Text),
         })
     }
+}
+
+fn role(flags: &Flags, env: Option<String>, file: &File, source: &Source) -> Result<Role> {
+    let read =
+        |word: &str, place: &str| Role::parse(word).map_err(|error| wrong(place, error.message.trim_end_matches('.')));
+    if let Some(word) = &flags.role {
+        return read(word, "--role");
+    }
+    if let Some(word) = env {
+        return read(&word, "CHAINHOST_ROLE");
+    }
+    file.role.as_ref().map_or(Ok(Role::All), |it| read(it.get_ref(), &source.place(it, "role")))
+}
+
+/// The queues whose jobs are run: all, unless some are named.
+fn queues(role: Role, text: Option<&str>) -> Result<Vec<Queue>> {
+    let Some(text) = text.filter(|_| role.works()) else {
+        return Ok(if role.works() { Queue::ALL.to_vec() } else { Vec::new() });
+    };
+    let mut queues = Vec::new();
+    for word in text.split(',').map(str::trim).filter(|it| !it.is_empty()) {
+        let queue = Queue::parse(word).map_err(|error| wrong("--queues", error.message.trim_end_matches('.')))?;
+        if !queues.contains(&queue) {
+            queues.push(queue);
+        }
+    }
+    if queues.is_empty() {
+        return Err(wrong("--queues", "name at least one queue, such as deploy,email"));
+    }
+    Ok(queues)
+}
+
+/// `key=value`, separated by commas.
+fn labels(text: Option<&str>) -> Result<Vec<String>> {
+    let is_word = |it: &str| {
+        (1..=63).contains(&it.len()) && it.bytes().all(|it| it.is_ascii_alphanumeric() || b"-_./".contains(&it))
+    };
+    let all = text.unwrap_or_default().split(',').map(str::trim).filter(|it| !it.is_empty());
+    all.map(|label| match label.split_once('=') {
+        Some((key, value)) if is_word(key) && is_word(value) => Ok(label.to_owned()),
+        _ => Err(wrong("--labels", &format!("`{}` is not a label such as type=worker", label.escape_debug()))),
+    })
+    .collect()
 }
 
 fn info() -> String {
@@ -298,6 +367,39 @@ mod tests {
         let flags = Flags { listen: vec![String::from("localhost:4")], ..Flags::default() };
         assert_eq!(Server::read(&flags, env, false).unwrap().listen.len(), 2);
         assert_eq!(read("listen = [\"127.0.0.1:9\"]\ndisk_reserve = \"1 GiB\"").unwrap().disk_reserve, Some(1 << 30));
+    }
+
+    #[test]
+    fn a_role_needs_what_nodes_share() {
+        let shared = "[database]\nurl = 'postgres://h/d'\n[redis]\nqueue_url = 'redis://h'";
+        let web = read(&format!("role = 'web'\n{shared}")).unwrap();
+        assert_eq!((web.role, web.queues.len(), web.listen.len()), (Role::Web, 0, 2));
+        for text in ["role = 'web'", "role = 'worker'\n[database]\nurl = 'postgres://h/d'"] {
+            let error = read(text).unwrap_err();
+            assert!(error.message.contains("CHAINHOST_REDIS_QUEUE_URL"), "{text}: {error}");
+        }
+        let error = read("\nrole = 'boss'").unwrap_err();
+        assert!(error.message.contains("line 2") && error.message.contains("worker"), "{error}");
+        let env = |name: &str| match name {
+            "CHAINHOST_DATABASE_URL" => Some(OsString::from("postgres://h/d")),
+            "CHAINHOST_REDIS_QUEUE_URL" => Some(OsString::from("redis://h")),
+            "CHAINHOST_LABELS" => Some(OsString::from("type=worker, zone=eu-1")),
+            _ => None,
+        };
+        let flags = |queues: &str| Flags {
+            role: Some(String::from("worker")),
+            queues: Some(queues.to_owned()),
+            ..Flags::default()
+        };
+        let worker = Server::read(&flags("email, deploy,email"), env, false).unwrap();
+        assert_eq!((worker.queues, worker.listen.len()), (vec![Queue::Email, Queue::Deploy], 0));
+        assert_eq!(worker.labels, ["type=worker", "zone=eu-1"]);
+        for (queues, word) in [("mail", "There is no queue `mail`"), (",", "at least one")] {
+            let error = Server::read(&flags(queues), env, false).unwrap_err();
+            assert!(error.message.contains(word), "{error}");
+        }
+        let wrong = Flags { labels: Some(String::from("type")), ..flags("email") };
+        assert!(Server::read(&wrong, env, false).unwrap_err().message.contains("type=worker"));
     }
 
     #[test]

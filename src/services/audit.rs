@@ -11,7 +11,7 @@ use crate::{
     store,
 };
 
-use super::{Services, access};
+use super::{Services, access, nodes::Hold};
 
 /// Events sealed in one transaction.
 const SEALED_AT_ONCE: i64 = 500;
@@ -26,7 +26,7 @@ impl Services {
     }
 
     /// Seals what is not sealed yet; how many events. Order in a chain is the order of ids.
-    pub async fn seal_audit(&self) -> Result<u64> {
+    pub async fn seal_audit(&self, hold: &Hold) -> Result<u64> {
         let leave = access::server_scope();
         let mut sealed = 0;
         loop {
@@ -38,7 +38,12 @@ impl Services {
             for tenant in tenants {
                 let scope = access::task_scope(tenant);
                 loop {
-                    let count = self.db.write(move |tx| seal(tx, scope)).await?;
+                    let (services, hold) = (self.clone(), *hold);
+                    let done = self.db.write(move |tx| {
+                        services.check_hold(tx, &hold)?;
+                        seal(tx, scope)
+                    });
+                    let count = done.await?;
                     sealed += count;
                     if count == 0 {
                         break;

@@ -16,6 +16,7 @@ pub mod folder;
 pub mod ingest;
 mod jobs;
 mod keys;
+pub mod nodes;
 mod password;
 mod places;
 pub mod publish;
@@ -46,6 +47,7 @@ use crate::{
         Error, Result,
         access::{Actor, TenantScope},
         event::Event,
+        node::Topic,
         site::SiteName,
     },
     ports::{
@@ -58,7 +60,14 @@ use crate::{
 
 pub use crate::ports::queue::{Depth, JobFilter};
 
-use self::{password::Hashing, places::Places, signals::Signals, watch::Looks, windows::Windows};
+use self::{
+    nodes::{Node, Nodes},
+    password::Hashing,
+    places::Places,
+    signals::Signals,
+    watch::Looks,
+    windows::Windows,
+};
 
 /// What the services stand on, made once by the composition root.
 #[derive(Debug)]
@@ -87,6 +96,8 @@ pub struct Ground {
     pub tenant_bytes_max: Option<u64>,
     /// The id of this installation.
     pub instance: Id,
+    /// Which of its nodes this is.
+    pub node: Node,
 }
 
 /// Where sites and panel are reached from outside.
@@ -149,6 +160,7 @@ struct Inner {
     hashing: Hashing,
     looks: Looks,
     places: Places,
+    nodes: Nodes,
 }
 
 impl std::ops::Deref for Services {
@@ -171,6 +183,7 @@ impl Services {
             hashing,
             looks: Looks::default(),
             places: Places::default(),
+            nodes: Nodes::new(),
         };
         Self(Arc::new(inner))
     }
@@ -193,6 +206,10 @@ impl Services {
         &self.0.looks
     }
 
+    fn nodes(&self) -> &Nodes {
+        &self.0.nodes
+    }
+
     fn places(&self) -> &Places {
         &self.0.places
     }
@@ -200,9 +217,7 @@ impl Services {
     /// Writes an event of `actor` in the transaction of the change.
     fn record(&self, tx: &mut WriteTx<'_>, actor: &Actor, event: &Event) -> Result<()> {
         store::audit_log::append(tx, self.ids.next(), actor, event, self.clock.now_ms())?;
-        let services = self.clone();
-        tx.after_commit(move || services.signals().audit.notify_one());
-        Ok(())
+        self.tell(tx, Topic::Audit)
     }
 
     /// Runs work that blocks, or that takes long on large input, on the pool for it.

@@ -8,6 +8,7 @@ use crate::{
         deployment::{Deployment, DeploymentRef},
         event::Event,
         hostname::Hostname,
+        node::Topic,
         site::{Site, SiteName},
     },
     ports::{
@@ -97,6 +98,7 @@ impl Services {
                 taken_down: None,
                 watch_folder: None,
             };
+            services.changes_routes(tx)?;
             store::sites::take_name(tx, scope, &site.name, site.id)?;
             store::sites::insert(tx, scope, &site)?;
             let text = format!("made the site {}", site.name);
@@ -183,7 +185,9 @@ impl Services {
                     services.move_live(tx, &actor, &site, None, Move::Takedown)?;
                 }
                 store::sites::release_name(tx, scope, &name, services.clock.now_ms())?;
+                services.changes_routes(tx)?;
                 store::sites::delete(tx, scope, site.id)?;
+                services.tell(tx, Topic::Watch)?;
                 let text = format!("deleted the site {name}");
                 services.record(tx, &actor, &Event::new("site.deleted", "site", &name, text))
             })
@@ -232,6 +236,7 @@ impl Services {
                 return Ok(());
             }
             store::sites::change_watch_folder(tx, scope, site.id, folder.as_deref())?;
+            services.tell(tx, Topic::Watch)?;
             let text = match folder {
                 Some(folder) => format!("deploys {name} from {folder} from now on"),
                 None => format!("stopped deploying {name} from a folder"),
@@ -275,6 +280,7 @@ impl Services {
                     let text = format!("A site has at most {HOSTNAMES_MAX} hostnames.");
                     return Err(Error::conflict("hostnames_max", text));
                 }
+                services.changes_routes(tx)?;
                 store::hostnames::insert(tx, scope, site.id, &hostname, services.clock.now_ms())?;
                 let text = format!("gave {hostname} to {name}");
                 services.record(tx, &actor, &Event::new("hostname.added", "site", &name, text))
@@ -295,6 +301,7 @@ impl Services {
                 if !store::hostnames::delete(tx, scope, site.id, &hostname)? {
                     return Err(Error::not_found("hostname on this site"));
                 }
+                services.changes_routes(tx)?;
                 let text = format!("took {hostname} from {name}");
                 services.record(tx, &actor, &Event::new("hostname.removed", "site", &name, text))
             })

@@ -6,6 +6,7 @@ use crate::{
         Result,
         access::{ServerScope, TenantScope},
         deployment::{Deployment, DeploymentId, DeploymentRef, Source, State},
+        node::NodeId,
         site::SiteId,
         tenant::TenantId,
     },
@@ -59,12 +60,19 @@ fn read(row: &Row) -> Result<Deployment> {
 }
 
 /// Adds a deployment that has begun.
-pub fn insert(tx: &mut WriteTx<'_>, scope: TenantScope, site: SiteId, it: &Deployment, wish: &Wish) -> Result<()> {
+pub fn insert(
+    tx: &mut WriteTx<'_>,
+    scope: TenantScope,
+    site: SiteId,
+    node: NodeId,
+    it: &Deployment,
+    wish: &Wish,
+) -> Result<()> {
     tx.execute(
         "INSERT INTO deployment
            (tenant_id, site_id, id, number, state, source, message, actor, created_ms, wanted, files, bytes,
-            files_sent, bytes_sent, preview, allow_env, publish, if_live, idempotency_key)
-         VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19)",
+            files_sent, bytes_sent, preview, allow_env, publish, if_live, idempotency_key, node_id)
+         VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19, $20)",
         params![
             scope.tenant().0,
             site.0,
@@ -84,7 +92,8 @@ pub fn insert(tx: &mut WriteTx<'_>, scope: TenantScope, site: SiteId, it: &Deplo
             wish.allow_env,
             wish.publish,
             wish.if_live.map(|it| it.0),
-            wish.idempotency_key.clone()
+            wish.idempotency_key.clone(),
+            node.0
         ],
     )?;
     Ok(())
@@ -201,20 +210,47 @@ pub fn list_roots(tx: &mut ReadTx<'_>, _leave: ServerScope) -> Result<Vec<(Optio
     rows.iter().map(|row| Ok((row.opt_bytes(0)?.map(Sha256), row.opt_bytes(1)?.map(Sha256)))).collect()
 }
 
-/// Deployments that have not ended and were begun before `before_ms`, in one state only when `only` names it.
-pub fn list_unfinished(
-    tx: &mut ReadTx<'_>,
-    _leave: ServerScope,
-    before_ms: i64,
-    only: Option<State>,
-    limit: i64,
-) -> Result<Vec<(TenantId, SiteId, DeploymentId)>> {
+/// Deployments that have not ended and were begun before `before_ms`.
+pub fn list_unfinished(tx: &mut ReadTx<'_>, _leave: ServerScope, before_ms: i64, limit: i64) -> Result<Vec<Place>> {
     let rows = tx.query(
         "SELECT tenant_id, site_id, id FROM deployment
-         WHERE state IN ('uploading', 'checking') AND (state = $2 OR $2 = '') AND created_ms < $1 ORDER BY id LIMIT $3",
-        params![before_ms, only.map_or("", State::word), limit],
+         WHERE state IN ('uploading', 'checking') AND created_ms < $1 ORDER BY id LIMIT $2",
+        params![before_ms, limit],
     )?;
-    rows.iter().map(|row| Ok((row.id(0)?, row.id(1)?, row.id(2)?))).collect()
+    rows.iter().map(read_place).collect()
+}
+
+/// Deployments that `node` was unpacking before `before_ms`, and those of before there were several nodes.
+pub fn list_interrupted(
+    tx: &mut ReadTx<'_>,
+    _leave: ServerScope,
+    node: NodeId,
+    before_ms: i64,
+    limit: i64,
+) -> Result<Vec<Place>> {
+    let rows = tx.query(
+        "SELECT tenant_id, site_id, id FROM deployment
+         WHERE state = 'checking' AND (node_id = $1 OR node_id IS NULL) AND created_ms < $2 ORDER BY id LIMIT $3",
+        params![node.0, before_ms, limit],
+    )?;
+    rows.iter().map(read_place).collect()
+}
+
+/// Deployments that are being unpacked by a node that is not there any more.
+pub fn list_orphaned(tx: &mut ReadTx<'_>, _leave: ServerScope, limit: i64) -> Result<Vec<Place>> {
+    let rows = tx.query(
+        "SELECT tenant_id, site_id, id FROM deployment
+         WHERE state = 'checking' AND node_id NOT IN (SELECT id FROM node) ORDER BY id LIMIT $1",
+        params![limit],
+    )?;
+    rows.iter().map(read_place).collect()
+}
+
+/// Whose, of which site, which one.
+pub type Place = (TenantId, SiteId, DeploymentId);
+
+fn read_place(row: &Row) -> Result<Place> {
+    Ok((row.id(0)?, row.id(1)?, row.id(2)?))
 }
 
 /// Moves a deployment to another state.

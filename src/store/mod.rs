@@ -8,6 +8,7 @@ pub mod audit_log;
 pub mod claims;
 pub mod deployments;
 pub mod hostnames;
+pub mod nodes;
 pub mod outbox;
 pub mod publications;
 pub mod schedules;

@@ -18,6 +18,8 @@ mod framing;
 mod licences;
 mod log;
 mod manifest;
+#[cfg(feature = "postgres")]
+mod nodes;
 mod panel;
 mod panel_browser;
 mod panel_settings;
