@@ -167,6 +167,8 @@ pub struct Wish {
     pub postgres: Option<Postgres>,
     /// What this process does.
     pub role: Role,
+    /// What its operator says of it.
+    pub labels: Vec<String>,
 }
 
 /// The stores, open.
@@ -232,7 +234,12 @@ pub async fn open(folder: &Folder, wish: &Wish) -> Result<Opened> {
         disk_reserve: wish.disk_reserve,
         tenant_bytes_max: wish.tenant_bytes_max,
         instance,
-        node: Node { id: node_id(folder)?, role: wish.role, shares: wish.postgres.is_some() },
+        node: Node {
+            id: node_id(folder)?,
+            role: wish.role,
+            labels: wish.labels.clone(),
+            shares: wish.postgres.is_some(),
+        },
     });
     Ok(Opened { services, database, queue })
 }

@@ -172,6 +172,7 @@ impl Opening<'_> {
                 snapshot: Some(served.instance).filter(|it| *it != Id::NIL),
                 postgres: self.settings.postgres.clone(),
                 role: self.settings.role,
+                labels: self.settings.labels.clone(),
             },
         )
         .await?;

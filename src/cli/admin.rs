@@ -220,6 +220,7 @@ async fn directly(settings: &Server, command: Value) -> Result<Done> {
         snapshot: ground::snapshot_instance(&folder),
         postgres: settings.postgres.clone(),
         role: settings.role,
+        labels: settings.labels.clone(),
     };
     let opened = ground::open(&folder, &wish).await?;
     let done = control::run(&opened.services, &folder.path, command).await;

@@ -18,6 +18,7 @@ mod log;
 mod login;
 mod logs;
 mod manifest;
+mod nodes;
 mod output;
 mod rollback;
 mod serve;
@@ -75,6 +76,8 @@ enum Command {
     Logs(logs::Logs),
     /// Print the SHA-256, the site root and the CID of a folder's canonical manifest
     Manifest(manifest::Arguments),
+    /// List the nodes that run this installation
+    Nodes(nodes::Nodes),
     /// Publish an earlier deployment again
     Rollback(rollback::Rollback),
     /// Run the server
@@ -104,6 +107,7 @@ pub fn main() -> ExitCode {
         Command::Logout(command) => command.run(),
         Command::Logs(command) => command.run(),
         Command::Manifest(arguments) => arguments.run(),
+        Command::Nodes(command) => command.run(),
         Command::Rollback(command) => command.run(),
         Command::Serve(command) => command.run(),
         Command::Sites(command) => command.run(),

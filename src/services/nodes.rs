@@ -19,6 +19,7 @@ use crate::{
     base::{ids::Id, random},
     domain::{
         Error, Result,
+        access::Actor,
         node::{Duty, NodeId, Role, Topic},
     },
     ports::db::{ReadTx, WriteTx},
@@ -37,12 +38,14 @@ const DEAD_AFTER: Duration = Duration::from_secs(10);
 const TRUST: Duration = Duration::from_secs(5);
 
 /// Which node this is.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub struct Node {
     /// Its id.
     pub id: NodeId,
     /// What it does.
     pub role: Role,
+    /// What its operator says of it: `type=worker`.
+    pub labels: Vec<String>,
     /// Others may run on the same database.
     pub shares: bool,
 }
@@ -50,7 +53,7 @@ pub struct Node {
 impl Node {
     /// The one process on an embedded database.
     pub const fn alone() -> Self {
-        Self { id: NodeId(Id::NIL), role: Role::All, shares: false }
+        Self { id: NodeId(Id::NIL), role: Role::All, labels: Vec::new(), shares: false }
     }
 }
 
@@ -67,6 +70,23 @@ impl Hold {
     pub fn fence(&self) -> i64 {
         self.fence.unwrap_or(0)
     }
+}
+
+/// A node, for people.
+#[derive(Clone, Debug)]
+pub struct NodeView {
+    /// Which.
+    pub id: NodeId,
+    /// `all`, `web` or `worker`.
+    pub role: String,
+    /// What its operator says of it.
+    pub labels: Vec<String>,
+    /// Its last sign of life, by its own time of day.
+    pub seen_ms: i64,
+    /// What only one node may do, and this one does.
+    pub duties: Vec<String>,
+    /// Whether it is the one that answers.
+    pub this: bool,
 }
 
 /// What this process knows of itself and the others.
@@ -122,6 +142,32 @@ impl Services {
         self.nodes().changed.notified().await;
     }
 
+    /// All nodes that run this installation.
+    pub async fn list_nodes(&self, actor: &Actor) -> Result<Vec<NodeView>> {
+        Self::require_server(actor)?;
+        if !self.node.shares {
+            return Ok(vec![NodeView {
+                id: self.node.id,
+                role: self.node.role.word().to_owned(),
+                labels: self.node.labels.clone(),
+                seen_ms: self.clock.now_ms(),
+                duties: Duty::ALL.map(|it| it.word().to_owned()).to_vec(),
+                this: true,
+            }]);
+        }
+        let (seen, leases) = self.db.read(|tx| Ok((store::nodes::list(tx)?, store::nodes::list_leases(tx)?))).await?;
+        let duties = |id: NodeId| leases.iter().filter(move |it| it.holder == Some(id)).map(|it| it.name.clone());
+        let views = seen.into_iter().map(|it| NodeView {
+            duties: duties(it.id).collect(),
+            this: it.id == self.node.id,
+            labels: it.labels.split(',').filter(|it| !it.is_empty()).map(str::to_owned).collect(),
+            role: it.role,
+            seen_ms: it.seen_ms,
+            id: it.id,
+        });
+        Ok(views.collect())
+    }
+
     /// Refuses, in the transaction of what is done with it, a leave that another node has by now.
     pub fn check_hold(&self, tx: &mut ReadTx<'_>, hold: &Hold) -> Result<()> {
         let Some(fence) = hold.fence else { return Ok(()) };
@@ -160,7 +206,7 @@ impl Services {
             if joined {
                 tracing::warn!("this node was taken for dead, or another process has its id; it gives up what it held");
             }
-            store::nodes::join(tx, me, epoch, self.node.role, now_ms)?;
+            store::nodes::join(tx, me, epoch, self.node.role, &self.node.labels.join(","), now_ms)?;
             held.clear();
         }
         let seen = store::nodes::list(tx)?;

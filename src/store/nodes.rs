@@ -20,6 +20,8 @@ pub struct Seen {
     pub id: NodeId,
     /// What it does.
     pub role: String,
+    /// What its operator says of it.
+    pub labels: String,
     /// Grows while it lives.
     pub beat: i64,
     /// Its own time of day at the last beat.
@@ -38,12 +40,12 @@ pub struct Lease {
 }
 
 /// Enters a node that has started.
-pub fn join(tx: &mut WriteTx<'_>, id: NodeId, epoch: Id, role: Role, now_ms: i64) -> Result<()> {
+pub fn join(tx: &mut WriteTx<'_>, id: NodeId, epoch: Id, role: Role, labels: &str, now_ms: i64) -> Result<()> {
     tx.execute(
-        "INSERT INTO node (id, epoch, role, beat, seen_ms) VALUES ($1, $2, $3, 1, $4)
-         ON CONFLICT (id) DO UPDATE SET epoch = excluded.epoch, role = excluded.role, beat = node.beat + 1,
-         seen_ms = excluded.seen_ms",
-        params![id.0, epoch, role.word(), now_ms],
+        "INSERT INTO node (id, epoch, role, labels, beat, seen_ms) VALUES ($1, $2, $3, $4, 1, $5)
+         ON CONFLICT (id) DO UPDATE SET epoch = excluded.epoch, role = excluded.role, labels = excluded.labels,
+         beat = node.beat + 1, seen_ms = excluded.seen_ms",
+        params![id.0, epoch, role.word(), labels, now_ms],
     )?;
     Ok(())
 }
@@ -70,10 +72,17 @@ pub fn forget(tx: &mut WriteTx<'_>, id: NodeId) -> Result<()> {
 
 /// All nodes.
 pub fn list(tx: &mut ReadTx<'_>) -> Result<Vec<Seen>> {
-    let rows = tx.query("SELECT id, role, beat, seen_ms FROM node ORDER BY id LIMIT $1", params![LISTED_MAX])?;
-    let seen = rows
-        .iter()
-        .map(|row| Ok(Seen { id: row.id(0)?, role: row.text(1)?.to_owned(), beat: row.int(2)?, seen_ms: row.int(3)? }));
+    let rows =
+        tx.query("SELECT id, role, labels, beat, seen_ms FROM node ORDER BY id LIMIT $1", params![LISTED_MAX])?;
+    let seen = rows.iter().map(|row| {
+        Ok(Seen {
+            id: row.id(0)?,
+            role: row.text(1)?.to_owned(),
+            labels: row.text(2)?.to_owned(),
+            beat: row.int(3)?,
+            seen_ms: row.int(4)?,
+        })
+    });
     seen.collect()
 }
 

@@ -34,6 +34,7 @@ async fn open(database: &Database, folder: &Folder) -> Opened {
         tasks: Tasks::new(),
         snapshot: None,
         role: Role::All,
+        labels: Vec::new(),
     };
     ground::open(folder, &wish).await.unwrap()
 }
@@ -61,6 +62,17 @@ fn what_one_node_changes_all_of_them_serve() {
     let begun = Instant::now();
     other.until("the site is taken down", || (other.get("blog.localhost", "/").status == 451).then_some(()));
     println!("a takedown was known to the other node after {:?}", begun.elapsed());
+    // Both are listed, and each duty once.
+    let listed = other.until("both are alive", || {
+        let nodes = other.cli_json(&key, &["nodes", "--json"]);
+        (nodes.as_array().unwrap().len() == 2).then_some(nodes)
+    });
+    let listed = listed.as_array().unwrap();
+    assert_eq!(listed.iter().filter(|it| it["this"] == true).count(), 1);
+    let mut duties: Vec<&str> =
+        listed.iter().flat_map(|it| it["duties"].as_array().unwrap()).map(|it| it.as_str().unwrap()).collect();
+    duties.sort_unstable();
+    assert_eq!(duties, ["clean", "schedule", "seal", "watch"]);
     // And the other way round; a key of one is a key of all.
     other.api_json(&key, "PATCH /api/v1/sites/blog", r#"{"taken_down":null}"#, 200);
     one.until("the site is back", || (one.get("blog.localhost", "/").status != 451).then_some(()));

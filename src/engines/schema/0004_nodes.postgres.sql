@@ -5,6 +5,8 @@ CREATE TABLE node (
     id BYTEA NOT NULL PRIMARY KEY,
     epoch BYTEA NOT NULL,
     role TEXT COLLATE "C" NOT NULL,
+    -- `type=worker`, separated by commas.
+    labels TEXT COLLATE "C" NOT NULL,
     beat BIGINT NOT NULL,
     seen_ms BIGINT NOT NULL
 );

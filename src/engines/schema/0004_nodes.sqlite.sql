@@ -5,6 +5,8 @@ CREATE TABLE node (
     id BLOB NOT NULL PRIMARY KEY,
     epoch BLOB NOT NULL,
     role TEXT NOT NULL,
+    -- `type=worker`, separated by commas.
+    labels TEXT NOT NULL,
     beat INTEGER NOT NULL,
     seen_ms INTEGER NOT NULL
 ) STRICT, WITHOUT ROWID;

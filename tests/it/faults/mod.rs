@@ -113,6 +113,7 @@ fn inside(host: &Host, act: impl AsyncFnOnce(&Services)) {
             tasks: Tasks::new(),
             snapshot: None,
             role: Role::All,
+            labels: Vec::new(),
         };
         let opened = ground::open(&folder, &wish).await.unwrap();
         if opened.services.node.shares {
