@@ -22,7 +22,7 @@ use crate::{
         tasks::Tasks,
     },
     config::database::Postgres,
-    domain::{Error, Result},
+    domain::{Error, Result, month::Retention},
     engines::{cache_moka::CacheMoka, queue_redb::QueueRedb, schema, sqlite::Sqlite},
     ports::{
         cache::Cache,
@@ -39,12 +39,13 @@ const INSTANCE: &str = "instance";
 /// The file that is locked.
 const LOCK: &str = "lock";
 /// The names in a data folder, some with an ending behind `.` or `-`.
-const NAMES: [&str; 11] = [
+const NAMES: [&str; 12] = [
     "archives",
     "blobs",
     "chainhost.db",
     "claim-link",
     "control.sock",
+    "history",
     "incoming",
     INSTANCE,
     LOCK,
@@ -158,6 +159,8 @@ pub struct Wish {
     pub snapshot: Option<Id>,
     /// A PostgreSQL instead of the database in the folder.
     pub postgres: Option<Postgres>,
+    /// How long rows are kept in tables by month.
+    pub retention: Retention,
 }
 
 /// The stores, open.
@@ -222,6 +225,7 @@ pub async fn open(folder: &Folder, wish: &Wish) -> Result<Opened> {
         addresses: wish.addresses.clone(),
         disk_reserve: wish.disk_reserve,
         tenant_bytes_max: wish.tenant_bytes_max,
+        retention: wish.retention,
         instance,
     });
     Ok(Opened { services, database, queue })

@@ -111,6 +111,10 @@ async fn queues(services: &Services, out: &mut Text) -> Result<(), Error> {
 fn database(services: &Services, out: &mut Text) {
     let healthy = u64::from(services.db.health().is_ok());
     out.one("chainhost_database_up", "gauge", "Whether the database is there.", healthy);
+    let strays: Vec<(String, u64)> =
+        services.strays().map(|(table, count)| (format!("{{table=\"{}\"}}", table.name()), count)).collect();
+    let help = "Rows of tables by month that fit no month's part.";
+    out.add("chainhost_rows_outside_months", "gauge", help, &strays);
     let Some(pool) = services.db.pool() else { return };
     let count = |count: usize| u64::try_from(count).unwrap_or(u64::MAX);
     let help = "Most connections to the database.";

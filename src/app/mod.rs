@@ -153,6 +153,7 @@ impl Opening<'_> {
                 tasks: self.tasks.clone(),
                 snapshot: Some(served.instance).filter(|it| *it != Id::NIL),
                 postgres: self.settings.postgres.clone(),
+                retention: self.settings.retention,
             },
         )
         .await?;

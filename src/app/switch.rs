@@ -142,10 +142,16 @@ impl Switch {
 
     /// 200 when sites are served; the body says how the control plane is.
     fn health(&self) -> Response {
-        let control = match self.control.load_full() {
+        let services = self.control.load_full();
+        let control = match &services {
             Some(services) => services.db.health().map_or_else(|error| error.code, |()| "ok"),
             None => self.down.load().code,
         };
-        respond::json(StatusCode::OK, &serde_json::json!({ "sites": "ok", "control": control }))
+        let mut body = serde_json::json!({ "sites": "ok", "control": control });
+        let strays = |services: &Services| services.strays().any(|(_, count)| count > 0);
+        if let (true, Some(body)) = (services.as_deref().is_some_and(strays), body.as_object_mut()) {
+            body.insert(String::from("warnings"), serde_json::json!(["rows_outside_months"]));
+        }
+        respond::json(StatusCode::OK, &body)
     }
 }

@@ -17,13 +17,14 @@ use super::{
     database::{self, Postgres},
     public_url::PublicUrl,
     redis::{self, Redis},
+    retention,
 };
 use crate::{
     base::{
         network::{Network, NotANetwork},
         units::ByteSize,
     },
-    domain::{Error, Result, hostname::Hostname},
+    domain::{Error, Result, hostname::Hostname, month::Retention},
 };
 
 /// Bytes of a configuration file: far more than its keys need.
@@ -61,6 +62,8 @@ pub struct Server {
     pub postgres: Option<Postgres>,
     /// What lives in a Redis.
     pub redis: Redis,
+    /// How long rows are kept in tables by month.
+    pub retention: Retention,
     /// Where people reach the panel, when that is not where the server listens.
     pub public_url: Option<PublicUrl>,
     /// Proxies whose word about the client counts.
@@ -97,6 +100,8 @@ struct File {
     database: database::Section,
     #[serde(default)]
     redis: redis::Section,
+    #[serde(default)]
+    retention: retention::Section,
     public_url: Option<Spanned<String>>,
     #[serde(default)]
     trusted_proxies: Vec<Spanned<String>>,
@@ -149,6 +154,7 @@ impl Server {
             listen,
             postgres: database::read(file.database, text)?,
             redis: redis::read(file.redis, text),
+            retention: retention::read(&file.retention, |it, key, why| wrong(&source.place(it, key), why))?,
             panel_host,
             public_url,
             trusted_proxies,
@@ -323,6 +329,7 @@ mod tests {
             ("public_url = \"http://192.0.2.1\"", "line 1", "not a name"),
             ("panel_host = \"a.example\"\npublic_url = \"http://b.example\"", "line 2", "a.example"),
             ("trusted_proxies = [\n\"10.0.0.0/8\",\n\"proxy\"]", "line 3", "`proxy` is neither"),
+            ("[retention]\naudit_log = '2 weeks'", "line 2", "`audit_log`: Write for how long"),
             ("data = ", "line 1", ""),
             ("listen = 3", "line 1", ""),
         ] {

@@ -8,6 +8,7 @@
 
 mod address;
 mod migrate;
+mod parts;
 mod readers;
 mod session;
 mod writer;
@@ -27,15 +28,20 @@ use tokio::time::Instant;
 use crate::{
     base::{secret::Secret, tasks::join_thread},
     domain::{Error, Result},
-    ports::db::{Database, Pool, ReadJob, WriteJob, queue_write, stopped},
+    ports::{
+        db::{Database, Pool, ReadJob, WriteJob, queue_write, stopped},
+        parts::Parts,
+    },
 };
 
-use self::{address::Address, readers::Readers, session::Session, writer::Writer};
+use self::{address::Address, parts::MonthParts, readers::Readers, session::Session, writer::Writer};
 
 /// Requests in one transaction: one of them waits for all before it.
 const BATCH_MAX: usize = 64;
 /// Writes that may wait.
 const WRITES_WAITING_MAX: usize = 4096;
+/// The lock that writers of all processes take in turns, and whoever changes the schema: the word `chainhst` in ASCII.
+const WRITERS_LOCK: i64 = 7_163_082_312_784_573_300;
 /// After a failed attempt to connect, others are told the same for this long instead of waiting for a time limit each.
 const SAME_ANSWER: Duration = Duration::from_millis(500);
 
@@ -58,6 +64,7 @@ pub struct Postgres {
     writes: Mutex<Option<SyncSender<Box<dyn WriteJob>>>>,
     writer: Mutex<Option<JoinHandle<()>>>,
     readers: Arc<Readers>,
+    parts: Arc<MonthParts>,
     most: usize,
 }
 
@@ -72,8 +79,11 @@ impl Postgres {
     /// called on a thread of an async runtime.
     pub fn open(wish: &Wish<'_>, migrations: &[(u32, &str, &str)]) -> Result<Arc<Self>> {
         let address = Arc::new(Address::parse(wish.url)?);
-        let direct = wish.direct_url.map(Address::parse).transpose()?;
-        let mut session = Session::connect(direct.as_ref().unwrap_or(&address))?;
+        let direct = match wish.direct_url {
+            Some(url) => Arc::new(Address::parse(url)?),
+            None => Arc::clone(&address),
+        };
+        let mut session = Session::connect(&direct)?;
         migrate::apply(&mut session, migrations, wish.known)?;
         warn_of_settings(&mut session);
         drop(session);
@@ -83,7 +93,15 @@ impl Postgres {
         let work = Writer::new(Arc::clone(&address), Arc::clone(&state), jobs);
         let thread = thread::Builder::new().name(String::from("db-writer")).spawn(move || work.run())?;
         let readers = Readers::new(address, Arc::clone(&state), most - 1);
-        Ok(Arc::new(Self { state, writes: Mutex::new(Some(writes)), writer: Mutex::new(Some(thread)), readers, most }))
+        let parts = Arc::new(MonthParts::new(direct));
+        Ok(Arc::new(Self {
+            state,
+            writes: Mutex::new(Some(writes)),
+            writer: Mutex::new(Some(thread)),
+            readers,
+            parts,
+            most,
+        }))
     }
 
     fn writes(&self) -> Option<SyncSender<Box<dyn WriteJob>>> {
@@ -122,6 +140,10 @@ impl Database for Postgres {
             waits: self.state.waits.load(Ordering::Relaxed),
             waited: Duration::from_micros(self.state.waited_us.load(Ordering::Relaxed)),
         })
+    }
+
+    fn parts(&self) -> Option<Arc<dyn Parts>> {
+        Some(Arc::<MonthParts>::clone(&self.parts))
     }
 
     fn close(&self) {

@@ -27,6 +27,7 @@ use tokio::sync::oneshot;
 use crate::{
     base::{hash::Sha256, ids::Id},
     domain::{Error, Result},
+    ports::parts::Parts,
 };
 
 /// The parameters `$1…$n` of a statement, each turned into a [`Value`].
@@ -318,6 +319,10 @@ pub trait Database: Send + Sync {
     fn pool(&self) -> Option<Pool> {
         None
     }
+    /// The parts of its tables by month, when it keeps those in parts.
+    fn parts(&self) -> Option<Arc<dyn Parts>> {
+        None
+    }
     /// Takes no more, finishes what waits and lets go of the database. Blocks until done.
     fn close(&self);
 }
@@ -444,5 +449,10 @@ impl Db {
     /// The connections, when they are limited.
     pub fn pool(&self) -> Option<Pool> {
         self.0.pool()
+    }
+
+    /// The parts of tables by month, when the engine keeps them in parts.
+    pub fn parts(&self) -> Option<Arc<dyn Parts>> {
+        self.0.parts()
     }
 }

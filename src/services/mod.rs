@@ -16,6 +16,7 @@ pub mod folder;
 pub mod ingest;
 mod jobs;
 mod keys;
+mod months;
 mod password;
 mod places;
 pub mod publish;
@@ -46,6 +47,7 @@ use crate::{
         Error, Result,
         access::{Actor, TenantScope},
         event::Event,
+        month::Retention,
         site::SiteName,
     },
     ports::{
@@ -58,7 +60,7 @@ use crate::{
 
 pub use crate::ports::queue::{Depth, JobFilter};
 
-use self::{password::Hashing, places::Places, signals::Signals, watch::Looks, windows::Windows};
+use self::{months::Months, password::Hashing, places::Places, signals::Signals, watch::Looks, windows::Windows};
 
 /// What the services stand on, made once by the composition root.
 #[derive(Debug)]
@@ -85,6 +87,8 @@ pub struct Ground {
     pub disk_reserve: Option<u64>,
     /// Bytes that all kept deployments of one tenant may have together; `None`: as many as the disk takes.
     pub tenant_bytes_max: Option<u64>,
+    /// How long rows are kept in tables by month.
+    pub retention: Retention,
     /// The id of this installation.
     pub instance: Id,
 }
@@ -149,6 +153,7 @@ struct Inner {
     hashing: Hashing,
     looks: Looks,
     places: Places,
+    months: Months,
 }
 
 impl std::ops::Deref for Services {
@@ -171,6 +176,7 @@ impl Services {
             hashing,
             looks: Looks::default(),
             places: Places::default(),
+            months: Months::default(),
         };
         Self(Arc::new(inner))
     }
@@ -195,6 +201,10 @@ impl Services {
 
     fn places(&self) -> &Places {
         &self.0.places
+    }
+
+    fn months(&self) -> &Months {
+        &self.0.months
     }
 
     /// Writes an event of `actor` in the transaction of the change.

@@ -3,7 +3,7 @@
 use crate::{
     base::{hash::Sha256, ids::Id},
     domain::{
-        Result,
+        Error, Result,
         access::{Actor, ServerScope, TenantScope},
         event::{Event, Recorded},
         tenant::TenantId,
@@ -68,13 +68,66 @@ pub fn list_unsealed_tenants(tx: &mut ReadTx<'_>, _leave: ServerScope, limit: i6
     rows.iter().map(|row| row.id(0)).collect()
 }
 
-/// The last sealed entry of a tenant: its sequence and hash.
-pub fn find_head(tx: &mut ReadTx<'_>, scope: TenantScope) -> Result<Option<(i64, Sha256)>> {
+/// Where a tenant's chain ends, and where what is kept of it begins.
+#[derive(Clone, Copy, Debug)]
+pub struct Head {
+    /// The sequence of the last sealed entry.
+    pub seq: i64,
+    /// Its hash.
+    pub hash: Sha256,
+    /// The sequence of the last entry that was archived, 0 when none was: what is kept begins with the next one.
+    pub kept_seq: i64,
+    /// The hash that the first kept entry follows.
+    pub kept_hash: Sha256,
+}
+
+/// The head of a tenant's chain; `None` before the first entry was sealed.
+pub fn find_head(tx: &mut ReadTx<'_>, scope: TenantScope) -> Result<Option<Head>> {
     let row = tx.find(
-        "SELECT seq, hash FROM audit_log WHERE tenant_id = $1 AND seq IS NOT NULL ORDER BY seq DESC LIMIT 1",
+        "SELECT seq, hash, kept_seq, kept_hash FROM audit_head WHERE tenant_id = $1",
         params![scope.tenant().0],
     )?;
-    row.map(|row| Ok((row.int(0)?, Sha256(row.bytes(1)?)))).transpose()
+    let read = |row: Row| {
+        let (hash, kept_hash) = (Sha256(row.bytes(1)?), Sha256(row.bytes(3)?));
+        Ok(Head { seq: row.int(0)?, hash, kept_seq: row.int(2)?, kept_hash })
+    };
+    row.map(read).transpose()
+}
+
+/// Moves the end of a tenant's chain from the sequence `from` on, 0 when it has none; `before` is what its first entry follows.
+/// INVARIANT: this is what makes a sequence unique in its tenant, since no index spans all months.
+pub fn move_head(
+    tx: &mut WriteTx<'_>,
+    scope: TenantScope,
+    from: i64,
+    (seq, hash): (i64, Sha256),
+    before: Sha256,
+) -> Result<()> {
+    let moved = tx.execute(
+        "INSERT INTO audit_head (tenant_id, seq, hash, kept_seq, kept_hash) VALUES ($1, $3, $4, 0, $5)
+         ON CONFLICT (tenant_id) DO UPDATE SET seq = excluded.seq, hash = excluded.hash WHERE audit_head.seq = $2",
+        params![scope.tenant().0, from, seq, hash, before],
+    )?;
+    if moved == 1 { Ok(()) } else { Err(Error::internal("two have sealed the same events")) }
+}
+
+/// Notes that a tenant's entries up to `to` are archived, from the one after `from` on; `false` when somebody else has moved that.
+pub fn move_kept(tx: &mut WriteTx<'_>, scope: TenantScope, from: i64, to: i64, hash: Sha256) -> Result<bool> {
+    let moved = tx.execute(
+        "UPDATE audit_head SET kept_seq = $3, kept_hash = $4 WHERE tenant_id = $1 AND kept_seq = $2",
+        params![scope.tenant().0, from, to, hash],
+    )?;
+    Ok(moved > 0)
+}
+
+/// The last sequence of a tenant among the events of a time, and how many of these are not sealed yet.
+pub fn find_last(tx: &mut ReadTx<'_>, scope: TenantScope, (from_ms, to_ms): (i64, i64)) -> Result<(i64, i64)> {
+    let row = tx.one(
+        "SELECT COALESCE(MAX(seq), 0), COUNT(*) - COUNT(seq) FROM audit_log
+         WHERE tenant_id = $1 AND created_ms >= $2 AND created_ms < $3",
+        params![scope.tenant().0, from_ms, to_ms],
+    )?;
+    Ok((row.int(0)?, row.int(1)?))
 }
 
 /// The oldest unsealed events of a tenant.

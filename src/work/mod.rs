@@ -79,5 +79,6 @@ pub fn start(context: &Context) {
         |it| Some(&it.signals().retention),
         |it| Box::pin(async move { it.services.prune().await.map(drop) }),
     );
+    drive("keep months", HOURLY, |_| None, |it| Box::pin(async move { it.services.keep_months().await }));
     drive("collect garbage", DAILY, |_| None, |it| Box::pin(async move { it.services.sweep(false).await.map(drop) }));
 }

@@ -18,6 +18,7 @@ mod framing;
 mod licences;
 mod log;
 mod manifest;
+mod months;
 mod panel;
 mod panel_browser;
 mod panel_settings;

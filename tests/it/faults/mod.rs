@@ -24,6 +24,7 @@ use std::path::Path;
 use chainhost::{
     app::ground::{self, Folder, Wish},
     base::{clock::Clock, tasks::Tasks},
+    domain::month::Retention,
     ports::db::Value,
     services::{Addresses, Services},
 };
@@ -111,6 +112,7 @@ fn inside(host: &Host, act: impl AsyncFnOnce(&Services)) {
             clock: Clock::system(),
             tasks: Tasks::new(),
             snapshot: None,
+            retention: Retention::default(),
         };
         let opened = ground::open(&folder, &wish).await.unwrap();
         act(&opened.services).await;
