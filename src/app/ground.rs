@@ -256,6 +256,7 @@ async fn postgres(settings: Postgres, had_one: bool) -> Result<Arc<dyn Database>
         let wish = Wish {
             url: &settings.url,
             direct_url: settings.direct_url.as_deref(),
+            replica_urls: &settings.replica_urls,
             pool: settings.pool,
             known: had_one,
         };

@@ -121,6 +121,7 @@ impl Switch {
                 None => admin::unavailable(&down, &self.addresses.panel_host, &id),
             };
         };
+        let may_write = !request.method().is_safe();
         let router = if for_program { &routers.api } else { &routers.panel };
         if request.uri().path() == "/metrics" {
             return match self.control.load_full() {
@@ -134,6 +135,10 @@ impl Switch {
             Ok(response) => response.map(Body::boxed),
             Err(never) => match never {},
         };
+        let written = self.control.load().as_ref().filter(|_| may_write).and_then(|it| it.latest_position());
+        if let (true, Some(position)) = (for_program, written) {
+            response.headers_mut().insert(api::answer::SEEN, HeaderValue::from(position));
+        }
         if let Ok(id) = HeaderValue::from_str(&id) {
             response.headers_mut().insert("x-request-id", id);
         }

@@ -10,6 +10,7 @@ mod address;
 mod migrate;
 mod parts;
 mod readers;
+mod replicas;
 mod session;
 mod writer;
 
@@ -29,12 +30,15 @@ use crate::{
     base::{secret::Secret, tasks::join_thread},
     domain::{Error, Result},
     ports::{
-        db::{Database, Pool, ReadJob, WriteJob, queue_write, stopped},
+        db::{Database, Pool, ReadJob, Replica, WriteJob, queue_write, stopped},
         parts::Parts,
+        position::Position,
     },
 };
 
-use self::{address::Address, parts::MonthParts, readers::Readers, session::Session, writer::Writer};
+use self::{
+    address::Address, parts::MonthParts, readers::Readers, replicas::Replicas, session::Session, writer::Writer,
+};
 
 /// Requests in one transaction: one of them waits for all before it.
 const BATCH_MAX: usize = 64;
@@ -52,7 +56,9 @@ pub struct Wish<'a> {
     pub url: &'a Secret,
     /// The same database without the pooler, for migrations.
     pub direct_url: Option<&'a Secret>,
-    /// Most connections of this process.
+    /// Standbys of the same database, to read from.
+    pub replica_urls: &'a [Arc<Secret>],
+    /// Most connections of this process, to the server and to each replica.
     pub pool: usize,
     /// This server had a database: an empty one is refused.
     pub known: bool,
@@ -64,6 +70,7 @@ pub struct Postgres {
     writes: Mutex<Option<SyncSender<Box<dyn WriteJob>>>>,
     writer: Mutex<Option<JoinHandle<()>>>,
     readers: Arc<Readers>,
+    replicas: Replicas,
     parts: Arc<MonthParts>,
     most: usize,
 }
@@ -90,7 +97,9 @@ impl Postgres {
         let state = Arc::new(State::default());
         let most = wish.pool.max(2);
         let (writes, jobs) = sync_channel(WRITES_WAITING_MAX);
-        let work = Writer::new(Arc::clone(&address), Arc::clone(&state), jobs);
+        let urls = wish.replica_urls.iter().map(|it| Address::parse(it)).collect::<Result<Vec<_>>>()?;
+        let replicas = Replicas::start(Arc::clone(&address), urls, most)?;
+        let work = Writer::new(Arc::clone(&address), Arc::clone(&state), jobs, !replicas.is_empty());
         let thread = thread::Builder::new().name(String::from("db-writer")).spawn(move || work.run())?;
         let readers = Readers::new(address, Arc::clone(&state), most - 1);
         let parts = Arc::new(MonthParts::new(direct));
@@ -99,6 +108,7 @@ impl Postgres {
             writes: Mutex::new(Some(writes)),
             writer: Mutex::new(Some(thread)),
             readers,
+            replicas,
             parts,
             most,
         }))
@@ -142,11 +152,20 @@ impl Database for Postgres {
         })
     }
 
+    fn submit_near(&self, seen: Position, job: ReadJob) -> Option<ReadJob> {
+        if self.replicas.is_empty() { Some(job) } else { self.replicas.submit(seen, job) }
+    }
+
+    fn replicas(&self) -> Vec<Replica> {
+        self.replicas.list()
+    }
+
     fn parts(&self) -> Option<Arc<dyn Parts>> {
         Some(Arc::<MonthParts>::clone(&self.parts))
     }
 
     fn close(&self) {
+        self.replicas.close();
         self.readers.close();
         drop(self.writes.lock().unwrap_or_else(PoisonError::into_inner).take());
         if let Some(thread) = self.writer.lock().unwrap_or_else(PoisonError::into_inner).take() {
@@ -158,6 +177,8 @@ impl Database for Postgres {
 /// What the threads know together of the server.
 #[derive(Default)]
 struct State {
+    /// Of a replica: what happens to it is told elsewhere.
+    is_replica: bool,
     down: Mutex<Option<(Instant, Error)>>,
     waits: AtomicU64,
     waited_us: AtomicU64,
@@ -176,6 +197,11 @@ impl State {
         *self.down.lock().unwrap_or_else(PoisonError::into_inner) = Some((Instant::now(), error.clone()));
     }
 
+    /// It is there; whether that is news.
+    fn recovered(&self) -> bool {
+        self.down.lock().unwrap_or_else(PoisonError::into_inner).take().is_some()
+    }
+
     /// A new connection, unless one has failed just now.
     fn connect(&self, address: &Address) -> Result<Session> {
         if let Some((when, error)) = self.down()
@@ -186,12 +212,12 @@ impl State {
         let session = Session::connect(address);
         match &session {
             Ok(_) => {
-                if self.down.lock().unwrap_or_else(PoisonError::into_inner).take().is_some() {
+                if self.recovered() && !self.is_replica {
                     tracing::info!(database = address.name(), "the database is back");
                 }
             }
             Err(error) => {
-                if self.down().is_none() {
+                if self.down().is_none() && !self.is_replica {
                     tracing::error!(%error, "the database cannot be reached; sites go on answering");
                 }
                 self.failed(error);

@@ -3,4 +3,5 @@
 pub mod cache;
 pub mod db;
 pub mod parts;
+pub mod position;
 pub mod queue;

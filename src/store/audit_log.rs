@@ -16,21 +16,12 @@ const COLUMNS: &str = "created_ms, id, seq, hash, actor, address, kind, entity, 
 
 /// Writes an event of `actor` in their tenant.
 pub fn append(tx: &mut WriteTx<'_>, id: Id, actor: &Actor, event: &Event, now_ms: i64) -> Result<()> {
+    let tenant = tx.tenant(actor.scope)?;
     let address = actor.address.map(|it| it.to_string()).unwrap_or_default();
     tx.execute(
         "INSERT INTO audit_log (tenant_id, created_ms, id, actor, address, kind, entity, entity_id, text)
          VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9)",
-        params![
-            actor.scope.tenant().0,
-            now_ms,
-            id,
-            &actor.label,
-            address,
-            event.kind,
-            event.entity,
-            &event.entity_id,
-            &event.text
-        ],
+        params![tenant, now_ms, id, &actor.label, address, event.kind, event.entity, &event.entity_id, &event.text],
     )?;
     Ok(())
 }
@@ -52,11 +43,12 @@ fn read(row: &Row) -> Result<Recorded> {
 
 /// A page of a tenant's events, newest first, older than the one with the id `after`.
 pub fn list(tx: &mut ReadTx<'_>, scope: TenantScope, after: Option<Id>, limit: i64) -> Result<Vec<Recorded>> {
+    let tenant = tx.tenant(scope)?;
     let sql = format!(
         "SELECT {COLUMNS} FROM audit_log WHERE tenant_id = $1 AND id < $2
          ORDER BY id DESC LIMIT $3"
     );
-    tx.query(&sql, params![scope.tenant().0, after.unwrap_or(Id::LAST), limit])?.iter().map(read).collect()
+    tx.query(&sql, params![tenant, after.unwrap_or(Id::LAST), limit])?.iter().map(read).collect()
 }
 
 /// Tenants that have unsealed events.
@@ -83,10 +75,8 @@ pub struct Head {
 
 /// The head of a tenant's chain; `None` before the first entry was sealed.
 pub fn find_head(tx: &mut ReadTx<'_>, scope: TenantScope) -> Result<Option<Head>> {
-    let row = tx.find(
-        "SELECT seq, hash, kept_seq, kept_hash FROM audit_head WHERE tenant_id = $1",
-        params![scope.tenant().0],
-    )?;
+    let tenant = tx.tenant(scope)?;
+    let row = tx.find("SELECT seq, hash, kept_seq, kept_hash FROM audit_head WHERE tenant_id = $1", params![tenant])?;
     let read = |row: Row| {
         let (hash, kept_hash) = (Sha256(row.bytes(1)?), Sha256(row.bytes(3)?));
         Ok(Head { seq: row.int(0)?, hash, kept_seq: row.int(2)?, kept_hash })
@@ -103,50 +93,56 @@ pub fn move_head(
     (seq, hash): (i64, Sha256),
     before: Sha256,
 ) -> Result<()> {
+    let tenant = tx.tenant(scope)?;
     let moved = tx.execute(
         "INSERT INTO audit_head (tenant_id, seq, hash, kept_seq, kept_hash) VALUES ($1, $3, $4, 0, $5)
          ON CONFLICT (tenant_id) DO UPDATE SET seq = excluded.seq, hash = excluded.hash WHERE audit_head.seq = $2",
-        params![scope.tenant().0, from, seq, hash, before],
+        params![tenant, from, seq, hash, before],
     )?;
     if moved == 1 { Ok(()) } else { Err(Error::internal("two have sealed the same events")) }
 }
 
 /// Notes that a tenant's entries up to `to` are archived, from the one after `from` on; `false` when somebody else has moved that.
 pub fn move_kept(tx: &mut WriteTx<'_>, scope: TenantScope, from: i64, to: i64, hash: Sha256) -> Result<bool> {
+    let tenant = tx.tenant(scope)?;
     let moved = tx.execute(
         "UPDATE audit_head SET kept_seq = $3, kept_hash = $4 WHERE tenant_id = $1 AND kept_seq = $2",
-        params![scope.tenant().0, from, to, hash],
+        params![tenant, from, to, hash],
     )?;
     Ok(moved > 0)
 }
 
 /// The last sequence of a tenant among the events of a time, and how many of these are not sealed yet.
 pub fn find_last(tx: &mut ReadTx<'_>, scope: TenantScope, (from_ms, to_ms): (i64, i64)) -> Result<(i64, i64)> {
+    let tenant = tx.tenant(scope)?;
     let row = tx.one(
         "SELECT COALESCE(MAX(seq), 0), COUNT(*) - COUNT(seq) FROM audit_log
          WHERE tenant_id = $1 AND created_ms >= $2 AND created_ms < $3",
-        params![scope.tenant().0, from_ms, to_ms],
+        params![tenant, from_ms, to_ms],
     )?;
     Ok((row.int(0)?, row.int(1)?))
 }
 
 /// The oldest unsealed events of a tenant.
 pub fn list_unsealed(tx: &mut ReadTx<'_>, scope: TenantScope, limit: i64) -> Result<Vec<Recorded>> {
+    let tenant = tx.tenant(scope)?;
     let sql = format!("SELECT {COLUMNS} FROM audit_log WHERE tenant_id = $1 AND seq IS NULL ORDER BY id LIMIT $2");
-    tx.query(&sql, params![scope.tenant().0, limit])?.iter().map(read).collect()
+    tx.query(&sql, params![tenant, limit])?.iter().map(read).collect()
 }
 
 /// Sealed events in the order of their chain, from the sequence `from` on.
 pub fn list_sealed(tx: &mut ReadTx<'_>, scope: TenantScope, from: i64, limit: i64) -> Result<Vec<Recorded>> {
+    let tenant = tx.tenant(scope)?;
     let sql = format!("SELECT {COLUMNS} FROM audit_log WHERE tenant_id = $1 AND seq >= $2 ORDER BY seq LIMIT $3");
-    tx.query(&sql, params![scope.tenant().0, from, limit])?.iter().map(read).collect()
+    tx.query(&sql, params![tenant, from, limit])?.iter().map(read).collect()
 }
 
 /// Gives an event its place in the chain.
 pub fn seal(tx: &mut WriteTx<'_>, scope: TenantScope, created_ms: i64, id: Id, seq: i64, hash: Sha256) -> Result<()> {
+    let tenant = tx.tenant(scope)?;
     tx.execute(
         "UPDATE audit_log SET seq = $4, hash = $5 WHERE tenant_id = $1 AND created_ms = $2 AND id = $3 AND seq IS NULL",
-        params![scope.tenant().0, created_ms, id, seq, hash],
+        params![tenant, created_ms, id, seq, hash],
     )?;
     Ok(())
 }

@@ -45,21 +45,12 @@ fn read(row: &Row) -> Result<BlockchainRecord> {
 
 /// Adds an anchor.
 pub fn insert(tx: &mut WriteTx<'_>, scope: TenantScope, it: &BlockchainRecord) -> Result<()> {
+    let tenant = tx.tenant(scope)?;
     let sql =
         format!("INSERT INTO blockchain_record (tenant_id, {COLUMNS}) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9)");
     tx.execute(
         &sql,
-        params![
-            scope.tenant().0,
-            it.created_ms,
-            it.id,
-            &it.kind,
-            &it.network,
-            it.size,
-            it.root,
-            &it.state,
-            &it.reference
-        ],
+        params![tenant, it.created_ms, it.id, &it.kind, &it.network, it.size, it.root, &it.state, &it.reference],
     )?;
     Ok(())
 }
@@ -72,10 +63,11 @@ pub fn list(
     (after_ms, after): (i64, Id),
     limit: i64,
 ) -> Result<Vec<BlockchainRecord>> {
+    let tenant = tx.tenant(scope)?;
     let sql = format!(
         "SELECT {COLUMNS} FROM blockchain_record
          WHERE tenant_id = $1 AND created_ms >= $2 AND created_ms < $3 AND (created_ms, id) > ($4, $5)
          ORDER BY created_ms, id LIMIT $6"
     );
-    tx.query(&sql, params![scope.tenant().0, from_ms, to_ms, after_ms, after, limit])?.iter().map(read).collect()
+    tx.query(&sql, params![tenant, from_ms, to_ms, after_ms, after, limit])?.iter().map(read).collect()
 }

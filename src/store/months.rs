@@ -13,16 +13,18 @@ use crate::{
 
 /// When the oldest row of a tenant was made.
 pub fn find_oldest(tx: &mut ReadTx<'_>, scope: TenantScope, table: MonthTable) -> Result<Option<i64>> {
+    let tenant = tx.tenant(scope)?;
     let sql = format!("SELECT MIN(created_ms) FROM {} WHERE tenant_id = $1", table.name());
-    tx.one(&sql, params![scope.tenant().0])?.opt_int(0)
+    tx.one(&sql, params![tenant])?.opt_int(0)
 }
 
 /// How many rows of a month a tenant has.
 pub fn count(tx: &mut ReadTx<'_>, scope: TenantScope, table: MonthTable, month: Month) -> Result<i64> {
+    let tenant = tx.tenant(scope)?;
     let (from_ms, to_ms) = month.range_ms();
     let sql =
         format!("SELECT COUNT(*) FROM {} WHERE tenant_id = $1 AND created_ms >= $2 AND created_ms < $3", table.name());
-    tx.one(&sql, params![scope.tenant().0, from_ms, to_ms])?.int(0)
+    tx.one(&sql, params![tenant, from_ms, to_ms])?.int(0)
 }
 
 /// Removes at most `limit` rows of a month of a tenant; how many. For engines that cannot take a month away at once.
@@ -33,13 +35,14 @@ pub fn delete_some(
     month: Month,
     limit: i64,
 ) -> Result<u64> {
+    let tenant = tx.tenant(scope)?;
     let (from_ms, to_ms) = month.range_ms();
     let name = table.name();
     let sql = format!(
         "DELETE FROM {name} WHERE tenant_id = $1 AND (created_ms, id) IN
            (SELECT created_ms, id FROM {name} WHERE tenant_id = $1 AND created_ms >= $2 AND created_ms < $3 LIMIT $4)"
     );
-    tx.execute(&sql, params![scope.tenant().0, from_ms, to_ms, limit])
+    tx.execute(&sql, params![tenant, from_ms, to_ms, limit])
 }
 
 /// A file with rows of a month.

@@ -46,7 +46,10 @@ fn postgres(_: &std::path::Path) -> Db {
     let url = chainhost::base::secret::Secret::new(Database::new(Way::Direct).keep());
     let open = move || {
         use chainhost::engines::postgres::{Postgres, Wish};
-        Postgres::open(&Wish { url: &url, direct_url: None, pool: 4, known: false }, schema::POSTGRES)
+        Postgres::open(
+            &Wish { url: &url, direct_url: None, replica_urls: &[], pool: 4, known: false },
+            schema::POSTGRES,
+        )
     };
     Db::new(std::thread::spawn(open).join().unwrap().unwrap())
 }

@@ -101,6 +101,17 @@ impl Readers {
         }
     }
 
+    /// Takes no more, and waits for nobody: a replica that hangs would hold up the end.
+    pub(super) fn leave(&self) {
+        let (waiting, threads) = {
+            let mut inner = self.lock();
+            inner.closed = true;
+            (std::mem::take(&mut inner.waiting), std::mem::take(&mut inner.threads))
+        };
+        self.wake.notify_all();
+        drop((waiting, threads));
+    }
+
     /// How many connections there are, and how many of them are at work.
     pub(super) fn count(&self) -> (usize, usize) {
         let inner = self.lock();

@@ -157,7 +157,12 @@ impl Host {
         #[cfg(feature = "postgres")]
         if let Some(database) = &self.database {
             let url = chainhost::base::secret::Secret::new(database.url());
-            return Some(chainhost::config::database::Postgres { url: url.into(), direct_url: None, pool: 4 });
+            return Some(chainhost::config::database::Postgres {
+                url: url.into(),
+                direct_url: None,
+                replica_urls: Vec::new(),
+                pool: 4,
+            });
         }
         None
     }
