@@ -24,6 +24,8 @@ mod panel_browser;
 mod panel_settings;
 #[cfg(feature = "postgres")]
 mod postgres;
+#[cfg(feature = "postgres")]
+mod postgres_replicas;
 mod proxies;
 mod queue_redb;
 mod readme;
