@@ -271,10 +271,16 @@ async fn postgres(settings: Postgres, had_one: bool) -> Result<Arc<dyn Database>
 #[cfg(not(feature = "postgres"))]
 #[expect(clippy::unused_async, reason = "the same signature as with the feature")]
 async fn postgres(_settings: Postgres, _had_one: bool) -> Result<Arc<dyn Database>> {
-    Err(Error::invalid(
+    Err(no_postgres())
+}
+
+/// This build has no PostgreSQL.
+#[cfg(not(feature = "postgres"))]
+pub(super) fn no_postgres() -> Error {
+    Error::invalid(
         "feature_missing",
         "This build has no PostgreSQL. Take a released binary, or build with `--features postgres`.",
-    ))
+    )
 }
 
 fn read_instance(marker: &Path) -> Result<Option<Id>> {

@@ -20,6 +20,7 @@ mod logs;
 mod manifest;
 mod output;
 mod rollback;
+mod scale;
 mod serve;
 mod sites;
 mod table;
@@ -76,6 +77,9 @@ enum Command {
     Manifest(manifest::Arguments),
     /// Publish an earlier deployment again
     Rollback(rollback::Rollback),
+    /// Spread the database over several machines
+    #[command(subcommand)]
+    Scale(scale::Scale),
     /// Run the server
     Serve(serve::Serve),
     /// List, make and delete sites
@@ -111,6 +115,7 @@ pub fn main() -> ExitCode {
         Command::Logs(command) => command.run(),
         Command::Manifest(arguments) => arguments.run(),
         Command::Rollback(command) => command.run(),
+        Command::Scale(command) => command.run(),
         Command::Serve(command) => command.run(),
         Command::Sites(command) => command.run(),
         Command::Verify(arguments) => arguments.run(),

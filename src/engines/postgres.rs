@@ -7,6 +7,7 @@
 //! It never creates tables in an empty database when the caller says that there was one.
 
 mod address;
+pub mod citus;
 mod migrate;
 mod parts;
 mod readers;

@@ -25,6 +25,8 @@ mod panel_settings;
 #[cfg(feature = "postgres")]
 mod postgres;
 #[cfg(feature = "postgres")]
+mod postgres_citus;
+#[cfg(feature = "postgres")]
 mod postgres_replicas;
 mod proxies;
 mod queue_redb;

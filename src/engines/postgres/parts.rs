@@ -144,10 +144,18 @@ fn list(session: &mut Session, table: &str) -> Result<Vec<Month>> {
 fn make(session: &mut Session, table: &str, month: Month) -> Result<()> {
     let (from, to) = month.range_ms();
     let part = format!("{table}_{}", month.suffix());
+    let waiting = format!(
+        "SELECT COUNT(*) FROM (SELECT 1 FROM {table}_default WHERE created_ms >= {from} AND created_ms < {to} LIMIT 1) AS one"
+    );
+    let has_strays = run(session, &waiting)?.first().is_some_and(|it| it != "0");
+    let moving = format!(
+        "WITH moved AS (DELETE FROM {table}_default WHERE created_ms >= {from} AND created_ms < {to} RETURNING *)
+           INSERT INTO {part} SELECT * FROM moved;"
+    );
+    let moving = if has_strays { moving.as_str() } else { "" };
     let sql = format!(
         "CREATE TABLE {part} (LIKE {table} INCLUDING DEFAULTS INCLUDING CONSTRAINTS);
-         WITH moved AS (DELETE FROM {table}_default WHERE created_ms >= {from} AND created_ms < {to} RETURNING *)
-           INSERT INTO {part} SELECT * FROM moved;
+         {moving}
          ALTER TABLE {table} ATTACH PARTITION {part} FOR VALUES FROM ({from}) TO ({to})"
     );
     run(session, &sql).map(|_| ())
