@@ -77,7 +77,7 @@ enum Command {
     Manifest(manifest::Arguments),
     /// Publish an earlier deployment again
     Rollback(rollback::Rollback),
-    /// Spread the database over several machines
+    /// Shard the database by tenant, or let it keep tenants apart
     #[command(subcommand)]
     Scale(scale::Scale),
     /// Run the server

@@ -13,6 +13,7 @@ mod parts;
 mod readers;
 mod replicas;
 mod session;
+pub mod wall;
 mod writer;
 
 use std::{
@@ -94,12 +95,17 @@ impl Postgres {
         let mut session = Session::connect(&direct)?;
         migrate::apply(&mut session, migrations, wish.known)?;
         warn_of_settings(&mut session);
+        // Another user may come through the pooler than the one that migrates.
+        let wall = match wish.direct_url {
+            Some(_) => wall::stands(&mut Session::connect(&address)?)?,
+            None => wall::stands(&mut session)?,
+        };
         drop(session);
-        let state = Arc::new(State::default());
+        let state = Arc::new(State { wall, ..State::default() });
         let most = wish.pool.max(2);
         let (writes, jobs) = sync_channel(WRITES_WAITING_MAX);
         let urls = wish.replica_urls.iter().map(|it| Address::parse(it)).collect::<Result<Vec<_>>>()?;
-        let replicas = Replicas::start(Arc::clone(&address), urls, most)?;
+        let replicas = Replicas::start(Arc::clone(&address), urls, most, wall)?;
         let work = Writer::new(Arc::clone(&address), Arc::clone(&state), jobs, !replicas.is_empty());
         let thread = thread::Builder::new().name(String::from("db-writer")).spawn(move || work.run())?;
         let readers = Readers::new(address, Arc::clone(&state), most - 1);
@@ -180,6 +186,8 @@ impl Database for Postgres {
 struct State {
     /// Of a replica: what happens to it is told elsewhere.
     is_replica: bool,
+    /// Whether the wall between tenants stands.
+    wall: bool,
     down: Mutex<Option<(Instant, Error)>>,
     waits: AtomicU64,
     waited_us: AtomicU64,

@@ -71,3 +71,19 @@ pub fn citus() -> Vec<(&'static str, String)> {
     };
     PLACES.iter().filter_map(of).collect()
 }
+
+/// What lets PostgreSQL itself keep tenants apart, once a transaction has entered one. May be run again.
+pub fn row_security() -> Vec<String> {
+    // Asked once a statement, not once a row.
+    let entered = "(SELECT COALESCE(current_setting('chainhost.tenant', true), ''))";
+    let own = "tenant_id = (SELECT decode(current_setting('chainhost.tenant', true), 'hex'))";
+    let of = |(name, _): &(&str, Place)| {
+        [
+            format!("ALTER TABLE {name} ENABLE ROW LEVEL SECURITY"),
+            format!("ALTER TABLE {name} FORCE ROW LEVEL SECURITY"),
+            format!("DROP POLICY IF EXISTS chainhost_tenant ON {name}"),
+            format!("CREATE POLICY chainhost_tenant ON {name} USING ({entered} = '' OR {own})"),
+        ]
+    };
+    PLACES.iter().filter(|it| it.1 == Place::Tenant).flat_map(of).collect()
+}

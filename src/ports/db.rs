@@ -26,7 +26,10 @@ use tokio::sync::oneshot;
 
 use crate::{
     base::{hash::Sha256, ids::Id},
-    domain::{Error, Result, access::TenantScope},
+    domain::{
+        Error, Result,
+        access::{ServerScope, TenantScope},
+    },
     ports::{
         parts::Parts,
         position::{Position, Seen},
@@ -210,19 +213,27 @@ pub trait Executor {
     fn dialect(&self) -> Dialect;
     /// Runs one statement.
     fn run(&mut self, sql: &str, params: &[Value]) -> Result<(Vec<Row>, u64)>;
+    /// From now on, until the transaction ends, shows the rows of one tenant only, or again of all: for an engine that has a wall of
+    /// its own between tenants.
+    fn enter(&mut self, tenant: Option<Id>) -> Result<()> {
+        let _ = tenant;
+        Ok(())
+    }
 }
 
 /// A transaction that can only read.
 pub struct ReadTx<'a> {
     executor: &'a mut dyn Executor,
     failed: Option<Error>,
+    /// Every tenant that was entered, and the one that is.
     tenants: Vec<Id>,
+    entered: Option<Id>,
 }
 
 impl<'a> ReadTx<'a> {
     /// Wraps what an engine gives.
     pub fn new(executor: &'a mut dyn Executor) -> Self {
-        Self { executor, failed: None, tenants: Vec::new() }
+        Self { executor, failed: None, tenants: Vec::new(), entered: None }
     }
 
     /// The words of this database.
@@ -250,7 +261,23 @@ impl<'a> ReadTx<'a> {
         if !self.tenants.contains(&id) {
             self.tenants.push(id);
         }
-        Ok(id)
+        self.enter(Some(id)).map(|()| id)
+    }
+
+    /// Leaves the tenant that was entered last, for statements on the rows of all.
+    pub fn all_tenants(&mut self, _leave: ServerScope) -> Result<()> {
+        self.enter(None)
+    }
+
+    fn enter(&mut self, tenant: Option<Id>) -> Result<()> {
+        if let Some(error) = &self.failed {
+            return Err(error.clone());
+        }
+        if self.entered != tenant {
+            self.executor.enter(tenant).inspect_err(|error| self.failed = Some(error.clone()))?;
+            self.entered = tenant;
+        }
+        Ok(())
     }
 
     /// All rows of a SELECT.

@@ -211,9 +211,9 @@ impl Services {
     ) -> Result<(Lines, Option<Kept>)> {
         let (range, mut after, mut rows) = (month.range_ms(), (i64::MIN, Id::NIL), 0);
         loop {
-            let list =
+            let read =
                 move |tx: &mut ReadTx<'_>| store::blockchain_records::list(tx, scope, range, after, ROWS_AT_ONCE);
-            let page = self.db.read(list).await?;
+            let page = self.db.read(read).await?;
             let Some(last) = page.last() else {
                 return Ok((lines, (rows > 0).then_some(Kept { scope, rows, chain: None })));
             };

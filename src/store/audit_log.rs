@@ -52,7 +52,8 @@ pub fn list(tx: &mut ReadTx<'_>, scope: TenantScope, after: Option<Id>, limit: i
 }
 
 /// Tenants that have unsealed events.
-pub fn list_unsealed_tenants(tx: &mut ReadTx<'_>, _leave: ServerScope, limit: i64) -> Result<Vec<TenantId>> {
+pub fn list_unsealed_tenants(tx: &mut ReadTx<'_>, leave: ServerScope, limit: i64) -> Result<Vec<TenantId>> {
+    tx.all_tenants(leave)?;
     let rows = tx.query(
         "SELECT DISTINCT tenant_id FROM audit_log WHERE seq IS NULL ORDER BY tenant_id LIMIT $1",
         params![limit],

@@ -169,7 +169,8 @@ pub fn list_known(tx: &mut ReadTx<'_>, scope: TenantScope, site: SiteId, limit: 
 }
 
 /// Every deployment that visitors may see: tenant, site, id, manifest, preview label.
-pub fn list_complete(tx: &mut ReadTx<'_>, _leave: ServerScope) -> Result<Vec<Complete>> {
+pub fn list_complete(tx: &mut ReadTx<'_>, leave: ServerScope) -> Result<Vec<Complete>> {
+    tx.all_tenants(leave)?;
     let rows = tx.query(
         "SELECT site_id, id, manifest, preview FROM deployment
          WHERE state IN ('ready', 'live', 'superseded') AND manifest IS NOT NULL ORDER BY site_id, id LIMIT $1",
@@ -201,7 +202,8 @@ pub struct Complete {
 }
 
 /// Every blob that holds a list: manifests and lists of files of all kept deployments, also unfinished ones.
-pub fn list_roots(tx: &mut ReadTx<'_>, _leave: ServerScope) -> Result<Vec<(Option<Sha256>, Option<Sha256>)>> {
+pub fn list_roots(tx: &mut ReadTx<'_>, leave: ServerScope) -> Result<Vec<(Option<Sha256>, Option<Sha256>)>> {
+    tx.all_tenants(leave)?;
     let rows = tx.query(
         "SELECT manifest, wanted FROM deployment WHERE state NOT IN ('failed', 'taken_down') ORDER BY id LIMIT $1",
         params![ALL_MAX],
@@ -212,11 +214,12 @@ pub fn list_roots(tx: &mut ReadTx<'_>, _leave: ServerScope) -> Result<Vec<(Optio
 /// Deployments that have not ended and were begun before `before_ms`, in one state only when `only` names it.
 pub fn list_unfinished(
     tx: &mut ReadTx<'_>,
-    _leave: ServerScope,
+    leave: ServerScope,
     before_ms: i64,
     only: Option<State>,
     limit: i64,
 ) -> Result<Vec<(TenantId, SiteId, DeploymentId)>> {
+    tx.all_tenants(leave)?;
     let rows = tx.query(
         "SELECT tenant_id, site_id, id FROM deployment
          WHERE state IN ('uploading', 'checking') AND (state = $2 OR $2 = '') AND created_ms < $1 ORDER BY id LIMIT $3",

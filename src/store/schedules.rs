@@ -109,7 +109,8 @@ pub fn delete(tx: &mut WriteTx<'_>, scope: TenantScope, id: ScheduleId) -> Resul
 }
 
 /// When the first schedule of any tenant is due.
-pub fn find_next(tx: &mut ReadTx<'_>, _leave: ServerScope) -> Result<Option<i64>> {
+pub fn find_next(tx: &mut ReadTx<'_>, leave: ServerScope) -> Result<Option<i64>> {
+    tx.all_tenants(leave)?;
     tx.one("SELECT MIN(next_ms) FROM schedule WHERE next_ms IS NOT NULL", params![])?.opt_int(0)
 }
 
@@ -118,10 +119,11 @@ pub fn find_next(tx: &mut ReadTx<'_>, _leave: ServerScope) -> Result<Option<i64>
 /// A row that this version cannot read is given as its key and what is wrong, so that it does not stop the others.
 pub fn list_due(
     tx: &mut ReadTx<'_>,
-    _leave: ServerScope,
+    leave: ServerScope,
     now_ms: i64,
     limit: i64,
 ) -> Result<Vec<Result<Schedule, Unreadable>>> {
+    tx.all_tenants(leave)?;
     let sql = format!(
         "SELECT {COLUMNS} FROM schedule WHERE next_ms IS NOT NULL AND next_ms <= $1
          ORDER BY next_ms, tenant_id, id LIMIT $2"

@@ -106,13 +106,15 @@ pub fn count(tx: &mut ReadTx<'_>, scope: TenantScope) -> Result<i64> {
 }
 
 /// Every site of the server with its tenant, for the host's own tasks.
-pub fn list_all(tx: &mut ReadTx<'_>, _leave: ServerScope) -> Result<Vec<(TenantId, Site)>> {
+pub fn list_all(tx: &mut ReadTx<'_>, leave: ServerScope) -> Result<Vec<(TenantId, Site)>> {
+    tx.all_tenants(leave)?;
     let sql = format!("SELECT {COLUMNS}, s.tenant_id FROM site s ORDER BY s.tenant_id, s.id LIMIT $1");
     tx.query(&sql, params![SITES_MAX])?.iter().map(|row| Ok((row.id(6)?, read(row)?))).collect()
 }
 
 /// Every site that is deployed from a folder.
-pub fn list_watched(tx: &mut ReadTx<'_>, _leave: ServerScope) -> Result<Vec<(TenantId, Site)>> {
+pub fn list_watched(tx: &mut ReadTx<'_>, leave: ServerScope) -> Result<Vec<(TenantId, Site)>> {
+    tx.all_tenants(leave)?;
     let sql = format!(
         "SELECT {COLUMNS}, s.tenant_id FROM site s WHERE s.watch_folder IS NOT NULL ORDER BY s.tenant_id, s.id LIMIT $1"
     );

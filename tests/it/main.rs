@@ -28,6 +28,8 @@ mod postgres;
 mod postgres_citus;
 #[cfg(feature = "postgres")]
 mod postgres_replicas;
+#[cfg(feature = "postgres")]
+mod postgres_wall;
 mod proxies;
 mod queue_redb;
 mod readme;

@@ -124,8 +124,7 @@ fn transaction<T>(session: &mut Session, work: impl FnOnce(&mut Session) -> Resu
         ),
     )?;
     let out = work(session);
-    let word = if out.is_ok() { "COMMIT" } else { "ROLLBACK" };
-    let ended = run(session, word);
+    let ended = run(session, if out.is_ok() { "COMMIT" } else { "ROLLBACK" });
     out.and_then(|it| ended.map(|_| it))
 }
 

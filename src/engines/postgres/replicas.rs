@@ -97,10 +97,10 @@ impl Stop {
 
 impl Replicas {
     /// Begins to watch the replicas of `primary`. Not one of them has to be there. Each has `most` connections for reads.
-    pub(super) fn start(primary: Arc<Address>, urls: Vec<Address>, most: usize) -> Result<Self> {
+    pub(super) fn start(primary: Arc<Address>, urls: Vec<Address>, most: usize, wall: bool) -> Result<Self> {
         let stop = Arc::new(Stop::default());
         let known = Arc::new(Mutex::new(Primary::default()));
-        let all: Vec<_> = urls.into_iter().map(|it| Arc::new(Replica::new(it, most))).collect();
+        let all: Vec<_> = urls.into_iter().map(|it| Arc::new(Replica::new(it, most, wall))).collect();
         if !all.is_empty() {
             let (known, stop) = (Arc::clone(&known), Arc::clone(&stop));
             watch("db-primary", stop, move |kept| sample(kept, &primary, &known))?;
@@ -156,9 +156,9 @@ impl Drop for Replicas {
 }
 
 impl Replica {
-    fn new(address: Address, most: usize) -> Self {
+    fn new(address: Address, most: usize, wall: bool) -> Self {
         let address = Arc::new(address);
-        let state = Arc::new(State { is_replica: true, ..State::default() });
+        let state = Arc::new(State { is_replica: true, wall, ..State::default() });
         let readers = Readers::new(Arc::clone(&address), Arc::clone(&state), most);
         let (said, reads, in_use) = (Mutex::default(), AtomicU64::new(0), AtomicBool::new(false));
         Self { address, state, readers, said, reads, in_use }

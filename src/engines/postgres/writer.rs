@@ -28,6 +28,7 @@ use super::{
     BATCH_MAX, State,
     address::Address,
     session::{Session, Statements, explain, lost},
+    wall::SAVEPOINT,
 };
 
 /// Looks again at a database that could not be reached, also when nobody asks.
@@ -155,7 +156,7 @@ impl Writer {
         let mut fate = Ok(Position::default());
         let mut kept = false;
         while let Some(mut job) = batch.pop_front() {
-            let out = one(&mut open.session, job.as_mut(), alone);
+            let out = one(&mut open.session, job.as_mut(), alone, self.state.wall);
             ran.push(job);
             match out {
                 Ok(keep) => kept |= keep,
@@ -231,13 +232,13 @@ pub(super) fn read_position(text: Option<&String>) -> Position {
 }
 
 /// Runs one request; whether there is something of it to commit. `Err`: the whole transaction is lost.
-fn one(session: &mut Session, job: &mut dyn WriteJob, alone: bool) -> Result<bool> {
+fn one(session: &mut Session, job: &mut dyn WriteJob, alone: bool, wall: bool) -> Result<bool> {
     let statement =
         |session: &mut Session, sql: &str| session.simple(sql).map(|_| ()).map_err(|error| explain(&error, sql));
     if !alone {
-        statement(session, "SAVEPOINT request")?;
+        statement(session, if wall { SAVEPOINT } else { "SAVEPOINT request" })?;
     }
-    let mut statements = Statements::new(session);
+    let mut statements = Statements::new(session, wall);
     // A defect in one request must not stop the database of all.
     let keep = catch_unwind(AssertUnwindSafe(|| job.run(&mut WriteTx::new(&mut statements)))).unwrap_or(false);
     if session.is_closed() {
