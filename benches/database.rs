@@ -16,6 +16,7 @@ use chainhost::{
     },
     domain::{
         job::{JobId, NewJob, Queue},
+        month::Retention,
         tenant::TenantId,
     },
     engines::{cache_moka::CacheMoka, queue_redb::QueueRedb, schema, sqlite::Sqlite},
@@ -70,6 +71,7 @@ fn services(folder: &Path) -> Services {
         },
         disk_reserve: None,
         tenant_bytes_max: None,
+        retention: Retention::default(),
         instance: Id::NIL,
         node: Node::alone(),
     })

@@ -25,6 +25,7 @@ use crate::{
     config::database::Postgres,
     domain::{
         Error, Result,
+        month::Retention,
         node::{NodeId, Role},
     },
     engines::{cache_moka::CacheMoka, queue_redb::QueueRedb, schema, sqlite::Sqlite},
@@ -45,12 +46,13 @@ const NODE: &str = "node";
 /// The file that is locked.
 const LOCK: &str = "lock";
 /// The names in a data folder, some with an ending behind `.` or `-`.
-const NAMES: [&str; 12] = [
+const NAMES: [&str; 13] = [
     "archives",
     "blobs",
     "chainhost.db",
     "claim-link",
     "control.sock",
+    "history",
     "incoming",
     INSTANCE,
     LOCK,
@@ -169,6 +171,8 @@ pub struct Wish {
     pub role: Role,
     /// What its operator says of it.
     pub labels: Vec<String>,
+    /// How long rows are kept in tables by month.
+    pub retention: Retention,
 }
 
 /// The stores, open.
@@ -233,6 +237,7 @@ pub async fn open(folder: &Folder, wish: &Wish) -> Result<Opened> {
         addresses: wish.addresses.clone(),
         disk_reserve: wish.disk_reserve,
         tenant_bytes_max: wish.tenant_bytes_max,
+        retention: wish.retention,
         instance,
         node: Node {
             id: node_id(folder)?,
@@ -269,6 +274,7 @@ async fn postgres(settings: Postgres, had_one: bool) -> Result<Arc<dyn Database>
         let wish = Wish {
             url: &settings.url,
             direct_url: settings.direct_url.as_deref(),
+            replica_urls: &settings.replica_urls,
             pool: settings.pool,
             known: had_one,
         };
@@ -283,10 +289,16 @@ async fn postgres(settings: Postgres, had_one: bool) -> Result<Arc<dyn Database>
 #[cfg(not(feature = "postgres"))]
 #[expect(clippy::unused_async, reason = "the same signature as with the feature")]
 async fn postgres(_settings: Postgres, _had_one: bool) -> Result<Arc<dyn Database>> {
-    Err(Error::invalid(
+    Err(no_postgres())
+}
+
+/// This build has no PostgreSQL.
+#[cfg(not(feature = "postgres"))]
+pub(super) fn no_postgres() -> Error {
+    Error::invalid(
         "feature_missing",
         "This build has no PostgreSQL. Take a released binary, or build with `--features postgres`.",
-    ))
+    )
 }
 
 /// The id of the node with this folder, made at its first start: a restart finds what the node has held.

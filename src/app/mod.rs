@@ -9,6 +9,7 @@ pub mod ground;
 mod links;
 pub mod logs;
 mod metrics;
+pub mod scale;
 mod switch;
 
 use std::{net::SocketAddr, path::Path, sync::Arc, time::Duration};
@@ -173,6 +174,7 @@ impl Opening<'_> {
                 postgres: self.settings.postgres.clone(),
                 role: self.settings.role,
                 labels: self.settings.labels.clone(),
+                retention: self.settings.retention,
             },
         )
         .await?;

@@ -142,6 +142,7 @@ impl Switch {
                 None => admin::unavailable(&down, &self.addresses.panel_host, &id),
             };
         };
+        let may_write = !request.method().is_safe();
         let router = if for_program { &routers.api } else { &routers.panel };
         if request.uri().path() == "/metrics" {
             return match self.control.load_full() {
@@ -155,6 +156,10 @@ impl Switch {
             Ok(response) => response.map(Body::boxed),
             Err(never) => match never {},
         };
+        let written = self.control.load().as_ref().filter(|_| may_write).and_then(|it| it.latest_position());
+        if let (true, Some(position)) = (for_program, written) {
+            response.headers_mut().insert(api::answer::SEEN, HeaderValue::from(position));
+        }
         if let Ok(id) = HeaderValue::from_str(&id) {
             response.headers_mut().insert("x-request-id", id);
         }
@@ -163,10 +168,16 @@ impl Switch {
 
     /// 200 when sites are served; the body says how the control plane is.
     fn health(&self) -> Response {
-        let control = match self.control.load_full() {
+        let services = self.control.load_full();
+        let control = match &services {
             Some(services) => services.db.health().map_or_else(|error| error.code, |()| "ok"),
             None => self.down.load().code,
         };
-        respond::json(StatusCode::OK, &serde_json::json!({ "sites": "ok", "control": control }))
+        let mut body = serde_json::json!({ "sites": "ok", "control": control });
+        let strays = |services: &Services| services.strays().any(|(_, count)| count > 0);
+        if let (true, Some(body)) = (services.as_deref().is_some_and(strays), body.as_object_mut()) {
+            body.insert(String::from("warnings"), serde_json::json!(["rows_outside_months"]));
+        }
+        respond::json(StatusCode::OK, &body)
     }
 }

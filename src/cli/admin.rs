@@ -221,6 +221,7 @@ async fn directly(settings: &Server, command: Value) -> Result<Done> {
         postgres: settings.postgres.clone(),
         role: settings.role,
         labels: settings.labels.clone(),
+        retention: settings.retention,
     };
     let opened = ground::open(&folder, &wish).await?;
     let done = control::run(&opened.services, &folder.path, command).await;

@@ -21,6 +21,7 @@ mod manifest;
 mod nodes;
 mod output;
 mod rollback;
+mod scale;
 mod serve;
 mod sites;
 mod table;
@@ -80,6 +81,9 @@ enum Command {
     Nodes(nodes::Nodes),
     /// Publish an earlier deployment again
     Rollback(rollback::Rollback),
+    /// Shard the database by tenant, or let it keep tenants apart
+    #[command(subcommand)]
+    Scale(scale::Scale),
     /// Run the server
     Serve(serve::Serve),
     /// List, make and delete sites
@@ -109,6 +113,7 @@ pub fn main() -> ExitCode {
         Command::Manifest(arguments) => arguments.run(),
         Command::Nodes(command) => command.run(),
         Command::Rollback(command) => command.run(),
+        Command::Scale(command) => command.run(),
         Command::Serve(command) => command.run(),
         Command::Sites(command) => command.run(),
         Command::Verify(arguments) => arguments.run(),

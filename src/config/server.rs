@@ -17,13 +17,14 @@ use super::{
     database::{self, Postgres},
     public_url::PublicUrl,
     redis::{self, Redis},
+    retention,
 };
 use crate::{
     base::{
         network::{Network, NotANetwork},
         units::ByteSize,
     },
-    domain::{Error, Result, hostname::Hostname, job::Queue, node::Role},
+    domain::{Error, Result, hostname::Hostname, job::Queue, month::Retention, node::Role},
 };
 
 /// Bytes of a configuration file: far more than its keys need.
@@ -67,6 +68,8 @@ pub struct Server {
     pub queues: Vec<Queue>,
     /// What its operator says of it, such as `type=worker`: for people and schedulers.
     pub labels: Vec<String>,
+    /// How long rows are kept in tables by month.
+    pub retention: Retention,
     /// Where people reach the panel, when that is not where the server listens.
     pub public_url: Option<PublicUrl>,
     /// Proxies whose word about the client counts.
@@ -110,6 +113,8 @@ struct File {
     #[serde(default)]
     redis: redis::Section,
     role: Option<Spanned<String>>,
+    #[serde(default)]
+    retention: retention::Section,
     public_url: Option<Spanned<String>>,
     #[serde(default)]
     trusted_proxies: Vec<Spanned<String>>,
@@ -175,6 +180,7 @@ impl Server {
             labels: labels(flags.labels.clone().or_else(|| text("CHAINHOST_LABELS")).as_deref())?,
             postgres,
             redis,
+            retention: retention::read(&file.retention, |it, key, why| wrong(&source.place(it, key), why))?,
             panel_host,
             public_url,
             trusted_proxies,
@@ -425,6 +431,7 @@ mod tests {
             ("public_url = \"http://192.0.2.1\"", "line 1", "not a name"),
             ("panel_host = \"a.example\"\npublic_url = \"http://b.example\"", "line 2", "a.example"),
             ("trusted_proxies = [\n\"10.0.0.0/8\",\n\"proxy\"]", "line 3", "`proxy` is neither"),
+            ("[retention]\naudit_log = '2 weeks'", "line 2", "`audit_log`: Write for how long"),
             ("data = ", "line 1", ""),
             ("listen = 3", "line 1", ""),
         ] {

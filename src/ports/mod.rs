@@ -2,4 +2,6 @@
 
 pub mod cache;
 pub mod db;
+pub mod parts;
+pub mod position;
 pub mod queue;

@@ -16,6 +16,7 @@ pub mod folder;
 pub mod ingest;
 mod jobs;
 mod keys;
+mod months;
 pub mod nodes;
 mod password;
 mod places;
@@ -47,6 +48,7 @@ use crate::{
         Error, Result,
         access::{Actor, TenantScope},
         event::Event,
+        month::Retention,
         node::Topic,
         site::SiteName,
     },
@@ -61,6 +63,7 @@ use crate::{
 pub use crate::ports::queue::{Depth, JobFilter};
 
 use self::{
+    months::Months,
     nodes::{Node, Nodes},
     password::Hashing,
     places::Places,
@@ -94,6 +97,8 @@ pub struct Ground {
     pub disk_reserve: Option<u64>,
     /// Bytes that all kept deployments of one tenant may have together; `None`: as many as the disk takes.
     pub tenant_bytes_max: Option<u64>,
+    /// How long rows are kept in tables by month.
+    pub retention: Retention,
     /// The id of this installation.
     pub instance: Id,
     /// Which of its nodes this is.
@@ -161,6 +166,7 @@ struct Inner {
     looks: Looks,
     places: Places,
     nodes: Nodes,
+    months: Months,
 }
 
 impl std::ops::Deref for Services {
@@ -184,6 +190,7 @@ impl Services {
             looks: Looks::default(),
             places: Places::default(),
             nodes: Nodes::new(),
+            months: Months::default(),
         };
         Self(Arc::new(inner))
     }
@@ -212,6 +219,10 @@ impl Services {
 
     fn places(&self) -> &Places {
         &self.0.places
+    }
+
+    fn months(&self) -> &Months {
+        &self.0.months
     }
 
     /// Writes an event of `actor` in the transaction of the change.

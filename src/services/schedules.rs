@@ -82,7 +82,7 @@ impl Services {
     /// The schedules of the actor's tenant, by name.
     pub async fn list_schedules(&self, actor: &Actor) -> Result<Vec<Schedule>> {
         let scope = actor.require(Right::Read)?;
-        self.db.read(move |tx| store::schedules::list(tx, scope, crate::base::limits::SCHEDULES_MAX)).await
+        self.db.read_near(scope, move |tx| store::schedules::list(tx, scope, crate::base::limits::SCHEDULES_MAX)).await
     }
 
     /// Stops a schedule, or starts it again at the next time that its expression names: what was due meanwhile was not

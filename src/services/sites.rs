@@ -130,7 +130,7 @@ impl Services {
         let load = || async move {
             let found: Vec<SiteView> = services
                 .db
-                .read({
+                .read_near(scope, {
                     let services = services.clone();
                     move |tx| {
                         let sites = store::sites::list(tx, scope, &after, limit.into())?;
@@ -148,7 +148,7 @@ impl Services {
     /// How many sites the tenant has.
     pub async fn count_sites(&self, actor: &Actor) -> Result<i64> {
         let scope = actor.require(Right::Read)?;
-        self.db.read(move |tx| store::sites::count(tx, scope)).await
+        self.db.read_near(scope, move |tx| store::sites::count(tx, scope)).await
     }
 
     fn view(&self, tx: &mut ReadTx<'_>, scope: TenantScope, site: Site) -> Result<SiteView> {

@@ -107,4 +107,16 @@ pub fn start(context: &Context) {
         |_| None,
         |it, _| Box::pin(async move { it.services.sweep(false).await.map(drop) }),
     );
+    drive(
+        "keep months",
+        Some(Duty::Seal),
+        HOURLY,
+        |_| None,
+        |it, hold| {
+            Box::pin(async move {
+                let Some(hold) = hold else { return Ok(()) };
+                it.services.keep_months(&hold).await
+            })
+        },
+    );
 }

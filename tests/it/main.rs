@@ -18,6 +18,7 @@ mod framing;
 mod licences;
 mod log;
 mod manifest;
+mod months;
 #[cfg(feature = "postgres")]
 mod nodes;
 mod panel;
@@ -25,6 +26,12 @@ mod panel_browser;
 mod panel_settings;
 #[cfg(feature = "postgres")]
 mod postgres;
+#[cfg(feature = "postgres")]
+mod postgres_citus;
+#[cfg(feature = "postgres")]
+mod postgres_replicas;
+#[cfg(feature = "postgres")]
+mod postgres_wall;
 mod proxies;
 mod queue_redb;
 mod readme;

@@ -6,7 +6,10 @@ use chainhost::{
     app::ground::{self, Folder, Opened, Wish},
     base::{clock::Clock, secret::Secret, tasks::Tasks},
     config::database::Postgres,
-    domain::node::{Duty, Role},
+    domain::{
+        month::Retention,
+        node::{Duty, Role},
+    },
     services::Addresses,
 };
 use postgres::{Client, NoTls};
@@ -20,7 +23,12 @@ use crate::support::{
 /// Opens the stores as a node does, without serving.
 async fn open(database: &Database, folder: &Folder) -> Opened {
     let wish = Wish {
-        postgres: Some(Postgres { url: Secret::new(database.url()).into(), direct_url: None, pool: 4 }),
+        postgres: Some(Postgres {
+            url: Secret::new(database.url()).into(),
+            direct_url: None,
+            replica_urls: Vec::new(),
+            pool: 4,
+        }),
         addresses: Addresses {
             scheme: "http",
             sites_domain: String::from("localhost"),
@@ -35,6 +43,7 @@ async fn open(database: &Database, folder: &Folder) -> Opened {
         snapshot: None,
         role: Role::All,
         labels: Vec::new(),
+        retention: Retention::default(),
     };
     ground::open(folder, &wish).await.unwrap()
 }

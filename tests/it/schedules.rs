@@ -13,6 +13,7 @@ use chainhost::{
         access::Actor,
         error::Kind,
         job::{JobId, NewJob, Queue, State},
+        month::Retention,
         node::Duty,
         schedule::{Missed, Template},
         tenant::TenantId,
@@ -66,6 +67,7 @@ fn services_with(folder: &Path, clock: Clock, waiting_max: u64) -> Services {
         },
         disk_reserve: None,
         tenant_bytes_max: None,
+        retention: Retention::default(),
         instance: Id::NIL,
         node: Node::alone(),
     })

@@ -17,6 +17,7 @@ use chainhost::{
         error::Kind,
         file_list::{FileList, ListedFile},
         job::{JobId, NewJob, Queue},
+        month::Retention,
         site::SiteName,
         tenant::TenantId,
     },
@@ -66,6 +67,7 @@ impl Rig {
             },
             disk_reserve: Some(0),
             tenant_bytes_max,
+            retention: Retention::default(),
             instance: Id::NIL,
             node: Node::alone(),
         });

@@ -24,7 +24,10 @@ use std::path::Path;
 use chainhost::{
     app::ground::{self, Folder, Wish},
     base::{clock::Clock, tasks::Tasks},
-    domain::node::{Duty, Role},
+    domain::{
+        month::Retention,
+        node::{Duty, Role},
+    },
     ports::db::Value,
     services::{Addresses, Services},
 };
@@ -114,6 +117,7 @@ fn inside(host: &Host, act: impl AsyncFnOnce(&Services)) {
             snapshot: None,
             role: Role::All,
             labels: Vec::new(),
+            retention: Retention::default(),
         };
         let opened = ground::open(&folder, &wish).await.unwrap();
         if opened.services.node.shares {

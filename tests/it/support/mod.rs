@@ -92,6 +92,17 @@ impl Host {
         host
     }
 
+    /// As [`Host::start_on`], with a replica to read from.
+    #[cfg(feature = "postgres")]
+    pub(crate) fn start_with_replica(url: &str, replica: &str) -> Self {
+        let mut host = Self::prepare(tempfile::tempdir().unwrap(), &[]);
+        host.database = None;
+        host.environment.push((String::from("CHAINHOST_DATABASE_URL"), url.to_owned()));
+        host.environment.push((String::from("CHAINHOST_DATABASE_REPLICA_URLS"), replica.to_owned()));
+        host.restart();
+        host
+    }
+
     /// A server in a folder of the caller's.
     pub(crate) fn start_in(folder: TempDir, arguments: &[&str]) -> Self {
         let mut host = Self::prepare(folder, arguments);
@@ -157,7 +168,12 @@ impl Host {
         #[cfg(feature = "postgres")]
         if let Some(database) = &self.database {
             let url = chainhost::base::secret::Secret::new(database.url());
-            return Some(chainhost::config::database::Postgres { url: url.into(), direct_url: None, pool: 4 });
+            return Some(chainhost::config::database::Postgres {
+                url: url.into(),
+                direct_url: None,
+                replica_urls: Vec::new(),
+                pool: 4,
+            });
         }
         None
     }
