@@ -25,6 +25,8 @@ mod panel_settings;
 mod postgres;
 mod proxies;
 mod queue_redb;
+#[cfg(feature = "redis")]
+mod queue_redis;
 mod readme;
 mod real_sites;
 mod runner;
