@@ -19,27 +19,29 @@ use crate::{
         clock::Clock,
         files::{self, FolderLock},
         ids::{Id, Ids},
+        secret::Secret,
         tasks::Tasks,
     },
     config::database::Postgres,
     domain::{Error, Result},
-    engines::{cache_moka::CacheMoka, queue_redb::QueueRedb, schema, sqlite::Sqlite},
+    engines::{cache_moka::CacheMoka, schema, sqlite::Sqlite},
     ports::{
         cache::Cache,
         db::{Database, Db},
-        queue::Jobs,
     },
     serve::snapshot_file,
     services::{Addresses, Ground, Services},
     store,
 };
 
+use super::queues;
+
 /// The file with the id of the installation.
 const INSTANCE: &str = "instance";
 /// The file that is locked.
 const LOCK: &str = "lock";
 /// The names in a data folder, some with an ending behind `.` or `-`.
-const NAMES: [&str; 11] = [
+const NAMES: [&str; 12] = [
     "archives",
     "blobs",
     "chainhost.db",
@@ -48,7 +50,8 @@ const NAMES: [&str; 11] = [
     "incoming",
     INSTANCE,
     LOCK,
-    "queue.redb",
+    queues::NODE,
+    queues::FILE,
     "snapshot",
     "variants",
 ];
@@ -158,6 +161,8 @@ pub struct Wish {
     pub snapshot: Option<Id>,
     /// A PostgreSQL instead of the database in the folder.
     pub postgres: Option<Postgres>,
+    /// A Redis instead of the queue in the folder.
+    pub queue_url: Option<Arc<Secret>>,
 }
 
 /// The stores, open.
@@ -165,13 +170,13 @@ pub struct Opened {
     /// The use cases on them.
     pub services: Services,
     database: Arc<dyn Database>,
-    queue: Arc<QueueRedb>,
+    close_queue: Box<dyn FnOnce() + Send>,
 }
 
 impl Opened {
     /// Finishes what waits and closes the files.
     pub fn close(self) {
-        self.queue.close();
+        (self.close_queue)();
         self.database.close();
     }
 }
@@ -209,10 +214,10 @@ pub async fn open(folder: &Folder, wish: &Wish) -> Result<Opened> {
     if !marker.exists() {
         files::write_atomic(&marker, format!("{instance}\n").as_bytes(), 0o600)?;
     }
-    let queue = QueueRedb::open(&folder.path.join("queue.redb"), wish.clock.clone())?;
+    let queues = queues::open(folder, wish.queue_url.clone(), wish.clock.clone()).await?;
     let services = Services::new(Ground {
         db,
-        jobs: Jobs::new(Arc::<QueueRedb>::clone(&queue)),
+        jobs: queues.jobs,
         cache: Cache::new(CacheMoka::new(CACHE_BYTES_MAX)),
         blobs: folder.blobs.clone(),
         clock: wish.clock.clone(),
@@ -224,7 +229,7 @@ pub async fn open(folder: &Folder, wish: &Wish) -> Result<Opened> {
         tenant_bytes_max: wish.tenant_bytes_max,
         instance,
     });
-    Ok(Opened { services, database, queue })
+    Ok(Opened { services, database, close_queue: queues.close })
 }
 
 fn sqlite(folder: &Folder, had_one: bool) -> Result<Arc<dyn Database>> {

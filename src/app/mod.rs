@@ -9,6 +9,7 @@ pub mod ground;
 mod links;
 pub mod logs;
 mod metrics;
+pub mod queues;
 mod switch;
 
 use std::{net::SocketAddr, path::Path, sync::Arc, time::Duration};
@@ -41,7 +42,7 @@ use self::{
 /// How long a shutdown waits for what still runs.
 const JOIN_MAX: Duration = Duration::from_secs(75);
 
-/// Pause before a database that could not be reached at the start is tried again.
+/// Pause before a database or a queue that could not be reached at the start is tried again.
 const OPEN_AGAIN: Duration = Duration::from_secs(2);
 
 /// Pause before what was left half done is looked at again.
@@ -96,8 +97,8 @@ pub async fn serve(
             tracing::info!(panel = addresses.panel(), "the panel is reached from outside at its own address");
         }
         ready(&addresses.local_panel());
-        // A database that is somewhere else can come back, and then the control plane does.
-        if opened.is_none() && settings.postgres.is_some() {
+        // A database or a queue that is somewhere else can come back, and then the control plane does.
+        if opened.is_none() && (settings.postgres.is_some() || settings.redis.queue_url.is_some()) {
             let opened = opened.insert(opening.open_again(&switch).await);
             start(&opening, opened, &switch, with_demo, &bound).await?;
             control.store(Some(Arc::new(opened.services.clone())));
@@ -153,6 +154,7 @@ impl Opening<'_> {
                 tasks: self.tasks.clone(),
                 snapshot: Some(served.instance).filter(|it| *it != Id::NIL),
                 postgres: self.settings.postgres.clone(),
+                queue_url: self.settings.redis.queue_url.clone(),
             },
         )
         .await?;

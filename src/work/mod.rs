@@ -7,6 +7,7 @@ mod compress_variants;
 mod driver;
 mod fire_schedules;
 mod publish_snapshot;
+mod reconcile_outbox;
 mod repair_variants;
 pub mod runner;
 mod watch;
@@ -58,6 +59,7 @@ pub fn start(context: &Context) {
     fire_schedules::start(&shared);
     runner::start(&shared);
     watch::start(&shared);
+    reconcile_outbox::start(&shared);
     let drive = |name, period, signal: fn(&Services) -> Option<&Notify>, pass| {
         driver::start(&shared, driver::Task { name, period, signal, pass });
     };
