@@ -20,6 +20,7 @@ use crate::{
         files::{self, FolderLock},
         ids::{Id, Ids},
         random,
+        secret::Secret,
         tasks::Tasks,
     },
     config::database::Postgres,
@@ -28,16 +29,17 @@ use crate::{
         month::Retention,
         node::{NodeId, Role},
     },
-    engines::{cache_moka::CacheMoka, queue_redb::QueueRedb, schema, sqlite::Sqlite},
+    engines::{cache_moka::CacheMoka, schema, sqlite::Sqlite},
     ports::{
         cache::Cache,
         db::{Database, Db},
-        queue::Jobs,
     },
     serve::snapshot_file,
     services::{Addresses, Ground, Services, nodes::Node},
     store,
 };
+
+use super::queues;
 
 /// The file with the id of the installation.
 const INSTANCE: &str = "instance";
@@ -57,7 +59,7 @@ const NAMES: [&str; 13] = [
     INSTANCE,
     LOCK,
     NODE,
-    "queue.redb",
+    queues::FILE,
     "snapshot",
     "variants",
 ];
@@ -173,6 +175,8 @@ pub struct Wish {
     pub labels: Vec<String>,
     /// How long rows are kept in tables by month.
     pub retention: Retention,
+    /// A Redis instead of the queue in the folder.
+    pub queue_url: Option<Arc<Secret>>,
 }
 
 /// The stores, open.
@@ -180,13 +184,13 @@ pub struct Opened {
     /// The use cases on them.
     pub services: Services,
     database: Arc<dyn Database>,
-    queue: Arc<QueueRedb>,
+    close_queue: Box<dyn FnOnce() + Send>,
 }
 
 impl Opened {
     /// Finishes what waits and closes the files.
     pub fn close(self) {
-        self.queue.close();
+        (self.close_queue)();
         self.database.close();
     }
 }
@@ -224,10 +228,11 @@ pub async fn open(folder: &Folder, wish: &Wish) -> Result<Opened> {
     if !marker.exists() {
         files::write_atomic(&marker, format!("{instance}\n").as_bytes(), 0o600)?;
     }
-    let queue = QueueRedb::open(&folder.path.join("queue.redb"), wish.clock.clone())?;
+    let node = node_id(folder)?;
+    let queues = queues::open(folder, wish.queue_url.clone(), node, wish.clock.clone()).await?;
     let services = Services::new(Ground {
         db,
-        jobs: Jobs::new(Arc::<QueueRedb>::clone(&queue)),
+        jobs: queues.jobs,
         cache: Cache::new(CacheMoka::new(CACHE_BYTES_MAX)),
         blobs: folder.blobs.clone(),
         clock: wish.clock.clone(),
@@ -239,14 +244,9 @@ pub async fn open(folder: &Folder, wish: &Wish) -> Result<Opened> {
         tenant_bytes_max: wish.tenant_bytes_max,
         retention: wish.retention,
         instance,
-        node: Node {
-            id: node_id(folder)?,
-            role: wish.role,
-            labels: wish.labels.clone(),
-            shares: wish.postgres.is_some(),
-        },
+        node: Node { id: node, role: wish.role, labels: wish.labels.clone(), shares: wish.postgres.is_some() },
     });
-    Ok(Opened { services, database, queue })
+    Ok(Opened { services, database, close_queue: queues.close })
 }
 
 fn sqlite(folder: &Folder, had_one: bool) -> Result<Arc<dyn Database>> {

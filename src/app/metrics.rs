@@ -104,6 +104,8 @@ async fn queues(services: &Services, out: &mut Text) -> Result<(), Error> {
     };
     let help = "How long ago the oldest job that may start was asked for.";
     out.add("chainhost_jobs_oldest_seconds", "gauge", help, &of_queues(&waited));
+    let help = "Whether the store of the queues is there.";
+    out.one("chainhost_queue_up", "gauge", help, u64::from(services.jobs.is_up()));
     let help = "Whether a queue starts no jobs.";
     out.add("chainhost_queue_paused", "gauge", help, &of_queues(&|it| u64::from(it.paused)));
     Ok(())

@@ -9,6 +9,7 @@ pub mod ground;
 mod links;
 pub mod logs;
 mod metrics;
+pub mod queues;
 pub mod scale;
 mod switch;
 
@@ -42,7 +43,7 @@ use self::{
 /// How long a shutdown waits for what still runs.
 const JOIN_MAX: Duration = Duration::from_secs(75);
 
-/// Pause before a database that could not be reached at the start is tried again.
+/// Pause before a database or a queue that could not be reached at the start is tried again.
 const OPEN_AGAIN: Duration = Duration::from_secs(2);
 
 /// How long a shutdown waits for the database to hear that this node leaves.
@@ -105,8 +106,8 @@ pub async fn serve(
             let queues: Vec<&str> = settings.queues.iter().map(|it| it.word()).collect();
             format!("worker for {}", queues.join(", "))
         });
-        // A database that is somewhere else can come back, and then the control plane does.
-        if opened.is_none() && settings.postgres.is_some() {
+        // A database or a queue that is somewhere else can come back, and then the control plane does.
+        if opened.is_none() && (settings.postgres.is_some() || settings.redis.queue_url.is_some()) {
             let opened = opened.insert(opening.open_again(&switch).await);
             start(&opening, opened, &switch, with_demo, &bound).await?;
             control.store(Some(Arc::new(opened.services.clone())));
@@ -175,6 +176,7 @@ impl Opening<'_> {
                 role: self.settings.role,
                 labels: self.settings.labels.clone(),
                 retention: self.settings.retention,
+                queue_url: self.settings.redis.queue_url.clone(),
             },
         )
         .await?;

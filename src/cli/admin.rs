@@ -222,6 +222,7 @@ async fn directly(settings: &Server, command: Value) -> Result<Done> {
         role: settings.role,
         labels: settings.labels.clone(),
         retention: settings.retention,
+        queue_url: settings.redis.queue_url.clone(),
     };
     let opened = ground::open(&folder, &wish).await?;
     let done = control::run(&opened.services, &folder.path, command).await;

@@ -3,7 +3,12 @@
 //! | File | Holds |
 //! |---|---|
 //! | `link` | where a Redis is, and a connection to it |
+//! | `queue` | the queue port |
 
 mod link;
+mod queue;
 
-pub use self::link::Address;
+pub use self::{
+    link::Address,
+    queue::{QueueRedis, Wish},
+};

@@ -8,6 +8,7 @@ pub const SQLITE: &[Migration<'static>] = &[
     (2, "aside", include_str!("schema/0002_aside.sqlite.sql")),
     (3, "schedules", include_str!("schema/0003_schedules.sqlite.sql")),
     (4, "nodes", include_str!("schema/0004_nodes.sqlite.sql")),
+    (5, "handed_over", include_str!("schema/0005_handed_over.sqlite.sql")),
 ];
 
 /// For PostgreSQL.
@@ -16,6 +17,7 @@ pub const POSTGRES: &[Migration<'static>] = &[
     (2, "aside", include_str!("schema/0002_aside.postgres.sql")),
     (3, "schedules", include_str!("schema/0003_schedules.postgres.sql")),
     (4, "nodes", include_str!("schema/0004_nodes.postgres.sql")),
+    (5, "handed_over", include_str!("schema/0005_handed_over.postgres.sql")),
 ];
 
 /// Where the rows of a table are on a Citus cluster.

@@ -8,6 +8,7 @@ mod driver;
 mod fire_schedules;
 mod nodes;
 mod publish_snapshot;
+mod reconcile_outbox;
 mod repair_variants;
 pub mod runner;
 mod watch;
@@ -69,6 +70,7 @@ pub fn start(context: &Context) {
     fire_schedules::start(&shared);
     runner::start(&shared);
     watch::start(&shared);
+    reconcile_outbox::start(&shared);
     let drive = |name, duty, period, signal: fn(&Services) -> Option<&Notify>, pass| {
         driver::start(&shared, driver::Task { name, duty, period, signal, pass });
     };

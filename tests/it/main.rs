@@ -34,6 +34,8 @@ mod postgres_replicas;
 mod postgres_wall;
 mod proxies;
 mod queue_redb;
+#[cfg(feature = "redis")]
+mod queue_redis;
 mod readme;
 mod real_sites;
 mod runner;

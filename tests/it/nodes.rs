@@ -44,6 +44,7 @@ async fn open(database: &Database, folder: &Folder) -> Opened {
         role: Role::All,
         labels: Vec::new(),
         retention: Retention::default(),
+        queue_url: None,
     };
     ground::open(folder, &wish).await.unwrap()
 }

@@ -118,6 +118,7 @@ fn inside(host: &Host, act: impl AsyncFnOnce(&Services)) {
             role: Role::All,
             labels: Vec::new(),
             retention: Retention::default(),
+            queue_url: None,
         };
         let opened = ground::open(&folder, &wish).await.unwrap();
         if opened.services.node.shares {
