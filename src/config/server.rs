@@ -14,6 +14,7 @@ use serde::Deserialize;
 use toml::Spanned;
 
 use super::{
+    blobs::{self, Blobs},
     database::{self, Postgres},
     public_url::PublicUrl,
     redis::{self, Redis},
@@ -61,6 +62,8 @@ pub struct Server {
     pub postgres: Option<Postgres>,
     /// What lives in a Redis.
     pub redis: Redis,
+    /// Where the bytes of sites live.
+    pub blobs: Blobs,
     /// Where people reach the panel, when that is not where the server listens.
     pub public_url: Option<PublicUrl>,
     /// Proxies whose word about the client counts.
@@ -97,6 +100,8 @@ struct File {
     database: database::Section,
     #[serde(default)]
     redis: redis::Section,
+    #[serde(default)]
+    blobs: blobs::Section,
     public_url: Option<Spanned<String>>,
     #[serde(default)]
     trusted_proxies: Vec<Spanned<String>>,
@@ -149,6 +154,7 @@ impl Server {
             listen,
             postgres: database::read(file.database, text)?,
             redis: redis::read(file.redis, text),
+            blobs: blobs::read(file.blobs, text)?,
             panel_host,
             public_url,
             trusted_proxies,

@@ -13,6 +13,7 @@ pub mod collect;
 mod complete;
 pub mod deployments;
 pub mod folder;
+pub mod home;
 pub mod ingest;
 mod jobs;
 mod keys;
@@ -58,7 +59,7 @@ use crate::{
 
 pub use crate::ports::queue::{Depth, JobFilter};
 
-use self::{password::Hashing, places::Places, signals::Signals, watch::Looks, windows::Windows};
+use self::{home::Home, password::Hashing, places::Places, signals::Signals, watch::Looks, windows::Windows};
 
 /// What the services stand on, made once by the composition root.
 #[derive(Debug)]
@@ -71,6 +72,8 @@ pub struct Ground {
     pub cache: Cache,
     /// The bytes.
     pub blobs: BlobDir,
+    /// Where they live when the folder is a cache.
+    pub home: Option<Home>,
     /// The time of day.
     pub clock: Clock,
     /// The maker of ids.
@@ -227,7 +230,9 @@ impl Services {
 
     /// Refuses work that would leave too little free on the disk (DECISIONS 25).
     pub fn admit(&self, bytes: u64) -> Result<()> {
-        let space = files::space(&self.data)?;
+        // The bytes may be on another disk than the rest.
+        let (own, of_blobs) = (files::space(&self.data)?, files::space(self.blobs.root())?);
+        let space = if of_blobs.free < own.free { of_blobs } else { own };
         let reserve = self.disk_reserve.unwrap_or_else(|| (space.total / 10).min(1 << 30));
         if space.free.saturating_sub(bytes) >= reserve {
             return Ok(());

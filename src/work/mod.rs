@@ -79,5 +79,6 @@ pub fn start(context: &Context) {
         |it| Some(&it.signals().retention),
         |it| Box::pin(async move { it.services.prune().await.map(drop) }),
     );
+    drive("carry files into the store", DAILY, |_| None, |it| Box::pin(async move { it.services.carry_over().await }));
     drive("collect garbage", DAILY, |_| None, |it| Box::pin(async move { it.services.sweep(false).await.map(drop) }));
 }
