@@ -74,6 +74,7 @@ fn services(folder: &Path) -> Services {
         retention: Retention::default(),
         instance: Id::NIL,
         node: Node::alone(),
+        home: None,
     })
 }
 

@@ -45,6 +45,10 @@ async fn read(
     visitors(plane, &mut out);
     queues(services, &mut out).await?;
     database(services, &mut out);
+    if let Some(home) = &services.home {
+        let help = "Whether the store of files has answered lately.";
+        out.one("chainhost_blob_store_up", "gauge", help, u64::from(home.is_up()));
+    }
     Ok(out.0)
 }
 

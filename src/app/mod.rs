@@ -61,7 +61,10 @@ pub async fn serve(
     ready: impl FnOnce(&str),
 ) -> Result<()> {
     let tasks = Tasks::new();
-    let folder = Folder::take(&settings.data)?;
+    let mut folder = Folder::take_with(&settings.data, settings.blobs.folder.as_deref())?;
+    if let Some(bucket) = &settings.blobs.bucket {
+        folder.attach(bucket, settings.blobs.cache_bytes, &tasks)?;
+    }
     let plane = plane(&folder, &tasks)?;
     let listeners = listen::bind(&settings.listen).map_err(|error| Error::invalid("listen", error.to_string()))?;
     let bound: Vec<SocketAddr> = listeners.iter().filter_map(|it| it.local_addr().ok()).collect();

@@ -1,5 +1,6 @@
 //! Settings: one TOML file, environment and flags, parsed into domain types. Unknown keys are errors.
 
+pub mod blobs;
 pub mod client;
 pub mod database;
 pub mod public_url;

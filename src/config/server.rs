@@ -14,6 +14,7 @@ use serde::Deserialize;
 use toml::Spanned;
 
 use super::{
+    blobs::{self, Blobs},
     database::{self, Postgres},
     public_url::PublicUrl,
     redis::{self, Redis},
@@ -70,6 +71,8 @@ pub struct Server {
     pub labels: Vec<String>,
     /// How long rows are kept in tables by month.
     pub retention: Retention,
+    /// Where the bytes of sites live.
+    pub blobs: Blobs,
     /// Where people reach the panel, when that is not where the server listens.
     pub public_url: Option<PublicUrl>,
     /// Proxies whose word about the client counts.
@@ -115,6 +118,8 @@ struct File {
     role: Option<Spanned<String>>,
     #[serde(default)]
     retention: retention::Section,
+    #[serde(default)]
+    blobs: blobs::Section,
     public_url: Option<Spanned<String>>,
     #[serde(default)]
     trusted_proxies: Vec<Spanned<String>>,
@@ -181,6 +186,7 @@ impl Server {
             postgres,
             redis,
             retention: retention::read(&file.retention, |it, key, why| wrong(&source.place(it, key), why))?,
+            blobs: blobs::read(file.blobs, text)?,
             panel_host,
             public_url,
             trusted_proxies,

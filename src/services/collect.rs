@@ -6,7 +6,11 @@
 use std::collections::HashSet;
 
 use crate::{
-    base::{blob_dir::BlobDir, hash::Sha256, limits},
+    base::{
+        blob_dir::{BlobDir, BlobError},
+        hash::Sha256,
+        limits,
+    },
     domain::{
         Error, Result,
         access::{Actor, ServerScope, TenantScope},
@@ -62,20 +66,26 @@ impl Services {
     /// Mark and sweep, for the task and for people.
     pub async fn sweep(&self, dry_run: bool) -> Result<Garbage> {
         let marked = self.mark().await?;
-        let (blobs, before) = (self.blobs.clone(), self.clock.now_ms() - limits::BLOB_GRACE_MS);
+        let before = self.clock.now_ms() - limits::BLOB_GRACE_MS;
+        let in_store = self.sweep_store(dry_run, before).await?;
+        let blobs = self.blobs.clone();
         let listed = blobs.clone();
         let mut found = self.blocking(move || Ok(listed.list()?)).await?;
         found.retain(|(hash, _, written_ms)| *written_ms < before && !marked.contains(hash));
         // What was begun since the first look pins its blobs: look again before anything goes.
         let marked = if found.is_empty() { marked_nothing() } else { self.mark().await? };
         found.retain(|(hash, ..)| !marked.contains(hash));
-        found.sort_by_key(|(hash, size, _)| (std::cmp::Reverse(*size), *hash));
         let found = if dry_run { found } else { self.blocking(move || remove_older(&blobs, found, before)).await? };
-        Ok(Garbage { blobs: found.iter().map(|(hash, size, _)| (*hash, *size)).collect(), removed: !dry_run })
+        let mut all: Vec<(Sha256, u64)> = found.iter().map(|(hash, size, _)| (*hash, *size)).collect();
+        // What was in the store as well as in the folder before it is one blob.
+        let here: HashSet<Sha256> = all.iter().map(|(hash, _)| *hash).collect();
+        all.extend(in_store.into_iter().filter(|(hash, _)| !here.contains(hash)));
+        all.sort_by_key(|(hash, size)| (std::cmp::Reverse(*size), *hash));
+        Ok(Garbage { blobs: all, removed: !dry_run })
     }
 
     /// Every hash that a kept deployment names.
-    async fn mark(&self) -> Result<HashSet<Sha256>> {
+    pub(super) async fn mark(&self) -> Result<HashSet<Sha256>> {
         let leave = access::server_scope();
         let roots = self.db.read(move |tx| store::deployments::list_roots(tx, leave)).await?;
         let blobs = self.blobs.clone();
@@ -176,8 +186,9 @@ fn marked_nothing() -> HashSet<Sha256> {
 
 /// SECURITY: a manifest that cannot be read stops the collection: what it names is unknown, and must not go.
 fn mark_below(blobs: &BlobDir, root: Sha256, is_manifest: bool, marked: &mut HashSet<Sha256>) -> Result<()> {
-    let bytes = blobs.read_verified(&root).map_err(|error| {
-        Error::internal(format!("garbage collection stops: the list {root} cannot be read: {error}"))
+    let bytes = blobs.read_verified(&root).map_err(|error| match error {
+        BlobError::Away(_) => Error::from(error),
+        _ => Error::internal(format!("garbage collection stops: the list {root} cannot be read: {error}")),
     })?;
     if is_manifest {
         marked.extend(Manifest::parse(&bytes)?.entries().iter().map(|it| it.sha256));

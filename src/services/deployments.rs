@@ -106,7 +106,7 @@ impl Services {
             Error::conflict("not_complete", text)
         })?;
         let blobs = self.blobs.clone();
-        let bytes = self.blocking(move || blobs.read_verified(&hash).map_err(Error::internal));
+        let bytes = self.blocking(move || Ok(blobs.read_verified(&hash)?));
         Ok((hash, bytes.await?))
     }
 

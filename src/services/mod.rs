@@ -13,6 +13,7 @@ pub mod collect;
 mod complete;
 pub mod deployments;
 pub mod folder;
+pub mod home;
 pub mod ingest;
 mod jobs;
 mod keys;
@@ -63,6 +64,7 @@ use crate::{
 pub use crate::ports::queue::{Depth, JobFilter};
 
 use self::{
+    home::Home,
     months::Months,
     nodes::{Node, Nodes},
     password::Hashing,
@@ -83,6 +85,8 @@ pub struct Ground {
     pub cache: Cache,
     /// The bytes.
     pub blobs: BlobDir,
+    /// Where they live when the folder is a cache.
+    pub home: Option<Home>,
     /// The time of day.
     pub clock: Clock,
     /// The maker of ids.
@@ -253,7 +257,9 @@ impl Services {
 
     /// Refuses work that would leave too little free on the disk (DECISIONS 25).
     pub fn admit(&self, bytes: u64) -> Result<()> {
-        let space = files::space(&self.data)?;
+        // The bytes may be on another disk than the rest.
+        let (own, of_blobs) = (files::space(&self.data)?, files::space(self.blobs.root())?);
+        let space = if of_blobs.free < own.free { of_blobs } else { own };
         let reserve = self.disk_reserve.unwrap_or_else(|| (space.total / 10).min(1 << 30));
         if space.free.saturating_sub(bytes) >= reserve {
             return Ok(());

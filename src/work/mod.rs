@@ -121,4 +121,12 @@ pub fn start(context: &Context) {
             })
         },
     );
+    // Each node carries what is in its own folder.
+    drive(
+        "carry files into the store",
+        None,
+        DAILY,
+        |_| None,
+        |it, _| Box::pin(async move { it.services.carry_over().await }),
+    );
 }

@@ -92,6 +92,7 @@ impl Rig {
             retention: Retention { audit_log: kept, blockchain_record: kept },
             instance: Id::NIL,
             node: Node::alone(),
+            home: None,
         });
         let actor = services.actor_local().await.unwrap();
         Self { services, hands, actor, folder, _queue: queue }

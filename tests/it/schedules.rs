@@ -54,6 +54,7 @@ fn services_with(folder: &Path, clock: Clock, waiting_max: u64) -> Services {
         jobs: Jobs::new(QueueRedb::open_on(Box::new(open), clock.clone(), waiting_max).unwrap()),
         cache: Cache::new(CacheMoka::new(1 << 20)),
         blobs: BlobDir::open(folder).unwrap(),
+        home: None,
         ids: Ids::new(clock.clone()),
         clock,
         tasks: Tasks::new(),

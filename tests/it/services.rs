@@ -54,6 +54,7 @@ impl Rig {
             jobs: Jobs::new(queue.open(clock.clone(), jobs_waiting_max)),
             cache: Cache::new(CacheMoka::new(1 << 20)),
             blobs: BlobDir::open(folder.path()).unwrap(),
+            home: None,
             ids: Ids::new(clock.clone()),
             clock,
             tasks,
