@@ -231,11 +231,9 @@ async fn anchors_go_by_month_too_and_everything_stays_when_nothing_is_said(open:
         let rig = Rig::new(open, kept).await;
         rig.pass().await;
         let scope = rig.actor.scope;
-        for number in 0..700 {
-            insert_record(&rig, scope, number).await;
-        }
+        insert_records(&rig, scope, 0..700).await;
         rig.hands.advance(31 * DAY_MS);
-        insert_record(&rig, scope, 700).await;
+        insert_records(&rig, scope, 700..701).await;
         rig.hands.advance(61 * DAY_MS);
         rig.pass().await;
         let there = rig.count("SELECT COUNT(*) FROM blockchain_record").await;
@@ -251,18 +249,26 @@ async fn anchors_go_by_month_too_and_everything_stays_when_nothing_is_said(open:
     }
 }
 
-async fn insert_record(rig: &Rig, scope: TenantScope, size: i64) {
-    let record = BlockchainRecord {
-        created_ms: rig.services.clock.now_ms(),
-        id: rig.services.ids.next(),
-        kind: String::from("evm"),
-        network: String::from("8453"),
-        size,
-        root: Sha256::of(b"root"),
-        state: String::from("final"),
-        reference: String::from("0x00"),
+/// One for each size.
+async fn insert_records(rig: &Rig, scope: TenantScope, sizes: std::ops::Range<i64>) {
+    let services = rig.services.clone();
+    let insert = move |tx: &mut chainhost::ports::db::WriteTx<'_>| {
+        for size in sizes {
+            let record = BlockchainRecord {
+                created_ms: services.clock.now_ms(),
+                id: services.ids.next(),
+                kind: String::from("evm"),
+                network: String::from("8453"),
+                size,
+                root: Sha256::of(b"root"),
+                state: String::from("final"),
+                reference: String::from("0x00"),
+            };
+            store::blockchain_records::insert(tx, scope, &record)?;
+        }
+        Ok(())
     };
-    rig.services.db.write(move |tx| store::blockchain_records::insert(tx, scope, &record)).await.unwrap();
+    rig.services.db.write(insert).await.unwrap();
 }
 
 macro_rules! clauses {
