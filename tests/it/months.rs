@@ -298,6 +298,25 @@ suite! {
     anchors_go_by_month_too_and_everything_stays_when_nothing_is_said
 }
 
+#[tokio::test]
+async fn what_was_archived_and_could_not_be_removed_is_removed_later_and_archived_once() {
+    let rig = Rig::new(sqlite, Some(1)).await;
+    rig.act(&rig.actor, "january").await;
+    rig.hands.advance(60 * DAY_MS);
+    rig.run("CREATE TRIGGER held BEFORE DELETE ON audit_log BEGIN SELECT RAISE(ABORT, 'held'); END").await;
+    for _ in 0..2 {
+        assert!(rig.services.keep_months().await.is_err());
+        assert_eq!(rig.verify(&rig.actor).await, None);
+    }
+    assert_eq!(rig.count("SELECT COUNT(*) FROM audit_log WHERE kind = 'site.created'").await, 1);
+    rig.run("DROP TRIGGER held").await;
+    rig.pass().await;
+    assert_eq!(rig.count("SELECT COUNT(*) FROM audit_log WHERE kind = 'site.created'").await, 0);
+    assert_eq!(rig.archives(), ["audit_log-2026-01.jsonl.zst"]);
+    assert_eq!(rig.told(&rig.actor).await.len(), 1);
+    assert_eq!(rig.verify(&rig.actor).await, None);
+}
+
 #[cfg(feature = "postgres")]
 mod parts {
     use chainhost::{domain::month::Month, params};
@@ -366,5 +385,25 @@ mod parts {
         assert_eq!(strays(), [0, 0]);
         assert_eq!(rig.count("SELECT COUNT(*) FROM audit_log_2027_01").await, 1);
         assert_eq!(rig.verify(&rig.actor).await, None);
+    }
+    #[test]
+    fn the_alarm_is_seen_from_outside() {
+        use crate::support::{Host, http, postgres::Server};
+        let server = Server::start(&["fsync=off"]);
+        let mut host = Host::start_on(&server.url(""));
+        let get = |host: &Host, path: &str| {
+            http::ask(host.port, &format!("GET {path} HTTP/1.1\r\nHost: localhost:{}\r\n", host.port), b"").text()
+        };
+        let metric = "chainhost_rows_outside_months{table=\"audit_log\"}";
+        assert!(!get(&host, "/healthz").contains("warnings"));
+        assert_eq!(host.stop(), Some(0));
+        server.run(
+            "INSERT INTO audit_log (tenant_id, created_ms, id, actor, address, kind, entity, entity_id, text)
+             VALUES ('\\x00', 9000000000000000, '\\x00', '', '', '', '', '', '')",
+        );
+        host.restart();
+        host.until("the alarm", || get(&host, "/healthz").contains("rows_outside_months").then_some(()));
+        assert!(get(&host, "/metrics").contains(&format!("{metric} 1")));
+        assert!(host.log().contains("rows fit no month"));
     }
 }
