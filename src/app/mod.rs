@@ -103,12 +103,7 @@ pub async fn serve(
         if settings.role.serves() && addresses.panel() != addresses.local_panel() {
             tracing::info!(panel = addresses.panel(), "the panel is reached from outside at its own address");
         }
-        ready(&if settings.role.serves() {
-            addresses.local_panel()
-        } else {
-            let queues: Vec<&str> = settings.queues.iter().map(|it| it.word()).collect();
-            format!("worker for {}", queues.join(", "))
-        });
+        ready(&what_is_ready(&settings, &addresses));
         // A database or a queue that is somewhere else can come back, and then the control plane does.
         if opened.is_none() && (settings.postgres.is_some() || settings.redis.queue_url.is_some()) {
             let opened = opened.insert(opening.open_again(&switch).await);
@@ -132,6 +127,15 @@ pub async fn serve(
         opened.close();
     }
     ended
+}
+
+/// Where the panel is, or what a worker does.
+fn what_is_ready(settings: &Settings, addresses: &Addresses) -> String {
+    if settings.role.serves() {
+        return addresses.local_panel();
+    }
+    let queues: Vec<&str> = settings.queues.iter().map(|it| it.word()).collect();
+    format!("worker for {}", queues.join(", "))
 }
 
 /// Gives back what this node holds, so that another has it at once; else it waits until this one counts as dead.

@@ -172,9 +172,12 @@ impl Server {
             None => PathBuf::from("./chainhost-data"),
         };
         let (postgres, redis) = (database::read(file.database, text)?, redis::read(file.redis, text));
-        if role != Role::All && (postgres.is_none() || redis.queue_url.is_none()) {
-            let why = "needs the database and the queue that all nodes share. Set CHAINHOST_DATABASE_URL and \
-                       CHAINHOST_REDIS_QUEUE_URL, or `url` in [database] and `queue_url` in [redis]";
+        let blobs = blobs::read(file.blobs, text)?;
+        let shares_bytes = blobs.folder.is_some() || blobs.bucket.is_some();
+        if role != Role::All && (postgres.is_none() || redis.queue_url.is_none() || !shares_bytes) {
+            let why = "needs the database, the queue and the bytes that all nodes share. Set CHAINHOST_DATABASE_URL, \
+                       CHAINHOST_REDIS_QUEUE_URL and CHAINHOST_BLOBS_URL, or `url` in [database], `queue_url` in [redis] \
+                       and `url` or `folder` in [blobs]";
             return Err(wrong(&format!("role {}", role.word()), why));
         }
         Ok(Self {
@@ -186,7 +189,7 @@ impl Server {
             postgres,
             redis,
             retention: retention::read(&file.retention, |it, key, why| wrong(&source.place(it, key), why))?,
-            blobs: blobs::read(file.blobs, text)?,
+            blobs,
             panel_host,
             public_url,
             trusted_proxies,
@@ -383,10 +386,12 @@ mod tests {
 
     #[test]
     fn a_role_needs_what_nodes_share() {
-        let shared = "[database]\nurl = 'postgres://h/d'\n[redis]\nqueue_url = 'redis://h'";
+        let shared =
+            "[database]\nurl = 'postgres://h/d'\n[redis]\nqueue_url = 'redis://h'\n[blobs]\nfolder = '/srv/blobs'";
         let web = read(&format!("role = 'web'\n{shared}")).unwrap();
         assert_eq!((web.role, web.queues.len(), web.listen.len()), (Role::Web, 0, 2));
-        for text in ["role = 'web'", "role = 'worker'\n[database]\nurl = 'postgres://h/d'"] {
+        let without = shared.split("[blobs]").next().unwrap();
+        for text in ["role = 'web'", &format!("role = 'worker'\n{without}")] {
             let error = read(text).unwrap_err();
             assert!(error.message.contains("CHAINHOST_REDIS_QUEUE_URL"), "{text}: {error}");
         }
@@ -395,6 +400,8 @@ mod tests {
         let env = |name: &str| match name {
             "CHAINHOST_DATABASE_URL" => Some(OsString::from("postgres://h/d")),
             "CHAINHOST_REDIS_QUEUE_URL" => Some(OsString::from("redis://h")),
+            "CHAINHOST_BLOBS_URL" => Some(OsString::from("s3://bucket")),
+            "AWS_ACCESS_KEY_ID" | "AWS_SECRET_ACCESS_KEY" => Some(OsString::from("key")),
             "CHAINHOST_LABELS" => Some(OsString::from("type=worker, zone=eu-1")),
             _ => None,
         };

@@ -234,11 +234,9 @@ async fn anchors_go_by_month_too_and_everything_stays_when_nothing_is_said(open:
         let rig = Rig::new(open, kept).await;
         rig.pass().await;
         let scope = rig.actor.scope;
-        for number in 0..700 {
-            insert_record(&rig, scope, number).await;
-        }
+        insert_records(&rig, scope, 0..700).await;
         rig.hands.advance(31 * DAY_MS);
-        insert_record(&rig, scope, 700).await;
+        insert_records(&rig, scope, 700..701).await;
         rig.hands.advance(61 * DAY_MS);
         rig.pass().await;
         let there = rig.count("SELECT COUNT(*) FROM blockchain_record").await;
@@ -254,18 +252,26 @@ async fn anchors_go_by_month_too_and_everything_stays_when_nothing_is_said(open:
     }
 }
 
-async fn insert_record(rig: &Rig, scope: TenantScope, size: i64) {
-    let record = BlockchainRecord {
-        created_ms: rig.services.clock.now_ms(),
-        id: rig.services.ids.next(),
-        kind: String::from("evm"),
-        network: String::from("8453"),
-        size,
-        root: Sha256::of(b"root"),
-        state: String::from("final"),
-        reference: String::from("0x00"),
+/// One for each size.
+async fn insert_records(rig: &Rig, scope: TenantScope, sizes: std::ops::Range<i64>) {
+    let services = rig.services.clone();
+    let insert = move |tx: &mut chainhost::ports::db::WriteTx<'_>| {
+        for size in sizes {
+            let record = BlockchainRecord {
+                created_ms: services.clock.now_ms(),
+                id: services.ids.next(),
+                kind: String::from("evm"),
+                network: String::from("8453"),
+                size,
+                root: Sha256::of(b"root"),
+                state: String::from("final"),
+                reference: String::from("0x00"),
+            };
+            store::blockchain_records::insert(tx, scope, &record)?;
+        }
+        Ok(())
     };
-    rig.services.db.write(move |tx| store::blockchain_records::insert(tx, scope, &record)).await.unwrap();
+    rig.services.db.write(insert).await.unwrap();
 }
 
 macro_rules! clauses {
@@ -293,6 +299,25 @@ suite! {
     a_month_ends_and_later_goes
     nothing_goes_before_it_is_archived_and_only_once
     anchors_go_by_month_too_and_everything_stays_when_nothing_is_said
+}
+
+#[tokio::test]
+async fn what_was_archived_and_could_not_be_removed_is_removed_later_and_archived_once() {
+    let rig = Rig::new(sqlite, Some(1)).await;
+    rig.act(&rig.actor, "january").await;
+    rig.hands.advance(60 * DAY_MS);
+    rig.run("CREATE TRIGGER held BEFORE DELETE ON audit_log BEGIN SELECT RAISE(ABORT, 'held'); END").await;
+    for _ in 0..2 {
+        assert!(rig.services.keep_months().await.is_err());
+        assert_eq!(rig.verify(&rig.actor).await, None);
+    }
+    assert_eq!(rig.count("SELECT COUNT(*) FROM audit_log WHERE kind = 'site.created'").await, 1);
+    rig.run("DROP TRIGGER held").await;
+    rig.pass().await;
+    assert_eq!(rig.count("SELECT COUNT(*) FROM audit_log WHERE kind = 'site.created'").await, 0);
+    assert_eq!(rig.archives(), ["audit_log-2026-01.jsonl.zst"]);
+    assert_eq!(rig.told(&rig.actor).await.len(), 1);
+    assert_eq!(rig.verify(&rig.actor).await, None);
 }
 
 #[cfg(feature = "postgres")]
@@ -363,5 +388,25 @@ mod parts {
         assert_eq!(strays(), [0, 0]);
         assert_eq!(rig.count("SELECT COUNT(*) FROM audit_log_2027_01").await, 1);
         assert_eq!(rig.verify(&rig.actor).await, None);
+    }
+    #[test]
+    fn the_alarm_is_seen_from_outside() {
+        use crate::support::{Host, http, postgres::Server};
+        let server = Server::start(&["fsync=off"]);
+        let mut host = Host::start_on(&server.url(""));
+        let get = |host: &Host, path: &str| {
+            http::ask(host.port, &format!("GET {path} HTTP/1.1\r\nHost: localhost:{}\r\n", host.port), b"").text()
+        };
+        let metric = "chainhost_rows_outside_months{table=\"audit_log\"}";
+        assert!(!get(&host, "/healthz").contains("warnings"));
+        assert_eq!(host.stop(), Some(0));
+        server.run(
+            "INSERT INTO audit_log (tenant_id, created_ms, id, actor, address, kind, entity, entity_id, text)
+             VALUES ('\\x00', 9000000000000000, '\\x00', '', '', '', '', '', '')",
+        );
+        host.restart();
+        host.until("the alarm", || get(&host, "/healthz").contains("rows_outside_months").then_some(()));
+        assert!(get(&host, "/metrics").contains(&format!("{metric} 1")));
+        assert!(host.log().contains("rows fit no month"));
     }
 }

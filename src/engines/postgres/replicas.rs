@@ -22,7 +22,7 @@ use super::{
     address::Address,
     readers::Readers,
     session::{Session, explain},
-    writer::POSITION,
+    writer::{POSITION, read_position},
 };
 use crate::{
     domain::{Error, Result},
@@ -233,14 +233,14 @@ fn sample(kept: &mut Option<Session>, address: &Address, known: &Mutex<Primary>)
     let Ok(found) = ask(kept, address, &sql) else { return };
     let [position, system, file] = &*found else { return };
     let timeline = file.get(..8).and_then(|it| u32::from_str_radix(it, 16).ok());
-    let (Ok(position), Some(timeline)) = (position.parse(), timeline) else { return };
+    let Some(timeline) = timeline else { return };
     let history = History { system: system.clone(), timeline: timeline.to_string() };
     let mut known = known.lock().unwrap_or_else(PoisonError::into_inner);
     if known.history != history {
         known.samples.clear();
         known.history = history;
     }
-    known.samples.push_back((at, Position(position)));
+    known.samples.push_back((at, read_position(Some(position))));
     if known.samples.len() > SAMPLES_MAX {
         known.samples.pop_front();
     }
