@@ -10,6 +10,8 @@
 
 mod archives;
 mod client;
+#[cfg(all(feature = "postgres", feature = "redis"))]
+mod cluster;
 mod conformance;
 mod connections;
 mod deploys;

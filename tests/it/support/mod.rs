@@ -105,6 +105,16 @@ impl Host {
         host
     }
 
+    /// A new server with these variables in its environment, which name all that it uses, and more arguments.
+    #[cfg(feature = "postgres")]
+    pub(crate) fn start_as(environment: &[(&str, String)], arguments: &[&str]) -> Self {
+        let mut host = Self::prepare(tempfile::tempdir().unwrap(), arguments);
+        host.database = None;
+        host.environment.extend(environment.iter().map(|(name, value)| ((*name).to_owned(), value.clone())));
+        host.restart();
+        host
+    }
+
     /// A server in a folder of the caller's.
     pub(crate) fn start_in(folder: TempDir, arguments: &[&str]) -> Self {
         let mut host = Self::prepare(folder, arguments);
