@@ -2,6 +2,8 @@
 
 use std::{
     collections::HashMap,
+    io::{Read as _, Write as _},
+    net::{TcpListener, TcpStream},
     sync::{
         Arc,
         atomic::{AtomicBool, AtomicU64, Ordering},
@@ -27,10 +29,15 @@ const COUNTER: &[(u32, &str, &str)] =
 const FAST: &[&str] = &["fsync=off"];
 
 fn open(primary: &Server, replicas: &[&Server]) -> Db {
+    open_urls(primary, replicas.iter().map(|it| it.url("")).collect())
+}
+
+fn open_urls(primary: &Server, replicas: Vec<String>) -> Db {
     let url = Secret::new(primary.url(""));
-    let replicas: Vec<Arc<Secret>> = replicas.iter().map(|it| Arc::new(Secret::new(it.url("")))).collect();
+    let replicas: Vec<Arc<Secret>> = replicas.into_iter().map(|it| Arc::new(Secret::new(it))).collect();
     let open = move || {
-        Postgres::open(&Wish { url: &url, direct_url: None, replica_urls: &replicas, pool: 4, known: false }, COUNTER)
+        let wish = Wish { url: &url, direct_url: None, replica_urls: &replicas, pool: 4, known: false };
+        Postgres::open(&wish, COUNTER)
     };
     Db::new(thread::spawn(open).join().unwrap().unwrap())
 }
@@ -154,6 +161,67 @@ async fn a_replica_that_dies_costs_nobody_an_error() {
         ended.unwrap();
     }
     assert!(reads(&db) > 100);
+}
+
+/// Passes everything on to a server, until it stands still as a cut network does.
+fn proxy(server: u16, still: &Arc<AtomicBool>) -> u16 {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let port = listener.local_addr().unwrap().port();
+    let still = Arc::clone(still);
+    thread::spawn(move || {
+        for client in listener.incoming().flatten() {
+            let there = TcpStream::connect(("127.0.0.1", server)).unwrap();
+            let ways = [(client.try_clone(), there.try_clone()), (Ok(there), Ok(client))];
+            for (from, to) in ways {
+                let (mut from, mut to, still) = (from.unwrap(), to.unwrap(), Arc::clone(&still));
+                thread::spawn(move || {
+                    let mut bytes = [0; 8192];
+                    while let Ok(read @ 1..) = from.read(&mut bytes) {
+                        if still.load(Ordering::SeqCst) {
+                            // Neither an answer nor an end comes through any more.
+                            loop {
+                                thread::park();
+                            }
+                        }
+                        if to.write_all(bytes.get(..read).unwrap()).is_err() {
+                            break;
+                        }
+                    }
+                    drop(to.shutdown(std::net::Shutdown::Both));
+                });
+            }
+        }
+    });
+    port
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_replica_that_hangs_is_left_out_and_holds_up_nobody() {
+    let primary = Server::start(FAST);
+    let standby = primary.standby(FAST);
+    let still = Arc::new(AtomicBool::new(false));
+    let through = standby.url("").replace(&standby.port.to_string(), &proxy(standby.port, &still).to_string());
+    let db = open_urls(&primary, vec![through]);
+    add(&db, scope(1)).await;
+    until_in_use(&db, &[true]).await;
+    let before = reads(&db);
+    let start = Instant::now();
+    while reads(&db) == before {
+        assert!(start.elapsed() < PATIENCE, "the replica is not read from");
+        assert_eq!(read(&db, scope(1)).await.unwrap(), 1);
+    }
+    still.store(true, Ordering::SeqCst);
+    let start = Instant::now();
+    while db.replicas().iter().any(|it| it.in_use) {
+        assert!(start.elapsed() < PATIENCE, "a replica that hangs is read from");
+        assert_eq!(read(&db, scope(1)).await.unwrap(), 1);
+    }
+    let left = reads(&db);
+    assert_eq!(read(&db, scope(1)).await.unwrap(), 1);
+    assert_eq!(reads(&db), left);
+    // Nor does it hold up the end.
+    let ended = tokio::task::spawn_blocking(move || drop(db));
+    tokio::time::timeout(PATIENCE, ended).await.expect("the end waits for a replica that hangs").unwrap();
 }
 
 #[test]
