@@ -5,6 +5,8 @@ pub(crate) mod http;
 pub(crate) mod keep_alive;
 #[cfg(feature = "postgres")]
 pub(crate) mod postgres;
+#[cfg(feature = "redis")]
+pub(crate) mod redis;
 pub(crate) mod seed;
 
 use std::{
