@@ -19,13 +19,13 @@ use crate::{
         clock::Clock,
         files::{self, FolderLock},
         ids::{Id, Ids},
+        secret::Secret,
         tasks::Tasks,
     },
     config::database::Postgres,
     domain::{Error, Result},
-    engines::{cache_moka::CacheMoka, queue_redb::QueueRedb, schema, sqlite::Sqlite},
+    engines::{queue_redb::QueueRedb, schema, sqlite::Sqlite},
     ports::{
-        cache::Cache,
         db::{Database, Db},
         queue::Jobs,
     },
@@ -33,6 +33,8 @@ use crate::{
     services::{Addresses, Ground, Services},
     store,
 };
+
+use super::caches;
 
 /// The file with the id of the installation.
 const INSTANCE: &str = "instance";
@@ -52,8 +54,6 @@ const NAMES: [&str; 11] = [
     "snapshot",
     "variants",
 ];
-/// Bytes of the cache.
-const CACHE_BYTES_MAX: u64 = 16 * 1024 * 1024;
 
 /// A data folder that this process holds.
 #[derive(Debug)]
@@ -158,6 +158,8 @@ pub struct Wish {
     pub snapshot: Option<Id>,
     /// A PostgreSQL instead of the database in the folder.
     pub postgres: Option<Postgres>,
+    /// A Redis behind the cache in memory.
+    pub cache_url: Option<Arc<Secret>>,
 }
 
 /// The stores, open.
@@ -166,6 +168,7 @@ pub struct Opened {
     pub services: Services,
     database: Arc<dyn Database>,
     queue: Arc<QueueRedb>,
+    close_cache: Box<dyn FnOnce() + Send>,
 }
 
 impl Opened {
@@ -173,6 +176,7 @@ impl Opened {
     pub fn close(self) {
         self.queue.close();
         self.database.close();
+        (self.close_cache)();
     }
 }
 
@@ -209,11 +213,13 @@ pub async fn open(folder: &Folder, wish: &Wish) -> Result<Opened> {
     if !marker.exists() {
         files::write_atomic(&marker, format!("{instance}\n").as_bytes(), 0o600)?;
     }
+    let caches = caches::open(wish.cache_url.as_deref(), instance)?;
     let queue = QueueRedb::open(&folder.path.join("queue.redb"), wish.clock.clone())?;
     let services = Services::new(Ground {
         db,
         jobs: Jobs::new(Arc::<QueueRedb>::clone(&queue)),
-        cache: Cache::new(CacheMoka::new(CACHE_BYTES_MAX)),
+        cache: caches.cache,
+        counts: caches.counts,
         blobs: folder.blobs.clone(),
         clock: wish.clock.clone(),
         ids,
@@ -224,7 +230,7 @@ pub async fn open(folder: &Folder, wish: &Wish) -> Result<Opened> {
         tenant_bytes_max: wish.tenant_bytes_max,
         instance,
     });
-    Ok(Opened { services, database, queue })
+    Ok(Opened { services, database, queue, close_cache: caches.close })
 }
 
 fn sqlite(folder: &Folder, had_one: bool) -> Result<Arc<dyn Database>> {

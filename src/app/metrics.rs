@@ -44,6 +44,7 @@ async fn read(
     visitors(plane, &mut out);
     queues(services, &mut out).await?;
     database(services, &mut out);
+    cache(services, &mut out);
     Ok(out.0)
 }
 
@@ -121,4 +122,17 @@ fn database(services: &Services, out: &mut Text) {
     let waited = u64::try_from(pool.waited.as_micros()).unwrap_or(u64::MAX);
     let help = "How long all reads waited for a connection.";
     out.one("chainhost_database_wait_microseconds_total", "counter", help, waited);
+}
+
+fn cache(services: &Services, out: &mut Text) {
+    let Some(figures) = services.cache.shared() else { return };
+    let help = "Whether the second layer of the cache is there, and the other servers are heard.";
+    out.one("chainhost_cache_shared_up", "gauge", help, u64::from(figures.up));
+    let found = [("hit", figures.hits), ("miss", figures.misses)];
+    let rows = found.map(|(result, count)| (format!("{{result=\"{result}\"}}"), count));
+    out.add("chainhost_cache_shared_lookups_total", "counter", "Lookups in the second layer of the cache.", &rows);
+    let help = "What the second layer of the cache was asked and did not do.";
+    out.one("chainhost_cache_shared_errors_total", "counter", help, figures.errors);
+    let help = "Changes that other servers told this one.";
+    out.one("chainhost_cache_shared_heard_total", "counter", help, figures.heard);
 }

@@ -3,6 +3,7 @@
 //! Order at start: the data folder and its lock, the snapshot and with it the sites, then database, queue and the
 //! control plane. What of the control plane cannot start leaves the sites answering, and says why.
 
+pub mod caches;
 pub mod control;
 mod demo;
 pub mod ground;
@@ -153,6 +154,7 @@ impl Opening<'_> {
                 tasks: self.tasks.clone(),
                 snapshot: Some(served.instance).filter(|it| *it != Id::NIL),
                 postgres: self.settings.postgres.clone(),
+                cache_url: self.settings.redis.cache_url.clone(),
             },
         )
         .await?;

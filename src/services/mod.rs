@@ -50,6 +50,7 @@ use crate::{
     },
     ports::{
         cache::Cache,
+        counts::Counts,
         db::{Db, ReadTx, WriteTx},
         queue::Jobs,
     },
@@ -69,6 +70,8 @@ pub struct Ground {
     pub jobs: Jobs,
     /// The cache.
     pub cache: Cache,
+    /// What is counted together with other processes.
+    pub counts: Counts,
     /// The bytes.
     pub blobs: BlobDir,
     /// The time of day.
@@ -163,7 +166,7 @@ impl Services {
     /// Makes the services.
     pub fn new(ground: Ground) -> Self {
         let hashing = Hashing::new(ground.tasks.clone());
-        let windows = Windows::new(ground.clock.clone());
+        let windows = Windows::new(ground.clock.clone(), ground.counts.clone());
         let inner = Inner {
             ground,
             signals: Signals::new(),

@@ -27,6 +27,8 @@ mod proxies;
 mod queue_redb;
 mod readme;
 mod real_sites;
+#[cfg(feature = "redis")]
+mod redis_link;
 mod runner;
 mod schedules;
 mod server;

@@ -21,7 +21,7 @@ use chainhost::{
         tenant::TenantId,
     },
     engines::{cache_moka::CacheMoka, schema, sqlite::Sqlite},
-    ports::{cache::Cache, db::Db, queue::Jobs},
+    ports::{cache::Cache, counts::Counts, db::Db, queue::Jobs},
     services::{Addresses, Ground, Services, access::Origin, uploads::Request},
     store,
 };
@@ -52,6 +52,7 @@ impl Rig {
             db: Db::new(Sqlite::open(&folder.path().join("db"), schema::SQLITE).unwrap()),
             jobs: Jobs::new(queue.open(clock.clone(), jobs_waiting_max)),
             cache: Cache::new(CacheMoka::new(1 << 20)),
+            counts: Counts::default(),
             blobs: BlobDir::open(folder.path()).unwrap(),
             ids: Ids::new(clock.clone()),
             clock,

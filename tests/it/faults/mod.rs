@@ -111,6 +111,7 @@ fn inside(host: &Host, act: impl AsyncFnOnce(&Services)) {
             clock: Clock::system(),
             tasks: Tasks::new(),
             snapshot: None,
+            cache_url: None,
         };
         let opened = ground::open(&folder, &wish).await.unwrap();
         act(&opened.services).await;

@@ -77,7 +77,7 @@ impl Server {
     pub(crate) fn kill(&mut self) {
         let Some(pid) = self.pid.take() else { return };
         // It may have ended by itself.
-        drop(kill_process(pid, Signal::KILL));
+        let _ = kill_process(pid, Signal::KILL);
         while test_kill_process(pid).is_ok() {
             thread::sleep(Duration::from_millis(5));
         }
