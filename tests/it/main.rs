@@ -28,6 +28,8 @@ mod queue_redb;
 mod readme;
 mod real_sites;
 #[cfg(feature = "redis")]
+mod redis_cache;
+#[cfg(feature = "redis")]
 mod redis_link;
 mod runner;
 mod schedules;

@@ -226,12 +226,11 @@ impl State {
         if !is_news || self.is_stopping() {
             return;
         }
-        match error.map(|it| self.address.explain(it)) {
-            Some(error) => tracing::warn!(%error, "the cache goes on without its second layer"),
-            None => tracing::warn!(
-                redis = self.address.name(),
-                "the cache goes on without its second layer: the Redis answers too late"
-            ),
+        if let Some(error) = error.map(|it| self.address.explain(it)) {
+            tracing::warn!(%error, "the cache goes on without its second layer");
+        } else {
+            let redis = self.address.name();
+            tracing::warn!(redis, "the cache goes on without its second layer: the Redis answers too late");
         }
     }
 

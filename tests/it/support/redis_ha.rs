@@ -1,5 +1,7 @@
 //! Several Redis servers that belong together: a master with replicas that Sentinels watch, and a cluster.
 
+#![expect(clippy::indexing_slicing, reason = "a test that panics says what went wrong")]
+
 use std::{
     fs::File,
     process::{Child, Command, Stdio},
@@ -7,13 +9,16 @@ use std::{
     time::Duration,
 };
 
-use chainhost::base::files::write_atomic;
+use chainhost::{base::files::write_atomic, engines::redis::Patience};
 use tokio::time::Instant;
 
 use super::redis::{Server, free_port};
 
 /// How long they may take to agree.
 const PATIENCE: Duration = Duration::from_mins(2);
+
+/// For tests that are not about a Redis that is slow.
+pub(crate) const PATIENT: Patience = Patience { answer: Duration::from_secs(20), silence: Duration::from_secs(30) };
 
 /// Asks `redis-cli` on a port; what it prints.
 pub(crate) fn ask(port: u16, words: &[&str]) -> String {

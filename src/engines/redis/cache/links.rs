@@ -148,7 +148,8 @@ impl Links {
             ErrorKind::Server(ServerErrorKind::Ask | ServerErrorKind::TryAgain) => {}
             _ if is_lost(error) => self.lose(node, error),
             _ => {
-                tracing::debug!(redis = self.state.address.name(), %error, "the second layer of the cache refuses something")
+                let redis = self.state.address.name();
+                tracing::debug!(redis, %error, "the second layer of the cache refuses something");
             }
         }
     }

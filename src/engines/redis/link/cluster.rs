@@ -77,14 +77,13 @@ impl Cluster {
     pub(super) fn connect(&self, tag: &str, until: &Until) -> RedisResult<(Node, Connection)> {
         let mut asked = false;
         for _ in 0..HOPS_MAX {
-            let node = match self.place(tag) {
-                Some(node) => node,
-                None => {
-                    self.ask(until)?;
-                    asked = true;
-                    let nobody = || server_error(ServerErrorKind::ClusterDown, "no node has the slot");
-                    self.place(tag).ok_or_else(nobody)?
-                }
+            let node = if let Some(node) = self.place(tag) {
+                node
+            } else {
+                self.ask(until)?;
+                asked = true;
+                let nobody = || server_error(ServerErrorKind::ClusterDown, "no node has the slot");
+                self.place(tag).ok_or_else(nobody)?
             };
             match self.enter(&node, tag, until) {
                 Ok(Entered::Owner(connection)) => return Ok((node, connection)),
