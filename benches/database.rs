@@ -22,6 +22,7 @@ use chainhost::{
     engines::{cache_moka::CacheMoka, queue_redb::QueueRedb, schema, sqlite::Sqlite},
     ports::{
         cache::Cache,
+        counts::Counts,
         db::Db,
         queue::{Finish, Jobs, Outcome},
     },
@@ -57,6 +58,7 @@ fn services(folder: &Path) -> Services {
         db: Db::new(Sqlite::open(&folder.join("chainhost.db"), schema::SQLITE).unwrap()),
         jobs: Jobs::new(QueueRedb::open(&folder.join("queue.redb"), clock.clone()).unwrap()),
         cache: Cache::new(CacheMoka::new(1 << 20)),
+        counts: Counts::default(),
         blobs: BlobDir::open(folder).unwrap(),
         ids: Ids::new(clock.clone()),
         clock,

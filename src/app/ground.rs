@@ -29,17 +29,14 @@ use crate::{
         month::Retention,
         node::{NodeId, Role},
     },
-    engines::{cache_moka::CacheMoka, schema, sqlite::Sqlite},
-    ports::{
-        cache::Cache,
-        db::{Database, Db},
-    },
+    engines::{schema, sqlite::Sqlite},
+    ports::db::{Database, Db},
     serve::snapshot_file,
     services::{Addresses, Ground, Services, home::Home, nodes::Node},
     store,
 };
 
-use super::queues;
+use super::{caches, queues};
 
 /// The file with the id of the installation.
 const INSTANCE: &str = "instance";
@@ -63,8 +60,6 @@ const NAMES: [&str; 13] = [
     "snapshot",
     "variants",
 ];
-/// Bytes of the cache.
-const CACHE_BYTES_MAX: u64 = 16 * 1024 * 1024;
 
 /// A data folder that this process holds.
 #[derive(Debug)]
@@ -242,6 +237,8 @@ pub struct Wish {
     pub retention: Retention,
     /// A Redis instead of the queue in the folder.
     pub queue_url: Option<Arc<Secret>>,
+    /// A Redis behind the cache in memory.
+    pub cache_url: Option<Arc<Secret>>,
 }
 
 /// The stores, open.
@@ -250,6 +247,7 @@ pub struct Opened {
     pub services: Services,
     database: Arc<dyn Database>,
     close_queue: Box<dyn FnOnce() + Send>,
+    close_cache: Box<dyn FnOnce() + Send>,
 }
 
 impl Opened {
@@ -257,6 +255,7 @@ impl Opened {
     pub fn close(self) {
         (self.close_queue)();
         self.database.close();
+        (self.close_cache)();
     }
 }
 
@@ -295,11 +294,14 @@ pub async fn open(folder: &Folder, wish: &Wish) -> Result<Opened> {
     }
     let node = node_id(&folder.path)?;
     own_blobs(folder, instance).await?;
+    let shares = wish.postgres.is_some();
+    let caches = caches::open(wish.cache_url.as_deref(), instance, shares)?;
     let queues = queues::open(folder, wish.queue_url.clone(), node, wish.clock.clone()).await?;
     let services = Services::new(Ground {
         db,
         jobs: queues.jobs,
-        cache: Cache::new(CacheMoka::new(CACHE_BYTES_MAX)),
+        cache: caches.cache,
+        counts: caches.counts,
         blobs: folder.blobs.clone(),
         home: folder.home.clone(),
         clock: wish.clock.clone(),
@@ -311,9 +313,9 @@ pub async fn open(folder: &Folder, wish: &Wish) -> Result<Opened> {
         tenant_bytes_max: wish.tenant_bytes_max,
         retention: wish.retention,
         instance,
-        node: Node { id: node, role: wish.role, labels: wish.labels.clone(), shares: wish.postgres.is_some() },
+        node: Node { id: node, role: wish.role, labels: wish.labels.clone(), shares },
     });
-    Ok(Opened { services, database, close_queue: queues.close })
+    Ok(Opened { services, database, close_queue: queues.close, close_cache: caches.close })
 }
 
 /// Sees that the place of the bytes, where it is not the data folder, is this installation's.

@@ -49,6 +49,7 @@ async fn read(
         let help = "Whether the store of files has answered lately.";
         out.one("chainhost_blob_store_up", "gauge", help, u64::from(home.is_up()));
     }
+    cache(services, &mut out);
     Ok(out.0)
 }
 
@@ -147,4 +148,17 @@ fn replicas(services: &Services, out: &mut Text) {
     out.add("chainhost_database_replica_in_use", "gauge", help, &rows(|it| u64::from(it.in_use)));
     let help = "Reads that were given to a replica.";
     out.add("chainhost_database_replica_reads_total", "counter", help, &rows(|it| it.reads));
+}
+
+fn cache(services: &Services, out: &mut Text) {
+    let Some(figures) = services.cache.shared() else { return };
+    let help = "Whether the second layer of the cache is there, and the other servers are heard.";
+    out.one("chainhost_cache_shared_up", "gauge", help, u64::from(figures.up));
+    let found = [("hit", figures.hits), ("miss", figures.misses)];
+    let rows = found.map(|(result, count)| (format!("{{result=\"{result}\"}}"), count));
+    out.add("chainhost_cache_shared_lookups_total", "counter", "Lookups in the second layer of the cache.", &rows);
+    let help = "What the second layer of the cache was asked and did not do.";
+    out.one("chainhost_cache_shared_errors_total", "counter", help, figures.errors);
+    let help = "Changes that other servers told this one.";
+    out.one("chainhost_cache_shared_heard_total", "counter", help, figures.heard);
 }

@@ -3,6 +3,7 @@
 //! Order at start: the data folder and its lock, the snapshot and with it the sites, then database, queue and the
 //! control plane. What of the control plane cannot start leaves the sites answering, and says why.
 
+pub mod caches;
 pub mod control;
 mod demo;
 pub mod ground;
@@ -184,6 +185,7 @@ impl Opening<'_> {
                 labels: self.settings.labels.clone(),
                 retention: self.settings.retention,
                 queue_url: self.settings.redis.queue_url.clone(),
+                cache_url: self.settings.redis.cache_url.clone(),
             },
         )
         .await?;

@@ -2,6 +2,7 @@
 
 pub mod blobs;
 pub mod cache;
+pub mod counts;
 pub mod db;
 pub mod parts;
 pub mod position;

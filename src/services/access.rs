@@ -89,13 +89,9 @@ impl Services {
                 "This API key has expired. Make a new one in the panel.",
             ));
         }
-        self.windows().take(
-            &format!("api {}", found.key.id),
-            limits::API_CALLS_MAX,
-            limits::API_WINDOW_MS,
-            "api_calls",
-            "This key has been used too often.",
-        )?;
+        let (max, window) = (limits::API_CALLS_MAX, limits::API_WINDOW_MS);
+        let of_key = format!("api {}", found.key.id);
+        self.windows().take(&of_key, max, window, "api_calls", "This key has been used too often.").await?;
         if found.key.used_ms.is_none_or(|it| now - it >= TOUCH_MS) {
             let id = found.key.id;
             noted(self.db.write(move |tx| store::api_keys::touch(tx, id, now)).await);

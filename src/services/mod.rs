@@ -55,6 +55,7 @@ use crate::{
     },
     ports::{
         cache::Cache,
+        counts::Counts,
         db::{Db, ReadTx, WriteTx},
         queue::Jobs,
     },
@@ -83,6 +84,8 @@ pub struct Ground {
     pub jobs: Jobs,
     /// The cache.
     pub cache: Cache,
+    /// What is counted together with other processes.
+    pub counts: Counts,
     /// The bytes.
     pub blobs: BlobDir,
     /// Where they live when the folder is a cache.
@@ -185,7 +188,7 @@ impl Services {
     /// Makes the services.
     pub fn new(ground: Ground) -> Self {
         let hashing = Hashing::new(ground.tasks.clone());
-        let windows = Windows::new(ground.clock.clone());
+        let windows = Windows::new(ground.clock.clone(), ground.counts.clone());
         let inner = Inner {
             ground,
             signals: Signals::new(),

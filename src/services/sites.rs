@@ -1,5 +1,7 @@
 //! Sites and their hostnames: made, listed, taken down, deleted.
 
+use serde::{Deserialize, Serialize};
+
 use crate::{
     base::limits,
     domain::{
@@ -30,7 +32,7 @@ const PUBLICATIONS_LOOKED_AT: i64 = 10;
 const ROW_BYTES: usize = 600;
 
 /// A site with what pages and the API show of it.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct SiteView {
     /// The site.
     pub site: Site,

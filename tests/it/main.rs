@@ -40,6 +40,10 @@ mod queue_redb;
 mod queue_redis;
 mod readme;
 mod real_sites;
+#[cfg(feature = "redis")]
+mod redis_cache;
+#[cfg(feature = "redis")]
+mod redis_link;
 mod runner;
 mod schedules;
 mod server;

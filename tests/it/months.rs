@@ -20,7 +20,7 @@ use chainhost::{
         user::Role,
     },
     engines::{cache_moka::CacheMoka, schema, sqlite::Sqlite},
-    ports::{cache::Cache, db::Db, queue::Jobs},
+    ports::{cache::Cache, counts::Counts, db::Db, queue::Jobs},
     services::{Addresses, Ground, Services, nodes::Node},
     store::{self, blockchain_records::BlockchainRecord},
 };
@@ -75,6 +75,7 @@ impl Rig {
             db: open(folder.path()),
             jobs: Jobs::new(queue.open(clock.clone(), 1_000)),
             cache: Cache::new(CacheMoka::new(1 << 20)),
+            counts: Counts::default(),
             blobs: BlobDir::open(folder.path()).unwrap(),
             ids: Ids::new(clock.clone()),
             clock,

@@ -45,6 +45,7 @@ async fn open(database: &Database, folder: &Folder) -> Opened {
         labels: Vec::new(),
         retention: Retention::default(),
         queue_url: None,
+        cache_url: None,
     };
     ground::open(folder, &wish).await.unwrap()
 }

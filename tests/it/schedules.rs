@@ -21,7 +21,7 @@ use chainhost::{
     },
     engines::{cache_moka::CacheMoka, queue_redb::QueueRedb, schema, sqlite::Sqlite},
     params,
-    ports::{cache::Cache, db::Db, queue::Jobs},
+    ports::{cache::Cache, counts::Counts, db::Db, queue::Jobs},
     services::{Addresses, Ground, JobFilter, Services, nodes::Node, schedules::NewSchedule},
     store,
 };
@@ -53,6 +53,7 @@ fn services_with(folder: &Path, clock: Clock, waiting_max: u64) -> Services {
         db: Db::new(Sqlite::open(&folder.join("chainhost.db"), schema::SQLITE).unwrap()),
         jobs: Jobs::new(QueueRedb::open_on(Box::new(open), clock.clone(), waiting_max).unwrap()),
         cache: Cache::new(CacheMoka::new(1 << 20)),
+        counts: Counts::default(),
         blobs: BlobDir::open(folder).unwrap(),
         home: None,
         ids: Ids::new(clock.clone()),

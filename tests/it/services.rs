@@ -22,7 +22,7 @@ use chainhost::{
         tenant::TenantId,
     },
     engines::{cache_moka::CacheMoka, schema, sqlite::Sqlite},
-    ports::{cache::Cache, db::Db, queue::Jobs},
+    ports::{cache::Cache, counts::Counts, db::Db, queue::Jobs},
     services::{Addresses, Ground, Services, access::Origin, nodes::Node, uploads::Request},
     store,
 };
@@ -53,6 +53,7 @@ impl Rig {
             db: Db::new(Sqlite::open(&folder.path().join("db"), schema::SQLITE).unwrap()),
             jobs: Jobs::new(queue.open(clock.clone(), jobs_waiting_max)),
             cache: Cache::new(CacheMoka::new(1 << 20)),
+            counts: Counts::default(),
             blobs: BlobDir::open(folder.path()).unwrap(),
             home: None,
             ids: Ids::new(clock.clone()),

@@ -210,6 +210,8 @@ const ACROSS_TENANTS: &[(&str, &str, &str)] = &[
         "bytes are shared by all tenants, so that what is named by none is known of all only",
     ),
     ("deployments", "list_unfinished", "a task ends what was given up, whoever's it is"),
+    ("deployments", "list_interrupted", "a node ends what it was unpacking, whoever's it is"),
+    ("deployments", "list_orphaned", "a task ends what a dead node was unpacking, whoever's it is"),
     ("schedules", "find_next", "one task fires the schedules of all"),
     ("schedules", "list_due", "one task fires the schedules of all"),
     ("sites", "list_all", "the snapshot serves all tenants"),

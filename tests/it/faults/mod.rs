@@ -119,6 +119,7 @@ fn inside(host: &Host, act: impl AsyncFnOnce(&Services)) {
             labels: Vec::new(),
             retention: Retention::default(),
             queue_url: None,
+            cache_url: None,
         };
         let opened = ground::open(&folder, &wish).await.unwrap();
         if opened.services.node.shares {

@@ -7,6 +7,8 @@ pub(crate) mod keep_alive;
 pub(crate) mod postgres;
 #[cfg(feature = "redis")]
 pub(crate) mod redis;
+#[cfg(feature = "redis")]
+pub(crate) mod redis_ha;
 pub(crate) mod seed;
 
 use std::{
