@@ -9,6 +9,7 @@ pub mod ground;
 mod links;
 pub mod logs;
 mod metrics;
+pub mod moving;
 mod switch;
 
 use std::{net::SocketAddr, path::Path, sync::Arc, time::Duration};

@@ -161,7 +161,8 @@ impl Server {
             None if is_root => PathBuf::from("/var/lib/chainhost"),
             None => PathBuf::from("./chainhost-data"),
         };
-        let (postgres, redis) = (database::read(file.database, text)?, redis::read(file.redis, text));
+        let postgres = database::choose(database::read(file.database, text)?, &data)?;
+        let redis = redis::read(file.redis, text);
         if role != Role::All && (postgres.is_none() || redis.queue_url.is_none()) {
             let why = "needs the database and the queue that all nodes share. Set CHAINHOST_DATABASE_URL and \
                        CHAINHOST_REDIS_QUEUE_URL, or `url` in [database] and `queue_url` in [redis]";

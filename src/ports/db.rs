@@ -16,13 +16,13 @@
 use std::{
     ops::{Deref, DerefMut},
     sync::{
-        Arc,
+        Arc, Mutex, MutexGuard, PoisonError,
         mpsc::{SyncSender, TrySendError},
     },
     time::Duration,
 };
 
-use tokio::sync::oneshot;
+use tokio::{sync::oneshot, time::Instant};
 
 use crate::{
     base::{hash::Sha256, ids::Id},
@@ -191,6 +191,17 @@ impl Row {
     }
 }
 
+/// What a person's question found.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Found {
+    /// Names.
+    pub columns: Vec<String>,
+    /// A value for each column.
+    pub rows: Vec<Vec<Value>>,
+    /// There were more rows than asked for.
+    pub more: bool,
+}
+
 /// The few places where the two databases need other words.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Dialect {
@@ -339,7 +350,14 @@ pub struct Pool {
 
 /// The database as features see it. Cheap to clone.
 #[derive(Clone)]
-pub struct Db(Arc<dyn Database>);
+pub struct Db(Arc<dyn Database>, Arc<Mutex<Option<Freeze>>>);
+
+/// Why nothing may be written, and until when.
+struct Freeze {
+    why: Error,
+    /// `None`: for as long as this process lives.
+    until: Option<Instant>,
+}
 
 impl std::fmt::Debug for Db {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
@@ -406,10 +424,49 @@ pub fn queue_write(writer: Option<&SyncSender<Box<dyn WriteJob>>>, job: Box<dyn 
     }
 }
 
+/// Why nothing may be written, unless its time is over.
+fn frozen(gate: &mut Option<Freeze>) -> Option<Error> {
+    gate.take_if(|it| it.until.is_some_and(|until| Instant::now() >= until));
+    gate.as_ref().map(|it| it.why.clone())
+}
+
+/// What callers hear of a database that was moved elsewhere: it refuses every change by itself.
+pub fn moved() -> Error {
+    Error::unavailable(
+        "database_moved",
+        "The data of this server was moved to another database. Nothing can be changed until the server is restarted: \
+         systemctl restart chainhost",
+    )
+}
+
+/// What the refusal of a moved database says, by which the engines know it.
+pub const MOVED: &str = "chainhost: moved to another database";
+
 impl Db {
     /// Wraps an engine.
     pub fn new(engine: Arc<dyn Database>) -> Self {
-        Self(engine)
+        Self(engine, Arc::default())
+    }
+
+    fn gate(&self) -> MutexGuard<'_, Option<Freeze>> {
+        self.1.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Refuses writes with `why`, for `time` or for as long as this process lives, and answers when those that were asked for
+    /// before have ended. Reads go on. Asked again, it begins anew.
+    pub async fn freeze(&self, why: Error, time: Option<Duration>) -> Result<()> {
+        *self.gate() = Some(Freeze { why, until: time.map(|it| Instant::now() + it) });
+        self.queue(|_| Ok(())).await.unwrap_or_else(|_| Err(stopped()))
+    }
+
+    /// Takes writes again, unless they are refused for good.
+    pub fn thaw(&self) {
+        self.gate().take_if(|it| it.until.is_some());
+    }
+
+    /// Why nothing may be written now, if so.
+    pub fn frozen(&self) -> Option<Error> {
+        frozen(&mut self.gate())
     }
 
     /// Runs `work` in one write transaction; answers after the commit is durable.
@@ -418,9 +475,25 @@ impl Db {
         T: Send + 'static,
         F: FnOnce(&mut WriteTx<'_>) -> Result<T> + Send + 'static,
     {
+        // The gate is held until the write is queued: none slips in behind those that a freeze waits for.
+        let answered = {
+            let mut gate = self.gate();
+            if let Some(why) = frozen(&mut gate) {
+                return Err(why);
+            }
+            self.queue(work)
+        };
+        answered.await.unwrap_or_else(|_| Err(stopped()))
+    }
+
+    fn queue<T, F>(&self, work: F) -> oneshot::Receiver<Result<T>>
+    where
+        T: Send + 'static,
+        F: FnOnce(&mut WriteTx<'_>) -> Result<T> + Send + 'static,
+    {
         let (answer, answered) = oneshot::channel();
         self.0.submit_write(Box::new(Closure { work: Some(work), out: None, afterwards: Vec::new(), answer }));
-        answered.await.unwrap_or_else(|_| Err(stopped()))
+        answered
     }
 
     /// Runs `work` in one read transaction.

@@ -9,6 +9,12 @@ use crate::{
 /// The id of this installation: also in the data folder and in the snapshot.
 pub const INSTANCE: &str = "instance";
 
+/// Where the data of this database was moved: set, it takes no change any more.
+pub const MOVED_TO: &str = "moved_to";
+
+/// The installation whose data is being moved here: set, the database is not complete.
+pub const FILLING: &str = "move";
+
 /// The value of a setting.
 pub fn find(tx: &mut ReadTx<'_>, name: &str) -> Result<Option<String>> {
     let row = tx.find("SELECT value FROM setting WHERE name = $1", params![name])?;

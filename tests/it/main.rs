@@ -19,6 +19,8 @@ mod licences;
 mod log;
 mod manifest;
 #[cfg(feature = "postgres")]
+mod moving;
+#[cfg(feature = "postgres")]
 mod nodes;
 mod panel;
 mod panel_browser;
