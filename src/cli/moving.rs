@@ -101,6 +101,13 @@ impl Move {
             text::duration(report.duration_ms),
             text::duration(report.read_only_ms)
         ))?;
+        match self.data.settings() {
+            Err(error) => terminal::note(&format!("Before the next start: {}", error.message)),
+            Ok(it) if it.postgres.is_some() && report.to == "sqlite" => terminal::note(
+                "Before the next start: remove `url` from [database], or CHAINHOST_DATABASE_URL, which still name the old database.",
+            ),
+            Ok(_) => {}
+        }
         if report.restart {
             terminal::note(
                 "The running server answers for its sites and takes no changes until it is restarted: systemctl restart chainhost",
