@@ -27,6 +27,7 @@ use crate::{
     base::{limits, secret::Secret, tasks::Tasks},
     domain::{Error, Result, access::KeyScope, user::Grade},
     http::{problem, respond},
+    ports::db,
     services::Services,
 };
 
@@ -34,6 +35,9 @@ use crate::{
 const ACCEPT_AGAIN: Duration = Duration::from_millis(200);
 /// How long a connection has for its one command: passwords are hashed and the database is waited for.
 const CONNECTION_MAX: Duration = Duration::from_mins(1);
+
+/// How long changes are refused after one command: should the move die, the server takes them again.
+const FREEZE: Duration = Duration::from_secs(15);
 
 /// What can be asked. The command line sends the same over the socket or, while the server is down, does it itself.
 #[derive(Debug, Deserialize)]
@@ -66,6 +70,21 @@ pub enum Command {
         /// The new password.
         password: Secret,
     },
+    /// Take no change for some seconds, while the data moves; asked again and again as long as that lasts.
+    Freeze {
+        /// Of the program that asks: another one may know another schema.
+        version: String,
+    },
+    /// Take changes again; also a question whether this is the same program.
+    Thaw {
+        /// Of the program that asks.
+        version: String,
+    },
+    /// The data is elsewhere now.
+    Moved {
+        /// Where, for people.
+        to: String,
+    },
     /// Revoke a key by its secret.
     RevokeKey {
         /// The whole key.
@@ -82,6 +101,20 @@ pub struct Done {
 
 /// Does what a command asks, as the holder of the data folder.
 pub async fn run(services: &Services, data: &Path, command: Command) -> Result<Done> {
+    let command = match command {
+        Command::Freeze { version } => return freeze(services, &version).await,
+        Command::Thaw { version } => {
+            check_version(&version)?;
+            services.db.thaw();
+            return Ok(Done::default());
+        }
+        Command::Moved { to } => {
+            tracing::warn!(to, "the data was moved; nothing can be changed until this server is restarted");
+            services.db.freeze(db::moved(), None).await?;
+            return Ok(Done::default());
+        }
+        other => other,
+    };
     let actor = services.actor_local().await?;
     let mut done = Done::default();
     match command {
@@ -100,10 +133,34 @@ pub async fn run(services: &Services, data: &Path, command: Command) -> Result<D
             };
             done.made = Some(link.ok_or_else(claimed)?);
         }
+        // Answered above.
+        Command::Freeze { .. } | Command::Thaw { .. } | Command::Moved { .. } => {}
         Command::ResetPassword { email, password } => services.change_password(&actor, &email, password).await?,
         Command::RevokeKey { key } => services.revoke_key_by_secret(&actor, key.expose()).await?,
     }
     Ok(done)
+}
+
+/// Refuses changes for [`FREEZE`], and answers when those that were taken before are in the database.
+async fn freeze(services: &Services, version: &str) -> Result<Done> {
+    check_version(version)?;
+    let why = Error::unavailable(
+        "moving",
+        "The data of this server is being moved to another database. Sites go on answering; changes are taken again in a moment.",
+    );
+    services.db.freeze(why, Some(FREEZE)).await?;
+    Ok(Done::default())
+}
+
+fn check_version(version: &str) -> Result<()> {
+    if version != env!("CHAINHOST_VERSION") {
+        let text = format!(
+            "The server runs another version ({}) than this program ({version}). Restart the server, and try again.",
+            env!("CHAINHOST_VERSION")
+        );
+        return Err(Error::conflict("version", text));
+    }
+    Ok(())
 }
 
 /// Listens on the socket of `data` until the sign to stop.

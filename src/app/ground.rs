@@ -11,6 +11,7 @@ use std::{
     fs, io,
     path::{Path, PathBuf},
     sync::Arc,
+    time::Duration,
 };
 
 use crate::{
@@ -23,14 +24,18 @@ use crate::{
         secret::Secret,
         tasks::Tasks,
     },
-    config::{blobs::Bucket, database::Postgres},
+    config::{
+        blobs::Bucket,
+        database::{Postgres, REMEMBERED},
+        server::Server,
+    },
     domain::{
         Error, Result,
         month::Retention,
         node::{NodeId, Role},
     },
     engines::{schema, sqlite::Sqlite},
-    ports::db::{Database, Db},
+    ports::db::{Database, Db, Found},
     serve::snapshot_file,
     services::{Addresses, Ground, Services, home::Home, nodes::Node},
     store,
@@ -39,19 +44,20 @@ use crate::{
 use super::{caches, queues};
 
 /// The file with the id of the installation.
-const INSTANCE: &str = "instance";
+pub(super) const INSTANCE: &str = "instance";
 /// The file with the id of this node.
-const NODE: &str = "node";
+pub(super) const NODE: &str = "node";
 /// The file that is locked.
 const LOCK: &str = "lock";
 /// The names in a data folder, some with an ending behind `.` or `-`.
-const NAMES: [&str; 13] = [
+const NAMES: [&str; 14] = [
     "archives",
     "blobs",
     "chainhost.db",
     "claim-link",
     "control.sock",
     "history",
+    REMEMBERED,
     "incoming",
     INSTANCE,
     LOCK,
@@ -274,6 +280,7 @@ pub async fn open(folder: &Folder, wish: &Wish) -> Result<Opened> {
         Some(settings) => postgres(settings.clone(), had_one).await?,
     };
     let db = Db::new(Arc::clone(&database));
+    check_marks(&db).await?;
     let ids = Ids::new(wish.clock.clone());
     let fresh = ids.next();
     let instance = db
@@ -337,6 +344,24 @@ async fn own_blobs(folder: &Folder, instance: Id) -> Result<()> {
     }
 }
 
+/// Refuses a database whose data is elsewhere, or is not complete.
+async fn check_marks(db: &Db) -> Result<()> {
+    let marks = db.read(store::copy::marks).await?;
+    if let Some(to) = marks.moved_to {
+        let text = format!(
+            "The data of this server was moved from this database to {to}. Sites go on answering; nothing can be changed. Let no \
+             setting name the old database and restart; or move the data back: chainhost move --to …"
+        );
+        return Err(Error::unavailable("database_moved", text));
+    }
+    if marks.filling.is_some() {
+        let text = "This database is being filled by `chainhost move`, which has not come to its end. Sites go on answering; \
+                    nothing can be changed. Run the same command again, then restart.";
+        return Err(Error::unavailable("database_incomplete", text));
+    }
+    Ok(())
+}
+
 fn sqlite(folder: &Folder, had_one: bool) -> Result<Arc<dyn Database>> {
     let path = folder.path.join("chainhost.db");
     if had_one && !path.exists() {
@@ -354,7 +379,7 @@ fn sqlite(folder: &Folder, had_one: bool) -> Result<Arc<dyn Database>> {
 }
 
 #[cfg(feature = "postgres")]
-async fn postgres(settings: Postgres, had_one: bool) -> Result<Arc<dyn Database>> {
+pub(super) async fn postgres(settings: Postgres, had_one: bool) -> Result<Arc<dyn Database>> {
     use crate::engines::postgres::{Postgres, Wish};
     let (answer, answered) = tokio::sync::oneshot::channel();
     // Its client must not run on a thread of the runtime.
@@ -376,11 +401,11 @@ async fn postgres(settings: Postgres, had_one: bool) -> Result<Arc<dyn Database>
 
 #[cfg(not(feature = "postgres"))]
 #[expect(clippy::unused_async, reason = "the same signature as with the feature")]
-async fn postgres(_settings: Postgres, _had_one: bool) -> Result<Arc<dyn Database>> {
+pub(super) async fn postgres(_settings: Postgres, _had_one: bool) -> Result<Arc<dyn Database>> {
     Err(no_postgres())
 }
 
-/// This build has no PostgreSQL.
+/// What this build cannot do.
 #[cfg(not(feature = "postgres"))]
 pub(super) fn no_postgres() -> Error {
     Error::invalid(
@@ -400,7 +425,7 @@ fn node_id(data: &Path) -> Result<NodeId> {
     Ok(NodeId(id))
 }
 
-fn read_instance(marker: &Path) -> Result<Option<Id>> {
+pub(super) fn read_instance(marker: &Path) -> Result<Option<Id>> {
     match fs::read_to_string(marker) {
         Ok(text) => text
             .trim()
@@ -419,4 +444,15 @@ pub fn foreign() -> Error {
         "The database in this folder belongs to another installation than the folder and its snapshot. Sites go on \
          answering; nothing can be changed. Put the right database back, and restart.",
     )
+}
+
+/// One question of a person to a server's database, in SQL, which can change nothing. Blocks; not for a thread of a runtime.
+pub fn ask(settings: &Server, sql: &str, limit: usize, time: Duration) -> Result<Found> {
+    match &settings.postgres {
+        None => crate::engines::sqlite::shell::ask(&settings.data.join("chainhost.db"), sql, limit, time),
+        #[cfg(feature = "postgres")]
+        Some(it) => crate::engines::postgres::shell::ask(it.direct_url.as_ref().unwrap_or(&it.url), sql, limit, time),
+        #[cfg(not(feature = "postgres"))]
+        Some(_) => Err(no_postgres()),
+    }
 }

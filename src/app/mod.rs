@@ -10,6 +10,7 @@ pub mod ground;
 mod links;
 pub mod logs;
 mod metrics;
+pub mod moving;
 pub mod queues;
 pub mod scale;
 mod switch;

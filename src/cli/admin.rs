@@ -94,6 +94,13 @@ pub(super) struct Data {
     config: Option<PathBuf>,
 }
 
+impl Data {
+    /// The settings of that server.
+    pub(super) fn settings(&self) -> Result<Server> {
+        Server::load(&Flags { data: self.data.clone(), config: self.config.clone(), ..Flags::default() })
+    }
+}
+
 impl Admin {
     /// Exit 0 done, 1 refused, 2 wrong input.
     pub(super) fn run(&self) -> ExitCode {
@@ -124,8 +131,7 @@ impl Admin {
             }
             Self::RevokeKey { data } => (data, json!({"command": "revoke-key", "key": line("key")?})),
         };
-        let settings =
-            Server::load(&Flags { data: data.data.clone(), config: data.config.clone(), ..Flags::default() })?;
+        let settings = data.settings()?;
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
         runtime.block_on(run(&settings, command)).map(|done| done.made)
     }
@@ -156,12 +162,20 @@ async fn run(settings: &Server, command: Value) -> Result<Done> {
         );
         return Err(Error::invalid("data_folder", text));
     }
-    if socket_path(&settings.data).exists()
-        && let Some(stream) = connect(&settings.data)?
-    {
-        return over_socket(stream, &command).await;
+    if let Some(done) = ask(&settings.data, &command).await? {
+        return Ok(done);
     }
     directly(settings, command).await
+}
+
+/// Asks the running server; `None` when there is none.
+pub(super) async fn ask(data: &Path, command: &Value) -> Result<Option<Done>> {
+    if socket_path(data).exists()
+        && let Some(stream) = connect(data)?
+    {
+        return over_socket(stream, command).await.map(Some);
+    }
+    Ok(None)
 }
 
 /// A connection to the running server; `None` when the socket is a left-over.

@@ -7,6 +7,7 @@ mod admin;
 mod check;
 mod cid;
 mod client;
+mod db;
 mod deploy;
 mod deployments;
 mod diff;
@@ -18,6 +19,7 @@ mod log;
 mod login;
 mod logs;
 mod manifest;
+mod moving;
 mod nodes;
 mod output;
 mod rollback;
@@ -56,6 +58,9 @@ enum Command {
     Check(check::Check),
     /// Print the IPFS CID of a folder's site or of a file (profile unixfs-v1-2025)
     Cid(cid::Arguments),
+    /// Look at the server's database
+    #[command(subcommand)]
+    Db(db::Database),
     /// Deploy a folder of finished files to a site and publish it
     Deploy(deploy::Deploy),
     /// List what was deployed to a site
@@ -79,6 +84,8 @@ enum Command {
     Manifest(manifest::Arguments),
     /// List the nodes that run this installation
     Nodes(nodes::Nodes),
+    /// Move the server's data to another database, after a rehearsal; back the same way
+    Move(moving::Move),
     /// Publish an earlier deployment again
     Rollback(rollback::Rollback),
     /// Shard the database by tenant, or let it keep tenants apart
@@ -101,6 +108,7 @@ pub fn main() -> ExitCode {
         Command::Admin(command) => command.run(),
         Command::Check(command) => command.run(),
         Command::Cid(arguments) => arguments.run(),
+        Command::Db(command) => command.run(),
         Command::Deploy(command) => command.run(),
         Command::Deployments(command) => command.run(),
         Command::Diff(command) => command.run(),
@@ -112,6 +120,7 @@ pub fn main() -> ExitCode {
         Command::Logs(command) => command.run(),
         Command::Manifest(arguments) => arguments.run(),
         Command::Nodes(command) => command.run(),
+        Command::Move(command) => command.run(),
         Command::Rollback(command) => command.run(),
         Command::Scale(command) => command.run(),
         Command::Serve(command) => command.run(),

@@ -58,10 +58,12 @@ impl Cell {
 }
 
 /// A column: its head, and whether its cells are numbers, which end at one line.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub(super) enum Column {
     /// Begins at one line.
     Text(&'static str),
+    /// As `Text`, with a head that is known only now.
+    Named(String),
     /// Ends at one line; never cut.
     Number(&'static str),
     /// Begins at one line; never cut, since people copy it.
@@ -69,9 +71,10 @@ pub(super) enum Column {
 }
 
 impl Column {
-    const fn head(self) -> &'static str {
+    fn head(&self) -> &str {
         match self {
             Self::Text(head) | Self::Number(head) | Self::Whole(head) => head,
+            Self::Named(head) => head,
         }
     }
 }
@@ -87,6 +90,17 @@ impl Table {
     /// No row yet.
     pub(super) fn new(columns: &[Column]) -> Self {
         Self { columns: columns.to_vec(), rows: Vec::new() }
+    }
+
+    /// No row yet, with columns of text that a person named.
+    pub(super) fn named(heads: &[String]) -> Self {
+        let columns = heads.iter().map(|it| Column::Named(text::plain(it))).collect();
+        Self { columns, rows: Vec::new() }
+    }
+
+    /// Adds a row: a cell for each column.
+    pub(super) fn push_row(&mut self, row: Vec<Cell>) {
+        self.rows.push(row);
     }
 
     /// Adds a row: a cell for each column.
@@ -111,7 +125,8 @@ impl Table {
         let room = room.saturating_sub(GAP * widths.len().saturating_sub(1));
         // Always from the widest: short columns stay whole.
         while widths.iter().sum::<usize>() > room {
-            let texts = widths.iter_mut().zip(&self.columns).filter(|(_, it)| matches!(it, Column::Text(_)));
+            let texts =
+                widths.iter_mut().zip(&self.columns).filter(|(_, it)| matches!(it, Column::Text(_) | Column::Named(_)));
             match texts.map(|(width, _)| width).max() {
                 Some(widest) if *widest > WIDTH_MIN => *widest -= 1,
                 _ => break,

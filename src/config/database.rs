@@ -2,7 +2,7 @@
 //!
 //! The URL has a password in it, so it may come from the environment alone, and is printed nowhere.
 
-use std::sync::Arc;
+use std::{fs, io, path::Path, sync::Arc};
 
 use serde::Deserialize;
 
@@ -27,6 +27,50 @@ pub struct Postgres {
     pub replica_urls: Vec<Arc<Secret>>,
     /// Most connections.
     pub pool: usize,
+}
+
+/// Host, port and database of a URL, without user and password. A password may have an `@` in it that should have been
+/// escaped, so what counts is the last one before the settings.
+pub fn public_part(url: &str) -> &str {
+    let rest = url.split_once("://").map_or(url, |(_, rest)| rest);
+    let rest = rest.split('?').next().unwrap_or_default();
+    rest.rsplit_once('@').map_or(rest, |(_, host)| host)
+}
+
+/// The file in a data folder with the URL of the database that its data was moved to.
+pub const REMEMBERED: &str = "database-url";
+
+impl Postgres {
+    /// A database without more settings.
+    pub fn at(url: Secret) -> Self {
+        Self { url: url.into(), direct_url: None, replica_urls: Vec::new(), pool: POOL }
+    }
+
+    /// Host, port and database, for people.
+    pub fn name(&self) -> &str {
+        public_part(self.url.expose())
+    }
+}
+
+/// The database of a server: the one that its settings name, or the one that its data was moved to.
+pub(super) fn choose(configured: Option<Postgres>, data: &Path) -> Result<Option<Postgres>> {
+    let path = data.join(REMEMBERED);
+    let moved = match fs::read_to_string(&path) {
+        Ok(text) => Postgres::at(Secret::new(text.trim().to_owned())),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(configured),
+        Err(error) => return Err(wrong(&format!("{} cannot be read: {error}", path.display()))),
+    };
+    match configured {
+        None => Ok(Some(moved)),
+        Some(it) if it.name() == moved.name() => Ok(Some(it)),
+        Some(it) => Err(wrong(&format!(
+            "The settings name the database {}, while the data of this server was moved to {}. Correct `url` in [database] or \
+             CHAINHOST_DATABASE_URL; or, when both lead to the same database, remove {}",
+            it.name(),
+            moved.name(),
+            path.display()
+        ))),
+    }
 }
 
 /// The section `[database]` of the file.
@@ -72,6 +116,29 @@ mod tests {
 
     fn section(text: &str) -> Section {
         toml::from_str(text).unwrap()
+    }
+
+    #[test]
+    fn names_have_no_password() {
+        for (url, name) in [
+            ("postgres://u:p@h:5432/d?sslmode=require", "h:5432/d"),
+            ("postgres://u:p@ss@h/d", "h/d"),
+            ("postgres://h/d", "h/d"),
+        ] {
+            assert_eq!(public_part(url), name);
+        }
+    }
+
+    #[test]
+    fn the_folder_remembers_where_its_data_was_moved() {
+        let folder = tempfile::tempdir().unwrap();
+        let at = |url: &str| Some(Postgres::at(Secret::new(url.to_owned())));
+        assert!(choose(None, folder.path()).unwrap().is_none());
+        crate::base::files::write_atomic(&folder.path().join(REMEMBERED), b"postgres://u:secret@h/d\n", 0o600).unwrap();
+        assert_eq!(choose(None, folder.path()).unwrap().unwrap().url.expose(), "postgres://u:secret@h/d");
+        assert_eq!(choose(at("postgres://v@h/d"), folder.path()).unwrap().unwrap().url.expose(), "postgres://v@h/d");
+        let error = choose(at("postgres://h/other"), folder.path()).unwrap_err();
+        assert!(error.message.contains("h/other") && !error.message.contains("secret"), "{error}");
     }
 
     #[test]

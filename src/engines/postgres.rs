@@ -13,6 +13,7 @@ mod parts;
 mod readers;
 mod replicas;
 mod session;
+pub mod shell;
 pub mod wall;
 mod writer;
 
@@ -251,4 +252,11 @@ fn warn_of_settings(session: &mut Session) {
             tracing::warn!("PostgreSQL has {name} = off: what was saved last can be lost when it crashes");
         }
     }
+}
+
+/// Runs statements without parameters on a connection of its own; the columns of the last row, as text. For who looks at a database
+/// before it is opened. Blocks; must not be called on a thread of an async runtime.
+pub fn run_once(url: &Secret, sql: &str) -> Result<Vec<String>> {
+    let mut session = Session::connect(&Address::parse(url)?)?;
+    session.simple(sql).map_err(|error| session::explain(&error, sql))
 }

@@ -7,6 +7,7 @@
 
 mod file;
 mod reader;
+pub mod shell;
 pub(in crate::engines) mod statement;
 #[cfg(test)]
 mod tests;

@@ -16,13 +16,13 @@
 use std::{
     ops::{Deref, DerefMut},
     sync::{
-        Arc,
+        Arc, Mutex, MutexGuard, PoisonError,
         mpsc::{SyncSender, TrySendError},
     },
     time::Duration,
 };
 
-use tokio::sync::oneshot;
+use tokio::{sync::oneshot, time::Instant};
 
 use crate::{
     base::{hash::Sha256, ids::Id},
@@ -196,6 +196,17 @@ impl Row {
     pub fn opt_id<T: From<Id>>(&self, at: usize) -> Result<Option<T>> {
         Ok(self.opt_bytes(at)?.map(|it| Id::from_bytes(it).into()))
     }
+}
+
+/// What a person's question found.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Found {
+    /// Names.
+    pub columns: Vec<String>,
+    /// A value for each column.
+    pub rows: Vec<Vec<Value>>,
+    /// There were more rows than asked for.
+    pub more: bool,
 }
 
 /// The few places where the two databases need other words.
@@ -411,6 +422,14 @@ pub struct Pool {
 pub struct Db {
     engine: Arc<dyn Database>,
     seen: Arc<Seen>,
+    gate: Arc<Mutex<Option<Freeze>>>,
+}
+
+/// Why nothing may be written, and until when.
+struct Freeze {
+    why: Error,
+    /// `None`: for as long as this process lives.
+    until: Option<Instant>,
 }
 
 impl std::fmt::Debug for Db {
@@ -483,10 +502,49 @@ pub fn queue_write(writer: Option<&SyncSender<Box<dyn WriteJob>>>, job: Box<dyn 
     }
 }
 
+/// Why nothing may be written, unless its time is over.
+fn frozen(gate: &mut Option<Freeze>) -> Option<Error> {
+    gate.take_if(|it| it.until.is_some_and(|until| Instant::now() >= until));
+    gate.as_ref().map(|it| it.why.clone())
+}
+
+/// What callers hear of a database that was moved elsewhere: it refuses every change by itself.
+pub fn moved() -> Error {
+    Error::unavailable(
+        "database_moved",
+        "The data of this server was moved to another database. Nothing can be changed until the server is restarted: \
+         systemctl restart chainhost",
+    )
+}
+
+/// What the refusal of a moved database says, by which the engines know it.
+pub const MOVED: &str = "chainhost: moved to another database";
+
 impl Db {
     /// Wraps an engine.
     pub fn new(engine: Arc<dyn Database>) -> Self {
-        Self { engine, seen: Arc::default() }
+        Self { engine, seen: Arc::default(), gate: Arc::default() }
+    }
+
+    fn gate(&self) -> MutexGuard<'_, Option<Freeze>> {
+        self.gate.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Refuses writes with `why`, for `time` or for as long as this process lives, and answers when those that were asked for
+    /// before have ended. Reads go on. Asked again, it begins anew.
+    pub async fn freeze(&self, why: Error, time: Option<Duration>) -> Result<()> {
+        *self.gate() = Some(Freeze { why, until: time.map(|it| Instant::now() + it) });
+        self.queue(|_| Ok(())).await.unwrap_or_else(|_| Err(stopped()))
+    }
+
+    /// Takes writes again, unless they are refused for good.
+    pub fn thaw(&self) {
+        self.gate().take_if(|it| it.until.is_some());
+    }
+
+    /// Why nothing may be written now, if so.
+    pub fn frozen(&self) -> Option<Error> {
+        frozen(&mut self.gate())
     }
 
     /// Runs `work` in one write transaction; answers after the commit is durable.
@@ -495,11 +553,27 @@ impl Db {
         T: Send + 'static,
         F: FnOnce(&mut WriteTx<'_>) -> Result<T> + Send + 'static,
     {
+        // The gate is held until the write is queued: none slips in behind those that a freeze waits for.
+        let answered = {
+            let mut gate = self.gate();
+            if let Some(why) = frozen(&mut gate) {
+                return Err(why);
+            }
+            self.queue(work)
+        };
+        answered.await.unwrap_or_else(|_| Err(stopped()))
+    }
+
+    fn queue<T, F>(&self, work: F) -> oneshot::Receiver<Result<T>>
+    where
+        T: Send + 'static,
+        F: FnOnce(&mut WriteTx<'_>) -> Result<T> + Send + 'static,
+    {
         let (answer, answered) = oneshot::channel();
         let seen = Arc::clone(&self.seen);
         let job = Closure { work: Some(work), tenants: Vec::new(), seen, out: None, afterwards: Vec::new(), answer };
         self.engine.submit_write(Box::new(job));
-        answered.await.unwrap_or_else(|_| Err(stopped()))
+        answered
     }
 
     /// Runs `work` in one read transaction.

@@ -7,6 +7,7 @@ pub mod api_keys;
 pub mod audit_log;
 pub mod blockchain_records;
 pub mod claims;
+pub mod copy;
 pub mod deployments;
 pub mod hostnames;
 pub mod months;

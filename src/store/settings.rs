@@ -11,6 +11,11 @@ pub const INSTANCE: &str = "instance";
 
 /// Which collection of garbage removes from the store of files, and until when: see `services/home/deploy`.
 pub const SWEEP: &str = "blobs_sweep";
+/// Where the data of this database was moved: set, it takes no change any more.
+pub const MOVED_TO: &str = "moved_to";
+
+/// The installation whose data is being moved here: set, the database is not complete.
+pub const FILLING: &str = "move";
 
 /// The value of a setting.
 pub fn find(tx: &mut ReadTx<'_>, name: &str) -> Result<Option<String>> {

@@ -49,8 +49,22 @@ const ORPHANS: Duration = Duration::from_secs(10);
 const HOURLY: Duration = Duration::from_hours(1);
 const DAILY: Duration = Duration::from_hours(24);
 
-/// Runs one job of any kind.
+/// How long a job is put off that cannot be done because nothing may be written.
+const FROZEN_MS: u64 = 5_000;
+
+/// Runs one job of any kind. While the data moves to another database nothing counts against a job.
 async fn run_job(context: &Context, lease: &Lease) -> Outcome {
+    let is_frozen = || context.services.db.frozen().is_some();
+    if is_frozen() {
+        return Outcome::Snooze { after_ms: FROZEN_MS };
+    }
+    match run_known(context, lease).await {
+        Outcome::Retry { .. } if is_frozen() => Outcome::Snooze { after_ms: FROZEN_MS },
+        outcome => outcome,
+    }
+}
+
+async fn run_known(context: &Context, lease: &Lease) -> Outcome {
     match lease.job.kind.as_str() {
         publish::COMPRESS_VARIANTS => compress_variants::run(context, lease).await,
         other => Outcome::Cancel { error: format!("This version does not know jobs of the kind `{other}`.") },

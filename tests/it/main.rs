@@ -22,6 +22,8 @@ mod log;
 mod manifest;
 mod months;
 #[cfg(feature = "postgres")]
+mod moving;
+#[cfg(feature = "postgres")]
 mod nodes;
 mod panel;
 mod panel_browser;

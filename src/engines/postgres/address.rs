@@ -22,6 +22,7 @@ use tokio_postgres_rustls::MakeRustlsConnect;
 use super::session::whole;
 use crate::{
     base::secret::Secret,
+    config::database::public_part,
     domain::{Error, Result},
 };
 
@@ -88,14 +89,6 @@ impl Address {
             Some(tls) => self.config.connect(tls.clone()),
         }
     }
-}
-
-/// Host, port and database of a URL, without user and password. A password may have an `@` in it that should have been
-/// escaped, so what counts is the last one before the settings.
-fn public_part(url: &str) -> &str {
-    let rest = url.split_once("://").map_or(url, |(_, rest)| rest);
-    let rest = rest.split('?').next().unwrap_or_default();
-    rest.rsplit_once('@').map_or(rest, |(_, host)| host)
 }
 
 fn wrong(why: &str) -> Error {

@@ -14,7 +14,7 @@ use postgres::{
 use crate::{
     base::ids::Id,
     domain::{Error, Result},
-    ports::db::{Dialect, Executor, Kind, Row, Value},
+    ports::db::{Dialect, Executor, Kind, MOVED, Row, Value, moved},
 };
 
 use super::{address::Address, wall};
@@ -180,7 +180,9 @@ pub(super) fn explain(error: &postgres::Error, what: &str) -> Error {
     let Some(code) = error.code() else {
         return if error.is_closed() || is_io(error) { lost() } else { Error::internal(&detail) }.because(detail);
     };
-    let out = if *code == SqlState::UNIQUE_VIOLATION {
+    let out = if error.as_db_error().is_some_and(|it| it.message() == MOVED) {
+        moved()
+    } else if *code == SqlState::UNIQUE_VIOLATION {
         Error::conflict("unique", "This exists already. Choose another.")
     } else if *code == SqlState::QUERY_CANCELED {
         Error::unavailable("query_too_slow", "This took too long to look up. Ask for less at once.")

@@ -14,7 +14,7 @@ use tokio::time::Instant;
 
 use crate::{
     domain::{Error, Result},
-    ports::db::{Dialect, Executor, Kind, Row, Value},
+    ports::db::{Dialect, Executor, Kind, MOVED, Row, Value, moved},
 };
 
 /// A longer read would keep the write-ahead log from being folded in (CONTRACTS §2).
@@ -229,6 +229,9 @@ pub(in crate::engines) fn explain(error: &rusqlite::Error, what: &str) -> Error 
     let extended = error.sqlite_error().map_or(0, |it| it.extended_code);
     if [SQLITE_CONSTRAINT_UNIQUE, SQLITE_CONSTRAINT_PRIMARYKEY, SQLITE_CONSTRAINT_ROWID].contains(&extended) {
         return Error::conflict("unique", "This exists already. Choose another.").because(detail);
+    }
+    if error.to_string().contains(MOVED) {
+        return moved().because(detail);
     }
     match error.sqlite_error_code() {
         Some(ErrorCode::DiskFull) => Error::unavailable(

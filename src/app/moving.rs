@@ -1,0 +1,357 @@
+//! Moves the data of a server to another database: a rehearsal on a shadow copy, then the rows while the server goes on, then a
+//! short time without changes in which the rest is copied and everything compared.
+//!
+//! INVARIANT: no change is acknowledged that is in the old database only. The end of the move is one write transaction on the old
+//! database, which nobody else can write to meanwhile; it commits the mark that the data is elsewhere, and with it triggers that
+//! refuse every change from then on. The new database takes none before: it has a mark of its own until then. So at no moment two
+//! databases take changes, whichever process dies.
+//!
+//! Every state is one to go on from: the same command compares what is there and does the rest.
+
+mod copying;
+mod places;
+
+use std::{
+    path::Path,
+    sync::{Arc, mpsc},
+    thread,
+    time::Duration,
+};
+
+use serde::Serialize;
+use serde_json::{Value, json};
+use tokio::{runtime::Runtime, time::Instant};
+
+use self::{
+    copying::{Copying, Sums},
+    places::{Opened, Place},
+};
+use super::{
+    control::Done,
+    ground::{self, Folder},
+};
+use crate::{
+    base::{
+        clock::Clock,
+        files::{self, FolderLock},
+        secret::Secret,
+    },
+    config::{
+        database::{self, Postgres},
+        server::Server,
+    },
+    domain::{Error, Result},
+    store,
+};
+
+/// The file that one move holds.
+const LOCK: &str = "lock-move";
+/// Between two requests to take no changes: several of them before the server takes some again.
+const FREEZE_AGAIN: Duration = Duration::from_secs(4);
+/// How often a busy old database is asked again.
+const BUSY_MAX: u32 = 5;
+/// A node that has shown no sign of life for this long is gone.
+const NODE_GONE_MS: i64 = 30_000;
+
+/// What is asked for.
+#[derive(Debug)]
+pub struct Wish {
+    /// `sqlite` or `postgres://…`.
+    pub to: Secret,
+    /// Only the rehearsal.
+    pub rehearse: bool,
+    /// No rehearsal.
+    pub skip_rehearsal: bool,
+}
+
+/// What a move says while it works.
+#[derive(Clone, Copy, Debug)]
+pub enum Progress {
+    /// A new step begins, with so many rows.
+    Step(&'static str, u64),
+    /// So many rows more.
+    Rows(u64),
+}
+
+/// Who hears of it.
+pub type Watch = Arc<dyn Fn(Progress) + Send + Sync>;
+/// Asks the running server; `None` when it does not listen.
+pub type Ask<'a> = &'a (dyn Fn(&Value) -> Result<Option<Done>> + Sync);
+
+/// One table, as it is in both databases.
+#[derive(Clone, Debug, Serialize)]
+pub struct TableReport {
+    /// Its name.
+    pub table: String,
+    /// Rows.
+    pub rows: u64,
+    /// Of all rows in the order of the key, each value with type and length.
+    pub sha256: String,
+}
+
+/// What a rehearsal measured.
+#[derive(Clone, Debug, Serialize)]
+pub struct Rehearsed {
+    /// Rows that were copied.
+    pub rows: u64,
+    /// How long that took.
+    pub copied_ms: u64,
+    /// How long all was compared once more: so long no changes would be taken.
+    pub read_only_ms: u64,
+}
+
+/// What came of it.
+#[derive(Clone, Debug, Serialize)]
+pub struct Report {
+    /// Where the data is now, or would be.
+    pub to: String,
+    /// The rehearsal, when there was one.
+    pub rehearsal: Option<Rehearsed>,
+    /// The tables, after a move.
+    pub tables: Vec<TableReport>,
+    /// All of it.
+    pub duration_ms: u64,
+    /// How long no changes were taken.
+    pub read_only_ms: u64,
+    /// A server runs and must be restarted to take changes again.
+    pub restart: bool,
+}
+
+/// Moves, or rehearses. Blocks; `runtime` must not be the one of this thread.
+pub fn run(runtime: &Runtime, settings: &Server, wish: &Wish, ask: Ask<'_>, watch: &Watch) -> Result<Report> {
+    let begun = Instant::now();
+    let data = data_folder(&settings.data)?;
+    let instance = ground::read_instance(&data.join(ground::INSTANCE))?
+        .ok_or_else(|| {
+            Error::invalid("data_folder", "No server has run with this data folder yet; there is nothing to move.")
+        })?
+        .to_string();
+    let _one = FolderLock::take(&data.join(LOCK), &format!("process {}", std::process::id()))?
+        .map_err(|held| Error::conflict("move_runs", format!("Another move is at work: {}.", held.by)))?;
+    // Held for as long as the move lasts, so that no server starts meanwhile.
+    let folder = match Folder::take(&data) {
+        Ok(folder) => Some(folder),
+        Err(error) if error.code == "data_folder_held" => None,
+        Err(error) => return Err(error),
+    };
+    let source = Place::of(settings.postgres.as_ref(), &data);
+    let target = Place::parse(&wish.to, &data)?;
+    if source.name() == target.name() {
+        let text = format!("The data of this server is in {} already.", source.name());
+        return Err(Error::conflict("same_database", text));
+    }
+    let listens = match &folder {
+        Some(_) => false,
+        // Before anything is opened: a program of another version may know another schema.
+        None => ask(&command("thaw"))?.is_some(),
+    };
+    let mover = Mover { runtime, data: &data, instance, source, target, ask, watch, listens, runs: folder.is_none() };
+    let mut report = mover.run(wish)?;
+    report.duration_ms = millis(begun);
+    Ok(report)
+}
+
+fn data_folder(path: &Path) -> Result<std::path::PathBuf> {
+    path.canonicalize().map_err(|error| {
+        let text =
+            format!("Cannot use the data folder {}: {error}. Give the server's folder with --data.", path.display());
+        Error::invalid("data_folder", text)
+    })
+}
+
+fn command(word: &str) -> Value {
+    json!({ "command": word, "version": env!("CHAINHOST_VERSION") })
+}
+
+fn millis(since: Instant) -> u64 {
+    u64::try_from(since.elapsed().as_millis()).unwrap_or(u64::MAX)
+}
+
+struct Mover<'a> {
+    runtime: &'a Runtime,
+    data: &'a Path,
+    instance: String,
+    source: Place,
+    target: Place,
+    ask: Ask<'a>,
+    watch: &'a Watch,
+    /// The running server takes commands.
+    listens: bool,
+    /// A server runs.
+    runs: bool,
+}
+
+impl Mover<'_> {
+    fn run(&self, wish: &Wish) -> Result<Report> {
+        let source = self.source.open(self.runtime, true)?;
+        let marks = self.runtime.block_on(source.db.read(store::copy::marks))?;
+        if marks.instance.as_ref() != Some(&self.instance) || marks.filling.is_some() {
+            let text = format!("{} is not the database of this server, or not a whole one.", self.source.name());
+            return Err(Error::conflict("database_foreign", text));
+        }
+        let mut report = Report {
+            to: self.target.name(),
+            rehearsal: None,
+            tables: Vec::new(),
+            duration_ms: 0,
+            read_only_ms: 0,
+            restart: self.runs,
+        };
+        match marks.moved_to {
+            // An earlier move has come to its end but for the last steps.
+            Some(to) if to == self.target.name() => {
+                let target = self.target.open(self.runtime, false)?;
+                self.end(&target)?;
+                return Ok(report);
+            }
+            Some(to) => {
+                let text = format!(
+                    "The data was moved from {} to {to} already. Give --to {to} to end that move.",
+                    self.source.name()
+                );
+                return Err(Error::conflict("database_moved", text));
+            }
+            None => {}
+        }
+        if self.runs && !self.listens {
+            let text = "A server holds the data folder and does not take commands. Stop it, and try again.";
+            return Err(Error::conflict("data_folder_held", text));
+        }
+        self.refuse_others(&source)?;
+        self.target.check(self.runtime, &self.instance)?;
+        if wish.rehearse || !wish.skip_rehearsal {
+            report.rehearsal = Some(self.rehearse(&source)?);
+            if wish.rehearse {
+                return Ok(report);
+            }
+        }
+        let target = self.target.open(self.runtime, false)?;
+        let copying = self.copying(&source, &target)?;
+        copying.run("copying", self.watch, &source.db, false)?;
+        let begun = Instant::now();
+        let sums = self.cut_over(&source, copying);
+        report.read_only_ms = millis(begun);
+        let sums = match sums {
+            Ok(sums) => sums,
+            Err(error) => {
+                // Did it commit after all, the old database refuses changes by itself.
+                if self.listens {
+                    drop((self.ask)(&command("thaw")));
+                }
+                return Err(error);
+            }
+        };
+        self.end(&target)?;
+        report.tables = sums.into_iter().map(Sums::report).collect();
+        Ok(report)
+    }
+
+    /// Other processes on the old database would go on with it, and could change nothing.
+    fn refuse_others(&self, source: &Opened) -> Result<()> {
+        let this = ground::read_instance(&self.data.join(ground::NODE))?;
+        let this = this.map(|it| it.as_bytes().to_vec()).unwrap_or_default();
+        let since_ms = Clock::system().now_ms() - NODE_GONE_MS;
+        let others = self.runtime.block_on(source.db.read(move |tx| store::copy::count_others(tx, &this, since_ms)))?;
+        if others == 0 {
+            return Ok(());
+        }
+        let text = format!(
+            "{others} other nodes work with {}. Stop them, wait half a minute, and try again.",
+            self.source.name()
+        );
+        Err(Error::conflict("nodes", text))
+    }
+
+    fn copying(&self, source: &Opened, target: &Opened) -> Result<Copying> {
+        let ours = self.runtime.block_on(source.db.read(store::copy::tables))?;
+        let theirs = self.runtime.block_on(target.db.read(store::copy::tables))?;
+        let tables = Arc::new(store::copy::agree(&ours, &theirs)?);
+        let (instance, to_prepare) = (self.instance.clone(), Arc::clone(&tables));
+        self.runtime.block_on(target.db.write(move |tx| store::copy::prepare(tx, &to_prepare, &instance)))?;
+        Ok(Copying {
+            handle: self.runtime.handle().clone(),
+            target: target.db.clone(),
+            tables,
+            watch: Arc::clone(self.watch),
+        })
+    }
+
+    /// Copies all into a shadow that nobody uses, compares, and removes the shadow.
+    fn rehearse(&self, source: &Opened) -> Result<Rehearsed> {
+        let shadow = self.target.shadow()?;
+        let begun = Instant::now();
+        let target = shadow.place().open(self.runtime, false)?;
+        let copying = self.copying(source, &target)?;
+        let sums = copying.run("rehearsing", self.watch, &source.db, false)?;
+        let copied_ms = millis(begun);
+        let begun = Instant::now();
+        let again = copying.run("rehearsing the end", self.watch, &source.db, true)?;
+        copying::compare(&again)?;
+        let rehearsed = Rehearsed { rows: sums.iter().map(|it| it.rows).sum(), copied_ms, read_only_ms: millis(begun) };
+        drop((copying, target));
+        shadow.remove()?;
+        Ok(rehearsed)
+    }
+
+    /// The time without changes: from the first request to take none to the commit of the mark.
+    fn cut_over(&self, source: &Opened, copying: Copying) -> Result<Vec<Sums>> {
+        let (stop, stopped) = mpsc::sync_channel::<()>(1);
+        thread::scope(|scope| {
+            if self.listens {
+                (self.ask)(&command("freeze"))?;
+                // Asked again and again: the server takes changes by itself when this process dies.
+                thread::Builder::new().name(String::from("freeze")).spawn_scoped(scope, move || {
+                    while stopped.recv_timeout(FREEZE_AGAIN) == Err(mpsc::RecvTimeoutError::Timeout) {
+                        // It may have ended meanwhile; the transaction keeps others from writing all the same.
+                        drop((self.ask)(&command("freeze")));
+                    }
+                })?;
+            }
+            let copying = Arc::new(copying);
+            let mut tries = 0;
+            let out = loop {
+                let (copying, to) = (Arc::clone(&copying), self.target.name());
+                let ran = self.runtime.block_on(source.db.write(move |tx| {
+                    store::copy::take_time(tx)?;
+                    let sums = copying.run_locked("copying what has changed, comparing", tx)?;
+                    copying::compare(&sums)?;
+                    store::copy::close(tx, &copying.tables, &to)?;
+                    Ok(sums)
+                }));
+                tries += 1;
+                match ran {
+                    Err(error) if error.code == "database_busy" && tries < BUSY_MAX => {}
+                    ran => break ran,
+                }
+            };
+            drop(stop);
+            out
+        })
+    }
+
+    /// The last steps: the new database takes changes, the data folder remembers it, the running server is told.
+    fn end(&self, target: &Opened) -> Result<()> {
+        self.runtime.block_on(target.db.write(store::copy::open))?;
+        let file = self.data.join(database::REMEMBERED);
+        match &self.target {
+            Place::Postgres(postgres) => {
+                files::write_atomic(&file, format!("{}\n", postgres.url.expose()).as_bytes(), 0o600)?;
+                places::give_to_owner(self.data, &file)?;
+            }
+            Place::Sqlite(_) => match std::fs::remove_file(&file) {
+                Err(error) if error.kind() != std::io::ErrorKind::NotFound => return Err(error.into()),
+                _ => files::sync_folder(self.data)?,
+            },
+        }
+        if self.listens {
+            // A server that has ended meanwhile starts on the new database.
+            drop((self.ask)(&json!({ "command": "moved", "to": self.target.name() })));
+        }
+        Ok(())
+    }
+}
+
+/// A database at a URL.
+fn at(url: &Secret) -> Postgres {
+    Postgres::at(Secret::new(url.expose().to_owned()))
+}

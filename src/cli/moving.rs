@@ -1,0 +1,156 @@
+//! `chainhost move --to …`: move the server's data to another database, after a rehearsal; back the same way.
+
+use std::{
+    io::{self, IsTerminal as _},
+    process::ExitCode,
+    sync::{Arc, Mutex, PoisonError},
+};
+
+use clap::Args;
+use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
+use serde_json::Value;
+use tokio::runtime::Runtime;
+
+use super::{
+    admin::{self, Data},
+    output,
+    table::{Cell, Column, Table},
+    terminal::{self, Terminal},
+    text,
+};
+use crate::{
+    app::moving::{self, Progress, Report, Wish},
+    base::{secret::Secret, units::thousands},
+    domain::{Error, Kind, Result},
+};
+
+/// The arguments of `move`.
+#[derive(Args)]
+pub(super) struct Move {
+    /// sqlite, `postgres://user:password@host:5432/database` (past a pooler), or - to read that from standard input, where no
+    /// other user of this machine sees the password
+    #[arg(long, value_name = "DATABASE")]
+    to: String,
+    /// Only copy into a shadow, compare, say how long it takes, and remove the shadow
+    #[arg(long)]
+    rehearse: bool,
+    /// Move without a rehearsal
+    #[arg(long, conflicts_with = "rehearse")]
+    skip_rehearsal: bool,
+    /// Print one JSON object
+    #[arg(long)]
+    json: bool,
+    #[command(flatten)]
+    data: Data,
+}
+
+impl Move {
+    /// Exit 0 moved or rehearsed, 1 not moved, 2 wrong input.
+    pub(super) fn run(&self) -> ExitCode {
+        match self.go() {
+            Ok(()) => ExitCode::SUCCESS,
+            Err(error) => {
+                let why = error.detail.as_ref().map_or_else(String::new, |it| format!(" ({it})"));
+                terminal::note(&format!("chainhost move: {}{why}", error.message));
+                ExitCode::from(if error.kind == Kind::Invalid { 2 } else { 1 })
+            }
+        }
+    }
+
+    fn go(&self) -> Result<()> {
+        let settings = self.data.settings()?;
+        let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build()?;
+        let to = if self.to == "-" { terminal::read_secret_line()? } else { Secret::new(self.to.clone()) };
+        let wish = Wish { to, rehearse: self.rehearse, skip_rehearsal: self.skip_rehearsal };
+        let ask = |command: &Value| ask(&runtime, &settings.data, command);
+        let steps = Arc::new(Steps::default());
+        let watching = Arc::clone(&steps);
+        let watch: moving::Watch = Arc::new(move |progress| watching.show(progress));
+        let report = moving::run(&runtime, &settings, &wish, &ask, &watch);
+        steps.end();
+        let report = report?;
+        let shown = if self.json { output::json_line(&report) } else { self.say(&report) };
+        shown.map_err(|failure| Error::internal(failure.to_string()))
+    }
+
+    fn say(&self, report: &Report) -> super::failure::Result<()> {
+        if let Some(it) = &report.rehearsal {
+            let rate = it.rows.saturating_mul(1_000) / it.copied_ms.max(1);
+            terminal::note(&format!(
+                "Rehearsed: {} copied in {} ({} rows/s), counts and hashes equal. No changes would be taken for about {}.",
+                text::count(it.rows, "row"),
+                text::duration(it.copied_ms),
+                thousands(rate),
+                text::duration(it.read_only_ms)
+            ));
+        }
+        if self.rehearse {
+            return terminal::print(&format!("The data can be moved to {}. Nothing was changed.", report.to));
+        }
+        let mut table =
+            Table::new(&[Column::Text("Table"), Column::Number("Rows"), Column::Whole("SHA-256, both sides")]);
+        for it in &report.tables {
+            table.push([Cell::new(&it.table), Cell::new(thousands(it.rows)), Cell::new(&it.sha256)]);
+        }
+        if !report.tables.is_empty() {
+            terminal::print(&table.show(Terminal::default()))?;
+        }
+        terminal::print(&format!(
+            "The data is in {} now, moved in {}; no changes were taken for {}.",
+            report.to,
+            text::duration(report.duration_ms),
+            text::duration(report.read_only_ms)
+        ))?;
+        match self.data.settings() {
+            Err(error) => terminal::note(&format!("Before the next start: {}", error.message)),
+            Ok(it) if it.postgres.is_some() && report.to == "sqlite" => terminal::note(
+                "Before the next start: remove `url` from [database], or CHAINHOST_DATABASE_URL, which still name the old database.",
+            ),
+            Ok(_) => {}
+        }
+        if report.restart {
+            terminal::note(
+                "The running server answers for its sites and takes no changes until it is restarted: systemctl restart chainhost",
+            );
+        }
+        Ok(())
+    }
+}
+
+/// Asks the server that runs on the data folder.
+fn ask(runtime: &Runtime, data: &std::path::Path, command: &Value) -> Result<Option<crate::app::control::Done>> {
+    runtime.block_on(admin::ask(data, command))
+}
+
+/// A bar on a terminal, a line a step elsewhere.
+#[derive(Default)]
+struct Steps(Mutex<Option<ProgressBar>>);
+
+impl Steps {
+    fn show(&self, progress: Progress) {
+        let mut bar = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        match progress {
+            Progress::Rows(rows) => {
+                if let Some(bar) = &*bar {
+                    bar.inc(rows);
+                }
+            }
+            Progress::Step(name, _) if !io::stderr().is_terminal() => terminal::note(&format!("{name} …")),
+            Progress::Step(name, rows) => {
+                let style = ProgressStyle::with_template("{msg:40} {bar:30} {human_pos} of {human_len} rows, {eta}")
+                    .unwrap_or_else(|_| ProgressStyle::default_bar());
+                let next = ProgressBar::with_draw_target(Some(rows), ProgressDrawTarget::stderr()).with_style(style);
+                next.set_message(name);
+                if let Some(before) = bar.replace(next) {
+                    before.finish_and_clear();
+                }
+            }
+        }
+    }
+
+    fn end(&self) {
+        if let Some(bar) = self.0.lock().unwrap_or_else(PoisonError::into_inner).take() {
+            bar.finish_and_clear();
+        }
+    }
+}
