@@ -200,7 +200,13 @@ impl Mover<'_> {
         match marks.moved_to {
             // An earlier move has come to its end but for the last steps.
             Some(to) if to == self.target.name() => {
-                let target = self.target.open(self.runtime, false)?;
+                let target = self.target.open(self.runtime, true)?;
+                let marks = self.runtime.block_on(target.db.read(store::copy::marks))?;
+                if marks.instance.as_ref() != Some(&self.instance) {
+                    let text =
+                        format!("The data was moved to {to}, and is not there any more. Restore a backup of it.");
+                    return Err(Error::conflict("database_foreign", text));
+                }
                 self.end(&target)?;
                 return Ok(report);
             }
@@ -280,7 +286,15 @@ impl Mover<'_> {
     fn rehearse(&self, source: &Opened) -> Result<Rehearsed> {
         let shadow = self.target.shadow()?;
         let begun = Instant::now();
-        let target = shadow.place().open(self.runtime, false)?;
+        let target = shadow.place().open(self.runtime, false).map_err(|error| match error.code {
+            // What a pooler makes of the schema that a rehearsal asks for.
+            "database_lost" => Error::invalid(
+                "to",
+                "The target breaks the connection off. A rehearsal needs the address of the PostgreSQL server itself, not of a pooler.",
+            )
+            .because(error),
+            _ => error,
+        })?;
         let copying = self.copying(source, &target)?;
         let sums = copying.run("rehearsing", self.watch, &source.db, false)?;
         let copied_ms = millis(begun);

@@ -349,6 +349,7 @@ fn places_that_are_not_free_are_refused_and_left_as_they_are() {
     refused(&host, "mysql://x", 2, "postgres://");
     let nowhere = format!("postgres://postgres@127.0.0.1:{}/x", crate::support::postgres::free_port());
     refused(&host, &nowhere, 1, "cannot be reached");
+    refused(&host, &Database::new(Way::Pooled).url(), 2, "not of a pooler");
     host.api_json(&key, "POST /api/v1/sites", "{\"name\":\"still\"}", 201);
 
     // A database that was left says where its data is, and a setting that names another one is an error.
