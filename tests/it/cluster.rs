@@ -15,11 +15,14 @@ use std::{
 
 use serde_json::Value;
 
-use crate::support::{
-    Host, PROGRAM, http,
-    postgres::{Database, Way},
-    redis::Server,
-    write_files,
+use crate::{
+    moving::{self, ask},
+    support::{
+        Host, PROGRAM, http,
+        postgres::{Database, Way},
+        redis::Server,
+        write_files,
+    },
 };
 
 /// What all nodes share.
@@ -195,6 +198,106 @@ fn visitors_notice_nothing_while_nodes_come_and_go() {
     println!("{} requests, none failed", asked.load(Ordering::Relaxed));
     // What workers had begun when they died, others have done.
     webs[0].until("all jobs are done", || jobs(&webs[0], &key).iter().all(|it| it == "done").then_some(()));
+}
+
+/// What must be the same before and after a step: all rows that people made.
+fn state(host: &Host) -> Vec<Vec<Value>> {
+    [
+        "SELECT name, live, taken_down FROM site ORDER BY name",
+        "SELECT number, state, files, bytes, manifest, root FROM deployment ORDER BY id",
+        "SELECT seq, kind, manifest, root, actor FROM publication ORDER BY site_id, seq",
+        "SELECT email, password_hash FROM \"user\" ORDER BY email",
+        "SELECT id, token_hash FROM api_key ORDER BY id",
+    ]
+    .map(|sql| ask(host, sql))
+    .to_vec()
+}
+
+/// Stops a server and starts it again as `change` says; what people made is the same afterwards.
+fn step(host: &mut Host, change: impl FnOnce(&mut Host)) {
+    let before = state(host);
+    assert_eq!(host.stop(), Some(0), "{}", host.log());
+    change(host);
+    host.restart();
+    assert_eq!(state(host), before);
+    assert!(before.iter().all(|it| !it.is_empty()), "{before:?}");
+}
+
+#[test]
+fn an_installation_grows_from_one_process_to_five_and_goes_back() {
+    let shared = Shared::new();
+    let all = shared.environment();
+    // One process, all in its folder but the bytes, which have a place of their own from the beginning.
+    let bytes = &all[2..];
+    let mut host = Host::start_embedded();
+    step_from_nothing(&mut host, bytes);
+    let key = host.key("owner@example.org", "super-admin");
+    moving::deploy(&host, &key, "story", "<p>chapter 1</p>");
+    host.until("the queue is empty", || jobs(&host, &key).iter().all(|it| it == "done").then_some(()));
+    let told = |host: &Host, chapter: u32| {
+        host.until("the chapter is served", || {
+            (host.get("story.localhost", "/").text() == format!("<p>chapter {chapter}</p>")).then_some(())
+        });
+        assert_eq!(host.get("story.localhost", "/a/b.txt").text(), "the same");
+    };
+    told(&host, 1);
+
+    // To PostgreSQL: the data folder remembers where it went.
+    let there = moving::moved(&host, &shared.database.url(), &[]);
+    assert_eq!(there["restart"], true);
+    step(&mut host, |_| {});
+    told(&host, 1);
+    moving::deploy(&host, &key, "story", "<p>chapter 2</p>");
+    told(&host, 2);
+    host.until("the queue is empty", || jobs(&host, &key).iter().all(|it| it == "done").then_some(()));
+
+    // To Redis.
+    step(&mut host, |host| host.become_as(&all, &[]));
+    told(&host, 2);
+    moving::deploy(&host, &key, "story", "<p>chapter 3</p>");
+
+    // To three webs and two workers.
+    step(&mut host, |host| host.become_as(&all, &["--role", "web"]));
+    let others = [shared.web(), shared.web()];
+    let workers = [shared.worker(), shared.worker()];
+    for web in others.iter().chain([&host]) {
+        told(web, 3);
+    }
+    moving::deploy(&others[0], &key, "story", "<p>chapter 4</p>");
+    for web in others.iter().chain([&host]) {
+        told(web, 4);
+    }
+    host.until("the workers have done it", || jobs(&host, &key).iter().all(|it| it == "done").then_some(()));
+
+    // And back: first the others leave, then the queue and the database.
+    for worker in workers {
+        assert_eq!(worker.stop(), Some(0));
+    }
+    for mut web in others {
+        assert_eq!(web.stop(), Some(0));
+    }
+    step(&mut host, |host| host.become_as(bytes, &[]));
+    told(&host, 4);
+    host.until("it is alone", || {
+        let nodes = host.cli_json(&key, &["nodes", "--json"]);
+        (nodes.as_array().unwrap().len() == 1).then_some(())
+    });
+    moving::moved(&host, "sqlite", &[]);
+    step(&mut host, |_| {});
+    told(&host, 4);
+    moving::deploy(&host, &key, "story", "<p>chapter 5</p>");
+    told(&host, 5);
+    assert!(!host.data().join("database-url").exists());
+    let rolled = host.cli(&key, &["rollback", "--site", "story"]);
+    assert!(rolled.status.success());
+    told(&host, 4);
+}
+
+/// Gives an embedded server that has nothing yet the place of its bytes.
+fn step_from_nothing(host: &mut Host, bytes: &[(&str, String)]) {
+    assert_eq!(host.stop(), Some(0), "{}", host.log());
+    host.become_as(bytes, &[]);
+    host.restart();
 }
 
 /// Asks one after the other until told to stop; which failed.

@@ -52,7 +52,7 @@ fn said(out: &Output) -> String {
 }
 
 /// A move that must succeed; its report.
-fn moved(host: &Host, to: &str, more: &[&str]) -> Value {
+pub(crate) fn moved(host: &Host, to: &str, more: &[&str]) -> Value {
     let out = run(host, &[&["move", "--json", "--to", to], more].concat());
     assert!(out.status.success(), "{}\n{}", said(&out), host.log());
     serde_json::from_slice(&out.stdout).unwrap()
@@ -64,7 +64,7 @@ fn refused(host: &Host, to: &str, code: i32, word: &str) {
     assert!(said(&out).contains(word), "{}", said(&out));
 }
 
-fn deploy(host: &Host, key: &str, site: &str, text: &str) {
+pub(crate) fn deploy(host: &Host, key: &str, site: &str, text: &str) {
     let folder = host.beside(site);
     write_files(&folder, &[("index.html", text.as_bytes()), ("a/b.txt", b"the same")]);
     let out = host.cli(key, &["deploy", folder.to_str().unwrap(), "--site", site, "--create"]);
@@ -72,7 +72,7 @@ fn deploy(host: &Host, key: &str, site: &str, text: &str) {
 }
 
 /// The answer of one question, a row a line.
-fn ask(host: &Host, sql: &str) -> Vec<Value> {
+pub(crate) fn ask(host: &Host, sql: &str) -> Vec<Value> {
     let out = run(host, &["db", "shell", "--json", "-c", sql]);
     assert!(out.status.success(), "{}", said(&out));
     String::from_utf8(out.stdout).unwrap().lines().map(|it| serde_json::from_str(it).unwrap()).collect()

@@ -117,6 +117,13 @@ impl Host {
         host
     }
 
+    /// From its next start on, it has these variables in its environment instead of those of before, and these arguments.
+    #[cfg(feature = "postgres")]
+    pub(crate) fn become_as(&mut self, environment: &[(&str, String)], arguments: &[&str]) {
+        self.environment = environment.iter().map(|(name, value)| ((*name).to_owned(), value.clone())).collect();
+        self.arguments = arguments.iter().map(|it| (*it).to_owned()).collect();
+    }
+
     /// A server in a folder of the caller's.
     pub(crate) fn start_in(folder: TempDir, arguments: &[&str]) -> Self {
         let mut host = Self::prepare(folder, arguments);
