@@ -1,7 +1,5 @@
 //! A whole installation on several nodes: web nodes and workers on one PostgreSQL, one Redis and one folder of bytes.
 
-#![expect(clippy::indexing_slicing, reason = "a test that panics says what went wrong")]
-
 use std::{
     fs::File,
     io::{BufRead as _, BufReader},

@@ -6,10 +6,8 @@ use std::{collections::BTreeMap, fs};
 
 use chainhost::{
     base::{
-        blob_dir::BlobDir,
         clock::{Clock, Hands},
         hash::Sha256,
-        ids::{Id, Ids},
         tasks::Tasks,
     },
     domain::{
@@ -19,14 +17,14 @@ use chainhost::{
         tenant::{Tenant, TenantId},
         user::Role,
     },
-    engines::{cache_moka::CacheMoka, schema, sqlite::Sqlite},
-    ports::{cache::Cache, counts::Counts, db::Db, queue::Jobs},
-    services::{Addresses, Ground, Services, nodes::Node},
+    engines::{schema, sqlite::Sqlite},
+    ports::{db::Db, queue::Jobs},
+    services::{Ground, Services},
     store::{self, blockchain_records::BlockchainRecord},
 };
 use serde_json::Value;
 
-use crate::{conformance::Place as _, queue_redb::MemoryPlace};
+use crate::{conformance::Place as _, queue_redb::MemoryPlace, support::ground::ground};
 
 /// 31 January 2026, 23:59:00 UTC.
 const START_MS: i64 = 1_769_903_940_000;
@@ -71,30 +69,10 @@ impl Rig {
         let tasks = Tasks::new();
         // Nobody serves here, so that nobody may wait for it.
         tasks.stop();
-        let services = Services::new(Ground {
-            db: open(folder.path()),
-            jobs: Jobs::new(queue.open(clock.clone(), 1_000)),
-            cache: Cache::new(CacheMoka::new(1 << 20)),
-            counts: Counts::default(),
-            blobs: BlobDir::open(folder.path()).unwrap(),
-            ids: Ids::new(clock.clone()),
-            clock,
-            tasks,
-            data: folder.path().to_owned(),
-            addresses: Addresses {
-                scheme: "http",
-                sites_domain: String::from("localhost"),
-                port: String::new(),
-                panel_host: String::from("localhost"),
-                local_port: 80,
-            },
-            disk_reserve: Some(0),
-            tenant_bytes_max: None,
-            retention: Retention { audit_log: kept, blockchain_record: kept },
-            instance: Id::NIL,
-            node: Node::alone(),
-            home: None,
-        });
+        let jobs = Jobs::new(queue.open(clock.clone(), 1_000));
+        let retention = Retention { audit_log: kept, blockchain_record: kept };
+        let ground = ground(folder.path(), open(folder.path()), jobs, clock);
+        let services = Services::new(Ground { tasks, retention, ..ground });
         let actor = services.actor_local().await.unwrap();
         Self { services, hands, actor, folder, _queue: queue }
     }

@@ -3,51 +3,25 @@
 use std::thread;
 
 use chainhost::{
-    app::ground::{self, Folder, Opened, Wish},
-    base::{clock::Clock, secret::Secret, tasks::Tasks},
+    app::ground::{self, Folder, Opened},
+    base::secret::Secret,
     config::database::Postgres,
-    domain::{
-        month::Retention,
-        node::{Duty, Role},
-    },
-    services::Addresses,
+    domain::node::Duty,
 };
 use postgres::{Client, NoTls};
 use tokio::time::Instant;
 
 use crate::support::{
     Host,
+    ground::wish,
     postgres::{Database, Way},
 };
 
 /// Opens the stores as a node does, without serving.
 async fn open(database: &Database, folder: &Folder) -> Opened {
-    let wish = Wish {
-        postgres: Some(Postgres {
-            url: Secret::new(database.url()).into(),
-            direct_url: None,
-            replica_urls: Vec::new(),
-            pool: 4,
-        }),
-        addresses: Addresses {
-            scheme: "http",
-            sites_domain: String::from("localhost"),
-            port: String::new(),
-            panel_host: String::from("localhost"),
-            local_port: 80,
-        },
-        disk_reserve: None,
-        tenant_bytes_max: None,
-        clock: Clock::system(),
-        tasks: Tasks::new(),
-        snapshot: None,
-        role: Role::All,
-        labels: Vec::new(),
-        retention: Retention::default(),
-        queue_url: None,
-        cache_url: None,
-    };
-    ground::open(folder, &wish).await.unwrap()
+    let postgres =
+        Postgres { url: Secret::new(database.url()).into(), direct_url: None, replica_urls: Vec::new(), pool: 4 };
+    ground::open(folder, &wish(Some(postgres))).await.unwrap()
 }
 
 /// The node that holds the lease of sealing, and the fence.

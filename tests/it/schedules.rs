@@ -4,27 +4,26 @@ use std::path::Path;
 
 use chainhost::{
     base::{
-        blob_dir::BlobDir,
         clock::{Clock, Hands},
-        ids::{Id, Ids},
-        tasks::Tasks,
+        ids::Id,
     },
     domain::{
         access::Actor,
         error::Kind,
         job::{JobId, NewJob, Queue, State},
-        month::Retention,
         node::Duty,
         schedule::{Missed, Template},
         tenant::TenantId,
         user::Role,
     },
-    engines::{cache_moka::CacheMoka, queue_redb::QueueRedb, schema, sqlite::Sqlite},
+    engines::{queue_redb::QueueRedb, schema, sqlite::Sqlite},
     params,
-    ports::{cache::Cache, counts::Counts, db::Db, queue::Jobs},
-    services::{Addresses, Ground, JobFilter, Services, nodes::Node, schedules::NewSchedule},
+    ports::{db::Db, queue::Jobs},
+    services::{JobFilter, Services, schedules::NewSchedule},
     store,
 };
+
+use crate::support::ground::ground;
 
 /// Monday, 4 May 2026, 06:59:30 UTC.
 const START_MS: i64 = 1_777_877_970_000;
@@ -49,30 +48,9 @@ fn services_with(folder: &Path, clock: Clock, waiting_max: u64) -> Services {
         let file = std::fs::File::options().read(true).write(true).create(true).truncate(false).open(&queue)?;
         Ok(Box::new(redb::backends::FileBackend::new(file).map_err(std::io::Error::other)?))
     };
-    Services::new(Ground {
-        db: Db::new(Sqlite::open(&folder.join("chainhost.db"), schema::SQLITE).unwrap()),
-        jobs: Jobs::new(QueueRedb::open_on(Box::new(open), clock.clone(), waiting_max).unwrap()),
-        cache: Cache::new(CacheMoka::new(1 << 20)),
-        counts: Counts::default(),
-        blobs: BlobDir::open(folder).unwrap(),
-        home: None,
-        ids: Ids::new(clock.clone()),
-        clock,
-        tasks: Tasks::new(),
-        data: folder.to_owned(),
-        addresses: Addresses {
-            scheme: "http",
-            sites_domain: String::from("localhost"),
-            port: String::new(),
-            panel_host: String::from("localhost"),
-            local_port: 80,
-        },
-        disk_reserve: None,
-        tenant_bytes_max: None,
-        retention: Retention::default(),
-        instance: Id::NIL,
-        node: Node::alone(),
-    })
+    let db = Db::new(Sqlite::open(&folder.join("chainhost.db"), schema::SQLITE).unwrap());
+    let jobs = Jobs::new(QueueRedb::open_on(Box::new(open), clock.clone(), waiting_max).unwrap());
+    Services::new(ground(folder, db, jobs, clock))
 }
 
 impl Rig {

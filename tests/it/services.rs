@@ -4,10 +4,8 @@ use std::path::PathBuf;
 
 use chainhost::{
     base::{
-        blob_dir::BlobDir,
         clock::Clock,
         hash::Sha256,
-        ids::{Id, Ids},
         secret::Secret,
         tasks::Tasks,
     },
@@ -17,19 +15,22 @@ use chainhost::{
         error::Kind,
         file_list::{FileList, ListedFile},
         job::{JobId, NewJob, Queue},
-        month::Retention,
         site::SiteName,
         tenant::TenantId,
     },
-    engines::{cache_moka::CacheMoka, schema, sqlite::Sqlite},
-    ports::{cache::Cache, counts::Counts, db::Db, queue::Jobs},
-    services::{Addresses, Ground, Services, access::Origin, nodes::Node, uploads::Request},
+    engines::{schema, sqlite::Sqlite},
+    ports::{db::Db, queue::Jobs},
+    services::{Ground, Services, access::Origin, uploads::Request},
     store,
 };
 use rusqlite::Connection;
 use tempfile::TempDir;
 
-use crate::{conformance::Place as _, queue_redb::MemoryPlace, support::PASSWORD};
+use crate::{
+    conformance::Place as _,
+    queue_redb::MemoryPlace,
+    support::{PASSWORD, ground::ground},
+};
 
 /// Services on stores of their own.
 struct Rig {
@@ -49,30 +50,9 @@ impl Rig {
         // Nobody serves here, so that nobody may wait for it.
         tasks.stop();
         std::fs::create_dir(folder.path().join("archives")).unwrap();
-        let services = Services::new(Ground {
-            db: Db::new(Sqlite::open(&folder.path().join("db"), schema::SQLITE).unwrap()),
-            jobs: Jobs::new(queue.open(clock.clone(), jobs_waiting_max)),
-            cache: Cache::new(CacheMoka::new(1 << 20)),
-            counts: Counts::default(),
-            blobs: BlobDir::open(folder.path()).unwrap(),
-            home: None,
-            ids: Ids::new(clock.clone()),
-            clock,
-            tasks,
-            data: folder.path().to_owned(),
-            addresses: Addresses {
-                scheme: "http",
-                sites_domain: String::from("localhost"),
-                port: String::new(),
-                panel_host: String::from("localhost"),
-                local_port: 80,
-            },
-            disk_reserve: Some(0),
-            tenant_bytes_max,
-            retention: Retention::default(),
-            instance: Id::NIL,
-            node: Node::alone(),
-        });
+        let db = Db::new(Sqlite::open(&folder.path().join("db"), schema::SQLITE).unwrap());
+        let jobs = Jobs::new(queue.open(clock.clone(), jobs_waiting_max));
+        let services = Services::new(Ground { tasks, tenant_bytes_max, ..ground(folder.path(), db, jobs, clock) });
         let actor = services.actor_local().await.unwrap();
         let site = services.create_site(&actor, "hello").await.unwrap().site.name;
         Self { services, actor, site, queue, folder }

@@ -22,17 +22,13 @@ mod watched;
 use std::path::Path;
 
 use chainhost::{
-    app::ground::{self, Folder, Wish},
-    base::{clock::Clock, tasks::Tasks},
-    domain::{
-        month::Retention,
-        node::{Duty, Role},
-    },
+    app::ground::{self, Folder},
+    domain::node::Duty,
     ports::db::Value,
-    services::{Addresses, Services},
+    services::Services,
 };
 
-use crate::support::{Host, http};
+use crate::support::{Host, ground::wish, http};
 
 /// Files of a version.
 const FILES: u64 = 40;
@@ -101,27 +97,7 @@ fn inside(host: &Host, act: impl AsyncFnOnce(&Services)) {
     let runtime = tokio::runtime::Runtime::new().unwrap();
     runtime.block_on(async {
         let folder = Folder::take(&host.data()).unwrap();
-        let wish = Wish {
-            postgres: host.database_settings(),
-            addresses: Addresses {
-                scheme: "http",
-                sites_domain: String::from("localhost"),
-                port: String::new(),
-                panel_host: String::from("localhost"),
-                local_port: 80,
-            },
-            disk_reserve: None,
-            tenant_bytes_max: None,
-            clock: Clock::system(),
-            tasks: Tasks::new(),
-            snapshot: None,
-            role: Role::All,
-            labels: Vec::new(),
-            retention: Retention::default(),
-            queue_url: None,
-            cache_url: None,
-        };
-        let opened = ground::open(&folder, &wish).await.unwrap();
+        let opened = ground::open(&folder, &wish(host.database_settings())).await.unwrap();
         if opened.services.node.shares {
             opened.services.beat().await.unwrap();
         }

@@ -1,6 +1,7 @@
 //! A real server for a test: the program itself, with a data folder and a port of its own.
 
 pub(crate) mod browser;
+pub(crate) mod ground;
 pub(crate) mod http;
 pub(crate) mod keep_alive;
 #[cfg(feature = "postgres")]
