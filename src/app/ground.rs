@@ -280,10 +280,11 @@ pub async fn open(folder: &Folder, wish: &Wish) -> Result<Opened> {
     if known.is_some_and(|it| it != instance) {
         return Err(foreign());
     }
+    // Before the folder is one of an installation: a first start with a wrong place for its bytes ends with a sentence.
+    own_blobs(folder, instance).await?;
     if !marker.exists() {
         files::write_atomic(&marker, format!("{instance}\n").as_bytes(), 0o600)?;
     }
-    own_blobs(folder, instance).await?;
     let queue = QueueRedb::open(&folder.path.join("queue.redb"), wish.clock.clone())?;
     let services = Services::new(Ground {
         db,

@@ -3,7 +3,7 @@
 use std::process::{Command, Stdio};
 
 use super::*;
-use crate::support::{PROGRAM, write_files};
+use crate::support::{PATIENCE, PROGRAM, write_files};
 
 /// Starts a new server with these settings, which must not come up; its exit code and what it says.
 fn refused(settings: &str) -> (Option<i32>, String) {
@@ -12,11 +12,25 @@ fn refused(settings: &str) -> (Option<i32>, String) {
     let mut command = Command::new(PROGRAM);
     command.args(["serve", "--listen", "127.0.0.1:0", "--data"]).arg(folder.path().join("data"));
     command.arg("--config").arg(folder.path().join("chainhost.toml")).stdin(Stdio::null());
-    let out = command.output().unwrap();
-    assert!(out.stdout.is_empty(), "it is ready: {}", String::from_utf8_lossy(&out.stdout));
-    let said = String::from_utf8(out.stderr).unwrap();
+    let log = folder.path().join("log");
+    command.stdout(fs::File::create(folder.path().join("out")).unwrap()).stderr(fs::File::create(&log).unwrap());
+    let mut child = command.spawn().unwrap();
+    let began = tokio::time::Instant::now();
+    let ended = loop {
+        match child.try_wait().unwrap() {
+            Some(ended) => break Some(ended),
+            None if began.elapsed() > PATIENCE => break None,
+            None => std::thread::sleep(std::time::Duration::from_millis(20)),
+        }
+    };
+    if ended.is_none() {
+        child.kill().unwrap();
+        child.wait().unwrap();
+    }
+    let said = fs::read_to_string(&log).unwrap();
+    let ended = ended.unwrap_or_else(|| panic!("it runs: {said}"));
     assert!(!said.contains(s3::SECRET) && !said.contains("not-the-secret"), "a secret is shown: {said}");
-    (out.status.code(), said)
+    (ended.code(), said)
 }
 
 #[test]
