@@ -20,44 +20,46 @@ use crate::{
         files::{self, FolderLock},
         ids::{Id, Ids},
         random,
+        secret::Secret,
         tasks::Tasks,
     },
     config::{blobs::Bucket, database::Postgres},
-    domain::{Error, Result},
-    engines::{cache_moka::CacheMoka, queue_redb::QueueRedb, schema, sqlite::Sqlite},
-    ports::{
-        cache::Cache,
-        db::{Database, Db},
-        queue::Jobs,
+    domain::{
+        Error, Result,
+        month::Retention,
+        node::{NodeId, Role},
     },
+    engines::{schema, sqlite::Sqlite},
+    ports::db::{Database, Db},
     serve::snapshot_file,
-    services::{Addresses, Ground, Services, home::Home},
+    services::{Addresses, Ground, Services, home::Home, nodes::Node},
     store,
 };
 
+use super::{caches, queues};
+
 /// The file with the id of the installation.
 const INSTANCE: &str = "instance";
+/// The file with the id of this node.
+const NODE: &str = "node";
 /// The file that is locked.
 const LOCK: &str = "lock";
-/// The file with the label of this server, where several share a folder of blobs.
-const NODE: &str = "node";
 /// The names in a data folder, some with an ending behind `.` or `-`.
-const NAMES: [&str; 12] = [
+const NAMES: [&str; 13] = [
     "archives",
     "blobs",
     "chainhost.db",
     "claim-link",
     "control.sock",
+    "history",
     "incoming",
     INSTANCE,
     LOCK,
     NODE,
-    "queue.redb",
+    queues::FILE,
     "snapshot",
     "variants",
 ];
-/// Bytes of the cache.
-const CACHE_BYTES_MAX: u64 = 16 * 1024 * 1024;
 
 /// A data folder that this process holds.
 #[derive(Debug)]
@@ -136,12 +138,7 @@ fn open_shared(data: &Path, folder: &Path) -> Result<BlobDir> {
         None if shared::is_empty(folder).map_err(cannot)? || has_no_files(folder) => {}
         None => return Err(blobs_folder(folder, "it has files in it and no mark of Chain Host. Give an empty folder")),
     }
-    let node = data.join(NODE);
-    if !fs::read(&node).is_ok_and(|it| random::is_label::<5>(&it)) {
-        files::write_atomic(&node, random::label::<5>().as_bytes(), 0o600).map_err(cannot)?;
-    }
-    let node = fs::read_to_string(&node).map_err(cannot)?;
-    BlobDir::open_shared(folder, &node).map_err(cannot)
+    BlobDir::open_shared(folder, &node_id(data)?.to_string()).map_err(cannot)
 }
 
 fn has_no_files(folder: &Path) -> bool {
@@ -232,6 +229,16 @@ pub struct Wish {
     pub snapshot: Option<Id>,
     /// A PostgreSQL instead of the database in the folder.
     pub postgres: Option<Postgres>,
+    /// What this process does.
+    pub role: Role,
+    /// What its operator says of it.
+    pub labels: Vec<String>,
+    /// How long rows are kept in tables by month.
+    pub retention: Retention,
+    /// A Redis instead of the queue in the folder.
+    pub queue_url: Option<Arc<Secret>>,
+    /// A Redis behind the cache in memory.
+    pub cache_url: Option<Arc<Secret>>,
 }
 
 /// The stores, open.
@@ -239,14 +246,16 @@ pub struct Opened {
     /// The use cases on them.
     pub services: Services,
     database: Arc<dyn Database>,
-    queue: Arc<QueueRedb>,
+    close_queue: Box<dyn FnOnce() + Send>,
+    close_cache: Box<dyn FnOnce() + Send>,
 }
 
 impl Opened {
     /// Finishes what waits and closes the files.
     pub fn close(self) {
-        self.queue.close();
+        (self.close_queue)();
         self.database.close();
+        (self.close_cache)();
     }
 }
 
@@ -285,11 +294,15 @@ pub async fn open(folder: &Folder, wish: &Wish) -> Result<Opened> {
     if !marker.exists() {
         files::write_atomic(&marker, format!("{instance}\n").as_bytes(), 0o600)?;
     }
-    let queue = QueueRedb::open(&folder.path.join("queue.redb"), wish.clock.clone())?;
+    let node = node_id(&folder.path)?;
+    let shares = wish.postgres.is_some();
+    let caches = caches::open(wish.cache_url.as_deref(), instance, shares)?;
+    let queues = queues::open(folder, wish.queue_url.clone(), node, wish.clock.clone()).await?;
     let services = Services::new(Ground {
         db,
-        jobs: Jobs::new(Arc::<QueueRedb>::clone(&queue)),
-        cache: Cache::new(CacheMoka::new(CACHE_BYTES_MAX)),
+        jobs: queues.jobs,
+        cache: caches.cache,
+        counts: caches.counts,
         blobs: folder.blobs.clone(),
         home: folder.home.clone(),
         clock: wish.clock.clone(),
@@ -299,9 +312,11 @@ pub async fn open(folder: &Folder, wish: &Wish) -> Result<Opened> {
         addresses: wish.addresses.clone(),
         disk_reserve: wish.disk_reserve,
         tenant_bytes_max: wish.tenant_bytes_max,
+        retention: wish.retention,
         instance,
+        node: Node { id: node, role: wish.role, labels: wish.labels.clone(), shares },
     });
-    Ok(Opened { services, database, queue })
+    Ok(Opened { services, database, close_queue: queues.close, close_cache: caches.close })
 }
 
 /// Sees that the place of the bytes, where it is not the data folder, is this installation's.
@@ -348,6 +363,7 @@ async fn postgres(settings: Postgres, had_one: bool) -> Result<Arc<dyn Database>
         let wish = Wish {
             url: &settings.url,
             direct_url: settings.direct_url.as_deref(),
+            replica_urls: &settings.replica_urls,
             pool: settings.pool,
             known: had_one,
         };
@@ -362,10 +378,27 @@ async fn postgres(settings: Postgres, had_one: bool) -> Result<Arc<dyn Database>
 #[cfg(not(feature = "postgres"))]
 #[expect(clippy::unused_async, reason = "the same signature as with the feature")]
 async fn postgres(_settings: Postgres, _had_one: bool) -> Result<Arc<dyn Database>> {
-    Err(Error::invalid(
+    Err(no_postgres())
+}
+
+/// This build has no PostgreSQL.
+#[cfg(not(feature = "postgres"))]
+pub(super) fn no_postgres() -> Error {
+    Error::invalid(
         "feature_missing",
         "This build has no PostgreSQL. Take a released binary, or build with `--features postgres`.",
-    ))
+    )
+}
+
+/// The id of the node with this folder, made at its first start: a restart finds what the node has held.
+fn node_id(data: &Path) -> Result<NodeId> {
+    let path = data.join(NODE);
+    if let Some(id) = read_instance(&path)? {
+        return Ok(NodeId(id));
+    }
+    let id = Id::from_bytes(random::bytes());
+    files::write_atomic(&path, format!("{id}\n").as_bytes(), 0o600)?;
+    Ok(NodeId(id))
 }
 
 fn read_instance(marker: &Path) -> Result<Option<Id>> {

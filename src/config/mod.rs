@@ -5,4 +5,5 @@ pub mod client;
 pub mod database;
 pub mod public_url;
 pub mod redis;
+mod retention;
 pub mod server;

@@ -2,5 +2,8 @@
 
 pub mod blobs;
 pub mod cache;
+pub mod counts;
 pub mod db;
+pub mod parts;
+pub mod position;
 pub mod queue;

@@ -125,6 +125,17 @@ pub struct JobFilter {
     pub limit: u32,
 }
 
+/// What a queue knows of an id.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Fate {
+    /// Its job has not ended.
+    Open,
+    /// Its job has ended, well or badly, or was removed; or it was never taken, since another job had its key.
+    Ended,
+    /// It is not known: it was never taken, or it is longer than a day ago, or the engine has lost it.
+    Unknown,
+}
+
 /// The answers to the finished attempts, in their order, and the new leases.
 pub type Next = (Vec<Result<()>>, Vec<Lease>);
 
@@ -150,6 +161,8 @@ pub enum Command {
     Progress(JobId, u32, u8, oneshot::Sender<Result<()>>),
     /// One job; `None` when it was never taken, or is no longer kept.
     Get(JobId, oneshot::Sender<Result<Option<Job>>>),
+    /// What is known of these ids, in their order.
+    Fates(Vec<JobId>, oneshot::Sender<Result<Vec<Fate>>>),
     /// A list, newest first. An engine may end it early rather than look at more than 100,000 jobs that do not
     /// fit the filter.
     List(JobFilter, oneshot::Sender<Result<Vec<Job>>>),
@@ -181,6 +194,23 @@ pub trait QueueEngine: Send + Sync {
     /// are allowed): by enqueue, a time that is due, rerun, unpause, the end of a job that others wait for, a place that
     /// became free under a cluster limit, or a rate that allows a start again. All that wait are woken, or else the next that asks.
     fn ready(&self, queue: Queue) -> std::pin::Pin<Box<dyn Future<Output = ()> + Send + '_>>;
+
+    /// Whether what was taken in stays taken in, also when the engine's own store crashes. When not, whoever hands jobs over
+    /// keeps them until they have ended, and hands them over again when the engine no longer knows them.
+    fn keeps(&self) -> bool {
+        true
+    }
+
+    /// Resolves when the engine's store was away and is back since the last call: it may have lost something. Never for one
+    /// that keeps all.
+    fn returned(&self) -> std::pin::Pin<Box<dyn Future<Output = ()> + Send + '_>> {
+        Box::pin(std::future::pending())
+    }
+
+    /// Whether the engine's store is there now.
+    fn is_up(&self) -> bool {
+        true
+    }
 }
 
 /// The queue as the product sees it. Cheap to clone.
@@ -227,6 +257,26 @@ impl Jobs {
     /// One job.
     pub async fn get(&self, id: JobId) -> Result<Option<Job>> {
         self.ask(|answer| Command::Get(id, answer)).await
+    }
+
+    /// What is known of these ids.
+    pub async fn fates(&self, ids: Vec<JobId>) -> Result<Vec<Fate>> {
+        self.ask(|answer| Command::Fates(ids, answer)).await
+    }
+
+    /// Whether what was taken in stays taken in ([`QueueEngine::keeps`]).
+    pub fn keeps(&self) -> bool {
+        self.0.keeps()
+    }
+
+    /// Waits until the engine's store was away and is back.
+    pub async fn returned(&self) {
+        self.0.returned().await;
+    }
+
+    /// Whether the engine's store is there now.
+    pub fn is_up(&self) -> bool {
+        self.0.is_up()
     }
 
     /// A list, newest first.

@@ -13,11 +13,13 @@ use crate::{
     },
     domain::{
         Error, Result,
-        access::{Actor, TenantScope},
+        access::{Actor, ServerScope, TenantScope},
         deployment::{DeploymentId, DeploymentRef, State},
         event::Event,
         file_list::FileList,
+        node::Topic,
         site::{Site, SiteId},
+        tenant::TenantId,
     },
     ports::db::{ReadTx, WriteTx},
     proof::manifest::Manifest,
@@ -119,13 +121,22 @@ impl Services {
             // A read first: most sites have nothing to prune, and a write would wake the disk.
             let many = self.db.read(move |tx| Ok(list_prunable(tx, scope, id)?.len())).await?;
             if many > 0 {
-                pruned += self.db.write(move |tx| prune_site(tx, scope, id)).await?;
+                let services = self.clone();
+                let gone = self.db.write(move |tx| {
+                    services.tell(tx, Topic::Routes)?;
+                    prune_site(tx, scope, id)
+                });
+                pruned += gone.await?;
                 self.forget(scope);
             }
         }
-        self.give_up(now - limits::UPLOAD_MS_MAX, None, "It was not finished within a day.").await?;
-        if pruned > 0 {
-            self.signals().routes_changed();
+        let before = now - limits::UPLOAD_MS_MAX;
+        let late =
+            move |tx: &mut ReadTx<'_>, leave| store::deployments::list_unfinished(tx, leave, before, GIVEN_UP_AT_ONCE);
+        self.give_up(late, "It was not finished within a day.").await?;
+        if self.node.shares {
+            let orphaned = |tx: &mut ReadTx<'_>, leave| store::deployments::list_orphaned(tx, leave, GIVEN_UP_AT_ONCE);
+            self.give_up(orphaned, "The node that unpacked it is gone. Send it again.").await?;
         }
         Ok(pruned)
     }
@@ -133,17 +144,22 @@ impl Services {
     /// What was being unpacked when an earlier process ended cannot go on. `started_ms`: when this one began.
     pub async fn fail_interrupted(&self, started_ms: i64) -> Result<()> {
         let why = "The server stopped while it was being unpacked. Send it again.";
-        self.give_up(started_ms, Some(State::Checking), why).await
+        let mine = self.node.id;
+        let list = move |tx: &mut ReadTx<'_>, leave| {
+            store::deployments::list_interrupted(tx, leave, mine, started_ms, GIVEN_UP_AT_ONCE)
+        };
+        self.give_up(list, why).await
     }
 
-    async fn give_up(&self, before_ms: i64, only: Option<State>, why: &'static str) -> Result<()> {
+    async fn give_up(
+        &self,
+        list: impl Fn(&mut ReadTx<'_>, ServerScope) -> Result<Vec<(TenantId, SiteId, DeploymentId)>> + Copy + Send + 'static,
+        why: &'static str,
+    ) -> Result<()> {
         let leave = access::server_scope();
-        let list = move |tx: &mut ReadTx<'_>| {
-            store::deployments::list_unfinished(tx, leave, before_ms, only, GIVEN_UP_AT_ONCE)
-        };
         let now = self.clock.now_ms();
         loop {
-            let open = self.db.read(list).await?;
+            let open = self.db.read(move |tx| list(tx, leave)).await?;
             if open.is_empty() {
                 return Ok(());
             }

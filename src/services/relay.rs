@@ -1,7 +1,8 @@
 //! The relay hands the outbox to the queue.
 //!
 //! A row goes when the queue has its job durably, and the queue takes no id twice, so that a crash in between changes
-//! nothing. No row stands in the way of another tenant's: what the queue will never take is set aside with the reason, and
+//! nothing. A queue that may lose jobs leaves the rows, marked, until their jobs have ended; what it no longer knows is handed
+//! over again. No row stands in the way of another tenant's: what the queue will never take is set aside with the reason, and
 //! who has too many jobs waiting is passed over until some have ended.
 
 use std::collections::{HashMap, HashSet};
@@ -14,6 +15,7 @@ use crate::{
         job::{JobId, NewJob},
         tenant::TenantId,
     },
+    ports::{db::WriteTx, queue::Fate},
     store::{self, outbox::Waiting},
 };
 
@@ -36,10 +38,12 @@ impl Services {
     pub async fn relay_outbox(&self) -> Result<usize> {
         let leave = access::server_scope();
         let limit = i64::try_from(RELAYED_AT_ONCE).unwrap_or(i64::MAX);
+        // What was handed to another queue before this one is not in this one.
+        let handed_too = self.jobs.keeps();
         let mut crowded: HashSet<Option<TenantId>> = HashSet::new();
         let (mut after, mut count) = (JobId(Id::NIL), 0);
         loop {
-            let rows = self.db.read(move |tx| store::outbox::list(tx, leave, after, limit)).await?;
+            let rows = self.db.read(move |tx| store::outbox::list(tx, leave, after, limit, handed_too)).await?;
             let Some(last) = rows.last() else { return Ok(count) };
             after = last.id;
             let full = rows.len() >= RELAYED_AT_ONCE;
@@ -48,6 +52,40 @@ impl Services {
                 return Ok(count);
             }
         }
+    }
+
+    /// Follows what was handed to a queue that may lose it; how many jobs it has lost.
+    pub async fn reconcile_outbox(&self) -> Result<usize> {
+        let leave = access::server_scope();
+        let limit = i64::try_from(RELAYED_AT_ONCE).unwrap_or(i64::MAX);
+        let (mut after, mut count) = (JobId(Id::NIL), 0);
+        loop {
+            let ids = self.db.read(move |tx| store::outbox::list_handed(tx, leave, after, limit)).await?;
+            let Some(last) = ids.last() else { break };
+            after = *last;
+            let full = ids.len() >= RELAYED_AT_ONCE;
+            let fates = self.jobs.fates(ids.clone()).await?;
+            let with = |wanted: Fate| -> Vec<JobId> {
+                ids.iter().zip(&fates).filter(|it| *it.1 == wanted).map(|it| *it.0).collect()
+            };
+            let (ended, lost) = (with(Fate::Ended), with(Fate::Unknown));
+            count += lost.len();
+            if !ended.is_empty() || !lost.is_empty() {
+                let settle = move |tx: &mut WriteTx<'_>| {
+                    store::outbox::delete(tx, leave, &ended)?;
+                    store::outbox::unmark(tx, leave, &lost)
+                };
+                self.db.write(settle).await?;
+            }
+            if !full {
+                break;
+            }
+        }
+        if count > 0 {
+            tracing::warn!(count, "the job queue has lost jobs; they are handed over again");
+            self.signals().outbox.notify_one();
+        }
+        Ok(count)
     }
 
     /// Hands these rows over.
@@ -120,9 +158,14 @@ impl Services {
             tracing::error!(job = %id, why, "a job cannot be queued; its row stays in the outbox, set aside");
         }
         let services = self.clone();
+        let (keeps, now_ms) = (self.jobs.keeps(), self.clock.now_ms());
         self.db
             .write(move |tx| {
-                store::outbox::delete(tx, leave, &handed.taken)?;
+                if keeps {
+                    store::outbox::delete(tx, leave, &handed.taken)?;
+                } else {
+                    store::outbox::mark_handed(tx, leave, &handed.taken, now_ms)?;
+                }
                 for (id, tenant, why) in &handed.refused {
                     store::outbox::set_aside(tx, leave, *id, why)?;
                     if let Some(tenant) = *tenant {

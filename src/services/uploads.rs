@@ -152,7 +152,7 @@ impl Services {
             if_live: request.if_live,
             idempotency_key: request.idempotency_key.clone(),
         };
-        store::deployments::insert(tx, scope, site.id, &deployment, &wish)?;
+        store::deployments::insert(tx, scope, site.id, self.node.id, &deployment, &wish)?;
         let line = format!("Begun by {}.", actor.label);
         store::deployments::append_line(tx, scope, deployment.id, (&line, now))?;
         Ok(deployment)

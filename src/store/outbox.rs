@@ -74,9 +74,17 @@ pub struct Waiting {
     pub job: Result<NewJob>,
 }
 
-/// The oldest `limit` rows after the one with the id `after`, without those that are set aside.
-pub fn list(tx: &mut ReadTx<'_>, _leave: ServerScope, after: JobId, limit: i64) -> Result<Vec<Waiting>> {
-    let sql = format!("SELECT {COLUMNS} FROM outbox WHERE id > $1 AND refused IS NULL ORDER BY id LIMIT $2");
+/// The oldest `limit` rows after the one with the id `after`, without those that are set aside; those that were handed over
+/// only when they are asked for.
+pub fn list(
+    tx: &mut ReadTx<'_>,
+    _leave: ServerScope,
+    after: JobId,
+    limit: i64,
+    handed_too: bool,
+) -> Result<Vec<Waiting>> {
+    let and = if handed_too { "" } else { "AND handed_ms IS NULL" };
+    let sql = format!("SELECT {COLUMNS} FROM outbox WHERE id > $1 AND refused IS NULL {and} ORDER BY id LIMIT $2");
     let rows = tx.query(&sql, params![after.0, limit])?;
     rows.iter().map(|row| Ok(Waiting { id: row.id(0)?, tenant: row.opt_id(3)?, job: read(row) })).collect()
 }
@@ -85,6 +93,28 @@ pub fn list(tx: &mut ReadTx<'_>, _leave: ServerScope, after: JobId, limit: i64) 
 pub fn set_aside(tx: &mut WriteTx<'_>, _leave: ServerScope, id: JobId, why: &str) -> Result<()> {
     tx.execute("UPDATE outbox SET refused = $2 WHERE id = $1", params![id.0, why])?;
     Ok(())
+}
+
+/// Marks rows as handed to a queue that may lose them.
+pub fn mark_handed(tx: &mut WriteTx<'_>, _leave: ServerScope, ids: &[JobId], now_ms: i64) -> Result<()> {
+    for id in ids {
+        tx.execute("UPDATE outbox SET handed_ms = $2 WHERE id = $1", params![id.0, now_ms])?;
+    }
+    Ok(())
+}
+
+/// Lets rows be handed over again that were lost.
+pub fn unmark(tx: &mut WriteTx<'_>, _leave: ServerScope, ids: &[JobId]) -> Result<()> {
+    for id in ids {
+        tx.execute("UPDATE outbox SET handed_ms = NULL WHERE id = $1", params![id.0])?;
+    }
+    Ok(())
+}
+
+/// The oldest `limit` rows after the one with the id `after` that were handed over.
+pub fn list_handed(tx: &mut ReadTx<'_>, _leave: ServerScope, after: JobId, limit: i64) -> Result<Vec<JobId>> {
+    let sql = "SELECT id FROM outbox WHERE id > $1 AND handed_ms IS NOT NULL ORDER BY id LIMIT $2";
+    tx.query(sql, params![after.0, limit])?.iter().map(|row| row.id(0)).collect()
 }
 
 /// Removes rows that the queue holds durably. Ids are taken one by one: the statement is prepared once.

@@ -55,8 +55,10 @@ pub(super) async fn run(context: &Context, lease: &Lease) -> Outcome {
         Some(Ok(Some(0))) => Outcome::Done,
         Some(Ok(Some(_))) => {
             // The next snapshot looks again which forms there are.
-            context.services.signals().routes_changed();
-            Outcome::Done
+            match context.services.look_again().await {
+                Ok(()) => Outcome::Done,
+                Err(error) => Outcome::Retry { error: error.message, after_ms: None },
+            }
         }
         Some(Ok(None)) => Outcome::Release,
         Some(Err(error)) => {

@@ -51,7 +51,9 @@ async fn repair(context: &Context, blob: Sha256, coding: Coding) {
             }
             tracing::info!(%blob, coding = coding.token(), "a damaged compressed form was made again");
             // The next snapshot looks again which forms there are. The count goes down once it is seen to be right.
-            context.services.signals().routes_changed();
+            if let Err(error) = context.services.look_again().await {
+                tracing::warn!(%error, "other nodes look for the form at the next change");
+            }
         }
         Some(Ok(false)) => context.plane.variant_removed(blob, coding),
         Some(Err(error)) => tracing::warn!(%error, %blob, "a damaged compressed form could not be made again"),

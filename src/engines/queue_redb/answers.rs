@@ -24,6 +24,7 @@ pub(super) fn work(work: &mut Work<'_, '_>, command: Command, replies: &mut Vec<
         Command::Next { queue, take, finished, answer } => lease(replies, answer, work.next(queue, take, finished)),
         Command::Progress(id, attempt, percent, to) => settle(replies, to, work.progress(id, attempt, percent)),
         Command::Get(id, to) => settle(replies, to, work.get(id)),
+        Command::Fates(ids, to) => settle(replies, to, work.fates(&ids)),
         Command::List(filter, to) => settle(replies, to, work.list(&filter)),
         Command::Depths(tenant, to) => {
             let whose = tenant.map(|it| record::owner(Some(it)));
@@ -52,6 +53,7 @@ pub(super) fn refuse(command: Command, error: &Error) {
         Command::Enqueue(_, to) => drop(to.send(Err(error))),
         Command::Next { answer, .. } => drop(answer.send(Err(error))),
         Command::Get(_, to) => drop(to.send(Err(error))),
+        Command::Fates(_, to) => drop(to.send(Err(error))),
         Command::List(_, to) => drop(to.send(Err(error))),
         Command::Depths(_, to) => drop(to.send(Err(error))),
         Command::Cancel(_, to) => drop(to.send(Err(error))),
@@ -69,6 +71,7 @@ pub(super) fn weight(command: &Command) -> usize {
     match command {
         Command::Enqueue(jobs, _) => jobs.len(),
         Command::Next { take, finished, .. } => take.saturating_add(finished.len()),
+        Command::Fates(ids, _) => ids.len(),
         _ => 1,
     }
 }

@@ -79,7 +79,7 @@ impl Work<'_, '_> {
     }
 
     /// Whether the id is one of a job that is kept, or that was here in the last day.
-    fn knows(&self, id: JobId) -> Step<bool> {
+    pub(super) fn knows(&self, id: JobId) -> Step<bool> {
         if self.tables.jobs.get(id.0.as_bytes())?.is_some() {
             return Ok(true);
         }

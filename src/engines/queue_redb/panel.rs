@@ -10,7 +10,7 @@ use crate::{
         Error,
         job::{Job, JobId, Queue, State},
     },
-    ports::queue::{Depth, JobFilter},
+    ports::queue::{Depth, Fate, JobFilter},
 };
 
 use super::{
@@ -54,6 +54,18 @@ impl Work<'_, '_> {
             finished_ms: standing.finished_ms,
             progress: self.book.running.get(&id).map_or(standing.progress, |it| it.progress),
         })
+    }
+
+    /// What is known of these ids.
+    pub(super) fn fates(&self, ids: &[JobId]) -> Step<Vec<Fate>> {
+        let fate = |id: &JobId| {
+            let Some(owner) = self.owner(*id)? else {
+                return Ok(if self.knows(*id)? { Fate::Ended } else { Fate::Unknown });
+            };
+            let ended = matches!(self.standing(owner, *id)?.state, State::Done | State::Failed);
+            Ok(if ended { Fate::Ended } else { Fate::Open })
+        };
+        ids.iter().map(fate).collect()
     }
 
     /// A list, newest first.

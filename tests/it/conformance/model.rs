@@ -477,18 +477,29 @@ impl Drop for Named {
     }
 }
 
-#[test]
-fn random_lives_follow_the_model() {
+/// Runs so many lives, each in a place of its own.
+fn random_lives<P: Place>(usually: u64, long: u64, place: impl Fn(u64) -> P) {
     let number = |name| std::env::var_os(name).and_then(|it| it.to_str()?.parse::<u64>().ok());
     let seeds = match number("CHAINHOST_SEED") {
         Some(seed) => seed..=seed,
-        None => 1..=if number("CHAINHOST_LONG") == Some(1) { 5_000 } else { 200 },
+        None => 1..=if number("CHAINHOST_LONG") == Some(1) { long } else { usually },
     };
     for seed in seeds {
         let named = Named(seed);
-        let place = crate::queue_redb::MemoryPlace::new(seed);
+        let place = place(seed);
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
         runtime.block_on(Life::new(&place, seed).live());
         drop(named);
     }
+}
+
+#[test]
+fn random_lives_follow_the_model() {
+    random_lives(200, 5_000, crate::queue_redb::MemoryPlace::new);
+}
+
+#[cfg(feature = "redis")]
+#[test]
+fn random_lives_on_redis_follow_the_model() {
+    random_lives(60, 1_500, |_| crate::queue_redis::PrefixPlace::new());
 }

@@ -215,3 +215,5 @@ macro_rules! suite {
 }
 
 suite!(redb, crate::queue_redb::FilePlace::new());
+#[cfg(feature = "redis")]
+suite!(redis, crate::queue_redis::PrefixPlace::new());

@@ -13,7 +13,7 @@ use std::{
     process::{Command, Stdio},
     sync::{
         Arc, Mutex, OnceLock,
-        atomic::{AtomicU8, AtomicU32, Ordering},
+        atomic::{AtomicU32, Ordering},
         mpsc,
     },
     thread,
@@ -218,20 +218,21 @@ pub(crate) fn settings(url: &str, secret: &str, more: &str) -> String {
 }
 
 /// What a gate does with connections.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) enum Way {
     /// Lets them through.
-    Open = 0,
+    #[default]
+    Open,
     /// Cuts those that are open and takes no new ones.
-    Shut = 1,
+    Shut,
     /// Takes them and lets nothing through, in either direction.
-    Stalled = 2,
+    Stalled,
 }
 
 /// A way to the store that can be shut.
 pub(crate) struct Gate {
     port: u16,
-    way: Arc<AtomicU8>,
+    way: Arc<Mutex<Way>>,
     open: Arc<Mutex<Vec<TcpStream>>>,
 }
 
@@ -244,7 +245,7 @@ impl Gate {
         thread::spawn(move || {
             for from in listener.incoming() {
                 let Ok(from) = from else { return };
-                if way.load(Ordering::SeqCst) == Way::Shut as u8 {
+                if *way.lock().unwrap() == Way::Shut {
                     continue;
                 }
                 let Ok(there) = TcpStream::connect(("127.0.0.1", to)) else { continue };
@@ -262,7 +263,7 @@ impl Gate {
 
     /// Changes what it does.
     pub(crate) fn set(&self, way: Way) {
-        self.way.store(way as u8, Ordering::SeqCst);
+        *self.way.lock().unwrap() = way;
         if way == Way::Shut {
             for connection in self.open.lock().unwrap().drain(..) {
                 drop(connection.shutdown(Shutdown::Both));
@@ -277,13 +278,13 @@ impl Drop for Gate {
     }
 }
 
-fn pass(mut from: TcpStream, mut to: TcpStream, way: &AtomicU8) {
-    let mut buffer = [0; 64 * 1024];
+fn pass(mut from: TcpStream, mut to: TcpStream, way: &Mutex<Way>) {
+    let mut buffer = vec![0; 64 * 1024];
     while let Ok(count) = from.read(&mut buffer) {
-        while way.load(Ordering::SeqCst) == Way::Stalled as u8 {
+        while *way.lock().unwrap() == Way::Stalled {
             thread::sleep(Duration::from_millis(5));
         }
-        if count == 0 || to.write_all(&buffer[..count]).is_err() {
+        if count == 0 || to.write_all(buffer.get(..count).unwrap()).is_err() {
             break;
         }
     }

@@ -7,6 +7,7 @@ use chainhost::{
         blobs::Blobs,
         server::{Flags, Server},
     },
+    domain::{month::Retention, node::Role},
     services::{Addresses, Services},
 };
 
@@ -38,6 +39,11 @@ fn inside(host: &Host, later_ms: i64, act: impl AsyncFnOnce(&Services)) {
             clock,
             tasks: tasks.clone(),
             snapshot: None,
+            role: Role::All,
+            labels: Vec::new(),
+            retention: Retention::default(),
+            queue_url: None,
+            cache_url: None,
         };
         let opened = ground::open(&folder, &wish).await.unwrap();
         act(&opened.services).await;
@@ -71,14 +77,17 @@ fn only_what_nothing_names_and_is_old_leaves_the_bucket() {
     assert_eq!(bucket.list(), all);
     // On a server without a cache, so that lists and manifests come from the bucket too.
     move_without_cache(&host);
+    let mut found = Vec::new();
     inside(&host, 2 * DAYS_MS, async |services| {
         let actor = services.actor_local().await.unwrap();
-        let dry = services.collect_garbage(&actor, true).await.unwrap();
-        // Version 3 with its two lists; version 1 is also that of the other site, but not its deployment's lists.
-        assert_eq!(dry.blobs.len(), 42, "{dry:?}");
-        assert_eq!(bucket.list(), all, "a dry run removed something");
-        let removed = services.collect_garbage(&actor, false).await.unwrap();
-        assert_eq!(removed.blobs, dry.blobs);
+        found = services.collect_garbage(&actor, true).await.unwrap().blobs;
+    });
+    // Version 3 with its two lists. Version 1 is also that of the other site, with equal lists.
+    assert_eq!(found.len(), 42, "{found:?}");
+    assert_eq!(bucket.list(), all, "a dry run removed something");
+    inside(&host, 2 * DAYS_MS, async |services| {
+        let actor = services.actor_local().await.unwrap();
+        assert_eq!(services.collect_garbage(&actor, false).await.unwrap().blobs, found);
         assert!(services.collect_garbage(&actor, false).await.unwrap().blobs.is_empty());
     });
     let mut left = bucket.list();
@@ -144,4 +153,38 @@ fn what_was_deployed_before_there_was_a_bucket_is_carried_into_it() {
     move_without_cache(&host);
     host.restart();
     assert_eq!(whole_site(host.port, "hello"), 1);
+}
+
+#[test]
+fn what_is_copied_out_of_a_bucket_is_served_without_it_and_carried_back() {
+    let bucket = Bucket::new();
+    let (mut host, api) = start(&bucket, "");
+    api.deploy_version("hello", 1);
+    wait_for_jobs(&host, &api, 1);
+    let use_settings = |host: &mut Host, text: &str| {
+        crate::support::write_files(&host.beside(""), &[("chainhost.toml", text.as_bytes())]);
+        host.restart();
+    };
+    assert_eq!(host.stop(), Some(0));
+    move_without_cache(&host);
+    // Nothing was copied: that is told, and nothing breaks.
+    use_settings(&mut host, "");
+    host.until("the lack to be told", || host.log().contains("and not here").then_some(()));
+    assert_eq!(host.stop(), Some(0));
+    // As any tool copies it.
+    for name in bucket.list().into_keys().filter(|it| it.contains('/')) {
+        crate::support::write_files(&host.data(), &[(&name, &bucket.get(&name))]);
+    }
+    host.restart();
+    api.moved(&host);
+    assert_eq!(whole_site(host.port, "hello"), 1);
+    api.deploy_version("hello", 2);
+    assert_eq!(host.stop(), Some(0));
+    // Back again, what was deployed meanwhile is carried.
+    use_settings(&mut host, &bucket.settings(""));
+    host.until("all to be in the bucket", || {
+        let there: BTreeSet<String> = bucket.blobs().into_iter().collect();
+        version(2).iter().all(|(_, bytes)| there.contains(&Sha256::of(bytes).hex())).then_some(())
+    });
+    assert_eq!(whole_site(host.port, "hello"), 2);
 }

@@ -1,0 +1,78 @@
+//! Opens the queue: in a file of the data folder, or in a Redis that other processes share.
+
+use std::sync::Arc;
+
+use crate::{
+    base::{clock::Clock, secret::Secret},
+    domain::{Result, node::NodeId},
+    engines::queue_redb::QueueRedb,
+    ports::queue::{Jobs, QueueEngine},
+};
+
+use super::ground::Folder;
+
+/// The file with the queue.
+pub(super) const FILE: &str = "queue.redb";
+
+/// The queue, open.
+pub(super) struct Queues {
+    pub(super) jobs: Jobs,
+    /// Does what waits, and ends.
+    pub(super) close: Box<dyn FnOnce() + Send>,
+}
+
+/// Opens the queue of a data folder, or the shared one as a node.
+pub(super) async fn open(folder: &Folder, url: Option<Arc<Secret>>, node: NodeId, clock: Clock) -> Result<Queues> {
+    match url {
+        Some(url) => shared(url, node, clock).await,
+        None => {
+            let engine = QueueRedb::open(&folder.path.join(FILE), clock)?;
+            let jobs = Jobs::new(Arc::<QueueRedb>::clone(&engine) as Arc<dyn QueueEngine>);
+            Ok(Queues { jobs, close: Box::new(move || engine.close()) })
+        }
+    }
+}
+
+#[cfg(feature = "redis")]
+async fn shared(url: Arc<Secret>, node: NodeId, clock: Clock) -> Result<Queues> {
+    use crate::{
+        domain::Error,
+        engines::redis::{QueueRedis, Wish},
+    };
+    let wish = Wish::new(node.to_string(), clock);
+    let (answer, answered) = tokio::sync::oneshot::channel();
+    // It waits for the network.
+    let open = move || {
+        // Nobody waits any more when the server is stopping.
+        drop(answer.send(QueueRedis::open(&url, wish)));
+    };
+    std::thread::Builder::new().name(String::from("queue-open")).spawn(open)?;
+    let engine = answered.await.map_err(Error::internal)??;
+    Ok(Queues { jobs: Jobs::new(Arc::<QueueRedis>::clone(&engine)), close: Box::new(move || engine.close()) })
+}
+
+/// Whether the settings of the queue can be used.
+#[cfg(feature = "redis")]
+pub fn check(url: Option<&Secret>) -> Result<()> {
+    url.map(crate::engines::redis::Address::parse).transpose().map(|_| ())
+}
+
+#[cfg(not(feature = "redis"))]
+#[expect(clippy::unused_async, reason = "the same signature as with the feature")]
+async fn shared(_url: Arc<Secret>, _node: NodeId, _clock: Clock) -> Result<Queues> {
+    Err(missing())
+}
+
+/// Whether the settings of the queue can be used.
+#[cfg(not(feature = "redis"))]
+pub fn check(url: Option<&Secret>) -> Result<()> {
+    if url.is_some() { Err(missing()) } else { Ok(()) }
+}
+
+#[cfg(not(feature = "redis"))]
+fn missing() -> crate::domain::Error {
+    crate::domain::Error::invalid(
+        "feature_missing",
+        "This build has no Redis. Take a released binary, or build with `--features redis`.",
+    )
+}

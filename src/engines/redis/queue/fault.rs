@@ -1,0 +1,89 @@
+//! Errors, in the words of the port.
+
+use redis::RedisError;
+
+use crate::domain::Error;
+
+/// Redis is away, or what it said makes no sense.
+pub(super) fn unreachable(detail: impl std::fmt::Display) -> Error {
+    Error::unavailable(
+        "queue_unreachable",
+        "The Redis of the job queue does not answer. Sites go on answering; no job starts until it is back. Try again in a moment.",
+    )
+    .because(detail)
+}
+
+/// Redis answered with an error.
+pub(super) fn said(error: &RedisError) -> Error {
+    if error.code() == Some("OOM") {
+        return Error::unavailable(
+            "queue_full",
+            "The Redis of the job queue has no memory left for another job. Raise its maxmemory, or let jobs end.",
+        )
+        .because(error);
+    }
+    unreachable(error)
+}
+
+/// Whether an error says that this server cannot be used now, so that another connection must be made.
+pub(super) fn is_away(error: &RedisError) -> bool {
+    let codes =
+        ["LOADING", "MASTERDOWN", "READONLY", "CLUSTERDOWN", "MOVED", "ASK", "NOAUTH", "TRYAGAIN", "UNKILLABLE"];
+    error.code().is_some_and(|it| codes.contains(&it))
+}
+
+/// This Redis throws away what it has no memory for.
+pub(super) fn evicts(name: &str, policy: &str) -> Error {
+    Error::unavailable(
+        "queue_evicts",
+        format!(
+            "The Redis at {name} may throw jobs away: its maxmemory-policy is {policy}. Change that with \
+             `redis-cli -u redis://{name} CONFIG SET maxmemory-policy noeviction`, keep it with \
+             `redis-cli -u redis://{name} CONFIG REWRITE`, or use another Redis for the cache than for the queue."
+        ),
+    )
+}
+
+/// Too much waits for the thread.
+pub(super) fn busy() -> Error {
+    Error::unavailable("queue_busy", "Too much is waiting for the job queue of this server. Try again in a moment.")
+}
+
+/// The fence.
+pub(super) fn stale() -> Error {
+    Error::conflict("stale_lease", "This attempt of the job is over: another one has begun, or the job has ended.")
+}
+
+/// A drain came to nothing.
+pub(super) fn resumed() -> Error {
+    Error::conflict("queue_resumed", "The queue was started again before its running jobs had ended.")
+}
+
+/// What a script refused, by its code.
+pub(super) fn refused(code: &str, more: &str, waiting_max: u64) -> Error {
+    match code {
+        "stale_lease" => stale(),
+        "not_found" => Error::not_found("job"),
+        "job_after" => Error::invalid("job_after", "A job can only wait for jobs of its own tenant.").on("after"),
+        "jobs_waiting_max" => Error::too_many(
+            "jobs_waiting_max",
+            format!("{waiting_max} jobs of this tenant wait already, and no more may. Try again when some have ended."),
+            60,
+        ),
+        "job_unique" => Error::conflict(
+            "job_unique",
+            "Another job of the same kind has been asked for meanwhile. Let it end first.",
+        ),
+        "job_waits" => Error::conflict(
+            "job_waits",
+            "This job waits for others. Start those again that have failed, and let them end first.",
+        ),
+        "job_rerun" => Error::conflict(
+            "job_state",
+            format!("This job is {more}; only failed and delayed jobs can be started again."),
+        ),
+        "job_ended" => Error::conflict("job_state", "This job has ended; it can be dismissed."),
+        "job_not_ended" => Error::conflict("job_state", "This job has not ended; it can be cancelled."),
+        other => Error::internal(format!("a script of the job queue refused with `{other}`")),
+    }
+}

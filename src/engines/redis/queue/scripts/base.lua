@@ -1,0 +1,102 @@
+-- What all scripts share: where things stand, jobs, counts, events. The lines before this one, made by the engine, give RULES
+-- for each queue. Every script has the same first arguments.
+--
+-- Keys of BullMQ are below P:QUEUE, our own below P:host. A job is named in our own keys by its ref: id (32 hex digits), number
+-- of the queue, and, for a job that a client of BullMQ made with another id, that id.
+local call = redis.call
+local P, NOW, TOKEN, NODE, LEASE = ARGV[1], tonumber(ARGV[2]), ARGV[3], ARGV[4], ARGV[5]
+local OWN = P .. ':host:'
+local NAMES = { 'deploy', 'email', 'blockchain', 'backup' }
+local B = {}
+for q = 1, 4 do B[q] = P .. ':' .. NAMES[q] .. ':' end
+
+local DAY, AGED, NEVER = 86400000, 300000, 9007199254740991
+local EVENTS_MAX = 10000
+-- Queues in which a job became claimable, jobs whose workers must be told to end, and when the first delayed job is due.
+local woken, told, first_due = {}, {}, nil
+
+local STATES = { w = 'waiting', d = 'delayed', r = 'running', c = 'done', f = 'failed' }
+
+local function due(ms)
+  ms = math.min(ms, NEVER)
+  if not first_due or ms < first_due then first_due = ms end
+end
+
+local function split(ref)
+  local cid, q = string.sub(ref, 1, 32), tonumber(string.sub(ref, 33, 33))
+  return cid, q, #ref > 33 and string.sub(ref, 34) or cid
+end
+
+-- The ref of a job that is kept.
+local function where(cid)
+  return call('ZRANGEBYLEX', OWN .. 'all', '[' .. cid, '[' .. cid .. '~', 'LIMIT', 0, 1)[1]
+end
+
+-- A job as the moves need it; nil when it is not there, or was never ours.
+local function load(ref)
+  local cid, q, bid = split(ref)
+  local key = B[q] .. bid
+  local v = call('HMGET', key, 'st', 't', 'pr', 'li', 'seq', 'si', 'ats', 'un', 'stc', 'can', 'aw', 'u', 'af', 'at',
+    'timestamp', 'pb')
+  if not v[1] then return nil end
+  return {
+    ref = ref, cid = cid, q = q, bid = bid, key = key,
+    st = v[1], owner = v[2], prio = tonumber(v[3]), class = v[4], seq = tonumber(v[5] or 0), since = tonumber(v[6] or 0),
+    attempt = tonumber(v[7] or 0), uncounted = tonumber(v[8] or 0), deaths = tonumber(v[9] or 0), cancelling = v[10],
+    awaits = tonumber(v[11] or 0), unique = v[12], after = v[13], run_at = tonumber(v[14] or 0),
+    created = tonumber(v[15] or 0), holder = v[16],
+  }
+end
+
+-- The same by id.
+local function find(cid)
+  local ref = where(cid)
+  return ref and load(ref)
+end
+
+-- Each ref of a text of ids, 32 digits each.
+local function ids(text)
+  return string.gmatch(text or '', string.rep('%x', 32))
+end
+
+local function count(owner, q, st, by)
+  local key = OWN .. 'counts:' .. owner
+  if call('HINCRBY', key, q .. st, by) <= 0 then call('HDEL', key, q .. st) end
+end
+
+-- A job leaves its state and comes into another, or goes.
+local function moved(j, to)
+  if j.st then count(j.owner, j.q, j.st, -1) end
+  if to then count(j.owner, j.q, to, 1) end
+  j.st = to
+end
+
+-- How many jobs of a tenant have not started.
+local function waiting_of(owner)
+  local n = 0
+  local v = call('HMGET', OWN .. 'counts:' .. owner, '1w', '1d', '2w', '2d', '3w', '3d', '4w', '4d')
+  for i = 1, 8 do n = n + tonumber(v[i] or 0) end
+  return n
+end
+
+-- Says to clients of BullMQ what happened. `by` lets our own engines pass over it.
+local function event(q, what, bid, ...)
+  call('XADD', B[q] .. 'events', 'MAXLEN', '~', EVENTS_MAX, '*', 'event', what, 'jobId', bid, 'by', TOKEN, ...)
+end
+
+local function is_paused(q)
+  return call('HEXISTS', B[q] .. 'meta', 'paused') == 1
+end
+
+-- Wakes the workers of BullMQ.
+local function mark(q)
+  if not is_paused(q) then call('ZADD', B[q] .. 'marker', 0, '0') end
+end
+
+local function next_seq()
+  return call('INCR', OWN .. 'seq')
+end
+
+local function refuse(code)
+  return { 'refused', code }
+end

@@ -1,0 +1,101 @@
+-- How a job moves from state to state, in BullMQ's keys and in ours.
+
+-- Puts a job into its line at its seq.
+local function wait(j)
+  call('HSET', j.key, 'st', 'w', 'si', j.since, 'seq', j.seq, 'delay', 0)
+  call('ZADD', B[j.q] .. 'prioritized', (101 - j.prio) * 4294967296 + j.seq % 4294967296, j.bid)
+  local from = j.st
+  moved(j, 'w')
+  join_line(j)
+  mark(j.q)
+  event(j.q, 'waiting', j.bid, 'prev', from and STATES[from] or '')
+  woken[j.q] = true
+end
+
+-- Puts a job at the end of its line.
+local function wait_last(j)
+  j.seq, j.since = next_seq(), NOW
+  wait(j)
+end
+
+-- Puts a job aside until a time.
+local function delay(j, due_ms)
+  call('HSET', j.key, 'st', 'd', 'delay', math.min(due_ms - NOW, NEVER))
+  call('ZADD', B[j.q] .. 'delayed', due_ms * 4096, j.bid)
+  call('ZADD', B[j.q] .. 'marker', 'LT', due_ms, '1')
+  moved(j, 'd')
+  event(j.q, 'delayed', j.bid, 'delay', due_ms)
+  due(due_ms)
+end
+
+-- Puts a job aside until the others have ended that it waits for.
+local function delay_for_others(j, open)
+  call('HSET', j.key, 'st', 'd', 'aw', open)
+  call('ZADD', B[j.q] .. 'waiting-children', NOW, j.bid)
+  j.awaits = open
+  moved(j, 'd')
+  event(j.q, 'waiting-children', j.bid)
+end
+
+-- Takes a delayed job from where it waits for its time.
+local function leave_due(j)
+  call('ZREM', B[j.q] .. 'delayed', j.bid)
+  call('ZREM', B[j.q] .. 'waiting-children', j.bid)
+end
+
+-- Takes a waiting job from where workers of BullMQ look. `false`: one of them has it.
+local function take_out(j)
+  if call('ZREM', B[j.q] .. 'prioritized', j.bid) == 1 then return true end
+  if call('LREM', B[j.q] .. 'wait', -1, j.bid) > 0 then return true end
+  return call('LREM', B[j.q] .. 'paused', -1, j.bid) > 0
+end
+
+-- Nobody works on it any more. `false`: somebody else has taken it away meanwhile.
+local function leave_active(j)
+  if call('LREM', B[j.q] .. 'active', -1, j.bid) == 0 then return false end
+  call('DEL', j.key .. ':lock')
+  if j.holder then call('SREM', OWN .. 'held:' .. (string.match(j.holder, '^(.*):%d+$') or ''), j.ref) end
+  return true
+end
+
+-- Lets a job that is in no line go, but remembers its id for a day.
+local function forget(j)
+  local from = j.st
+  if from == 'c' then call('ZREM', B[j.q] .. 'completed', j.bid) end
+  if from == 'f' then call('ZREM', B[j.q] .. 'failed', j.bid) end
+  call('DEL', j.key, j.key .. ':lock', j.key .. ':logs')
+  call('ZREM', OWN .. 'all', j.ref)
+  call('ZREM', OWN .. 'of:' .. j.owner, j.ref)
+  call('ZADD', OWN .. 'gone', NOW, j.cid)
+  moved(j, nil)
+end
+
+local settle -- in bonds
+
+-- Lets the oldest ended jobs go that the queue no longer keeps.
+local function keep_few(q, what, kept)
+  local key = B[q] .. what
+  while call('ZCARD', key) > kept do
+    local bid = call('ZRANGE', key, 0, 0)[1]
+    local j = settle(q, bid)
+    if j then forget(j) end
+    call('ZREM', key, bid)
+  end
+end
+
+-- Ends a job without what depends on it.
+local function end_alone(j, to, error)
+  call('HDEL', j.key, 'can', 'aw')
+  call('HSET', j.key, 'st', to, 'finishedOn', NOW, 'atm', math.max(0, j.attempt - j.uncounted))
+  if error then call('HSET', j.key, 'failedReason', error) end
+  local what = to == 'c' and 'completed' or 'failed'
+  if to == 'c' then call('HSET', j.key, 'progress', 100, 'returnvalue', 'null') end
+  call('ZADD', B[j.q] .. what, NOW, j.bid)
+  if to == 'c' then
+    event(j.q, 'completed', j.bid, 'returnvalue', 'null', 'prev', 'active')
+  else
+    event(j.q, 'failed', j.bid, 'failedReason', error or '', 'prev', 'active')
+  end
+  moved(j, to)
+  keep_few(j.q, what, to == 'c' and RULES[j.q].done or RULES[j.q].failed)
+end

@@ -1,0 +1,115 @@
+//! A connection to Redis with the scripts loaded, on a server that may hold jobs.
+//!
+//! Guarantees: no wait is longer than the limits of the connection; after an error of the connection it is used no more.
+
+use redis::{Connection, RedisError, RedisResult, Value, cmd};
+
+use crate::domain::{Error, Result};
+
+use super::{
+    super::link::Address,
+    fault::{evicts, is_away, said, unreachable},
+    scripts::{Call, Scripts, SharedArgs},
+};
+
+/// A connection that is in use.
+pub(super) struct Session {
+    connection: Connection,
+}
+
+/// What became of one call: what its script answered, or an error of the server.
+pub(super) type Answer = Result<Value, RedisError>;
+
+impl Session {
+    /// Connects, and makes sure that this Redis throws nothing away.
+    pub(super) fn open(address: &Address, scripts: &Scripts) -> Result<Self> {
+        let connection = address.connect().map_err(unreachable)?;
+        let mut session = Self { connection };
+        session.check(address.name())?;
+        session.load(scripts).map_err(|error| said(&error))?;
+        Ok(session)
+    }
+
+    fn check(&mut self, name: &str) -> Result<()> {
+        // CONFIG GET is forbidden in some hosted ones; INFO says the same.
+        let info: String =
+            cmd("INFO").arg("everything").query(&mut self.connection).map_err(|error: RedisError| said(&error))?;
+        let field = |wanted: &str| info.lines().find_map(|it| it.strip_prefix(wanted)?.strip_prefix(':'));
+        if field("loading").is_some_and(|it| it != "0") {
+            return Err(unreachable("it is loading its data"));
+        }
+        if field("role").is_some_and(|it| it != "master") {
+            return Err(unreachable("it is a replica, not a master"));
+        }
+        match field("maxmemory_policy") {
+            Some("noeviction") | None => {}
+            Some(policy) => return Err(evicts(name, policy)),
+        }
+        if field("aof_enabled") == Some("0") {
+            tracing::warn!(
+                redis = name,
+                "this Redis keeps no append-only file: after a crash of it, jobs that had not ended are brought back from the \
+                 database. `redis-cli CONFIG SET appendonly yes` makes it keep them"
+            );
+        }
+        Ok(())
+    }
+
+    fn load(&mut self, scripts: &Scripts) -> RedisResult<()> {
+        scripts.all().iter().try_for_each(|it| it.load(&mut self.connection).map(drop))
+    }
+
+    /// Calls scripts, all at once, and gives their answers in order. `Err`: the connection is broken or the server cannot be
+    /// used now, and nobody knows which calls were done.
+    pub(super) fn call(
+        &mut self,
+        scripts: &Scripts,
+        calls: &[&Call],
+        shared: &SharedArgs<'_>,
+    ) -> RedisResult<Vec<Answer>> {
+        let mut answers = self.send(scripts, calls, shared)?;
+        let lost = |it: &Answer| it.as_ref().is_err_and(|error| error.code() == Some("NOSCRIPT"));
+        if !answers.iter().any(lost) {
+            return Ok(answers);
+        }
+        // Somebody has flushed the scripts. Those that were not there have done nothing.
+        self.load(scripts)?;
+        for (answer, call) in answers.iter_mut().zip(calls).filter(|it| lost(it.0)) {
+            if let Some(again) = self.send(scripts, &[*call], shared)?.pop() {
+                *answer = again;
+            }
+        }
+        Ok(answers)
+    }
+
+    fn send(&mut self, scripts: &Scripts, calls: &[&Call], shared: &SharedArgs<'_>) -> RedisResult<Vec<Answer>> {
+        let mut bytes = Vec::new();
+        for call in calls {
+            scripts.command(call, shared).write_packed_command(&mut bytes);
+        }
+        self.connection.send_packed_command(&bytes)?;
+        let mut answers = Vec::with_capacity(calls.len());
+        for _ in calls {
+            let answer = match self.connection.recv_response()? {
+                Value::ServerError(error) => Err(RedisError::from(error)),
+                value => Ok(value),
+            };
+            match answer {
+                Err(error) if is_away(&error) => return Err(error),
+                answer => answers.push(answer),
+            }
+        }
+        Ok(answers)
+    }
+
+    /// Lets another connection of this process, which waits in Redis, go on.
+    pub(super) fn unblock(&mut self, client: i64) {
+        // It ends by itself a little later, too.
+        drop(cmd("CLIENT").arg("UNBLOCK").arg(client).query::<Value>(&mut self.connection));
+    }
+}
+
+/// The error of a reply that makes no sense.
+pub(super) fn senseless(what: &str) -> Error {
+    unreachable(format!("a script answered something else than {what}"))
+}

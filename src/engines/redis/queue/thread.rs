@@ -1,0 +1,526 @@
+//! The one thread that changes the queues: one command, then all that wait, all to Redis at once; then it wakes and answers.
+//!
+//! Guarantees: commands are done and answered in their order; when the connection breaks, those that may be repeated are, once,
+//! and all others hear that nobody knows whether they were done. Beside that it says every third of a lease that this process
+//! lives, looks for workers that do not, and sleeps until something is due.
+
+use std::{
+    collections::{HashMap, VecDeque},
+    sync::{
+        Arc,
+        atomic::Ordering,
+        mpsc::{Receiver, RecvTimeoutError},
+    },
+    time::Duration,
+};
+
+use redis::Value;
+use tokio::{sync::oneshot, time::Instant};
+use tokio_util::sync::CancellationToken;
+
+use crate::{
+    base::clock::Clock,
+    domain::{
+        Error, Result,
+        job::{JobId, Queue},
+    },
+    ports::queue::{Finish, Lease, Next},
+};
+
+use super::{
+    super::link::Address,
+    Message, Shared, Wish,
+    calls::{self, Asker},
+    fault::{resumed, said, stale, unreachable},
+    listener::{Heard, Stopper},
+    reply::{self, Reply},
+    scripts::{Call, Scripts, SharedArgs},
+    session::{Answer, Session},
+};
+
+/// Jobs in one batch, about.
+const BATCH_WEIGHT: usize = 4_096;
+/// The first and the longest pause between tries to connect.
+const RECONNECT_MIN: Duration = Duration::from_millis(50);
+const RECONNECT_MAX: Duration = Duration::from_secs(1);
+/// How often dead workers are looked for, at most.
+const SWEEP_MAX: Duration = Duration::from_secs(5);
+
+/// A lease that somebody of this process holds.
+struct Held {
+    attempt: u32,
+    cancelled: CancellationToken,
+}
+
+/// What is sent once all is known: it gives back the leases that nobody took.
+type Send = Box<dyn FnOnce() -> Vec<Finish>>;
+
+/// The thread's own things.
+pub(super) struct QueueThread {
+    address: Arc<Address>,
+    scripts: Arc<Scripts>,
+    node: String,
+    token: String,
+    lease: Duration,
+    clock: Clock,
+    waiting_max: u64,
+    commands: Receiver<Message>,
+    shared: Arc<Shared>,
+    session: Option<Session>,
+    stopper: Option<Stopper>,
+    /// Tries to connect that failed since it was connected, and when to try again.
+    failures: u32,
+    connect_at: Instant,
+    /// Why it is not connected.
+    away: Error,
+    held: HashMap<JobId, Held>,
+    drains: Vec<(Queue, oneshot::Sender<Result<()>>)>,
+    untaken: Vec<Finish>,
+    due_ms: Option<i64>,
+    seen_ms: i64,
+    renew_at: Instant,
+    sweep_at: Instant,
+}
+
+impl QueueThread {
+    pub(super) fn new(
+        address: Arc<Address>,
+        scripts: Arc<Scripts>,
+        wish: &Wish,
+        token: String,
+        shared: Arc<Shared>,
+        commands: Receiver<Message>,
+    ) -> Self {
+        let now = Instant::now();
+        Self {
+            address,
+            scripts,
+            node: wish.node.clone(),
+            token,
+            lease: wish.lease,
+            clock: wish.clock.clone(),
+            waiting_max: wish.waiting_max,
+            commands,
+            shared,
+            session: None,
+            stopper: None,
+            failures: 0,
+            connect_at: now,
+            away: unreachable("not connected yet"),
+            held: HashMap::new(),
+            drains: Vec::new(),
+            untaken: Vec::new(),
+            due_ms: None,
+            seen_ms: i64::MIN,
+            renew_at: now + wish.lease / 3,
+            sweep_at: now + wish.lease,
+        }
+    }
+
+    /// Brings back what the process before with this name held.
+    pub(super) fn begin(&mut self, session: Session, stopper: Stopper) -> Result<()> {
+        self.session = Some(session);
+        self.stopper = Some(stopper);
+        let answers = self.call(&[&calls::keep("open")]).map_err(|error| unreachable(&error))?;
+        for answer in answers {
+            self.read(answer)?;
+        }
+        self.shared.up.store(true, Ordering::Relaxed);
+        Ok(())
+    }
+
+    /// Works until it is told to stop and all that was asked before is done.
+    pub(super) fn run(mut self) {
+        loop {
+            let mut batch = VecDeque::new();
+            let mut weight = 0;
+            let mut stop = false;
+            let mut take = |message, batch: &mut VecDeque<_>| {
+                match message {
+                    Message::Command(command) => {
+                        weight += calls::weight(&command);
+                        batch.push_back(command);
+                    }
+                    Message::Look => {}
+                    Message::Stop => stop = true,
+                }
+                weight < BATCH_WEIGHT
+            };
+            let mut more = true;
+            if (self.untaken.is_empty() || self.session.is_none())
+                && let Some(message) = self.sleep()
+            {
+                more = take(message, &mut batch);
+            }
+            while more && let Ok(message) = self.commands.try_recv() {
+                more = take(message, &mut batch);
+            }
+            let mut work = self.own_work(batch.is_empty());
+            work.extend(batch.into_iter().filter_map(|it| calls::call(it, self.waiting_max)));
+            self.batch(work);
+            if stop {
+                let rest = self.own_work(false);
+                self.batch(rest);
+                break;
+            }
+        }
+        if let Some(stopper) = self.stopper.take() {
+            stopper.stop(self.session.as_mut());
+        }
+    }
+
+    /// Waits for a message, or until something is due.
+    fn sleep(&self) -> Option<Message> {
+        let now = Instant::now();
+        let mut until = self.sweep_at.min(self.renew_at);
+        if self.session.is_none() {
+            until = self.connect_at;
+        } else if let Some(due_ms) = self.due_ms {
+            let wait_ms = u64::try_from(due_ms.saturating_sub(self.clock.now_ms())).unwrap_or(0);
+            until = now.checked_add(Duration::from_millis(wait_ms)).map_or(until, |it| it.min(until));
+        }
+        match self.commands.recv_timeout(until.saturating_duration_since(now)) {
+            Ok(message) => Some(message),
+            Err(RecvTimeoutError::Timeout) => None,
+            Err(RecvTimeoutError::Disconnected) => Some(Message::Stop),
+        }
+    }
+
+    /// What the engine does by itself now.
+    fn own_work(&mut self, idle: bool) -> Vec<(Call, Asker)> {
+        let mut work = Vec::new();
+        if !self.untaken.is_empty() {
+            // The queue is of no meaning when nothing is claimed.
+            let finished = std::mem::take(&mut self.untaken);
+            work.push((calls::next(Queue::Deploy, 0, &finished), Asker::Untaken));
+        }
+        let heard = self.shared.heard.lock().map(|mut it| std::mem::take(&mut *it)).unwrap_or_default();
+        self.follow(heard, &mut work);
+        let now = Instant::now();
+        if now >= self.renew_at {
+            self.renew_at = now + self.lease / 3;
+            if !self.held.is_empty() {
+                work.push((self.with_held("renew"), Asker::Renew));
+            }
+        }
+        if now >= self.sweep_at {
+            self.sweep_at = now + SWEEP_MAX.min(self.lease / 2);
+            work.push((calls::keep("sweep"), Asker::Sweep));
+        }
+        let now_ms = self.clock.now_ms();
+        // Also when the clock was set back, since what was waited for may be far away now.
+        if idle && work.is_empty() && (now_ms < self.seen_ms || self.due_ms.is_some_and(|it| it <= now_ms)) {
+            work.push((calls::tick(), Asker::Nobody));
+        }
+        work
+    }
+
+    fn follow(&self, heard: Heard, work: &mut Vec<(Call, Asker)>) {
+        for id in heard.cancelled {
+            if let Some(held) = self.held.get(&id) {
+                held.cancelled.cancel();
+            }
+        }
+        if !heard.moved.is_empty() {
+            let mut call = calls::keep("follow");
+            for (queue, id) in heard.moved {
+                call.push(queue.number().to_string());
+                call.push(id);
+            }
+            work.push((call, Asker::Nobody));
+        } else if heard.stirred && !self.drains.is_empty() {
+            work.push((calls::tick(), Asker::Nobody));
+        }
+    }
+
+    /// A call that names the leases of this process.
+    fn with_held(&self, what: &str) -> Call {
+        let mut call = calls::keep(what);
+        for (id, held) in &self.held {
+            call.push(id.to_string());
+            call.push(held.attempt.to_string());
+        }
+        call
+    }
+
+    /// Makes calls and answers all who wait for them.
+    fn batch(&mut self, work: Vec<(Call, Asker)>) {
+        if !self.connect() {
+            for (_, asker) in work {
+                self.refuse(asker, &self.away.clone());
+            }
+            self.let_drains_go();
+            return;
+        }
+        if work.is_empty() {
+            return;
+        }
+        let answers = self.call(&work.iter().map(|(call, _)| call).collect::<Vec<_>>());
+        match answers {
+            Ok(answers) => self.answer(work.into_iter().map(|it| it.1).zip(answers).collect()),
+            Err(error) => {
+                self.lose(&error);
+                self.repeat(work, &unreachable(&error));
+            }
+        }
+    }
+
+    /// Makes those calls again that may be made twice, on a new connection.
+    fn repeat(&mut self, work: Vec<(Call, Asker)>, error: &Error) {
+        let (mut again, once): (Vec<_>, Vec<_>) = work.into_iter().partition(|(_, asker)| asker.may_repeat());
+        for (_, asker) in once {
+            self.refuse(asker, error);
+        }
+        let connected = self.connect();
+        for (call, _) in &mut again {
+            calls::say_again(call);
+        }
+        let answers = if connected {
+            self.call(&again.iter().map(|(call, _)| call).collect::<Vec<_>>()).map_err(|error| {
+                self.lose(&error);
+                unreachable(&error)
+            })
+        } else {
+            Err(error.clone())
+        };
+        match answers {
+            Ok(answers) => self.answer(again.into_iter().map(|it| it.1).zip(answers).collect()),
+            Err(error) => {
+                for (_, asker) in again {
+                    self.refuse(asker, &error);
+                }
+                self.let_drains_go();
+            }
+        }
+    }
+
+    fn refuse(&mut self, asker: Asker, error: &Error) {
+        // Leases that nobody took are told to go back when the connection is there again: nobody of this process holds them.
+        if let Asker::Next { finished, .. } = &asker {
+            for (id, attempt) in finished {
+                // Whoever held them has ended; whether Redis has heard of it is not known.
+                if self.held.get(id).is_some_and(|it| it.attempt == *attempt) {
+                    tracing::debug!(job = %id, "the end of an attempt was not told");
+                }
+            }
+        }
+        asker.refuse(error);
+    }
+
+    fn call(&mut self, calls: &[&Call]) -> redis::RedisResult<Vec<Answer>> {
+        let now_ms = self.clock.now_ms();
+        self.seen_ms = now_ms;
+        let lease_ms = u64::try_from(self.lease.as_millis()).unwrap_or(u64::MAX);
+        let shared = SharedArgs { now_ms, token: &self.token, node: &self.node, lease_ms };
+        match &mut self.session {
+            Some(session) => session.call(&self.scripts, calls, &shared),
+            None => Err(std::io::Error::from(std::io::ErrorKind::NotConnected).into()),
+        }
+    }
+
+    /// Reads the frame of an answer, and wakes.
+    fn read(&mut self, answer: Answer) -> Result<Value> {
+        let reply = Reply::read(answer.map_err(|error| said(&error))?)?;
+        self.due_ms = reply.due_ms;
+        // Woken before answered: who has an answer knows that no wake-up of it is still to come.
+        reply.woken.into_iter().for_each(|it| self.shared.ready.ring(it));
+        reply::accepted(reply.answer, self.waiting_max)
+    }
+
+    fn answer(&mut self, answers: Vec<(Asker, Answer)>) {
+        let answers: Vec<(Asker, Result<Value>)> =
+            answers.into_iter().map(|(asker, answer)| (asker, self.read(answer))).collect();
+        let sends: Vec<Send> = answers.into_iter().map(|(asker, value)| self.settle(asker, value)).collect();
+        self.answer_drains();
+        self.untaken.extend(sends.into_iter().flat_map(|send| send()));
+    }
+
+    /// What an answer means for this process; the answer itself is sent by what this gives.
+    fn settle(&mut self, asker: Asker, value: Result<Value>) -> Send {
+        match asker {
+            Asker::Enqueue(to) => later(to, value.and_then(|it| Ok(u64::try_from(reply::int(&it)?).unwrap_or(0)))),
+            Asker::Next { queue, finished, answer } => {
+                let next = value.and_then(|it| self.next(queue, &finished, it));
+                Box::new(move || match answer.send(next) {
+                    Err(Ok((_, leases))) => leases.into_iter().map(Lease::released).collect(),
+                    _ => Vec::new(),
+                })
+            }
+            Asker::Get(to) => later(to, value.and_then(|it| reply::job(first(it)?))),
+            Asker::Fates(to) => later(to, value.and_then(reply::fates)),
+            Asker::List(to) => {
+                let jobs = value.and_then(|it| {
+                    let jobs = reply::list(it)?.into_iter().map(reply::job).collect::<Result<Vec<_>>>();
+                    Ok(jobs?.into_iter().flatten().collect())
+                });
+                later(to, jobs)
+            }
+            Asker::Depths(to) => later(to, value.and_then(reply::depths)),
+            Asker::Cancel(id, to) => {
+                let removed = value.and_then(|it| reply::is_well(&it));
+                if let (Ok(false), Some(held)) = (&removed, self.held.get(&id)) {
+                    held.cancelled.cancel();
+                }
+                later(to, removed)
+            }
+            Asker::Drain(queue, to) => match value {
+                Ok(_) => {
+                    self.drains.push((queue, to));
+                    nothing()
+                }
+                Err(error) => later(to, Err(error)),
+            },
+            Asker::Repeatable(to) | Asker::Once(to) => later(to, value.map(drop)),
+            Asker::Renew => {
+                self.renewed(value);
+                nothing()
+            }
+            Asker::Untaken | Asker::Sweep | Asker::Nobody => {
+                if let Err(error) = value {
+                    tracing::warn!(%error, "the job queue could not do what was due");
+                }
+                nothing()
+            }
+        }
+    }
+
+    fn next(&mut self, queue: Queue, finished: &[(JobId, u32)], value: Value) -> Result<Next> {
+        let [answers, leases] = <[Value; 2]>::try_from(reply::list(value)?).map_err(|_| unreachable("no two lists"))?;
+        let mut ended = Vec::with_capacity(finished.len());
+        for ((id, attempt), answer) in finished.iter().zip(reply::list(answers)?) {
+            ended.push(if reply::is_well(&answer)? { Ok(()) } else { Err(stale()) });
+            if self.held.get(id).is_some_and(|it| it.attempt == *attempt) {
+                self.held.remove(id);
+            }
+        }
+        let mut taken = Vec::new();
+        for lease in reply::list(leases)? {
+            let (job, attempt) = reply::lease(lease, queue)?;
+            let cancelled = CancellationToken::new();
+            self.held.insert(job.id, Held { attempt, cancelled: cancelled.clone() });
+            taken.push(Lease { job, attempt, cancelled });
+        }
+        Ok((ended, taken))
+    }
+
+    /// Some leases are longer now; some are not ours any more.
+    fn renewed(&mut self, value: Result<Value>) {
+        let lists = value.and_then(|it| {
+            let [lost, cancelled] =
+                <[Value; 2]>::try_from(reply::list(it)?).map_err(|_| unreachable("no two lists"))?;
+            Ok((reply::list(lost)?, reply::list(cancelled)?))
+        });
+        let Ok((lost, cancelled)) = lists else { return };
+        for id in lost.iter().filter_map(|it| reply::id(it).ok()) {
+            if let Some(held) = self.held.remove(&id) {
+                tracing::warn!(job = %id, attempt = held.attempt, "this process was silent for too long; the job is no longer its own");
+                held.cancelled.cancel();
+            }
+        }
+        for id in cancelled.iter().filter_map(|it| reply::id(it).ok()) {
+            if let Some(held) = self.held.get(&id) {
+                held.cancelled.cancel();
+            }
+        }
+    }
+
+    /// Answers the drains whose queue runs nothing any more, or was started again.
+    fn answer_drains(&mut self) {
+        self.drains.retain(|(_, answer)| !answer.is_closed());
+        if self.drains.is_empty() {
+            return;
+        }
+        let mut call = calls::keep("drains");
+        for (queue, _) in &self.drains {
+            call.push(queue.number().to_string());
+        }
+        let Ok(Some(answer)) = self.call(&[&call]).map(|mut it| it.pop()) else { return };
+        let Ok(stands) = self.read(answer).and_then(reply::list) else { return };
+        for ((queue, answer), stand) in std::mem::take(&mut self.drains).into_iter().zip(stands) {
+            let stand = reply::list(stand).unwrap_or_default();
+            let [paused, running] = stand.as_slice() else { continue };
+            if matches!(paused, Value::Int(0)) {
+                drop(answer.send(Err(resumed())));
+            } else if matches!(running, Value::Int(0)) {
+                drop(answer.send(Ok(())));
+            } else {
+                self.drains.push((queue, answer));
+            }
+        }
+    }
+
+    fn let_drains_go(&mut self) {
+        for (_, answer) in self.drains.drain(..) {
+            drop(answer.send(Err(self.away.clone())));
+        }
+    }
+
+    /// The connection is broken.
+    fn lose(&mut self, error: &redis::RedisError) {
+        if self.session.take().is_some() {
+            tracing::warn!(redis = self.address.name(), %error, "the connection to the Redis of the job queue is lost");
+        }
+        self.shared.up.store(false, Ordering::Relaxed);
+        self.away = unreachable(error);
+        self.failures = 0;
+        self.connect_at = Instant::now();
+    }
+
+    /// Makes sure that there is a connection, if it is time to try.
+    fn connect(&mut self) -> bool {
+        if self.session.is_some() {
+            return true;
+        }
+        if Instant::now() < self.connect_at {
+            return false;
+        }
+        match Session::open(&self.address, &self.scripts).and_then(|it| self.come_back(it)) {
+            Ok(()) => {
+                tracing::info!(redis = self.address.name(), "the Redis of the job queue is there again");
+                self.failures = 0;
+                // Workers that live must say so before anybody calls them dead.
+                self.sweep_at = Instant::now() + self.lease;
+                self.renew_at = Instant::now();
+                self.shared.up.store(true, Ordering::Relaxed);
+                self.shared.returned.notify_one();
+                // Whatever has happened meanwhile may have woken somebody.
+                Queue::ALL.into_iter().for_each(|it| self.shared.ready.ring(it));
+                true
+            }
+            Err(error) => {
+                self.session = None;
+                if self.failures == 0 || self.away.code != error.code {
+                    tracing::warn!(redis = self.address.name(), %error, "the job queue has no Redis");
+                }
+                let pause = RECONNECT_MIN.saturating_mul(1 << self.failures.min(5)).min(RECONNECT_MAX);
+                self.failures = self.failures.saturating_add(1);
+                self.connect_at = Instant::now() + pause;
+                self.away = error;
+                false
+            }
+        }
+    }
+
+    /// Gives back what this process holds without knowing of it: answers that were lost.
+    fn come_back(&mut self, session: Session) -> Result<()> {
+        self.session = Some(session);
+        let call = self.with_held("back");
+        let answers = self.call(&[&call]).map_err(|error| unreachable(&error))?;
+        answers.into_iter().try_for_each(|it| self.read(it).map(drop))
+    }
+}
+
+fn later<T: std::marker::Send + 'static>(to: oneshot::Sender<Result<T>>, value: Result<T>) -> Send {
+    Box::new(move || {
+        drop(to.send(value));
+        Vec::new()
+    })
+}
+
+fn nothing() -> Send {
+    Box::new(Vec::new)
+}
+
+fn first(value: Value) -> Result<Value> {
+    Ok(reply::list(value)?.into_iter().next().unwrap_or(Value::Nil))
+}
