@@ -245,11 +245,12 @@ impl Gate {
         thread::spawn(move || {
             for from in listener.incoming() {
                 let Ok(from) = from else { return };
+                // Held, so that none slips through while it is shut.
+                let mut all = open.lock().unwrap();
                 if *way.lock().unwrap() == Way::Shut {
                     continue;
                 }
                 let Ok(there) = TcpStream::connect(("127.0.0.1", to)) else { continue };
-                let mut all = open.lock().unwrap();
                 all.extend([from.try_clone().unwrap(), there.try_clone().unwrap()]);
                 drop(all);
                 for (source, sink) in [(from.try_clone().unwrap(), there.try_clone().unwrap()), (there, from)] {
@@ -263,9 +264,10 @@ impl Gate {
 
     /// Changes what it does.
     pub(crate) fn set(&self, way: Way) {
+        let mut open = self.open.lock().unwrap();
         *self.way.lock().unwrap() = way;
         if way == Way::Shut {
-            for connection in self.open.lock().unwrap().drain(..) {
+            for connection in open.drain(..) {
                 drop(connection.shutdown(Shutdown::Both));
             }
         }

@@ -51,8 +51,9 @@ fn a_wrong_secret_bucket_or_prefix_is_refused_with_a_sentence() {
 #[test]
 fn a_bucket_of_another_installation_is_refused() {
     let bucket = Bucket::new();
-    let (_host, api) = start(&bucket, "");
+    let (host, api) = start(&bucket, "");
     api.deploy_version("hello", 1);
+    wait_for_jobs(&host, &api, 1);
     let before = bucket.list();
     let (code, said) = refused(&bucket.settings(""));
     assert!(code == Some(2) && said.contains("belongs to another installation"), "{code:?} {said}");
