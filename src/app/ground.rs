@@ -198,7 +198,6 @@ impl Folder {
 
     /// Says that this build has no object store.
     #[cfg(not(feature = "s3"))]
-    #[expect(clippy::unused_self, clippy::needless_pass_by_ref_mut, reason = "the same signature as with the feature")]
     pub fn attach(&mut self, _bucket: &Bucket, _cache_bytes: Option<u64>, _tasks: &Tasks) -> Result<()> {
         Err(Error::invalid(
             "feature_missing",
