@@ -204,7 +204,6 @@ impl Folder {
 
     /// Says that this build has no object store.
     #[cfg(not(feature = "s3"))]
-    #[expect(clippy::unused_self, clippy::needless_pass_by_ref_mut, reason = "the same signature as with the feature")]
     pub fn attach(&mut self, _bucket: &Bucket, _cache_bytes: Option<u64>, _tasks: &Tasks) -> Result<()> {
         Err(Error::invalid(
             "feature_missing",
@@ -296,11 +295,12 @@ pub async fn open(folder: &Folder, wish: &Wish) -> Result<Opened> {
     if known.is_some_and(|it| it != instance) {
         return Err(foreign());
     }
+    // Before the folder is one of an installation: a first start with a wrong place for its bytes ends with a sentence.
+    own_blobs(folder, instance).await?;
     if !marker.exists() {
         files::write_atomic(&marker, format!("{instance}\n").as_bytes(), 0o600)?;
     }
     let node = node_id(&folder.path)?;
-    own_blobs(folder, instance).await?;
     let shares = wish.postgres.is_some();
     let caches = caches::open(wish.cache_url.as_deref(), instance, shares)?;
     let queues = queues::open(folder, wish.queue_url.clone(), node, wish.clock.clone()).await?;

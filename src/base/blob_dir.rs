@@ -129,6 +129,9 @@ pub struct BlobDir {
     home: Option<Arc<dyn Home>>,
 }
 
+/// A compressed form in a folder: what it is, the size of its file, and when it was written (milliseconds since 1970).
+pub type ListedVariant = ((Sha256, Coding), u64, i64);
+
 impl BlobDir {
     /// Opens the store below `root`, makes its folders, and removes what an earlier run left unfinished.
     pub fn open(root: &Path) -> io::Result<Self> {
@@ -264,8 +267,8 @@ impl BlobDir {
         self.list_in("blobs", |name| name.parse().ok())
     }
 
-    /// Every compressed form: what it is, the size of its file, and when it was written (milliseconds since 1970).
-    pub fn list_variants(&self) -> io::Result<Vec<((Sha256, Coding), u64, i64)>> {
+    /// Every compressed form.
+    pub fn list_variants(&self) -> io::Result<Vec<ListedVariant>> {
         self.list_in("variants", |name| {
             let (hex, ending) = name.split_once('.')?;
             let coding = Coding::ALL.into_iter().find(|it| it.extension() == ending)?;

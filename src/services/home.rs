@@ -165,12 +165,11 @@ impl Home {
     async fn ask_whose(&self, instance: Id) -> Result<()> {
         let store = &self.0.store;
         let ours = instance.to_string();
-        let found = match self.asked(ASK_MAX, store.mark()).await? {
-            Some(found) => found,
-            None => {
-                self.asked(ASK_MAX, store.set_mark(ours.clone())).await?;
-                ours.clone()
-            }
+        let found = if let Some(found) = self.asked(ASK_MAX, store.mark()).await? {
+            found
+        } else {
+            self.asked(ASK_MAX, store.set_mark(ours.clone())).await?;
+            ours.clone()
         };
         if found != ours {
             let text = format!(

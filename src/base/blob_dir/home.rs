@@ -55,12 +55,12 @@ impl BlobDir {
 
     /// The bytes of a blob, hashed now; from its home when the folder has none or other bytes.
     pub fn read_verified(&self, hash: &Sha256) -> Result<Vec<u8>, BlobError> {
-        self.from_home(*hash, || self.read_local(hash))
+        self.local_or_fetched(*hash, || self.read_local(hash))
     }
 
     /// The file of a blob and its size, hashed now, as [`BlobDir::read_verified`].
     pub fn open_verified(&self, hash: &Sha256) -> Result<(File, u64), BlobError> {
-        self.from_home(*hash, || {
+        self.local_or_fetched(*hash, || {
             let file = self.open_local(hash)?;
             let (mut hasher, mut size, mut buffer) = (Hasher::new(), 0_u64, vec![0; CHUNK]);
             loop {
@@ -77,7 +77,7 @@ impl BlobDir {
         })
     }
 
-    fn from_home<T>(&self, hash: Sha256, read: impl Fn() -> Result<T, BlobError>) -> Result<T, BlobError> {
+    fn local_or_fetched<T>(&self, hash: Sha256, read: impl Fn() -> Result<T, BlobError>) -> Result<T, BlobError> {
         match (read(), &self.home) {
             (Err(BlobError::Missing | BlobError::Corrupt), Some(home)) => {
                 home.fetch_blocking(hash)?;

@@ -1,4 +1,4 @@
-//! Carries what was deployed before there was a store into it, once.
+//! Carries what was deployed before there was a store into it, once, and looks that all is here when it is left.
 //!
 //! Until that is done nothing is taken for kept because an earlier deployment has it. A blob that cannot be read is told in
 //! the log and left: its site serves it no worse than before.
@@ -12,11 +12,13 @@ use crate::{
 
 /// The store into which all was carried.
 const CARRIED: &str = "blobs_carried";
+/// Before the name of one that was left, while not all of it is here.
+const LEFT: &str = "left ";
 
 impl Services {
     /// Carries what the store lacks into it, unless that was done before.
     pub async fn carry_over(&self) -> Result<()> {
-        let Some(home) = &self.home else { return Ok(()) };
+        let Some(home) = &self.home else { return self.leave_store().await };
         if home.is_carried() {
             return Ok(());
         }
@@ -33,6 +35,31 @@ impl Services {
             self.db.write(move |tx| store::settings::set(tx, CARRIED, &place)).await?;
         }
         home.0.carried.get_or_init(|| ());
+        Ok(())
+    }
+
+    /// Without a store where there was one: what comes now is not in that one, so that coming back to it carries again. What
+    /// was copied out of it must be whole.
+    async fn leave_store(&self) -> Result<()> {
+        let before = self.db.read(|tx| store::settings::find(tx, CARRIED)).await?;
+        let Some(before) = before.filter(|it| !it.is_empty()) else { return Ok(()) };
+        let place = before.strip_prefix(LEFT).unwrap_or(&before).to_owned();
+        let left = format!("{LEFT}{place}");
+        self.db.write(move |tx| store::settings::set(tx, CARRIED, &left)).await?;
+        let blobs = self.blobs.clone();
+        let is_whole = match self.mark().await {
+            Ok(marked) => self.blocking(move || Ok(marked.iter().all(|it| blobs.has(it)))).await?,
+            // The list of a deployment is not here.
+            Err(_) => false,
+        };
+        if is_whole {
+            return self.db.write(|tx| store::settings::set(tx, CARRIED, "")).await;
+        }
+        let folder = self.blobs.root().display();
+        tracing::error!(
+            "files of kept deployments are in {place} and not here: stop, copy its folders `blobs` and `variants` into \
+             {folder}, and start"
+        );
         Ok(())
     }
 }

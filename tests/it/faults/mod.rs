@@ -15,6 +15,8 @@ mod publications;
 mod publish;
 mod stalled;
 mod stop;
+#[cfg(feature = "s3")]
+mod store;
 mod tenants;
 mod together;
 mod watched;

@@ -10,6 +10,8 @@ pub(crate) mod postgres;
 pub(crate) mod redis;
 #[cfg(feature = "redis")]
 pub(crate) mod redis_ha;
+#[cfg(feature = "s3")]
+pub(crate) mod s3;
 pub(crate) mod seed;
 
 use std::{
@@ -69,6 +71,18 @@ impl Host {
         let file = folder.path().join("chainhost.toml");
         write_files(folder.path(), &[("chainhost.toml", settings.as_bytes())]);
         Self::start_in(folder, &["--config", file.to_str().unwrap()])
+    }
+
+    /// As [`Host::start_configured`], with no other database than the settings name.
+    #[cfg(all(feature = "postgres", feature = "s3"))]
+    pub(crate) fn start_configured_alone(settings: &str) -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("chainhost.toml");
+        write_files(folder.path(), &[("chainhost.toml", settings.as_bytes())]);
+        let mut host = Self::prepare(folder, &["--config", file.to_str().unwrap()]);
+        host.database = None;
+        host.restart();
+        host
     }
 
     /// A new server on the embedded database, for what only that one can lose: its files.
