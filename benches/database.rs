@@ -16,15 +16,17 @@ use chainhost::{
     },
     domain::{
         job::{JobId, NewJob, Queue},
+        month::Retention,
         tenant::TenantId,
     },
     engines::{cache_moka::CacheMoka, queue_redb::QueueRedb, schema, sqlite::Sqlite},
     ports::{
         cache::Cache,
+        counts::Counts,
         db::Db,
         queue::{Finish, Jobs, Outcome},
     },
-    services::{Addresses, Ground, Services},
+    services::{Addresses, Ground, Services, nodes::Node},
     store,
 };
 use criterion::{Criterion, Throughput};
@@ -56,6 +58,7 @@ fn services(folder: &Path) -> Services {
         db: Db::new(Sqlite::open(&folder.join("chainhost.db"), schema::SQLITE).unwrap()),
         jobs: Jobs::new(QueueRedb::open(&folder.join("queue.redb"), clock.clone()).unwrap()),
         cache: Cache::new(CacheMoka::new(1 << 20)),
+        counts: Counts::default(),
         blobs: BlobDir::open(folder).unwrap(),
         ids: Ids::new(clock.clone()),
         clock,
@@ -70,7 +73,10 @@ fn services(folder: &Path) -> Services {
         },
         disk_reserve: None,
         tenant_bytes_max: None,
+        retention: Retention::default(),
         instance: Id::NIL,
+        node: Node::alone(),
+        home: None,
     })
 }
 

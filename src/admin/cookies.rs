@@ -12,6 +12,10 @@ use crate::base::ids::Id;
 const THEME: &str = "chainhost_theme";
 /// What the act before did.
 const NOTICE: &str = "chainhost_notice";
+/// The position of the database after the last act, for the next pages, which another server may make.
+const SEEN: &str = "chainhost_seen";
+/// How long that may matter: far longer than any replica that is read from lags behind.
+const SEEN_SECONDS: u32 = 60;
 /// How long a notice waits for the page that shows it.
 const NOTICE_SECONDS: u32 = 30;
 /// A year.
@@ -59,6 +63,16 @@ pub(super) fn set_theme(theme: Theme) -> Option<HeaderValue> {
 pub(super) fn set_notice(notice: Option<Notice>) -> Option<HeaderValue> {
     let seconds = if notice.is_some() { NOTICE_SECONDS } else { 0 };
     cookie(NOTICE, notice.map_or("", Notice::word), &format!("; Max-Age={seconds}"))
+}
+
+/// The position that this browser has seen by its own acts.
+pub(super) fn seen(headers: &HeaderMap) -> Option<u64> {
+    find(headers, SEEN)?.parse().ok()
+}
+
+/// Keeps the position after an act.
+pub(super) fn set_seen(position: u64) -> Option<HeaderValue> {
+    cookie(SEEN, &position.to_string(), &format!("; Max-Age={SEEN_SECONDS}"))
 }
 
 /// SECURITY: no script reads a cookie of the panel, and no other site sends one along. Over HTTPS the gate makes each of

@@ -87,6 +87,11 @@ pub(super) async fn pass(State(panel): State<Panel>, request: Request, next: Nex
     {
         response.headers_mut().append(SET_COOKIE, cookie);
     }
+    if !seen.is_safe()
+        && let Some(cookie) = panel.services.latest_position().and_then(cookies::set_seen)
+    {
+        response.headers_mut().append(SET_COOKIE, cookie);
+    }
     if seen.scheme == "https" {
         cookies::secure(response.headers_mut());
     }

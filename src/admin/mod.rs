@@ -10,6 +10,7 @@ mod gate;
 mod icons;
 mod live;
 mod markup;
+mod nodes;
 mod page;
 mod seal;
 mod shell;
@@ -118,6 +119,7 @@ fn pages() -> Router<Panel> {
         .route("/settings/theme", post(settings::theme))
         .route("/settings/keys", get(keys::list).post(keys::create))
         .route("/settings/keys/{id}/revoke", get(keys::revoke_question).post(keys::revoke))
+        .route("/settings/nodes", get(nodes::list))
         .route("/settings/sessions", get(sessions::list))
         .route("/settings/sessions/{id}/end", post(sessions::end))
         .route("/settings/password", get(password::form).post(password::change))

@@ -38,6 +38,9 @@ pub(super) fn tabs(shell: &Shell, here: &str) -> Vec<Tab> {
     if shell.manages_tenant {
         tabs.extend(Tab::list(here, [("Users", String::from("/settings/users"))]));
     }
+    if shell.manages_server {
+        tabs.extend(Tab::list(here, [("Nodes", String::from("/settings/nodes"))]));
+    }
     tabs
 }
 

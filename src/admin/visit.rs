@@ -100,6 +100,7 @@ fn origin(parts: &Parts) -> Origin {
     Origin {
         address: parts.extensions.get::<Client>().map(|it| it.address),
         request_id: parts.extensions.get::<RequestId>().cloned().unwrap_or_default().0,
+        seen: cookies::seen(&parts.headers),
     }
 }
 

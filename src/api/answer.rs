@@ -19,6 +19,10 @@ use crate::{
 
 pub use crate::http::peer::RequestId;
 
+/// The position of the database after the last write, in answers to calls that change something. Sent along with later calls, also to
+/// another server on the same database, it lets them find what was written.
+pub const SEEN: &str = "chainhost-seen";
+
 /// A handler's error.
 #[derive(Debug)]
 pub(super) struct Failure(Error);

@@ -14,7 +14,7 @@ use http_body_util::{BodyExt as _, LengthLimitError, Limited};
 use serde::{Deserialize, de::DeserializeOwned};
 use tokio::sync::mpsc;
 
-use super::answer::{Failure, RequestId};
+use super::answer::{self, Failure, RequestId};
 use crate::{
     base::limits,
     domain::{Error, Kind, Result, access::Actor},
@@ -36,6 +36,7 @@ impl FromRequestParts<Services> for Caller {
         let origin = Origin {
             address: parts.extensions.get::<Client>().map(|it| it.address),
             request_id: parts.extensions.get::<RequestId>().cloned().unwrap_or_default().0,
+            seen: parts.headers.get(answer::SEEN).and_then(|it| it.to_str().ok()?.parse().ok()),
         };
         let missing = || {
             Error::unauthenticated(

@@ -107,6 +107,8 @@ const ROUTES: &[Route] = routes! {
     post "/jobs/{id}/cancel" jobs::cancel, "Remove a job that has not started", () "" => "200 Cancelled";
     delete "/jobs/{id}" jobs::dismiss, "Remove an ended job from the list", () "" => "204";
     get "/audit" server::audit, "The audit log, newest first", (limit after) "" => "200 [Event]";
+    get "/nodes" server::nodes, "Nodes that run this installation, and what only one of them may do",
+        () "" => "200 Nodes";
     post "/gc" server::collect, "Remove blobs that nothing names, or say what would go", () "Collect" => "200 Garbage";
 };
 

@@ -91,6 +91,8 @@ const ANSWERED: &[(&str, &[&str])] = &[
     ("Resized", &["path: string", "size: integer", "size_before: integer"]),
     ("Log", &["lines: [Line]"]),
     ("Line", &["at: time", "text: string"]),
+    ("Nodes", &["items: [Node]"]),
+    ("Node", &["id: string", "role: string", "labels: [string]", "seen_at: time", "duties: [string]", "this: boolean"]),
     (
         "Job",
         &[

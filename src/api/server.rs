@@ -53,6 +53,21 @@ pub(super) async fn audit(
     ok(&Page::new(events.into_iter().map(Event::from).collect(), limit, |it: &Event| it.id.clone()))
 }
 
+pub(super) async fn nodes(State(services): State<Services>, Caller(actor, _): Caller) -> Answer {
+    let nodes = services.list_nodes(&actor).await?;
+    let items = nodes.into_iter().map(|it| {
+        serde_json::json!({
+            "id": it.id.to_string(),
+            "role": it.role,
+            "labels": it.labels,
+            "seen_at": rfc3339(it.seen_ms),
+            "duties": it.duties,
+            "this": it.this,
+        })
+    });
+    ok(&serde_json::json!({ "items": items.collect::<Vec<_>>() }))
+}
+
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(super) struct Collect {

@@ -15,56 +15,61 @@ use std::{
 
 use crate::{
     base::{
-        blob_dir::BlobDir,
+        blob_dir::{BlobDir, shared},
         clock::Clock,
         files::{self, FolderLock},
         ids::{Id, Ids},
+        random,
         secret::Secret,
         tasks::Tasks,
     },
-    config::database::Postgres,
-    domain::{Error, Result},
-    engines::{cache_moka::CacheMoka, schema, sqlite::Sqlite},
-    ports::{
-        cache::Cache,
-        db::{Database, Db},
+    config::{blobs::Bucket, database::Postgres},
+    domain::{
+        Error, Result,
+        month::Retention,
+        node::{NodeId, Role},
     },
+    engines::{schema, sqlite::Sqlite},
+    ports::db::{Database, Db},
     serve::snapshot_file,
-    services::{Addresses, Ground, Services},
+    services::{Addresses, Ground, Services, home::Home, nodes::Node},
     store,
 };
 
-use super::queues;
+use super::{caches, queues};
 
 /// The file with the id of the installation.
 const INSTANCE: &str = "instance";
+/// The file with the id of this node.
+const NODE: &str = "node";
 /// The file that is locked.
 const LOCK: &str = "lock";
 /// The names in a data folder, some with an ending behind `.` or `-`.
-const NAMES: [&str; 12] = [
+const NAMES: [&str; 13] = [
     "archives",
     "blobs",
     "chainhost.db",
     "claim-link",
     "control.sock",
+    "history",
     "incoming",
     INSTANCE,
     LOCK,
-    queues::NODE,
+    NODE,
     queues::FILE,
     "snapshot",
     "variants",
 ];
-/// Bytes of the cache.
-const CACHE_BYTES_MAX: u64 = 16 * 1024 * 1024;
 
 /// A data folder that this process holds.
 #[derive(Debug)]
 pub struct Folder {
     /// Where it is.
     pub path: PathBuf,
-    /// The bytes in it.
+    /// The bytes in it, or in the folder that is shared.
     pub blobs: BlobDir,
+    /// Where the bytes live, when the folder is a cache.
+    pub home: Option<Home>,
     _lock: FolderLock,
 }
 
@@ -72,6 +77,11 @@ impl Folder {
     /// Makes the folder where it is missing, private, and takes its lock. A folder with files that are not a server's is
     /// refused, and left as it is.
     pub fn take(path: &Path) -> Result<Self> {
+        Self::take_with(path, None)
+    }
+
+    /// As [`Folder::take`], with the bytes in the folder `shared` that other servers may use too.
+    pub fn take_with(path: &Path, shared: Option<&Path>) -> Result<Self> {
         let cannot = |error: io::Error| {
             let text = format!("Cannot use the data folder {}: {error}. Choose another with --data.", path.display());
             Error::invalid("data_folder", text)
@@ -92,7 +102,16 @@ impl Folder {
         match FolderLock::take(&path.join(LOCK), &who).map_err(cannot)? {
             Ok(lock) => {
                 files::sweep_unfinished(&path).map_err(cannot)?;
-                Ok(Self { blobs: BlobDir::open(&path).map_err(cannot)?, path, _lock: lock })
+                let blobs = match shared {
+                    Some(shared) => open_shared(&path, shared)?,
+                    None => BlobDir::open(&path).map_err(cannot)?,
+                };
+                if let Err(why) =
+                    shared::check(blobs.root(), shared.map(|_| Clock::system().now_ms())).map_err(cannot)?
+                {
+                    return Err(blobs_folder(blobs.root(), &why));
+                }
+                Ok(Self { blobs, home: None, path, _lock: lock })
             }
             Err(held) => Err(Error::conflict(
                 "data_folder_held",
@@ -104,6 +123,34 @@ impl Folder {
             )),
         }
     }
+}
+
+/// A folder that other servers may use too. One with files that are not ours is refused, and left as it is.
+fn open_shared(data: &Path, folder: &Path) -> Result<BlobDir> {
+    let cannot = |error: io::Error| blobs_folder(folder, &error.to_string());
+    let found = shared::mark(folder).map_err(cannot)?;
+    let known = read_instance(&data.join(INSTANCE))?.map(|it| it.to_string());
+    match found {
+        // Of this installation, or of the one that the database will name.
+        Some(found) if known.as_ref().is_none_or(|it| *it == found) => {}
+        Some(_) => return Err(blobs_folder(folder, FOREIGN)),
+        // A first start that broke off early leaves the folders without a mark, and nothing in them.
+        None if shared::is_empty(folder).map_err(cannot)? || has_no_files(folder) => {}
+        None => return Err(blobs_folder(folder, "it has files in it and no mark of Chain Host. Give an empty folder")),
+    }
+    BlobDir::open_shared(folder, &node_id(data)?.to_string()).map_err(cannot)
+}
+
+fn has_no_files(folder: &Path) -> bool {
+    files::walk(folder).is_ok_and(|it| it.is_empty())
+}
+
+const FOREIGN: &str =
+    "it belongs to another installation. Give a folder of its own, or the database of that installation";
+
+fn blobs_folder(folder: &Path, why: &str) -> Error {
+    let text = format!("Cannot keep files in {}: {why}. Nothing in it was changed.", folder.display());
+    Error::invalid("blobs_folder", text)
 }
 
 /// Whether a folder may be taken: it is missing, empty, or has the id of an installation. A first start that broke off
@@ -138,6 +185,27 @@ fn is_ours(path: &Path) -> io::Result<bool> {
 }
 
 impl Folder {
+    /// Makes the folder of blobs the cache of a bucket. Asks the bucket nothing yet.
+    #[cfg(feature = "s3")]
+    pub fn attach(&mut self, bucket: &Bucket, cache_bytes: Option<u64>, tasks: &Tasks) -> Result<()> {
+        let store = crate::engines::blobs_s3::S3::new(bucket)?;
+        let home = Home::new(store, self.blobs.clone(), cache_bytes, Clock::system(), tasks.clone())?;
+        home.start();
+        self.blobs = self.blobs.clone().with_home(Arc::new(home.clone()));
+        self.home = Some(home);
+        Ok(())
+    }
+
+    /// Says that this build has no object store.
+    #[cfg(not(feature = "s3"))]
+    #[expect(clippy::unused_self, clippy::needless_pass_by_ref_mut, reason = "the same signature as with the feature")]
+    pub fn attach(&mut self, _bucket: &Bucket, _cache_bytes: Option<u64>, _tasks: &Tasks) -> Result<()> {
+        Err(Error::invalid(
+            "feature_missing",
+            "This build has no S3. Take a released binary, or build with `--features s3`.",
+        ))
+    }
+
     /// Whether an installation has lived here before.
     pub fn is_known(&self) -> bool {
         self.path.join(INSTANCE).exists()
@@ -161,8 +229,16 @@ pub struct Wish {
     pub snapshot: Option<Id>,
     /// A PostgreSQL instead of the database in the folder.
     pub postgres: Option<Postgres>,
+    /// What this process does.
+    pub role: Role,
+    /// What its operator says of it.
+    pub labels: Vec<String>,
+    /// How long rows are kept in tables by month.
+    pub retention: Retention,
     /// A Redis instead of the queue in the folder.
     pub queue_url: Option<Arc<Secret>>,
+    /// A Redis behind the cache in memory.
+    pub cache_url: Option<Arc<Secret>>,
 }
 
 /// The stores, open.
@@ -171,6 +247,7 @@ pub struct Opened {
     pub services: Services,
     database: Arc<dyn Database>,
     close_queue: Box<dyn FnOnce() + Send>,
+    close_cache: Box<dyn FnOnce() + Send>,
 }
 
 impl Opened {
@@ -178,6 +255,7 @@ impl Opened {
     pub fn close(self) {
         (self.close_queue)();
         self.database.close();
+        (self.close_cache)();
     }
 }
 
@@ -214,12 +292,18 @@ pub async fn open(folder: &Folder, wish: &Wish) -> Result<Opened> {
     if !marker.exists() {
         files::write_atomic(&marker, format!("{instance}\n").as_bytes(), 0o600)?;
     }
-    let queues = queues::open(folder, wish.queue_url.clone(), wish.clock.clone()).await?;
+    let node = node_id(&folder.path)?;
+    own_blobs(folder, instance).await?;
+    let shares = wish.postgres.is_some();
+    let caches = caches::open(wish.cache_url.as_deref(), instance, shares)?;
+    let queues = queues::open(folder, wish.queue_url.clone(), node, wish.clock.clone()).await?;
     let services = Services::new(Ground {
         db,
         jobs: queues.jobs,
-        cache: Cache::new(CacheMoka::new(CACHE_BYTES_MAX)),
+        cache: caches.cache,
+        counts: caches.counts,
         blobs: folder.blobs.clone(),
+        home: folder.home.clone(),
         clock: wish.clock.clone(),
         ids,
         tasks: wish.tasks.clone(),
@@ -227,9 +311,30 @@ pub async fn open(folder: &Folder, wish: &Wish) -> Result<Opened> {
         addresses: wish.addresses.clone(),
         disk_reserve: wish.disk_reserve,
         tenant_bytes_max: wish.tenant_bytes_max,
+        retention: wish.retention,
         instance,
+        node: Node { id: node, role: wish.role, labels: wish.labels.clone(), shares },
     });
-    Ok(Opened { services, database, close_queue: queues.close })
+    Ok(Opened { services, database, close_queue: queues.close, close_cache: caches.close })
+}
+
+/// Sees that the place of the bytes, where it is not the data folder, is this installation's.
+async fn own_blobs(folder: &Folder, instance: Id) -> Result<()> {
+    if folder.blobs.is_shared() {
+        let ours = instance.to_string();
+        let root = folder.blobs.root();
+        let mark = match shared::mark(root)? {
+            Some(mark) => Some(mark),
+            None => shared::set_mark(root, &ours)?,
+        };
+        if mark != Some(ours) {
+            return Err(blobs_folder(root, FOREIGN));
+        }
+    }
+    match &folder.home {
+        Some(home) => home.claim(instance).await,
+        None => Ok(()),
+    }
 }
 
 fn sqlite(folder: &Folder, had_one: bool) -> Result<Arc<dyn Database>> {
@@ -257,6 +362,7 @@ async fn postgres(settings: Postgres, had_one: bool) -> Result<Arc<dyn Database>
         let wish = Wish {
             url: &settings.url,
             direct_url: settings.direct_url.as_deref(),
+            replica_urls: &settings.replica_urls,
             pool: settings.pool,
             known: had_one,
         };
@@ -271,10 +377,27 @@ async fn postgres(settings: Postgres, had_one: bool) -> Result<Arc<dyn Database>
 #[cfg(not(feature = "postgres"))]
 #[expect(clippy::unused_async, reason = "the same signature as with the feature")]
 async fn postgres(_settings: Postgres, _had_one: bool) -> Result<Arc<dyn Database>> {
-    Err(Error::invalid(
+    Err(no_postgres())
+}
+
+/// This build has no PostgreSQL.
+#[cfg(not(feature = "postgres"))]
+pub(super) fn no_postgres() -> Error {
+    Error::invalid(
         "feature_missing",
         "This build has no PostgreSQL. Take a released binary, or build with `--features postgres`.",
-    ))
+    )
+}
+
+/// The id of the node with this folder, made at its first start: a restart finds what the node has held.
+fn node_id(data: &Path) -> Result<NodeId> {
+    let path = data.join(NODE);
+    if let Some(id) = read_instance(&path)? {
+        return Ok(NodeId(id));
+    }
+    let id = Id::from_bytes(random::bytes());
+    files::write_atomic(&path, format!("{id}\n").as_bytes(), 0o600)?;
+    Ok(NodeId(id))
 }
 
 fn read_instance(marker: &Path) -> Result<Option<Id>> {

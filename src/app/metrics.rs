@@ -11,6 +11,7 @@ use crate::{
         problem,
         respond::{self, Response},
     },
+    ports::db::Replica,
     serve::DataPlane,
     services::{Depth, Services, access::Origin},
 };
@@ -44,6 +45,11 @@ async fn read(
     visitors(plane, &mut out);
     queues(services, &mut out).await?;
     database(services, &mut out);
+    if let Some(home) = &services.home {
+        let help = "Whether the store of files has answered lately.";
+        out.one("chainhost_blob_store_up", "gauge", help, u64::from(home.is_up()));
+    }
+    cache(services, &mut out);
     Ok(out.0)
 }
 
@@ -113,6 +119,11 @@ async fn queues(services: &Services, out: &mut Text) -> Result<(), Error> {
 fn database(services: &Services, out: &mut Text) {
     let healthy = u64::from(services.db.health().is_ok());
     out.one("chainhost_database_up", "gauge", "Whether the database is there.", healthy);
+    let strays: Vec<(String, u64)> =
+        services.strays().map(|(table, count)| (format!("{{table=\"{}\"}}", table.name()), count)).collect();
+    let help = "Rows of tables by month that fit no month's part.";
+    out.add("chainhost_rows_outside_months", "gauge", help, &strays);
+    replicas(services, out);
     let Some(pool) = services.db.pool() else { return };
     let count = |count: usize| u64::try_from(count).unwrap_or(u64::MAX);
     let help = "Most connections to the database.";
@@ -123,4 +134,31 @@ fn database(services: &Services, out: &mut Text) {
     let waited = u64::try_from(pool.waited.as_micros()).unwrap_or(u64::MAX);
     let help = "How long all reads waited for a connection.";
     out.one("chainhost_database_wait_microseconds_total", "counter", help, waited);
+}
+
+fn replicas(services: &Services, out: &mut Text) {
+    let all = services.db.replicas();
+    if all.is_empty() {
+        return;
+    }
+    let rows = |value: fn(&Replica) -> u64| -> Vec<(String, u64)> {
+        all.iter().map(|it| (format!("{{replica=\"{}\"}}", it.name), value(it))).collect()
+    };
+    let help = "Whether a replica is read from.";
+    out.add("chainhost_database_replica_in_use", "gauge", help, &rows(|it| u64::from(it.in_use)));
+    let help = "Reads that were given to a replica.";
+    out.add("chainhost_database_replica_reads_total", "counter", help, &rows(|it| it.reads));
+}
+
+fn cache(services: &Services, out: &mut Text) {
+    let Some(figures) = services.cache.shared() else { return };
+    let help = "Whether the second layer of the cache is there, and the other servers are heard.";
+    out.one("chainhost_cache_shared_up", "gauge", help, u64::from(figures.up));
+    let found = [("hit", figures.hits), ("miss", figures.misses)];
+    let rows = found.map(|(result, count)| (format!("{{result=\"{result}\"}}"), count));
+    out.add("chainhost_cache_shared_lookups_total", "counter", "Lookups in the second layer of the cache.", &rows);
+    let help = "What the second layer of the cache was asked and did not do.";
+    out.one("chainhost_cache_shared_errors_total", "counter", help, figures.errors);
+    let help = "Changes that other servers told this one.";
+    out.one("chainhost_cache_shared_heard_total", "counter", help, figures.heard);
 }

@@ -3,6 +3,7 @@
 //! Order at start: the data folder and its lock, the snapshot and with it the sites, then database, queue and the
 //! control plane. What of the control plane cannot start leaves the sites answering, and says why.
 
+pub mod caches;
 pub mod control;
 mod demo;
 pub mod ground;
@@ -10,6 +11,7 @@ mod links;
 pub mod logs;
 mod metrics;
 pub mod queues;
+pub mod scale;
 mod switch;
 
 use std::{net::SocketAddr, path::Path, sync::Arc, time::Duration};
@@ -45,6 +47,9 @@ const JOIN_MAX: Duration = Duration::from_secs(75);
 /// Pause before a database or a queue that could not be reached at the start is tried again.
 const OPEN_AGAIN: Duration = Duration::from_secs(2);
 
+/// How long a shutdown waits for the database to hear that this node leaves.
+const LEAVE_MAX: Duration = Duration::from_secs(2);
+
 /// Pause before what was left half done is looked at again.
 const CLEAN_UP_AGAIN: Duration = Duration::from_secs(5);
 
@@ -57,7 +62,10 @@ pub async fn serve(
     ready: impl FnOnce(&str),
 ) -> Result<()> {
     let tasks = Tasks::new();
-    let folder = Folder::take(&settings.data)?;
+    let mut folder = Folder::take_with(&settings.data, settings.blobs.folder.as_deref())?;
+    if let Some(bucket) = &settings.blobs.bucket {
+        folder.attach(bucket, settings.blobs.cache_bytes, &tasks)?;
+    }
     let plane = plane(&folder, &tasks)?;
     let listeners = listen::bind(&settings.listen).map_err(|error| Error::invalid("listen", error.to_string()))?;
     let bound: Vec<SocketAddr> = listeners.iter().filter_map(|it| it.local_addr().ok()).collect();
@@ -65,7 +73,7 @@ pub async fn serve(
     let control: Arc<ArcSwapOption<Services>> = Arc::default();
     let trust = Trust { proxies: settings.trusted_proxies.clone(), scheme: addresses.scheme };
     let server = Server::new(tasks.clone(), Limits::default()).with_proxies(&trust.proxies);
-    let switch = Arc::new(Switch::new(plane.clone(), addresses.clone(), trust, Arc::clone(&control)));
+    let switch = Arc::new(Switch::new(plane.clone(), addresses.clone(), trust, settings.role, Arc::clone(&control)));
     for listener in listeners {
         let (server, switch) = (server.clone(), Arc::clone(&switch));
         tasks.spawn(async move {
@@ -93,10 +101,10 @@ pub async fn serve(
                 switch.explain(&error);
             }
         }
-        if addresses.panel() != addresses.local_panel() {
+        if settings.role.serves() && addresses.panel() != addresses.local_panel() {
             tracing::info!(panel = addresses.panel(), "the panel is reached from outside at its own address");
         }
-        ready(&addresses.local_panel());
+        ready(&what_is_ready(&settings, &addresses));
         // A database or a queue that is somewhere else can come back, and then the control plane does.
         if opened.is_none() && (settings.postgres.is_some() || settings.redis.queue_url.is_some()) {
             let opened = opened.insert(opening.open_again(&switch).await);
@@ -116,9 +124,28 @@ pub async fn serve(
     }
     control.store(None);
     if let Some(opened) = opened {
+        leave(&opened.services).await;
         opened.close();
     }
     ended
+}
+
+/// Where the panel is, or what a worker does.
+fn what_is_ready(settings: &Settings, addresses: &Addresses) -> String {
+    if settings.role.serves() {
+        return addresses.local_panel();
+    }
+    let queues: Vec<&str> = settings.queues.iter().map(|it| it.word()).collect();
+    format!("worker for {}", queues.join(", "))
+}
+
+/// Gives back what this node holds, so that another has it at once; else it waits until this one counts as dead.
+async fn leave(services: &Services) {
+    match tokio::time::timeout(LEAVE_MAX, services.leave()).await {
+        Ok(Ok(())) => {}
+        Ok(Err(error)) => tracing::warn!(%error, "this node could not say that it leaves"),
+        Err(_) => tracing::warn!("this node could not say in time that it leaves"),
+    }
 }
 
 /// What it takes to open the control plane.
@@ -154,7 +181,11 @@ impl Opening<'_> {
                 tasks: self.tasks.clone(),
                 snapshot: Some(served.instance).filter(|it| *it != Id::NIL),
                 postgres: self.settings.postgres.clone(),
+                role: self.settings.role,
+                labels: self.settings.labels.clone(),
+                retention: self.settings.retention,
                 queue_url: self.settings.redis.queue_url.clone(),
+                cache_url: self.settings.redis.cache_url.clone(),
             },
         )
         .await?;
@@ -174,15 +205,21 @@ async fn start(
 ) -> Result<()> {
     let services = &opened.services;
     clean_up(services, opening.tasks).await;
-    switch.open(services);
+    if services.node.role.serves() {
+        switch.open(services);
+    }
     let context = work::Context {
         services: services.clone(),
         plane: opening.plane.clone(),
         snapshots: opening.folder.path.clone(),
         instance: services.instance,
         tasks: opening.tasks.clone(),
+        queues: opening.settings.queues.clone(),
     };
     work::start(&context);
+    if !services.node.role.serves() {
+        return Ok(());
+    }
     // The first snapshot stands before anybody is told that the server is ready.
     let number = services.signals().routes_changed();
     services.signals().routes_live(number).await;

@@ -14,7 +14,7 @@ use super::metrics;
 use crate::{
     admin, api,
     base::random,
-    domain::Error,
+    domain::{Error, Kind, node::Role},
     http::{
         host,
         pace::Paced,
@@ -35,6 +35,7 @@ pub(super) struct Switch {
     plane: DataPlane,
     addresses: Addresses,
     trust: Trust,
+    role: Role,
     control: Arc<ArcSwapOption<Services>>,
     panel: OnceLock<Routers>,
     down: ArcSwap<Error>,
@@ -58,10 +59,11 @@ impl Switch {
         plane: DataPlane,
         addresses: Addresses,
         trust: Trust,
+        role: Role,
         control: Arc<ArcSwapOption<Services>>,
     ) -> Self {
         let down = ArcSwap::from_pointee(Error::unavailable("starting", STARTING));
-        Self { plane, addresses, trust, control, panel: OnceLock::new(), down }
+        Self { plane, addresses, trust, role, control, panel: OnceLock::new(), down }
     }
 
     /// The control plane is there: panel and API answer from now on.
@@ -78,6 +80,9 @@ impl Switch {
     /// Answers one request.
     pub(super) async fn answer(&self, request: Request<Incoming>, peer: Peer) -> Response {
         let (parts, body) = request.into_parts();
+        if !self.role.serves() {
+            return self.worker(Request::from_parts(parts, body), peer).await;
+        }
         match self.whose(&parts, peer) {
             For::Panel(client) => self.panel(Request::from_parts(parts, body), client).await,
             For::Visitor(host) => match self.plane.answer(&host, &parts).await {
@@ -87,6 +92,22 @@ impl Switch {
             },
             For::Nobody if parts.uri.path() == "/healthz" => self.health(),
             For::Nobody => self.plane.bad_host(&parts),
+        }
+    }
+
+    /// What answers on a worker: its health and its figures.
+    async fn worker(&self, request: Request<Incoming>, peer: Peer) -> Response {
+        match (request.uri().path(), self.control.load_full()) {
+            ("/healthz", _) => self.health(),
+            ("/metrics", Some(services)) => {
+                let client = self.trust.client(peer.address.ip(), request.headers());
+                metrics::answer(&services, &self.plane, &request, client).await
+            }
+            ("/metrics", None) => problem::problem(&self.down.load(), ""),
+            _ => {
+                let text = "This is a worker: it has neither sites nor a panel, only /healthz and /metrics.";
+                problem::problem(&Error::new(Kind::NotFound, "worker", text), "")
+            }
         }
     }
 
@@ -121,6 +142,7 @@ impl Switch {
                 None => admin::unavailable(&down, &self.addresses.panel_host, &id),
             };
         };
+        let may_write = !request.method().is_safe();
         let router = if for_program { &routers.api } else { &routers.panel };
         if request.uri().path() == "/metrics" {
             return match self.control.load_full() {
@@ -134,6 +156,10 @@ impl Switch {
             Ok(response) => response.map(Body::boxed),
             Err(never) => match never {},
         };
+        let written = self.control.load().as_ref().filter(|_| may_write).and_then(|it| it.latest_position());
+        if let (true, Some(position)) = (for_program, written) {
+            response.headers_mut().insert(api::answer::SEEN, HeaderValue::from(position));
+        }
         if let Ok(id) = HeaderValue::from_str(&id) {
             response.headers_mut().insert("x-request-id", id);
         }
@@ -142,10 +168,16 @@ impl Switch {
 
     /// 200 when sites are served; the body says how the control plane is.
     fn health(&self) -> Response {
-        let control = match self.control.load_full() {
+        let services = self.control.load_full();
+        let control = match &services {
             Some(services) => services.db.health().map_or_else(|error| error.code, |()| "ok"),
             None => self.down.load().code,
         };
-        respond::json(StatusCode::OK, &serde_json::json!({ "sites": "ok", "control": control }))
+        let mut body = serde_json::json!({ "sites": "ok", "control": control });
+        let strays = |services: &Services| services.strays().any(|(_, count)| count > 0);
+        if let (true, Some(body)) = (services.as_deref().is_some_and(strays), body.as_object_mut()) {
+            body.insert(String::from("warnings"), serde_json::json!(["rows_outside_months"]));
+        }
+        respond::json(StatusCode::OK, &body)
     }
 }

@@ -6,7 +6,12 @@
 //!
 //! Must never: hand out bytes as verified that were not hashed in that call; know what a site is.
 //!
-//! [`BlobDir::open`] sweeps `incoming/`, so only the holder of the data folder's lock may call it.
+//! [`BlobDir::open`] sweeps `incoming/`, so only the holder of the data folder's lock may call it. A folder that several
+//! servers use is opened by [`BlobDir::open_shared`]. With a [`Home`], the folder is a cache: what is not in it, or is
+//! damaged, is fetched from there; the methods with `local` in their names look into the folder alone.
+
+mod home;
+pub mod shared;
 
 use std::{
     collections::BTreeSet,
@@ -23,6 +28,10 @@ use super::{
     random,
 };
 
+pub use self::home::{Coming, Home};
+
+/// The folders of a store, in which all that it has is.
+const FOLDERS: [&str; 3] = ["blobs", "variants", "incoming"];
 /// Above this many files one `syncfs` is cheaper than an fsync each.
 const SYNC_EACH_MAX: usize = 4;
 /// Above this many touched folders one more `syncfs` is cheaper than an fsync each.
@@ -39,6 +48,8 @@ pub enum BlobError {
     Corrupt,
     /// The disk refused.
     Io(io::Error),
+    /// It is not in the folder, and where it lives does not answer. For the log.
+    Away(String),
 }
 
 impl std::fmt::Display for BlobError {
@@ -47,6 +58,7 @@ impl std::fmt::Display for BlobError {
             Self::Missing => f.write_str("there is no such blob"),
             Self::Corrupt => f.write_str("the bytes do not have the expected SHA-256"),
             Self::Io(error) => write!(f, "{error}"),
+            Self::Away(why) => f.write_str(why),
         }
     }
 }
@@ -65,6 +77,7 @@ impl From<BlobError> for io::Error {
             BlobError::Missing => Self::new(io::ErrorKind::NotFound, error),
             BlobError::Corrupt => Self::new(io::ErrorKind::InvalidData, error),
             BlobError::Io(error) => error,
+            BlobError::Away(_) => Self::new(io::ErrorKind::HostUnreachable, error),
         }
     }
 }
@@ -111,12 +124,15 @@ pub struct BlobDir {
     keeping: Arc<Mutex<()>>,
     /// Folders whose names are durable: that one is there says only that somebody has made it.
     durable: Arc<Mutex<BTreeSet<PathBuf>>>,
+    /// Our part of the names of unfinished files, where other servers have theirs in the same folder.
+    node: Option<Arc<str>>,
+    home: Option<Arc<dyn Home>>,
 }
 
 impl BlobDir {
     /// Opens the store below `root`, makes its folders, and removes what an earlier run left unfinished.
     pub fn open(root: &Path) -> io::Result<Self> {
-        for name in ["blobs", "variants", "incoming"] {
+        for name in FOLDERS {
             files::private_folder(&root.join(name))?;
         }
         for left in fs::read_dir(root.join("incoming"))? {
@@ -125,7 +141,22 @@ impl BlobDir {
                 fs::remove_file(left.path())?;
             }
         }
-        Ok(Self { root: Arc::from(root), keeping: Arc::default(), durable: Arc::default() })
+        Ok(Self::at(root, None))
+    }
+
+    fn at(root: &Path, node: Option<&str>) -> Self {
+        let (keeping, durable) = (Arc::default(), Arc::default());
+        Self { root: Arc::from(root), keeping, durable, node: node.map(Arc::from), home: None }
+    }
+
+    /// The folder in which all of it is.
+    pub fn root(&self) -> &Path {
+        &self.root
+    }
+
+    /// Whether other machines may change the folder: then nothing in it may be mapped into memory.
+    pub const fn is_shared(&self) -> bool {
+        self.node.is_some()
     }
 
     /// Begins a blob whose bytes come in pieces.
@@ -144,7 +175,7 @@ impl BlobDir {
     pub fn put(&self, bytes: &[u8]) -> io::Result<Sha256> {
         let hash = Sha256::of(bytes);
         // Hashed, since its file may be damaged; and synced, since whoever put it before may not have come to that.
-        if self.read_verified(&hash).is_ok() && self.touch(&hash) {
+        if self.read_local(&hash).is_ok() && self.touch(&hash) {
             let path = self.path(&hash);
             File::open(&path)?.sync_all()?;
             let folder = folder_of(&path)?;
@@ -177,14 +208,14 @@ impl BlobDir {
         found.is_file().then(|| found.mtime().saturating_mul(1000) + found.mtime_nsec() / 1_000_000)
     }
 
-    /// The bytes of a blob, hashed now.
-    pub fn read_verified(&self, hash: &Sha256) -> Result<Vec<u8>, BlobError> {
-        let bytes = read_all(self.open_blob(hash)?)?;
+    /// The bytes of a blob in the folder, hashed now.
+    pub fn read_local(&self, hash: &Sha256) -> Result<Vec<u8>, BlobError> {
+        let bytes = read_all(self.open_local(hash)?)?;
         if Sha256::of(&bytes) == *hash { Ok(bytes) } else { Err(BlobError::Corrupt) }
     }
 
-    /// Opens the file of a blob. INVARIANT: its bytes are not verified; whoever serves them must do so.
-    pub fn open_blob(&self, hash: &Sha256) -> Result<File, BlobError> {
+    /// Opens the file of a blob in the folder. INVARIANT: its bytes are not verified; whoever serves them must do so.
+    pub fn open_local(&self, hash: &Sha256) -> Result<File, BlobError> {
         open_plain(&self.path(hash))
     }
 
@@ -230,15 +261,28 @@ impl BlobDir {
 
     /// Every blob: hash, size, and when it was written or last put again (milliseconds since 1970).
     pub fn list(&self) -> io::Result<Vec<(Sha256, u64, i64)>> {
+        self.list_in("blobs", |name| name.parse().ok())
+    }
+
+    /// Every compressed form: what it is, the size of its file, and when it was written (milliseconds since 1970).
+    pub fn list_variants(&self) -> io::Result<Vec<((Sha256, Coding), u64, i64)>> {
+        self.list_in("variants", |name| {
+            let (hex, ending) = name.split_once('.')?;
+            let coding = Coding::ALL.into_iter().find(|it| it.extension() == ending)?;
+            Some((hex.parse().ok()?, coding))
+        })
+    }
+
+    fn list_in<T>(&self, name: &str, read: impl Fn(&str) -> Option<T>) -> io::Result<Vec<(T, u64, i64)>> {
         let mut found = Vec::new();
-        for folder in fs::read_dir(self.root.join("blobs"))? {
+        for folder in fs::read_dir(self.root.join(name))? {
             let folder = folder?;
             if !folder.file_type()?.is_dir() {
                 continue;
             }
             for entry in fs::read_dir(folder.path())? {
                 let entry = entry?;
-                let Some(hash) = entry.file_name().to_str().and_then(|name| name.parse().ok()) else {
+                let Some(hash) = entry.file_name().to_str().and_then(&read) else {
                     continue;
                 };
                 // Removed since the folder was read: nothing to report.
@@ -271,6 +315,9 @@ impl BlobDir {
         if self.written_ms(hash).is_none_or(|it| it >= before_ms) {
             return Ok(false);
         }
+        if self.is_shared() && !self.set_aside(hash, before_ms)? {
+            return Ok(false);
+        }
         self.remove(hash)?;
         Ok(true)
     }
@@ -281,7 +328,8 @@ impl BlobDir {
     }
 
     fn temporary(&self) -> Temporary {
-        Temporary { path: self.root.join("incoming").join(random::label::<15>()), moved: false }
+        let own = self.node.as_ref().map_or_else(String::new, |node| format!("{node}-"));
+        Temporary { path: self.root.join("incoming").join(own + &random::label::<15>()), moved: false }
     }
 
     fn path(&self, hash: &Sha256) -> PathBuf {
@@ -464,119 +512,4 @@ fn u64_of(length: usize) -> u64 {
 }
 
 #[cfg(test)]
-mod tests {
-    use std::os::unix::fs::PermissionsExt as _;
-
-    use super::*;
-
-    fn store() -> (tempfile::TempDir, BlobDir) {
-        let folder = tempfile::tempdir().unwrap();
-        let dir = BlobDir::open(folder.path()).unwrap();
-        (folder, dir)
-    }
-
-    fn overwrite(path: &Path, bytes: &[u8]) {
-        fs::set_permissions(path, fs::Permissions::from_mode(0o600)).unwrap();
-        File::create(path).unwrap().write_all(bytes).unwrap();
-    }
-
-    #[test]
-    fn a_batch_becomes_visible_at_its_commit() {
-        let (folder, dir) = store();
-        for count in [1_u32, 40] {
-            let mut batch = dir.batch();
-            let mut hashes = Vec::new();
-            for number in 0..count {
-                let mut writer = dir.writer().unwrap();
-                writer.write(b"file ").unwrap();
-                writer.write(format!("{count} {number}").as_bytes()).unwrap();
-                hashes.push(writer.finish(None, &mut batch).unwrap().0);
-            }
-            assert!(!hashes.iter().any(|hash| dir.has(hash)));
-            batch.commit().unwrap();
-            assert_eq!(dir.read_verified(&hashes[0]).unwrap(), format!("file {count} 0").as_bytes());
-            assert!(hashes.iter().all(|hash| dir.has(hash)));
-        }
-        assert_eq!(fs::read_dir(folder.path().join("incoming")).unwrap().count(), 0);
-        assert_eq!(dir.list().unwrap().len(), 41);
-        for (hash, _, _) in dir.list().unwrap() {
-            assert_eq!(fs::metadata(dir.path(&hash)).unwrap().permissions().mode() & 0o777, 0o400);
-        }
-    }
-
-    #[test]
-    fn other_bytes_than_promised_are_refused_and_leave_nothing() {
-        let (folder, dir) = store();
-        let mut batch = dir.batch();
-        let mut writer = dir.writer().unwrap();
-        writer.write(b"evil").unwrap();
-        assert!(matches!(writer.finish(Some(Sha256::of(b"good")), &mut batch), Err(BlobError::Corrupt)));
-        assert!(batch.is_empty());
-        drop(dir.writer().unwrap());
-        assert_eq!(fs::read_dir(folder.path().join("incoming")).unwrap().count(), 0);
-        File::create(folder.path().join("incoming/abcdefghijklmnopqrstuvwx")).unwrap();
-        BlobDir::open(folder.path()).unwrap();
-        assert_eq!(fs::read_dir(folder.path().join("incoming")).unwrap().count(), 0);
-    }
-
-    #[test]
-    fn changed_blobs_and_links_are_corrupt_and_the_right_bytes_repair_them() {
-        let (folder, dir) = store();
-        let hash = dir.put(b"content").unwrap();
-        assert_eq!(dir.size(&hash), Some(7));
-        overwrite(&dir.path(&hash), b"CONTENT");
-        assert!(matches!(dir.read_verified(&hash), Err(BlobError::Corrupt)));
-        dir.put(b"content").unwrap();
-        assert_eq!(dir.read_verified(&hash).unwrap(), b"content");
-        for wrong in [&b"short"[..], b"CONTENT"] {
-            overwrite(&dir.path(&hash), wrong);
-            let mut batch = dir.batch();
-            let mut writer = dir.writer().unwrap();
-            writer.write(b"content").unwrap();
-            writer.finish(Some(hash), &mut batch).unwrap();
-            batch.commit().unwrap();
-            assert_eq!(dir.read_verified(&hash).unwrap(), b"content");
-        }
-        fs::remove_file(dir.path(&hash)).unwrap();
-        std::os::unix::fs::symlink(folder.path().join("elsewhere"), dir.path(&hash)).unwrap();
-        assert!(matches!(dir.read_verified(&hash), Err(BlobError::Corrupt)));
-        assert!(!dir.has(&hash));
-    }
-
-    #[test]
-    fn what_is_put_again_is_not_too_old() {
-        let (_folder, dir) = store();
-        let hash = dir.put(b"content").unwrap();
-        let old = std::time::UNIX_EPOCH + std::time::Duration::from_secs(1);
-        File::open(dir.path(&hash)).unwrap().set_modified(old).unwrap();
-        assert_eq!(dir.written_ms(&hash), Some(1_000));
-        assert!(!dir.remove_older(&hash, 1_000).unwrap());
-        dir.put(b"content").unwrap();
-        assert!(!dir.remove_older(&hash, 1_001).unwrap() && dir.has(&hash));
-        File::open(dir.path(&hash)).unwrap().set_modified(old).unwrap();
-        assert!(dir.remove_older(&hash, 1_001).unwrap() && !dir.has(&hash));
-        assert!(!dir.remove_older(&hash, 1_001).unwrap());
-    }
-
-    #[test]
-    fn variants_carry_their_digest() {
-        let (_folder, dir) = store();
-        let hash = dir.put(b"content").unwrap();
-        assert!(dir.variant(&hash, Coding::Zstd).unwrap().is_none());
-        dir.put_variant(&hash, Coding::Zstd, b"packed").unwrap();
-        dir.put_variant(&hash, Coding::Zstd, b"packed").unwrap();
-        assert_eq!(dir.variant(&hash, Coding::Zstd).unwrap(), Some((b"packed".to_vec(), Sha256::of(b"packed"))));
-        assert_eq!(dir.variant_size(&hash, Coding::Zstd), Some(6));
-        let path = dir.variant_path(&hash, Coding::Zstd);
-        let mut bytes = fs::read(&path).unwrap();
-        bytes[0] ^= 1;
-        overwrite(&path, &bytes);
-        assert!(matches!(dir.variant(&hash, Coding::Zstd), Err(BlobError::Corrupt)));
-        overwrite(&path, b"x");
-        assert!(matches!(dir.variant(&hash, Coding::Zstd), Err(BlobError::Corrupt)));
-        dir.remove(&hash).unwrap();
-        dir.remove(&hash).unwrap();
-        assert!(!dir.has(&hash) && dir.variant_size(&hash, Coding::Zstd).is_none());
-        assert!(matches!(dir.read_verified(&hash), Err(BlobError::Missing)));
-    }
-}
+mod tests;

@@ -219,7 +219,11 @@ async fn directly(settings: &Server, command: Value) -> Result<Done> {
         tasks: tasks.clone(),
         snapshot: ground::snapshot_instance(&folder),
         postgres: settings.postgres.clone(),
+        role: settings.role,
+        labels: settings.labels.clone(),
+        retention: settings.retention,
         queue_url: settings.redis.queue_url.clone(),
+        cache_url: settings.redis.cache_url.clone(),
     };
     let opened = ground::open(&folder, &wish).await?;
     let done = control::run(&opened.services, &folder.path, command).await;

@@ -18,14 +18,17 @@ mod log;
 mod login;
 mod logs;
 mod manifest;
+mod nodes;
 mod output;
 mod rollback;
+mod scale;
 mod serve;
 mod sites;
 mod table;
 mod terminal;
 mod text;
 mod verify;
+mod worker;
 
 use std::{
     io::{self, Write as _},
@@ -74,23 +77,21 @@ enum Command {
     Logs(logs::Logs),
     /// Print the SHA-256, the site root and the CID of a folder's canonical manifest
     Manifest(manifest::Arguments),
+    /// List the nodes that run this installation
+    Nodes(nodes::Nodes),
     /// Publish an earlier deployment again
     Rollback(rollback::Rollback),
+    /// Shard the database by tenant, or let it keep tenants apart
+    #[command(subcommand)]
+    Scale(scale::Scale),
     /// Run the server
     Serve(serve::Serve),
     /// List, make and delete sites
     Sites(sites::Sites),
     /// Check a proof bundle, and a folder or a site against it. Exit 10: valid but pending, 20: content, 21: manifest
     Verify(verify::Arguments),
-    /// Run background jobs on another machine (comes with a later version)
-    Worker {
-        /// Which queues, such as deploy,email
-        #[arg(long)]
-        queues: Option<String>,
-        /// Labels of this worker, such as type=worker
-        #[arg(long)]
-        labels: Option<String>,
-    },
+    /// Run background jobs on another machine
+    Worker(worker::Worker),
 }
 
 /// Reads the arguments of this process and does what they ask. Wrong usage ends the process with 2 and says what is
@@ -110,17 +111,13 @@ pub fn main() -> ExitCode {
         Command::Logout(command) => command.run(),
         Command::Logs(command) => command.run(),
         Command::Manifest(arguments) => arguments.run(),
+        Command::Nodes(command) => command.run(),
         Command::Rollback(command) => command.run(),
+        Command::Scale(command) => command.run(),
         Command::Serve(command) => command.run(),
         Command::Sites(command) => command.run(),
         Command::Verify(arguments) => arguments.run(),
-        Command::Worker { .. } => {
-            terminal::note(
-                "chainhost worker: workers on other machines need a queue that machines share, which comes with a later \
-                 version. Until then `chainhost serve` runs all jobs itself.",
-            );
-            ExitCode::from(2)
-        }
+        Command::Worker(command) => command.run(),
     }
 }
 

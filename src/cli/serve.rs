@@ -32,49 +32,59 @@ pub(super) struct Serve {
     /// A configuration file
     #[arg(long, value_name = "FILE")]
     config: Option<PathBuf>,
+    /// What this process does, when several share a database and a queue: all, web (no jobs) or worker [default: all]
+    #[arg(long, value_name = "ROLE")]
+    role: Option<String>,
 }
 
 impl Serve {
     /// Exit 0 after a shutdown that was asked for, 2 for settings that cannot be used, 1 for what broke.
     pub(super) fn run(&self) -> ExitCode {
-        match self.serve() {
-            Ok(()) => ExitCode::SUCCESS,
-            Err(error) => {
-                let why = error.detail.as_ref().map_or_else(String::new, |it| format!(" ({it})"));
-                terminal::note(&format!("chainhost serve: {}{why}", error.message));
-                ExitCode::from(if error.kind == Kind::Invalid { 2 } else { 1 })
-            }
-        }
-    }
-
-    fn serve(&self) -> Result<()> {
         let flags = Flags {
             data: self.data.clone(),
             listen: self.listen.clone(),
             config: self.config.clone(),
             demo: self.demo,
+            role: self.role.clone(),
+            ..Flags::default()
         };
-        let settings = Server::load(&flags)?;
-        app::logs::start(&settings.log, settings.log_format)?;
-        let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
-        let served = runtime.block_on(async {
-            let mut terminate = signal(SignalKind::terminate())?;
-            let mut interrupt = signal(SignalKind::interrupt())?;
-            let stop = async move {
-                tokio::select! {
-                    _ = terminate.recv() => {}
-                    _ = interrupt.recv() => {}
-                }
-            };
-            app::serve(settings, self.demo, stop, |address| {
-                if let Err(error) = terminal::print(&format!("ready {address}")) {
-                    terminal::note(&error.to_string());
-                }
-            })
-            .await
-        });
-        // Dropped, the runtime would wait for such work without end.
-        runtime.shutdown_timeout(LEFT_MAX);
-        served
+        run("serve", &flags)
     }
+}
+
+/// Runs a server, or a worker, until it is told to stop.
+pub(super) fn run(command: &str, flags: &Flags) -> ExitCode {
+    match serve(flags) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            let why = error.detail.as_ref().map_or_else(String::new, |it| format!(" ({it})"));
+            terminal::note(&format!("chainhost {command}: {}{why}", error.message));
+            ExitCode::from(if error.kind == Kind::Invalid { 2 } else { 1 })
+        }
+    }
+}
+
+fn serve(flags: &Flags) -> Result<()> {
+    let settings = Server::load(flags)?;
+    app::logs::start(&settings.log, settings.log_format)?;
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
+    let served = runtime.block_on(async {
+        let mut terminate = signal(SignalKind::terminate())?;
+        let mut interrupt = signal(SignalKind::interrupt())?;
+        let stop = async move {
+            tokio::select! {
+                _ = terminate.recv() => {}
+                _ = interrupt.recv() => {}
+            }
+        };
+        app::serve(settings, flags.demo, stop, |what| {
+            if let Err(error) = terminal::print(&format!("ready {what}")) {
+                terminal::note(&error.to_string());
+            }
+        })
+        .await
+    });
+    // Dropped, the runtime would wait for such work without end.
+    runtime.shutdown_timeout(LEFT_MAX);
+    served
 }

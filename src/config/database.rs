@@ -23,6 +23,8 @@ pub struct Postgres {
     pub url: Arc<Secret>,
     /// The same database without the pooler.
     pub direct_url: Option<Arc<Secret>>,
+    /// Standbys of the same database, to read from.
+    pub replica_urls: Vec<Arc<Secret>>,
     /// Most connections.
     pub pool: usize,
 }
@@ -33,6 +35,8 @@ pub struct Postgres {
 pub(super) struct Section {
     url: Option<Secret>,
     direct_url: Option<Secret>,
+    #[serde(default)]
+    replica_urls: Vec<Secret>,
     pool: Option<usize>,
 }
 
@@ -41,8 +45,12 @@ pub(super) fn read(section: Section, env: impl Fn(&str) -> Option<String>) -> Re
     let secret = |name: &str, of_file: Option<Secret>| env(name).map(Secret::new).or(of_file).map(Arc::new);
     let url = secret("CHAINHOST_DATABASE_URL", section.url);
     let direct_url = secret("CHAINHOST_DATABASE_DIRECT_URL", section.direct_url);
+    let replica_urls: Vec<Arc<Secret>> = match env("CHAINHOST_DATABASE_REPLICA_URLS") {
+        Some(all) => all.split(',').map(|it| Arc::new(Secret::new(it.trim().to_owned()))).collect(),
+        None => section.replica_urls.into_iter().map(Arc::new).collect(),
+    };
     let Some(url) = url else {
-        if direct_url.is_some() || section.pool.is_some() {
+        if direct_url.is_some() || !replica_urls.is_empty() || section.pool.is_some() {
             return Err(wrong("[database] needs `url`; without it the embedded database is used"));
         }
         return Ok(None);
@@ -51,7 +59,7 @@ pub(super) fn read(section: Section, env: impl Fn(&str) -> Option<String>) -> Re
     if !(2..=POOL_MAX).contains(&pool) {
         return Err(wrong(&format!("[database] pool is {pool}; give 2 to {POOL_MAX} connections")));
     }
-    Ok(Some(Postgres { url, direct_url, pool }))
+    Ok(Some(Postgres { url, direct_url, replica_urls, pool }))
 }
 
 fn wrong(why: &str) -> Error {
@@ -75,7 +83,19 @@ mod tests {
         let both = read(section("url = 'postgres://a/b'"), env).unwrap().unwrap();
         assert_eq!((both.url.expose(), both.pool), ("postgres://c/d", 25));
         assert!(!format!("{both:?}").contains("postgres://"));
-        for text in ["pool = 4", "direct_url = 'postgres://a/b'", "url = 'postgres://a/b'\npool = 1"] {
+        let env = |name: &str| {
+            (name == "CHAINHOST_DATABASE_REPLICA_URLS").then(|| String::from("postgres://r/1, postgres://r/2"))
+        };
+        let read_from =
+            read(section("url = 'postgres://a/b'\nreplica_urls = ['postgres://f/d']"), env).unwrap().unwrap();
+        let urls: Vec<&str> = read_from.replica_urls.iter().map(|it| it.expose()).collect();
+        assert_eq!(urls, ["postgres://r/1", "postgres://r/2"]);
+        for text in [
+            "pool = 4",
+            "replica_urls = ['postgres://a/b']",
+            "direct_url = 'postgres://a/b'",
+            "url = 'postgres://a/b'\npool = 1",
+        ] {
             assert_eq!(read(section(text), |_| None).unwrap_err().code, "config", "{text}");
         }
     }

@@ -1,7 +1,9 @@
 //! Settings: one TOML file, environment and flags, parsed into domain types. Unknown keys are errors.
 
+pub mod blobs;
 pub mod client;
 pub mod database;
 pub mod public_url;
 pub mod redis;
+mod retention;
 pub mod server;

@@ -14,16 +14,18 @@ use serde::Deserialize;
 use toml::Spanned;
 
 use super::{
+    blobs::{self, Blobs},
     database::{self, Postgres},
     public_url::PublicUrl,
     redis::{self, Redis},
+    retention,
 };
 use crate::{
     base::{
         network::{Network, NotANetwork},
         units::ByteSize,
     },
-    domain::{Error, Result, hostname::Hostname},
+    domain::{Error, Result, hostname::Hostname, job::Queue, month::Retention, node::Role},
 };
 
 /// Bytes of a configuration file: far more than its keys need.
@@ -61,6 +63,16 @@ pub struct Server {
     pub postgres: Option<Postgres>,
     /// What lives in a Redis.
     pub redis: Redis,
+    /// What this process does.
+    pub role: Role,
+    /// Whose jobs it runs.
+    pub queues: Vec<Queue>,
+    /// What its operator says of it, such as `type=worker`: for people and schedulers.
+    pub labels: Vec<String>,
+    /// How long rows are kept in tables by month.
+    pub retention: Retention,
+    /// Where the bytes of sites live.
+    pub blobs: Blobs,
     /// Where people reach the panel, when that is not where the server listens.
     pub public_url: Option<PublicUrl>,
     /// Proxies whose word about the client counts.
@@ -82,6 +94,12 @@ pub struct Flags {
     pub config: Option<PathBuf>,
     /// `--demo`
     pub demo: bool,
+    /// `--role`, or what the command is.
+    pub role: Option<String>,
+    /// `--queues deploy,email`
+    pub queues: Option<String>,
+    /// `--labels type=worker,…`
+    pub labels: Option<String>,
 }
 
 #[derive(Default, Deserialize)]
@@ -97,6 +115,11 @@ struct File {
     database: database::Section,
     #[serde(default)]
     redis: redis::Section,
+    role: Option<Spanned<String>>,
+    #[serde(default)]
+    retention: retention::Section,
+    #[serde(default)]
+    blobs: blobs::Section,
     public_url: Option<Spanned<String>>,
     #[serde(default)]
     trusted_proxies: Vec<Spanned<String>>,
@@ -117,7 +140,12 @@ impl Server {
             Some(path) => (read_file(path)?, Source::read(path)),
             None => (File::default(), Source::default()),
         };
-        let listen = if !flags.listen.is_empty() {
+        let text = |name: &str| env(name).map(|it| it.to_string_lossy().into_owned());
+        let role = role(flags, text("CHAINHOST_ROLE"), &file, &source)?;
+        let listen = if role == Role::Worker && flags.listen.is_empty() {
+            // Nobody visits a worker; who wants its health and figures names an address.
+            Vec::new()
+        } else if !flags.listen.is_empty() {
             addresses(flags.listen.iter().map(String::as_str), |text| format!("--listen {text}"))?
         } else if let Some(text) = env("CHAINHOST_LISTEN") {
             let text = text.to_string_lossy().into_owned();
@@ -128,7 +156,7 @@ impl Server {
         } else {
             vec![SocketAddr::from(([127, 0, 0, 1], 8080)), SocketAddr::from(([0_u16, 0, 0, 0, 0, 0, 0, 1], 8080))]
         };
-        if listen.is_empty() {
+        if listen.is_empty() && role.serves() {
             return Err(wrong("listen", "give at least one address, such as 127.0.0.1:8080"));
         }
         let trusted_proxies: Vec<Network> = file
@@ -143,12 +171,25 @@ impl Server {
             None if is_root => PathBuf::from("/var/lib/chainhost"),
             None => PathBuf::from("./chainhost-data"),
         };
-        let text = |name: &str| env(name).map(|it| it.to_string_lossy().into_owned());
+        let (postgres, redis) = (database::read(file.database, text)?, redis::read(file.redis, text));
+        let blobs = blobs::read(file.blobs, text)?;
+        let shares_bytes = blobs.folder.is_some() || blobs.bucket.is_some();
+        if role != Role::All && (postgres.is_none() || redis.queue_url.is_none() || !shares_bytes) {
+            let why = "needs the database, the queue and the bytes that all nodes share. Set CHAINHOST_DATABASE_URL, \
+                       CHAINHOST_REDIS_QUEUE_URL and CHAINHOST_BLOBS_URL, or `url` in [database], `queue_url` in [redis] \
+                       and `url` or `folder` in [blobs]";
+            return Err(wrong(&format!("role {}", role.word()), why));
+        }
         Ok(Self {
             data,
             listen,
-            postgres: database::read(file.database, text)?,
-            redis: redis::read(file.redis, text),
+            role,
+            queues: queues(role, flags.queues.clone().or_else(|| text("CHAINHOST_QUEUES")).as_deref())?,
+            labels: labels(flags.labels.clone().or_else(|| text("CHAINHOST_LABELS")).as_deref())?,
+            postgres,
+            redis,
+            retention: retention::read(&file.retention, |it, key, why| wrong(&source.place(it, key), why))?,
+            blobs,
             panel_host,
             public_url,
             trusted_proxies,
@@ -163,6 +204,49 @@ impl Server {
             log_format: file.log_format.unwrap_or(LogFormat::Text),
         })
     }
+}
+
+fn role(flags: &Flags, env: Option<String>, file: &File, source: &Source) -> Result<Role> {
+    let read =
+        |word: &str, place: &str| Role::parse(word).map_err(|error| wrong(place, error.message.trim_end_matches('.')));
+    if let Some(word) = &flags.role {
+        return read(word, "--role");
+    }
+    if let Some(word) = env {
+        return read(&word, "CHAINHOST_ROLE");
+    }
+    file.role.as_ref().map_or(Ok(Role::All), |it| read(it.get_ref(), &source.place(it, "role")))
+}
+
+/// The queues whose jobs are run: all, unless some are named.
+fn queues(role: Role, text: Option<&str>) -> Result<Vec<Queue>> {
+    let Some(text) = text.filter(|_| role.works()) else {
+        return Ok(if role.works() { Queue::ALL.to_vec() } else { Vec::new() });
+    };
+    let mut queues = Vec::new();
+    for word in text.split(',').map(str::trim).filter(|it| !it.is_empty()) {
+        let queue = Queue::parse(word).map_err(|error| wrong("--queues", error.message.trim_end_matches('.')))?;
+        if !queues.contains(&queue) {
+            queues.push(queue);
+        }
+    }
+    if queues.is_empty() {
+        return Err(wrong("--queues", "name at least one queue, such as deploy,email"));
+    }
+    Ok(queues)
+}
+
+/// `key=value`, separated by commas.
+fn labels(text: Option<&str>) -> Result<Vec<String>> {
+    let is_word = |it: &str| {
+        (1..=63).contains(&it.len()) && it.bytes().all(|it| it.is_ascii_alphanumeric() || b"-_./".contains(&it))
+    };
+    let all = text.unwrap_or_default().split(',').map(str::trim).filter(|it| !it.is_empty());
+    all.map(|label| match label.split_once('=') {
+        Some((key, value)) if is_word(key) && is_word(value) => Ok(label.to_owned()),
+        _ => Err(wrong("--labels", &format!("`{}` is not a label such as type=worker", label.escape_debug()))),
+    })
+    .collect()
 }
 
 fn info() -> String {
@@ -301,6 +385,43 @@ mod tests {
     }
 
     #[test]
+    fn a_role_needs_what_nodes_share() {
+        let shared =
+            "[database]\nurl = 'postgres://h/d'\n[redis]\nqueue_url = 'redis://h'\n[blobs]\nfolder = '/srv/blobs'";
+        let web = read(&format!("role = 'web'\n{shared}")).unwrap();
+        assert_eq!((web.role, web.queues.len(), web.listen.len()), (Role::Web, 0, 2));
+        let without = shared.split("[blobs]").next().unwrap();
+        for text in ["role = 'web'", &format!("role = 'worker'\n{without}")] {
+            let error = read(text).unwrap_err();
+            assert!(error.message.contains("CHAINHOST_REDIS_QUEUE_URL"), "{text}: {error}");
+        }
+        let error = read("\nrole = 'boss'").unwrap_err();
+        assert!(error.message.contains("line 2") && error.message.contains("worker"), "{error}");
+        let env = |name: &str| match name {
+            "CHAINHOST_DATABASE_URL" => Some(OsString::from("postgres://h/d")),
+            "CHAINHOST_REDIS_QUEUE_URL" => Some(OsString::from("redis://h")),
+            "CHAINHOST_BLOBS_URL" => Some(OsString::from("s3://bucket")),
+            "AWS_ACCESS_KEY_ID" | "AWS_SECRET_ACCESS_KEY" => Some(OsString::from("key")),
+            "CHAINHOST_LABELS" => Some(OsString::from("type=worker, zone=eu-1")),
+            _ => None,
+        };
+        let flags = |queues: &str| Flags {
+            role: Some(String::from("worker")),
+            queues: Some(queues.to_owned()),
+            ..Flags::default()
+        };
+        let worker = Server::read(&flags("email, deploy,email"), env, false).unwrap();
+        assert_eq!((worker.queues, worker.listen.len()), (vec![Queue::Email, Queue::Deploy], 0));
+        assert_eq!(worker.labels, ["type=worker", "zone=eu-1"]);
+        for (queues, word) in [("mail", "There is no queue `mail`"), (",", "at least one")] {
+            let error = Server::read(&flags(queues), env, false).unwrap_err();
+            assert!(error.message.contains(word), "{error}");
+        }
+        let wrong = Flags { labels: Some(String::from("type")), ..flags("email") };
+        assert!(Server::read(&wrong, env, false).unwrap_err().message.contains("type=worker"));
+    }
+
+    #[test]
     fn a_public_address_names_the_panels_host() {
         let settings = read("public_url = \"https://Panel.example:8443/\"\ntrusted_proxies = [\"::1\"]").unwrap();
         let url = settings.public_url.unwrap();
@@ -323,6 +444,7 @@ mod tests {
             ("public_url = \"http://192.0.2.1\"", "line 1", "not a name"),
             ("panel_host = \"a.example\"\npublic_url = \"http://b.example\"", "line 2", "a.example"),
             ("trusted_proxies = [\n\"10.0.0.0/8\",\n\"proxy\"]", "line 3", "`proxy` is neither"),
+            ("[retention]\naudit_log = '2 weeks'", "line 2", "`audit_log`: Write for how long"),
             ("data = ", "line 1", ""),
             ("listen = 3", "line 1", ""),
         ] {

@@ -1,5 +1,7 @@
 //! A deployment: one immutable set of files and policy of a site.
 
+use serde::{Deserialize, Serialize};
+
 use crate::{
     base::hash::Sha256,
     domain::{Error, Result},
@@ -12,7 +14,8 @@ id_type!(
 );
 
 /// Where a deployment stands.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub enum State {
     /// Its blobs are still being sent.
     Uploading,
@@ -65,7 +68,8 @@ impl State {
 }
 
 /// By what way the files came.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub enum Source {
     /// `chainhost deploy`.
     Cli,
@@ -101,7 +105,7 @@ impl Source {
 }
 
 /// A deployment as stored.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Deployment {
     /// Its id.
     pub id: DeploymentId,

@@ -4,6 +4,8 @@
 
 use std::fmt;
 
+use crate::base::blob_dir::BlobError;
+
 /// What went wrong, in the words that every caller can act on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Kind {
@@ -130,6 +132,20 @@ impl fmt::Display for Error {
 }
 
 impl std::error::Error for Error {}
+
+impl From<BlobError> for Error {
+    fn from(error: BlobError) -> Self {
+        match error {
+            BlobError::Away(why) => Self::unavailable(
+                "blobs_away",
+                "The store of files does not answer, so that nothing was changed. Sites go on answering. Try again in a moment.",
+            )
+            .because(why),
+            BlobError::Io(error) => error.into(),
+            BlobError::Missing | BlobError::Corrupt => Self::internal(error),
+        }
+    }
+}
 
 impl From<std::io::Error> for Error {
     fn from(error: std::io::Error) -> Self {

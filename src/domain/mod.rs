@@ -12,6 +12,8 @@ pub mod file_list;
 pub mod hostname;
 pub mod job;
 pub mod media_type;
+pub mod month;
+pub mod node;
 pub mod policy;
 pub mod policy_files;
 pub mod schedule;

@@ -1,5 +1,7 @@
 //! A site: what visitors see under one or more hostnames.
 
+use serde::{Deserialize, Serialize};
+
 use crate::{
     domain::{Error, Result, deployment::DeploymentId},
     id_type,
@@ -11,7 +13,8 @@ id_type!(
 );
 
 /// A site's name: one DNS label, unique on the server, part of its default hostname and of preview addresses.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(try_from = "String")]
 pub struct SiteName(String);
 
 /// Longest name: with `<20 characters>--` in front it must still be one DNS label of 63.
@@ -70,6 +73,14 @@ impl SiteName {
     }
 }
 
+impl TryFrom<String> for SiteName {
+    type Error = Error;
+
+    fn try_from(text: String) -> Result<Self> {
+        Self::parse(&text)
+    }
+}
+
 impl std::fmt::Display for SiteName {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.write_str(&self.0)
@@ -77,7 +88,7 @@ impl std::fmt::Display for SiteName {
 }
 
 /// A site as stored.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Site {
     /// Its id.
     pub id: SiteId,

@@ -125,6 +125,13 @@ impl CacheEngine for CacheMoka {
         }
     }
 
+    fn drop_all(&self) {
+        for generation in &self.generations {
+            generation.fetch_add(1, Ordering::SeqCst);
+        }
+        self.entries.invalidate_all();
+    }
+
     fn flight(&self, key: &Key) -> Arc<tokio::sync::Mutex<()>> {
         let mut flights = self.flights.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(flight) = flights.by_key.get(key).and_then(Weak::upgrade) {

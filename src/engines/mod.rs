@@ -7,11 +7,14 @@
 //! | `queue_redb` | `ports::queue` | redb: one file, one thread, one commit a batch |
 //! | `cache_moka` | `ports::cache` | moka: bounded by weight, in memory |
 //! | `redis` | `ports::queue`, `ports::cache` | Redis (feature `redis`) |
+//! | `blobs_s3` | `ports::blobs` | a bucket of a store that speaks S3 (feature `s3`) |
 //! | `migrations` | – | numbered steps of the schema |
 //! | `schema` | – | those steps, a file each |
 //!
 //! No engine imports another, and none knows what a site is.
 
+#[cfg(feature = "s3")]
+pub mod blobs_s3;
 pub mod cache_moka;
 pub mod migrations;
 #[cfg(feature = "postgres")]

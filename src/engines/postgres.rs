@@ -7,9 +7,13 @@
 //! It never creates tables in an empty database when the caller says that there was one.
 
 mod address;
+pub mod citus;
 mod migrate;
+mod parts;
 mod readers;
+mod replicas;
 mod session;
+pub mod wall;
 mod writer;
 
 use std::{
@@ -27,15 +31,23 @@ use tokio::time::Instant;
 use crate::{
     base::{secret::Secret, tasks::join_thread},
     domain::{Error, Result},
-    ports::db::{Database, Pool, ReadJob, WriteJob, queue_write, stopped},
+    ports::{
+        db::{Database, Pool, ReadJob, Replica, WriteJob, queue_write, stopped},
+        parts::Parts,
+        position::Position,
+    },
 };
 
-use self::{address::Address, readers::Readers, session::Session, writer::Writer};
+use self::{
+    address::Address, parts::MonthParts, readers::Readers, replicas::Replicas, session::Session, writer::Writer,
+};
 
 /// Requests in one transaction: one of them waits for all before it.
 const BATCH_MAX: usize = 64;
 /// Writes that may wait.
 const WRITES_WAITING_MAX: usize = 4096;
+/// The lock that writers of all processes take in turns, and whoever changes the schema: the word `chainhst` in ASCII.
+const WRITERS_LOCK: i64 = 7_163_082_312_784_573_300;
 /// After a failed attempt to connect, others are told the same for this long instead of waiting for a time limit each.
 const SAME_ANSWER: Duration = Duration::from_millis(500);
 
@@ -46,7 +58,9 @@ pub struct Wish<'a> {
     pub url: &'a Secret,
     /// The same database without the pooler, for migrations.
     pub direct_url: Option<&'a Secret>,
-    /// Most connections of this process.
+    /// Standbys of the same database, to read from.
+    pub replica_urls: &'a [Arc<Secret>],
+    /// Most connections of this process, to the server and to each replica.
     pub pool: usize,
     /// This server had a database: an empty one is refused.
     pub known: bool,
@@ -58,6 +72,8 @@ pub struct Postgres {
     writes: Mutex<Option<SyncSender<Box<dyn WriteJob>>>>,
     writer: Mutex<Option<JoinHandle<()>>>,
     readers: Arc<Readers>,
+    replicas: Replicas,
+    parts: Arc<MonthParts>,
     most: usize,
 }
 
@@ -72,18 +88,37 @@ impl Postgres {
     /// called on a thread of an async runtime.
     pub fn open(wish: &Wish<'_>, migrations: &[(u32, &str, &str)]) -> Result<Arc<Self>> {
         let address = Arc::new(Address::parse(wish.url)?);
-        let direct = wish.direct_url.map(Address::parse).transpose()?;
-        let mut session = Session::connect(direct.as_ref().unwrap_or(&address))?;
+        let direct = match wish.direct_url {
+            Some(url) => Arc::new(Address::parse(url)?),
+            None => Arc::clone(&address),
+        };
+        let mut session = Session::connect(&direct)?;
         migrate::apply(&mut session, migrations, wish.known)?;
         warn_of_settings(&mut session);
+        // Another user may come through the pooler than the one that migrates.
+        let wall = match wish.direct_url {
+            Some(_) => wall::stands(&mut Session::connect(&address)?)?,
+            None => wall::stands(&mut session)?,
+        };
         drop(session);
-        let state = Arc::new(State::default());
+        let state = Arc::new(State { wall, ..State::default() });
         let most = wish.pool.max(2);
         let (writes, jobs) = sync_channel(WRITES_WAITING_MAX);
-        let work = Writer::new(Arc::clone(&address), Arc::clone(&state), jobs);
+        let urls = wish.replica_urls.iter().map(|it| Address::parse(it)).collect::<Result<Vec<_>>>()?;
+        let replicas = Replicas::start(Arc::clone(&address), urls, most, wall)?;
+        let work = Writer::new(Arc::clone(&address), Arc::clone(&state), jobs, !replicas.is_empty());
         let thread = thread::Builder::new().name(String::from("db-writer")).spawn(move || work.run())?;
         let readers = Readers::new(address, Arc::clone(&state), most - 1);
-        Ok(Arc::new(Self { state, writes: Mutex::new(Some(writes)), writer: Mutex::new(Some(thread)), readers, most }))
+        let parts = Arc::new(MonthParts::new(direct));
+        Ok(Arc::new(Self {
+            state,
+            writes: Mutex::new(Some(writes)),
+            writer: Mutex::new(Some(thread)),
+            readers,
+            replicas,
+            parts,
+            most,
+        }))
     }
 
     fn writes(&self) -> Option<SyncSender<Box<dyn WriteJob>>> {
@@ -124,7 +159,20 @@ impl Database for Postgres {
         })
     }
 
+    fn submit_near(&self, seen: Position, job: ReadJob) -> Option<ReadJob> {
+        if self.replicas.is_empty() { Some(job) } else { self.replicas.submit(seen, job) }
+    }
+
+    fn replicas(&self) -> Vec<Replica> {
+        self.replicas.list()
+    }
+
+    fn parts(&self) -> Option<Arc<dyn Parts>> {
+        Some(Arc::<MonthParts>::clone(&self.parts))
+    }
+
     fn close(&self) {
+        self.replicas.close();
         self.readers.close();
         drop(self.writes.lock().unwrap_or_else(PoisonError::into_inner).take());
         if let Some(thread) = self.writer.lock().unwrap_or_else(PoisonError::into_inner).take() {
@@ -136,6 +184,10 @@ impl Database for Postgres {
 /// What the threads know together of the server.
 #[derive(Default)]
 struct State {
+    /// Of a replica: what happens to it is told elsewhere.
+    is_replica: bool,
+    /// Whether the wall between tenants stands.
+    wall: bool,
     down: Mutex<Option<(Instant, Error)>>,
     waits: AtomicU64,
     waited_us: AtomicU64,
@@ -154,6 +206,11 @@ impl State {
         *self.down.lock().unwrap_or_else(PoisonError::into_inner) = Some((Instant::now(), error.clone()));
     }
 
+    /// It is there; whether that is news.
+    fn recovered(&self) -> bool {
+        self.down.lock().unwrap_or_else(PoisonError::into_inner).take().is_some()
+    }
+
     /// A new connection, unless one has failed just now.
     fn connect(&self, address: &Address) -> Result<Session> {
         if let Some((when, error)) = self.down()
@@ -164,12 +221,12 @@ impl State {
         let session = Session::connect(address);
         match &session {
             Ok(_) => {
-                if self.down.lock().unwrap_or_else(PoisonError::into_inner).take().is_some() {
+                if self.recovered() && !self.is_replica {
                     tracing::info!(database = address.name(), "the database is back");
                 }
             }
             Err(error) => {
-                if self.down().is_none() {
+                if self.down().is_none() && !self.is_replica {
                     tracing::error!(%error, "the database cannot be reached; sites go on answering");
                 }
                 self.failed(error);

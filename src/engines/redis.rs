@@ -2,13 +2,16 @@
 //!
 //! | File | Holds |
 //! |---|---|
-//! | `link` | where a Redis is, and a connection to it |
 //! | `queue` | the queue port |
+//! | `link` | where a Redis is, and a connection to its master |
+//! | `cache` | the second layer of the cache, what processes tell one another, the counts they share |
 
+mod cache;
 mod link;
 mod queue;
 
 pub use self::{
-    link::Address,
+    cache::{CacheRedis, Patience},
+    link::{Address, is_lost},
     queue::{QueueRedis, Wish},
 };

@@ -26,7 +26,14 @@ use tokio::sync::oneshot;
 
 use crate::{
     base::{hash::Sha256, ids::Id},
-    domain::{Error, Result},
+    domain::{
+        Error, Result,
+        access::{ServerScope, TenantScope},
+    },
+    ports::{
+        parts::Parts,
+        position::{Position, Seen},
+    },
 };
 
 /// The parameters `$1…$n` of a statement, each turned into a [`Value`].
@@ -206,18 +213,27 @@ pub trait Executor {
     fn dialect(&self) -> Dialect;
     /// Runs one statement.
     fn run(&mut self, sql: &str, params: &[Value]) -> Result<(Vec<Row>, u64)>;
+    /// From now on, until the transaction ends, shows the rows of one tenant only, or again of all: for an engine that has a wall of
+    /// its own between tenants.
+    fn enter(&mut self, tenant: Option<Id>) -> Result<()> {
+        let _ = tenant;
+        Ok(())
+    }
 }
 
 /// A transaction that can only read.
 pub struct ReadTx<'a> {
     executor: &'a mut dyn Executor,
     failed: Option<Error>,
+    /// Every tenant that was entered, and the one that is.
+    tenants: Vec<Id>,
+    entered: Option<Id>,
 }
 
 impl<'a> ReadTx<'a> {
     /// Wraps what an engine gives.
     pub fn new(executor: &'a mut dyn Executor) -> Self {
-        Self { executor, failed: None }
+        Self { executor, failed: None, tenants: Vec::new(), entered: None }
     }
 
     /// The words of this database.
@@ -237,6 +253,31 @@ impl<'a> ReadTx<'a> {
             ));
         }
         self.executor.run(sql, params).inspect_err(|error| self.failed = Some(error.clone()))
+    }
+
+    /// Enters a tenant's rows, and gives the id that each statement on them binds. What is written here is remembered for it.
+    pub fn tenant(&mut self, scope: TenantScope) -> Result<Id> {
+        let id = scope.tenant().0;
+        if !self.tenants.contains(&id) {
+            self.tenants.push(id);
+        }
+        self.enter(Some(id)).map(|()| id)
+    }
+
+    /// Leaves the tenant that was entered last, for statements on the rows of all.
+    pub fn all_tenants(&mut self, _leave: ServerScope) -> Result<()> {
+        self.enter(None)
+    }
+
+    fn enter(&mut self, tenant: Option<Id>) -> Result<()> {
+        if let Some(error) = &self.failed {
+            return Err(error.clone());
+        }
+        if self.entered != tenant {
+            self.executor.enter(tenant).inspect_err(|error| self.failed = Some(error.clone()))?;
+            self.entered = tenant;
+        }
+        Ok(())
     }
 
     /// All rows of a SELECT.
@@ -299,9 +340,12 @@ impl DerefMut for WriteTx<'_> {
 pub trait WriteJob: Send {
     /// Runs the closure; `true` asks for a commit.
     fn run(&mut self, tx: &mut WriteTx<'_>) -> bool;
-    /// Answers the caller.
-    fn done(self: Box<Self>, committed: Result<()>);
+    /// Answers the caller. A commit comes with the position of the log after it, where the engine has one.
+    fn done(self: Box<Self>, committed: Result<Position>);
 }
+
+/// A replica that has not answered after this long has failed.
+const NEAR_MAX: Duration = Duration::from_secs(3);
 
 /// A read closure on its way to an engine, with the transaction or the reason why there is none.
 pub type ReadJob = Box<dyn FnOnce(Result<&mut ReadTx<'_>>) + Send>;
@@ -312,14 +356,39 @@ pub trait Database: Send + Sync {
     fn submit_write(&self, job: Box<dyn WriteJob>);
     /// Queues a read.
     fn submit_read(&self, job: ReadJob);
+    /// Queues a read on a replica that has come as far as `seen`; gives it back when there is none. A job that is dropped without
+    /// having been called, or whose transaction fails, is asked again elsewhere.
+    fn submit_near(&self, seen: Position, job: ReadJob) -> Option<ReadJob> {
+        let _ = seen;
+        Some(job)
+    }
+    /// Its replicas.
+    fn replicas(&self) -> Vec<Replica> {
+        Vec::new()
+    }
     /// Tells whether the database is there: `Err` says why the control plane is down.
     fn health(&self) -> Result<()>;
     /// Its connections, when it has some that are limited.
     fn pool(&self) -> Option<Pool> {
         None
     }
+    /// The parts of its tables by month, when it keeps those in parts.
+    fn parts(&self) -> Option<Arc<dyn Parts>> {
+        None
+    }
     /// Takes no more, finishes what waits and lets go of the database. Blocks until done.
     fn close(&self);
+}
+
+/// A replica of a database, for the metrics.
+#[derive(Clone, Debug)]
+pub struct Replica {
+    /// Host, port and database.
+    pub name: String,
+    /// Whether it is read from.
+    pub in_use: bool,
+    /// Reads that it was given since the start.
+    pub reads: u64,
 }
 
 /// The connections of an engine, for the metrics.
@@ -339,7 +408,10 @@ pub struct Pool {
 
 /// The database as features see it. Cheap to clone.
 #[derive(Clone)]
-pub struct Db(Arc<dyn Database>);
+pub struct Db {
+    engine: Arc<dyn Database>,
+    seen: Arc<Seen>,
+}
 
 impl std::fmt::Debug for Db {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
@@ -349,6 +421,8 @@ impl std::fmt::Debug for Db {
 
 struct Closure<F, T> {
     work: Option<F>,
+    tenants: Vec<Id>,
+    seen: Arc<Seen>,
     out: Option<Result<T>>,
     afterwards: Vec<Afterwards>,
     answer: oneshot::Sender<Result<T>>,
@@ -363,6 +437,7 @@ where
         let Some(work) = self.work.take() else { return false };
         let out = work(tx);
         self.afterwards = std::mem::take(&mut tx.1);
+        self.tenants = std::mem::take(&mut tx.0.tenants);
         let out = match tx.0.failed.take() {
             Some(error) => out.and(Err(error)),
             None => out,
@@ -372,14 +447,16 @@ where
         commit
     }
 
-    fn done(self: Box<Self>, committed: Result<()>) {
+    fn done(self: Box<Self>, committed: Result<Position>) {
         let out = match (self.out, committed) {
             (Some(Err(error)), _) | (_, Err(error)) => Err(error),
-            (Some(out), Ok(())) => {
+            (Some(out), Ok(position)) => {
+                // Before anybody hears of the write, who then reads.
+                self.seen.wrote(&self.tenants, position);
                 self.afterwards.into_iter().for_each(|work| work());
                 out
             }
-            (None, Ok(())) => Err(Error::internal("the engine did not run the transaction")),
+            (None, Ok(_)) => Err(Error::internal("the engine did not run the transaction")),
         };
         // The caller may be gone; the transaction stands all the same.
         drop(self.answer.send(out));
@@ -409,7 +486,7 @@ pub fn queue_write(writer: Option<&SyncSender<Box<dyn WriteJob>>>, job: Box<dyn 
 impl Db {
     /// Wraps an engine.
     pub fn new(engine: Arc<dyn Database>) -> Self {
-        Self(engine)
+        Self { engine, seen: Arc::default() }
     }
 
     /// Runs `work` in one write transaction; answers after the commit is durable.
@@ -419,7 +496,9 @@ impl Db {
         F: FnOnce(&mut WriteTx<'_>) -> Result<T> + Send + 'static,
     {
         let (answer, answered) = oneshot::channel();
-        self.0.submit_write(Box::new(Closure { work: Some(work), out: None, afterwards: Vec::new(), answer }));
+        let seen = Arc::clone(&self.seen);
+        let job = Closure { work: Some(work), tenants: Vec::new(), seen, out: None, afterwards: Vec::new(), answer };
+        self.engine.submit_write(Box::new(job));
         answered.await.unwrap_or_else(|_| Err(stopped()))
     }
 
@@ -430,19 +509,65 @@ impl Db {
         F: FnOnce(&mut ReadTx<'_>) -> Result<T> + Send + 'static,
     {
         let (answer, answered) = oneshot::channel();
-        self.0.submit_read(Box::new(move |tx| {
+        self.engine.submit_read(Box::new(move |tx| {
             drop(answer.send(tx.and_then(work)));
         }));
         answered.await.unwrap_or_else(|_| Err(stopped()))
     }
 
+    /// Runs `work` in one read transaction of a tenant, perhaps on a replica: on one that has all that this process has written of
+    /// the tenant, and what its clients have shown. Others' newest writes may be missing, so nothing that decides a right or a
+    /// write is read this way. What a replica cannot answer is read again, here.
+    pub async fn read_near<T, F>(&self, scope: TenantScope, work: F) -> Result<T>
+    where
+        T: Send + 'static,
+        F: Fn(&mut ReadTx<'_>) -> Result<T> + Send + Sync + 'static,
+    {
+        let work = Arc::new(work);
+        let there = Arc::clone(&work);
+        let (answer, answered) = oneshot::channel();
+        let job = Box::new(move |tx: Result<&mut ReadTx<'_>>| {
+            let Ok(tx) = tx else { return };
+            let out = there(tx);
+            if tx.failed.is_none() {
+                drop(answer.send(out));
+            }
+        });
+        if self.engine.submit_near(self.seen.of(scope.tenant().0), job).is_none()
+            && let Ok(Ok(out)) = tokio::time::timeout(NEAR_MAX, answered).await
+        {
+            return out;
+        }
+        self.read(move |tx| work(tx)).await
+    }
+
+    /// Remembers the position that a client of a tenant has shown; whether it is news here.
+    pub fn shown(&self, scope: TenantScope, position: Position) -> bool {
+        self.seen.shown(scope.tenant().0, position)
+    }
+
+    /// The position after the last write of this process, for clients to show to others.
+    pub fn latest(&self) -> Position {
+        self.seen.latest()
+    }
+
+    /// The replicas.
+    pub fn replicas(&self) -> Vec<Replica> {
+        self.engine.replicas()
+    }
+
     /// Whether the database is there.
     pub fn health(&self) -> Result<()> {
-        self.0.health()
+        self.engine.health()
     }
 
     /// The connections, when they are limited.
     pub fn pool(&self) -> Option<Pool> {
-        self.0.pool()
+        self.engine.pool()
+    }
+
+    /// The parts of tables by month, when the engine keeps them in parts.
+    pub fn parts(&self) -> Option<Arc<dyn Parts>> {
+        self.engine.parts()
     }
 }

@@ -1,5 +1,9 @@
 //! What the product asks of the world. No engine is named here.
 
+pub mod blobs;
 pub mod cache;
+pub mod counts;
 pub mod db;
+pub mod parts;
+pub mod position;
 pub mod queue;

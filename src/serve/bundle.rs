@@ -13,7 +13,7 @@ use hyper::{
 use moka::sync::Cache;
 use tokio::sync::Semaphore;
 
-use super::{Inner, file, flight::Flight, incident::Damage, page::Refusal, snapshot::Served};
+use super::{Inner, file, flight::Flight, incident::Damage, page::Refusal, snapshot::Served, source};
 use crate::{
     base::{blob_dir::BlobDir, hash::Sha256, tasks::Tasks},
     http::{
@@ -55,6 +55,10 @@ impl Bundles {
             return Ok(known);
         }
         let make = async {
+            // Before its turn, so that nobody else waits for it to come.
+            source::read(&self.dir, manifest, tasks, move |dir| dir.open_local(&manifest).map(drop))
+                .await
+                .map_err(|error| Damage::from(&error))?;
             let turn = Arc::clone(&self.turn).acquire_owned().await.map_err(|_| Damage::Unreadable)?;
             if let Some(known) = self.known.get(&manifest) {
                 return Ok(known);
@@ -74,7 +78,7 @@ impl Bundles {
 }
 
 fn know(dir: &BlobDir, manifest: Sha256) -> Result<Known, Damage> {
-    let bytes = dir.read_verified(&manifest).map_err(|error| Damage::from(&error))?;
+    let bytes = dir.read_local(&manifest).map_err(|error| Damage::from(&error))?;
     let manifest_bytes = u64::try_from(bytes.len()).unwrap_or(u64::MAX);
     let manifest = Manifest::parse(&bytes).map_err(|_| Damage::NotAManifest)?;
     drop(bytes);

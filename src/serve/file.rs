@@ -102,7 +102,7 @@ impl Files {
     ) -> Result<Content, BlobError> {
         let mut good = false;
         for _ in 0..TRIES {
-            let file = self.dir.open_blob(&hash)?;
+            let file = self.dir.open_local(&hash)?;
             let seen = Identity::of(&file)?;
             // Another size is other bytes, and need not be read to know it.
             if seen.size != size {
@@ -127,7 +127,8 @@ impl Files {
     }
 
     fn content(&self, file: File) -> io::Result<Content> {
-        if self.map && mapping::may_map(&file) {
+        // Where other machines may change a file, a mapping could be cut short under us.
+        if self.map && !self.dir.is_shared() && mapping::may_map(&file) {
             Ok(Content::Bytes(mapping::map(&file)?))
         } else {
             Ok(Content::File(Arc::new(file)))

@@ -35,7 +35,7 @@ pub enum Damage {
     Altered,
     /// It is not there.
     Missing,
-    /// The disk refuses to read it.
+    /// The disk refuses to read it, or it cannot be fetched now.
     Unreadable,
     /// It is whole and yet no manifest that this program can read.
     NotAManifest,
@@ -103,7 +103,7 @@ impl From<&BlobError> for Damage {
         match error {
             BlobError::Missing => Self::Missing,
             BlobError::Corrupt => Self::Altered,
-            BlobError::Io(_) => Self::Unreadable,
+            BlobError::Io(_) | BlobError::Away(_) => Self::Unreadable,
         }
     }
 }

@@ -16,9 +16,14 @@ use super::{
     headers::{self, Prepared},
     incident::{Damage, Incidents},
     snapshot::Served,
+    source,
 };
 use crate::{
-    base::{blob_dir::BlobDir, limits::MANIFEST_BYTES_MAX, tasks::Tasks},
+    base::{
+        blob_dir::{BlobDir, BlobError},
+        limits::MANIFEST_BYTES_MAX,
+        tasks::Tasks,
+    },
     proof::manifest::{Entry, Manifest},
 };
 
@@ -107,8 +112,10 @@ impl Indexes {
             return Ok(found);
         }
         let load = async {
-            let (dir, incidents) = (self.dir.clone(), Arc::clone(&self.incidents));
-            let loaded = tasks.blocking(move || load(&dir, &incidents, served)).await;
+            let hash = served.manifest;
+            let read = source::read(&self.dir, hash, tasks, move |dir| dir.read_local(&hash)).await;
+            let incidents = Arc::clone(&self.incidents);
+            let loaded = tasks.blocking(move || load(read, &incidents, served)).await;
             let index = loaded.unwrap_or(Err(Damage::Unreadable))?;
             self.kept.insert(served, Arc::clone(&index));
             Ok(index)
@@ -117,10 +124,13 @@ impl Indexes {
     }
 }
 
-fn load(dir: &BlobDir, incidents: &Incidents, served: Served) -> Result<Arc<Index>, Damage> {
-    let bytes = dir.read_verified(&served.manifest).map_err(|error| {
+fn load(read: Result<Vec<u8>, BlobError>, incidents: &Incidents, served: Served) -> Result<Arc<Index>, Damage> {
+    let bytes = read.map_err(|error| {
         let damage = Damage::from(&error);
-        incidents.report(served.manifest, damage, &error);
+        // What is only away comes back by itself.
+        if !matches!(error, BlobError::Away(_)) {
+            incidents.report(served.manifest, damage, &error);
+        }
         damage
     })?;
     let manifest = Manifest::parse(&bytes).map_err(|error| {

@@ -12,7 +12,7 @@ use super::{
     file::{Content, Files},
     flight::Flight,
     incident::{Damage, Incidents},
-    variant,
+    source, variant,
 };
 use crate::base::{
     blob_dir::{BlobDir, BlobError, Coding},
@@ -85,8 +85,10 @@ impl Memory {
             return Ok(Content::Bytes(bytes));
         }
         let load = async {
-            let inner = Arc::clone(&self.0);
-            tasks.blocking(move || inner.load_small(hash, size)).await.unwrap_or(Err(Damage::Unreadable))
+            let read = source::read(&self.0.dir, hash, tasks, move |dir| read_small(dir, hash, size)).await;
+            let bytes = self.0.judge(hash, read)?;
+            self.0.kept.insert((hash, None), bytes.clone());
+            Ok(bytes)
         };
         // Boxed, since it is rare: the future of each connection has room for the common way only.
         Box::pin(self.0.small.join((hash, None), load)).await.map(Content::Bytes)
@@ -95,25 +97,32 @@ impl Memory {
     async fn large(&self, hash: Sha256, size: u64, tasks: &Tasks) -> Result<Content, Damage> {
         let load = async {
             let inner = Arc::clone(&self.0);
-            let opened = move || {
-                let opened = inner.files.open(hash, size);
-                inner.judge(hash, opened)
-            };
-            tasks.blocking(opened).await.unwrap_or(Err(Damage::Unreadable))
+            let opened = source::read(&self.0.dir, hash, tasks, move |_| inner.files.open(hash, size)).await;
+            self.0.judge(hash, opened)
         };
         Box::pin(self.0.large.join(hash, load)).await
     }
 
     /// Which compressed forms of a blob are on the disk.
     pub(super) async fn forms(&self, hash: Sha256, tasks: &Tasks) -> Forms {
-        let inner = Arc::clone(&self.0);
-        let found = tasks.blocking(move || {
-            let fits = |coding: &Coding| {
-                inner.dir.variant_size(&hash, *coding).is_some_and(|size| size <= MEMORY_VARIANT_BYTES_MAX)
-            };
-            Coding::ALL.into_iter().filter(fits).fold(0, |bits, coding| bits | bit(coding))
-        });
-        Forms(Box::pin(found).await.unwrap_or(0))
+        let look = || {
+            let dir = self.0.dir.clone();
+            let found = tasks.blocking(move || {
+                let fits = |coding: &Coding| {
+                    dir.variant_size(&hash, *coding).is_some_and(|size| size <= MEMORY_VARIANT_BYTES_MAX)
+                };
+                Coding::ALL.into_iter().filter(fits).fold(0, |bits, coding| bits | bit(coding))
+            });
+            async { Forms(Box::pin(found).await.unwrap_or(0)) }
+        };
+        let found = look().await;
+        match self.0.dir.home() {
+            Some(home) if found == Forms::default() => {
+                home.fetch_variants(hash).await;
+                look().await
+            }
+            _ => found,
+        }
     }
 
     /// A compressed form of a blob of `size` bytes, when it is there and decodes to the blob.
@@ -131,17 +140,6 @@ impl Memory {
 }
 
 impl Inner {
-    fn load_small(&self, hash: Sha256, size: u64) -> Result<Bytes, Damage> {
-        // Another size is other bytes, and need not be read to know it.
-        let read = match self.dir.size(&hash) {
-            Some(found) if found != size => Err(BlobError::Corrupt),
-            _ => self.dir.read_verified(&hash),
-        };
-        let bytes = Bytes::from(self.judge(hash, read)?);
-        self.kept.insert((hash, None), bytes.clone());
-        Ok(bytes)
-    }
-
     fn judge<T>(&self, hash: Sha256, read: Result<T, BlobError>) -> Result<T, Damage> {
         match read {
             Ok(it) => {
@@ -150,6 +148,10 @@ impl Inner {
             }
             // Nothing is wrong with it: whoever asks again gets it.
             Err(BlobError::Io(error)) if error.kind() == io::ErrorKind::ResourceBusy => Err(Damage::Unreadable),
+            Err(BlobError::Away(why)) => {
+                tracing::debug!(blob = %hash, why, "a blob cannot be fetched now");
+                Err(Damage::Unreadable)
+            }
             Err(error) => {
                 let damage = Damage::from(&error);
                 self.incidents.report(hash, damage, &error);
@@ -176,5 +178,14 @@ impl Inner {
         self.incidents.variant_verified(hash, coding);
         self.kept.insert((hash, Some(coding)), bytes.clone());
         Ok(bytes)
+    }
+}
+
+/// The verified bytes of a small file.
+fn read_small(dir: &BlobDir, hash: Sha256, size: u64) -> Result<Bytes, BlobError> {
+    // Another size is other bytes, and need not be read to know it.
+    match dir.size(&hash) {
+        Some(found) if found != size => Err(BlobError::Corrupt),
+        _ => dir.read_local(&hash).map(Bytes::from),
     }
 }

@@ -17,6 +17,7 @@ pub mod meter;
 mod page;
 pub mod snapshot;
 pub mod snapshot_file;
+mod source;
 mod variant;
 mod visit;
 

@@ -15,7 +15,11 @@ use crate::{
         tenant::{DEFAULT_TENANT, Tenant, TenantId},
         user::{Role, User, UserId},
     },
-    ports::db::{ReadTx, WriteTx},
+    ports::{
+        cache::Tag,
+        db::{ReadTx, WriteTx},
+        position::Position,
+    },
     store,
 };
 
@@ -31,6 +35,8 @@ pub struct Origin {
     pub address: Option<IpAddr>,
     /// The id of the request.
     pub request_id: String,
+    /// The position of the database that the client has seen by its own writes, perhaps through another server.
+    pub seen: Option<u64>,
 }
 
 /// Who is signed in, for pages and `/api/v1/me`.
@@ -83,17 +89,14 @@ impl Services {
                 "This API key has expired. Make a new one in the panel.",
             ));
         }
-        self.windows().take(
-            &format!("api {}", found.key.id),
-            limits::API_CALLS_MAX,
-            limits::API_WINDOW_MS,
-            "api_calls",
-            "This key has been used too often.",
-        )?;
+        let (max, window) = (limits::API_CALLS_MAX, limits::API_WINDOW_MS);
+        let of_key = format!("api {}", found.key.id);
+        self.windows().take(&of_key, max, window, "api_calls", "This key has been used too often.").await?;
         if found.key.used_ms.is_none_or(|it| now - it >= TOUCH_MS) {
             let id = found.key.id;
             noted(self.db.write(move |tx| store::api_keys::touch(tx, id, now)).await);
         }
+        self.show_seen(TenantScope::grant(tenant.id), &origin);
         let actor = Actor {
             user: Some(user.id),
             label: format!("key {} of {}", found.key.name, user.email),
@@ -127,6 +130,7 @@ impl Services {
             let id = session.id;
             noted(self.db.write(move |tx| store::sessions::touch(tx, id, now)).await);
         }
+        self.show_seen(TenantScope::grant(tenant.id), &origin);
         let actor = Actor {
             user: Some(user.id),
             label: user.email.to_string(),
@@ -138,6 +142,19 @@ impl Services {
             request_id: origin.request_id,
         };
         Ok(Some((actor, Whoami { user, tenant, role, key: None, session: Some(session.id) })))
+    }
+
+    /// Lets a tenant's reads here find what its client has written through another server.
+    fn show_seen(&self, scope: TenantScope, origin: &Origin) {
+        let position = Position(origin.seen.unwrap_or(0));
+        if self.db.shown(scope, position) {
+            self.cache.drop_tag(&Tag::Sites(scope.tenant()));
+        }
+    }
+
+    /// The position for clients to show to other servers, once this one has written; `None` without replicas.
+    pub fn latest_position(&self) -> Option<u64> {
+        Some(self.db.latest().0).filter(|it| *it > 0)
     }
 
     /// Whoever holds the data folder: the control socket, or the command line while the server is down.

@@ -3,16 +3,11 @@
 //! The root is on the deployment's row, so nothing is built: the bytes come piece by piece from the manifest, which is
 //! hashed before the first of them is sent.
 
-use std::{
-    fs::File,
-    io::{self, Read as _},
-    os::unix::fs::FileExt as _,
-};
+use std::{fs::File, io, os::unix::fs::FileExt as _};
 
 use bytes::Bytes;
 
 use crate::{
-    base::hash::{Hasher, Sha256},
     domain::{
         Error, Result,
         access::Actor,
@@ -23,9 +18,6 @@ use crate::{
 };
 
 use super::Services;
-
-/// Hashed at once.
-const CHUNK: usize = 64 * 1024;
 
 /// The bundle of a deployment, to be read. Without log and anchor it is "pending" to a verifier.
 #[derive(Debug)]
@@ -62,32 +54,8 @@ impl Services {
             return Err(Error::conflict("not_complete", text));
         };
         let blobs = self.blobs.clone();
-        let opened = self.blocking(move || {
-            let manifest = blobs.open_blob(&hash).map_err(Error::internal)?;
-            let size = check(&manifest, hash)?;
-            Ok((manifest, size))
-        });
+        let opened = self.blocking(move || Ok(blobs.open_verified(&hash)?));
         let (manifest, size) = opened.await?;
         Ok(Bundle { deployment: found.id, manifest, pieces: Pieces::new(size, root) })
-    }
-}
-
-/// The size of the file, whose bytes must have this hash.
-fn check(mut file: &File, wanted: Sha256) -> Result<u64> {
-    let (mut hasher, mut size, mut buffer) = (Hasher::new(), 0_u64, vec![0; CHUNK]);
-    loop {
-        let read = match file.read(&mut buffer) {
-            Ok(0) => break,
-            Ok(read) => read,
-            Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
-            Err(error) => return Err(error.into()),
-        };
-        hasher.update(buffer.get(..read).unwrap_or_default());
-        size = size.saturating_add(u64::try_from(read).unwrap_or(u64::MAX));
-    }
-    if hasher.finish() == wanted {
-        Ok(size)
-    } else {
-        Err(Error::internal("the manifest's bytes are not those of its hash"))
     }
 }

@@ -52,7 +52,7 @@ impl Services {
     ) -> Result<Secret> {
         let address = super::windows::by_address(origin.address);
         let (max, window) = (limits::SIGN_IN_TRIES_MAX, limits::SIGN_IN_WINDOW_MS);
-        self.windows().take(&format!("claim {address}"), max, window, "claim_tries", "Too many tries.")?;
+        self.windows().take(&format!("claim {address}"), max, window, "claim_tries", "Too many tries.").await?;
         let email = Email::parse(email)?;
         user::check_password(password.expose())?;
         if !self.is_claim_good(token).await? {

@@ -6,14 +6,20 @@
 use std::collections::HashSet;
 
 use crate::{
-    base::{blob_dir::BlobDir, hash::Sha256, limits},
+    base::{
+        blob_dir::{BlobDir, BlobError},
+        hash::Sha256,
+        limits,
+    },
     domain::{
         Error, Result,
-        access::{Actor, TenantScope},
+        access::{Actor, ServerScope, TenantScope},
         deployment::{DeploymentId, DeploymentRef, State},
         event::Event,
         file_list::FileList,
+        node::Topic,
         site::{Site, SiteId},
+        tenant::TenantId,
     },
     ports::db::{ReadTx, WriteTx},
     proof::manifest::Manifest,
@@ -60,20 +66,26 @@ impl Services {
     /// Mark and sweep, for the task and for people.
     pub async fn sweep(&self, dry_run: bool) -> Result<Garbage> {
         let marked = self.mark().await?;
-        let (blobs, before) = (self.blobs.clone(), self.clock.now_ms() - limits::BLOB_GRACE_MS);
+        let before = self.clock.now_ms() - limits::BLOB_GRACE_MS;
+        let in_store = self.sweep_store(dry_run, before).await?;
+        let blobs = self.blobs.clone();
         let listed = blobs.clone();
         let mut found = self.blocking(move || Ok(listed.list()?)).await?;
         found.retain(|(hash, _, written_ms)| *written_ms < before && !marked.contains(hash));
         // What was begun since the first look pins its blobs: look again before anything goes.
         let marked = if found.is_empty() { marked_nothing() } else { self.mark().await? };
         found.retain(|(hash, ..)| !marked.contains(hash));
-        found.sort_by_key(|(hash, size, _)| (std::cmp::Reverse(*size), *hash));
         let found = if dry_run { found } else { self.blocking(move || remove_older(&blobs, found, before)).await? };
-        Ok(Garbage { blobs: found.iter().map(|(hash, size, _)| (*hash, *size)).collect(), removed: !dry_run })
+        let mut all: Vec<(Sha256, u64)> = found.iter().map(|(hash, size, _)| (*hash, *size)).collect();
+        // What was in the store as well as in the folder before it is one blob.
+        let here: HashSet<Sha256> = all.iter().map(|(hash, _)| *hash).collect();
+        all.extend(in_store.into_iter().filter(|(hash, _)| !here.contains(hash)));
+        all.sort_by_key(|(hash, size)| (std::cmp::Reverse(*size), *hash));
+        Ok(Garbage { blobs: all, removed: !dry_run })
     }
 
     /// Every hash that a kept deployment names.
-    async fn mark(&self) -> Result<HashSet<Sha256>> {
+    pub(super) async fn mark(&self) -> Result<HashSet<Sha256>> {
         let leave = access::server_scope();
         let roots = self.db.read(move |tx| store::deployments::list_roots(tx, leave)).await?;
         let blobs = self.blobs.clone();
@@ -109,13 +121,22 @@ impl Services {
             // A read first: most sites have nothing to prune, and a write would wake the disk.
             let many = self.db.read(move |tx| Ok(list_prunable(tx, scope, id)?.len())).await?;
             if many > 0 {
-                pruned += self.db.write(move |tx| prune_site(tx, scope, id)).await?;
+                let services = self.clone();
+                let gone = self.db.write(move |tx| {
+                    services.tell(tx, Topic::Routes)?;
+                    prune_site(tx, scope, id)
+                });
+                pruned += gone.await?;
                 self.forget(scope);
             }
         }
-        self.give_up(now - limits::UPLOAD_MS_MAX, None, "It was not finished within a day.").await?;
-        if pruned > 0 {
-            self.signals().routes_changed();
+        let before = now - limits::UPLOAD_MS_MAX;
+        let late =
+            move |tx: &mut ReadTx<'_>, leave| store::deployments::list_unfinished(tx, leave, before, GIVEN_UP_AT_ONCE);
+        self.give_up(late, "It was not finished within a day.").await?;
+        if self.node.shares {
+            let orphaned = |tx: &mut ReadTx<'_>, leave| store::deployments::list_orphaned(tx, leave, GIVEN_UP_AT_ONCE);
+            self.give_up(orphaned, "The node that unpacked it is gone. Send it again.").await?;
         }
         Ok(pruned)
     }
@@ -123,17 +144,22 @@ impl Services {
     /// What was being unpacked when an earlier process ended cannot go on. `started_ms`: when this one began.
     pub async fn fail_interrupted(&self, started_ms: i64) -> Result<()> {
         let why = "The server stopped while it was being unpacked. Send it again.";
-        self.give_up(started_ms, Some(State::Checking), why).await
+        let mine = self.node.id;
+        let list = move |tx: &mut ReadTx<'_>, leave| {
+            store::deployments::list_interrupted(tx, leave, mine, started_ms, GIVEN_UP_AT_ONCE)
+        };
+        self.give_up(list, why).await
     }
 
-    async fn give_up(&self, before_ms: i64, only: Option<State>, why: &'static str) -> Result<()> {
+    async fn give_up(
+        &self,
+        list: impl Fn(&mut ReadTx<'_>, ServerScope) -> Result<Vec<(TenantId, SiteId, DeploymentId)>> + Copy + Send + 'static,
+        why: &'static str,
+    ) -> Result<()> {
         let leave = access::server_scope();
-        let list = move |tx: &mut ReadTx<'_>| {
-            store::deployments::list_unfinished(tx, leave, before_ms, only, GIVEN_UP_AT_ONCE)
-        };
         let now = self.clock.now_ms();
         loop {
-            let open = self.db.read(list).await?;
+            let open = self.db.read(move |tx| list(tx, leave)).await?;
             if open.is_empty() {
                 return Ok(());
             }
@@ -160,8 +186,9 @@ fn marked_nothing() -> HashSet<Sha256> {
 
 /// SECURITY: a manifest that cannot be read stops the collection: what it names is unknown, and must not go.
 fn mark_below(blobs: &BlobDir, root: Sha256, is_manifest: bool, marked: &mut HashSet<Sha256>) -> Result<()> {
-    let bytes = blobs.read_verified(&root).map_err(|error| {
-        Error::internal(format!("garbage collection stops: the list {root} cannot be read: {error}"))
+    let bytes = blobs.read_verified(&root).map_err(|error| match error {
+        BlobError::Away(_) => Error::from(error),
+        _ => Error::internal(format!("garbage collection stops: the list {root} cannot be read: {error}")),
     })?;
     if is_manifest {
         marked.extend(Manifest::parse(&bytes)?.entries().iter().map(|it| it.sha256));

@@ -1,5 +1,7 @@
 //! The common end of every way to deploy: files are there, so make the manifest, keep it, publish it.
 
+use std::sync::Arc;
+
 use crate::{
     base::{
         blob_dir::BlobDir,
@@ -60,6 +62,7 @@ impl Services {
             })
             .await?;
         let (blobs, allow_env) = (self.blobs.clone(), wish.allow_env);
+        let mut needs: Vec<(Sha256, u64)> = list.files().iter().map(|it| (it.sha256, it.size)).collect();
         let made = self.blocking(move || make(&blobs, &list, allow_env, live)).await;
         let made = match made {
             Ok(made) => made,
@@ -70,8 +73,24 @@ impl Services {
                 return Err(error);
             }
         };
-        let (services, acting, site_id) = (self.clone(), actor.clone(), site.id);
-        let written = self.db.write(move |tx| services.keep(tx, &acting, site_id, id, &made, &wish)).await;
+        for own in [made.manifest, made.wanted] {
+            needs.push((own, self.blobs.size(&own).unwrap_or(0)));
+        }
+        needs.sort_unstable();
+        needs.dedup();
+        let (made, wish) = (Arc::new(made), Arc::new(wish));
+        let written = self
+            .keep_deployment(scope, site.id, &needs, |fence| {
+                let (services, acting, site_id) = (self.clone(), actor.clone(), site.id);
+                let (made, wish) = (Arc::clone(&made), Arc::clone(&wish));
+                self.db.write(move |tx| {
+                    if let Some(fence) = fence {
+                        fence.check(tx)?;
+                    }
+                    services.keep(tx, &acting, site_id, id, &made, &wish)
+                })
+            })
+            .await;
         let (deployment, published) = match written {
             Ok(written) => written,
             Err(error) if error.code == "quota" => {
@@ -120,7 +139,7 @@ impl Services {
             files_changed: Some(made.changed),
             ..found
         };
-        self.changes_routes(tx);
+        self.changes_routes(tx)?;
         store::deployments::complete(tx, scope, site.id, &done, made.wanted)?;
         store::uploads::delete(tx, scope, id)?;
         store::deployments::append_line(tx, scope, id, (&summary(&done), now))?;
@@ -168,7 +187,7 @@ impl Services {
 fn make(blobs: &BlobDir, list: &FileList, allow_env: bool, live: Option<Sha256>) -> Result<Made> {
     let files: Vec<build::Found> =
         list.files().iter().map(|it| (it.path.clone().into_bytes(), it.size, it.sha256)).collect();
-    let read = |_: &[u8], hash: &Sha256| blobs.read_verified(hash).map_err(|it| Error::from(std::io::Error::from(it)));
+    let read = |_: &[u8], hash: &Sha256| blobs.read_verified(hash).map_err(Error::from);
     let manifest = build::manifest(&files, allow_env, read)?;
     let before = live.and_then(|it| blobs.read_verified(&it).ok()).and_then(|it| Manifest::parse(&it).ok());
     let changed = manifest.entries().iter().filter(|entry| {

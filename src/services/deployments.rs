@@ -66,7 +66,7 @@ impl Services {
         let scope = actor.require(Right::Read)?;
         let (services, name) = (self.clone(), name.clone());
         self.db
-            .read(move |tx| {
+            .read_near(scope, move |tx| {
                 let site = store::sites::find(tx, scope, &name)?.ok_or_else(|| Error::not_found("site"))?;
                 let found = store::deployments::list(tx, scope, site.id, below.unwrap_or(i64::MAX), limit.into())?;
                 Ok(found.into_iter().map(|it| services.show(&site, it)).collect())
@@ -95,7 +95,7 @@ impl Services {
     pub async fn list_log(&self, actor: &Actor, name: &SiteName, of: DeploymentRef) -> Result<Vec<(i64, String)>> {
         let scope = actor.require(Right::Read)?;
         let id = self.get_deployment(actor, name, of).await?.deployment.id;
-        self.db.read(move |tx| store::deployments::list_lines(tx, scope, id)).await
+        self.db.read_near(scope, move |tx| store::deployments::list_lines(tx, scope, id)).await
     }
 
     /// The exact bytes of a complete deployment's manifest.
@@ -106,7 +106,7 @@ impl Services {
             Error::conflict("not_complete", text)
         })?;
         let blobs = self.blobs.clone();
-        let bytes = self.blocking(move || blobs.read_verified(&hash).map_err(Error::internal));
+        let bytes = self.blocking(move || Ok(blobs.read_verified(&hash)?));
         Ok((hash, bytes.await?))
     }
 

@@ -201,7 +201,7 @@ impl Services {
         let wish = self.db.read(move |tx| store::deployments::find_wish(tx, scope, site, live)).await?;
         let Some(wanted) = wish.and_then(|it| it.wanted) else { return Ok(None) };
         let blobs = self.blobs.clone();
-        let list = self.blocking(move || FileList::from_bytes(&blobs.read_verified(&wanted).map_err(Error::internal)?));
+        let list = self.blocking(move || FileList::from_bytes(&blobs.read_verified(&wanted)?));
         list.await.map(Some)
     }
 

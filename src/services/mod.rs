@@ -13,9 +13,12 @@ pub mod collect;
 mod complete;
 pub mod deployments;
 pub mod folder;
+pub mod home;
 pub mod ingest;
 mod jobs;
 mod keys;
+mod months;
+pub mod nodes;
 mod password;
 mod places;
 pub mod publish;
@@ -46,10 +49,13 @@ use crate::{
         Error, Result,
         access::{Actor, TenantScope},
         event::Event,
+        month::Retention,
+        node::Topic,
         site::SiteName,
     },
     ports::{
         cache::Cache,
+        counts::Counts,
         db::{Db, ReadTx, WriteTx},
         queue::Jobs,
     },
@@ -58,7 +64,16 @@ use crate::{
 
 pub use crate::ports::queue::{Depth, JobFilter};
 
-use self::{password::Hashing, places::Places, signals::Signals, watch::Looks, windows::Windows};
+use self::{
+    home::Home,
+    months::Months,
+    nodes::{Node, Nodes},
+    password::Hashing,
+    places::Places,
+    signals::Signals,
+    watch::Looks,
+    windows::Windows,
+};
 
 /// What the services stand on, made once by the composition root.
 #[derive(Debug)]
@@ -69,8 +84,12 @@ pub struct Ground {
     pub jobs: Jobs,
     /// The cache.
     pub cache: Cache,
+    /// What is counted together with other processes.
+    pub counts: Counts,
     /// The bytes.
     pub blobs: BlobDir,
+    /// Where they live when the folder is a cache.
+    pub home: Option<Home>,
     /// The time of day.
     pub clock: Clock,
     /// The maker of ids.
@@ -85,8 +104,12 @@ pub struct Ground {
     pub disk_reserve: Option<u64>,
     /// Bytes that all kept deployments of one tenant may have together; `None`: as many as the disk takes.
     pub tenant_bytes_max: Option<u64>,
+    /// How long rows are kept in tables by month.
+    pub retention: Retention,
     /// The id of this installation.
     pub instance: Id,
+    /// Which of its nodes this is.
+    pub node: Node,
 }
 
 /// Where sites and panel are reached from outside.
@@ -149,6 +172,8 @@ struct Inner {
     hashing: Hashing,
     looks: Looks,
     places: Places,
+    nodes: Nodes,
+    months: Months,
 }
 
 impl std::ops::Deref for Services {
@@ -163,7 +188,7 @@ impl Services {
     /// Makes the services.
     pub fn new(ground: Ground) -> Self {
         let hashing = Hashing::new(ground.tasks.clone());
-        let windows = Windows::new(ground.clock.clone());
+        let windows = Windows::new(ground.clock.clone(), ground.counts.clone());
         let inner = Inner {
             ground,
             signals: Signals::new(),
@@ -171,6 +196,8 @@ impl Services {
             hashing,
             looks: Looks::default(),
             places: Places::default(),
+            nodes: Nodes::new(),
+            months: Months::default(),
         };
         Self(Arc::new(inner))
     }
@@ -193,16 +220,22 @@ impl Services {
         &self.0.looks
     }
 
+    fn nodes(&self) -> &Nodes {
+        &self.0.nodes
+    }
+
     fn places(&self) -> &Places {
         &self.0.places
+    }
+
+    fn months(&self) -> &Months {
+        &self.0.months
     }
 
     /// Writes an event of `actor` in the transaction of the change.
     fn record(&self, tx: &mut WriteTx<'_>, actor: &Actor, event: &Event) -> Result<()> {
         store::audit_log::append(tx, self.ids.next(), actor, event, self.clock.now_ms())?;
-        let services = self.clone();
-        tx.after_commit(move || services.signals().audit.notify_one());
-        Ok(())
+        self.tell(tx, Topic::Audit)
     }
 
     /// Runs work that blocks, or that takes long on large input, on the pool for it.
@@ -227,7 +260,9 @@ impl Services {
 
     /// Refuses work that would leave too little free on the disk (DECISIONS 25).
     pub fn admit(&self, bytes: u64) -> Result<()> {
-        let space = files::space(&self.data)?;
+        // The bytes may be on another disk than the rest.
+        let (own, of_blobs) = (files::space(&self.data)?, files::space(self.blobs.root())?);
+        let space = if of_blobs.free < own.free { of_blobs } else { own };
         let reserve = self.disk_reserve.unwrap_or_else(|| (space.total / 10).min(1 << 30));
         if space.free.saturating_sub(bytes) >= reserve {
             return Ok(());

@@ -12,6 +12,7 @@ use crate::{
         deployment::{Deployment, DeploymentId, DeploymentRef, State},
         event::Event,
         job::{NewJob, Queue},
+        node::Topic,
         site::{Site, SiteName},
     },
     ports::{
@@ -64,7 +65,7 @@ impl Services {
         why: Move,
     ) -> Result<()> {
         let scope = actor.scope;
-        self.changes_routes(tx);
+        self.changes_routes(tx)?;
         if let Some(before) = site.live {
             store::deployments::change_state(tx, scope, site.id, before, State::Superseded)?;
         }
@@ -99,7 +100,7 @@ impl Services {
             // Nothing changes for visitors, so there is nothing to publish or to record.
             return Ok(());
         }
-        self.changes_routes(tx);
+        self.changes_routes(tx)?;
         store::sites::change_taken_down(tx, scope, site.id, reason)?;
         let live = match site.live {
             Some(id) => store::deployments::find(tx, scope, site.id, DeploymentRef::Id(id))?,
@@ -225,9 +226,17 @@ impl Services {
     }
 
     /// Tells the data plane when this transaction has ended. Until then, whoever asks how a deployment stands waits.
-    pub(super) fn changes_routes(&self, tx: &mut WriteTx<'_>) {
+    pub(super) fn changes_routes(&self, tx: &mut WriteTx<'_>) -> Result<()> {
         let moving = Moving::new(self.clone());
+        self.tell(tx, Topic::Routes)?;
         tx.after_commit(move || drop(moving));
+        Ok(())
+    }
+
+    /// Tells the data planes of all nodes to look again, where nothing in the database has changed.
+    pub async fn look_again(&self) -> Result<()> {
+        let services = self.clone();
+        self.db.write(move |tx| services.tell(tx, Topic::Routes)).await
     }
 
     /// Waits until visitors are served what the database says, so that "live" is never said too early.

@@ -10,6 +10,7 @@ use crate::{
         access::{Actor, Right},
         cron::Cron,
         event::Event,
+        node::Topic,
         schedule::{Firing, Missed, Schedule, Template},
         zone::Zone,
     },
@@ -17,7 +18,7 @@ use crate::{
     store,
 };
 
-use super::{Services, access};
+use super::{Services, access, nodes::Hold};
 
 /// Schedules fired in one transaction.
 const FIRED_AT_ONCE: i64 = 256;
@@ -81,7 +82,7 @@ impl Services {
     /// The schedules of the actor's tenant, by name.
     pub async fn list_schedules(&self, actor: &Actor) -> Result<Vec<Schedule>> {
         let scope = actor.require(Right::Read)?;
-        self.db.read(move |tx| store::schedules::list(tx, scope, crate::base::limits::SCHEDULES_MAX)).await
+        self.db.read_near(scope, move |tx| store::schedules::list(tx, scope, crate::base::limits::SCHEDULES_MAX)).await
     }
 
     /// Stops a schedule, or starts it again at the next time that its expression names: what was due meanwhile was not
@@ -126,13 +127,11 @@ impl Services {
         text: String,
     ) -> Result<()> {
         self.record(tx, actor, &Event::new(kind, "schedule", &name, text))?;
-        let services = self.clone();
-        tx.after_commit(move || services.signals().schedules.notify_one());
-        Ok(())
+        self.tell(tx, Topic::Schedules)
     }
 
     /// Asks for the jobs of all schedules that are due; when the next one is.
-    pub async fn fire_schedules(&self) -> Result<Option<i64>> {
+    pub async fn fire_schedules(&self, hold: &Hold) -> Result<Option<i64>> {
         let leave = access::server_scope();
         loop {
             let now = self.clock.now_ms();
@@ -140,8 +139,12 @@ impl Services {
             if due.is_empty() {
                 return self.db.read(move |tx| store::schedules::find_next(tx, leave)).await;
             }
-            let services = self.clone();
-            self.db.write(move |tx| services.fire(tx, due, now)).await?;
+            let (services, hold) = (self.clone(), *hold);
+            let fired = self.db.write(move |tx| {
+                services.check_hold(tx, &hold)?;
+                services.fire(tx, due, now)
+            });
+            fired.await?;
         }
     }
 

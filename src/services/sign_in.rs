@@ -28,13 +28,13 @@ impl Services {
     /// Checks e-mail and password and begins a session; its secret comes back, for a cookie.
     pub async fn sign_in(&self, email: &str, password: Secret, origin: &Origin, agent: &str) -> Result<Secret> {
         let by_address = Try::from_address(origin.address);
-        self.count_try(&by_address)?;
+        self.count_try(&by_address).await?;
         let wrong = || {
             Error::unauthenticated("sign_in", "That e-mail and password do not fit together. Check both and try again.")
         };
         let Ok(email) = Email::parse(email) else { return Err(wrong()) };
         let by_account = Try::of_account(&email);
-        self.count_try(&by_account)?;
+        self.count_try(&by_account).await?;
         if password.expose().len() > limits::PASSWORD_BYTES_MAX {
             return Err(wrong());
         }
@@ -62,9 +62,9 @@ impl Services {
     }
 
     /// Counts one try to show that one knows a password; past the limit it is refused.
-    pub(super) fn count_try(&self, of: &Try) -> Result<()> {
+    pub(super) async fn count_try(&self, of: &Try) -> Result<()> {
         let (max, window) = (limits::SIGN_IN_TRIES_MAX, limits::SIGN_IN_WINDOW_MS);
-        self.windows().take(&of.0, max, window, "sign_in_tries", "Too many tries with a wrong password.")
+        self.windows().take(&of.0, max, window, "sign_in_tries", "Too many tries with a wrong password.").await
     }
 
     /// Gives tries back: it was the right password.

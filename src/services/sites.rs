@@ -1,5 +1,7 @@
 //! Sites and their hostnames: made, listed, taken down, deleted.
 
+use serde::{Deserialize, Serialize};
+
 use crate::{
     base::limits,
     domain::{
@@ -8,6 +10,7 @@ use crate::{
         deployment::{Deployment, DeploymentRef},
         event::Event,
         hostname::Hostname,
+        node::Topic,
         site::{Site, SiteName},
     },
     ports::{
@@ -29,7 +32,7 @@ const PUBLICATIONS_LOOKED_AT: i64 = 10;
 const ROW_BYTES: usize = 600;
 
 /// A site with what pages and the API show of it.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct SiteView {
     /// The site.
     pub site: Site,
@@ -97,6 +100,7 @@ impl Services {
                 taken_down: None,
                 watch_folder: None,
             };
+            services.changes_routes(tx)?;
             store::sites::take_name(tx, scope, &site.name, site.id)?;
             store::sites::insert(tx, scope, &site)?;
             let text = format!("made the site {}", site.name);
@@ -128,7 +132,7 @@ impl Services {
         let load = || async move {
             let found: Vec<SiteView> = services
                 .db
-                .read({
+                .read_near(scope, {
                     let services = services.clone();
                     move |tx| {
                         let sites = store::sites::list(tx, scope, &after, limit.into())?;
@@ -146,7 +150,7 @@ impl Services {
     /// How many sites the tenant has.
     pub async fn count_sites(&self, actor: &Actor) -> Result<i64> {
         let scope = actor.require(Right::Read)?;
-        self.db.read(move |tx| store::sites::count(tx, scope)).await
+        self.db.read_near(scope, move |tx| store::sites::count(tx, scope)).await
     }
 
     fn view(&self, tx: &mut ReadTx<'_>, scope: TenantScope, site: Site) -> Result<SiteView> {
@@ -183,7 +187,9 @@ impl Services {
                     services.move_live(tx, &actor, &site, None, Move::Takedown)?;
                 }
                 store::sites::release_name(tx, scope, &name, services.clock.now_ms())?;
+                services.changes_routes(tx)?;
                 store::sites::delete(tx, scope, site.id)?;
+                services.tell(tx, Topic::Watch)?;
                 let text = format!("deleted the site {name}");
                 services.record(tx, &actor, &Event::new("site.deleted", "site", &name, text))
             })
@@ -232,6 +238,7 @@ impl Services {
                 return Ok(());
             }
             store::sites::change_watch_folder(tx, scope, site.id, folder.as_deref())?;
+            services.tell(tx, Topic::Watch)?;
             let text = match folder {
                 Some(folder) => format!("deploys {name} from {folder} from now on"),
                 None => format!("stopped deploying {name} from a folder"),
@@ -275,6 +282,7 @@ impl Services {
                     let text = format!("A site has at most {HOSTNAMES_MAX} hostnames.");
                     return Err(Error::conflict("hostnames_max", text));
                 }
+                services.changes_routes(tx)?;
                 store::hostnames::insert(tx, scope, site.id, &hostname, services.clock.now_ms())?;
                 let text = format!("gave {hostname} to {name}");
                 services.record(tx, &actor, &Event::new("hostname.added", "site", &name, text))
@@ -295,6 +303,7 @@ impl Services {
                 if !store::hostnames::delete(tx, scope, site.id, &hostname)? {
                     return Err(Error::not_found("hostname on this site"));
                 }
+                services.changes_routes(tx)?;
                 let text = format!("took {hostname} from {name}");
                 services.record(tx, &actor, &Event::new("hostname.removed", "site", &name, text))
             })

@@ -35,7 +35,7 @@ impl Services {
     /// What the actor's tenant has.
     pub async fn counts(&self, actor: &Actor) -> Result<Counts> {
         let scope = actor.require(Right::Read)?;
-        self.db.read(move |tx| store::summary::count(tx, scope)).await
+        self.db.read_near(scope, move |tx| store::summary::count(tx, scope)).await
     }
 
     /// How the actor's tenant is.
@@ -43,7 +43,7 @@ impl Services {
         let scope = actor.require(Right::Read)?;
         let (services, before) = (self.clone(), self.clock.now_ms() - EMPTY_MS);
         self.db
-            .read(move |tx| {
+            .read_near(scope, move |tx| {
                 let show = |found: Vec<_>| found.into_iter().map(|(site, it)| services.show(&site, it)).collect();
                 Ok(Summary {
                     counts: store::summary::count(tx, scope)?,

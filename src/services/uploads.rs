@@ -28,7 +28,7 @@ use crate::{
 use super::{Services, places};
 
 /// Earlier deployments whose files need not be sent again: more would cost more to look through than it saves.
-const KNOWN_DEPLOYMENTS: i64 = 5;
+pub(super) const KNOWN_DEPLOYMENTS: i64 = 5;
 /// Characters of a deployment's message and of an idempotency key.
 const MESSAGE_CHARS_MAX: usize = 500;
 const KEY_CHARS_MAX: usize = 200;
@@ -78,6 +78,8 @@ impl Services {
         self.admit(0)?;
         let (blobs, bytes) = (self.blobs.clone(), list.to_bytes()?);
         let wanted = self.blocking(move || Ok(blobs.put(&bytes)?)).await?;
+        // So that the files may be sent to another server.
+        self.keep_blob(wanted).await?;
         let (services, actor, name) = (self.clone(), actor.clone(), name.clone());
         let counts = (list.files().len(), list.total_bytes());
         let begun = self.db.write(move |tx| {
@@ -150,7 +152,7 @@ impl Services {
             if_live: request.if_live,
             idempotency_key: request.idempotency_key.clone(),
         };
-        store::deployments::insert(tx, scope, site.id, &deployment, &wish)?;
+        store::deployments::insert(tx, scope, site.id, self.node.id, &deployment, &wish)?;
         let line = format!("Begun by {}.", actor.label);
         store::deployments::append_line(tx, scope, deployment.id, (&line, now))?;
         Ok(deployment)
@@ -172,25 +174,45 @@ impl Services {
                 Ok((known, store::uploads::list(tx, scope, id)?))
             })
             .await?;
-        let (blobs, list) = (self.blobs.clone(), list.clone());
-        self.blocking(move || {
-            let mut there: HashSet<Sha256> = received.into_iter().collect();
+        let (blobs, list, home) = (self.blobs.clone(), list.clone(), self.home.clone());
+        let looked = self.blocking(move || {
+            let received: HashSet<Sha256> = received.into_iter().collect();
+            let mut there = received.clone();
+            // With their sizes, which files that are not here cannot tell.
+            let mut kept: HashSet<(Sha256, u64)> = HashSet::new();
             for hash in known {
                 // The newest come first, and mostly have all.
                 if list.files().iter().all(|it| there.contains(&it.sha256)) {
                     break;
                 }
                 // A list that cannot be read only means that more is sent.
-                if let Ok(bytes) = blobs.read_verified(&hash) {
-                    there.extend(FileList::hashes_in(&bytes)?);
+                let Ok(bytes) = blobs.read_verified(&hash) else { continue };
+                there.extend(FileList::hashes_in(&bytes)?);
+                if home.is_some() {
+                    kept.extend(FileList::from_bytes(&bytes)?.files().iter().map(|it| (it.sha256, it.size)));
                 }
             }
             let mut asked = HashSet::new();
             let missing = list.files().iter().filter(|it| asked.insert(it.sha256));
-            let missing = missing.filter(|it| !there.contains(&it.sha256) || blobs.size(&it.sha256) != Some(it.size));
-            Ok(missing.map(|it| it.sha256).collect())
-        })
-        .await
+            let (mut lacking, mut elsewhere) = (Vec::new(), Vec::new());
+            for file in missing {
+                match &home {
+                    _ if !there.contains(&file.sha256) => lacking.push(file.sha256),
+                    Some(home) if home.is_lost(&file.sha256) => lacking.push(file.sha256),
+                    _ if blobs.size(&file.sha256) == Some(file.size) => {}
+                    Some(_) if kept.contains(&(file.sha256, file.size)) => {}
+                    Some(_) if received.contains(&file.sha256) => elsewhere.push((file.sha256, file.size)),
+                    _ => lacking.push(file.sha256),
+                }
+            }
+            Ok((lacking, elsewhere))
+        });
+        let (mut lacking, elsewhere) = looked.await?;
+        if let Some(home) = &self.home {
+            // Sent to another server, or no longer in the cache.
+            lacking.extend(home.list_lacking(elsewhere).await?);
+        }
+        Ok(lacking)
     }
 
     /// Takes a framed body: `[32 bytes SHA-256][8 bytes big-endian length][bytes]`, repeated. Whole frames before a
@@ -206,8 +228,8 @@ impl Services {
         let _place = self.take_place(actor)?;
         let (site, _, list) = self.open_upload(scope, name, id).await?;
         self.admit(limits::BLOBS_BODY_BYTES_MAX)?;
-        let wanted = list.files().iter().map(|it| (it.sha256, it.size)).collect();
-        let mut frames = Frames::new(self.blobs.clone(), wanted);
+        let wanted: HashMap<Sha256, u64> = list.files().iter().map(|it| (it.sha256, it.size)).collect();
+        let mut frames = Frames::new(self.blobs.clone(), wanted.clone());
         // The body is waited for here, and written in short steps: a client that stands still holds no thread.
         let end = loop {
             let (step, more) = places::next(&mut pieces).await;
@@ -232,6 +254,8 @@ impl Services {
         let (received, bytes, kept) = ended.await?;
         let count = received.len();
         if count > 0 {
+            let sizes = received.iter().filter_map(|it| Some((*it, *wanted.get(it)?)));
+            self.keep_blobs(sizes.collect()).await?;
             let sent = (i64::try_from(count).unwrap_or(i64::MAX), i64::try_from(bytes).unwrap_or(i64::MAX));
             self.db.write(move |tx| note_received(tx, scope, site.id, id, &received, sent)).await?;
         }
@@ -290,7 +314,7 @@ impl Services {
         let name = name.clone();
         let (site, deployment, wanted) = self.db.read(move |tx| find_open(tx, scope, &name, id)).await?;
         let blobs = self.blobs.clone();
-        let list = self.blocking(move || FileList::from_bytes(&blobs.read_verified(&wanted).map_err(Error::internal)?));
+        let list = self.blocking(move || FileList::from_bytes(&blobs.read_verified(&wanted)?));
         Ok((site, deployment, list.await?))
     }
 }

@@ -119,7 +119,7 @@ impl Services {
         let (user, stored) = found.ok_or_else(|| Error::not_found("user"))?;
         let tries = [Try::from_address(actor.address), Try::of_account(&user.email)];
         for of in &tries {
-            self.count_try(of)?;
+            self.count_try(of).await?;
         }
         let same = new.expose() == present.expose();
         let fits = present.expose().len() <= limits::PASSWORD_BYTES_MAX;

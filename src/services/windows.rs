@@ -1,6 +1,7 @@
-//! Limits on how often: so many in a window, counted in memory, by key.
+//! Limits on how often: so many in a window, counted in memory, by key; and, where several processes share counts, there too.
 //!
-//! What is counted is lost with the process, which gives an attacker a few tries more at a restart and nothing else.
+//! What is counted in memory is lost with the process, which gives an attacker a few tries more at a restart and nothing else. While the
+//! shared counts are away, each process counts for itself.
 
 use std::{
     collections::HashMap,
@@ -11,6 +12,7 @@ use std::{
 use crate::{
     base::{clock::Clock, network},
     domain::{Error, Result},
+    ports::counts::{Counts, Taken},
 };
 
 /// Keys remembered at once: bounds the memory that an attacker can take.
@@ -21,6 +23,7 @@ const KEYS_MAX: usize = 50_000;
 pub struct Windows {
     clock: Clock,
     counts: Mutex<HashMap<String, Count>>,
+    shared: Counts,
 }
 
 #[derive(Debug)]
@@ -30,13 +33,22 @@ struct Count {
 }
 
 impl Windows {
-    /// Nothing counted yet.
-    pub fn new(clock: Clock) -> Self {
-        Self { clock, counts: Mutex::default() }
+    /// Nothing counted yet in this process.
+    pub fn new(clock: Clock, shared: Counts) -> Self {
+        Self { clock, counts: Mutex::default(), shared }
     }
 
     /// Counts one use of `key`; past `max` in `window_ms` it is refused with the time to wait.
-    pub fn take(&self, key: &str, max: u32, window_ms: i64, code: &'static str, what: &str) -> Result<()> {
+    pub async fn take(&self, key: &str, max: u32, window_ms: i64, code: &'static str, what: &str) -> Result<()> {
+        // In memory first: who is refused there costs the others nothing.
+        self.take_here(key, max, window_ms, code, what)?;
+        match self.shared.take(key, max, window_ms).await {
+            Some(Taken::Refused { left_ms }) => Err(refused(left_ms, code, what)),
+            Some(Taken::Counted) | None => Ok(()),
+        }
+    }
+
+    fn take_here(&self, key: &str, max: u32, window_ms: i64, code: &'static str, what: &str) -> Result<()> {
         let now = self.clock.now_ms();
         let mut counts = self.counts.lock().unwrap_or_else(PoisonError::into_inner);
         if counts.len() >= KEYS_MAX {
@@ -53,10 +65,7 @@ impl Windows {
             *count = Count { ends_ms: now + window_ms, used: 0 };
         }
         if count.used >= max {
-            let seconds = u64::try_from((count.ends_ms - now + 999) / 1000).unwrap_or(1).max(1);
-            let minutes = seconds.div_ceil(60);
-            let wait = if minutes == 1 { String::from("1 minute") } else { format!("{minutes} minutes") };
-            return Err(Error::too_many(code, format!("{what} Try again in {wait}."), seconds));
+            return Err(refused(count.ends_ms - now, code, what));
         }
         count.used += 1;
         drop(counts);
@@ -66,7 +75,16 @@ impl Windows {
     /// Gives the uses of `key` back: it was the right password after all.
     pub fn forget(&self, key: &str) {
         self.counts.lock().unwrap_or_else(PoisonError::into_inner).remove(key);
+        self.shared.forget(key);
     }
+}
+
+/// There were enough, for the next `left_ms`.
+fn refused(left_ms: i64, code: &'static str, what: &str) -> Error {
+    let seconds = u64::try_from(left_ms.saturating_add(999) / 1000).unwrap_or(1).max(1);
+    let minutes = seconds.div_ceil(60);
+    let wait = if minutes == 1 { String::from("1 minute") } else { format!("{minutes} minutes") };
+    Error::too_many(code, format!("{what} Try again in {wait}."), seconds)
 }
 
 /// What a client's address counts as.
@@ -81,14 +99,14 @@ mod tests {
     #[test]
     fn a_window_counts_refuses_and_opens_again() {
         let (clock, hands) = Clock::manual(1_000);
-        let windows = Windows::new(clock);
-        let take = || windows.take("k", 2, 60_000, "limit", "Too many.");
+        let windows = Windows::new(clock, Counts::default());
+        let take = || windows.take_here("k", 2, 60_000, "limit", "Too many.");
         assert!(take().is_ok() && take().is_ok());
         let refused = take().unwrap_err();
         assert_eq!((refused.code, refused.retry_after_s), ("limit", Some(60)));
-        assert!(windows.take("other", 1, 60_000, "limit", "").is_ok());
+        assert!(windows.take_here("other", 1, 60_000, "limit", "").is_ok());
         // No crowd makes it forget.
-        let other = |number: usize| windows.take(&format!("other {number}"), 2, 60_000, "limit", "Too many.");
+        let other = |number: usize| windows.take_here(&format!("other {number}"), 2, 60_000, "limit", "Too many.");
         assert!((2..KEYS_MAX).all(|it| other(it).is_ok()));
         assert_eq!(other(KEYS_MAX).unwrap_err().retry_after_s, Some(60));
         assert!(take().is_err() && other(2).is_ok() && other(2).is_err());

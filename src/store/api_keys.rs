@@ -81,19 +81,21 @@ pub fn touch(tx: &mut WriteTx<'_>, id: ApiKeyId, now_ms: i64) -> Result<()> {
 
 /// The keys of a tenant, newest first; of one user when `user` is given.
 pub fn list(tx: &mut ReadTx<'_>, scope: TenantScope, user: Option<UserId>) -> Result<Vec<ApiKey>> {
+    let tenant = tx.tenant(scope)?;
     let sql = format!(
         "SELECT {COLUMNS} FROM api_key k JOIN \"user\" u ON u.id = k.user_id
          WHERE k.tenant_id = $1 AND (k.user_id = $2 OR $2 = $3) ORDER BY k.id DESC LIMIT $4"
     );
-    let rows = tx.query(&sql, params![scope.tenant().0, user.map_or(Id::NIL, |it| it.0), Id::NIL, LISTED_MAX])?;
+    let rows = tx.query(&sql, params![tenant, user.map_or(Id::NIL, |it| it.0), Id::NIL, LISTED_MAX])?;
     rows.iter().map(read).collect()
 }
 
 /// Removes a key of a tenant, of one user when `user` is given; whether there was one.
 pub fn delete(tx: &mut WriteTx<'_>, scope: TenantScope, user: Option<UserId>, id: ApiKeyId) -> Result<bool> {
+    let tenant = tx.tenant(scope)?;
     let deleted = tx.execute(
         "DELETE FROM api_key WHERE tenant_id = $1 AND id = $2 AND (user_id = $3 OR $3 = $4)",
-        params![scope.tenant().0, id.0, user.map_or(Id::NIL, |it| it.0), Id::NIL],
+        params![tenant, id.0, user.map_or(Id::NIL, |it| it.0), Id::NIL],
     )?;
     Ok(deleted > 0)
 }

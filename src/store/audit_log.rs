@@ -3,7 +3,7 @@
 use crate::{
     base::{hash::Sha256, ids::Id},
     domain::{
-        Result,
+        Error, Result,
         access::{Actor, ServerScope, TenantScope},
         event::{Event, Recorded},
         tenant::TenantId,
@@ -16,21 +16,12 @@ const COLUMNS: &str = "created_ms, id, seq, hash, actor, address, kind, entity, 
 
 /// Writes an event of `actor` in their tenant.
 pub fn append(tx: &mut WriteTx<'_>, id: Id, actor: &Actor, event: &Event, now_ms: i64) -> Result<()> {
+    let tenant = tx.tenant(actor.scope)?;
     let address = actor.address.map(|it| it.to_string()).unwrap_or_default();
     tx.execute(
         "INSERT INTO audit_log (tenant_id, created_ms, id, actor, address, kind, entity, entity_id, text)
          VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9)",
-        params![
-            actor.scope.tenant().0,
-            now_ms,
-            id,
-            &actor.label,
-            address,
-            event.kind,
-            event.entity,
-            &event.entity_id,
-            &event.text
-        ],
+        params![tenant, now_ms, id, &actor.label, address, event.kind, event.entity, &event.entity_id, &event.text],
     )?;
     Ok(())
 }
@@ -52,15 +43,17 @@ fn read(row: &Row) -> Result<Recorded> {
 
 /// A page of a tenant's events, newest first, older than the one with the id `after`.
 pub fn list(tx: &mut ReadTx<'_>, scope: TenantScope, after: Option<Id>, limit: i64) -> Result<Vec<Recorded>> {
+    let tenant = tx.tenant(scope)?;
     let sql = format!(
         "SELECT {COLUMNS} FROM audit_log WHERE tenant_id = $1 AND id < $2
          ORDER BY id DESC LIMIT $3"
     );
-    tx.query(&sql, params![scope.tenant().0, after.unwrap_or(Id::LAST), limit])?.iter().map(read).collect()
+    tx.query(&sql, params![tenant, after.unwrap_or(Id::LAST), limit])?.iter().map(read).collect()
 }
 
 /// Tenants that have unsealed events.
-pub fn list_unsealed_tenants(tx: &mut ReadTx<'_>, _leave: ServerScope, limit: i64) -> Result<Vec<TenantId>> {
+pub fn list_unsealed_tenants(tx: &mut ReadTx<'_>, leave: ServerScope, limit: i64) -> Result<Vec<TenantId>> {
+    tx.all_tenants(leave)?;
     let rows = tx.query(
         "SELECT DISTINCT tenant_id FROM audit_log WHERE seq IS NULL ORDER BY tenant_id LIMIT $1",
         params![limit],
@@ -68,32 +61,89 @@ pub fn list_unsealed_tenants(tx: &mut ReadTx<'_>, _leave: ServerScope, limit: i6
     rows.iter().map(|row| row.id(0)).collect()
 }
 
-/// The last sealed entry of a tenant: its sequence and hash.
-pub fn find_head(tx: &mut ReadTx<'_>, scope: TenantScope) -> Result<Option<(i64, Sha256)>> {
-    let row = tx.find(
-        "SELECT seq, hash FROM audit_log WHERE tenant_id = $1 AND seq IS NOT NULL ORDER BY seq DESC LIMIT 1",
-        params![scope.tenant().0],
+/// Where a tenant's chain ends, and where what is kept of it begins.
+#[derive(Clone, Copy, Debug)]
+pub struct Head {
+    /// The sequence of the last sealed entry.
+    pub seq: i64,
+    /// Its hash.
+    pub hash: Sha256,
+    /// The sequence of the last entry that was archived, 0 when none was: what is kept begins with the next one.
+    pub kept_seq: i64,
+    /// The hash that the first kept entry follows.
+    pub kept_hash: Sha256,
+}
+
+/// The head of a tenant's chain; `None` before the first entry was sealed.
+pub fn find_head(tx: &mut ReadTx<'_>, scope: TenantScope) -> Result<Option<Head>> {
+    let tenant = tx.tenant(scope)?;
+    let row = tx.find("SELECT seq, hash, kept_seq, kept_hash FROM audit_head WHERE tenant_id = $1", params![tenant])?;
+    let read = |row: Row| {
+        let (hash, kept_hash) = (Sha256(row.bytes(1)?), Sha256(row.bytes(3)?));
+        Ok(Head { seq: row.int(0)?, hash, kept_seq: row.int(2)?, kept_hash })
+    };
+    row.map(read).transpose()
+}
+
+/// Moves the end of a tenant's chain from the sequence `from` on, 0 when it has none; `before` is what its first entry follows.
+/// INVARIANT: this is what makes a sequence unique in its tenant, since no index spans all months.
+pub fn move_head(
+    tx: &mut WriteTx<'_>,
+    scope: TenantScope,
+    from: i64,
+    (seq, hash): (i64, Sha256),
+    before: Sha256,
+) -> Result<()> {
+    let tenant = tx.tenant(scope)?;
+    let moved = tx.execute(
+        "INSERT INTO audit_head (tenant_id, seq, hash, kept_seq, kept_hash) VALUES ($1, $3, $4, 0, $5)
+         ON CONFLICT (tenant_id) DO UPDATE SET seq = excluded.seq, hash = excluded.hash WHERE audit_head.seq = $2",
+        params![tenant, from, seq, hash, before],
     )?;
-    row.map(|row| Ok((row.int(0)?, Sha256(row.bytes(1)?)))).transpose()
+    if moved == 1 { Ok(()) } else { Err(Error::internal("two have sealed the same events")) }
+}
+
+/// Notes that a tenant's entries up to `to` are archived, from the one after `from` on; `false` when somebody else has moved that.
+pub fn move_kept(tx: &mut WriteTx<'_>, scope: TenantScope, from: i64, to: i64, hash: Sha256) -> Result<bool> {
+    let tenant = tx.tenant(scope)?;
+    let moved = tx.execute(
+        "UPDATE audit_head SET kept_seq = $3, kept_hash = $4 WHERE tenant_id = $1 AND kept_seq = $2",
+        params![tenant, from, to, hash],
+    )?;
+    Ok(moved > 0)
+}
+
+/// The last sequence of a tenant among the events of a time, and how many of these are not sealed yet.
+pub fn find_last(tx: &mut ReadTx<'_>, scope: TenantScope, (from_ms, to_ms): (i64, i64)) -> Result<(i64, i64)> {
+    let tenant = tx.tenant(scope)?;
+    let row = tx.one(
+        "SELECT COALESCE(MAX(seq), 0), COUNT(*) - COUNT(seq) FROM audit_log
+         WHERE tenant_id = $1 AND created_ms >= $2 AND created_ms < $3",
+        params![tenant, from_ms, to_ms],
+    )?;
+    Ok((row.int(0)?, row.int(1)?))
 }
 
 /// The oldest unsealed events of a tenant.
 pub fn list_unsealed(tx: &mut ReadTx<'_>, scope: TenantScope, limit: i64) -> Result<Vec<Recorded>> {
+    let tenant = tx.tenant(scope)?;
     let sql = format!("SELECT {COLUMNS} FROM audit_log WHERE tenant_id = $1 AND seq IS NULL ORDER BY id LIMIT $2");
-    tx.query(&sql, params![scope.tenant().0, limit])?.iter().map(read).collect()
+    tx.query(&sql, params![tenant, limit])?.iter().map(read).collect()
 }
 
 /// Sealed events in the order of their chain, from the sequence `from` on.
 pub fn list_sealed(tx: &mut ReadTx<'_>, scope: TenantScope, from: i64, limit: i64) -> Result<Vec<Recorded>> {
+    let tenant = tx.tenant(scope)?;
     let sql = format!("SELECT {COLUMNS} FROM audit_log WHERE tenant_id = $1 AND seq >= $2 ORDER BY seq LIMIT $3");
-    tx.query(&sql, params![scope.tenant().0, from, limit])?.iter().map(read).collect()
+    tx.query(&sql, params![tenant, from, limit])?.iter().map(read).collect()
 }
 
 /// Gives an event its place in the chain.
 pub fn seal(tx: &mut WriteTx<'_>, scope: TenantScope, created_ms: i64, id: Id, seq: i64, hash: Sha256) -> Result<()> {
+    let tenant = tx.tenant(scope)?;
     tx.execute(
         "UPDATE audit_log SET seq = $4, hash = $5 WHERE tenant_id = $1 AND created_ms = $2 AND id = $3 AND seq IS NULL",
-        params![scope.tenant().0, created_ms, id, seq, hash],
+        params![tenant, created_ms, id, seq, hash],
     )?;
     Ok(())
 }

@@ -6,6 +6,7 @@ use crate::{
         Result,
         access::{ServerScope, TenantScope},
         deployment::{Deployment, DeploymentId, DeploymentRef, Source, State},
+        node::NodeId,
         site::SiteId,
         tenant::TenantId,
     },
@@ -59,14 +60,22 @@ fn read(row: &Row) -> Result<Deployment> {
 }
 
 /// Adds a deployment that has begun.
-pub fn insert(tx: &mut WriteTx<'_>, scope: TenantScope, site: SiteId, it: &Deployment, wish: &Wish) -> Result<()> {
+pub fn insert(
+    tx: &mut WriteTx<'_>,
+    scope: TenantScope,
+    site: SiteId,
+    node: NodeId,
+    it: &Deployment,
+    wish: &Wish,
+) -> Result<()> {
+    let tenant = tx.tenant(scope)?;
     tx.execute(
         "INSERT INTO deployment
            (tenant_id, site_id, id, number, state, source, message, actor, created_ms, wanted, files, bytes,
-            files_sent, bytes_sent, preview, allow_env, publish, if_live, idempotency_key)
-         VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19)",
+            files_sent, bytes_sent, preview, allow_env, publish, if_live, idempotency_key, node_id)
+         VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19, $20)",
         params![
-            scope.tenant().0,
+            tenant,
             site.0,
             it.id.0,
             it.number,
@@ -84,7 +93,8 @@ pub fn insert(tx: &mut WriteTx<'_>, scope: TenantScope, site: SiteId, it: &Deplo
             wish.allow_env,
             wish.publish,
             wish.if_live.map(|it| it.0),
-            wish.idempotency_key.clone()
+            wish.idempotency_key.clone(),
+            node.0
         ],
     )?;
     Ok(())
@@ -92,20 +102,22 @@ pub fn insert(tx: &mut WriteTx<'_>, scope: TenantScope, site: SiteId, it: &Deplo
 
 /// A deployment by number or id.
 pub fn find(tx: &mut ReadTx<'_>, scope: TenantScope, site: SiteId, of: DeploymentRef) -> Result<Option<Deployment>> {
+    let tenant = tx.tenant(scope)?;
     let (column, value) = match of {
         DeploymentRef::Number(number) => ("number", number.into()),
         DeploymentRef::Id(id) => ("id", id.0.into()),
     };
     let sql = format!("SELECT {COLUMNS} FROM deployment WHERE tenant_id = $1 AND site_id = $2 AND {column} = $3");
-    tx.find(&sql, &[scope.tenant().0.into(), site.0.into(), value])?.as_ref().map(read).transpose()
+    tx.find(&sql, &[tenant.into(), site.0.into(), value])?.as_ref().map(read).transpose()
 }
 
 /// What was asked for when a deployment was begun.
 pub fn find_wish(tx: &mut ReadTx<'_>, scope: TenantScope, site: SiteId, id: DeploymentId) -> Result<Option<Wish>> {
+    let tenant = tx.tenant(scope)?;
     let row = tx.find(
         "SELECT wanted, allow_env, publish, if_live, idempotency_key FROM deployment
          WHERE tenant_id = $1 AND site_id = $2 AND id = $3",
-        params![scope.tenant().0, site.0, id.0],
+        params![tenant, site.0, id.0],
     )?;
     row.map(|row| {
         Ok(Wish {
@@ -121,47 +133,53 @@ pub fn find_wish(tx: &mut ReadTx<'_>, scope: TenantScope, site: SiteId, id: Depl
 
 /// The deployment that was begun with an idempotency key.
 pub fn find_by_key(tx: &mut ReadTx<'_>, scope: TenantScope, site: SiteId, key: &str) -> Result<Option<Deployment>> {
+    let tenant = tx.tenant(scope)?;
     let sql =
         format!("SELECT {COLUMNS} FROM deployment WHERE tenant_id = $1 AND site_id = $2 AND idempotency_key = $3");
-    tx.find(&sql, params![scope.tenant().0, site.0, key])?.as_ref().map(read).transpose()
+    tx.find(&sql, params![tenant, site.0, key])?.as_ref().map(read).transpose()
 }
 
 /// A page of a site's deployments, newest first, below the number `below`.
 pub fn list(tx: &mut ReadTx<'_>, scope: TenantScope, site: SiteId, below: i64, limit: i64) -> Result<Vec<Deployment>> {
+    let tenant = tx.tenant(scope)?;
     let sql = format!(
         "SELECT {COLUMNS} FROM deployment WHERE tenant_id = $1 AND site_id = $2 AND number < $3
          ORDER BY number DESC LIMIT $4"
     );
-    tx.query(&sql, params![scope.tenant().0, site.0, below, limit])?.iter().map(read).collect()
+    tx.query(&sql, params![tenant, site.0, below, limit])?.iter().map(read).collect()
 }
 
 /// Bytes of a tenant's deployments that are complete or under way, counted as if nothing were shared between them. Those
 /// under way count with what was announced: else any number of them would fit below a quota at once.
 pub fn sum_bytes(tx: &mut ReadTx<'_>, scope: TenantScope) -> Result<i64> {
+    let tenant = tx.tenant(scope)?;
     let sql = "SELECT CAST(COALESCE(SUM(bytes), 0) AS BIGINT) FROM deployment
                WHERE tenant_id = $1 AND state IN ('ready', 'live', 'superseded', 'uploading', 'checking')";
-    tx.one(sql, params![scope.tenant().0])?.int(0)
+    tx.one(sql, params![tenant])?.int(0)
 }
 
 /// How many deployments a site has.
 pub fn count(tx: &mut ReadTx<'_>, scope: TenantScope, site: SiteId) -> Result<i64> {
+    let tenant = tx.tenant(scope)?;
     let sql = "SELECT COUNT(*) FROM deployment WHERE tenant_id = $1 AND site_id = $2";
-    tx.one(sql, params![scope.tenant().0, site.0])?.int(0)
+    tx.one(sql, params![tenant, site.0])?.int(0)
 }
 
 /// The lists of files and the manifests of a site's newest complete deployments: what its tenant has sent before.
 pub fn list_known(tx: &mut ReadTx<'_>, scope: TenantScope, site: SiteId, limit: i64) -> Result<Vec<Sha256>> {
+    let tenant = tx.tenant(scope)?;
     let rows = tx.query(
         "SELECT wanted FROM deployment
          WHERE tenant_id = $1 AND site_id = $2 AND wanted IS NOT NULL AND state IN ('ready', 'live', 'superseded')
          ORDER BY number DESC LIMIT $3",
-        params![scope.tenant().0, site.0, limit],
+        params![tenant, site.0, limit],
     )?;
     rows.iter().map(|row| row.bytes(0).map(Sha256)).collect()
 }
 
 /// Every deployment that visitors may see: tenant, site, id, manifest, preview label.
-pub fn list_complete(tx: &mut ReadTx<'_>, _leave: ServerScope) -> Result<Vec<Complete>> {
+pub fn list_complete(tx: &mut ReadTx<'_>, leave: ServerScope) -> Result<Vec<Complete>> {
+    tx.all_tenants(leave)?;
     let rows = tx.query(
         "SELECT site_id, id, manifest, preview FROM deployment
          WHERE state IN ('ready', 'live', 'superseded') AND manifest IS NOT NULL ORDER BY site_id, id LIMIT $1",
@@ -193,7 +211,8 @@ pub struct Complete {
 }
 
 /// Every blob that holds a list: manifests and lists of files of all kept deployments, also unfinished ones.
-pub fn list_roots(tx: &mut ReadTx<'_>, _leave: ServerScope) -> Result<Vec<(Option<Sha256>, Option<Sha256>)>> {
+pub fn list_roots(tx: &mut ReadTx<'_>, leave: ServerScope) -> Result<Vec<(Option<Sha256>, Option<Sha256>)>> {
+    tx.all_tenants(leave)?;
     let rows = tx.query(
         "SELECT manifest, wanted FROM deployment WHERE state NOT IN ('failed', 'taken_down') ORDER BY id LIMIT $1",
         params![ALL_MAX],
@@ -201,20 +220,50 @@ pub fn list_roots(tx: &mut ReadTx<'_>, _leave: ServerScope) -> Result<Vec<(Optio
     rows.iter().map(|row| Ok((row.opt_bytes(0)?.map(Sha256), row.opt_bytes(1)?.map(Sha256)))).collect()
 }
 
-/// Deployments that have not ended and were begun before `before_ms`, in one state only when `only` names it.
-pub fn list_unfinished(
-    tx: &mut ReadTx<'_>,
-    _leave: ServerScope,
-    before_ms: i64,
-    only: Option<State>,
-    limit: i64,
-) -> Result<Vec<(TenantId, SiteId, DeploymentId)>> {
+/// Deployments that have not ended and were begun before `before_ms`.
+pub fn list_unfinished(tx: &mut ReadTx<'_>, leave: ServerScope, before_ms: i64, limit: i64) -> Result<Vec<Place>> {
+    tx.all_tenants(leave)?;
     let rows = tx.query(
         "SELECT tenant_id, site_id, id FROM deployment
-         WHERE state IN ('uploading', 'checking') AND (state = $2 OR $2 = '') AND created_ms < $1 ORDER BY id LIMIT $3",
-        params![before_ms, only.map_or("", State::word), limit],
+         WHERE state IN ('uploading', 'checking') AND created_ms < $1 ORDER BY id LIMIT $2",
+        params![before_ms, limit],
     )?;
-    rows.iter().map(|row| Ok((row.id(0)?, row.id(1)?, row.id(2)?))).collect()
+    rows.iter().map(read_place).collect()
+}
+
+/// Deployments that `node` was unpacking before `before_ms`, and those of before there were several nodes.
+pub fn list_interrupted(
+    tx: &mut ReadTx<'_>,
+    leave: ServerScope,
+    node: NodeId,
+    before_ms: i64,
+    limit: i64,
+) -> Result<Vec<Place>> {
+    tx.all_tenants(leave)?;
+    let rows = tx.query(
+        "SELECT tenant_id, site_id, id FROM deployment
+         WHERE state = 'checking' AND (node_id = $1 OR node_id IS NULL) AND created_ms < $2 ORDER BY id LIMIT $3",
+        params![node.0, before_ms, limit],
+    )?;
+    rows.iter().map(read_place).collect()
+}
+
+/// Deployments that are being unpacked by a node that is not there any more.
+pub fn list_orphaned(tx: &mut ReadTx<'_>, leave: ServerScope, limit: i64) -> Result<Vec<Place>> {
+    tx.all_tenants(leave)?;
+    let rows = tx.query(
+        "SELECT tenant_id, site_id, id FROM deployment
+         WHERE state = 'checking' AND node_id NOT IN (SELECT id FROM node) ORDER BY id LIMIT $1",
+        params![limit],
+    )?;
+    rows.iter().map(read_place).collect()
+}
+
+/// Whose, of which site, which one.
+pub type Place = (TenantId, SiteId, DeploymentId);
+
+fn read_place(row: &Row) -> Result<Place> {
+    Ok((row.id(0)?, row.id(1)?, row.id(2)?))
 }
 
 /// Moves a deployment to another state.
@@ -225,9 +274,10 @@ pub fn change_state(
     id: DeploymentId,
     state: State,
 ) -> Result<()> {
+    let tenant = tx.tenant(scope)?;
     tx.execute(
         "UPDATE deployment SET state = $4 WHERE tenant_id = $1 AND site_id = $2 AND id = $3",
-        params![scope.tenant().0, site.0, id.0, state.word()],
+        params![tenant, site.0, id.0, state.word()],
     )?;
     Ok(())
 }
@@ -240,22 +290,24 @@ pub fn add_sent(
     id: DeploymentId,
     (files, bytes): (i64, i64),
 ) -> Result<()> {
+    let tenant = tx.tenant(scope)?;
     tx.execute(
         "UPDATE deployment SET files_sent = files_sent + $4, bytes_sent = bytes_sent + $5
          WHERE tenant_id = $1 AND site_id = $2 AND id = $3",
-        params![scope.tenant().0, site.0, id.0, files, bytes],
+        params![tenant, site.0, id.0, files, bytes],
     )?;
     Ok(())
 }
 
 /// Makes a deployment complete: its manifest and counts are known now.
 pub fn complete(tx: &mut WriteTx<'_>, scope: TenantScope, site: SiteId, it: &Deployment, wanted: Sha256) -> Result<()> {
+    let tenant = tx.tenant(scope)?;
     tx.execute(
         "UPDATE deployment SET state = $4, finished_ms = $5, manifest = $6, root = $7, files = $8, bytes = $9,
            files_changed = $10, wanted = $11
          WHERE tenant_id = $1 AND site_id = $2 AND id = $3",
         params![
-            scope.tenant().0,
+            tenant,
             site.0,
             it.id.0,
             it.state.word(),
@@ -279,17 +331,18 @@ pub fn fail(
     id: DeploymentId,
     (problem, now_ms): (&str, i64),
 ) -> Result<bool> {
+    let tenant = tx.tenant(scope)?;
     let changed = tx.execute(
         "UPDATE deployment SET state = 'failed', problem = $4, finished_ms = $5
          WHERE tenant_id = $1 AND site_id = $2 AND id = $3 AND state IN ('uploading', 'checking')",
-        params![scope.tenant().0, site.0, id.0, problem, now_ms],
+        params![tenant, site.0, id.0, problem, now_ms],
     )?;
     Ok(changed > 0)
 }
 
 /// Removes a deployment with its log. Its blobs go with the next garbage collection.
 pub fn delete(tx: &mut WriteTx<'_>, scope: TenantScope, site: SiteId, id: DeploymentId) -> Result<()> {
-    let tenant = scope.tenant().0;
+    let tenant = tx.tenant(scope)?;
     for sql in [
         "DELETE FROM upload_part WHERE tenant_id = $1 AND deployment_id = $2",
         "DELETE FROM deployment_log WHERE tenant_id = $1 AND deployment_id = $2",
@@ -310,20 +363,22 @@ pub fn append_line(
     id: DeploymentId,
     (text, now_ms): (&str, i64),
 ) -> Result<()> {
+    let tenant = tx.tenant(scope)?;
     tx.execute(
         "INSERT INTO deployment_log (tenant_id, deployment_id, line, created_ms, text)
          SELECT $1, $2, COUNT(*), $3, $4 FROM deployment_log WHERE tenant_id = $1 AND deployment_id = $2",
-        params![scope.tenant().0, id.0, now_ms, text],
+        params![tenant, id.0, now_ms, text],
     )?;
     Ok(())
 }
 
 /// The log of a deployment: when, and what.
 pub fn list_lines(tx: &mut ReadTx<'_>, scope: TenantScope, id: DeploymentId) -> Result<Vec<(i64, String)>> {
+    let tenant = tx.tenant(scope)?;
     let rows = tx.query(
         "SELECT created_ms, text FROM deployment_log WHERE tenant_id = $1 AND deployment_id = $2
          ORDER BY line LIMIT $3",
-        params![scope.tenant().0, id.0, LINES_MAX],
+        params![tenant, id.0, LINES_MAX],
     )?;
     rows.iter().map(|row| Ok((row.int(0)?, row.text(1)?.to_owned()))).collect()
 }

@@ -24,27 +24,30 @@ pub fn find(tx: &mut ReadTx<'_>, name: &Hostname) -> Result<Option<(TenantId, Si
 
 /// Gives a hostname to a site.
 pub fn insert(tx: &mut WriteTx<'_>, scope: TenantScope, site: SiteId, name: &Hostname, now_ms: i64) -> Result<()> {
+    let tenant = tx.tenant(scope)?;
     tx.execute(
         "INSERT INTO hostname (name, tenant_id, site_id, created_ms) VALUES ($1, $2, $3, $4)",
-        params![name.as_str(), scope.tenant().0, site.0, now_ms],
+        params![name.as_str(), tenant, site.0, now_ms],
     )?;
     Ok(())
 }
 
 /// Takes a hostname from a site; whether it had it.
 pub fn delete(tx: &mut WriteTx<'_>, scope: TenantScope, site: SiteId, name: &Hostname) -> Result<bool> {
+    let tenant = tx.tenant(scope)?;
     let deleted = tx.execute(
         "DELETE FROM hostname WHERE name = $1 AND tenant_id = $2 AND site_id = $3",
-        params![name.as_str(), scope.tenant().0, site.0],
+        params![name.as_str(), tenant, site.0],
     )?;
     Ok(deleted > 0)
 }
 
 /// The hostnames of a site, by name.
 pub fn list(tx: &mut ReadTx<'_>, scope: TenantScope, site: SiteId) -> Result<Vec<String>> {
+    let tenant = tx.tenant(scope)?;
     let rows = tx.query(
         "SELECT name FROM hostname WHERE tenant_id = $1 AND site_id = $2 ORDER BY name LIMIT $3",
-        params![scope.tenant().0, site.0, PER_SITE_MAX],
+        params![tenant, site.0, PER_SITE_MAX],
     )?;
     rows.iter().map(|row| row.text(0).map(str::to_owned)).collect()
 }

@@ -5,9 +5,12 @@
 
 pub mod api_keys;
 pub mod audit_log;
+pub mod blockchain_records;
 pub mod claims;
 pub mod deployments;
 pub mod hostnames;
+pub mod months;
+pub mod nodes;
 pub mod outbox;
 pub mod publications;
 pub mod schedules;

@@ -46,12 +46,13 @@ fn read(row: &Row) -> Result<Publication> {
 
 /// Adds a row.
 pub fn append(tx: &mut WriteTx<'_>, scope: TenantScope, site: SiteId, it: &Publication) -> Result<()> {
+    let tenant = tx.tenant(scope)?;
     tx.execute(
         "INSERT INTO publication
            (tenant_id, site_id, seq, kind, deployment_id, manifest, root, files, bytes, actor, created_ms)
          VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11)",
         params![
-            scope.tenant().0,
+            tenant,
             site.0,
             it.seq,
             &it.kind,
@@ -69,10 +70,11 @@ pub fn append(tx: &mut WriteTx<'_>, scope: TenantScope, site: SiteId, it: &Publi
 
 /// The newest `limit` of a site, newest first.
 pub fn list(tx: &mut ReadTx<'_>, scope: TenantScope, site: SiteId, limit: i64) -> Result<Vec<Publication>> {
+    let tenant = tx.tenant(scope)?;
     let rows = tx.query(
         "SELECT seq, kind, deployment_id, manifest, root, files, bytes, actor, created_ms FROM publication
          WHERE tenant_id = $1 AND site_id = $2 ORDER BY seq DESC LIMIT $3",
-        params![scope.tenant().0, site.0, limit],
+        params![tenant, site.0, limit],
     )?;
     rows.iter().map(read).collect()
 }

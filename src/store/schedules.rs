@@ -39,13 +39,14 @@ fn read(row: &Row) -> Result<Schedule> {
 
 /// Adds a schedule of the scope's tenant.
 pub fn insert(tx: &mut WriteTx<'_>, scope: TenantScope, it: &Schedule) -> Result<()> {
+    let tenant = tx.tenant(scope)?;
     let sql = format!(
         "INSERT INTO schedule ({COLUMNS}) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14)"
     );
     tx.execute(
         &sql,
         params![
-            scope.tenant().0,
+            tenant,
             it.id.0,
             &it.name,
             it.cron.text(),
@@ -66,19 +67,22 @@ pub fn insert(tx: &mut WriteTx<'_>, scope: TenantScope, it: &Schedule) -> Result
 
 /// The tenant's schedules by name, at most `limit`.
 pub fn list(tx: &mut ReadTx<'_>, scope: TenantScope, limit: i64) -> Result<Vec<Schedule>> {
+    let tenant = tx.tenant(scope)?;
     let sql = format!("SELECT {COLUMNS} FROM schedule WHERE tenant_id = $1 ORDER BY name LIMIT $2");
-    tx.query(&sql, params![scope.tenant().0, limit])?.iter().map(read).collect()
+    tx.query(&sql, params![tenant, limit])?.iter().map(read).collect()
 }
 
 /// How many schedules the tenant has.
 pub fn count(tx: &mut ReadTx<'_>, scope: TenantScope) -> Result<i64> {
-    tx.one("SELECT COUNT(*) FROM schedule WHERE tenant_id = $1", params![scope.tenant().0])?.int(0)
+    let tenant = tx.tenant(scope)?;
+    tx.one("SELECT COUNT(*) FROM schedule WHERE tenant_id = $1", params![tenant])?.int(0)
 }
 
 /// One schedule by name.
 pub fn find(tx: &mut ReadTx<'_>, scope: TenantScope, name: &str) -> Result<Option<Schedule>> {
+    let tenant = tx.tenant(scope)?;
     let sql = format!("SELECT {COLUMNS} FROM schedule WHERE tenant_id = $1 AND name = $2");
-    tx.find(&sql, params![scope.tenant().0, name])?.as_ref().map(read).transpose()
+    tx.find(&sql, params![tenant, name])?.as_ref().map(read).transpose()
 }
 
 /// Stops or starts a schedule; when it is due next comes with it.
@@ -89,21 +93,24 @@ pub fn change_paused(
     paused: bool,
     next_ms: Option<i64>,
 ) -> Result<()> {
+    let tenant = tx.tenant(scope)?;
     tx.execute(
         "UPDATE schedule SET paused = $3, next_ms = $4 WHERE tenant_id = $1 AND id = $2",
-        params![scope.tenant().0, id.0, paused, next_ms],
+        params![tenant, id.0, paused, next_ms],
     )?;
     Ok(())
 }
 
 /// Removes a schedule.
 pub fn delete(tx: &mut WriteTx<'_>, scope: TenantScope, id: ScheduleId) -> Result<()> {
-    tx.execute("DELETE FROM schedule WHERE tenant_id = $1 AND id = $2", params![scope.tenant().0, id.0])?;
+    let tenant = tx.tenant(scope)?;
+    tx.execute("DELETE FROM schedule WHERE tenant_id = $1 AND id = $2", params![tenant, id.0])?;
     Ok(())
 }
 
 /// When the first schedule of any tenant is due.
-pub fn find_next(tx: &mut ReadTx<'_>, _leave: ServerScope) -> Result<Option<i64>> {
+pub fn find_next(tx: &mut ReadTx<'_>, leave: ServerScope) -> Result<Option<i64>> {
+    tx.all_tenants(leave)?;
     tx.one("SELECT MIN(next_ms) FROM schedule WHERE next_ms IS NOT NULL", params![])?.opt_int(0)
 }
 
@@ -112,10 +119,11 @@ pub fn find_next(tx: &mut ReadTx<'_>, _leave: ServerScope) -> Result<Option<i64>
 /// A row that this version cannot read is given as its key and what is wrong, so that it does not stop the others.
 pub fn list_due(
     tx: &mut ReadTx<'_>,
-    _leave: ServerScope,
+    leave: ServerScope,
     now_ms: i64,
     limit: i64,
 ) -> Result<Vec<Result<Schedule, Unreadable>>> {
+    tx.all_tenants(leave)?;
     let sql = format!(
         "SELECT {COLUMNS} FROM schedule WHERE next_ms IS NOT NULL AND next_ms <= $1
          ORDER BY next_ms, tenant_id, id LIMIT $2"
@@ -150,9 +158,10 @@ pub fn advance(
     from_ms: Option<i64>,
     to_ms: Option<i64>,
 ) -> Result<bool> {
+    let tenant = tx.tenant(scope)?;
     let moved = tx.execute(
         "UPDATE schedule SET next_ms = $4 WHERE tenant_id = $1 AND id = $2 AND next_ms = $3",
-        params![scope.tenant().0, id.0, from_ms, to_ms],
+        params![tenant, id.0, from_ms, to_ms],
     )?;
     Ok(moved > 0)
 }

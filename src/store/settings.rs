@@ -9,6 +9,9 @@ use crate::{
 /// The id of this installation: also in the data folder and in the snapshot.
 pub const INSTANCE: &str = "instance";
 
+/// Which collection of garbage removes from the store of files, and until when: see `services/home/deploy`.
+pub const SWEEP: &str = "blobs_sweep";
+
 /// The value of a setting.
 pub fn find(tx: &mut ReadTx<'_>, name: &str) -> Result<Option<String>> {
     let row = tx.find("SELECT value FROM setting WHERE name = $1", params![name])?;

@@ -49,63 +49,72 @@ pub fn find_name(tx: &mut ReadTx<'_>, name: &SiteName) -> Result<Option<NameHold
 
 /// Gives a name to a site, in place of one that was deleted.
 pub fn take_name(tx: &mut WriteTx<'_>, scope: TenantScope, name: &SiteName, site: SiteId) -> Result<()> {
+    let tenant = tx.tenant(scope)?;
     tx.execute(
         "INSERT INTO site_name (name, tenant_id, site_id, deleted_ms) VALUES ($1, $2, $3, NULL)
          ON CONFLICT (name) DO UPDATE SET tenant_id = excluded.tenant_id, site_id = excluded.site_id, deleted_ms = NULL",
-        params![name.as_str(), scope.tenant().0, site.0],
+        params![name.as_str(), tenant, site.0],
     )?;
     Ok(())
 }
 
 /// Lets a name rest.
 pub fn release_name(tx: &mut WriteTx<'_>, scope: TenantScope, name: &SiteName, now_ms: i64) -> Result<()> {
+    let tenant = tx.tenant(scope)?;
     tx.execute(
         "UPDATE site_name SET deleted_ms = $3 WHERE name = $1 AND tenant_id = $2",
-        params![name.as_str(), scope.tenant().0, now_ms],
+        params![name.as_str(), tenant, now_ms],
     )?;
     Ok(())
 }
 
 /// Adds a site.
 pub fn insert(tx: &mut WriteTx<'_>, scope: TenantScope, site: &Site) -> Result<()> {
+    let tenant = tx.tenant(scope)?;
     tx.execute(
         "INSERT INTO site (tenant_id, id, name, created_ms, next_number, next_publication) VALUES ($1, $2, $3, $4, 1, 1)",
-        params![scope.tenant().0, site.id.0, site.name.as_str(), site.created_ms],
+        params![tenant, site.id.0, site.name.as_str(), site.created_ms],
     )?;
     Ok(())
 }
 
 /// The site of a name.
 pub fn find(tx: &mut ReadTx<'_>, scope: TenantScope, name: &SiteName) -> Result<Option<Site>> {
+    let tenant = tx.tenant(scope)?;
     let sql = format!("SELECT {COLUMNS} FROM site s WHERE s.tenant_id = $1 AND s.name = $2");
-    tx.find(&sql, params![scope.tenant().0, name.as_str()])?.as_ref().map(read).transpose()
+    tx.find(&sql, params![tenant, name.as_str()])?.as_ref().map(read).transpose()
 }
 
 /// The site of an id.
 pub fn find_by_id(tx: &mut ReadTx<'_>, scope: TenantScope, id: SiteId) -> Result<Option<Site>> {
+    let tenant = tx.tenant(scope)?;
     let sql = format!("SELECT {COLUMNS} FROM site s WHERE s.tenant_id = $1 AND s.id = $2");
-    tx.find(&sql, params![scope.tenant().0, id.0])?.as_ref().map(read).transpose()
+    tx.find(&sql, params![tenant, id.0])?.as_ref().map(read).transpose()
 }
 
 /// A page of a tenant's sites by name, after the name `after`.
 pub fn list(tx: &mut ReadTx<'_>, scope: TenantScope, after: &str, limit: i64) -> Result<Vec<Site>> {
+    let tenant = tx.tenant(scope)?;
     let sql = format!("SELECT {COLUMNS} FROM site s WHERE s.tenant_id = $1 AND s.name > $2 ORDER BY s.name LIMIT $3");
-    tx.query(&sql, params![scope.tenant().0, after, limit])?.iter().map(read).collect()
+    tx.query(&sql, params![tenant, after, limit])?.iter().map(read).collect()
 }
 
 /// How many sites a tenant has.
 pub fn count(tx: &mut ReadTx<'_>, scope: TenantScope) -> Result<i64> {
-    tx.one("SELECT COUNT(*) FROM site WHERE tenant_id = $1", params![scope.tenant().0])?.int(0)
+    let tenant = tx.tenant(scope)?;
+    tx.one("SELECT COUNT(*) FROM site WHERE tenant_id = $1", params![tenant])?.int(0)
 }
 
 /// Every site of the server with its tenant, for the host's own tasks.
-pub fn list_all(tx: &mut ReadTx<'_>, _leave: ServerScope) -> Result<Vec<(TenantId, Site)>> {
+pub fn list_all(tx: &mut ReadTx<'_>, leave: ServerScope) -> Result<Vec<(TenantId, Site)>> {
+    tx.all_tenants(leave)?;
     let sql = format!("SELECT {COLUMNS}, s.tenant_id FROM site s ORDER BY s.tenant_id, s.id LIMIT $1");
     tx.query(&sql, params![SITES_MAX])?.iter().map(|row| Ok((row.id(6)?, read(row)?))).collect()
 }
 
 /// Every site that is deployed from a folder.
-pub fn list_watched(tx: &mut ReadTx<'_>, _leave: ServerScope) -> Result<Vec<(TenantId, Site)>> {
+pub fn list_watched(tx: &mut ReadTx<'_>, leave: ServerScope) -> Result<Vec<(TenantId, Site)>> {
+    tx.all_tenants(leave)?;
     let sql = format!(
         "SELECT {COLUMNS}, s.tenant_id FROM site s WHERE s.watch_folder IS NOT NULL ORDER BY s.tenant_id, s.id LIMIT $1"
     );
@@ -114,9 +123,10 @@ pub fn list_watched(tx: &mut ReadTx<'_>, _leave: ServerScope) -> Result<Vec<(Ten
 
 /// Takes the next deployment number of a site.
 pub fn take_number(tx: &mut WriteTx<'_>, scope: TenantScope, id: SiteId) -> Result<i64> {
+    let tenant = tx.tenant(scope)?;
     let row = tx.find(
         "UPDATE site SET next_number = next_number + 1 WHERE tenant_id = $1 AND id = $2 RETURNING next_number - 1",
-        params![scope.tenant().0, id.0],
+        params![tenant, id.0],
     )?;
     row.ok_or_else(|| crate::domain::Error::not_found("site"))?.int(0)
 }
@@ -124,48 +134,50 @@ pub fn take_number(tx: &mut WriteTx<'_>, scope: TenantScope, id: SiteId) -> Resu
 /// Takes the next publication number of a site and moves its live pointer. INVARIANT: only `services::publish` calls
 /// this, together with the row in `publication`.
 pub fn move_live(tx: &mut WriteTx<'_>, scope: TenantScope, id: SiteId, live: Option<DeploymentId>) -> Result<i64> {
+    let tenant = tx.tenant(scope)?;
     let row = tx.find(
         "UPDATE site SET live = $3, next_publication = next_publication + 1 WHERE tenant_id = $1 AND id = $2
          RETURNING next_publication - 1",
-        params![scope.tenant().0, id.0, live.map(|it| it.0)],
+        params![tenant, id.0, live.map(|it| it.0)],
     )?;
     row.ok_or_else(|| crate::domain::Error::not_found("site"))?.int(0)
 }
 
 /// Takes a site down with a reason, or puts it back.
 pub fn change_taken_down(tx: &mut WriteTx<'_>, scope: TenantScope, id: SiteId, reason: Option<&str>) -> Result<()> {
-    tx.execute(
-        "UPDATE site SET taken_down = $3 WHERE tenant_id = $1 AND id = $2",
-        params![scope.tenant().0, id.0, reason],
-    )?;
+    let tenant = tx.tenant(scope)?;
+    tx.execute("UPDATE site SET taken_down = $3 WHERE tenant_id = $1 AND id = $2", params![tenant, id.0, reason])?;
     Ok(())
 }
 
 /// The list of files that was last deployed from a site's folder.
 pub fn find_watched(tx: &mut ReadTx<'_>, scope: TenantScope, id: SiteId) -> Result<Option<Sha256>> {
-    let row = tx.find("SELECT watched FROM site WHERE tenant_id = $1 AND id = $2", params![scope.tenant().0, id.0])?;
+    let tenant = tx.tenant(scope)?;
+    let row = tx.find("SELECT watched FROM site WHERE tenant_id = $1 AND id = $2", params![tenant, id.0])?;
     row.map_or(Ok(None), |row| Ok(row.opt_bytes(0)?.map(Sha256)))
 }
 
 /// Remembers the list of files that was last deployed from a site's folder.
 pub fn change_watched(tx: &mut WriteTx<'_>, scope: TenantScope, id: SiteId, list: Sha256) -> Result<()> {
-    tx.execute("UPDATE site SET watched = $3 WHERE tenant_id = $1 AND id = $2", params![scope.tenant().0, id.0, list])?;
+    let tenant = tx.tenant(scope)?;
+    tx.execute("UPDATE site SET watched = $3 WHERE tenant_id = $1 AND id = $2", params![tenant, id.0, list])?;
     Ok(())
 }
 
 /// Sets or clears the folder that a site is deployed from. From another one nothing was deployed yet.
 pub fn change_watch_folder(tx: &mut WriteTx<'_>, scope: TenantScope, id: SiteId, folder: Option<&str>) -> Result<()> {
+    let tenant = tx.tenant(scope)?;
     tx.execute(
         "UPDATE site SET watch_folder = $3, watched = CASE WHEN watch_folder = $3 THEN watched ELSE NULL END
          WHERE tenant_id = $1 AND id = $2",
-        params![scope.tenant().0, id.0, folder],
+        params![tenant, id.0, folder],
     )?;
     Ok(())
 }
 
 /// Removes a site with its deployments. Publications and audit stay: they are history.
 pub fn delete(tx: &mut WriteTx<'_>, scope: TenantScope, id: SiteId) -> Result<()> {
-    let tenant = scope.tenant().0;
+    let tenant = tx.tenant(scope)?;
     for sql in [
         "DELETE FROM upload_part WHERE tenant_id = $1 AND deployment_id IN
            (SELECT id FROM deployment WHERE tenant_id = $1 AND site_id = $2)",

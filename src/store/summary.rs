@@ -32,7 +32,7 @@ pub struct Counts {
 
 /// Counts what a tenant has.
 pub fn count(tx: &mut ReadTx<'_>, scope: TenantScope) -> Result<Counts> {
-    let tenant = scope.tenant().0;
+    let tenant = tx.tenant(scope)?;
     let of_live = tx.one(
         "SELECT COUNT(*), CAST(COALESCE(SUM(d.files), 0) AS BIGINT), CAST(COALESCE(SUM(d.bytes), 0) AS BIGINT)
          FROM site s JOIN deployment d ON d.tenant_id = s.tenant_id AND d.site_id = s.id AND d.id = s.live
@@ -75,10 +75,11 @@ pub fn list_failed(tx: &mut ReadTx<'_>, scope: TenantScope, limit: i64) -> Resul
 
 /// Sites that have nothing live and were made before `before_ms`, and those that are taken down.
 pub fn list_dark(tx: &mut ReadTx<'_>, scope: TenantScope, before_ms: i64, limit: i64) -> Result<Vec<Site>> {
+    let tenant = tx.tenant(scope)?;
     let rows = tx.query(
         "SELECT name FROM site
          WHERE tenant_id = $1 AND ((live IS NULL AND created_ms < $2) OR taken_down IS NOT NULL) ORDER BY name LIMIT $3",
-        params![scope.tenant().0, before_ms, limit],
+        params![tenant, before_ms, limit],
     )?;
     let mut found = Vec::with_capacity(rows.len());
     for row in rows {
@@ -89,7 +90,8 @@ pub fn list_dark(tx: &mut ReadTx<'_>, scope: TenantScope, before_ms: i64, limit:
 
 /// The sites and deployments that a query names. The rows themselves are read where their columns are known.
 fn named(tx: &mut ReadTx<'_>, scope: TenantScope, sql: &str, limit: i64) -> Result<Vec<(Site, Deployment)>> {
-    let rows = tx.query(sql, params![scope.tenant().0, limit])?;
+    let tenant = tx.tenant(scope)?;
+    let rows = tx.query(sql, params![tenant, limit])?;
     let mut found = Vec::with_capacity(rows.len());
     for row in rows {
         let Some(site) = sites::find(tx, scope, &SiteName::parse(row.text(0)?)?)? else { continue };

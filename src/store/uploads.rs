@@ -12,20 +12,22 @@ const PARTS_MAX: i64 = 100_000;
 
 /// Adds the hashes of one framed upload.
 pub fn append(tx: &mut WriteTx<'_>, scope: TenantScope, id: DeploymentId, hashes: &[Sha256]) -> Result<()> {
+    let tenant = tx.tenant(scope)?;
     let packed: Vec<u8> = hashes.iter().flat_map(|it| it.0).collect();
     tx.execute(
         "INSERT INTO upload_part (tenant_id, deployment_id, part, hashes)
          SELECT $1, $2, COUNT(*), $3 FROM upload_part WHERE tenant_id = $1 AND deployment_id = $2",
-        params![scope.tenant().0, id.0, packed],
+        params![tenant, id.0, packed],
     )?;
     Ok(())
 }
 
 /// All hashes that came for a deployment; some may be there twice.
 pub fn list(tx: &mut ReadTx<'_>, scope: TenantScope, id: DeploymentId) -> Result<Vec<Sha256>> {
+    let tenant = tx.tenant(scope)?;
     let rows = tx.query(
         "SELECT hashes FROM upload_part WHERE tenant_id = $1 AND deployment_id = $2 ORDER BY part LIMIT $3",
-        params![scope.tenant().0, id.0, PARTS_MAX],
+        params![tenant, id.0, PARTS_MAX],
     )?;
     let mut all = Vec::new();
     for row in &rows {
@@ -40,6 +42,7 @@ pub fn list(tx: &mut ReadTx<'_>, scope: TenantScope, id: DeploymentId) -> Result
 
 /// Forgets the uploads of a deployment that is complete or given up.
 pub fn delete(tx: &mut WriteTx<'_>, scope: TenantScope, id: DeploymentId) -> Result<()> {
-    tx.execute("DELETE FROM upload_part WHERE tenant_id = $1 AND deployment_id = $2", params![scope.tenant().0, id.0])?;
+    let tenant = tx.tenant(scope)?;
+    tx.execute("DELETE FROM upload_part WHERE tenant_id = $1 AND deployment_id = $2", params![tenant, id.0])?;
     Ok(())
 }

@@ -62,11 +62,12 @@ pub fn count_super_admins(tx: &mut ReadTx<'_>) -> Result<i64> {
 
 /// The members of a tenant, by e-mail, after the e-mail `after`.
 pub fn list(tx: &mut ReadTx<'_>, scope: TenantScope, after: &str, limit: i64) -> Result<Vec<(User, Grade)>> {
+    let tenant = tx.tenant(scope)?;
     let sql = format!(
         "SELECT {COLUMNS}, m.role FROM membership m JOIN \"user\" u ON u.id = m.user_id
          WHERE m.tenant_id = $1 AND u.email > $2 ORDER BY u.email LIMIT $3"
     );
-    let rows = tx.query(&sql, params![scope.tenant().0, after, limit])?;
+    let rows = tx.query(&sql, params![tenant, after, limit])?;
     rows.iter()
         .map(|row| {
             let user = read(row)?;

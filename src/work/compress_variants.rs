@@ -8,11 +8,11 @@ use serde::Deserialize;
 use super::Context;
 use crate::{
     base::{
-        blob_dir::{BlobDir, Coding},
+        blob_dir::{BlobDir, BlobError, Coding},
         hash::Sha256,
         limits::{VARIANT_FILE_BYTES_MAX, VARIANT_SAVING_PERCENT_MIN},
     },
-    domain::{Error, Result, media_type},
+    domain::{Result, media_type},
     ports::queue::{Lease, Outcome},
     proof::manifest::Manifest,
 };
@@ -21,6 +21,9 @@ use crate::{
 const SIZE_MIN: u64 = 512;
 /// Above this the best levels take too long for what they save.
 const BEST_SIZE_MAX: usize = 512 * 1024;
+
+/// Compressed forms of blobs.
+type Forms = Vec<(Sha256, Coding)>;
 
 #[derive(Deserialize)]
 struct Payload {
@@ -39,12 +42,23 @@ pub(super) async fn run(context: &Context, lease: &Lease) -> Outcome {
     let (blobs, tasks, cancelled) = (context.services.blobs.clone(), context.tasks.clone(), lease.cancelled.clone());
     let stop = move || tasks.is_stopping() || cancelled.is_cancelled();
     let made = context.tasks.blocking(move || compress(&blobs, manifest, &stop)).await;
+    let made = match made {
+        Some(Ok(Some((made, forms)))) => match context.services.keep_variants(forms).await {
+            Ok(()) => Some(Ok(Some(made))),
+            Err(error) => Some(Err(error)),
+        },
+        Some(Ok(None)) => Some(Ok(None)),
+        Some(Err(error)) => Some(Err(error)),
+        None => None,
+    };
     match made {
         Some(Ok(Some(0))) => Outcome::Done,
         Some(Ok(Some(_))) => {
             // The next snapshot looks again which forms there are.
-            context.services.signals().routes_changed();
-            Outcome::Done
+            match context.services.look_again().await {
+                Ok(()) => Outcome::Done,
+                Err(error) => Outcome::Retry { error: error.message, after_ms: None },
+            }
         }
         Some(Ok(None)) => Outcome::Release,
         Some(Err(error)) => {
@@ -57,36 +71,50 @@ pub(super) async fn run(context: &Context, lease: &Lease) -> Outcome {
     }
 }
 
-/// How many forms were made; `None` when told to stop before the end.
-fn compress(blobs: &BlobDir, manifest: Sha256, stop: &dyn Fn() -> bool) -> Result<Option<usize>> {
+/// How many forms were made, and all that are there; `None` when told to stop before the end.
+fn compress(blobs: &BlobDir, manifest: Sha256, stop: &dyn Fn() -> bool) -> Result<Option<(usize, Forms)>> {
     let bytes = match blobs.read_verified(&manifest) {
         Ok(bytes) => bytes,
         // Pruned meanwhile: nothing is left to do.
-        Err(crate::base::blob_dir::BlobError::Missing) => return Ok(Some(0)),
-        Err(error) => return Err(Error::internal(error)),
+        Err(BlobError::Missing) => return Ok(Some((0, Vec::new()))),
+        Err(error) => return Err(error.into()),
     };
-    let mut made = 0;
+    let (mut made, mut forms) = (0, Vec::new());
     for entry in Manifest::parse(&bytes)?.entries() {
         let fits = (SIZE_MIN..=VARIANT_FILE_BYTES_MAX).contains(&entry.size);
         if !fits || !media_type::is_compressible(&entry.media_type) {
             continue;
         }
+        let is_there = |coding: &Coding| blobs.variant_size(&entry.sha256, *coding).is_some();
+        if let Some(home) = blobs.home()
+            && !Coding::ALL.iter().any(is_there)
+        {
+            // Another server may have made them.
+            home.fetch_variants_blocking(entry.sha256);
+        }
         for coding in Coding::ALL {
             if stop() {
                 return Ok(None);
             }
-            if blobs.variant_size(&entry.sha256, coding).is_none() && make(blobs, &entry.sha256, coding)? {
+            if is_there(&coding) {
+                forms.push((entry.sha256, coding));
+            } else if make(blobs, &entry.sha256, coding)? {
                 made += 1;
+                forms.push((entry.sha256, coding));
             }
         }
     }
-    Ok(Some(made))
+    Ok(Some((made, forms)))
 }
 
 /// Makes one form; `false` when it saves too little or the blob is not there to be read.
 pub(super) fn make(blobs: &BlobDir, hash: &Sha256, coding: Coding) -> Result<bool> {
-    // A damaged blob is the data plane's incident, not this job's failure.
-    let Ok(bytes) = blobs.read_verified(hash) else { return Ok(false) };
+    let bytes = match blobs.read_verified(hash) {
+        Ok(bytes) => bytes,
+        Err(error @ BlobError::Away(_)) => return Err(error.into()),
+        // A damaged blob is the data plane's incident, not this job's failure.
+        Err(_) => return Ok(false),
+    };
     let packed = encode(&bytes, coding)?;
     let length = |bytes: &[u8]| u64::try_from(bytes.len()).unwrap_or(u64::MAX);
     if length(&packed).saturating_mul(100) > length(&bytes).saturating_mul(100 - VARIANT_SAVING_PERCENT_MIN) {

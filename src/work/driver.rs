@@ -7,15 +7,24 @@ use std::{future::Future, pin::Pin, sync::Arc, time::Duration};
 use tokio::{sync::Notify, time};
 
 use super::Context;
-use crate::{base::retry::Backoff, domain::Result, services::Services};
+use crate::{
+    base::retry::Backoff,
+    domain::{Result, node::Duty},
+    services::{
+        Services,
+        nodes::{self, Hold},
+    },
+};
 
 /// The pass of a task.
-pub(super) type Pass = fn(Arc<Context>) -> Pin<Box<dyn Future<Output = Result<()>> + Send>>;
+pub(super) type Pass = fn(Arc<Context>, Option<Hold>) -> Pin<Box<dyn Future<Output = Result<()>> + Send>>;
 
-/// A task: what it is called, when it runs and what it does.
+/// A task: what it is called, whose duty it is, when it runs and what it does.
 #[derive(Clone, Copy)]
 pub(super) struct Task {
     pub(super) name: &'static str,
+    /// `None`: every node does it.
+    pub(super) duty: Option<Duty>,
     pub(super) period: Duration,
     pub(super) signal: fn(&Services) -> Option<&Notify>,
     pub(super) pass: Pass,
@@ -29,7 +38,14 @@ pub(super) fn start(context: &Arc<Context>, task: Task) {
     context.tasks.clone().spawn(async move {
         let mut failures = 0;
         while !context.tasks.is_stopping() {
-            let wait = match (task.pass)(Arc::clone(&context)).await {
+            let hold = match task.duty {
+                Some(duty) => match wait_for(&context, duty).await {
+                    Some(hold) => Some(hold),
+                    None => break,
+                },
+                None => None,
+            };
+            let wait = match (task.pass)(Arc::clone(&context), hold).await {
                 Ok(()) => {
                     failures = 0;
                     task.period
@@ -54,4 +70,21 @@ pub(super) fn start(context: &Arc<Context>, task: Task) {
             }
         }
     });
+}
+
+/// Waits until this node has a duty; `None` when the process stops first.
+pub(super) async fn wait_for(context: &Context, duty: Duty) -> Option<Hold> {
+    loop {
+        if context.tasks.is_stopping() {
+            return None;
+        }
+        if let Some(hold) = context.services.hold(duty) {
+            return Some(hold);
+        }
+        tokio::select! {
+            () = context.services.duties_changed() => {}
+            () = time::sleep(nodes::BEAT) => {}
+            () = context.tasks.stopping() => {}
+        }
+    }
 }

@@ -7,8 +7,8 @@ use std::{sync::Arc, time::Duration};
 
 use tokio::time;
 
-use super::Context;
-use crate::base::retry::Backoff;
+use super::{Context, driver};
+use crate::{base::retry::Backoff, domain::node::Duty};
 
 /// Between two looks at the time of day.
 const SLEEP_MAX: Duration = Duration::from_secs(30);
@@ -21,8 +21,8 @@ pub(super) fn start(context: &Arc<Context>) {
     context.tasks.clone().spawn(async move {
         let services = &context.services;
         let mut failures = 0;
-        while !context.tasks.is_stopping() {
-            let wait = match services.fire_schedules().await {
+        while let Some(hold) = driver::wait_for(&context, Duty::Schedule).await {
+            let wait = match services.fire_schedules(&hold).await {
                 Ok(next_ms) => {
                     failures = 0;
                     next_ms.map_or(SLEEP_MAX, |next_ms| {

@@ -6,6 +6,7 @@
 mod compress_variants;
 mod driver;
 mod fire_schedules;
+mod nodes;
 mod publish_snapshot;
 mod reconcile_outbox;
 mod repair_variants;
@@ -18,6 +19,7 @@ use tokio::sync::Notify;
 
 use crate::{
     base::{ids::Id, tasks::Tasks},
+    domain::{job::Queue, node::Duty},
     ports::queue::{Lease, Outcome},
     serve::DataPlane,
     services::{Services, publish},
@@ -36,10 +38,14 @@ pub struct Context {
     pub instance: Id,
     /// What runs beside.
     pub tasks: Tasks,
+    /// Whose jobs this process runs.
+    pub queues: Vec<Queue>,
 }
 
 /// How long a pass without a signal may be away: a lost signal is made good after this.
 const SELDOM: Duration = Duration::from_mins(10);
+/// Between two looks at the outbox for rows of a node that died.
+const ORPHANS: Duration = Duration::from_secs(10);
 const HOURLY: Duration = Duration::from_hours(1);
 const DAILY: Duration = Duration::from_hours(24);
 
@@ -51,35 +57,76 @@ async fn run_job(context: &Context, lease: &Lease) -> Outcome {
     }
 }
 
-/// Starts every task and the runners of all queues.
+/// Starts every task that this node's role has, and the runners of its queues.
 pub fn start(context: &Context) {
     let shared = Arc::new(context.clone());
-    publish_snapshot::start(&shared);
-    repair_variants::start(&shared);
+    nodes::start(&shared);
+    if context.services.node.role.serves() {
+        publish_snapshot::start(&shared);
+        repair_variants::start(&shared);
+    } else {
+        publish_snapshot::pass_over(&shared);
+    }
     fire_schedules::start(&shared);
     runner::start(&shared);
     watch::start(&shared);
     reconcile_outbox::start(&shared);
-    let drive = |name, period, signal: fn(&Services) -> Option<&Notify>, pass| {
-        driver::start(&shared, driver::Task { name, period, signal, pass });
+    let drive = |name, duty, period, signal: fn(&Services) -> Option<&Notify>, pass| {
+        driver::start(&shared, driver::Task { name, duty, period, signal, pass });
     };
+    // What another node left in the outbox when it died is handed over by whoever looks next.
+    let relay_period = if context.services.node.shares { ORPHANS } else { SELDOM };
     drive(
         "relay outbox",
-        SELDOM,
+        None,
+        relay_period,
         |it| Some(&it.signals().outbox),
-        |it| Box::pin(async move { it.services.relay_outbox().await.map(drop) }),
+        |it, _| Box::pin(async move { it.services.relay_outbox().await.map(drop) }),
     );
     drive(
         "seal audit log",
+        Some(Duty::Seal),
         SELDOM,
         |it| Some(&it.signals().audit),
-        |it| Box::pin(async move { it.services.seal_audit().await.map(drop) }),
+        |it, hold| {
+            Box::pin(async move {
+                let Some(hold) = hold else { return Ok(()) };
+                it.services.seal_audit(&hold).await.map(drop)
+            })
+        },
     );
     drive(
         "prune deployments",
+        Some(Duty::Clean),
         HOURLY,
         |it| Some(&it.signals().retention),
-        |it| Box::pin(async move { it.services.prune().await.map(drop) }),
+        |it, _| Box::pin(async move { it.services.prune().await.map(drop) }),
     );
-    drive("collect garbage", DAILY, |_| None, |it| Box::pin(async move { it.services.sweep(false).await.map(drop) }));
+    drive(
+        "collect garbage",
+        Some(Duty::Clean),
+        DAILY,
+        |_| None,
+        |it, _| Box::pin(async move { it.services.sweep(false).await.map(drop) }),
+    );
+    drive(
+        "keep months",
+        Some(Duty::Seal),
+        HOURLY,
+        |_| None,
+        |it, hold| {
+            Box::pin(async move {
+                let Some(hold) = hold else { return Ok(()) };
+                it.services.keep_months(&hold).await
+            })
+        },
+    );
+    // Each node carries what is in its own folder.
+    drive(
+        "carry files into the store",
+        None,
+        DAILY,
+        |_| None,
+        |it, _| Box::pin(async move { it.services.carry_over().await }),
+    );
 }

@@ -46,6 +46,22 @@ pub(super) fn start(context: &Arc<Context>) {
     });
 }
 
+/// On a node without visitors: who waits until they are served what was changed waits for nothing.
+pub(super) fn pass_over(context: &Arc<Context>) {
+    let context = Arc::clone(context);
+    context.tasks.clone().spawn(async move {
+        let mut wanted = context.services.signals().routes_wanted();
+        loop {
+            let number = *wanted.borrow_and_update();
+            context.services.signals().routes_applied(number);
+            tokio::select! {
+                changed = wanted.changed() => if changed.is_err() { break },
+                () = context.tasks.stopping() => break,
+            }
+        }
+    });
+}
+
 async fn pass(context: &Context) -> Result<()> {
     let routes = context.services.list_routes().await?;
     // By the time of day as well, so that it goes back neither when the newest snapshots on disk were damaged.

@@ -45,9 +45,15 @@ async fn repair(context: &Context, blob: Sha256, coding: Coding) {
     });
     match made.await {
         Some(Ok(true)) => {
+            // Over the one that the store has, which may be damaged too.
+            if let Err(error) = context.services.keep_variants_again(vec![(blob, coding)]).await {
+                tracing::warn!(%error, %blob, "a compressed form could not be put into the store of files");
+            }
             tracing::info!(%blob, coding = coding.token(), "a damaged compressed form was made again");
             // The next snapshot looks again which forms there are. The count goes down once it is seen to be right.
-            context.services.signals().routes_changed();
+            if let Err(error) = context.services.look_again().await {
+                tracing::warn!(%error, "other nodes look for the form at the next change");
+            }
         }
         Some(Ok(false)) => context.plane.variant_removed(blob, coding),
         Some(Err(error)) => tracing::warn!(%error, %blob, "a damaged compressed form could not be made again"),

@@ -40,9 +40,9 @@ impl Limits {
     }
 }
 
-/// Starts the loops of all four queues.
+/// Starts a loop for each queue whose jobs this process runs.
 pub(super) fn start(context: &Arc<Context>) {
-    for queue in Queue::ALL {
+    for queue in context.queues.clone() {
         let context = Arc::clone(context);
         context.tasks.clone().spawn(async move {
             let handle = |lease| {

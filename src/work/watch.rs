@@ -33,6 +33,7 @@ use crate::{
         Error, Kind, Result,
         deployment::Source,
         file_list::FileList,
+        node::Duty,
         site::{Site, SiteId},
         tenant::TenantId,
     },
@@ -74,12 +75,18 @@ pub(super) fn start(context: &Arc<Context>) {
         let reading = Arc::new(Semaphore::new(READ_AT_ONCE));
         let mut followers: HashMap<SiteId, Follower> = HashMap::new();
         while !context.tasks.is_stopping() {
-            let done = pass(&context, &mut followers, &reading).await;
+            let done = if context.services.hold(Duty::Watch).is_some() {
+                pass(&context, &mut followers, &reading).await
+            } else {
+                followers.clear();
+                Ok(())
+            };
             if let Err(error) = &done {
                 tracing::warn!(%error, "watched folders could not be looked at");
             }
             tokio::select! {
                 () = context.services.signals().watch.notified() => {}
+                () = context.services.duties_changed() => {}
                 () = time::sleep(LOOK), if done.is_err() => {}
                 () = context.tasks.stopping() => {}
             }

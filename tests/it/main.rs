@@ -10,6 +10,8 @@
 
 mod archives;
 mod client;
+#[cfg(all(feature = "postgres", feature = "redis"))]
+mod cluster;
 mod conformance;
 mod connections;
 mod deploys;
@@ -18,17 +20,30 @@ mod framing;
 mod licences;
 mod log;
 mod manifest;
+mod months;
+#[cfg(feature = "postgres")]
+mod nodes;
 mod panel;
 mod panel_browser;
 mod panel_settings;
 #[cfg(feature = "postgres")]
 mod postgres;
+#[cfg(feature = "postgres")]
+mod postgres_citus;
+#[cfg(feature = "postgres")]
+mod postgres_replicas;
+#[cfg(feature = "postgres")]
+mod postgres_wall;
 mod proxies;
 mod queue_redb;
 #[cfg(feature = "redis")]
 mod queue_redis;
 mod readme;
 mod real_sites;
+#[cfg(feature = "redis")]
+mod redis_cache;
+#[cfg(feature = "redis")]
+mod redis_link;
 mod runner;
 mod schedules;
 mod server;

@@ -35,7 +35,8 @@ const COUNTER: &[(u32, &str, &str)] = &[(
 /// Opens the engine as the server does: not on a thread of a runtime.
 fn open(url: &str, known: bool, migrations: &'static [(u32, &str, &str)]) -> Result<Arc<Postgres>> {
     let url = Secret::new(url.to_owned());
-    let work = move || Postgres::open(&Wish { url: &url, direct_url: None, pool: 8, known }, migrations);
+    let work =
+        move || Postgres::open(&Wish { url: &url, direct_url: None, replica_urls: &[], pool: 8, known }, migrations);
     thread::spawn(work).join().unwrap()
 }
 

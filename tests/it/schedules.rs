@@ -13,14 +13,16 @@ use chainhost::{
         access::Actor,
         error::Kind,
         job::{JobId, NewJob, Queue, State},
+        month::Retention,
+        node::Duty,
         schedule::{Missed, Template},
         tenant::TenantId,
         user::Role,
     },
     engines::{cache_moka::CacheMoka, queue_redb::QueueRedb, schema, sqlite::Sqlite},
     params,
-    ports::{cache::Cache, db::Db, queue::Jobs},
-    services::{Addresses, Ground, JobFilter, Services, schedules::NewSchedule},
+    ports::{cache::Cache, counts::Counts, db::Db, queue::Jobs},
+    services::{Addresses, Ground, JobFilter, Services, nodes::Node, schedules::NewSchedule},
     store,
 };
 
@@ -51,7 +53,9 @@ fn services_with(folder: &Path, clock: Clock, waiting_max: u64) -> Services {
         db: Db::new(Sqlite::open(&folder.join("chainhost.db"), schema::SQLITE).unwrap()),
         jobs: Jobs::new(QueueRedb::open_on(Box::new(open), clock.clone(), waiting_max).unwrap()),
         cache: Cache::new(CacheMoka::new(1 << 20)),
+        counts: Counts::default(),
         blobs: BlobDir::open(folder).unwrap(),
+        home: None,
         ids: Ids::new(clock.clone()),
         clock,
         tasks: Tasks::new(),
@@ -65,11 +69,18 @@ fn services_with(folder: &Path, clock: Clock, waiting_max: u64) -> Services {
         },
         disk_reserve: None,
         tenant_bytes_max: None,
+        retention: Retention::default(),
         instance: Id::NIL,
+        node: Node::alone(),
     })
 }
 
 impl Rig {
+    /// Fires what is due; when the next one is.
+    async fn fire(&self) -> chainhost::domain::Result<Option<i64>> {
+        self.services.fire_schedules(&self.services.hold(Duty::Schedule).unwrap()).await
+    }
+
     fn new() -> Self {
         let folder = tempfile::tempdir().unwrap();
         let (clock, hands) = Clock::manual(START_MS);
@@ -87,7 +98,7 @@ impl Rig {
 
     /// Fires what is due, hands it to the queue and says when the jobs were due that are waiting there, oldest first.
     async fn due(&self) -> Vec<i64> {
-        self.services.fire_schedules().await.unwrap();
+        self.fire().await.unwrap();
         self.services.relay_outbox().await.unwrap();
         let filter = JobFilter { state: Some(State::Waiting), limit: 200, ..JobFilter::default() };
         let jobs = self.services.jobs.list(filter).await.unwrap();
@@ -121,16 +132,16 @@ fn new(name: &str, cron: &str, missed: Missed) -> NewSchedule {
 async fn a_job_is_asked_for_when_it_is_due() {
     let rig = Rig::new();
     rig.add("nightly", "0 9 * * MON-FRI", Missed::Once).await;
-    assert_eq!(rig.services.fire_schedules().await.unwrap(), Some(START_MS + 30_000));
+    assert_eq!(rig.fire().await.unwrap(), Some(START_MS + 30_000));
     assert_eq!(rig.due().await, NONE);
     rig.hands.advance(30_000);
     assert_eq!(rig.due().await, [30_000]);
     assert_eq!(rig.due().await, NONE, "once");
-    assert_eq!(rig.services.fire_schedules().await.unwrap(), Some(START_MS + 30_000 + DAY_MS));
+    assert_eq!(rig.fire().await.unwrap(), Some(START_MS + 30_000 + DAY_MS));
     // From the expression, not from when it was looked at: 40 s late today, on time tomorrow.
     rig.hands.advance(DAY_MS + 40_000);
     assert_eq!(rig.due().await, [30_000 + DAY_MS]);
-    assert_eq!(rig.services.fire_schedules().await.unwrap(), Some(START_MS + 30_000 + 2 * DAY_MS));
+    assert_eq!(rig.fire().await.unwrap(), Some(START_MS + 30_000 + 2 * DAY_MS));
 }
 
 #[tokio::test]
@@ -142,7 +153,7 @@ async fn missed_runs_are_dealt_with_as_each_schedule_says() {
         rig.services.create_schedule(&rig.admin(1), schedule).await.unwrap();
     }
     rig.hands.advance(3 * 60 * MINUTE_MS);
-    rig.services.fire_schedules().await.unwrap();
+    rig.fire().await.unwrap();
     rig.services.relay_outbox().await.unwrap();
     let jobs = rig.services.jobs.list(JobFilter { limit: 200, ..JobFilter::default() }).await.unwrap();
     let of = |kind: &str| jobs.iter().filter(|it| it.new.kind == kind).count();
@@ -155,7 +166,7 @@ async fn one_due_time_is_one_job_whatever_happens() {
     let rig = Rig::new();
     rig.add("nightly", "@hourly", Missed::All).await;
     rig.hands.advance(MINUTE_MS);
-    rig.services.fire_schedules().await.unwrap();
+    rig.fire().await.unwrap();
     let Rig { services: before, hands, folder } = rig;
     let clock = before.clock.clone();
     drop(before);
@@ -180,7 +191,7 @@ async fn a_paused_schedule_misses_nothing_and_a_deleted_one_is_gone() {
     let admin = rig.admin(1);
     rig.services.pause_schedule(&admin, "nightly", true).await.unwrap();
     rig.hands.advance(5 * 60 * MINUTE_MS);
-    assert_eq!((rig.due().await, rig.services.fire_schedules().await.unwrap()), (Vec::new(), None));
+    assert_eq!((rig.due().await, rig.fire().await.unwrap()), (Vec::new(), None));
     rig.services.pause_schedule(&admin, "nightly", false).await.unwrap();
     assert_eq!(rig.due().await, NONE);
     rig.hands.advance(MINUTE_MS);

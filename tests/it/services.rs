@@ -17,12 +17,13 @@ use chainhost::{
         error::Kind,
         file_list::{FileList, ListedFile},
         job::{JobId, NewJob, Queue},
+        month::Retention,
         site::SiteName,
         tenant::TenantId,
     },
     engines::{cache_moka::CacheMoka, schema, sqlite::Sqlite},
-    ports::{cache::Cache, db::Db, queue::Jobs},
-    services::{Addresses, Ground, Services, access::Origin, uploads::Request},
+    ports::{cache::Cache, counts::Counts, db::Db, queue::Jobs},
+    services::{Addresses, Ground, Services, access::Origin, nodes::Node, uploads::Request},
     store,
 };
 use rusqlite::Connection;
@@ -52,7 +53,9 @@ impl Rig {
             db: Db::new(Sqlite::open(&folder.path().join("db"), schema::SQLITE).unwrap()),
             jobs: Jobs::new(queue.open(clock.clone(), jobs_waiting_max)),
             cache: Cache::new(CacheMoka::new(1 << 20)),
+            counts: Counts::default(),
             blobs: BlobDir::open(folder.path()).unwrap(),
+            home: None,
             ids: Ids::new(clock.clone()),
             clock,
             tasks,
@@ -66,7 +69,9 @@ impl Rig {
             },
             disk_reserve: Some(0),
             tenant_bytes_max,
+            retention: Retention::default(),
             instance: Id::NIL,
+            node: Node::alone(),
         });
         let actor = services.actor_local().await.unwrap();
         let site = services.create_site(&actor, "hello").await.unwrap().site.name;
@@ -271,8 +276,9 @@ async fn what_was_interrupted_is_ended_behind_any_number_of_uploads() {
          WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 1000)
          SELECT tenant_id, site_id, CAST(printf('%016d', i) AS BLOB), 1000 + i, 'uploading', source, message, actor,
            created_ms, finished_ms, wanted, manifest, root, files, bytes, files_changed, files_sent, bytes_sent, preview,
-           problem, allow_env, publish, if_live, idempotency_key FROM deployment, n;
-         UPDATE deployment SET state = 'checking', id = X'ffffffffffffffffffffffffffffffff' WHERE number < 1000;",
+           problem, allow_env, publish, if_live, idempotency_key, node_id FROM deployment, n;
+         UPDATE deployment SET state = 'checking', id = X'ffffffffffffffffffffffffffffffff' WHERE number < 1000;
+         UPDATE deployment SET state = 'checking', node_id = X'01010101010101010101010101010101' WHERE number = 2000;",
     );
     let mut changed = rig.services.signals().changed.subscribe();
     changed.borrow_and_update();
@@ -280,7 +286,9 @@ async fn what_was_interrupted_is_ended_behind_any_number_of_uploads() {
     let found = rig.services.get_deployment(&rig.actor, &rig.site, DeploymentRef::Number(number)).await.unwrap();
     assert_eq!(found.deployment.state, State::Failed);
     assert!(changed.has_changed().unwrap(), "whoever waits for it was not told");
-    assert_eq!(rig.count("SELECT COUNT(*) FROM deployment WHERE state = 'uploading'"), 1_000);
+    assert_eq!(rig.count("SELECT COUNT(*) FROM deployment WHERE state = 'uploading'"), 999);
+    // What another node unpacks goes on.
+    assert_eq!(rig.count("SELECT number FROM deployment WHERE state = 'checking'"), 2_000);
 }
 
 #[tokio::test]

@@ -200,6 +200,124 @@ fn only_authorisation_grants_a_tenant_scope() {
     }
 }
 
+/// Statements of the store on tenants' rows that bind no tenant, and why. All of them take a `ServerScope`.
+const ACROSS_TENANTS: &[(&str, &str, &str)] = &[
+    ("audit_log", "list_unsealed_tenants", "the sealing task asks which tenants have something to seal"),
+    ("deployments", "list_complete", "the snapshot serves all tenants"),
+    (
+        "deployments",
+        "list_roots",
+        "bytes are shared by all tenants, so that what is named by none is known of all only",
+    ),
+    ("deployments", "list_unfinished", "a task ends what was given up, whoever's it is"),
+    ("deployments", "list_interrupted", "a node ends what it was unpacking, whoever's it is"),
+    ("deployments", "list_orphaned", "a task ends what a dead node was unpacking, whoever's it is"),
+    ("schedules", "find_next", "one task fires the schedules of all"),
+    ("schedules", "list_due", "one task fires the schedules of all"),
+    ("sites", "list_all", "the snapshot serves all tenants"),
+    ("sites", "list_watched", "one task watches the folders of all"),
+];
+
+/// The texts in a file of the store that are SQL, each with the function that it stands in.
+fn statements(text: &str) -> Vec<(String, String)> {
+    fn walk(tokens: proc_macro2::TokenStream, function: &mut String, found: &mut Vec<(String, String)>) {
+        let mut is_name = false;
+        for token in tokens {
+            match token {
+                proc_macro2::TokenTree::Group(it) => walk(it.stream(), function, found),
+                proc_macro2::TokenTree::Ident(it) if is_name => {
+                    *function = it.to_string();
+                    is_name = false;
+                }
+                proc_macro2::TokenTree::Ident(it) => is_name = it == "fn",
+                proc_macro2::TokenTree::Literal(it) => {
+                    let Ok(it) = syn::parse_str::<syn::LitStr>(&it.to_string()) else { continue };
+                    let words = it.value().split_whitespace().collect::<Vec<_>>().join(" ");
+                    if ["SELECT ", "INSERT ", "UPDATE ", "DELETE "].iter().any(|it| words.starts_with(it)) {
+                        found.push((function.clone(), words));
+                    }
+                }
+                proc_macro2::TokenTree::Punct(_) => {}
+            }
+        }
+    }
+    let columns = text.split_once("const COLUMNS: &str =").and_then(|(_, it)| it.split('"').nth(1)).unwrap_or_default();
+    let mut found = Vec::new();
+    walk(text.parse().expect("source is tokens"), &mut String::new(), &mut found);
+    found.into_iter().map(|(function, sql)| (function, sql.replace("{COLUMNS}", columns))).collect()
+}
+
+/// Why a statement does not keep to one tenant's rows; `None` when it does, or has nothing to do with them.
+fn strays(sql: &str) -> Option<&'static str> {
+    let tenants =
+        || chainhost::engines::schema::PLACES.iter().filter(|it| it.1 == chainhost::engines::schema::Place::Tenant);
+    let words: Vec<&str> = sql.split(|it: char| it.is_whitespace() || it == '(' || it == ')' || it == ',').collect();
+    let is_tenants = |it: &str| tenants().any(|(name, _)| *name == it) || it.starts_with('{');
+    let after = |word: &str| {
+        words.iter().zip(words.iter().skip(1)).filter(|(it, next)| **it == word && is_tenants(next)).count()
+    };
+    if after("INTO") > 0 {
+        let columns = sql.split_once('(').map(|it| it.1).unwrap_or_default();
+        let values = sql.contains("VALUES ($1") || sql.contains("SELECT $1,");
+        if !columns.trim_start().starts_with("tenant_id") || !values {
+            return Some("inserts rows without their tenant first");
+        }
+    }
+    let named = after("FROM") + after("JOIN") + after("UPDATE");
+    // Every table has to be narrowed to the tenant: to the one that is bound, or to that of a table beside.
+    if named > 0 && (!sql.contains("tenant_id = $1") || sql.matches("tenant_id = ").count() < named) {
+        return Some("does not bind the tenant of each table");
+    }
+    None
+}
+
+#[test]
+fn every_statement_on_tenants_rows_binds_the_tenant() {
+    let mut wrong = Vec::new();
+    let (mut seen, mut excused) = (0, BTreeSet::new());
+    for (path, text) in sources() {
+        let Ok(file) = path.strip_prefix("store") else { continue };
+        let file = file.with_extension("").display().to_string();
+        for (function, sql) in statements(&text) {
+            seen += 1;
+            let Some(why) = strays(&sql) else { continue };
+            match ACROSS_TENANTS.iter().find(|it| it.0 == file && it.1 == function) {
+                Some(it) => drop(excused.insert(it.1)),
+                None => wrong.push(format!("store/{file}.rs, {function}: {why}: {sql}")),
+            }
+        }
+    }
+    assert!(seen > 80, "only {seen} statements were found");
+    assert!(wrong.is_empty(), "\n{}", wrong.join("\n"));
+    for (file, function, _) in ACROSS_TENANTS {
+        let (_, text) = sources().into_iter().find(|it| it.0 == Path::new("store").join(format!("{file}.rs"))).unwrap();
+        let body = text.split_once(&format!("fn {function}(")).unwrap().1.split("\n}\n").next().unwrap();
+        assert!(body.contains("tx.all_tenants(leave)?"), "{file}::{function} may see the rows of one tenant only");
+        assert!(excused.contains(function), "{file}::{function} needs no exception any more");
+    }
+}
+
+#[test]
+fn a_statement_that_forgets_the_tenant_is_seen() {
+    for sql in [
+        "SELECT name FROM site WHERE name = $1",
+        "DELETE FROM deployment WHERE tenant_id = $1 AND id IN (SELECT live FROM site)",
+        "UPDATE site SET live = NULL WHERE id = $1",
+        "SELECT 1 FROM site s JOIN deployment d ON d.id = s.live WHERE s.tenant_id = $1",
+        "INSERT INTO audit_log (id, tenant_id) VALUES ($1, $2)",
+        "DELETE FROM {name} WHERE created_ms < $1",
+    ] {
+        assert!(strays(sql).is_some(), "{sql}");
+    }
+    for sql in [
+        "SELECT name FROM site WHERE tenant_id = $1 AND name = $2",
+        "SELECT 1 FROM site s JOIN deployment d ON d.tenant_id = s.tenant_id AND d.id = s.live WHERE s.tenant_id = $1",
+        "SELECT value FROM setting WHERE name = $1",
+    ] {
+        assert_eq!(strays(sql), None, "{sql}");
+    }
+}
+
 #[test]
 fn the_wall_sees_every_way_to_import() {
     let module = || vec![String::from("base"), String::from("clock")];

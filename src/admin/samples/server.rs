@@ -9,6 +9,7 @@ use crate::{
         form::Problems,
         jobs::{Board, JobRow, Jobs},
         keys::{KeyCreated, KeyRow, Keys},
+        nodes::{NodeRow, Nodes},
         overview::{Figure, Latest, Overview, QueueRow, Step, Want},
         password::Password,
         seal::{Level, Size},
@@ -272,7 +273,23 @@ pub(super) fn settings() -> Vec<Sample> {
         role: "user".into(),
         problems: Problems::with("email", "That is not an e-mail address."),
     };
+    let node = |name: &str, this, silent| NodeRow {
+        name: name.into(),
+        this,
+        does: if silent { "Jobs" } else { "Sites and panel" },
+        labels: if silent { HOSTILE.into() } else { String::new() },
+        seen: when("21 s ago"),
+        silent,
+        duties: if this { "schedules, sealing the audit log".into() } else { String::new() },
+    };
+    let nodes = Nodes {
+        tabs: settings_of::tabs(&settings_shell(), "Nodes"),
+        shell: settings_shell(),
+        lead: "3 nodes run this installation on one database.".into(),
+        rows: vec![node("8f0c1a2b", true, false), node("77aa0c9d", false, false), node("10b2c3d4", false, true)],
+    };
     vec![
+        ("nodes", render(&nodes), "sealing the audit log"),
         ("settings", render(&general), "data-theme=\"dark\""),
         ("sessions", render(&sessions), "This one"),
         ("keys", render(&keys), "ci-harbour"),

@@ -74,6 +74,9 @@ pub(super) fn escape(text: &str) -> String {
     utf8_percent_encode(text, ESCAPED).to_string()
 }
 
+/// Where the server says how far its database has come by a call, and where it is told so.
+const SEEN: &str = "chainhost-seen";
+
 /// Speaks with one server in the name of one key.
 pub(super) struct Client {
     server: ServerUrl,
@@ -82,6 +85,8 @@ pub(super) struct Client {
     tasks: Tasks,
     /// The server has answered once: a refused connection is then a restart, not a wrong address.
     reached: AtomicBool,
+    /// The position of the server's database after this command's last write, 0 for none: a read may come to another server.
+    seen: AtomicU64,
 }
 
 /// What is asked of the server.
@@ -132,7 +137,7 @@ impl Client {
     pub(super) fn new(server: ServerUrl, key: Secret) -> Self {
         let tasks = Tasks::new();
         let connections = Connections::new(server.clone(), tasks.clone());
-        Self { server, key, connections, tasks, reached: AtomicBool::new(false) }
+        Self { server, key, connections, tasks, reached: AtomicBool::new(false), seen: AtomicU64::new(0) }
     }
 
     /// The server.
@@ -248,6 +253,10 @@ impl Client {
         if let Some(kind) = kind {
             request = request.header(CONTENT_TYPE, kind);
         }
+        let seen = self.seen.load(Ordering::Relaxed);
+        if seen > 0 {
+            request = request.header(SEEN, seen);
+        }
         if let Some(key) = call.idempotency_key {
             request = request.header("idempotency-key", key);
         }
@@ -270,6 +279,9 @@ impl Client {
         let answer = connection.send_request(request).await.map_err(|error| self.lost(&cause(&error)))?;
         self.reached.store(true, Ordering::Relaxed);
         let (head, mut incoming) = answer.into_parts();
+        if let Some(seen) = head.headers.get(SEEN).and_then(|it| it.to_str().ok()?.parse().ok()) {
+            self.seen.fetch_max(seen, Ordering::Relaxed);
+        }
         let mut body = BytesMut::new();
         while let Some(frame) = incoming.frame().await {
             let frame = match frame {

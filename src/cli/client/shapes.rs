@@ -116,6 +116,20 @@ pub(in crate::cli) struct Job {
     pub(in crate::cli) created_at: String,
 }
 
+/// A node.
+#[derive(Deserialize)]
+pub(in crate::cli) struct Node {
+    pub(in crate::cli) id: String,
+    pub(in crate::cli) role: String,
+    #[serde(default)]
+    pub(in crate::cli) labels: Vec<String>,
+    pub(in crate::cli) seen_at: String,
+    #[serde(default)]
+    pub(in crate::cli) duties: Vec<String>,
+    #[serde(default)]
+    pub(in crate::cli) this: bool,
+}
+
 /// A queue.
 #[derive(Debug, Deserialize)]
 pub(in crate::cli) struct QueueState {

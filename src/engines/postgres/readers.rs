@@ -101,6 +101,17 @@ impl Readers {
         }
     }
 
+    /// Takes no more, and waits for nobody: a replica that hangs would hold up the end.
+    pub(super) fn leave(&self) {
+        let (waiting, threads) = {
+            let mut inner = self.lock();
+            inner.closed = true;
+            (std::mem::take(&mut inner.waiting), std::mem::take(&mut inner.threads))
+        };
+        self.wake.notify_all();
+        drop((waiting, threads));
+    }
+
     /// How many connections there are, and how many of them are at work.
     pub(super) fn count(&self) -> (usize, usize) {
         let inner = self.lock();
@@ -141,7 +152,7 @@ impl Readers {
             Ok(session) => session,
             Err(error) => return job(Err(error)),
         };
-        let mut statements = Statements::new(&mut session);
+        let mut statements = Statements::new(&mut session, self.state.wall);
         // A defect in one request must not take a reader away; its caller sees the dropped channel.
         drop(catch_unwind(AssertUnwindSafe(|| {
             job(Ok(&mut ReadTx::new(&mut statements)));

@@ -12,11 +12,12 @@ use postgres::{
 };
 
 use crate::{
+    base::ids::Id,
     domain::{Error, Result},
     ports::db::{Dialect, Executor, Kind, Row, Value},
 };
 
-use super::address::Address;
+use super::{address::Address, wall};
 
 /// A connection. Used and dropped on plain threads only: its client drives a runtime of its own.
 pub(super) struct Session(Client);
@@ -61,12 +62,16 @@ impl Session {
 }
 
 /// Runs the statements of one transaction on its connection.
-pub(super) struct Statements<'a>(&'a mut Session);
+pub(super) struct Statements<'a> {
+    session: &'a mut Session,
+    /// Whether the wall between tenants stands.
+    wall: bool,
+}
 
 impl<'a> Statements<'a> {
     /// For a transaction that has begun.
-    pub(super) const fn new(session: &'a mut Session) -> Self {
-        Self(session)
+    pub(super) const fn new(session: &'a mut Session, wall: bool) -> Self {
+        Self { session, wall }
     }
 }
 
@@ -76,10 +81,14 @@ impl Executor for Statements<'_> {
     }
 
     fn run(&mut self, sql: &str, params: &[Value]) -> Result<(Vec<Row>, u64)> {
-        self.0.run(sql, params).map_err(|failure| match failure {
+        self.session.run(sql, params).map_err(|failure| match failure {
             Failure::Engine(error) => explain(&error, sql),
             Failure::Ours(error) => error,
         })
+    }
+
+    fn enter(&mut self, tenant: Option<Id>) -> Result<()> {
+        if self.wall { self.run(wall::ENTER, &[Value::Text(wall::spell(tenant))]).map(|_| ()) } else { Ok(()) }
     }
 }
 

@@ -18,13 +18,17 @@ use std::{
 
 use crate::{
     domain::{Error, Result},
-    ports::db::{WriteJob, WriteTx},
+    ports::{
+        db::{WriteJob, WriteTx},
+        position::Position,
+    },
 };
 
 use super::{
     BATCH_MAX, State,
     address::Address,
     session::{Session, Statements, explain, lost},
+    wall::SAVEPOINT,
 };
 
 /// Looks again at a database that could not be reached, also when nobody asks.
@@ -41,11 +45,18 @@ const BEGIN: &str = "BEGIN; SET LOCAL lock_timeout = '20s'; SET LOCAL statement_
                      SELECT pg_advisory_xact_lock(7163082312784573300); \
                      SELECT CAST(pg_current_xact_id() AS TEXT), CAST(pg_backend_pid() AS TEXT)";
 
+/// The end of the log, in bytes from its beginning.
+pub(super) const POSITION: &str = "CAST(pg_current_wal_insert_lsn() - CAST('0/0' AS pg_lsn) AS TEXT)";
+/// Commits and asks for the position after it; the second runs only after the first has done well.
+const COMMIT_AND_TELL: &str = "COMMIT; SELECT CAST(pg_current_wal_insert_lsn() - CAST('0/0' AS pg_lsn) AS TEXT)";
+
 /// The thread's own things.
 pub(super) struct Writer {
     pub(super) address: Arc<Address>,
     pub(super) state: Arc<State>,
     pub(super) jobs: Receiver<Box<dyn WriteJob>>,
+    /// Whether anybody wants to know the position after a commit.
+    positions: bool,
     session: Option<Session>,
 }
 
@@ -57,8 +68,13 @@ struct Open {
 }
 
 impl Writer {
-    pub(super) const fn new(address: Arc<Address>, state: Arc<State>, jobs: Receiver<Box<dyn WriteJob>>) -> Self {
-        Self { address, state, jobs, session: None }
+    pub(super) const fn new(
+        address: Arc<Address>,
+        state: Arc<State>,
+        jobs: Receiver<Box<dyn WriteJob>>,
+        positions: bool,
+    ) -> Self {
+        Self { address, state, jobs, positions, session: None }
     }
 
     /// Writes until the last sender is gone and everything that waits is done.
@@ -137,10 +153,10 @@ impl Writer {
         };
         let alone = batch.len() == 1;
         let mut ran = Vec::with_capacity(batch.len());
-        let mut fate = Ok(());
+        let mut fate = Ok(Position::default());
         let mut kept = false;
         while let Some(mut job) = batch.pop_front() {
-            let out = one(&mut open.session, job.as_mut(), alone);
+            let out = one(&mut open.session, job.as_mut(), alone, self.state.wall);
             ran.push(job);
             match out {
                 Ok(keep) => kept |= keep,
@@ -164,26 +180,33 @@ impl Writer {
         }
     }
 
-    /// Commits, when there is something to commit.
-    fn end(&self, open: &mut Open, kept: bool) -> Result<()> {
-        let word = if kept { "COMMIT" } else { "ROLLBACK" };
+    /// Commits, when there is something to commit. The position afterwards comes in the same round trip.
+    fn end(&self, open: &mut Open, kept: bool) -> Result<Position> {
+        let word = match (kept, self.positions) {
+            (false, _) => "ROLLBACK",
+            (true, false) => "COMMIT",
+            (true, true) => COMMIT_AND_TELL,
+        };
         match open.session.simple(word) {
-            Ok(_) => Ok(()),
+            Ok(found) if kept && self.positions => Ok(read_position(found.first())),
+            Ok(_) => Ok(Position::default()),
             Err(error) if kept && open.session.is_closed() => self.fate(open, &error),
             Err(error) => Err(explain(&error, word)),
         }
     }
 
     /// Asks what became of a commit whose answer never came.
-    fn fate(&self, open: &Open, error: &postgres::Error) -> Result<()> {
+    fn fate(&self, open: &Open, error: &postgres::Error) -> Result<Position> {
         tracing::warn!(%error, "the connection was lost during a commit; asking the database what became of it");
-        let ask = format!("SELECT pg_xact_status(CAST('{}' AS xid8))", open.id);
+        let ask = format!("SELECT pg_xact_status(CAST('{}' AS xid8)), {POSITION}", open.id);
         // A session that hangs on the far side of a cut network holds its transaction, and with it the lock.
         let end = format!("SELECT pg_terminate_backend({})", open.process);
         for _ in 0..FATE_ASKED_MAX {
             if let Ok(mut session) = self.state.connect(&self.address) {
-                match session.simple(&ask).map(|it| it.first().cloned().unwrap_or_default()).as_deref() {
-                    Ok("committed") => return Ok(()),
+                let found = session.simple(&ask);
+                let position = found.as_ref().map_or(Position::default(), |it| read_position(it.get(1)));
+                match found.map(|it| it.first().cloned().unwrap_or_default()).as_deref() {
+                    Ok("committed") => return Ok(position),
                     Ok("aborted") => return Err(lost().because(error)),
                     // Not allowed, or gone already: asking again tells.
                     Ok("in progress") => drop(session.simple(&end)),
@@ -203,14 +226,30 @@ impl Writer {
     }
 }
 
+/// A position as the server tells it. One that cannot be read is further than any replica has come.
+///
+/// At the very beginning of a page the primary tells where its next record will be, behind the header of the page, while a replica
+/// tells where the last one ended, before it. No record is so short that it could lie in between.
+pub(super) fn read_position(text: Option<&String>) -> Position {
+    const PAGE: u64 = 8 * 1024;
+    const SEGMENT_MIN: u64 = 1024 * 1024;
+    let told = text.and_then(|it| it.parse().ok()).unwrap_or(u64::MAX);
+    let header = match (told % SEGMENT_MIN, told % PAGE) {
+        (40, _) => 40,
+        (_, 24) => 24,
+        _ => 0,
+    };
+    Position(told - header)
+}
+
 /// Runs one request; whether there is something of it to commit. `Err`: the whole transaction is lost.
-fn one(session: &mut Session, job: &mut dyn WriteJob, alone: bool) -> Result<bool> {
+fn one(session: &mut Session, job: &mut dyn WriteJob, alone: bool, wall: bool) -> Result<bool> {
     let statement =
         |session: &mut Session, sql: &str| session.simple(sql).map(|_| ()).map_err(|error| explain(&error, sql));
     if !alone {
-        statement(session, "SAVEPOINT request")?;
+        statement(session, if wall { SAVEPOINT } else { "SAVEPOINT request" })?;
     }
-    let mut statements = Statements::new(session);
+    let mut statements = Statements::new(session, wall);
     // A defect in one request must not stop the database of all.
     let keep = catch_unwind(AssertUnwindSafe(|| job.run(&mut WriteTx::new(&mut statements)))).unwrap_or(false);
     if session.is_closed() {
@@ -220,5 +259,18 @@ fn one(session: &mut Session, job: &mut dyn WriteJob, alone: bool) -> Result<boo
         (true, keep) => Ok(keep),
         (false, true) => statement(session, "RELEASE request").map(|()| true),
         (false, false) => statement(session, "ROLLBACK TO request; RELEASE request").map(|()| false),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_header_of_a_page_is_no_progress() {
+        let read = |it: u64| read_position(Some(&it.to_string())).0;
+        assert_eq!((read(8_192), read(8_216), read(8_217), read(8_232)), (8_192, 8_192, 8_217, 8_232));
+        assert_eq!((read(1 << 20), read((1 << 20) + 40), read((1 << 20) + 24)), (1 << 20, 1 << 20, 1 << 20));
+        assert_eq!(read_position(None).0, u64::MAX);
     }
 }

@@ -180,7 +180,8 @@ CREATE TABLE effect (
     PRIMARY KEY (tenant_id, job_id, name)
 );
 
--- Inserted unsealed; one task gives seq and hash (H(hash of seq - 1, entry)) for each tenant.
+-- Inserted unsealed; one task gives seq and hash (H(hash of seq - 1, entry)) for each tenant. In parts, one for each month of
+-- created_ms, made ahead by a task; what fits no month lands in the default part, which raises an alarm.
 CREATE TABLE audit_log (
     tenant_id BYTEA NOT NULL,
     created_ms BIGINT NOT NULL,
@@ -194,7 +195,45 @@ CREATE TABLE audit_log (
     entity_id TEXT COLLATE "C" NOT NULL,
     text TEXT COLLATE "C" NOT NULL,
     PRIMARY KEY (tenant_id, created_ms, id)
-);
+) PARTITION BY RANGE (created_ms);
+CREATE TABLE audit_log_default PARTITION OF audit_log DEFAULT;
 CREATE INDEX audit_unsealed ON audit_log (tenant_id, id) WHERE seq IS NULL;
 CREATE INDEX audit_by_id ON audit_log (tenant_id, id);
-CREATE UNIQUE INDEX audit_seq ON audit_log (tenant_id, seq);
+-- That seq is there once in a tenant cannot be an index over all parts: audit_head, which moves with each seq, sees to it.
+CREATE INDEX audit_seq ON audit_log (tenant_id, seq);
+
+-- Of each tenant's chain: the last sealed entry, and the last one that was archived and may be gone.
+CREATE TABLE audit_head (
+    tenant_id BYTEA PRIMARY KEY,
+    seq BIGINT NOT NULL,
+    hash BYTEA NOT NULL,
+    kept_seq BIGINT NOT NULL,
+    kept_hash BYTEA NOT NULL
+);
+
+-- What was written to a chain of blocks, and how far it has come there. In parts by month, as audit_log.
+CREATE TABLE blockchain_record (
+    tenant_id BYTEA NOT NULL,
+    created_ms BIGINT NOT NULL,
+    id BYTEA NOT NULL,
+    kind TEXT COLLATE "C" NOT NULL,
+    network TEXT COLLATE "C" NOT NULL,
+    size BIGINT NOT NULL,
+    root BYTEA NOT NULL,
+    state TEXT COLLATE "C" NOT NULL,
+    reference TEXT COLLATE "C" NOT NULL,
+    PRIMARY KEY (tenant_id, created_ms, id)
+) PARTITION BY RANGE (created_ms);
+CREATE TABLE blockchain_record_default PARTITION OF blockchain_record DEFAULT;
+
+-- The files into which the rows of a month were written before they were removed.
+CREATE TABLE month_archive (
+    name TEXT COLLATE "C" NOT NULL,
+    month TEXT COLLATE "C" NOT NULL,
+    part BIGINT NOT NULL,
+    file TEXT COLLATE "C" NOT NULL,
+    sha256 BYTEA NOT NULL,
+    entries BIGINT NOT NULL,
+    created_ms BIGINT NOT NULL,
+    PRIMARY KEY (name, month, part)
+);

@@ -198,3 +198,38 @@ CREATE TABLE audit_log (
 CREATE INDEX audit_unsealed ON audit_log (tenant_id, id) WHERE seq IS NULL;
 CREATE INDEX audit_by_id ON audit_log (tenant_id, id);
 CREATE UNIQUE INDEX audit_seq ON audit_log (tenant_id, seq);
+
+-- Of each tenant's chain: the last sealed entry, and the last one that was archived and may be gone.
+CREATE TABLE audit_head (
+    tenant_id BLOB PRIMARY KEY,
+    seq INTEGER NOT NULL,
+    hash BLOB NOT NULL,
+    kept_seq INTEGER NOT NULL,
+    kept_hash BLOB NOT NULL
+) STRICT, WITHOUT ROWID;
+
+-- What was written to a chain of blocks, and how far it has come there.
+CREATE TABLE blockchain_record (
+    tenant_id BLOB NOT NULL,
+    created_ms INTEGER NOT NULL,
+    id BLOB NOT NULL,
+    kind TEXT NOT NULL,
+    network TEXT NOT NULL,
+    size INTEGER NOT NULL,
+    root BLOB NOT NULL,
+    state TEXT NOT NULL,
+    reference TEXT NOT NULL,
+    PRIMARY KEY (tenant_id, created_ms, id)
+) STRICT, WITHOUT ROWID;
+
+-- The files into which the rows of a month were written before they were removed.
+CREATE TABLE month_archive (
+    name TEXT NOT NULL,
+    month TEXT NOT NULL,
+    part INTEGER NOT NULL,
+    file TEXT NOT NULL,
+    sha256 BLOB NOT NULL,
+    entries INTEGER NOT NULL,
+    created_ms INTEGER NOT NULL,
+    PRIMARY KEY (name, month, part)
+) STRICT, WITHOUT ROWID;

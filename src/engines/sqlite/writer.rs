@@ -15,7 +15,10 @@ use rusqlite::Connection;
 
 use crate::{
     domain::Result,
-    ports::db::{WriteJob, WriteTx},
+    ports::{
+        db::{WriteJob, WriteTx},
+        position::Position,
+    },
 };
 
 use super::{
@@ -84,7 +87,7 @@ impl Work<'_> {
         // The file may have been taken away while we wrote into it.
         let fate = fate.and_then(|()| self.file.check());
         for job in ran {
-            job.done(fate.clone());
+            job.done(fate.clone().map(|()| Position::default()));
         }
     }
 

@@ -49,7 +49,10 @@ mod on_postgres {
         });
         let engine = std::thread::spawn(move || {
             let url = Secret::new(url);
-            Postgres::open(&Wish { url: &url, direct_url: None, pool: 6, known: false }, &[(1, "suite", TABLE)])
+            Postgres::open(
+                &Wish { url: &url, direct_url: None, replica_urls: &[], pool: 6, known: false },
+                &[(1, "suite", TABLE)],
+            )
         });
         Db::new(engine.join().unwrap().unwrap())
     }

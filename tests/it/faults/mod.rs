@@ -24,6 +24,10 @@ use std::path::Path;
 use chainhost::{
     app::ground::{self, Folder, Wish},
     base::{clock::Clock, tasks::Tasks},
+    domain::{
+        month::Retention,
+        node::{Duty, Role},
+    },
     ports::db::Value,
     services::{Addresses, Services},
 };
@@ -87,7 +91,7 @@ fn check_stores(host: &mut Host) {
     inside(host, async |services| {
         check_database(services).await;
         let actor = services.actor_local().await.unwrap();
-        services.seal_audit().await.unwrap();
+        services.seal_audit(&services.hold(Duty::Seal).unwrap()).await.unwrap();
         assert_eq!(services.verify_audit(&actor).await.unwrap(), None, "the audit chain is broken");
     });
 }
@@ -111,9 +115,16 @@ fn inside(host: &Host, act: impl AsyncFnOnce(&Services)) {
             clock: Clock::system(),
             tasks: Tasks::new(),
             snapshot: None,
+            role: Role::All,
+            labels: Vec::new(),
+            retention: Retention::default(),
             queue_url: None,
+            cache_url: None,
         };
         let opened = ground::open(&folder, &wish).await.unwrap();
+        if opened.services.node.shares {
+            opened.services.beat().await.unwrap();
+        }
         act(&opened.services).await;
         opened.close();
     });

@@ -7,6 +7,8 @@ pub(crate) mod keep_alive;
 pub(crate) mod postgres;
 #[cfg(feature = "redis")]
 pub(crate) mod redis;
+#[cfg(feature = "redis")]
+pub(crate) mod redis_ha;
 pub(crate) mod seed;
 
 use std::{
@@ -94,6 +96,27 @@ impl Host {
         host
     }
 
+    /// As [`Host::start_on`], with a replica to read from.
+    #[cfg(feature = "postgres")]
+    pub(crate) fn start_with_replica(url: &str, replica: &str) -> Self {
+        let mut host = Self::prepare(tempfile::tempdir().unwrap(), &[]);
+        host.database = None;
+        host.environment.push((String::from("CHAINHOST_DATABASE_URL"), url.to_owned()));
+        host.environment.push((String::from("CHAINHOST_DATABASE_REPLICA_URLS"), replica.to_owned()));
+        host.restart();
+        host
+    }
+
+    /// A new server with these variables in its environment, which name all that it uses, and more arguments.
+    #[cfg(feature = "postgres")]
+    pub(crate) fn start_as(environment: &[(&str, String)], arguments: &[&str]) -> Self {
+        let mut host = Self::prepare(tempfile::tempdir().unwrap(), arguments);
+        host.database = None;
+        host.environment.extend(environment.iter().map(|(name, value)| ((*name).to_owned(), value.clone())));
+        host.restart();
+        host
+    }
+
     /// A server in a folder of the caller's.
     pub(crate) fn start_in(folder: TempDir, arguments: &[&str]) -> Self {
         let mut host = Self::prepare(folder, arguments);
@@ -159,7 +182,12 @@ impl Host {
         #[cfg(feature = "postgres")]
         if let Some(database) = &self.database {
             let url = chainhost::base::secret::Secret::new(database.url());
-            return Some(chainhost::config::database::Postgres { url: url.into(), direct_url: None, pool: 4 });
+            return Some(chainhost::config::database::Postgres {
+                url: url.into(),
+                direct_url: None,
+                replica_urls: Vec::new(),
+                pool: 4,
+            });
         }
         None
     }

@@ -105,10 +105,7 @@ pub(crate) struct Server {
 impl Server {
     /// Makes a server with these settings, and starts it.
     pub(crate) fn start(settings: &[&str]) -> Self {
-        static NEXT: AtomicU32 = AtomicU32::new(1);
-        let number = NEXT.fetch_add(1, Ordering::Relaxed);
-        let folder = std::env::temp_dir().join(format!("{PREFIX}{}-{number}", std::process::id()));
-        run(Command::new("install").args(["-d", "-m", "0700"]).args(owner()).arg(&folder));
+        let folder = new_folder();
         let initdb = program("initdb");
         run(as_owner(&initdb)
             .args(["-A", "trust", "-U", "postgres", "-N", "-E", "UTF8", "-D"])
@@ -117,6 +114,19 @@ impl Server {
         let mut server = Self { port: free_port(), folder, settings, pid: None };
         server.go();
         server
+    }
+
+    /// Makes a standby that follows this server, with settings of its own, and starts it.
+    pub(crate) fn standby(&self, settings: &[&str]) -> Self {
+        let folder = new_folder();
+        let port = self.port.to_string();
+        run(as_owner(&program("pg_basebackup"))
+            .args(["-h", "127.0.0.1", "-p", &port, "-U", "postgres", "-R", "-X", "stream", "-c", "fast", "-D"])
+            .arg(folder.join("data")));
+        let settings = settings.iter().map(|it| (*it).to_owned()).collect();
+        let mut standby = Self { port: free_port(), folder, settings, pid: None };
+        standby.go();
+        standby
     }
 
     /// Starts it again after [`Server::crash`].
@@ -185,6 +195,15 @@ impl Drop for Server {
         }
         drop(fs::remove_dir_all(&self.folder));
     }
+}
+
+/// A folder for the data of a server.
+fn new_folder() -> PathBuf {
+    static NEXT: AtomicU32 = AtomicU32::new(1);
+    let number = NEXT.fetch_add(1, Ordering::Relaxed);
+    let folder = std::env::temp_dir().join(format!("{PREFIX}{}-{number}", std::process::id()));
+    run(Command::new("install").args(["-d", "-m", "0700"]).args(owner()).arg(&folder));
+    folder
 }
 
 fn server() -> &'static Server {

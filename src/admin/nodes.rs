@@ -1,0 +1,91 @@
+//! Nodes: the processes that run this installation together.
+
+use askama::Template;
+
+use super::{
+    gate::Answer,
+    settings,
+    shell::{Place, Shell, Sign, Tab},
+    visit::{Visit, show},
+    words::{self, When},
+};
+use crate::services::nodes::NodeView;
+
+/// The nodes of the installation.
+#[derive(Debug, Template)]
+#[template(path = "settings/nodes.html")]
+pub(super) struct Nodes {
+    pub(super) shell: Shell,
+    pub(super) tabs: Vec<Tab>,
+    pub(super) lead: String,
+    pub(super) rows: Vec<NodeRow>,
+}
+
+/// A node.
+#[derive(Clone, Debug)]
+pub(super) struct NodeRow {
+    /// The last digits of its id tell it from others.
+    pub(super) name: String,
+    /// Whether it made this page.
+    pub(super) this: bool,
+    /// What it does, for people.
+    pub(super) does: &'static str,
+    /// What its operator says of it: `type=worker`.
+    pub(super) labels: String,
+    pub(super) seen: When,
+    /// Whether it has been silent for so long that others may take its duties.
+    pub(super) silent: bool,
+    /// `schedules, watched folders`
+    pub(super) duties: String,
+}
+
+/// A sign of life comes every two seconds; after so many milliseconds without one something is wrong.
+const SILENT_MS: i64 = 8_000;
+
+fn does(role: &str) -> &'static str {
+    match role {
+        "web" => "Sites and panel",
+        "worker" => "Jobs",
+        _ => "Everything",
+    }
+}
+
+fn duty(word: &str) -> &str {
+    match word {
+        "schedule" => "schedules",
+        "seal" => "sealing the audit log",
+        "clean" => "cleaning up",
+        "watch" => "watched folders",
+        other => other,
+    }
+}
+
+impl NodeRow {
+    fn new(it: &NodeView, now_ms: i64) -> Self {
+        let duties: Vec<&str> = it.duties.iter().map(|it| duty(it)).collect();
+        Self {
+            name: it.id.to_string().chars().skip(24).collect(),
+            this: it.this,
+            does: does(&it.role),
+            labels: it.labels.join(", "),
+            seen: When::at(it.seen_ms, now_ms),
+            silent: !it.this && now_ms.saturating_sub(it.seen_ms) > SILENT_MS,
+            duties: duties.join(", "),
+        }
+    }
+}
+
+/// The page.
+pub(super) async fn list(visit: Visit) -> Answer {
+    let shell = visit.shell(Place::Settings).await?;
+    let nodes = visit.services.list_nodes(&visit.actor).await?;
+    let now = visit.now_ms();
+    let lead = if visit.services.node.shares {
+        let count = words::count(i64::try_from(nodes.len()).unwrap_or(i64::MAX), "node runs", "nodes run");
+        format!("{count} this installation on one database.")
+    } else {
+        String::from("One process does everything, on the database in its data folder.")
+    };
+    let rows = nodes.iter().map(|it| NodeRow::new(it, now)).collect();
+    show(&Nodes { tabs: settings::tabs(&shell, "Nodes"), shell, lead, rows })
+}

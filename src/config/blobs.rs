@@ -1,0 +1,206 @@
+//! Where the bytes of sites live: in the data folder, in a folder that several servers share, or in a bucket of an object
+//! store that speaks the S3 protocol.
+//!
+//! The keys of a bucket come from the usual variables of AWS or from the file, and are printed nowhere.
+
+use std::{fmt, path::PathBuf, sync::Arc};
+
+use percent_encoding::percent_decode_str;
+use serde::Deserialize;
+
+use crate::{
+    base::{secret::Secret, units::ByteSize},
+    domain::{Error, Result},
+};
+
+/// The region when none is named: what stores that know no regions take.
+const REGION: &str = "us-east-1";
+
+/// Where blobs live.
+#[derive(Clone, Debug, Default)]
+pub struct Blobs {
+    /// A folder that other servers may use too, instead of the data folder.
+    pub folder: Option<PathBuf>,
+    /// A bucket; the data folder then is a cache of it.
+    pub bucket: Option<Bucket>,
+    /// Bytes of that cache; `None`: the smaller of a tenth of the disk and 10 GiB.
+    pub cache_bytes: Option<u64>,
+}
+
+/// A bucket of an object store, or a part of one.
+#[derive(Clone)]
+pub struct Bucket {
+    /// Its name.
+    pub name: String,
+    /// What the names of all our objects begin with; empty, or `a/b` without slashes at the ends.
+    pub prefix: String,
+    /// `http://host:port`; `None`: the one of AWS for the region.
+    pub endpoint: Option<String>,
+    /// The region that requests are signed for.
+    pub region: String,
+    /// Whether the bucket stands in the path and not in the host.
+    pub path_style: bool,
+    /// The public part of the key.
+    pub access_key_id: String,
+    /// The secret part.
+    pub secret_access_key: Arc<Secret>,
+    /// Of temporary keys.
+    pub session_token: Option<Arc<Secret>>,
+}
+
+impl fmt::Debug for Bucket {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Bucket({self})")
+    }
+}
+
+impl fmt::Display for Bucket {
+    /// Without keys: `s3://name/prefix at http://host:port`.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "s3://{}/{}", self.name, self.prefix)?;
+        if let Some(endpoint) = &self.endpoint { write!(f, " at {endpoint}") } else { Ok(()) }
+    }
+}
+
+/// The section `[blobs]` of the file.
+#[derive(Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Section {
+    url: Option<String>,
+    access_key_id: Option<String>,
+    secret_access_key: Option<Secret>,
+    cache_bytes: Option<String>,
+    folder: Option<PathBuf>,
+}
+
+/// The settings from the file's section and the environment, which wins.
+pub(super) fn read(section: Section, env: impl Fn(&str) -> Option<String>) -> Result<Blobs> {
+    let url = env("CHAINHOST_BLOBS_URL").or_else(|| section.url.clone());
+    let folder = env("CHAINHOST_BLOBS_FOLDER").map(PathBuf::from).or_else(|| section.folder.clone());
+    let cache_bytes = section
+        .cache_bytes
+        .as_deref()
+        .map(|text| text.parse::<ByteSize>().map(|it| it.0).map_err(|error| wrong(&format!("`cache_bytes` {error}"))));
+    let cache_bytes = cache_bytes.transpose()?;
+    if folder.as_ref().is_some_and(|it| !it.is_absolute()) {
+        return Err(wrong("`folder` must begin with `/`"));
+    }
+    let Some(url) = url else {
+        if section.access_key_id.is_some() || section.secret_access_key.is_some() || cache_bytes.is_some() {
+            return Err(wrong(
+                "`access_key_id`, `secret_access_key` and `cache_bytes` are for a bucket: give its `url`",
+            ));
+        }
+        return Ok(Blobs { folder, bucket: None, cache_bytes });
+    };
+    if folder.is_some() {
+        return Err(wrong("give either `url`, for a bucket, or `folder`, for a shared folder"));
+    }
+    let bucket = Some(bucket(&url, section, env)?);
+    Ok(Blobs { folder, bucket, cache_bytes })
+}
+
+/// Reads `s3://bucket/prefix?endpoint=http://…&region=…&path_style=…`.
+fn bucket(url: &str, section: Section, env: impl Fn(&str) -> Option<String>) -> Result<Bucket> {
+    const SHAPE: &str = "write s3://BUCKET/PREFIX?endpoint=https://HOST&region=REGION";
+    let rest = url.strip_prefix("s3://").ok_or_else(|| wrong(&format!("the URL must begin with s3://; {SHAPE}")))?;
+    let (place, query) = rest.split_once('?').unwrap_or((rest, ""));
+    let (name, prefix) = place.split_once('/').unwrap_or((place, ""));
+    let plain = |it: &str| it.bytes().all(|b| b.is_ascii_alphanumeric() || b"-_.".contains(&b));
+    if name.len() < 3 || !plain(name) {
+        // SECURITY: a text that may hold a password, as in s3://key:secret@bucket, is not shown.
+        return Err(wrong(&format!("the URL has no name of a bucket, or one with other characters; {SHAPE}")));
+    }
+    let prefix = prefix.trim_matches('/');
+    if prefix.split('/').any(|it| !plain(it) || matches!(it, "." | "..")) || prefix.contains("//") {
+        return Err(wrong("the prefix of a bucket has letters, digits, `-`, `_`, `.` and `/` alone"));
+    }
+    let (mut endpoint, mut region, mut path_style) = (None, None, None);
+    for pair in query.split('&').filter(|it| !it.is_empty()) {
+        let (key, value) = pair.split_once('=').unwrap_or((pair, ""));
+        let value = percent_decode_str(value).decode_utf8().map_err(|_| wrong("the URL is not UTF-8"))?.into_owned();
+        match key {
+            "endpoint" if value.starts_with("http://") || value.starts_with("https://") => endpoint = Some(value),
+            "region" if !value.is_empty() => region = Some(value),
+            "path_style" if value == "true" || value == "false" => path_style = Some(value == "true"),
+            "endpoint" => return Err(wrong("the endpoint in the URL must begin with http:// or https://")),
+            "path_style" => return Err(wrong("`path_style` in the URL is `true` or `false`")),
+            _ => return Err(wrong("the URL takes `endpoint`, `region` and `path_style` behind `?`")),
+        }
+    }
+    let lacks = |what: &str, twin: &str| {
+        wrong(&format!("a bucket needs its {what}: set {twin} or `{}`", twin.trim_start_matches("AWS_").to_lowercase()))
+    };
+    let access_key_id = env("AWS_ACCESS_KEY_ID").or(section.access_key_id);
+    let secret = env("AWS_SECRET_ACCESS_KEY").map(Secret::new).or(section.secret_access_key);
+    Ok(Bucket {
+        name: name.to_owned(),
+        prefix: prefix.to_owned(),
+        path_style: path_style.unwrap_or(endpoint.is_some()),
+        endpoint: endpoint.map(|it| it.trim_end_matches('/').to_owned()),
+        region: region.or_else(|| env("AWS_REGION")).unwrap_or_else(|| String::from(REGION)),
+        access_key_id: access_key_id.ok_or_else(|| lacks("key", "AWS_ACCESS_KEY_ID"))?,
+        secret_access_key: Arc::new(secret.ok_or_else(|| lacks("secret", "AWS_SECRET_ACCESS_KEY"))?),
+        session_token: env("AWS_SESSION_TOKEN").map(Secret::new).map(Arc::new),
+    })
+}
+
+fn wrong(why: &str) -> Error {
+    Error::invalid("config", format!("[blobs] or CHAINHOST_BLOBS_URL: {why}."))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const KEYS: &str = "access_key_id = 'one'\nsecret_access_key = 'hidden'\n";
+
+    fn read(text: &str, env: &[(&str, &str)]) -> Result<Blobs> {
+        let get = |name: &str| env.iter().find(|it| it.0 == name).map(|it| it.1.to_owned());
+        super::read(toml::from_str(text).unwrap(), get)
+    }
+
+    #[test]
+    fn a_bucket_is_read_from_file_and_environment() {
+        assert!(read("", &[]).unwrap().bucket.is_none());
+        let text =
+            format!("{KEYS}url = 's3://sites/a/b/?endpoint=http://127.0.0.1:9/&region=eu'\ncache_bytes = '1 GiB'");
+        let file = read(&text, &[]).unwrap();
+        let bucket = file.bucket.as_ref().unwrap();
+        assert_eq!((bucket.name.as_str(), bucket.prefix.as_str(), bucket.region.as_str()), ("sites", "a/b", "eu"));
+        assert_eq!((bucket.endpoint.as_deref(), bucket.path_style), (Some("http://127.0.0.1:9"), true));
+        assert_eq!(file.cache_bytes, Some(1 << 30));
+        assert!(!format!("{file:?}").contains("hidden"));
+        let env = [
+            ("CHAINHOST_BLOBS_URL", "s3://other"),
+            ("AWS_ACCESS_KEY_ID", "two"),
+            ("AWS_SECRET_ACCESS_KEY", "more"),
+            ("AWS_REGION", "north"),
+        ];
+        let both = read(&text, &env).unwrap().bucket.unwrap();
+        assert_eq!((both.name.as_str(), both.prefix.as_str(), both.path_style), ("other", "", false));
+        assert_eq!((both.access_key_id.as_str(), both.region.as_str()), ("two", "north"));
+        assert_eq!(both.secret_access_key.expose(), "more");
+    }
+
+    #[test]
+    fn what_cannot_be_used_is_refused_with_a_sentence_that_shows_no_secret() {
+        for (text, word) in [
+            ("url = 'https://sites'", "s3://"),
+            ("url = 's3://key:hidden@sites'", "name of a bucket"),
+            ("url = 's3://sites/../x'", "prefix"),
+            ("url = 's3://sites/a//b'", "prefix"),
+            ("url = 's3://sites?endpoint=host'", "http://"),
+            ("url = 's3://sites?path_style=1'", "path_style"),
+            ("url = 's3://sites?other=1'", "endpoint"),
+            ("url = 's3://sites'\nfolder = '/srv'", "either"),
+            ("url = 's3://sites'\ncache_bytes = 'much'", "cache_bytes"),
+        ] {
+            let error = read(&format!("{KEYS}{text}"), &[]).unwrap_err();
+            assert!(error.message.contains(word) && !error.message.contains("hidden"), "{text}: {error}");
+        }
+        assert!(read("url = 's3://sites'", &[]).unwrap_err().message.contains("`access_key_id`"));
+        assert!(read("folder = 'srv'", &[]).unwrap_err().message.contains('/'));
+        assert!(read("cache_bytes = '1 GiB'", &[]).unwrap_err().message.contains("url"));
+    }
+}

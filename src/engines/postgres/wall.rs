@@ -1,0 +1,48 @@
+//! A second wall between tenants: row-level security, where somebody has put it up.
+//!
+//! Guarantees: once a transaction has entered a tenant, PostgreSQL itself shows and takes no row of another one, even to a statement that
+//! forgot to ask for its tenant. A transaction that has entered none sees all, so that the host's own tasks work and nothing that is
+//! shared by all tenants is ever taken for unused. The wall does not stand for superusers and roles with BYPASSRLS.
+//! It never goes up by itself: it costs a round trip in each transaction, and `pg_dump` then needs a superuser.
+
+use super::{
+    WRITERS_LOCK,
+    address::Address,
+    session::{Session, explain},
+};
+use crate::{
+    base::{ids::Id, secret::Secret},
+    domain::Result,
+};
+
+/// Enters the tenant of `$1`, in hexadecimal digits, or leaves it when that is empty. It holds until the transaction ends.
+pub(super) const ENTER: &str = "SELECT set_config('chainhost.tenant', $1, true)";
+/// Begins a request among others in one transaction: the tenant of the one before is left.
+pub(super) const SAVEPOINT: &str = "SAVEPOINT request; SELECT set_config('chainhost.tenant', '', true)";
+
+/// The tenant as the policies spell it.
+pub(super) fn spell(tenant: Option<Id>) -> String {
+    tenant.map_or_else(String::new, |it| it.to_string())
+}
+
+/// Whether the wall stands for the user of this session.
+pub(super) fn stands(session: &mut Session) -> Result<bool> {
+    let sql = "SELECT CAST(COALESCE(bool_or(row_security_active(polrelid)), FALSE) AS TEXT) FROM pg_policy
+               WHERE polname = 'chainhost_tenant'";
+    let found = session.simple(sql).map_err(|error| explain(&error, sql))?;
+    Ok(found.first().is_some_and(|it| it == "true"))
+}
+
+/// Runs the `statements` that put the wall up, all or none, and says whether it now stands for the user of this URL. Blocks; must not
+/// be called on a thread of an async runtime.
+pub fn put_up(url: &Secret, statements: &[String]) -> Result<bool> {
+    let mut session = Session::connect(&Address::parse(url)?)?;
+    let mut sql = format!("BEGIN; SET LOCAL lock_timeout = '60s'; SELECT pg_advisory_xact_lock({WRITERS_LOCK});");
+    for statement in statements {
+        sql.push_str(statement);
+        sql.push(';');
+    }
+    sql.push_str("COMMIT");
+    session.simple(&sql).map_err(|error| explain(&error, "row-level security"))?;
+    stands(&mut session)
+}

@@ -1,0 +1,178 @@
+//! The bound of the folder: the files that were used least lately go, if the store has them.
+//!
+//! The order is kept in memory, since the times of a file cannot be changed without making it look altered; after a restart
+//! it begins with the times at which the files came. Files come also by uploads, so that the folder is looked at now and then.
+
+use std::{
+    collections::HashMap,
+    sync::{
+        Mutex, PoisonError,
+        atomic::{AtomicU64, Ordering},
+    },
+    time::Duration,
+};
+
+use tokio::{sync::Notify, time};
+
+use super::Home;
+use crate::{
+    base::{blob_dir::BlobDir, hash::Sha256},
+    domain::{Error, Result},
+    ports::blobs::Name,
+};
+
+/// How often the folder is looked at without a reason.
+const PERIOD: Duration = Duration::from_mins(1);
+/// Between two looks, at least.
+const PAUSE: Duration = Duration::from_millis(200);
+/// Files whose last use is remembered: 40 bytes each.
+const USED_MAX: usize = 300_000;
+/// Files whose object is asked for before they go, at once.
+const STEP: usize = 256;
+
+/// What is known of the folder between two looks at it.
+#[derive(Debug)]
+pub(super) struct Room {
+    bytes_max: u64,
+    /// As of the last look, and what has come by fetching since.
+    bytes: AtomicU64,
+    used: Mutex<HashMap<Sha256, i64>>,
+    wake: Notify,
+}
+
+impl Room {
+    pub(super) fn new(bytes_max: u64) -> Self {
+        Self { bytes_max, bytes: AtomicU64::new(0), used: Mutex::default(), wake: Notify::new() }
+    }
+
+    /// A file was read now.
+    pub(super) fn used(&self, hash: Sha256, now_ms: i64) {
+        let mut used = self.used.lock().unwrap_or_else(PoisonError::into_inner);
+        if used.len() >= USED_MAX && !used.contains_key(&hash) {
+            // The half that was used longer ago is forgotten: it goes first either way.
+            let mut times: Vec<i64> = used.values().copied().collect();
+            let (_, middle, _) = times.select_nth_unstable(USED_MAX / 2);
+            let middle = *middle;
+            used.retain(|_, at| *at > middle);
+        }
+        used.insert(hash, now_ms);
+    }
+
+    /// A file has come.
+    pub(super) fn grew(&self, bytes: u64) {
+        if self.bytes.fetch_add(bytes, Ordering::Relaxed).saturating_add(bytes) > self.bytes_max {
+            self.wake.notify_one();
+        }
+    }
+
+    /// The disk has no space, whatever the bound says.
+    pub(super) fn full(&self) {
+        self.wake.notify_one();
+    }
+}
+
+/// A blob in the folder with its compressed forms.
+#[derive(Clone, Copy, Debug, Default)]
+struct Local {
+    /// Of the blob itself, if it is there.
+    size: Option<u64>,
+    bytes: u64,
+    used_ms: i64,
+}
+
+impl Home {
+    /// Keeps the folder within its bound until the shutdown.
+    pub fn start(&self) {
+        let home = self.clone();
+        self.0.tasks.spawn(async move {
+            while !home.0.tasks.is_stopping() {
+                if let Err(error) = home.make_room().await {
+                    tracing::warn!(%error, "the cache of files could not be kept within its bound");
+                }
+                tokio::select! {
+                    () = async { time::sleep(PAUSE).await; home.0.room.wake.notified().await } => {}
+                    () = time::sleep(PERIOD) => {}
+                    () = home.0.tasks.stopping() => {}
+                }
+            }
+        });
+    }
+
+    /// Removes files until the folder is well within its bound; how many bytes went.
+    pub async fn make_room(&self) -> Result<u64> {
+        let folder = self.0.folder.clone();
+        let listed = self.0.tasks.blocking(move || look(&folder)).await;
+        let files = listed.ok_or_else(|| Error::internal("listing the cache panicked"))??;
+        let total: u64 = files.values().map(|it| it.bytes).sum();
+        self.0.room.bytes.store(total, Ordering::Relaxed);
+        let bytes_max = self.0.room.bytes_max;
+        if total <= bytes_max {
+            return Ok(0);
+        }
+        let mut order: Vec<(Sha256, Local)> = files.into_iter().collect();
+        {
+            let used = self.0.room.used.lock().unwrap_or_else(PoisonError::into_inner);
+            for (hash, local) in &mut order {
+                local.used_ms = local.used_ms.max(used.get(hash).copied().unwrap_or(0));
+            }
+        }
+        order.sort_unstable_by_key(|(hash, local)| (local.used_ms, *hash));
+        // A tenth more, so that the next file does not start it again.
+        let excess = total - (bytes_max - bytes_max / 10);
+        let (mut freed, mut order) = (0_u64, order.into_iter().peekable());
+        while freed < excess && order.peek().is_some() {
+            let (mut step, mut wanted) = (Vec::new(), 0_u64);
+            while step.len() < STEP
+                && freed.saturating_add(wanted) < excess
+                && let Some((hash, local)) = order.next()
+            {
+                wanted = wanted.saturating_add(local.bytes);
+                step.push((hash, local));
+            }
+            freed = freed.saturating_add(self.remove(step).await?);
+        }
+        self.0.room.bytes.fetch_sub(freed.min(total), Ordering::Relaxed);
+        tracing::debug!(freed, total, "files that were not asked for have left the cache");
+        Ok(freed)
+    }
+
+    /// Removes those of these that the store has; their bytes.
+    async fn remove(&self, step: Vec<(Sha256, Local)>) -> Result<u64> {
+        let removed = self.each(step, |home, (hash, local)| async move {
+            if let Some(size) = local.size
+                && !home.has(hash, size).await?
+            {
+                return Ok(0);
+            }
+            let folder = home.0.folder.clone();
+            let removed = home.0.tasks.blocking(move || folder.remove(&hash)).await;
+            removed.ok_or_else(|| Error::internal("removing a file panicked"))??;
+            Ok(local.bytes)
+        });
+        Ok(removed.await?.into_iter().sum())
+    }
+
+    /// Whether the store has a blob, as far as anybody knows.
+    async fn has(&self, hash: Sha256, size: u64) -> Result<bool> {
+        if self.is_lost(&hash) {
+            return Ok(false);
+        }
+        if self.0.seen.contains_key(&Name::Blob(hash)) {
+            return Ok(true);
+        }
+        Ok(self.head(hash).await?.is_some_and(|it| it.size == size))
+    }
+}
+
+fn look(folder: &BlobDir) -> std::io::Result<HashMap<Sha256, Local>> {
+    let mut files: HashMap<Sha256, Local> = HashMap::new();
+    for (hash, size, written_ms) in folder.list()? {
+        files.insert(hash, Local { size: Some(size), bytes: size, used_ms: written_ms });
+    }
+    for ((hash, _), size, written_ms) in folder.list_variants()? {
+        let local = files.entry(hash).or_default();
+        local.bytes = local.bytes.saturating_add(size);
+        local.used_ms = local.used_ms.max(written_ms);
+    }
+    Ok(files)
+}

@@ -1,0 +1,126 @@
+//! The nodes of an installation, the leases of what only one of them may do, and what they tell one another. Global tables.
+
+use crate::{
+    base::ids::Id,
+    domain::{
+        Result,
+        node::{Duty, NodeId, Role, Topic},
+    },
+    params,
+    ports::db::{ReadTx, WriteTx},
+};
+
+/// More nodes than anybody runs.
+const LISTED_MAX: i64 = 1_000;
+
+/// A node as the others see it.
+#[derive(Clone, Debug)]
+pub struct Seen {
+    /// Which.
+    pub id: NodeId,
+    /// What it does.
+    pub role: String,
+    /// What its operator says of it.
+    pub labels: String,
+    /// Grows while it lives.
+    pub beat: i64,
+    /// Its own time of day at the last beat.
+    pub seen_ms: i64,
+}
+
+/// Who holds a lease.
+#[derive(Clone, Debug)]
+pub struct Lease {
+    /// Of which duty, by its word.
+    pub name: String,
+    /// The node; `None` when it was given back.
+    pub holder: Option<NodeId>,
+    /// Grows with every holder.
+    pub fence: i64,
+}
+
+/// Enters a node that has started.
+pub fn join(tx: &mut WriteTx<'_>, id: NodeId, epoch: Id, role: Role, labels: &str, now_ms: i64) -> Result<()> {
+    tx.execute(
+        "INSERT INTO node (id, epoch, role, labels, beat, seen_ms) VALUES ($1, $2, $3, $4, 1, $5)
+         ON CONFLICT (id) DO UPDATE SET epoch = excluded.epoch, role = excluded.role, labels = excluded.labels,
+         beat = node.beat + 1, seen_ms = excluded.seen_ms",
+        params![id.0, epoch, role.word(), labels, now_ms],
+    )?;
+    Ok(())
+}
+
+/// A sign of life; `false` when the node is not entered any more, or another process has its id.
+pub fn beat(tx: &mut WriteTx<'_>, id: NodeId, epoch: Id, now_ms: i64) -> Result<bool> {
+    let sql = "UPDATE node SET beat = beat + 1, seen_ms = $3 WHERE id = $1 AND epoch = $2";
+    Ok(tx.execute(sql, params![id.0, epoch, now_ms])? > 0)
+}
+
+/// Removes a node that leaves, and gives back what it holds.
+pub fn leave(tx: &mut WriteTx<'_>, id: NodeId, epoch: Id) -> Result<()> {
+    if tx.execute("DELETE FROM node WHERE id = $1 AND epoch = $2", params![id.0, epoch])? > 0 {
+        tx.execute("UPDATE lease SET holder = NULL WHERE holder = $1", params![id.0])?;
+    }
+    Ok(())
+}
+
+/// Removes a node that has shown no sign of life.
+pub fn forget(tx: &mut WriteTx<'_>, id: NodeId) -> Result<()> {
+    tx.execute("DELETE FROM node WHERE id = $1", params![id.0])?;
+    Ok(())
+}
+
+/// All nodes.
+pub fn list(tx: &mut ReadTx<'_>) -> Result<Vec<Seen>> {
+    let rows =
+        tx.query("SELECT id, role, labels, beat, seen_ms FROM node ORDER BY id LIMIT $1", params![LISTED_MAX])?;
+    let seen = rows.iter().map(|row| {
+        Ok(Seen {
+            id: row.id(0)?,
+            role: row.text(1)?.to_owned(),
+            labels: row.text(2)?.to_owned(),
+            beat: row.int(3)?,
+            seen_ms: row.int(4)?,
+        })
+    });
+    seen.collect()
+}
+
+/// All leases that were ever taken.
+pub fn list_leases(tx: &mut ReadTx<'_>) -> Result<Vec<Lease>> {
+    let rows = tx.query("SELECT name, holder, fence FROM lease ORDER BY name LIMIT $1", params![LISTED_MAX])?;
+    let leases =
+        rows.iter().map(|row| Ok(Lease { name: row.text(0)?.to_owned(), holder: row.opt_id(1)?, fence: row.int(2)? }));
+    leases.collect()
+}
+
+/// Takes a lease, whoever has it; the new fence.
+pub fn take(tx: &mut WriteTx<'_>, duty: Duty, id: NodeId) -> Result<i64> {
+    tx.one(
+        "INSERT INTO lease (name, holder, fence) VALUES ($1, $2, 1)
+         ON CONFLICT (name) DO UPDATE SET holder = excluded.holder, fence = lease.fence + 1 RETURNING fence",
+        params![duty.word(), id.0],
+    )?
+    .int(0)
+}
+
+/// Whether the lease is still that of this fence.
+pub fn holds(tx: &mut ReadTx<'_>, duty: Duty, id: NodeId, fence: i64) -> Result<bool> {
+    let sql = "SELECT 1 FROM lease WHERE name = $1 AND holder = $2 AND fence = $3";
+    Ok(tx.find(sql, params![duty.word(), id.0, fence])?.is_some())
+}
+
+/// Tells the other nodes that something has changed.
+pub fn tell(tx: &mut WriteTx<'_>, topic: Topic) -> Result<()> {
+    tx.execute(
+        "INSERT INTO news (topic, number) VALUES ($1, 1) ON CONFLICT (topic) DO UPDATE SET number = news.number + 1",
+        params![topic.word()],
+    )?;
+    Ok(())
+}
+
+/// How often each topic has changed; those that never did are not listed.
+pub fn list_news(tx: &mut ReadTx<'_>) -> Result<Vec<(String, i64)>> {
+    let rows = tx.query("SELECT topic, number FROM news ORDER BY topic LIMIT $1", params![LISTED_MAX])?;
+    rows.iter().map(|row| Ok((row.text(0)?.to_owned(), row.int(1)?))).collect()
+}

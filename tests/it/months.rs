@@ -1,0 +1,413 @@
+//! Tables by month, on each database: a month ends, months are archived and go, and the chain of events still verifies.
+
+#![expect(clippy::indexing_slicing, reason = "a test that panics says what went wrong")]
+
+use std::{collections::BTreeMap, fs};
+
+use chainhost::{
+    base::{
+        blob_dir::BlobDir,
+        clock::{Clock, Hands},
+        hash::Sha256,
+        ids::{Id, Ids},
+        tasks::Tasks,
+    },
+    domain::{
+        access::{Actor, TenantScope},
+        month::Retention,
+        node::Duty,
+        tenant::{Tenant, TenantId},
+        user::Role,
+    },
+    engines::{cache_moka::CacheMoka, schema, sqlite::Sqlite},
+    ports::{cache::Cache, counts::Counts, db::Db, queue::Jobs},
+    services::{Addresses, Ground, Services, nodes::Node},
+    store::{self, blockchain_records::BlockchainRecord},
+};
+use serde_json::Value;
+
+use crate::{conformance::Place as _, queue_redb::MemoryPlace};
+
+/// 31 January 2026, 23:59:00 UTC.
+const START_MS: i64 = 1_769_903_940_000;
+const MINUTE_MS: i64 = 60_000;
+const DAY_MS: i64 = 24 * 60 * MINUTE_MS;
+
+/// Opens an empty database in a folder.
+type Open = fn(&std::path::Path) -> Db;
+
+fn sqlite(folder: &std::path::Path) -> Db {
+    Db::new(Sqlite::open(&folder.join("chainhost.db"), schema::SQLITE).unwrap())
+}
+
+#[cfg(feature = "postgres")]
+fn postgres(_: &std::path::Path) -> Db {
+    use crate::support::postgres::{Database, Way};
+    let url = chainhost::base::secret::Secret::new(Database::new(Way::Direct).keep());
+    let open = move || {
+        use chainhost::engines::postgres::{Postgres, Wish};
+        Postgres::open(
+            &Wish { url: &url, direct_url: None, replica_urls: &[], pool: 4, known: false },
+            schema::POSTGRES,
+        )
+    };
+    Db::new(std::thread::spawn(open).join().unwrap().unwrap())
+}
+
+/// A server without its sockets.
+struct Rig {
+    services: Services,
+    hands: Hands,
+    actor: Actor,
+    folder: tempfile::TempDir,
+    _queue: MemoryPlace,
+}
+
+impl Rig {
+    async fn new(open: Open, kept: Option<u32>) -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        let (clock, hands) = Clock::manual(START_MS);
+        let queue = MemoryPlace::new(1);
+        let tasks = Tasks::new();
+        // Nobody serves here, so that nobody may wait for it.
+        tasks.stop();
+        let services = Services::new(Ground {
+            db: open(folder.path()),
+            jobs: Jobs::new(queue.open(clock.clone(), 1_000)),
+            cache: Cache::new(CacheMoka::new(1 << 20)),
+            counts: Counts::default(),
+            blobs: BlobDir::open(folder.path()).unwrap(),
+            ids: Ids::new(clock.clone()),
+            clock,
+            tasks,
+            data: folder.path().to_owned(),
+            addresses: Addresses {
+                scheme: "http",
+                sites_domain: String::from("localhost"),
+                port: String::new(),
+                panel_host: String::from("localhost"),
+                local_port: 80,
+            },
+            disk_reserve: Some(0),
+            tenant_bytes_max: None,
+            retention: Retention { audit_log: kept, blockchain_record: kept },
+            instance: Id::NIL,
+            node: Node::alone(),
+            home: None,
+        });
+        let actor = services.actor_local().await.unwrap();
+        Self { services, hands, actor, folder, _queue: queue }
+    }
+
+    /// The admin of another tenant.
+    async fn other(&self) -> Actor {
+        let id = TenantId(self.services.ids.next());
+        let tenant = Tenant { id, name: String::from("other"), created_ms: START_MS };
+        self.services.db.write(move |tx| store::tenants::insert(tx, &tenant)).await.unwrap();
+        Actor { role: Role::Admin, ..self.services.actor_system(id, "test") }
+    }
+
+    /// Leaves one event.
+    async fn act(&self, actor: &Actor, name: &str) {
+        self.services.create_site(actor, name).await.unwrap();
+    }
+
+    async fn count(&self, sql: &'static str) -> i64 {
+        self.services.db.read(move |tx| tx.one(sql, &[])?.int(0)).await.unwrap()
+    }
+
+    async fn run(&self, sql: &'static str) {
+        self.services.db.write(move |tx| tx.execute(sql, &[])).await.unwrap();
+    }
+
+    async fn pass(&self) {
+        self.services.keep_months(&self.services.hold(Duty::Seal).unwrap()).await.unwrap();
+    }
+
+    async fn verify(&self, actor: &Actor) -> Option<i64> {
+        self.services.seal_audit(&self.services.hold(Duty::Seal).unwrap()).await.unwrap();
+        self.services.verify_audit(actor).await.unwrap()
+    }
+
+    /// The lines of an archive.
+    fn archived(&self, name: &str) -> Vec<Value> {
+        let bytes = fs::read(self.folder.path().join("history").join(name)).unwrap();
+        let text = String::from_utf8(zstd::decode_all(&*bytes).unwrap()).unwrap();
+        text.lines().map(|it| serde_json::from_str(it).unwrap()).collect()
+    }
+
+    fn archives(&self) -> Vec<String> {
+        let entries = fs::read_dir(self.folder.path().join("history")).into_iter().flatten().flatten();
+        let mut names: Vec<String> = entries.map(|it| it.file_name().into_string().unwrap()).collect();
+        names.sort();
+        names
+    }
+
+    /// What the audit log says of archives, oldest first.
+    async fn told(&self, actor: &Actor) -> Vec<String> {
+        let mut all = self.services.list_audit(actor, None, 200).await.unwrap();
+        all.retain(|it| it.kind == "history.archived");
+        all.into_iter().rev().map(|it| it.text).collect()
+    }
+}
+
+async fn a_month_ends_and_later_goes(open: Open) {
+    let rig = Rig::new(open, Some(1)).await;
+    let other = rig.other().await;
+    rig.pass().await;
+    for number in 0..3 {
+        rig.act(&rig.actor, &format!("january-{number}")).await;
+    }
+    rig.act(&other, "their-january").await;
+    // The next event is in the next month.
+    rig.hands.advance(MINUTE_MS);
+    rig.act(&rig.actor, "february").await;
+    assert_eq!(rig.verify(&rig.actor).await, None);
+    rig.hands.advance(28 * DAY_MS - 1);
+    rig.pass().await;
+    assert_eq!(rig.archives(), Vec::<String>::new(), "January is kept throughout February");
+
+    rig.hands.advance(1);
+    rig.pass().await;
+    assert_eq!(rig.archives(), ["audit_log-2026-01.jsonl.zst"]);
+    let lines = rig.archived("audit_log-2026-01.jsonl.zst");
+    let mut of_tenant: BTreeMap<String, Vec<i64>> = BTreeMap::new();
+    for line in &lines {
+        assert!(line["created_ms"].as_i64().unwrap() < START_MS + MINUTE_MS, "{line}");
+        of_tenant.entry(line["tenant"].as_str().unwrap().to_owned()).or_default().push(line["seq"].as_i64().unwrap());
+    }
+    let mine = rig.actor.scope.tenant().to_string();
+    assert_eq!(of_tenant.remove(&mine), Some(vec![1, 2, 3]));
+    assert_eq!(of_tenant.into_values().collect::<Vec<_>>(), [vec![1]]);
+    let file = fs::read(rig.folder.path().join("history/audit_log-2026-01.jsonl.zst")).unwrap();
+    let sum = Sha256::of(&file);
+    for actor in [&rig.actor, &other] {
+        let told = rig.told(actor).await;
+        assert!(told.len() == 1 && told[0].contains(&sum.hex()), "{told:?}");
+        assert_eq!(rig.verify(actor).await, None);
+    }
+    // February, and what was said of January.
+    assert_eq!(rig.count("SELECT COUNT(*) FROM audit_log").await, 3);
+    assert_eq!(rig.count("SELECT MIN(seq) FROM audit_log").await, 2);
+    rig.pass().await;
+    assert_eq!(rig.archives().len(), 1, "a pass without work leaves nothing");
+
+    // What is altered afterwards is still found, and so is what is cut off at the end.
+    rig.run("UPDATE audit_log SET text = text || '!' WHERE seq = 4").await;
+    assert_eq!(rig.verify(&rig.actor).await, Some(4));
+    rig.run("UPDATE audit_log SET text = substr(text, 1, length(text) - 1) WHERE seq = 4").await;
+    assert_eq!(rig.verify(&rig.actor).await, None);
+    let last = rig.count("SELECT MAX(seq) FROM audit_log").await;
+    rig.run("DELETE FROM audit_log WHERE seq = (SELECT MAX(seq) FROM audit_log)").await;
+    assert_eq!(rig.verify(&rig.actor).await, Some(last));
+}
+
+async fn nothing_goes_before_it_is_archived_and_only_once(open: Open) {
+    let rig = Rig::new(open, Some(1)).await;
+    rig.pass().await;
+    rig.act(&rig.actor, "january").await;
+    rig.act(&rig.actor, "also-january").await;
+    rig.services.seal_audit(&rig.services.hold(Duty::Seal).unwrap()).await.unwrap();
+    rig.run("UPDATE audit_log SET text = text || '!' WHERE seq = 2").await;
+    rig.hands.advance(60 * DAY_MS);
+    let refused = rig.services.keep_months(&rig.services.hold(Duty::Seal).unwrap()).await.unwrap_err();
+    assert!(refused.to_string().contains("breaks at 2"), "{refused}");
+    assert_eq!(rig.count("SELECT COUNT(*) FROM audit_log").await, 2, "what was forged is evidence");
+    assert_eq!(rig.verify(&rig.actor).await, Some(2));
+    rig.run("UPDATE audit_log SET text = substr(text, 1, length(text) - 1) WHERE seq = 2").await;
+    assert_eq!(rig.verify(&rig.actor).await, None);
+
+    // The archive cannot be noted: the file goes, the rows stay.
+    rig.run("ALTER TABLE month_archive RENAME TO hidden").await;
+    assert!(rig.services.keep_months(&rig.services.hold(Duty::Seal).unwrap()).await.is_err());
+    rig.run("ALTER TABLE hidden RENAME TO month_archive").await;
+    assert_eq!(rig.count("SELECT COUNT(*) FROM audit_log").await, 2);
+    rig.pass().await;
+    assert_eq!(rig.archived("audit_log-2026-01.jsonl.zst").len(), 2);
+    assert_eq!(rig.archives(), ["audit_log-2026-01.jsonl.zst"]);
+    assert_eq!(rig.count("SELECT COUNT(*) FROM month_archive").await, 1);
+    assert_eq!(rig.count("SELECT COUNT(*) FROM audit_log WHERE kind = 'site.created'").await, 0);
+    assert_eq!(rig.verify(&rig.actor).await, None);
+}
+
+async fn anchors_go_by_month_too_and_everything_stays_when_nothing_is_said(open: Open) {
+    for kept in [None, Some(2)] {
+        let rig = Rig::new(open, kept).await;
+        rig.pass().await;
+        let scope = rig.actor.scope;
+        insert_records(&rig, scope, 0..700).await;
+        rig.hands.advance(31 * DAY_MS);
+        insert_records(&rig, scope, 700..701).await;
+        rig.hands.advance(61 * DAY_MS);
+        rig.pass().await;
+        let there = rig.count("SELECT COUNT(*) FROM blockchain_record").await;
+        if kept.is_none() {
+            assert_eq!((there, rig.archives().len()), (701, 0));
+            continue;
+        }
+        assert_eq!((there, rig.archives()), (1, vec![String::from("blockchain_record-2026-01.jsonl.zst")]));
+        let lines = rig.archived("blockchain_record-2026-01.jsonl.zst");
+        let sizes: Vec<i64> = lines.iter().map(|it| it["size"].as_i64().unwrap()).collect();
+        assert_eq!(sizes, (0..700).collect::<Vec<_>>());
+        assert!(rig.told(&rig.actor).await[0].contains("700 rows of blockchain_record of 2026-01"));
+    }
+}
+
+/// One for each size.
+async fn insert_records(rig: &Rig, scope: TenantScope, sizes: std::ops::Range<i64>) {
+    let services = rig.services.clone();
+    let insert = move |tx: &mut chainhost::ports::db::WriteTx<'_>| {
+        for size in sizes {
+            let record = BlockchainRecord {
+                created_ms: services.clock.now_ms(),
+                id: services.ids.next(),
+                kind: String::from("evm"),
+                network: String::from("8453"),
+                size,
+                root: Sha256::of(b"root"),
+                state: String::from("final"),
+                reference: String::from("0x00"),
+            };
+            store::blockchain_records::insert(tx, scope, &record)?;
+        }
+        Ok(())
+    };
+    rig.services.db.write(insert).await.unwrap();
+}
+
+macro_rules! clauses {
+    ($engine:ident: $($clause:ident)*) => {
+        $(#[tokio::test(flavor = "multi_thread")]
+        async fn $clause() {
+            super::$clause(super::$engine).await;
+        })*
+    };
+}
+
+macro_rules! suite {
+    ($($clause:ident)*) => {
+        mod on_sqlite {
+            clauses! { sqlite: $($clause)* }
+        }
+        #[cfg(feature = "postgres")]
+        mod on_postgres {
+            clauses! { postgres: $($clause)* }
+        }
+    };
+}
+
+suite! {
+    a_month_ends_and_later_goes
+    nothing_goes_before_it_is_archived_and_only_once
+    anchors_go_by_month_too_and_everything_stays_when_nothing_is_said
+}
+
+#[tokio::test]
+async fn what_was_archived_and_could_not_be_removed_is_removed_later_and_archived_once() {
+    let rig = Rig::new(sqlite, Some(1)).await;
+    rig.act(&rig.actor, "january").await;
+    rig.hands.advance(60 * DAY_MS);
+    rig.run("CREATE TRIGGER held BEFORE DELETE ON audit_log BEGIN SELECT RAISE(ABORT, 'held'); END").await;
+    for _ in 0..2 {
+        assert!(rig.services.keep_months(&rig.services.hold(Duty::Seal).unwrap()).await.is_err());
+        assert_eq!(rig.verify(&rig.actor).await, None);
+    }
+    assert_eq!(rig.count("SELECT COUNT(*) FROM audit_log WHERE kind = 'site.created'").await, 1);
+    rig.run("DROP TRIGGER held").await;
+    rig.pass().await;
+    assert_eq!(rig.count("SELECT COUNT(*) FROM audit_log WHERE kind = 'site.created'").await, 0);
+    assert_eq!(rig.archives(), ["audit_log-2026-01.jsonl.zst"]);
+    assert_eq!(rig.told(&rig.actor).await.len(), 1);
+    assert_eq!(rig.verify(&rig.actor).await, None);
+}
+
+#[cfg(feature = "postgres")]
+mod parts {
+    use chainhost::{domain::month::Month, params};
+
+    use super::*;
+
+    fn months(rig: &Rig) -> Vec<String> {
+        let parts = rig.services.db.parts().unwrap();
+        let list = move || parts.list("audit_log").unwrap();
+        std::thread::spawn(list).join().unwrap().into_iter().map(|it| it.to_string()).collect()
+    }
+
+    async fn plan(rig: &Rig, sql: &'static str) -> String {
+        let (from, to) = Month::of(START_MS).range_ms();
+        let scope = rig.actor.scope.tenant().0;
+        let sql = format!("EXPLAIN (COSTS OFF) {sql}");
+        let rows = rig.services.db.read(move |tx| tx.query(&sql, params![scope, from, to])).await.unwrap();
+        rows.iter().map(|it| it.text(0).unwrap().to_owned() + "\n").collect()
+    }
+
+    #[tokio::test(flavor = "multi_thread")]
+    async fn they_are_made_ahead_pruned_and_gone_at_once() {
+        let rig = Rig::new(postgres, Some(1)).await;
+        rig.pass().await;
+        assert_eq!(months(&rig), ["2026-01", "2026-02", "2026-03", "2026-04"]);
+        rig.act(&rig.actor, "january").await;
+        for sql in [
+            "SELECT COALESCE(MAX(seq), 0), COUNT(*) - COUNT(seq) FROM audit_log
+             WHERE tenant_id = $1 AND created_ms >= $2 AND created_ms < $3",
+            "UPDATE audit_log SET seq = 1 WHERE tenant_id = $1 AND created_ms = $2 AND created_ms < $3 AND seq IS NULL",
+        ] {
+            let plan = plan(&rig, sql).await;
+            assert!(plan.contains("audit_log_2026_01"), "{plan}");
+            assert!(!plan.contains("2026_02") && !plan.contains("audit_log_default"), "{plan}");
+        }
+        rig.hands.advance(60 * DAY_MS);
+        rig.pass().await;
+        assert_eq!(months(&rig), ["2026-03", "2026-04", "2026-05", "2026-06", "2026-07"]);
+        assert_eq!(rig.count("SELECT COUNT(*) FROM pg_class WHERE relname = 'audit_log_2026_01'").await, 0);
+        // Nobody deleted rows: the part went with them.
+        assert_eq!(rig.verify(&rig.actor).await, None);
+    }
+
+    #[tokio::test(flavor = "multi_thread")]
+    async fn rows_of_no_month_raise_an_alarm_and_move_when_their_month_comes() {
+        let rig = Rig::new(postgres, None).await;
+        let strays = || rig.services.strays().map(|(_, count)| count).collect::<Vec<_>>();
+        // Before the first pass there is no part yet.
+        rig.act(&rig.actor, "early").await;
+        assert_eq!(rig.count("SELECT COUNT(*) FROM audit_log_default").await, 1);
+        rig.pass().await;
+        assert_eq!(rig.count("SELECT COUNT(*) FROM audit_log_2026_01").await, 1);
+        assert_eq!(strays(), [0, 0]);
+        // A clock that is a year ahead, and one that was years behind.
+        rig.hands.advance(365 * DAY_MS);
+        rig.act(&rig.actor, "ahead").await;
+        rig.hands.advance(-5 * 365 * DAY_MS);
+        rig.act(&rig.actor, "behind").await;
+        rig.hands.advance(4 * 365 * DAY_MS);
+        rig.pass().await;
+        assert_eq!(strays(), [1, 0]);
+        assert_eq!(months(&rig)[0], "2022-02");
+        assert_eq!(rig.count("SELECT COUNT(*) FROM audit_log_default").await, 1);
+        rig.hands.advance(330 * DAY_MS);
+        rig.pass().await;
+        assert_eq!(strays(), [0, 0]);
+        assert_eq!(rig.count("SELECT COUNT(*) FROM audit_log_2027_01").await, 1);
+        assert_eq!(rig.verify(&rig.actor).await, None);
+    }
+    #[test]
+    fn the_alarm_is_seen_from_outside() {
+        use crate::support::{Host, http, postgres::Server};
+        let server = Server::start(&["fsync=off"]);
+        let mut host = Host::start_on(&server.url(""));
+        let get = |host: &Host, path: &str| {
+            http::ask(host.port, &format!("GET {path} HTTP/1.1\r\nHost: localhost:{}\r\n", host.port), b"").text()
+        };
+        let metric = "chainhost_rows_outside_months{table=\"audit_log\"}";
+        assert!(!get(&host, "/healthz").contains("warnings"));
+        assert_eq!(host.stop(), Some(0));
+        server.run(
+            "INSERT INTO audit_log (tenant_id, created_ms, id, actor, address, kind, entity, entity_id, text)
+             VALUES ('\\x00', 9000000000000000, '\\x00', '', '', '', '', '', '')",
+        );
+        host.restart();
+        host.until("the alarm", || get(&host, "/healthz").contains("rows_outside_months").then_some(()));
+        assert!(get(&host, "/metrics").contains(&format!("{metric} 1")));
+        assert!(host.log().contains("rows fit no month"));
+    }
+}

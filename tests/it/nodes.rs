@@ -1,0 +1,158 @@
+//! Several nodes on one database: each duty has one holder, and what one node changes all of them serve.
+
+use std::thread;
+
+use chainhost::{
+    app::ground::{self, Folder, Opened, Wish},
+    base::{clock::Clock, secret::Secret, tasks::Tasks},
+    config::database::Postgres,
+    domain::{
+        month::Retention,
+        node::{Duty, Role},
+    },
+    services::Addresses,
+};
+use postgres::{Client, NoTls};
+use tokio::time::Instant;
+
+use crate::support::{
+    Host,
+    postgres::{Database, Way},
+};
+
+/// Opens the stores as a node does, without serving.
+async fn open(database: &Database, folder: &Folder) -> Opened {
+    let wish = Wish {
+        postgres: Some(Postgres {
+            url: Secret::new(database.url()).into(),
+            direct_url: None,
+            replica_urls: Vec::new(),
+            pool: 4,
+        }),
+        addresses: Addresses {
+            scheme: "http",
+            sites_domain: String::from("localhost"),
+            port: String::new(),
+            panel_host: String::from("localhost"),
+            local_port: 80,
+        },
+        disk_reserve: None,
+        tenant_bytes_max: None,
+        clock: Clock::system(),
+        tasks: Tasks::new(),
+        snapshot: None,
+        role: Role::All,
+        labels: Vec::new(),
+        retention: Retention::default(),
+        queue_url: None,
+        cache_url: None,
+    };
+    ground::open(folder, &wish).await.unwrap()
+}
+
+/// The node that holds the lease of sealing, and the fence.
+fn sealer(url: &str) -> (Option<Vec<u8>>, i64) {
+    let mut client = Client::connect(url, NoTls).unwrap();
+    let row = client.query_opt("SELECT holder, fence FROM lease WHERE name = 'seal'", &[]).unwrap();
+    row.map_or((None, 0), |row| (row.get(0), row.get(1)))
+}
+
+#[test]
+fn what_one_node_changes_all_of_them_serve() {
+    let database = Database::new(Way::Direct);
+    let (one, other) = (Host::start_on(&database.url()), Host::start_on(&database.url()));
+    let key = one.key("a@example.com", "super-admin");
+    let blog = |host: &Host| host.get("blog.localhost", "/").text();
+    let unknown = blog(&other);
+    one.api_json(&key, "POST /api/v1/sites", r#"{"name":"blog"}"#, 201);
+    let begun = Instant::now();
+    assert_ne!(blog(&one), unknown);
+    other.until("the site is known", || (blog(&other) == blog(&one)).then_some(()));
+    println!("a new site was known to the other node after {:?}", begun.elapsed());
+    one.api_json(&key, "PATCH /api/v1/sites/blog", r#"{"taken_down":"Being repaired"}"#, 200);
+    let begun = Instant::now();
+    other.until("the site is taken down", || (other.get("blog.localhost", "/").status == 451).then_some(()));
+    println!("a takedown was known to the other node after {:?}", begun.elapsed());
+    // Both are listed, and each duty once.
+    let listed = other.until("both are alive", || {
+        let nodes = other.cli_json(&key, &["nodes", "--json"]);
+        (nodes.as_array().unwrap().len() == 2).then_some(nodes)
+    });
+    let listed = listed.as_array().unwrap();
+    assert_eq!(listed.iter().filter(|it| it["this"] == true).count(), 1);
+    let mut duties: Vec<&str> =
+        listed.iter().flat_map(|it| it["duties"].as_array().unwrap()).map(|it| it.as_str().unwrap()).collect();
+    duties.sort_unstable();
+    assert_eq!(duties, ["clean", "schedule", "seal", "watch"]);
+    // And the other way round; a key of one is a key of all.
+    other.api_json(&key, "PATCH /api/v1/sites/blog", r#"{"taken_down":null}"#, 200);
+    one.until("the site is back", || (one.get("blog.localhost", "/").status != 451).then_some(()));
+}
+
+#[test]
+fn a_node_that_stops_gives_its_duties_to_another_at_once() {
+    let database = Database::new(Way::Direct);
+    let url = database.url();
+    let mut one = Host::start_on(&url);
+    let (first, fence) = one.until("a holder", || Some(sealer(&url)).filter(|(holder, _)| holder.is_some()));
+    let other = Host::start_on(&url);
+    assert_eq!(one.stop(), Some(0), "{}", one.log());
+    let begun = Instant::now();
+    let (second, later) =
+        other.until("another holder", || Some(sealer(&url)).filter(|(holder, _)| holder.is_some() && *holder != first));
+    println!("the duties were taken after {:?}", begun.elapsed());
+    assert!(second.is_some() && later == fence + 1);
+    // A restart of the first is a node like any other, and waits for its turn.
+    one.restart();
+    assert_eq!(sealer(&url), (second, later));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_node_that_stands_still_loses_its_duties_and_is_refused() {
+    let database = Database::new(Way::Direct);
+    let url = database.url();
+    let folder = tempfile::tempdir().unwrap();
+    let folder = Folder::take(&folder.path().join("data")).unwrap();
+    let opened = open(&database, &folder).await;
+    let services = opened.services.clone();
+    assert!(services.hold(Duty::Seal).is_none(), "nothing is held before the first sign of life");
+    services.beat().await.unwrap();
+    let hold = services.hold(Duty::Seal).unwrap();
+    services.seal_audit(&hold).await.unwrap();
+    // From here on it gives no sign of life, as a process that is stopped, while another one runs.
+    let asked = url.clone();
+    let host = thread::spawn(move || {
+        let host = Host::start_on(&asked);
+        let fence = host.until("another holder", || Some(sealer(&asked).1).filter(|it| *it > 1));
+        (host, fence)
+    });
+    let (host, fence) = tokio::task::spawn_blocking(|| host.join().unwrap()).await.unwrap();
+    assert_eq!((hold.fence(), fence), (1, 2));
+    // It may not believe its old beat any more, and what it began with the old leave is refused by the database.
+    assert!(services.hold(Duty::Seal).is_none());
+    let checking = services.clone();
+    let refused = services.db.write(move |tx| checking.check_hold(tx, &hold)).await.unwrap_err();
+    assert_eq!(refused.code, "lease_lost");
+    // It lives again, and gets nothing that another has.
+    services.beat().await.unwrap();
+    assert!(services.hold(Duty::Seal).is_none());
+    services.leave().await.unwrap();
+    opened.close();
+    drop(host);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_node_that_starts_again_has_its_duties_back_with_a_new_fence() {
+    let database = Database::new(Way::Pooled);
+    let place = tempfile::tempdir().unwrap();
+    let mut fences = Vec::new();
+    for _ in 0..3 {
+        let folder = Folder::take(&place.path().join("data")).unwrap();
+        let opened = open(&database, &folder).await;
+        opened.services.beat().await.unwrap();
+        fences.push(opened.services.hold(Duty::Schedule).unwrap().fence());
+        // Closed without leaving, as by a crash.
+        opened.close();
+    }
+    assert_eq!(fences, [1, 2, 3]);
+}
