@@ -1,5 +1,10 @@
 //! The queue on Redis: where the suites run it, and what only it can meet: other processes, other programs, a Redis that dies.
 
+#![expect(clippy::indexing_slicing, reason = "a test that panics says what went wrong")]
+
+mod interop;
+mod together;
+
 use std::{
     sync::{
         Arc,
@@ -9,12 +14,26 @@ use std::{
 };
 
 use chainhost::{
-    base::{clock::Clock, secret::Secret},
+    base::{
+        clock::Clock,
+        ids::{Id, Ids},
+        secret::Secret,
+    },
+    domain::{
+        job::{JobId, NewJob, Queue},
+        tenant::TenantId,
+    },
     engines::redis::{QueueRedis, Wish},
     ports::queue::QueueEngine,
 };
+use tokio::time::{Instant, sleep};
 
 use crate::{conformance::Place, support::redis};
+
+/// No wait of these tests takes so long unless something is wrong.
+const DEADLINE: Duration = Duration::from_secs(30);
+/// The lease of tests in which workers die.
+const SHORT: Duration = Duration::from_secs(1);
 
 /// Keys of its own on the server that all tests share.
 pub(crate) struct PrefixPlace {
@@ -24,8 +43,7 @@ pub(crate) struct PrefixPlace {
 impl PrefixPlace {
     /// No keys yet.
     pub(crate) fn new() -> Self {
-        static NEXT: AtomicU32 = AtomicU32::new(1);
-        Self { prefix: format!("{{place{}}}", NEXT.fetch_add(1, Ordering::Relaxed)) }
+        Self { prefix: prefix() }
     }
 }
 
@@ -39,5 +57,68 @@ impl Place for PrefixPlace {
             clock,
         };
         QueueRedis::open(&Secret::new(redis::shared().url()), wish).unwrap()
+    }
+}
+
+fn prefix() -> String {
+    static NEXT: AtomicU32 = AtomicU32::new(1);
+    format!("{{place{}}}", NEXT.fetch_add(1, Ordering::Relaxed))
+}
+
+fn tenant(number: u8) -> Option<TenantId> {
+    Some(TenantId(Id::from_bytes([number; 16])))
+}
+
+/// Waits until something is so.
+async fn until(what: &str, is_so: impl AsyncFn() -> bool) {
+    let start = Instant::now();
+    while !is_so().await {
+        assert!(start.elapsed() < DEADLINE, "waited in vain for {what}");
+        sleep(Duration::from_millis(20)).await;
+    }
+}
+
+/// Queues with the clock of the machine, which others have too.
+struct Rig {
+    url: String,
+    prefix: String,
+    clock: Clock,
+    ids: Ids,
+}
+
+impl Rig {
+    fn new() -> Self {
+        Self::on(redis::shared())
+    }
+
+    fn on(server: &redis::Server) -> Self {
+        let clock = Clock::system();
+        Self { url: server.url(), prefix: prefix(), ids: Ids::new(clock.clone()), clock }
+    }
+
+    fn wish(&self, node: &str) -> Wish {
+        Wish { prefix: self.prefix.clone(), lease: SHORT, ..Wish::new(node, self.clock.clone()) }
+    }
+
+    /// A process with this name, and what time it is.
+    fn open(&self, node: &str) -> (Arc<QueueRedis>, i64) {
+        let engine = QueueRedis::open(&Secret::new(self.url.clone()), self.wish(node)).unwrap();
+        (engine, self.clock.now_ms())
+    }
+
+    fn job(&self, queue: Queue, tenant: Option<TenantId>) -> NewJob {
+        NewJob {
+            id: JobId(self.ids.next()),
+            queue,
+            kind: String::from("test"),
+            tenant,
+            payload: String::from(r#"{"n":1}"#),
+            priority: 0,
+            run_at_ms: 0,
+            title: String::from("A test"),
+            created_ms: self.clock.now_ms(),
+            unique: None,
+            after: Vec::new(),
+        }
     }
 }
