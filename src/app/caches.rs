@@ -42,7 +42,7 @@ fn shared(url: &Secret, instance: Id, memory: Arc<CacheMoka>) -> Result<Caches> 
     })
 }
 
-/// Whether the settings of the cache can be used.
+/// Whether a Redis can be used where the settings name it.
 #[cfg(feature = "redis")]
 pub fn check(url: Option<&Secret>) -> Result<()> {
     url.map(crate::engines::redis::Address::parse).transpose().map(|_| ())
@@ -53,14 +53,14 @@ fn shared(_url: &Secret, _instance: Id, _memory: Arc<CacheMoka>) -> Result<Cache
     Err(missing())
 }
 
-/// Whether the settings of the cache can be used.
+/// Whether a Redis can be used where the settings name it.
 #[cfg(not(feature = "redis"))]
 pub fn check(url: Option<&Secret>) -> Result<()> {
     if url.is_some() { Err(missing()) } else { Ok(()) }
 }
 
 #[cfg(not(feature = "redis"))]
-fn missing() -> crate::domain::Error {
+pub(super) fn missing() -> crate::domain::Error {
     crate::domain::Error::invalid(
         "feature_missing",
         "This build has no Redis. Take a released binary, or build with `--features redis`.",

@@ -6,7 +6,7 @@ use crate::{
     base::{clock::Clock, secret::Secret},
     domain::{Result, node::NodeId},
     engines::queue_redb::QueueRedb,
-    ports::queue::{Jobs, QueueEngine},
+    ports::queue::Jobs,
 };
 
 use super::ground::Folder;
@@ -23,14 +23,11 @@ pub(super) struct Queues {
 
 /// Opens the queue of a data folder, or the shared one as a node.
 pub(super) async fn open(folder: &Folder, url: Option<Arc<Secret>>, node: NodeId, clock: Clock) -> Result<Queues> {
-    match url {
-        Some(url) => shared(url, node, clock).await,
-        None => {
-            let engine = QueueRedb::open(&folder.path.join(FILE), clock)?;
-            let jobs = Jobs::new(Arc::<QueueRedb>::clone(&engine) as Arc<dyn QueueEngine>);
-            Ok(Queues { jobs, close: Box::new(move || engine.close()) })
-        }
+    if let Some(url) = url {
+        return shared(url, node, clock).await;
     }
+    let engine = QueueRedb::open(&folder.path.join(FILE), clock)?;
+    Ok(Queues { jobs: Jobs::new(Arc::<QueueRedb>::clone(&engine)), close: Box::new(move || engine.close()) })
 }
 
 #[cfg(feature = "redis")]
@@ -44,35 +41,15 @@ async fn shared(url: Arc<Secret>, node: NodeId, clock: Clock) -> Result<Queues> 
     // It waits for the network.
     let open = move || {
         // Nobody waits any more when the server is stopping.
-        drop(answer.send(QueueRedis::open(&url, wish)));
+        drop(answer.send(QueueRedis::open(&url, &wish)));
     };
     std::thread::Builder::new().name(String::from("queue-open")).spawn(open)?;
     let engine = answered.await.map_err(Error::internal)??;
     Ok(Queues { jobs: Jobs::new(Arc::<QueueRedis>::clone(&engine)), close: Box::new(move || engine.close()) })
 }
 
-/// Whether the settings of the queue can be used.
-#[cfg(feature = "redis")]
-pub fn check(url: Option<&Secret>) -> Result<()> {
-    url.map(crate::engines::redis::Address::parse).transpose().map(|_| ())
-}
-
 #[cfg(not(feature = "redis"))]
 #[expect(clippy::unused_async, reason = "the same signature as with the feature")]
 async fn shared(_url: Arc<Secret>, _node: NodeId, _clock: Clock) -> Result<Queues> {
-    Err(missing())
-}
-
-/// Whether the settings of the queue can be used.
-#[cfg(not(feature = "redis"))]
-pub fn check(url: Option<&Secret>) -> Result<()> {
-    if url.is_some() { Err(missing()) } else { Ok(()) }
-}
-
-#[cfg(not(feature = "redis"))]
-fn missing() -> crate::domain::Error {
-    crate::domain::Error::invalid(
-        "feature_missing",
-        "This build has no Redis. Take a released binary, or build with `--features redis`.",
-    )
+    Err(super::caches::missing())
 }

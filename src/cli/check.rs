@@ -24,7 +24,7 @@ impl Check {
         let flags = Flags { config: self.config.clone(), ..Flags::default() };
         let loaded = Server::load(&flags).and_then(|it| {
             app::logs::check(&it.log)?;
-            app::queues::check(it.redis.queue_url.as_deref())?;
+            app::caches::check(it.redis.queue_url.as_deref())?;
             app::caches::check(it.redis.cache_url.as_deref())?;
             Ok(it)
         });

@@ -68,12 +68,12 @@ impl Services {
             let with = |wanted: Fate| -> Vec<JobId> {
                 ids.iter().zip(&fates).filter(|it| *it.1 == wanted).map(|it| *it.0).collect()
             };
-            let (ended, lost) = (with(Fate::Ended), with(Fate::Unknown));
-            count += lost.len();
-            if !ended.is_empty() || !lost.is_empty() {
+            let (ended, unknown) = (with(Fate::Ended), with(Fate::Unknown));
+            count += unknown.len();
+            if !ended.is_empty() || !unknown.is_empty() {
                 let settle = move |tx: &mut WriteTx<'_>| {
                     store::outbox::delete(tx, leave, &ended)?;
-                    store::outbox::unmark(tx, leave, &lost)
+                    store::outbox::unmark(tx, leave, &unknown)
                 };
                 self.db.write(settle).await?;
             }

@@ -3,12 +3,7 @@
 use std::path::PathBuf;
 
 use chainhost::{
-    base::{
-        clock::Clock,
-        hash::Sha256,
-        secret::Secret,
-        tasks::Tasks,
-    },
+    base::{clock::Clock, hash::Sha256, secret::Secret, tasks::Tasks},
     domain::{
         access::Actor,
         deployment::{Deployment, DeploymentRef, Source, State},

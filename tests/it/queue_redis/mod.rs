@@ -56,7 +56,7 @@ impl Place for PrefixPlace {
             waiting_max,
             clock,
         };
-        QueueRedis::open(&Secret::new(redis::shared().url()), wish).unwrap()
+        QueueRedis::open(&Secret::new(redis::shared().url()), &wish).unwrap()
     }
 }
 
@@ -102,7 +102,7 @@ impl Rig {
 
     /// A process with this name, and what time it is.
     fn open(&self, node: &str) -> (Arc<QueueRedis>, i64) {
-        let engine = QueueRedis::open(&Secret::new(self.url.clone()), self.wish(node)).unwrap();
+        let engine = QueueRedis::open(&Secret::new(self.url.clone()), &self.wish(node)).unwrap();
         (engine, self.clock.now_ms())
     }
 

@@ -128,7 +128,7 @@ async fn a_second_start_takes_back_what_the_first_left() {
     let rig = Rig::new();
     let wish = || chainhost::engines::redis::Wish { lease: DEADLINE * 20, ..rig.wish("one") };
     let url = chainhost::base::secret::Secret::new(rig.url.clone());
-    let open = || chainhost::engines::redis::QueueRedis::open(&url, wish()).unwrap();
+    let open = || chainhost::engines::redis::QueueRedis::open(&url, &wish()).unwrap();
     let other = Jobs::new(rig.open("two").0);
     {
         let jobs = Jobs::new(open());

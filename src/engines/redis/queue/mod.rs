@@ -141,7 +141,7 @@ impl QueueRedis {
     /// Blocks; not for a thread of an async runtime that others need.
     ///
     /// Errors: `redis_url`, `queue_unreachable`, `queue_evicts` when this Redis may throw jobs away.
-    pub fn open(url: &Secret, wish: Wish) -> Result<Arc<Self>> {
+    pub fn open(url: &Secret, wish: &Wish) -> Result<Arc<Self>> {
         let address = Arc::new(Address::parse(url)?);
         let scripts = Arc::new(Scripts::new(&wish.prefix));
         let token = format!("{}:{}", wish.node, random::below(1 << 52));
@@ -150,7 +150,7 @@ impl QueueRedis {
         let (commands, received) = sync_channel(COMMANDS_WAITING_MAX);
         let nudge = commands.clone();
         let (listener, listens) = Listener::open(&address, &wish.prefix, &token, Arc::clone(&shared), nudge)?;
-        let mut thread = QueueThread::new(address, scripts, &wish, token, Arc::clone(&shared), received);
+        let mut thread = QueueThread::new(address, scripts, wish, token, Arc::clone(&shared), received);
         thread.begin(session, listener.stopper())?;
         let spawn =
             |name: &str, run: Box<dyn FnOnce() + Send>| std::thread::Builder::new().name(String::from(name)).spawn(run);

@@ -484,7 +484,9 @@ impl QueueThread {
                 self.shared.up.store(true, Ordering::Relaxed);
                 self.shared.returned.notify_one();
                 // Whatever has happened meanwhile may have woken somebody.
-                Queue::ALL.into_iter().for_each(|it| self.shared.ready.ring(it));
+                for it in Queue::ALL {
+                    self.shared.ready.ring(it);
+                }
                 true
             }
             Err(error) => {
