@@ -23,14 +23,12 @@ pub(super) struct Queues {
 
 /// Opens the queue of a data folder, or the shared one as a node.
 pub(super) async fn open(folder: &Folder, url: Option<Arc<Secret>>, node: NodeId, clock: Clock) -> Result<Queues> {
-    match url {
-        Some(url) => shared(url, node, clock).await,
-        None => {
-            let engine = QueueRedb::open(&folder.path.join(FILE), clock)?;
-            let jobs = Jobs::new(Arc::<QueueRedb>::clone(&engine) as Arc<dyn QueueEngine>);
-            Ok(Queues { jobs, close: Box::new(move || engine.close()) })
-        }
+    if let Some(url) = url {
+        return shared(url, node, clock).await;
     }
+    let engine = QueueRedb::open(&folder.path.join(FILE), clock)?;
+    let kept: Arc<dyn QueueEngine> = Arc::<QueueRedb>::clone(&engine);
+    Ok(Queues { jobs: Jobs::new(kept), close: Box::new(move || engine.close()) })
 }
 
 #[cfg(feature = "redis")]

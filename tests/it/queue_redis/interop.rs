@@ -52,7 +52,8 @@ async fn a_worker_of_bullmq_drains_our_queue() {
     assert_eq!(jobs.enqueue(new.clone()).await.unwrap(), 20);
     // The flaky one waits five seconds for its second attempt, as its options say; the one behind it waits for us.
     let ended = run(&rig, "drain", Queue::Deploy, "20");
-    let ids: HashSet<String> = ended.as_array().unwrap().iter().map(|it| it["id"].as_str().unwrap().to_owned()).collect();
+    let ids: HashSet<String> =
+        ended.as_array().unwrap().iter().map(|it| it["id"].as_str().unwrap().to_owned()).collect();
     assert_eq!(ids, new.iter().map(|it| it.id.to_string()).collect());
     assert_eq!(ended[0]["data"], json!({ "n": 1 }));
     for job in &new {
@@ -116,13 +117,17 @@ async fn bull_board_shows_our_jobs() {
     jobs.pause(Queue::Deploy, true).await.unwrap();
     let shown = run(&rig, "board", Queue::Deploy, "");
     let counts = &shown["counts"];
-    let found = ["prioritized", "active", "completed", "failed", "delayed", "waiting-children"].map(|it| counts[it].as_u64());
+    let found =
+        ["prioritized", "active", "completed", "failed", "delayed", "waiting-children"].map(|it| counts[it].as_u64());
     assert_eq!(found, [3, 1, 1, 1, 1, 1].map(Some), "{counts}");
     assert_eq!(shown["paused"], true);
     let first = |state: &str| shown[state][0].clone();
     assert_eq!(first("completed")["id"], leases[0].job.id.to_string());
     assert_eq!(first("failed")["failedReason"], "it rained");
-    assert_eq!((&first("active")["id"], &first("active")["progress"]), (&json!(leases[2].job.id.to_string()), &json!(40)));
+    assert_eq!(
+        (&first("active")["id"], &first("active")["progress"]),
+        (&json!(leases[2].job.id.to_string()), &json!(40))
+    );
     assert_eq!(first("delayed")["id"], late.id.to_string());
     assert_eq!(first("waiting-children")["id"], behind.id.to_string());
     let waiting = first("prioritized");

@@ -150,7 +150,7 @@ impl QueueRedis {
         let (commands, received) = sync_channel(COMMANDS_WAITING_MAX);
         let nudge = commands.clone();
         let (listener, listens) = Listener::open(&address, &wish.prefix, &token, Arc::clone(&shared), nudge)?;
-        let mut thread = QueueThread::new(address, scripts, &wish, token, Arc::clone(&shared), received);
+        let mut thread = QueueThread::new(address, scripts, wish, token, Arc::clone(&shared), received);
         thread.begin(session, listener.stopper())?;
         let spawn =
             |name: &str, run: Box<dyn FnOnce() + Send>| std::thread::Builder::new().name(String::from(name)).spawn(run);

@@ -86,7 +86,7 @@ impl QueueThread {
     pub(super) fn new(
         address: Arc<Address>,
         scripts: Arc<Scripts>,
-        wish: &Wish,
+        wish: Wish,
         token: String,
         shared: Arc<Shared>,
         commands: Receiver<Message>,
@@ -95,10 +95,10 @@ impl QueueThread {
         Self {
             address,
             scripts,
-            node: wish.node.clone(),
+            node: wish.node,
             token,
             lease: wish.lease,
-            clock: wish.clock.clone(),
+            clock: wish.clock,
             waiting_max: wish.waiting_max,
             commands,
             shared,
@@ -484,7 +484,9 @@ impl QueueThread {
                 self.shared.up.store(true, Ordering::Relaxed);
                 self.shared.returned.notify_one();
                 // Whatever has happened meanwhile may have woken somebody.
-                Queue::ALL.into_iter().for_each(|it| self.shared.ready.ring(it));
+                for queue in Queue::ALL {
+                    self.shared.ready.ring(queue);
+                }
                 true
             }
             Err(error) => {
