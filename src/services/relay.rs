@@ -61,8 +61,8 @@ impl Services {
         let (mut after, mut count) = (JobId(Id::NIL), 0);
         loop {
             let ids = self.db.read(move |tx| store::outbox::list_handed(tx, leave, after, limit)).await?;
-            let Some(last) = ids.last() else { break };
-            after = *last;
+            let Some(newest) = ids.last() else { break };
+            after = *newest;
             let full = ids.len() >= RELAYED_AT_ONCE;
             let fates = self.jobs.fates(ids.clone()).await?;
             let with = |wanted: Fate| -> Vec<JobId> {
