@@ -306,10 +306,15 @@ impl BlobDir {
 
     /// Removes a blob and its variants. Fine when it is gone already.
     pub fn remove(&self, hash: &Sha256) -> io::Result<()> {
+        self.remove_variants(hash)?;
+        gone(fs::remove_file(self.path(hash)))
+    }
+
+    fn remove_variants(&self, hash: &Sha256) -> io::Result<()> {
         for coding in Coding::ALL {
             gone(fs::remove_file(self.variant_path(hash, coding)))?;
         }
-        gone(fs::remove_file(self.path(hash)))
+        Ok(())
     }
 
     /// Removes a blob and its variants when it was written, and last put again, before `before_ms`; whether it was.
@@ -318,10 +323,15 @@ impl BlobDir {
         if self.written_ms(hash).is_none_or(|it| it >= before_ms) {
             return Ok(false);
         }
-        if self.is_shared() && !self.set_aside(hash, before_ms)? {
+        if !self.is_shared() {
+            self.remove(hash)?;
+            return Ok(true);
+        }
+        if !self.set_aside(hash, before_ms)? {
             return Ok(false);
         }
-        self.remove(hash)?;
+        // What is under the blob's name now, another server has put since.
+        self.remove_variants(hash)?;
         Ok(true)
     }
 

@@ -27,7 +27,7 @@ use crate::{
 const MARK: &str = "chainhost-instance";
 /// A store that takes no connection for so long is down.
 const CONNECT_MAX: Duration = Duration::from_secs(3);
-/// No single request takes longer: a part of 16 MiB over a line of 2 MBit/s.
+/// A store that sends nothing for this long is away. Whole transfers have limits of their own.
 const REQUEST_MAX: Duration = Duration::from_secs(90);
 /// Times that a request is tried again, and for how long in all.
 const RETRIES: usize = 3;
@@ -49,7 +49,10 @@ impl std::fmt::Debug for S3 {
 impl S3 {
     /// A bucket. Asks it nothing yet.
     pub fn new(bucket: &Bucket) -> Result<Arc<Self>> {
-        let options = ClientOptions::new().with_connect_timeout(CONNECT_MAX).with_timeout(REQUEST_MAX);
+        let options = ClientOptions::new()
+            .with_connect_timeout(CONNECT_MAX)
+            .with_timeout_disabled()
+            .with_read_timeout(REQUEST_MAX);
         let backoff =
             BackoffConfig { init_backoff: Duration::from_millis(100), max_backoff: Duration::from_secs(3), base: 2.0 };
         let mut builder = AmazonS3Builder::new()

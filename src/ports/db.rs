@@ -533,7 +533,13 @@ impl Db {
     /// Refuses writes with `why`, for `time` or for as long as this process lives, and answers when those that were asked for
     /// before have ended. Reads go on. Asked again, it begins anew.
     pub async fn freeze(&self, why: Error, time: Option<Duration>) -> Result<()> {
-        *self.gate() = Some(Freeze { why, until: time.map(|it| Instant::now() + it) });
+        {
+            let mut gate = self.gate();
+            // What is refused for as long as this process lives is not refused for a time instead.
+            if gate.as_ref().is_none_or(|it| it.until.is_some()) {
+                *gate = Some(Freeze { why, until: time.map(|it| Instant::now() + it) });
+            }
+        }
         self.queue(|_| Ok(())).await.unwrap_or_else(|_| Err(stopped()))
     }
 

@@ -47,7 +47,7 @@ use crate::{
     ports::blobs::{BlobStore, Name, StoreError},
 };
 
-use self::{breaker::Breaker, fetch::Flights, room::Room};
+use self::{breaker::Breaker, deploy::Fence, fetch::Flights, room::Room};
 
 /// Transfers into the folder at once.
 const FETCHES_MAX: usize = 32;
@@ -83,6 +83,8 @@ struct Inner {
     breaker: Breaker,
     /// Objects that the store has, as seen lately.
     seen: Cache<Name, ()>,
+    /// The last collection that was heard of.
+    swept: Mutex<Option<Fence>>,
     /// Objects that are too young to be collected, as seen lately.
     young: Cache<Name, ()>,
     bare: Cache<Sha256, ()>,
@@ -126,6 +128,7 @@ impl Home {
             memory: Semaphore::new(KEEP_MIB_MAX),
             breaker: Breaker::default(),
             seen: remembered(),
+            swept: Mutex::default(),
             young: remembered(),
             bare: Cache::builder().max_capacity(SEEN_MAX).time_to_live(BARE).build(),
             lost: Mutex::default(),
@@ -134,6 +137,16 @@ impl Home {
             claimed: OnceLock::new(),
             carried: OnceLock::new(),
         })))
+    }
+
+    /// What was seen in the store before a collection need not be there any more.
+    fn saw_sweep(&self, fence: &Fence) {
+        let mut last = self.0.swept.lock().unwrap_or_else(PoisonError::into_inner);
+        if last.as_ref() != Some(fence) {
+            self.0.seen.invalidate_all();
+            self.0.young.invalidate_all();
+            *last = Some(fence.clone());
+        }
     }
 
     /// Sees that the store is this installation's; an empty one becomes it. A store that does not answer is asked again

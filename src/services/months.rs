@@ -157,12 +157,9 @@ impl Services {
             return Ok(0);
         }
         let archived = Archived { part, file: format!("{FOLDER}/{name}"), sha256, entries };
-        let noted = self.note_archived(table, month, &archived, &kept).await;
-        if noted.is_err() {
-            // Somebody else was faster, or it is tried again: what is noted nowhere only confuses.
-            drop(fs::remove_file(path));
-        }
-        noted.map(|()| entries)
+        // The file stays when this fails: it may be noted all the same, for some tenants or with an answer that was lost. One that is
+        // noted nowhere is replaced by the next try.
+        self.note_archived(table, month, &archived, &kept).await.map(|()| entries)
     }
 
     /// The entries of a tenant's chain up to its last one in the month. What breaks the chain stops everything: it is evidence.

@@ -130,16 +130,16 @@ impl Services {
         let key = Key { what: "sites", tenant: Some(scope.tenant()), which: format!("{limit} {after}") };
         let (services, after) = (self.clone(), after.to_owned());
         let load = || async move {
-            let found: Vec<SiteView> = services
-                .db
-                .read_near(scope, {
-                    let services = services.clone();
-                    move |tx| {
-                        let sites = store::sites::list(tx, scope, &after, limit.into())?;
-                        sites.into_iter().map(|site| services.view(tx, scope, site)).collect()
-                    }
-                })
-                .await?;
+            let reading = services.clone();
+            let read = move |tx: &mut ReadTx<'_>| -> Result<Vec<SiteView>> {
+                let sites = store::sites::list(tx, scope, &after, limit.into())?;
+                sites.into_iter().map(|site| reading.view(tx, scope, site)).collect()
+            };
+            // What all nodes will be shown for minutes must not be a replica's, which may be behind.
+            let found = match services.cache.shared() {
+                Some(_) => services.db.read(read).await?,
+                None => services.db.read_near(scope, read).await?,
+            };
             let weight = u32::try_from(found.len() * ROW_BYTES).unwrap_or(u32::MAX);
             Ok((found, weight))
         };

@@ -18,6 +18,8 @@ use crate::{
 
 /// Pause after the queue itself failed.
 const PAUSE: Backoff = Backoff::Exponential(250);
+/// A queue that was away for long is noticed so soon when it is back.
+const PAUSE_MAX: Duration = Duration::from_secs(2);
 /// How long a handler has after its job was cancelled (CONTRACTS §1, clause 9).
 const CANCEL_GRACE: Duration = Duration::from_secs(10);
 
@@ -107,7 +109,10 @@ pub async fn run<F>(
                     if stopping {
                         return;
                     }
-                    time::sleep(PAUSE.ceiling(failures)).await;
+                    tokio::select! {
+                        () = time::sleep(PAUSE.ceiling(failures).min(PAUSE_MAX)) => {}
+                        () = tasks.stopping() => {}
+                    }
                     continue;
                 }
             }

@@ -37,7 +37,7 @@ use crate::{
         site::{Site, SiteId},
         tenant::TenantId,
     },
-    services::{Services, folder, ingest, uploads::Request, watch::Found},
+    services::{Services, folder, ingest, nodes::BEAT, uploads::Request, watch::Found},
 };
 
 /// A folder must be unchanged for so long.
@@ -86,7 +86,7 @@ pub(super) fn start(context: &Arc<Context>) {
             }
             tokio::select! {
                 () = context.services.signals().watch.notified() => {}
-                () = context.services.duties_changed() => {}
+                () = time::sleep(BEAT), if context.services.node.shares => {}
                 () = time::sleep(LOOK), if done.is_err() => {}
                 () = context.tasks.stopping() => {}
             }
@@ -142,6 +142,9 @@ impl Watch {
     /// Looks, and keeps what was found for people to see.
     async fn look_once(&mut self) {
         let services = self.context.services.clone();
+        if services.hold(Duty::Watch).is_none() {
+            return;
+        }
         let site = match services.find_watched_site(self.tenant, self.site).await {
             Ok(Some(site)) => site,
             Ok(None) => return,

@@ -347,7 +347,7 @@ fn places_that_are_not_free_are_refused_and_left_as_they_are() {
     refused(&host, &other.url(), 1, "another installation");
     refused(&host, "sqlite", 1, "already");
     refused(&host, "mysql://x", 2, "postgres://");
-    let nowhere = format!("postgres://postgres@127.0.0.1:{}/x", crate::support::postgres::free_port());
+    let nowhere = format!("postgres://postgres@127.0.0.1:{}/x", crate::support::free_port());
     refused(&host, &nowhere, 1, "cannot be reached");
     refused(&host, &Database::new(Way::Pooled).url(), 2, "not of a pooler");
     host.api_json(&key, "POST /api/v1/sites", "{\"name\":\"still\"}", 201);

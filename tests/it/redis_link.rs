@@ -20,7 +20,8 @@ use redis::{Connection, RedisResult};
 use tokio::time::Instant;
 
 use crate::support::{
-    redis::{Server, free_port},
+    free_port,
+    redis::Server,
     redis_ha::{Nodes, Watched, ask, until},
 };
 

@@ -46,7 +46,14 @@ pub(in crate::services) fn idle(id: &str) -> String {
     format!("{id} 0")
 }
 
-fn swept() -> Error {
+/// Whether the row is that of a collection that removes at `now_ms`.
+pub(in crate::services) fn is_sweeping(row: Option<&str>, now_ms: i64) -> bool {
+    let until_ms = row.and_then(|it| it.split_once(' ')).and_then(|(_, it)| it.parse::<i64>().ok());
+    until_ms.is_some_and(|it| it >= now_ms)
+}
+
+/// Refused, while a collection removes.
+pub(in crate::services) fn swept() -> Error {
     Error::unavailable("sweeping", "Old files are just being removed from the store. Try again in a moment.")
 }
 
@@ -96,6 +103,7 @@ impl Services {
         let Some(home) = &self.home else { return complete(None).await };
         for _ in 0..TRIES {
             let fence = self.wait_for_sweep().await?;
+            home.saw_sweep(&fence);
             let known = if home.is_carried() { self.list_kept(scope, site).await? } else { HashSet::new() };
             let unsure = needs.iter().filter(|(hash, size)| home.is_lost(hash) || !known.contains(&(*hash, *size)));
             home.keep(unsure.copied().collect()).await?;
@@ -130,8 +138,7 @@ impl Services {
         let began = tokio::time::Instant::now();
         loop {
             let row = self.db.read(|tx| store::settings::find(tx, SWEEP)).await?;
-            let until_ms = row.as_deref().and_then(|it| it.split_once(' ')).and_then(|(_, it)| it.parse::<i64>().ok());
-            if until_ms.is_none_or(|it| it < self.clock.now_ms()) {
+            if !is_sweeping(row.as_deref(), self.clock.now_ms()) {
                 return Ok(Fence(row));
             }
             if began.elapsed() > WAIT_MAX {

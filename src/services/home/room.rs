@@ -100,6 +100,10 @@ impl Home {
 
     /// Removes files until the folder is well within its bound; how many bytes went.
     pub async fn make_room(&self) -> Result<u64> {
+        // Until the store is known to be ours, what it has may be another installation's, and the file here the only one.
+        if self.0.claimed.get().is_none() {
+            return Ok(0);
+        }
         let folder = self.0.folder.clone();
         let listed = self.0.tasks.blocking(move || look(&folder)).await;
         let files = listed.ok_or_else(|| Error::internal("listing the cache panicked"))??;

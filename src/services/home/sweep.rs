@@ -1,6 +1,6 @@
 //! Garbage collection in the store: what no kept deployment names, page by page.
 //!
-//! Takes for granted that no other server collects at the same time. Only objects with names of our shape are looked at.
+//! One collection at a time in all of the installation. Only objects with names of our shape are looked at.
 
 use std::collections::HashSet;
 
@@ -14,7 +14,7 @@ use super::{
 use crate::{
     base::hash::Sha256,
     domain::{Error, Result},
-    ports::blobs::Name,
+    ports::{blobs::Name, db::WriteTx},
     store::{self, settings::SWEEP},
 };
 
@@ -36,10 +36,21 @@ impl Services {
         }
         let (id, began_ms) = (self.ids.next().to_string(), self.clock.now_ms());
         let row = deploy::sweeping(&id, began_ms);
-        self.db.write(move |tx| store::settings::set(tx, SWEEP, &row)).await?;
+        let begin = move |tx: &mut WriteTx<'_>| {
+            // Two at once would each say that nobody removes any more while the other still does.
+            if deploy::is_sweeping(store::settings::find(tx, SWEEP)?.as_deref(), began_ms) {
+                return Err(deploy::swept());
+            }
+            store::settings::set(tx, SWEEP, &row)
+        };
+        self.db.write(begin).await?;
         let removed = self.remove_from_store(home, found, began_ms + SWEEP_MS_MAX).await;
-        let row = deploy::idle(&id);
-        self.db.write(move |tx| store::settings::set(tx, SWEEP, &row)).await?;
+        let end = move |tx: &mut WriteTx<'_>| {
+            // Taken for dead meanwhile, another may have begun.
+            let own = store::settings::find(tx, SWEEP)?.is_some_and(|it| it.starts_with(&id));
+            if own { store::settings::set(tx, SWEEP, &deploy::idle(&id)) } else { Ok(()) }
+        };
+        self.db.write(end).await?;
         removed
     }
 

@@ -32,7 +32,7 @@ use crate::{conformance::Place, support::redis};
 /// No wait of these tests takes so long unless something is wrong.
 const DEADLINE: Duration = Duration::from_secs(30);
 /// The lease of tests in which workers die: longer than a busy machine keeps a thread from running.
-const SHORT: Duration = Duration::from_secs(4);
+const SHORT: Duration = Duration::from_secs(8);
 
 /// Keys of its own on the server that all tests share.
 pub(crate) struct PrefixPlace {

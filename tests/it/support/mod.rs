@@ -34,6 +34,25 @@ pub(crate) const PASSWORD: &str = "correct horse battery staple";
 /// How long a test waits for what must come, before it fails.
 pub(crate) const PATIENCE: Duration = Duration::from_mins(1);
 
+/// A port that nobody uses now. It is below those that the kernel gives to clients: one that tries to reach a server that is
+/// down would else sooner or later be connected to itself.
+#[cfg(any(feature = "postgres", feature = "redis"))]
+pub(crate) fn free_port() -> u16 {
+    use std::{
+        net::TcpListener,
+        sync::atomic::{AtomicU32, Ordering},
+    };
+    static NEXT: AtomicU32 = AtomicU32::new(0);
+    loop {
+        let number = std::process::id().wrapping_mul(31).wrapping_add(NEXT.fetch_add(1, Ordering::Relaxed));
+        let port = u16::try_from(12_000 + number % 10_000).unwrap();
+        // A cluster's node also listens at 10,000 above its port.
+        if TcpListener::bind(("127.0.0.1", port)).is_ok() && TcpListener::bind(("127.0.0.1", port + 10_000)).is_ok() {
+            return port;
+        }
+    }
+}
+
 /// The databases that `CHAINHOST_TEST_DATABASE` can ask for; all tests with a server then use it.
 #[cfg(feature = "postgres")]
 const DATABASES: [&str; 3] = ["sqlite", "postgres", "pgbouncer"];

@@ -4,7 +4,6 @@
 
 use std::{
     fs,
-    net::TcpListener,
     os::unix::process::CommandExt as _,
     path::{Path, PathBuf},
     process::{Command, Stdio},
@@ -20,6 +19,8 @@ use std::{
 use chainhost::base::files::write_atomic;
 use postgres::{Client, NoTls};
 use rustix::process::{Pid, Signal, geteuid, kill_process, set_parent_process_death_signal, test_kill_process};
+
+use super::free_port;
 
 /// How long the servers may take to start.
 const PATIENCE: Duration = Duration::from_mins(1);
@@ -304,11 +305,6 @@ fn wait_for(port: u16, log: &Path) {
         assert!(start.elapsed() < PATIENCE, "no answer on port {port}: {}", said());
         thread::sleep(Duration::from_millis(20));
     }
-}
-
-/// A port that nobody uses now.
-pub(crate) fn free_port() -> u16 {
-    TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port()
 }
 
 /// Removes the folders of processes that are gone.

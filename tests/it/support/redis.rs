@@ -5,7 +5,7 @@
 use std::{
     fs,
     io::{Read as _, Write as _},
-    net::{SocketAddr, TcpListener, TcpStream},
+    net::{SocketAddr, TcpStream},
     path::{Path, PathBuf},
     process::{Command, Stdio},
     sync::{
@@ -19,6 +19,8 @@ use std::{
 
 use rustix::process::{Pid, Signal, kill_process, test_kill_process};
 use tokio::time::Instant;
+
+use super::free_port;
 
 /// How long a server may take to start.
 const PATIENCE: Duration = Duration::from_mins(1);
@@ -103,20 +105,6 @@ pub(crate) fn shared() -> &'static Server {
         sweep();
         Server::start(&[])
     })
-}
-
-/// A port that nobody uses now. It is below those that the kernel gives to clients: one that tries to reach a server that is
-/// down would else sooner or later be connected to itself.
-pub(crate) fn free_port() -> u16 {
-    static NEXT: AtomicU32 = AtomicU32::new(0);
-    loop {
-        let number = std::process::id().wrapping_mul(31).wrapping_add(NEXT.fetch_add(1, Ordering::Relaxed));
-        let port = u16::try_from(12_000 + number % 10_000).unwrap();
-        // A cluster's node also listens at 10,000 above its port.
-        if TcpListener::bind(("127.0.0.1", port)).is_ok() && TcpListener::bind(("127.0.0.1", port + 10_000)).is_ok() {
-            return port;
-        }
-    }
 }
 
 /// Starts a program that ends with this process: the kernel sends the signal when the thread that started it is gone, and that

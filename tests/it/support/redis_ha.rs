@@ -12,7 +12,7 @@ use std::{
 use chainhost::{base::files::write_atomic, engines::redis::Patience};
 use tokio::time::Instant;
 
-use super::redis::{Server, free_port};
+use super::{free_port, redis::Server};
 
 /// How long they may take to agree.
 const PATIENCE: Duration = Duration::from_mins(2);

@@ -28,6 +28,8 @@ use object_store::{
 use rustix::process::{Pid, Signal, set_parent_process_death_signal, test_kill_process};
 use tokio_stream::StreamExt as _;
 
+use super::free_port;
+
 /// How long it may take to start: it takes 9 s when nothing else runs.
 const PATIENCE: Duration = Duration::from_mins(3);
 /// What the names of the folders begin with; the process id follows.
@@ -64,8 +66,8 @@ fn start() -> Server {
             {{"name":"tests","credentials":[{{"accessKey":"{KEY}","secretKey":"{SECRET}"}}],"actions":["Read","Write","List","Tagging"]}}]}}"#
     );
     write_atomic(&folder.join("s3.json"), users.as_bytes(), 0o600).unwrap();
-    let ports = free_ports::<9>();
-    let [port, master, volume, filer, master_grpc, volume_grpc, filer_grpc, s3_grpc, _] = ports;
+    let [port, master, volume, filer, master_grpc, volume_grpc, filer_grpc, s3_grpc] =
+        std::array::from_fn(|_| free_port());
     let mut command = Command::new(program);
     command.args(["server", "-ip=127.0.0.1", "-ip.bind=127.0.0.1", "-filer", "-s3", "-volume.max=200"]);
     command.args(["-s3.port.iceberg=0", "-s3.port.lance=0", "-master.volumeSizeLimitMB=64"]);
@@ -128,12 +130,6 @@ fn keep(mut command: Command, log: &Path) {
         }
     });
     is_started.recv().unwrap();
-}
-
-/// Ports that nobody uses now, all different.
-fn free_ports<const N: usize>() -> [u16; N] {
-    let listeners: [TcpListener; N] = std::array::from_fn(|_| TcpListener::bind("127.0.0.1:0").unwrap());
-    listeners.map(|it| it.local_addr().unwrap().port())
 }
 
 /// Removes the folders of processes that are gone.

@@ -40,7 +40,8 @@ if what == 'renew' then
   local lost, cancelled = {}, {}
   for at = 7, #ARGV, 2 do
     local j = find(ARGV[at])
-    if j and j.st == 'r' and j.attempt == tonumber(ARGV[at + 1]) then
+    -- A Redis that has lost jobs may count attempts anew: the holder tells whose this one is.
+    if j and j.st == 'r' and j.attempt == tonumber(ARGV[at + 1]) and j.holder == TOKEN then
       call('SET', j.key .. ':lock', TOKEN, 'PX', LEASE)
       if j.cancelling then cancelled[#cancelled + 1] = j.cid end
     else

@@ -24,6 +24,10 @@ if what == 'fates' then
     local j = find(ARGV[at])
     if j then
       fates[#fates + 1] = (j.st == 'c' or j.st == 'f') and 'ended' or 'open'
+    elseif where(ARGV[at]) then
+      -- Removed with another program.
+      bury(where(ARGV[at]))
+      fates[#fates + 1] = 'ended'
     else
       local gone = tonumber(call('ZSCORE', OWN .. 'gone', ARGV[at]) or 0)
       fates[#fates + 1] = gone > NOW - DAY and 'ended' or 'unknown'
