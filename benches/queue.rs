@@ -2,6 +2,8 @@
 //!
 //! `cargo bench --bench queue -- recovery` fills a queue with 1,000,000 jobs, lets a process die with some of
 //! them running, and says how long the next one takes to open it.
+//!
+//! `benches/queues` runs it as `rates PATH|redis://… JOBS`, beside BullMQ of Node on the same Redis.
 
 #![expect(clippy::unwrap_used, clippy::print_stdout, reason = "a measurement that panics says what went wrong")]
 
@@ -160,10 +162,48 @@ fn recovery() {
     println!("{} waiting, {} running, {} bytes", depth.waiting, depth.running, std::fs::metadata(&path).unwrap().len());
 }
 
+/// One line of JSON: jobs a second in a queue that begins empty, for each way.
+fn rates(place: &str, total: usize) {
+    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
+    let (jobs, ids) = (reach(place), Ids::new(Clock::system()));
+    let count = u64::try_from(total).unwrap();
+    let rate = |took: Duration, total: f64| (total / took.as_secs_f64()).round();
+    let whole = f64::from(u32::try_from(total).unwrap());
+    let mut found = serde_json::Map::new();
+    runtime.block_on(async {
+        // One caller waits for each job: a tenth of them says enough.
+        found.insert("add_1".into(), rate(enqueue(&jobs, &ids, 1, count / 10).await, whole / 10.0).into());
+        drain(&jobs, FILL).await;
+        found.insert("add_64".into(), rate(enqueue(&jobs, &ids, 64, count).await, whole).into());
+        found.insert("run_64".into(), rate(drain(&jobs, 64).await, whole).into());
+        let start = Instant::now();
+        fill(&jobs, &ids, total).await;
+        found.insert("add_bulk".into(), rate(start.elapsed(), whole).into());
+        found.insert("run_bulk".into(), rate(drain(&jobs, FILL).await, whole).into());
+    });
+    println!("{}", serde_json::Value::Object(found));
+}
+
+/// The queue in a file, or on a Redis that holds nothing else.
+fn reach(place: &str) -> Jobs {
+    #[cfg(feature = "redis")]
+    if place.starts_with("redis://") {
+        use chainhost::{
+            base::secret::Secret,
+            engines::redis::{QueueRedis, Wish},
+        };
+        return Jobs::new(
+            QueueRedis::open(&Secret::new(place.to_owned()), &Wish::new("bench", Clock::system())).unwrap(),
+        );
+    }
+    open(Path::new(place))
+}
+
 fn main() {
     let words: Vec<String> = std::env::args().skip(1).collect();
     match words.iter().map(String::as_str).collect::<Vec<_>>().as_slice() {
         ["die", path] => die(&PathBuf::from(path)),
+        ["rates", place, total, ..] => rates(place, total.parse().unwrap()),
         words if words.contains(&"recovery") => recovery(),
         _ => {
             let mut criterion = Criterion::default().configure_from_args();
