@@ -303,7 +303,7 @@ pub async fn open(folder: &Folder, wish: &Wish) -> Result<Opened> {
     let node = node_id(&folder.path)?;
     let shares = wish.postgres.is_some();
     let caches = caches::open(wish.cache_url.as_deref(), instance, shares)?;
-    let queues = queues::open(folder, wish.queue_url.clone(), node, wish.clock.clone()).await?;
+    let queues = queues::open(folder, wish.queue_url.clone(), instance, node, wish.clock.clone()).await?;
     let services = Services::new(Ground {
         db,
         jobs: queues.jobs,

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use crate::{
-    base::{clock::Clock, secret::Secret},
+    base::{clock::Clock, ids::Id, secret::Secret},
     domain::{Result, node::NodeId},
     engines::queue_redb::QueueRedb,
     ports::queue::Jobs,
@@ -22,21 +22,27 @@ pub(super) struct Queues {
 }
 
 /// Opens the queue of a data folder, or the shared one as a node.
-pub(super) async fn open(folder: &Folder, url: Option<Arc<Secret>>, node: NodeId, clock: Clock) -> Result<Queues> {
+pub(super) async fn open(
+    folder: &Folder,
+    url: Option<Arc<Secret>>,
+    instance: Id,
+    node: NodeId,
+    clock: Clock,
+) -> Result<Queues> {
     if let Some(url) = url {
-        return shared(url, node, clock).await;
+        return shared(url, instance, node, clock).await;
     }
     let engine = QueueRedb::open(&folder.path.join(FILE), clock)?;
     Ok(Queues { jobs: Jobs::new(Arc::<QueueRedb>::clone(&engine)), close: Box::new(move || engine.close()) })
 }
 
 #[cfg(feature = "redis")]
-async fn shared(url: Arc<Secret>, node: NodeId, clock: Clock) -> Result<Queues> {
+async fn shared(url: Arc<Secret>, instance: Id, node: NodeId, clock: Clock) -> Result<Queues> {
     use crate::{
         domain::Error,
         engines::redis::{QueueRedis, Wish},
     };
-    let wish = Wish::new(node.to_string(), clock);
+    let wish = Wish::new(node.to_string(), clock).owned_by(instance);
     let (answer, answered) = tokio::sync::oneshot::channel();
     // It waits for the network.
     let open = move || {
@@ -50,6 +56,6 @@ async fn shared(url: Arc<Secret>, node: NodeId, clock: Clock) -> Result<Queues> 
 
 #[cfg(not(feature = "redis"))]
 #[expect(clippy::unused_async, reason = "the same signature as with the feature")]
-async fn shared(_url: Arc<Secret>, _node: NodeId, _clock: Clock) -> Result<Queues> {
+async fn shared(_url: Arc<Secret>, _instance: Id, _node: NodeId, _clock: Clock) -> Result<Queues> {
     Err(super::caches::missing())
 }

@@ -9,7 +9,7 @@ use chainhost::{
     params,
     ports::{
         db::Db,
-        queue::{Finish, Jobs, Outcome},
+        queue::{Fate, Finish, Jobs, Outcome},
     },
     services::Services,
     store,
@@ -25,6 +25,134 @@ async fn a_redis_that_throws_keys_out_is_refused_with_the_cure() {
     let refused = QueueRedis::open(&Secret::new(rig.url.clone()), &rig.wish("one")).unwrap_err();
     assert_eq!(refused.code, "queue_evicts");
     assert!(refused.message.contains("maxmemory-policy noeviction"), "{refused}");
+}
+
+/// A Redis that begins to throw things out while it is used is left, and used again once that is mended.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_redis_that_begins_to_throw_keys_out_is_left_until_that_is_mended() {
+    let server = Server::start(&[]);
+    let rig = Rig::on(&server);
+    let jobs = Jobs::new(rig.open("one").0);
+    jobs.enqueue(vec![rig.job(Queue::Email, None)]).await.unwrap();
+    server.ask(&["CONFIG", "SET", "maxmemory-policy", "allkeys-lru"]);
+    until("the queue to stop", async || jobs.depths(None).await.is_err_and(|it| it.code == "queue_evicts")).await;
+    assert!(!jobs.is_up());
+    let refused = jobs.enqueue(vec![rig.job(Queue::Email, None)]).await.unwrap_err();
+    assert!(refused.message.contains("maxmemory-policy noeviction"), "{refused}");
+    server.ask(&["CONFIG", "SET", "maxmemory-policy", "noeviction"]);
+    until("the queue to go on", async || jobs.depths(None).await.is_ok_and(|it| it[1].waiting == 1)).await;
+    assert!(jobs.is_up());
+}
+
+/// A start does not need Redis: all is refused until it is there, and then what the process before held comes back.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_queue_whose_redis_is_away_waits_for_it() {
+    let mut server = Server::start(&["--appendonly", "yes", "--appendfsync", "always"]);
+    let rig = Rig::on(&server);
+    let jobs = Jobs::new(rig.open("one").0);
+    jobs.enqueue(vec![rig.job(Queue::Email, None)]).await.unwrap();
+    assert_eq!(jobs.next(Queue::Email, 1, Vec::new()).await.unwrap().1[0].attempt, 1);
+    drop(jobs);
+    server.kill();
+    let jobs = Jobs::new(rig.open("one").0);
+    assert!(!jobs.is_up());
+    assert_eq!(jobs.depths(None).await.unwrap_err().code, "queue_unreachable");
+    let taken = jobs.clone();
+    let claims = async {
+        loop {
+            taken.ready(Queue::Email).await;
+            if let Ok((_, leases)) = taken.next(Queue::Email, 1, Vec::new()).await
+                && let Some(lease) = leases.into_iter().next()
+            {
+                return lease;
+            }
+        }
+    };
+    let go = async { server.go() };
+    let (lease, ()) = tokio::join!(tokio::time::timeout(super::DEADLINE, claims), go);
+    let lease = lease.expect("a wake-up");
+    assert_eq!((lease.attempt, jobs.get(lease.job.id).await.unwrap().unwrap().deaths), (2, 1));
+}
+
+/// Two installations are kept apart, and one that was left can be taken over.
+#[tokio::test]
+async fn the_queues_of_another_installation_are_refused() {
+    let server = Server::start(&[]);
+    let rig = Rig::on(&server);
+    let ids = Ids::new(Clock::system());
+    let (ours, theirs) = (ids.next(), ids.next());
+    let url = Secret::new(rig.url.clone());
+    drop(QueueRedis::open(&url, &rig.wish("one").owned_by(ours)).unwrap());
+    drop(QueueRedis::open(&url, &rig.wish("two").owned_by(ours)).unwrap());
+    let refused = QueueRedis::open(&url, &rig.wish("three").owned_by(theirs)).unwrap_err();
+    assert_eq!(refused.code, "queue_foreign");
+    assert!(refused.message.contains(&ours.to_string()), "{refused}");
+    server.ask(&["FLUSHALL"]);
+    drop(QueueRedis::open(&url, &rig.wish("three").owned_by(theirs)).unwrap());
+}
+
+/// A Redis that lost its jobs counts their attempts anew: the late end of an old attempt is refused, in this process and in others.
+#[tokio::test(flavor = "multi_thread")]
+async fn the_late_end_of_an_attempt_of_before_a_loss_is_refused() {
+    let server = Server::start(&[]);
+    let rig = Rig::on(&server);
+    let (one, two) = (Jobs::new(rig.open("one").0), Jobs::new(rig.open("two").0));
+    let new = vec![rig.job(Queue::Email, None), rig.job(Queue::Deploy, None)];
+    one.enqueue(new.clone()).await.unwrap();
+    let old = one.next(Queue::Email, 1, Vec::new()).await.unwrap().1.remove(0);
+    let own = one.next(Queue::Deploy, 1, Vec::new()).await.unwrap().1.remove(0);
+    server.ask(&["FLUSHALL"]);
+    one.enqueue(new).await.unwrap();
+    let done = |attempt, id| vec![Finish { id, attempt, outcome: Outcome::Done }];
+    // Another process has it now.
+    let other = two.next(Queue::Email, 1, Vec::new()).await.unwrap().1.remove(0);
+    assert_eq!((old.job.id, old.attempt), (other.job.id, other.attempt));
+    let (ended, _) = one.next(Queue::Email, 0, done(1, old.job.id)).await.unwrap();
+    assert_eq!(ended[0].as_ref().unwrap_err().code, "stale_lease");
+    assert_eq!(one.progress(old.job.id, 1, 50).await.unwrap_err().code, "stale_lease");
+    assert_eq!(two.get(old.job.id).await.unwrap().unwrap().state, State::Running);
+    let (ended, _) = two.next(Queue::Email, 0, done(1, other.job.id)).await.unwrap();
+    assert!(ended[0].is_ok());
+    // The same process takes it again while its first handler works: under another number.
+    let mut again = None;
+    until("the second lease", async || {
+        again = one.next(Queue::Deploy, 1, Vec::new()).await.unwrap().1.pop();
+        again.is_some()
+    })
+    .await;
+    assert_eq!(again.unwrap().attempt, 2);
+    let (ended, _) = one.next(Queue::Deploy, 0, done(1, own.job.id)).await.unwrap();
+    assert_eq!(ended[0].as_ref().unwrap_err().code, "stale_lease");
+    let (ended, _) = one.next(Queue::Deploy, 0, done(2, own.job.id)).await.unwrap();
+    assert!(ended[0].is_ok());
+}
+
+/// While nobody could ask for them, ids of ended jobs are remembered: their rows would start them again.
+#[tokio::test]
+async fn ended_jobs_are_known_until_somebody_has_asked_for_them() {
+    const DAY_MS: i64 = 86_400_000;
+    let rig = Rig::new();
+    let (clock, hands) = Clock::manual(1_800_000_000_000);
+    let wish = chainhost::engines::redis::Wish { clock, ..rig.wish("one") };
+    let jobs = Jobs::new(QueueRedis::open(&Secret::new(rig.url.clone()), &wish).unwrap());
+    let job = chainhost::domain::job::NewJob { created_ms: 1, ..rig.job(Queue::Email, None) };
+    assert_eq!(jobs.fates(vec![job.id]).await.unwrap(), [Fate::Unknown]);
+    jobs.enqueue(vec![job.clone()]).await.unwrap();
+    let lease = jobs.next(Queue::Email, 1, Vec::new()).await.unwrap().1.remove(0);
+    let finished = vec![Finish { id: lease.job.id, attempt: lease.attempt, outcome: Outcome::Done }];
+    jobs.next(Queue::Email, 0, finished).await.unwrap();
+    jobs.dismiss(job.id).await.unwrap();
+    for _ in 0..3 {
+        hands.advance(DAY_MS);
+        // Time alone makes it forget what is old enough.
+        jobs.depths(None).await.unwrap();
+    }
+    assert_eq!(jobs.enqueue(vec![job.clone()]).await.unwrap(), 0, "it is known");
+    assert_eq!(jobs.fates(vec![job.id]).await.unwrap(), [Fate::Ended]);
+    // Now it may be forgotten.
+    hands.advance(120_000);
+    jobs.depths(None).await.unwrap();
+    assert_eq!(jobs.fates(vec![job.id]).await.unwrap(), [Fate::Unknown]);
 }
 
 /// What was acknowledged by a Redis that syncs always is there after it was killed, and the engine goes on by itself.

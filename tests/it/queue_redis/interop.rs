@@ -165,3 +165,59 @@ async fn what_a_dashboard_does_holds() {
     let mine = jobs.depths(tenant(1)).await.unwrap()[3];
     assert_eq!((mine.waiting, mine.running, mine.done), (0, 0, 2));
 }
+
+/// Jobs that another program removes are gone for us, too: those behind them die, and the counts are true.
+#[tokio::test]
+async fn what_others_remove_is_gone() {
+    let rig = Rig::new();
+    let (engine, now_ms) = rig.open("one");
+    let jobs = Jobs::new(engine);
+    for act in ["remove", "clean"] {
+        let late = NewJob { run_at_ms: now_ms + 3_600_000, ..rig.job(Queue::Deploy, tenant(1)) };
+        let behind = NewJob { after: vec![late.id], ..rig.job(Queue::Deploy, tenant(1)) };
+        jobs.enqueue(vec![late.clone(), behind.clone()]).await.unwrap();
+        run(&rig, act, Queue::Deploy, &late.id.to_string());
+        let state = async || jobs.get(behind.id).await.unwrap().map(|it| it.state);
+        until("the end of the one behind", async || state().await == Some(State::Failed)).await;
+        assert!(jobs.get(late.id).await.unwrap().is_none());
+        let counts = jobs.depths(tenant(1)).await.unwrap()[0];
+        assert_eq!((counts.waiting, counts.delayed, counts.failed), (0, 0, if act == "remove" { 1 } else { 2 }));
+        assert_eq!(jobs.enqueue(vec![late]).await.unwrap(), 0, "its id is known");
+    }
+}
+
+/// Jobs of another program whose fields make no sense do not keep others from starting.
+#[tokio::test]
+async fn odd_jobs_of_others_are_in_nobodys_way() {
+    let rig = Rig::new();
+    let jobs = Jobs::new(rig.open("one").0);
+    let fields: [&[&str]; 4] = [
+        &["name", "late", "timestamp", "soon", "data", "{}"],
+        &["timestamp", "1", "data", "no JSON {"],
+        &["name", "far", "timestamp", "1e300", "priority", "1e300"],
+        &["name", "bare", "timestamp", "-7", "priority", "nan"],
+    ];
+    for (number, fields) in fields.iter().enumerate() {
+        let key = format!("{}:email:odd-{number}", rig.prefix);
+        redis::shared().ask(&[&["HSET", &key], *fields].concat());
+        redis::shared().ask(&["LPUSH", &format!("{}:email:wait", rig.prefix), &format!("odd-{number}")]);
+    }
+    let good = rig.job(Queue::Email, tenant(1));
+    jobs.enqueue(vec![good.clone()]).await.unwrap();
+    let mut seen = Vec::new();
+    until("all five", async || {
+        let (_, leases) = jobs.next(Queue::Email, 9, Vec::new()).await.unwrap();
+        for lease in leases {
+            let finished = vec![Finish { id: lease.job.id, attempt: lease.attempt, outcome: Outcome::Done }];
+            assert!(jobs.next(Queue::Email, 0, finished).await.unwrap().0[0].is_ok());
+            seen.push(lease.job);
+        }
+        seen.len() == 5
+    })
+    .await;
+    assert!(seen.contains(&good));
+    let mut kinds: Vec<&str> = seen.iter().map(|it| it.kind.as_str()).collect();
+    kinds.sort_unstable();
+    assert_eq!(kinds, ["", "bare", "far", "late", "test"]);
+    assert_eq!(jobs.list(JobFilter { limit: 9, ..JobFilter::default() }).await.unwrap().len(), 5);
+}

@@ -53,6 +53,7 @@ impl Place for PrefixPlace {
             node: String::from("one"),
             lease: Duration::from_secs(30),
             waiting_max,
+            owner: String::new(),
             clock,
         };
         QueueRedis::open(&Secret::new(redis::shared().url()), &wish).unwrap()
@@ -70,7 +71,7 @@ fn tenant(number: u8) -> Option<TenantId> {
 }
 
 /// Waits until something is so.
-async fn until(what: &str, is_so: impl AsyncFn() -> bool) {
+async fn until(what: &str, mut is_so: impl AsyncFnMut() -> bool) {
     let start = Instant::now();
     while !is_so().await {
         assert!(start.elapsed() < DEADLINE, "waited in vain for {what}");

@@ -55,6 +55,15 @@ impl Server {
         format!("redis://127.0.0.1:{}", self.port)
     }
 
+    /// What it answers to a command, as redis-cli prints it.
+    pub(crate) fn ask(&self, words: &[&str]) -> String {
+        let mut ask = Command::new("redis-cli");
+        let done = ask.args(["-p", &self.port.to_string()]).args(words).output().expect("install redis-tools");
+        let said = String::from_utf8_lossy(&done.stdout).trim().to_owned();
+        assert!(done.status.success() && !said.starts_with("ERR"), "{words:?}: {said}");
+        said
+    }
+
     /// Starts it again after [`Server::kill`], on the same port and files.
     pub(crate) fn go(&mut self) {
         assert!(self.pid.is_none(), "it runs");

@@ -23,6 +23,8 @@ const ERROR_BYTES_MAX: usize = 4_000;
 const TITLE_BYTES_MAX: usize = 1_000;
 /// Jobs in one answer.
 const LIST_MAX: u32 = 200;
+/// Bytes of a job's data that count like one job more.
+const BYTES_A_UNIT: usize = 4_096;
 /// Where in a call of `next` it says that it is said again.
 const AGAIN: usize = 2;
 
@@ -45,7 +47,7 @@ pub(super) enum Asker {
     /// Rerun, dismiss.
     Once(oneshot::Sender<Result<()>>),
     /// The engine itself: leases that nobody took.
-    Untaken,
+    Untaken(Vec<Finish>),
     Renew,
     Sweep,
     /// The engine itself, without use for the answer.
@@ -70,7 +72,7 @@ impl Asker {
             Self::Depths(to) => drop(to.send(Err(error))),
             Self::Cancel(_, to) => drop(to.send(Err(error))),
             Self::Drain(_, to) | Self::Repeatable(to) | Self::Once(to) => drop(to.send(Err(error))),
-            Self::Untaken | Self::Renew | Self::Sweep | Self::Nobody => {}
+            Self::Untaken(_) | Self::Renew | Self::Sweep | Self::Nobody => {}
         }
     }
 }
@@ -128,9 +130,11 @@ pub(super) fn refuse(command: Command, error: &Error) {
 /// How much of a batch a command is.
 pub(super) fn weight(command: &Command) -> usize {
     match command {
-        Command::Enqueue(jobs, _) => jobs.len(),
+        // A batch has a bound in bytes as well.
+        Command::Enqueue(jobs, _) => jobs.iter().map(|it| 1 + it.payload.len() / BYTES_A_UNIT).sum(),
         Command::Next { take, finished, .. } => take.saturating_add(finished.len()),
         Command::Fates(ids, _) => ids.len(),
+        Command::List(filter, _) => usize::try_from(filter.limit.min(LIST_MAX)).unwrap_or(1),
         _ => 1,
     }
 }

@@ -4,10 +4,13 @@ use redis::RedisError;
 
 use crate::domain::Error;
 
+/// The code of a Redis that is away.
+pub(super) const UNREACHABLE: &str = "queue_unreachable";
+
 /// Redis is away, or what it said makes no sense.
 pub(super) fn unreachable(detail: impl std::fmt::Display) -> Error {
     Error::unavailable(
-        "queue_unreachable",
+        UNREACHABLE,
         "The Redis of the job queue does not answer. Sites go on answering; no job starts until it is back. Try again in a moment.",
     )
     .because(detail)
@@ -44,6 +47,16 @@ pub(super) fn evicts(name: &str, policy: &str) -> Error {
     )
 }
 
+/// This Redis holds the queues of somebody else.
+fn foreign(instance: &str) -> Error {
+    Error::unavailable(
+        "queue_foreign",
+        format!(
+            "The Redis of the job queue holds the queues of another installation, whose id is {instance}. Give each its own:              another Redis, or another number at the end of `queue_url`, as in redis://host:6379/1. If that installation is gone,              remove its queues with `redis-cli --scan --pattern '{{chainhost}}:*' | xargs redis-cli DEL`."
+        ),
+    )
+}
+
 /// Too much waits for the thread.
 pub(super) fn busy() -> Error {
     Error::unavailable("queue_busy", "Too much is waiting for the job queue of this server. Try again in a moment.")
@@ -64,6 +77,7 @@ pub(super) fn refused(code: &str, more: &str, waiting_max: u64) -> Error {
     match code {
         "stale_lease" => stale(),
         "not_found" => Error::not_found("job"),
+        "queue_foreign" => foreign(more),
         "job_after" => Error::invalid("job_after", "A job can only wait for jobs of its own tenant.").on("after"),
         "jobs_waiting_max" => Error::too_many(
             "jobs_waiting_max",

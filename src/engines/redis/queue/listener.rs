@@ -15,12 +15,9 @@ use std::{
 
 use redis::{Connection, FromRedisValue as _, RedisResult, Value, cmd};
 
-use crate::domain::{
-    Result,
-    job::{JobId, Queue},
-};
+use crate::domain::job::{JobId, Queue};
 
-use super::{super::link::Address, Message, Shared, fault::unreachable, reply::queues, session::Session};
+use super::{super::link::Address, Message, Shared, reply::queues, session::Session};
 
 /// How long one wait in Redis is: below the time in which an answer must come.
 const WAIT: Duration = Duration::from_secs(2);
@@ -92,7 +89,7 @@ impl Listener {
         token: &str,
         shared: Arc<Shared>,
         nudge: SyncSender<Message>,
-    ) -> Result<(Self, Connection)> {
+    ) -> (Self, Option<Connection>) {
         let mut keys: Vec<String> = Queue::ALL.iter().map(|it| format!("{prefix}:{}:events", it.word())).collect();
         keys.push(format!("{prefix}:host:ready"));
         let (stops, stopped) = sync_channel(1);
@@ -107,8 +104,9 @@ impl Listener {
             stopped,
             stops,
         };
-        let connection = listener.connect().map_err(|error| unreachable(&error))?;
-        Ok((listener, connection))
+        // It may be away; then all are woken when it is there.
+        let connection = listener.connect().ok();
+        (listener, connection)
     }
 
     /// What ends it.
@@ -117,8 +115,7 @@ impl Listener {
     }
 
     /// Listens until it is stopped.
-    pub(super) fn run(mut self, connection: Connection) {
-        let mut connection = Some(connection);
+    pub(super) fn run(mut self, mut connection: Option<Connection>) {
         while !self.stop.now.load(Ordering::SeqCst) {
             let listened = match &mut connection {
                 Some(connection) => self.listen(connection),

@@ -38,7 +38,7 @@ use std::{
 use tokio::sync::Notify;
 
 use crate::{
-    base::{clock::Clock, limits, random, secret::Secret, tasks::join_thread},
+    base::{clock::Clock, ids::Id, limits, random, secret::Secret, tasks::join_thread},
     domain::{Result, job::Queue},
     ports::queue::{Command, QueueEngine},
 };
@@ -70,6 +70,8 @@ pub struct Wish {
     pub lease: Duration,
     /// How many jobs of one tenant may wait.
     pub waiting_max: u64,
+    /// Whose queues these are: a Redis with those of another installation is refused. Empty: nobody asks.
+    pub owner: String,
     /// The time of day.
     pub clock: Clock,
 }
@@ -78,7 +80,19 @@ impl Wish {
     /// As a server opens it.
     pub fn new(node: impl Into<String>, clock: Clock) -> Self {
         let node = node.into();
-        Self { prefix: PREFIX.to_owned(), node, lease: LEASE, waiting_max: limits::JOBS_WAITING_MAX, clock }
+        Self {
+            prefix: PREFIX.to_owned(),
+            node,
+            lease: LEASE,
+            waiting_max: limits::JOBS_WAITING_MAX,
+            owner: String::new(),
+            clock,
+        }
+    }
+
+    /// For the installation with this id.
+    pub fn owned_by(self, instance: Id) -> Self {
+        Self { owner: instance.to_string(), ..self }
     }
 }
 
@@ -138,18 +152,23 @@ impl std::fmt::Debug for QueueRedis {
 
 impl QueueRedis {
     /// Opens the queues in the Redis at `url`, and brings back the jobs that ran when the process before with this name ended.
+    /// A Redis that is away now is waited for: until it is there, everything is answered `queue_unreachable`.
     /// Blocks; not for a thread of an async runtime that others need.
     ///
-    /// Errors: `redis_url`, `queue_unreachable`, `queue_evicts` when this Redis may throw jobs away.
+    /// Errors: `redis_url`, `queue_evicts` when this Redis may throw jobs away, `queue_foreign` when it holds the queues of
+    /// another installation.
     pub fn open(url: &Secret, wish: &Wish) -> Result<Arc<Self>> {
         let address = Arc::new(Address::parse(url)?);
         let scripts = Arc::new(Scripts::new(&wish.prefix));
         let token = format!("{}:{}", wish.node, random::below(1 << 52));
-        let session = Session::open(&address, &scripts)?;
+        let session = match Session::open(&address, &scripts) {
+            Err(error) if error.code != fault::UNREACHABLE => return Err(error),
+            session => session,
+        };
         let shared = Arc::new(Shared::default());
         let (commands, received) = sync_channel(COMMANDS_WAITING_MAX);
         let nudge = commands.clone();
-        let (listener, listens) = Listener::open(&address, &wish.prefix, &token, Arc::clone(&shared), nudge)?;
+        let (listener, listens) = Listener::open(&address, &wish.prefix, &token, Arc::clone(&shared), nudge);
         let mut thread = QueueThread::new(address, scripts, wish, token, Arc::clone(&shared), received);
         thread.begin(session, listener.stopper())?;
         let spawn =

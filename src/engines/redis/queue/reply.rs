@@ -97,7 +97,8 @@ fn new_job(id: JobId, queue: Queue, values: &[Value]) -> Result<NewJob> {
         queue,
         kind: text(kind)?,
         tenant: text(tenant)?.parse::<Id>().ok().map(TenantId),
-        payload: text(payload)?,
+        // BullMQ lets a job be without data.
+        payload: maybe(payload)?.unwrap_or_else(|| String::from("null")),
         priority: i8::try_from(int(priority)?).map_err(|_| senseless("a priority"))?,
         run_at_ms: int(run_at)?,
         title: text(title)?,
@@ -107,12 +108,12 @@ fn new_job(id: JobId, queue: Queue, values: &[Value]) -> Result<NewJob> {
     })
 }
 
-/// A lease: id, attempt, what was enqueued.
-pub(super) fn lease(value: Value, queue: Queue) -> Result<(NewJob, u32)> {
+/// A lease: its fence, and what was enqueued, or why that makes no sense.
+pub(super) fn lease(value: Value, queue: Queue) -> Result<(JobId, u32, Result<NewJob>)> {
     let values = list(value)?;
     let [first, attempt, rest @ ..] = values.as_slice() else { return Err(senseless("a lease")) };
-    let attempt = u32::try_from(int(attempt)?).map_err(|_| senseless("an attempt"))?;
-    Ok((new_job(id(first)?, queue, rest)?, attempt))
+    let (id, attempt) = (id(first)?, u32::try_from(int(attempt)?).map_err(|_| senseless("an attempt"))?);
+    Ok((id, attempt, new_job(id, queue, rest)))
 }
 
 /// A job as people see it; `None` when it is not kept.

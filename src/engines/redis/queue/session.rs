@@ -26,15 +26,15 @@ impl Session {
         let connection = address.connect().map_err(unreachable)?;
         let mut session = Self { connection };
         session.check(address.name())?;
+        session.warn(address.name());
         session.load(scripts).map_err(|error| said(&error))?;
         Ok(session)
     }
 
-    fn check(&mut self, name: &str) -> Result<()> {
-        // CONFIG GET is forbidden in some hosted ones; INFO says the same.
-        let info: String =
-            cmd("INFO").arg("everything").query(&mut self.connection).map_err(|error: RedisError| said(&error))?;
-        let field = |wanted: &str| info.lines().find_map(|it| it.strip_prefix(wanted)?.strip_prefix(':'));
+    /// Looks at the server again: somebody may have changed its settings, or made it a replica.
+    pub(super) fn check(&mut self, name: &str) -> Result<()> {
+        let info = self.info().map_err(|error| said(&error))?;
+        let field = |wanted: &str| value_of(&info, wanted);
         if field("loading").is_some_and(|it| it != "0") {
             return Err(unreachable("it is loading its data"));
         }
@@ -42,17 +42,24 @@ impl Session {
             return Err(unreachable("it is a replica, not a master"));
         }
         match field("maxmemory_policy") {
-            Some("noeviction") | None => {}
-            Some(policy) => return Err(evicts(name, policy)),
+            Some("noeviction") | None => Ok(()),
+            Some(policy) => Err(evicts(name, policy)),
         }
-        if field("aof_enabled") == Some("0") {
+    }
+
+    /// CONFIG GET is forbidden in some hosted ones; INFO says the same.
+    fn info(&mut self) -> RedisResult<String> {
+        cmd("INFO").arg("everything").query(&mut self.connection)
+    }
+
+    fn warn(&mut self, name: &str) {
+        if self.info().is_ok_and(|it| value_of(&it, "aof_enabled") == Some("0")) {
             tracing::warn!(
                 redis = name,
                 "this Redis keeps no append-only file: after a crash of it, jobs that had not ended are brought back from the \
                  database. `redis-cli CONFIG SET appendonly yes` makes it keep them"
             );
         }
-        Ok(())
     }
 
     fn load(&mut self, scripts: &Scripts) -> RedisResult<()> {
@@ -107,6 +114,10 @@ impl Session {
         // It ends by itself a little later, too.
         drop(cmd("CLIENT").arg("UNBLOCK").arg(client).query::<Value>(&mut self.connection));
     }
+}
+
+fn value_of<'i>(info: &'i str, name: &str) -> Option<&'i str> {
+    info.lines().find_map(|it| it.strip_prefix(name)?.strip_prefix(':'))
 }
 
 /// The error of a reply that makes no sense.

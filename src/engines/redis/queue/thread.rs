@@ -5,7 +5,7 @@
 //! lives, looks for workers that do not, and sleeps until something is due.
 
 use std::{
-    collections::{HashMap, VecDeque},
+    collections::{BTreeMap, VecDeque},
     sync::{
         Arc,
         atomic::Ordering,
@@ -24,14 +24,14 @@ use crate::{
         Error, Result,
         job::{JobId, Queue},
     },
-    ports::queue::{Finish, Lease, Next},
+    ports::queue::{Finish, Lease, Next, Outcome},
 };
 
 use super::{
     super::link::Address,
     Message, Shared, Wish,
     calls::{self, Asker},
-    fault::{resumed, said, stale, unreachable},
+    fault::{UNREACHABLE, resumed, said, stale, unreachable},
     listener::{Heard, Stopper},
     reply::{self, Reply},
     scripts::{Call, Scripts, SharedArgs},
@@ -48,8 +48,10 @@ const SWEEP_MAX: Duration = Duration::from_secs(5);
 
 /// A lease that somebody of this process holds.
 struct Held {
-    attempt: u32,
     cancelled: CancellationToken,
+    /// Redis says that it is not ours, or has forgotten it. It stays here until its handler has ended: a Redis that lost its data
+    /// counts attempts anew, and the end of this one must not be taken for that of another with the same number.
+    lost: bool,
 }
 
 /// What is sent once all is known: it gives back the leases that nobody took.
@@ -61,19 +63,22 @@ pub(super) struct QueueThread {
     scripts: Arc<Scripts>,
     node: String,
     token: String,
+    owner: String,
     lease: Duration,
     clock: Clock,
     waiting_max: u64,
     commands: Receiver<Message>,
     shared: Arc<Shared>,
     session: Option<Session>,
+    /// What the process before with this name held has been brought back.
+    opened: bool,
     stopper: Option<Stopper>,
     /// Tries to connect that failed since it was connected, and when to try again.
     failures: u32,
     connect_at: Instant,
     /// Why it is not connected.
     away: Error,
-    held: HashMap<JobId, Held>,
+    held: BTreeMap<(JobId, u32), Held>,
     drains: Vec<(Queue, oneshot::Sender<Result<()>>)>,
     untaken: Vec<Finish>,
     due_ms: Option<i64>,
@@ -96,6 +101,7 @@ impl QueueThread {
             address,
             scripts,
             node: wish.node.clone(),
+            owner: wish.owner.clone(),
             token,
             lease: wish.lease,
             clock: wish.clock.clone(),
@@ -103,11 +109,12 @@ impl QueueThread {
             commands,
             shared,
             session: None,
+            opened: false,
             stopper: None,
             failures: 0,
             connect_at: now,
             away: unreachable("not connected yet"),
-            held: HashMap::new(),
+            held: BTreeMap::new(),
             drains: Vec::new(),
             untaken: Vec::new(),
             due_ms: None,
@@ -117,15 +124,19 @@ impl QueueThread {
         }
     }
 
-    /// Brings back what the process before with this name held.
-    pub(super) fn begin(&mut self, session: Session, stopper: Stopper) -> Result<()> {
-        self.session = Some(session);
+    /// Brings back what the process before with this name held, now or once Redis is there.
+    pub(super) fn begin(&mut self, session: Result<Session>, stopper: Stopper) -> Result<()> {
         self.stopper = Some(stopper);
-        let answers = self.call(&[&calls::keep("open")]).map_err(|error| unreachable(&error))?;
-        for answer in answers {
-            self.read(answer)?;
+        match session.and_then(|it| self.come_back(it)) {
+            Ok(()) => self.shared.up.store(true, Ordering::Relaxed),
+            Err(error) if error.code == UNREACHABLE => {
+                tracing::warn!(redis = self.address.name(), %error, "the job queue has no Redis yet");
+                self.session = None;
+                self.failures = 1;
+                self.away = error;
+            }
+            Err(error) => return Err(error),
         }
-        self.shared.up.store(true, Ordering::Relaxed);
         Ok(())
     }
 
@@ -192,7 +203,7 @@ impl QueueThread {
         if !self.untaken.is_empty() {
             // The queue is of no meaning when nothing is claimed.
             let finished = std::mem::take(&mut self.untaken);
-            work.push((calls::next(Queue::Deploy, 0, &finished), Asker::Untaken));
+            work.push((calls::next(Queue::Deploy, 0, &finished), Asker::Untaken(finished)));
         }
         let heard = self.shared.heard.lock().map(|mut it| std::mem::take(&mut *it)).unwrap_or_default();
         self.follow(heard, &mut work);
@@ -204,6 +215,7 @@ impl QueueThread {
             }
         }
         if now >= self.sweep_at {
+            self.look_again();
             self.sweep_at = now + SWEEP_MAX.min(self.lease / 2);
             work.push((calls::keep("sweep"), Asker::Sweep));
         }
@@ -215,11 +227,16 @@ impl QueueThread {
         work
     }
 
+    /// Leaves a Redis that may not hold jobs any more.
+    fn look_again(&mut self) {
+        let Some(Err(error)) = self.session.as_mut().map(|it| it.check(self.address.name())) else { return };
+        tracing::error!(redis = self.address.name(), %error, "the job queue stops until this is mended");
+        self.leave(error);
+    }
+
     fn follow(&self, heard: Heard, work: &mut Vec<(Call, Asker)>) {
         for id in heard.cancelled {
-            if let Some(held) = self.held.get(&id) {
-                held.cancelled.cancel();
-            }
+            self.tell_to_end(id);
         }
         if !heard.moved.is_empty() {
             let mut call = calls::keep("follow");
@@ -236,11 +253,16 @@ impl QueueThread {
     /// A call that names the leases of this process.
     fn with_held(&self, what: &str) -> Call {
         let mut call = calls::keep(what);
-        for (id, held) in &self.held {
+        for ((id, attempt), _) in self.held.iter().filter(|it| !it.1.lost) {
             call.push(id.to_string());
-            call.push(held.attempt.to_string());
+            call.push(attempt.to_string());
         }
         call
+    }
+
+    /// Tells the handlers of a job that somebody wants it to end.
+    fn tell_to_end(&self, id: JobId) {
+        self.held.range((id, 0)..=(id, u32::MAX)).for_each(|it| it.1.cancelled.cancel());
     }
 
     /// Makes calls and answers all who wait for them.
@@ -295,16 +317,11 @@ impl QueueThread {
     }
 
     fn refuse(&mut self, asker: Asker, error: &Error) {
-        // Leases that nobody took are told to go back when the connection is there again: nobody of this process holds them.
-        if let Asker::Next { finished, .. } = &asker {
-            for (id, attempt) in finished {
-                // Whoever held them has ended; whether Redis has heard of it is not known.
-                if self.held.get(id).is_some_and(|it| it.attempt == *attempt) {
-                    tracing::debug!(job = %id, "the end of an attempt was not told");
-                }
-            }
+        match asker {
+            // Nobody else tells this; it is told when the connection is there again.
+            Asker::Untaken(finished) => self.untaken.extend(finished),
+            asker => asker.refuse(error),
         }
-        asker.refuse(error);
     }
 
     fn call(&mut self, calls: &[&Call]) -> redis::RedisResult<Vec<Answer>> {
@@ -358,8 +375,8 @@ impl QueueThread {
             Asker::Depths(to) => later(to, value.and_then(reply::depths)),
             Asker::Cancel(id, to) => {
                 let removed = value.and_then(|it| reply::is_well(&it));
-                if let (Ok(false), Some(held)) = (&removed, self.held.get(&id)) {
-                    held.cancelled.cancel();
+                if matches!(removed, Ok(false)) {
+                    self.tell_to_end(id);
                 }
                 later(to, removed)
             }
@@ -375,7 +392,14 @@ impl QueueThread {
                 self.renewed(value);
                 nothing()
             }
-            Asker::Untaken | Asker::Sweep | Asker::Nobody => {
+            Asker::Untaken(finished) => {
+                match value {
+                    Ok(_) => finished.iter().for_each(|it| drop(self.held.remove(&(it.id, it.attempt)))),
+                    Err(error) => tracing::warn!(%error, "leases that nobody took could not be given back"),
+                }
+                nothing()
+            }
+            Asker::Sweep | Asker::Nobody => {
                 if let Err(error) = value {
                     tracing::warn!(%error, "the job queue could not do what was due");
                 }
@@ -386,18 +410,30 @@ impl QueueThread {
 
     fn next(&mut self, queue: Queue, finished: &[(JobId, u32)], value: Value) -> Result<Next> {
         let [answers, leases] = <[Value; 2]>::try_from(reply::list(value)?).map_err(|_| unreachable("no two lists"))?;
-        let mut ended = Vec::with_capacity(finished.len());
-        for ((id, attempt), answer) in finished.iter().zip(reply::list(answers)?) {
-            ended.push(if reply::is_well(&answer)? { Ok(()) } else { Err(stale()) });
-            if self.held.get(id).is_some_and(|it| it.attempt == *attempt) {
-                self.held.remove(id);
-            }
+        let answers = reply::list(answers)?.iter().map(reply::is_well).collect::<Result<Vec<_>>>()?;
+        let leases = reply::list(leases)?.into_iter().map(|it| reply::lease(it, queue)).collect::<Result<Vec<_>>>()?;
+        let ended = answers.into_iter().map(|well| if well { Ok(()) } else { Err(stale()) }).collect();
+        for fence in finished {
+            self.held.remove(fence);
         }
         let mut taken = Vec::new();
-        for lease in reply::list(leases)? {
-            let (job, attempt) = reply::lease(lease, queue)?;
+        for (id, attempt, job) in leases {
+            let job = match job {
+                Ok(job) if !self.held.contains_key(&(id, attempt)) => job,
+                // A handler of this process still works on an attempt with this number, of before Redis lost its data. The next
+                // claim has another number.
+                Ok(_) => {
+                    self.untaken.push(Finish { id, attempt, outcome: Outcome::Release });
+                    continue;
+                }
+                Err(error) => {
+                    tracing::warn!(job = %id, %error, "a job of another program makes no sense");
+                    self.untaken.push(Finish { id, attempt, outcome: Outcome::Cancel { error: error.to_string() } });
+                    continue;
+                }
+            };
             let cancelled = CancellationToken::new();
-            self.held.insert(job.id, Held { attempt, cancelled: cancelled.clone() });
+            self.held.insert((id, attempt), Held { cancelled: cancelled.clone(), lost: false });
             taken.push(Lease { job, attempt, cancelled });
         }
         Ok((ended, taken))
@@ -411,16 +447,17 @@ impl QueueThread {
             Ok((reply::list(lost)?, reply::list(cancelled)?))
         });
         let Ok((lost, cancelled)) = lists else { return };
-        for id in lost.iter().filter_map(|it| reply::id(it).ok()) {
-            if let Some(held) = self.held.remove(&id) {
-                tracing::warn!(job = %id, attempt = held.attempt, "this process was silent for too long; the job is no longer its own");
-                held.cancelled.cancel();
-            }
+        // An id and an attempt each.
+        for pair in lost.chunks_exact(2) {
+            let [id, attempt] = pair else { continue };
+            let (Ok(id), Ok(attempt)) = (reply::id(id), reply::int(attempt)) else { continue };
+            let Some(held) = u32::try_from(attempt).ok().and_then(|it| self.held.get_mut(&(id, it))) else { continue };
+            tracing::warn!(job = %id, attempt, "this process was silent for too long; the job is no longer its own");
+            held.lost = true;
+            held.cancelled.cancel();
         }
         for id in cancelled.iter().filter_map(|it| reply::id(it).ok()) {
-            if let Some(held) = self.held.get(&id) {
-                held.cancelled.cancel();
-            }
+            self.tell_to_end(id);
         }
     }
 
@@ -457,11 +494,16 @@ impl QueueThread {
 
     /// The connection is broken.
     fn lose(&mut self, error: &redis::RedisError) {
-        if self.session.take().is_some() {
+        if self.session.is_some() {
             tracing::warn!(redis = self.address.name(), %error, "the connection to the Redis of the job queue is lost");
         }
+        self.leave(unreachable(error));
+    }
+
+    fn leave(&mut self, why: Error) {
+        self.session = None;
         self.shared.up.store(false, Ordering::Relaxed);
-        self.away = unreachable(error);
+        self.away = why;
         self.failures = 0;
         self.connect_at = Instant::now();
     }
@@ -503,12 +545,18 @@ impl QueueThread {
         }
     }
 
-    /// Gives back what this process holds without knowing of it: answers that were lost.
+    /// Gives back what this process holds without knowing of it: answers that were lost, or what the process before held.
     fn come_back(&mut self, session: Session) -> Result<()> {
         self.session = Some(session);
-        let call = self.with_held("back");
-        let answers = self.call(&[&call]).map_err(|error| unreachable(&error))?;
-        answers.into_iter().try_for_each(|it| self.read(it).map(drop))
+        let mut whose = calls::keep("owner");
+        whose.push(&self.owner);
+        let back = self.with_held(if self.opened { "back" } else { "open" });
+        for call in [whose, back] {
+            let answers = self.call(&[&call]).map_err(|error| unreachable(&error))?;
+            answers.into_iter().try_for_each(|it| self.read(it).map(drop))?;
+        }
+        self.opened = true;
+        Ok(())
     }
 }
 

@@ -14,6 +14,8 @@ local DAY, AGED, NEVER = 86400000, 300000, 9007199254740991
 local EVENTS_MAX = 10000
 -- Queues in which a job became claimable, jobs whose workers must be told to end, and when the first delayed job is due.
 local woken, told, first_due = {}, {}, nil
+-- Tenants whose counts are no longer true, since another program has removed jobs.
+local miscounted = {}
 
 local STATES = { w = 'waiting', d = 'delayed', r = 'running', c = 'done', f = 'failed' }
 
@@ -69,6 +71,39 @@ local function moved(j, to)
   if j.st then count(j.owner, j.q, j.st, -1) end
   if to then count(j.owner, j.q, to, 1) end
   j.st = to
+end
+
+-- Counts the jobs of a tenant from what is there.
+local function count_anew(owner)
+  local found = {}
+  for _, ref in ipairs(call('ZRANGE', OWN .. 'of:' .. owner, 0, -1)) do
+    local _, q, bid = split(ref)
+    local st = call('HGET', B[q] .. bid, 'st')
+    if st and STATES[st] then found[q .. st] = (found[q .. st] or 0) + 1 end
+  end
+  call('DEL', OWN .. 'counts:' .. owner)
+  for field, n in pairs(found) do call('HSET', OWN .. 'counts:' .. owner, field, n) end
+  if not next(found) then call('SREM', OWN .. 'owners', owner) end
+end
+
+-- Takes a job into what is kept of its tenant.
+local function keep_of(owner, ref)
+  call('ZADD', OWN .. 'all', 0, ref)
+  call('ZADD', OWN .. 'of:' .. owner, 0, ref)
+  call('SADD', OWN .. 'owners', owner)
+end
+
+-- Ids of ended jobs are known for a day at least, and until somebody has asked for those that were handed over: before that, a row
+-- of the outbox may still be there that would start them again.
+local function known_since()
+  local asked = tonumber(call('HGET', OWN .. 'about', 'asked') or NOW)
+  return math.min(NOW, asked) - DAY
+end
+
+-- Whether a job with this id has gone.
+local function is_gone(cid)
+  local at = call('ZSCORE', OWN .. 'gone', cid)
+  return at and tonumber(at) > known_since()
 end
 
 -- How many jobs of a tenant have not started.

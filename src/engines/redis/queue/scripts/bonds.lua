@@ -117,23 +117,32 @@ local function recover(j, died)
   end
 end
 
+-- A text as a whole number from 0 to `most`; nil when it is none.
+local function whole(text, most)
+  local n = tonumber(text or '')
+  if n and n == n and n >= 0 and n <= most then return math.floor(n) end
+end
+
 -- Takes in a job that a client of BullMQ made, with an id made of when it was made and a hash of its own.
 local function adopt(q, bid)
   local key = B[q] .. bid
+  if call('EXISTS', key) == 0 then return nil end
   local v = call('HMGET', key, 'name', 'timestamp', 'priority')
-  if not v[1] then return nil end
-  local created = tonumber(v[2]) or NOW
+  -- What makes no sense is mended, so that no claim and no list fails of it.
+  local name, created = v[1] or '', whole(v[2], NEVER) or NOW
+  if not v[1] or tostring(v[2]) ~= string.format('%.0f', created) then
+    call('HSET', key, 'name', name, 'timestamp', string.format('%.0f', created))
+  end
   local cid = bid
   if not string.match(bid, '^' .. string.rep('[0-9a-f]', 32) .. '$') or where(bid) then
     local hash = redis.sha1hex(key)
     cid = string.format('%012x', created) .. '7' .. string.sub(hash, 1, 3) .. '8' .. string.sub(hash, 4, 18)
   end
   local ref = cid .. q .. (cid == bid and '' or bid)
-  local prio = 0 - math.min(tonumber(v[3]) or 0, 100)
-  local limited = RULES[q].kind == v[1] and 'l' or 'f'
-  call('HSET', key, 'st', 'n', 't', '-', 'pr', prio, 'li', limited, 'cid', cid, 'ti', v[1], 'at', 0)
-  call('ZADD', OWN .. 'all', 0, ref)
-  call('ZADD', OWN .. 'of:-', 0, ref)
+  local prio = 0 - (whole(v[3], 100) or (tonumber(v[3]) or 0) > 100 and 100 or 0)
+  local limited = name ~= '' and RULES[q].kind == name and 'l' or 'f'
+  call('HSET', key, 'st', 'n', 't', '-', 'pr', prio, 'li', limited, 'cid', cid, 'ti', name, 'at', 0)
+  keep_of('-', ref)
   local j = load(ref)
   j.st = nil
   return j
@@ -151,6 +160,21 @@ local function really(j)
   return j.st
 end
 
+-- A job that somebody has removed with another program: those that wait for it die. Its tenant is known when it was found in a
+-- line.
+local function bury(ref, owner)
+  local cid, q = split(ref)
+  call('ZREM', OWN .. 'all', ref)
+  call('ZADD', OWN .. 'gone', NOW, cid)
+  for _, one in ipairs(owner and { owner } or call('SMEMBERS', OWN .. 'owners')) do
+    if call('ZREM', OWN .. 'of:' .. one, ref) == 1 then
+      miscounted[one] = true
+      break
+    end
+  end
+  close({ cid = cid, q = q }, false)
+end
+
 -- Follows a job that a client of BullMQ made or moved. nil: it is not there any more.
 settle = function(q, bid)
   local v = call('HMGET', B[q] .. bid, 'st', 'cid')
@@ -161,7 +185,12 @@ settle = function(q, bid)
   else
     j = adopt(q, bid)
   end
-  if not j then return nil end
+  if not j then
+    -- Others, whose ids are not their own, are found by the walk through all.
+    local ref = string.match(bid, '^' .. string.rep('[0-9a-f]', 32) .. '$') and where(bid)
+    if ref then bury(ref) end
+    return nil
+  end
   local st = really(j)
   if st == j.st then return j end
   if j.st == 'w' then leave_line(j) end
@@ -182,16 +211,4 @@ settle = function(q, bid)
     if st == 'c' or st == 'f' then close(j, st == 'c') end
   end
   return j
-end
-
--- A job that somebody has removed with another program. Its tenant is known when it was found in a line.
-local function bury(ref, owner)
-  local cid, q = split(ref)
-  call('ZREM', OWN .. 'all', ref)
-  call('ZADD', OWN .. 'gone', NOW, cid)
-  if owner then
-    call('ZREM', OWN .. 'of:' .. owner, ref)
-    count(owner, q, 'w', -1)
-  end
-  close({ cid = cid, q = q }, false)
 end

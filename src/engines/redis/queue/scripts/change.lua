@@ -59,7 +59,7 @@ function acts.dismiss(j)
 end
 
 function acts.progress(j)
-  if j.st ~= 'r' or j.attempt ~= tonumber(ARGV[8]) then return refuse('stale_lease') end
+  if j.st ~= 'r' or j.attempt ~= tonumber(ARGV[8]) or j.holder ~= TOKEN then return refuse('stale_lease') end
   call('HSET', j.key, 'progress', ARGV[9])
   return 0
 end

@@ -71,7 +71,7 @@ local function chores()
     keep_few(q, 'completed', RULES[q].done)
     keep_few(q, 'failed', RULES[q].failed)
   end
-  local old = call('ZRANGEBYSCORE', OWN .. 'gone', '-inf', '(' .. (NOW - DAY), 'LIMIT', 0, AT_ONCE)
+  local old = call('ZRANGEBYSCORE', OWN .. 'gone', '-inf', '(' .. known_since(), 'LIMIT', 0, AT_ONCE)
   if #old > 0 then call('ZREM', OWN .. 'gone', unpack(old)) end
   call('HSET', OWN .. 'about', 'chores', #old == AT_ONCE and NOW or NOW + 60000)
 end
@@ -123,6 +123,7 @@ end
 -- The answer of every script: its own, the queues that were woken, when there is something to do next.
 local function done(answer)
   watch_rates()
+  for owner in pairs(miscounted) do count_anew(owner) end
   local names = ''
   for q = 1, 4 do
     if woken[q] and not is_paused(q) then names = names .. q end

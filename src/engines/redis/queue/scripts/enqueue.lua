@@ -8,8 +8,7 @@ chores()
 local owners, fresh, absorbed, keys, coming = {}, {}, {}, {}, {}
 for at = 7, #ARGV, 13 do
   local cid, q, owner, unique, after = ARGV[at], tonumber(ARGV[at + 1]), ARGV[at + 2], ARGV[at + 9], ARGV[at + 10]
-  local gone = not owners[cid] and call('ZSCORE', OWN .. 'gone', cid)
-  local known = owners[cid] or (gone and tonumber(gone) > NOW - DAY) or where(cid)
+  local known = owners[cid] or is_gone(cid) or where(cid)
   if not known then
     owners[cid] = owner
     for other in ids(after) do
@@ -48,8 +47,7 @@ for _, at in ipairs(fresh) do
     'delay', 0, 'priority', 101 - prio, 'ats', 0, 'atm', 0, 't', owner, 'pr', prio, 'li', j.class, 'at', ARGV[at + 6],
     'ti', ARGV[at + 7], 'af', j.after)
   if j.unique then call('HSET', j.key, 'u', j.unique) end
-  call('ZADD', OWN .. 'all', 0, j.ref)
-  call('ZADD', OWN .. 'of:' .. owner, 0, j.ref)
+  keep_of(owner, j.ref)
   call('ZREM', OWN .. 'gone', cid)
   hold_key(j)
   local open, dead = awaited(j)

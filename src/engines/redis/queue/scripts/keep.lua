@@ -3,6 +3,13 @@ make_room()
 chores()
 local what = ARGV[6]
 
+-- Whose queues these are: ARGV[7], an id, or nothing when nobody asks.
+if what == 'owner' then
+  local owner = ARGV[7] ~= '' and call('HSETNX', OWN .. 'about', 'owner', ARGV[7]) == 0 and call('HGET', OWN .. 'about', 'owner')
+  if owner and owner ~= ARGV[7] then return done({ 'refused', 'queue_foreign', owner }) end
+  return done(0)
+end
+
 -- A process begins ("open"), or comes back after its connection was lost ("back"): jobs that this node holds and nobody of it
 -- works on go back. ARGV[7…]: id and attempt of those that somebody works on.
 if what == 'open' or what == 'back' then
@@ -34,8 +41,8 @@ if what == 'open' or what == 'back' then
   return done(0)
 end
 
--- This process lives: its leases are longer. ARGV[7…]: id and attempt. Answers those that are no longer its own, and those that
--- somebody wants to end.
+-- This process lives: its leases are longer. ARGV[7…]: id and attempt. Answers id and attempt of those that are no longer its
+-- own, and the ids of those that somebody wants to end.
 if what == 'renew' then
   local lost, cancelled = {}, {}
   for at = 7, #ARGV, 2 do
@@ -46,6 +53,7 @@ if what == 'renew' then
       if j.cancelling then cancelled[#cancelled + 1] = j.cid end
     else
       lost[#lost + 1] = ARGV[at]
+      lost[#lost + 1] = ARGV[at + 1]
     end
   end
   return done({ lost, cancelled })
@@ -66,6 +74,14 @@ if what == 'sweep' then
     end
     take_in_others(q)
   end
+  -- A part of all jobs is looked at for those that another program has removed without a word.
+  local last = call('HGET', OWN .. 'about', 'walked') or ''
+  local some = call('ZRANGEBYLEX', OWN .. 'all', last == '' and '-' or '(' .. last, '+', 'LIMIT', 0, AT_ONCE)
+  for _, ref in ipairs(some) do
+    local _, q, bid = split(ref)
+    if call('EXISTS', B[q] .. bid) == 0 then bury(ref) end
+  end
+  call('HSET', OWN .. 'about', 'walked', #some < AT_ONCE and '' or some[#some])
   return done(dead)
 end
 

@@ -29,10 +29,10 @@ if what == 'fates' then
       bury(where(ARGV[at]))
       fates[#fates + 1] = 'ended'
     else
-      local gone = tonumber(call('ZSCORE', OWN .. 'gone', ARGV[at]) or 0)
-      fates[#fates + 1] = gone > NOW - DAY and 'ended' or 'unknown'
+      fates[#fates + 1] = is_gone(ARGV[at]) and 'ended' or 'unknown'
     end
   end
+  call('HSET', OWN .. 'about', 'asked', NOW)
   return done(fates)
 end
 

@@ -22,7 +22,8 @@ local function finish(cid, attempt, outcome, error, after, random)
   if again and ((j and call('HGET', j.key, 'fa') == attempt) or (not j and call('ZSCORE', OWN .. 'gone', cid))) then
     return 0
   end
-  if not j or j.st ~= 'r' or j.attempt ~= tonumber(attempt) then return 1 end
+  -- A Redis that has lost jobs counts attempts anew: the holder tells whose this one is.
+  if not j or j.st ~= 'r' or j.attempt ~= tonumber(attempt) or j.holder ~= TOKEN then return 1 end
   if not leave_active(j) then
     settle(j.q, j.bid)
     return 1
