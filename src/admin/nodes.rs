@@ -19,6 +19,8 @@ pub(super) struct Nodes {
     pub(super) tabs: Vec<Tab>,
     pub(super) lead: String,
     pub(super) rows: Vec<NodeRow>,
+    /// Whether there may be others, which take over.
+    pub(super) shares: bool,
 }
 
 /// A node.
@@ -38,9 +40,6 @@ pub(super) struct NodeRow {
     /// `schedules, watched folders`
     pub(super) duties: String,
 }
-
-/// A sign of life comes every two seconds; after so many milliseconds without one something is wrong.
-const SILENT_MS: i64 = 8_000;
 
 fn does(role: &str) -> &'static str {
     match role {
@@ -68,8 +67,9 @@ impl NodeRow {
             this: it.this,
             does: does(&it.role),
             labels: it.labels.join(", "),
-            seen: When::at(it.seen_ms, now_ms),
-            silent: !it.this && now_ms.saturating_sub(it.seen_ms) > SILENT_MS,
+            // By the clock of the node that made this page: the other's may be wrong.
+            seen: When::at(now_ms.saturating_sub(i64::try_from(it.quiet.as_millis()).unwrap_or(i64::MAX)), now_ms),
+            silent: it.silent,
             duties: duties.join(", "),
         }
     }
@@ -80,12 +80,13 @@ pub(super) async fn list(visit: Visit) -> Answer {
     let shell = visit.shell(Place::Settings).await?;
     let nodes = visit.services.list_nodes(&visit.actor).await?;
     let now = visit.now_ms();
-    let lead = if visit.services.node.shares {
+    let shares = visit.services.node.shares;
+    let lead = if shares {
         let count = words::count(i64::try_from(nodes.len()).unwrap_or(i64::MAX), "node runs", "nodes run");
         format!("{count} this installation on one database.")
     } else {
         String::from("One process does everything, on the database in its data folder.")
     };
     let rows = nodes.iter().map(|it| NodeRow::new(it, now)).collect();
-    show(&Nodes { tabs: settings::tabs(&shell, "Nodes"), shell, lead, rows })
+    show(&Nodes { tabs: settings::tabs(&shell, "Nodes"), shell, lead, rows, shares })
 }

@@ -61,6 +61,7 @@ pub(super) async fn nodes(State(services): State<Services>, Caller(actor, _): Ca
             "role": it.role,
             "labels": it.labels,
             "seen_at": rfc3339(it.seen_ms),
+            "silent": it.silent,
             "duties": it.duties,
             "this": it.this,
         })

@@ -39,7 +39,7 @@ pub(super) async fn deploy(services: &Services) -> Result<()> {
         allow_env: false,
         idempotency_key: None,
     };
-    services.deploy_list(&actor, &name, FileList::new(files, false)?, request).await?;
+    services.deploy_list(&actor, &name, FileList::new(files, false)?, request, None).await?;
     tracing::info!(url = services.addresses.site(&name), "the sample site is live");
     Ok(())
 }

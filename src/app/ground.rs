@@ -20,7 +20,6 @@ use crate::{
         clock::Clock,
         files::{self, FolderLock},
         ids::{Id, Ids},
-        random,
         secret::Secret,
         tasks::Tasks,
     },
@@ -29,15 +28,15 @@ use crate::{
         database::{Postgres, REMEMBERED},
         server::Server,
     },
-    domain::{
-        Error, Result,
-        month::Retention,
-        node::{NodeId, Role},
-    },
+    domain::{Error, Result, month::Retention, node::Role},
     engines::{schema, sqlite::Sqlite},
     ports::db::{Database, Db, Found},
     serve::snapshot_file,
-    services::{Addresses, Ground, Services, home::Home, nodes::Node},
+    services::{
+        Addresses, Ground, Services,
+        home::Home,
+        nodes::{self, Node},
+    },
     store,
 };
 
@@ -46,7 +45,7 @@ use super::{caches, queues};
 /// The file with the id of the installation.
 pub(super) const INSTANCE: &str = "instance";
 /// The file with the id of this node.
-pub(super) const NODE: &str = "node";
+pub(super) const NODE: &str = nodes::FILE;
 /// The file that is locked.
 const LOCK: &str = "lock";
 /// The names in a data folder, some with an ending behind `.` or `-`.
@@ -144,7 +143,7 @@ fn open_shared(data: &Path, folder: &Path) -> Result<BlobDir> {
         None if shared::is_empty(folder).map_err(cannot)? || has_no_files(folder) => {}
         None => return Err(blobs_folder(folder, "it has files in it and no mark of Chain Host. Give an empty folder")),
     }
-    BlobDir::open_shared(folder, &node_id(data)?.to_string()).map_err(cannot)
+    BlobDir::open_shared(folder, &nodes::find_id(data)?.to_string()).map_err(cannot)
 }
 
 fn has_no_files(folder: &Path) -> bool {
@@ -300,7 +299,7 @@ pub async fn open(folder: &Folder, wish: &Wish) -> Result<Opened> {
     if !marker.exists() {
         files::write_atomic(&marker, format!("{instance}\n").as_bytes(), 0o600)?;
     }
-    let node = node_id(&folder.path)?;
+    let node = nodes::find_id(&folder.path)?;
     let shares = wish.postgres.is_some();
     let caches = caches::open(wish.cache_url.as_deref(), instance, shares)?;
     let queues = queues::open(folder, wish.queue_url.clone(), instance, node, wish.clock.clone()).await?;
@@ -412,17 +411,6 @@ pub(super) fn no_postgres() -> Error {
         "feature_missing",
         "This build has no PostgreSQL. Take a released binary, or build with `--features postgres`.",
     )
-}
-
-/// The id of the node with this folder, made at its first start: a restart finds what the node has held.
-fn node_id(data: &Path) -> Result<NodeId> {
-    let path = data.join(NODE);
-    if let Some(id) = read_instance(&path)? {
-        return Ok(NodeId(id));
-    }
-    let id = Id::from_bytes(random::bytes());
-    files::write_atomic(&path, format!("{id}\n").as_bytes(), 0o600)?;
-    Ok(NodeId(id))
 }
 
 pub(super) fn read_instance(marker: &Path) -> Result<Option<Id>> {

@@ -1,7 +1,7 @@
 //! The database port on PostgreSQL: one thread writes in batches, connections that read come and go.
 //!
-//! Guarantees (CONTRACTS §3): every statement is typed and unnamed, so that PgBouncer in transaction mode may stand between; nothing
-//! relies on a session (no SET, no session lock, no LISTEN); a write is answered when its commit is durable; writers of all processes on one
+//! Guarantees (CONTRACTS §3): every statement is typed, and unnamed unless the connection has shown that it leads to one session, so that
+//! PgBouncer in transaction mode may stand between; nothing relies on a session (no SET, no session lock, no LISTEN); a write is answered when its commit is durable; writers of all processes on one
 //! database take turns, so that every request sees what SQLite would have shown it; queues and connections are bounded; a server
 //! that is gone is found again by itself.
 //! It never creates tables in an empty database when the caller says that there was one.
@@ -10,6 +10,7 @@ mod address;
 pub mod citus;
 mod migrate;
 mod parts;
+mod prepared;
 mod readers;
 mod replicas;
 mod session;

@@ -26,7 +26,7 @@ use crate::{
     store,
 };
 
-use super::{Services, access};
+use super::{Services, access, nodes::Hold};
 
 /// Deployments looked at for each site in one round; the next round sees the rest.
 const PRUNED_AT_ONCE: i64 = 500;
@@ -53,7 +53,7 @@ impl Services {
     /// Finds blobs that nothing names, and unless it is a `dry_run` removes them.
     pub async fn collect_garbage(&self, actor: &Actor, dry_run: bool) -> Result<Garbage> {
         Self::require_server(actor)?;
-        let garbage = self.sweep(dry_run).await?;
+        let garbage = self.sweep(dry_run, None).await?;
         if !dry_run {
             let text = format!("removed {} unused blobs, {} bytes", garbage.blobs.len(), garbage.bytes());
             let event = Event::new("server.garbage_collected", "server", &self.instance, text);
@@ -63,11 +63,12 @@ impl Services {
         Ok(garbage)
     }
 
-    /// Mark and sweep, for the task and for people.
-    pub async fn sweep(&self, dry_run: bool) -> Result<Garbage> {
+    /// Mark and sweep, for the task, which has a `hold` of cleaning, and for people. A node that stood still and goes on removes
+    /// nothing any more: what it has marked is old.
+    pub async fn sweep(&self, dry_run: bool, hold: Option<Hold>) -> Result<Garbage> {
         let marked = self.mark().await?;
         let before = self.clock.now_ms() - limits::BLOB_GRACE_MS;
-        let in_store = self.sweep_store(dry_run, before).await?;
+        let in_store = self.sweep_store(dry_run, before, hold).await?;
         let blobs = self.blobs.clone();
         let listed = blobs.clone();
         let mut found = self.blocking(move || Ok(listed.list()?)).await?;
@@ -75,7 +76,14 @@ impl Services {
         // What was begun since the first look pins its blobs: look again before anything goes.
         let marked = if found.is_empty() { marked_nothing() } else { self.mark().await? };
         found.retain(|(hash, ..)| !marked.contains(hash));
-        let found = if dry_run { found } else { self.blocking(move || remove_older(&blobs, found, before)).await? };
+        let found = if dry_run {
+            found
+        } else {
+            self.ask_hold(hold).await?;
+            let services = self.clone();
+            let may = move || services.believe_hold(hold.as_ref());
+            self.blocking(move || remove_older(&blobs, found, before, may)).await?
+        };
         let mut all: Vec<(Sha256, u64)> = found.iter().map(|(hash, size, _)| (*hash, *size)).collect();
         // What was in the store as well as in the folder before it is one blob.
         let here: HashSet<Sha256> = all.iter().map(|(hash, _)| *hash).collect();
@@ -109,8 +117,8 @@ impl Services {
         .await
     }
 
-    /// Removes old deployments of every site, and ends uploads that were given up. How many went.
-    pub async fn prune(&self) -> Result<u64> {
+    /// Removes old deployments of every site, and ends uploads that were given up. How many went. `hold`: of cleaning.
+    pub async fn prune(&self, hold: Option<Hold>) -> Result<u64> {
         let leave = access::server_scope();
         let sites = self.db.read(move |tx| store::sites::list_all(tx, leave)).await?;
         let now = self.clock.now_ms();
@@ -122,7 +130,7 @@ impl Services {
             let many = self.db.read(move |tx| Ok(list_prunable(tx, scope, id)?.len())).await?;
             if many > 0 {
                 let services = self.clone();
-                let gone = self.db.write(move |tx| {
+                let gone = self.write_held(hold, move |tx| {
                     services.tell(tx, Topic::Routes)?;
                     prune_site(tx, scope, id)
                 });
@@ -133,10 +141,10 @@ impl Services {
         let before = now - limits::UPLOAD_MS_MAX;
         let late =
             move |tx: &mut ReadTx<'_>, leave| store::deployments::list_unfinished(tx, leave, before, GIVEN_UP_AT_ONCE);
-        self.give_up(late, "It was not finished within a day.").await?;
+        self.give_up(hold, late, "It was not finished within a day.").await?;
         if self.node.shares {
             let orphaned = |tx: &mut ReadTx<'_>, leave| store::deployments::list_orphaned(tx, leave, GIVEN_UP_AT_ONCE);
-            self.give_up(orphaned, "The node that unpacked it is gone. Send it again.").await?;
+            self.give_up(hold, orphaned, "The node that unpacked it is gone. Send it again.").await?;
         }
         Ok(pruned)
     }
@@ -144,15 +152,16 @@ impl Services {
     /// What was being unpacked when an earlier process ended cannot go on. `started_ms`: when this one began.
     pub async fn fail_interrupted(&self, started_ms: i64) -> Result<()> {
         let why = "The server stopped while it was being unpacked. Send it again.";
-        let mine = self.node.id;
+        let mine = self.node_id();
         let list = move |tx: &mut ReadTx<'_>, leave| {
             store::deployments::list_interrupted(tx, leave, mine, started_ms, GIVEN_UP_AT_ONCE)
         };
-        self.give_up(list, why).await
+        self.give_up(None, list, why).await
     }
 
     async fn give_up(
         &self,
+        hold: Option<Hold>,
         list: impl Fn(&mut ReadTx<'_>, ServerScope) -> Result<Vec<(TenantId, SiteId, DeploymentId)>> + Copy + Send + 'static,
         why: &'static str,
     ) -> Result<()> {
@@ -165,7 +174,7 @@ impl Services {
             }
             for (tenant, site, id) in open {
                 let scope = access::task_scope(tenant);
-                let ended = self.db.write(move |tx| {
+                let ended = self.write_held(hold, move |tx| {
                     if !store::deployments::fail(tx, scope, site, id, (why, now))? {
                         return Ok(());
                     }
@@ -198,16 +207,17 @@ fn mark_below(blobs: &BlobDir, root: Sha256, is_manifest: bool, marked: &mut Has
     Ok(())
 }
 
-/// Removes these blobs but for those that somebody has put again meanwhile; which were removed.
+/// Removes these blobs, while it may, but for those that somebody has put again meanwhile; which were removed.
 fn remove_older(
     blobs: &BlobDir,
     mut found: Vec<(Sha256, u64, i64)>,
     before_ms: i64,
+    may: impl Fn() -> Result<()>,
 ) -> Result<Vec<(Sha256, u64, i64)>> {
     let mut failed = Ok(());
     found.retain(|(hash, ..)| {
         failed.is_ok()
-            && blobs.remove_older(hash, before_ms).unwrap_or_else(|error| {
+            && may().and_then(|()| Ok(blobs.remove_older(hash, before_ms)?)).unwrap_or_else(|error| {
                 failed = Err(error);
                 false
             })

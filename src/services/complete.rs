@@ -23,6 +23,7 @@ use crate::{
 
 use super::{
     Services,
+    nodes::Hold,
     publish::{Move, check_publish},
 };
 
@@ -39,12 +40,13 @@ struct Made {
 impl Services {
     /// Makes deployment `id` complete from `list`, whose blobs are all there, and publishes it if that was asked for.
     /// Files that cannot be a site fail the deployment, and the site stays as it is. When a part of the server is away, the
-    /// deployment stays open, and the caller decides whether anybody will finish it.
+    /// deployment stays open, and the caller decides whether anybody will finish it. `hold`: of the task that deploys, if only one
+    /// node may.
     pub(super) async fn complete(
         &self,
         actor: &Actor,
         name: &SiteName,
-        id: DeploymentId,
+        (id, hold): (DeploymentId, Option<Hold>),
         list: FileList,
     ) -> Result<Deployment> {
         let (scope, of) = (actor.scope, name.clone());
@@ -83,7 +85,7 @@ impl Services {
             .keep_deployment(scope, site.id, &needs, |fence| {
                 let (services, acting, site_id) = (self.clone(), actor.clone(), site.id);
                 let (made, wish) = (Arc::clone(&made), Arc::clone(&wish));
-                self.db.write(move |tx| {
+                self.write_held(hold, move |tx| {
                     if let Some(fence) = fence {
                         fence.check(tx)?;
                     }

@@ -23,7 +23,9 @@ use crate::{
 };
 
 use super::{
-    Services, archive, places,
+    Services, archive,
+    nodes::Hold,
+    places,
     uploads::{Pieces, Request},
 };
 
@@ -77,7 +79,7 @@ impl Services {
             let unpacked = services.unpack(received, kind, request.allow_env).await;
             drop(place);
             let ended = match unpacked {
-                Ok(list) => services.complete_or_fail(&actor, &name, id, list).await.map(|_| ()),
+                Ok(list) => services.complete_or_fail(&actor, &name, (id, None), list).await.map(|_| ()),
                 Err(error) => services.fail_surely(&actor, &name, id, &error).await,
             };
             if let Err(error) = ended {
@@ -92,12 +94,12 @@ impl Services {
         &self,
         actor: &Actor,
         name: &SiteName,
-        id: DeploymentId,
+        (id, hold): (DeploymentId, Option<Hold>),
         list: FileList,
     ) -> Result<Deployment> {
-        let done = self.complete(actor, name, id, list).await;
+        let done = self.complete(actor, name, (id, hold), list).await;
         if let Err(error) = &done
-            && error.kind == Kind::Unavailable
+            && (error.kind == Kind::Unavailable || error.code == "lease_lost")
         {
             self.fail_surely(actor, name, id, error).await?;
         }
@@ -170,26 +172,27 @@ impl Services {
         Ok(received)
     }
 
-    /// Deploys a list of files whose blobs are in the store already.
+    /// Deploys a list of files whose blobs are in the store already. `hold`: of the task that does it, if only one node may.
     pub async fn deploy_list(
         &self,
         actor: &Actor,
         name: &SiteName,
         list: FileList,
         request: Request,
+        hold: Option<Hold>,
     ) -> Result<Deployment> {
         actor.require(Right::Deploy)?;
         request.check()?;
         let (services, acting, of) = (self.clone(), actor.clone(), name.clone());
         let counts = (list.files().len(), list.total_bytes());
-        let begun = self.db.write(move |tx| {
+        let begun = self.write_held(hold, move |tx| {
             let site = store::sites::find(tx, acting.scope, &of)?.ok_or_else(|| Error::not_found("site"))?;
             services.check_quota(tx, acting.scope, counts.1, 0)?;
             services.begin(tx, &acting, &site, State::Checking, &request, None, counts)
         });
         let begun = begun.await?;
         self.forget(actor.scope);
-        self.complete_or_fail(actor, name, begun.id, list).await
+        self.complete_or_fail(actor, name, (begun.id, hold), list).await
     }
 
     /// The list of files that the live deployment was made from, if there is one.

@@ -189,6 +189,7 @@ impl Services {
     pub fn new(ground: Ground) -> Self {
         let hashing = Hashing::new(ground.tasks.clone());
         let windows = Windows::new(ground.clock.clone(), ground.counts.clone());
+        let nodes = Nodes::new(ground.node.id);
         let inner = Inner {
             ground,
             signals: Signals::new(),
@@ -196,7 +197,7 @@ impl Services {
             hashing,
             looks: Looks::default(),
             places: Places::default(),
-            nodes: Nodes::new(),
+            nodes,
             months: Months::default(),
         };
         Self(Arc::new(inner))

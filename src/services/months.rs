@@ -2,7 +2,8 @@
 //!
 //! Guarantees: nothing is removed that is not in a file whose SHA-256 is in the audit log of whose rows they were; a chain of events
 //! verifies before and after; a pass that breaks off anywhere is made good by the next one. Events are archived with all that
-//! lies between them in their chain, so that each file's chain is whole and every event is in exactly one file.
+//! lies between them in their chain, so that each file's chain is whole and every event is in exactly one file. A node that has lost
+//! the duty meanwhile is refused by the database, at each transaction and at the removal itself; parts made ahead are no harm.
 //! Nothing is removed while the settings say nothing of it.
 
 mod lines;
@@ -26,7 +27,7 @@ use crate::{
         db::{ReadTx, WriteTx},
         parts::Parts,
     },
-    store::{self, months::Archived},
+    store::{self, months::Archived, tenants::TENANTS_MAX},
 };
 
 use self::lines::Lines;
@@ -38,8 +39,8 @@ const FOLDER: &str = "history";
 const AHEAD: i64 = 3;
 /// Rows read, and rows removed, at once.
 const ROWS_AT_ONCE: i64 = 500;
-/// Tenants whose archived rows are noted in one transaction.
-const TENANTS_AT_ONCE: usize = 200;
+/// Tenants whose archived rows are noted in one transaction: all other writers wait for it.
+const TENANTS_AT_ONCE: usize = 20;
 
 /// What the last pass found.
 #[derive(Debug, Default)]
@@ -90,8 +91,8 @@ impl Services {
                 if last.replace(month) == Some(month) {
                     return Err(Error::internal(format!("rows of {} of {month} do not go", table.name())));
                 }
-                while self.archive_month(table, month).await? > 0 {}
-                self.remove_month(table, month).await?;
+                while self.archive_month(table, month, hold).await? > 0 {}
+                self.remove_month(table, month, hold).await?;
                 tracing::info!(table = table.name(), %month, "a month that is no longer kept was removed");
             }
         }
@@ -117,22 +118,29 @@ impl Services {
     async fn all_scopes(&self) -> Result<Vec<TenantScope>> {
         let leave = access::server_scope();
         let tenants = self.db.read(move |tx| store::tenants::list(tx, leave)).await?;
+        if i64::try_from(tenants.len()).is_ok_and(|it| it >= TENANTS_MAX) {
+            // A month goes with the rows of all tenants, so that all must have been archived.
+            return Err(Error::internal("months are kept: there are more tenants than one list holds"));
+        }
         Ok(tenants.into_iter().map(|it| access::task_scope(it.id)).collect())
     }
 
-    async fn remove_month(&self, table: MonthTable, month: Month) -> Result<()> {
+    async fn remove_month(&self, table: MonthTable, month: Month, hold: &Hold) -> Result<()> {
+        let hold = *hold;
         if let Some(parts) = self.db.parts() {
-            return self.blocking(move || parts.remove(table.name(), month)).await;
+            let services = self.clone();
+            let may = move |tx: &mut ReadTx<'_>| services.check_hold(tx, &hold);
+            return self.blocking(move || parts.remove(table.name(), month, &may)).await;
         }
         for scope in self.all_scopes().await? {
             let some = move |tx: &mut WriteTx<'_>| store::months::delete_some(tx, scope, table, month, ROWS_AT_ONCE);
-            while self.db.write(some).await? > 0 {}
+            while self.write_held(Some(hold), some).await? > 0 {}
         }
         Ok(())
     }
 
     /// Archives what of a month is in no file yet; how many rows.
-    async fn archive_month(&self, table: MonthTable, month: Month) -> Result<i64> {
+    async fn archive_month(&self, table: MonthTable, month: Month, hold: &Hold) -> Result<i64> {
         let leave = access::server_scope();
         let last = self.db.read(move |tx| store::months::find_archived(tx, leave, table, month)).await?;
         let part = last.as_ref().map_or(0, |it| it.part) + 1;
@@ -159,7 +167,7 @@ impl Services {
         let archived = Archived { part, file: format!("{FOLDER}/{name}"), sha256, entries };
         // The file stays when this fails: it may be noted all the same, for some tenants or with an answer that was lost. One that is
         // noted nowhere is replaced by the next try.
-        self.note_archived(table, month, &archived, &kept).await.map(|()| entries)
+        self.note_archived(hold, (table, month), &archived, &kept).await.map(|()| entries)
     }
 
     /// The entries of a tenant's chain up to its last one in the month. What breaks the chain stops everything: it is evidence.
@@ -236,13 +244,26 @@ impl Services {
         self.blocking(move || lines.append(&page).map(|()| lines)).await
     }
 
-    /// Notes in the database which rows are in a file, and in each tenant's audit log what its SHA-256 is.
-    async fn note_archived(&self, table: MonthTable, month: Month, archived: &Archived, kept: &[Kept]) -> Result<()> {
+    /// Notes in the database which rows are in a file, and in each tenant's audit log what its SHA-256 is. What breaks off half way
+    /// is made good by the next pass: it makes another file of the events that are not noted yet, so that the file is noted with
+    /// the first of them; records are all archived again until the file is noted, so that it is noted with the last of them.
+    async fn note_archived(
+        &self,
+        hold: &Hold,
+        (table, month): (MonthTable, Month),
+        archived: &Archived,
+        kept: &[Kept],
+    ) -> Result<()> {
         let now = self.clock.now_ms();
-        for (round, some) in kept.chunks(TENANTS_AT_ONCE).enumerate() {
+        let rounds = kept.chunks(TENANTS_AT_ONCE);
+        let noted_in = match table {
+            MonthTable::AuditLog => 0,
+            MonthTable::BlockchainRecord => rounds.len().saturating_sub(1),
+        };
+        for (round, some) in rounds.enumerate() {
             let (services, archived, some) = (self.clone(), archived.clone(), some.to_vec());
             let note = move |tx: &mut WriteTx<'_>| {
-                if round == 0 {
+                if round == noted_in {
                     let leave = access::server_scope();
                     store::months::insert_archived(tx, leave, (table, month), &archived, now)?;
                 }
@@ -251,7 +272,7 @@ impl Services {
                 }
                 Ok(())
             };
-            self.db.write(note).await?;
+            self.write_held(Some(*hold), note).await?;
         }
         Ok(())
     }

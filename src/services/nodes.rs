@@ -5,10 +5,16 @@
 //! nothing. A holder that was stopped in between still has its fence: [`Services::check_hold`] in the transaction of what is
 //! done refuses one that is not the latest (CONTRACTS §1, clause 5).
 //!
+//! Each process writes its signs of life under the id of its data folder, with a word of its own (`epoch`). One that finds another
+//! process's word in its row has a copied folder, or is the one that it was copied from: it gives up its duties and goes on under
+//! a new id, so that the two never take duties from one another in turn.
+//!
 //! With the embedded database there is one process: it holds everything, and nothing of this is written.
 
 use std::{
     collections::HashMap,
+    fs, io,
+    path::Path,
     sync::{Mutex, MutexGuard, PoisonError},
     time::Duration,
 };
@@ -16,17 +22,20 @@ use std::{
 use tokio::{sync::Notify, time::Instant};
 
 use crate::{
-    base::{ids::Id, random},
+    base::{files, ids::Id, random},
     domain::{
         Error, Result,
         access::Actor,
         node::{Duty, NodeId, Role, Topic},
     },
     ports::db::{ReadTx, WriteTx},
-    store,
+    store::{self, nodes::Sign},
 };
 
 use super::Services;
+
+/// The file of the data folder with the id of its node.
+pub const FILE: &str = "node";
 
 /// Between two signs of life.
 pub const BEAT: Duration = Duration::from_secs(2);
@@ -37,10 +46,13 @@ const DEAD_AFTER: Duration = Duration::from_secs(10);
 /// For so long a node may believe its last written beat. Less than [`DEAD_AFTER`], by more than a transaction may take.
 const TRUST: Duration = Duration::from_secs(5);
 
+/// A node that has shown no sign of life for so long is called silent: soon others take its duties.
+const SILENT_AFTER: Duration = Duration::from_secs(8);
+
 /// Which node this is.
 #[derive(Clone, Debug)]
 pub struct Node {
-    /// Its id.
+    /// Its id at the start; what it is by now says [`Services::node_id`].
     pub id: NodeId,
     /// What it does.
     pub role: Role,
@@ -83,6 +95,10 @@ pub struct NodeView {
     pub labels: Vec<String>,
     /// Its last sign of life, by its own time of day.
     pub seen_ms: i64,
+    /// For how long its signs of life have not come, by the clock of the node that answers.
+    pub quiet: Duration,
+    /// Whether that is long.
+    pub silent: bool,
     /// What only one node may do, and this one does.
     pub duties: Vec<String>,
     /// Whether it is the one that answers.
@@ -99,6 +115,7 @@ pub(super) struct Nodes {
 
 #[derive(Debug)]
 struct Known {
+    id: NodeId,
     epoch: Id,
     joined: bool,
     /// When the last beat was begun that was written.
@@ -109,8 +126,9 @@ struct Known {
 }
 
 impl Nodes {
-    pub(super) fn new() -> Self {
+    pub(super) fn new(id: NodeId) -> Self {
         let known = Known {
+            id,
             epoch: Id::from_bytes(random::bytes()),
             joined: false,
             beaten: None,
@@ -126,7 +144,37 @@ impl Nodes {
     }
 }
 
+/// The id of the node with this data folder, made at its first start: a restart finds what the node has held.
+pub fn find_id(data: &Path) -> Result<NodeId> {
+    let path = data.join(FILE);
+    match fs::read_to_string(&path) {
+        Ok(text) => {
+            let wrong = |_| Error::internal(format!("{} does not hold the id of a node", path.display()));
+            text.trim().parse().map(NodeId).map_err(wrong)
+        }
+        Err(error) if error.kind() == io::ErrorKind::NotFound => {
+            let id = new_id();
+            keep_id(data, id)?;
+            Ok(id)
+        }
+        Err(error) => Err(error.into()),
+    }
+}
+
+fn new_id() -> NodeId {
+    NodeId(Id::from_bytes(random::bytes()))
+}
+
+fn keep_id(data: &Path, id: NodeId) -> Result<()> {
+    Ok(files::write_atomic(&data.join(FILE), format!("{id}\n").as_bytes(), 0o600)?)
+}
+
 impl Services {
+    /// The id of this node. It changes when another process has the same.
+    pub fn node_id(&self) -> NodeId {
+        self.nodes().lock().id
+    }
+
     /// The leave for a duty, if this node has it now.
     pub fn hold(&self, duty: Duty) -> Option<Hold> {
         if !self.node.shares {
@@ -147,35 +195,80 @@ impl Services {
         Self::require_server(actor)?;
         if !self.node.shares {
             return Ok(vec![NodeView {
-                id: self.node.id,
+                id: self.node_id(),
                 role: self.node.role.word().to_owned(),
                 labels: self.node.labels.clone(),
                 seen_ms: self.clock.now_ms(),
+                quiet: Duration::ZERO,
+                silent: false,
                 duties: Duty::ALL.map(|it| it.word().to_owned()).to_vec(),
                 this: true,
             }]);
         }
         let (seen, leases) = self.db.read(|tx| Ok((store::nodes::list(tx)?, store::nodes::list_leases(tx)?))).await?;
         let duties = |id: NodeId| leases.iter().filter(move |it| it.holder == Some(id)).map(|it| it.name.clone());
-        let views = seen.into_iter().map(|it| NodeView {
-            duties: duties(it.id).collect(),
-            this: it.id == self.node.id,
-            labels: it.labels.split(',').filter(|it| !it.is_empty()).map(str::to_owned).collect(),
-            role: it.role,
-            seen_ms: it.seen_ms,
-            id: it.id,
+        let views = seen.into_iter().map(|it| {
+            let (this, quiet) = (it.id == self.node_id(), self.quiet(&it));
+            NodeView {
+                duties: duties(it.id).collect(),
+                silent: !this && quiet >= SILENT_AFTER,
+                this,
+                quiet,
+                labels: it.labels.split(',').filter(|it| !it.is_empty()).map(str::to_owned).collect(),
+                role: it.role,
+                seen_ms: it.seen_ms,
+                id: it.id,
+            }
         });
         Ok(views.collect())
+    }
+
+    /// For how long another node's number has not grown, as far as this one has looked.
+    fn quiet(&self, of: &store::nodes::Seen) -> Duration {
+        let known = self.nodes().lock();
+        let since = known.others.get(&of.id).filter(|(beat, _)| *beat == of.beat).map(|(_, since)| *since);
+        since.map_or(Duration::ZERO, |it| it.elapsed())
     }
 
     /// Refuses, in the transaction of what is done with it, a leave that another node has by now.
     pub fn check_hold(&self, tx: &mut ReadTx<'_>, hold: &Hold) -> Result<()> {
         let Some(fence) = hold.fence else { return Ok(()) };
-        if store::nodes::holds(tx, hold.duty, self.node.id, fence)? {
+        if store::nodes::holds(tx, hold.duty, self.node_id(), fence)? {
             return Ok(());
         }
-        let text = format!("Another node has the duty `{}` by now.", hold.duty.word());
-        Err(Error::conflict("lease_lost", text))
+        Err(lease_lost(hold.duty))
+    }
+
+    /// As [`Services::check_hold`], in a transaction of its own: before a step that is none of the database's. `None`: a person asks
+    /// for it, and needs no leave.
+    pub(super) async fn ask_hold(&self, hold: Option<Hold>) -> Result<()> {
+        let Some(hold) = hold else { return Ok(()) };
+        let services = self.clone();
+        self.db.read(move |tx| services.check_hold(tx, &hold)).await
+    }
+
+    /// Refuses, from memory alone, a leave that this node may not believe any more: between the steps of what takes long.
+    pub(super) fn believe_hold(&self, hold: Option<&Hold>) -> Result<()> {
+        match hold {
+            Some(hold) if self.hold(hold.duty) != Some(*hold) => Err(lease_lost(hold.duty)),
+            _ => Ok(()),
+        }
+    }
+
+    /// A write transaction that the database refuses when another node has the duty by now.
+    pub(super) async fn write_held<T: Send + 'static>(
+        &self,
+        hold: Option<Hold>,
+        work: impl FnOnce(&mut WriteTx<'_>) -> Result<T> + Send + 'static,
+    ) -> Result<T> {
+        let services = self.clone();
+        let checked = move |tx: &mut WriteTx<'_>| {
+            if let Some(hold) = &hold {
+                services.check_hold(tx, hold)?;
+            }
+            work(tx)
+        };
+        self.db.write(checked).await
     }
 
     /// Writes a sign of life, and takes the duties that nobody holds.
@@ -183,7 +276,8 @@ impl Services {
         let begun = Instant::now();
         let services = self.clone();
         // The others are looked at when the turn has come, which may be long after it was asked for.
-        let held = self.db.write(move |tx| services.beat_in(tx, Instant::now())).await?;
+        let (id, held) = self.db.write(move |tx| services.beat_in(tx, Instant::now())).await?;
+        self.go_on_as(id).await;
         let mut known = self.nodes().lock();
         let was_fresh = known.beaten.is_some_and(|it| it.elapsed() < TRUST);
         known.beaten = Some(begun);
@@ -196,22 +290,42 @@ impl Services {
         Ok(())
     }
 
-    fn beat_in(&self, tx: &mut WriteTx<'_>, now: Instant) -> Result<HashMap<Duty, i64>> {
-        let me = self.node.id;
-        let (epoch, joined, mut held) = {
+    /// Takes the id that the last sign of life was written under, if it is another than before, also for the next start.
+    async fn go_on_as(&self, id: NodeId) {
+        let before = std::mem::replace(&mut self.nodes().lock().id, id);
+        if before == id {
+            return;
+        }
+        tracing::error!(
+            %before, %id,
+            "another process runs under the id of this node: its data folder was copied. This node has given up what only one may do and \
+             goes on under a new id"
+        );
+        let data = self.data.clone();
+        if let Err(error) = self.blocking(move || keep_id(&data, id)).await {
+            tracing::warn!(%error, "the new id of this node could not be written; its next start has the old one");
+        }
+    }
+
+    /// One sign of life: the id that it was written under, and what this node holds.
+    fn beat_in(&self, tx: &mut WriteTx<'_>, now: Instant) -> Result<(NodeId, HashMap<Duty, i64>)> {
+        let (mut me, epoch, joined, mut held) = {
             let known = self.nodes().lock();
-            (known.epoch, known.joined, known.held.clone())
+            (known.id, known.epoch, known.joined, known.held.clone())
         };
         let now_ms = self.clock.now_ms();
-        if !joined || !store::nodes::beat(tx, me, epoch, now_ms)? {
-            if joined {
-                tracing::warn!("this node was taken for dead, or another process has its id; it gives up what it held");
+        let sign = if joined { store::nodes::beat(tx, me, epoch, now_ms)? } else { Sign::Missing };
+        if sign != Sign::Written {
+            if sign == Sign::Foreign {
+                me = new_id();
+            } else if joined {
+                tracing::warn!("this node was taken for dead; it gives up what it held");
             }
             store::nodes::join(tx, me, epoch, self.node.role, &self.node.labels.join(","), now_ms)?;
             held.clear();
         }
         let seen = store::nodes::list(tx)?;
-        let dead = self.find_dead(&seen, now);
+        let dead = self.find_dead(&seen, me, now);
         let is_gone = |id: NodeId| dead.contains(&id) || !seen.iter().any(|it| it.id == id);
         let leases: HashMap<String, _> =
             store::nodes::list_leases(tx)?.into_iter().map(|it| (it.name.clone(), it)).collect();
@@ -230,15 +344,15 @@ impl Services {
         for id in dead {
             store::nodes::forget(tx, id)?;
         }
-        Ok(held)
+        Ok((me, held))
     }
 
     /// Nodes whose beat has not grown for long.
-    fn find_dead(&self, seen: &[store::nodes::Seen], now: Instant) -> Vec<NodeId> {
+    fn find_dead(&self, seen: &[store::nodes::Seen], me: NodeId, now: Instant) -> Vec<NodeId> {
         let mut known = self.nodes().lock();
         known.others.retain(|id, _| seen.iter().any(|it| it.id == *id));
         let mut dead = Vec::new();
-        for it in seen.iter().filter(|it| it.id != self.node.id) {
+        for it in seen.iter().filter(|it| it.id != me) {
             let (beat, since) = known.others.entry(it.id).or_insert((it.beat, now));
             if *beat != it.beat {
                 (*beat, *since) = (it.beat, now);
@@ -254,11 +368,11 @@ impl Services {
         if !self.node.shares {
             return Ok(());
         }
-        let (me, epoch) = (self.node.id, {
+        let (me, epoch) = {
             let mut known = self.nodes().lock();
             known.held.clear();
-            known.epoch
-        });
+            (known.id, known.epoch)
+        };
         self.db.write(move |tx| store::nodes::leave(tx, me, epoch)).await
     }
 
@@ -295,4 +409,8 @@ impl Services {
             Topic::Watch => self.signals().watch.notify_one(),
         }
     }
+}
+
+fn lease_lost(duty: Duty) -> Error {
+    Error::conflict("lease_lost", format!("Another node has the duty `{}` by now.", duty.word()))
 }

@@ -152,7 +152,7 @@ impl Services {
             if_live: request.if_live,
             idempotency_key: request.idempotency_key.clone(),
         };
-        store::deployments::insert(tx, scope, site.id, self.node.id, &deployment, &wish)?;
+        store::deployments::insert(tx, scope, site.id, self.node_id(), &deployment, &wish)?;
         let line = format!("Begun by {}.", actor.label);
         store::deployments::append_line(tx, scope, deployment.id, (&line, now))?;
         Ok(deployment)
@@ -285,7 +285,7 @@ impl Services {
             let text = format!("The bytes of {} files have not come yet. Send them, then finish again.", missing.len());
             return Err(Error::conflict("blobs_missing", text));
         }
-        self.complete(actor, name, id, list).await
+        self.complete(actor, name, (id, None), list).await
     }
 
     /// The answer to a finish that was answered before. What could not be published then, because the site had changed, is

@@ -20,7 +20,7 @@ use crate::{
     store,
 };
 
-use super::{Services, access};
+use super::{Services, access, nodes::Hold};
 
 /// Bytes of a path: what the system takes.
 const FOLDER_BYTES_MAX: usize = 4_095;
@@ -109,9 +109,9 @@ impl Services {
 
     /// Remembers durably what was deployed last from the site's folder: a restart must not deploy it again over what
     /// somebody has published since.
-    pub async fn remember_watched(&self, tenant: TenantId, id: SiteId, list: Sha256) -> Result<()> {
+    pub async fn remember_watched(&self, hold: &Hold, tenant: TenantId, id: SiteId, list: Sha256) -> Result<()> {
         let scope = access::task_scope(tenant);
-        self.db.write(move |tx| store::sites::change_watched(tx, scope, id, list)).await
+        self.write_held(Some(*hold), move |tx| store::sites::change_watched(tx, scope, id, list)).await
     }
 
     /// Keeps what a look at the folder of `site` found.

@@ -28,6 +28,17 @@ pub struct Seen {
     pub seen_ms: i64,
 }
 
+/// What became of a sign of life.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Sign {
+    /// It is written.
+    Written,
+    /// The node is not entered any more: it was taken for dead.
+    Missing,
+    /// Another process has entered itself under the same id.
+    Foreign,
+}
+
 /// Who holds a lease.
 #[derive(Clone, Debug)]
 pub struct Lease {
@@ -50,10 +61,14 @@ pub fn join(tx: &mut WriteTx<'_>, id: NodeId, epoch: Id, role: Role, labels: &st
     Ok(())
 }
 
-/// A sign of life; `false` when the node is not entered any more, or another process has its id.
-pub fn beat(tx: &mut WriteTx<'_>, id: NodeId, epoch: Id, now_ms: i64) -> Result<bool> {
+/// A sign of life of the process `epoch` under this id.
+pub fn beat(tx: &mut WriteTx<'_>, id: NodeId, epoch: Id, now_ms: i64) -> Result<Sign> {
     let sql = "UPDATE node SET beat = beat + 1, seen_ms = $3 WHERE id = $1 AND epoch = $2";
-    Ok(tx.execute(sql, params![id.0, epoch, now_ms])? > 0)
+    if tx.execute(sql, params![id.0, epoch, now_ms])? > 0 {
+        return Ok(Sign::Written);
+    }
+    let is_there = tx.find("SELECT 1 FROM node WHERE id = $1", params![id.0])?.is_some();
+    Ok(if is_there { Sign::Foreign } else { Sign::Missing })
 }
 
 /// Removes a node that leaves, and gives back what it holds.

@@ -12,7 +12,7 @@ use crate::{
 };
 
 /// Tenants of one server: each read of all of them is bounded by this.
-const TENANTS_MAX: i64 = 100_000;
+pub const TENANTS_MAX: i64 = 100_000;
 
 fn read(row: &Row) -> Result<Tenant> {
     Ok(Tenant { id: row.id(0)?, name: row.text(1)?.to_owned(), created_ms: row.int(2)? })

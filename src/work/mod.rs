@@ -114,14 +114,14 @@ pub fn start(context: &Context) {
         Some(Duty::Clean),
         HOURLY,
         |it| Some(&it.signals().retention),
-        |it, _| Box::pin(async move { it.services.prune().await.map(drop) }),
+        |it, hold| Box::pin(async move { it.services.prune(hold).await.map(drop) }),
     );
     drive(
         "collect garbage",
         Some(Duty::Clean),
         DAILY,
         |_| None,
-        |it, _| Box::pin(async move { it.services.sweep(false).await.map(drop) }),
+        |it, hold| Box::pin(async move { it.services.sweep(false, hold).await.map(drop) }),
     );
     drive(
         "keep months",

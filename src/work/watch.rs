@@ -37,7 +37,12 @@ use crate::{
         site::{Site, SiteId},
         tenant::TenantId,
     },
-    services::{Services, folder, ingest, nodes::BEAT, uploads::Request, watch::Found},
+    services::{
+        Services, folder, ingest,
+        nodes::{BEAT, Hold},
+        uploads::Request,
+        watch::Found,
+    },
 };
 
 /// A folder must be unchanged for so long.
@@ -142,9 +147,7 @@ impl Watch {
     /// Looks, and keeps what was found for people to see.
     async fn look_once(&mut self) {
         let services = self.context.services.clone();
-        if services.hold(Duty::Watch).is_none() {
-            return;
-        }
+        let Some(hold) = services.hold(Duty::Watch) else { return };
         let site = match services.find_watched_site(self.tenant, self.site).await {
             Ok(Some(site)) => site,
             Ok(None) => return,
@@ -154,7 +157,7 @@ impl Watch {
         if site.taken_down.is_some() {
             return;
         }
-        let found = self.look(&site).await.unwrap_or_else(|error| {
+        let found = self.look(&site, &hold).await.unwrap_or_else(|error| {
             let folder = self.folder.display();
             tracing::warn!(site = %site.name, %folder, %error, "a watched folder was not deployed");
             Found::Refused(error.message)
@@ -163,7 +166,7 @@ impl Watch {
     }
 
     /// Deploys the folder if its files are others than those that were deployed from it last.
-    async fn look(&mut self, site: &Site) -> Result<Found> {
+    async fn look(&mut self, site: &Site, hold: &Hold) -> Result<Found> {
         let mut now = match self.stamp(site).await {
             Ok(now) => now,
             Err(missing) => return Ok(missing),
@@ -183,9 +186,11 @@ impl Watch {
                 Err(missing) => return Ok(missing),
             }
         }
-        let done = self.deploy(site).await;
+        let done = self.deploy(site, hold).await;
         // Also when it fails: the same files would fail again, unless it was not their fault.
-        if !done.as_ref().is_err_and(|error| error.kind == Kind::Unavailable || error.code == "taken_down") {
+        let again =
+            |error: &Error| error.kind == Kind::Unavailable || ["taken_down", "lease_lost"].contains(&error.code);
+        if !done.as_ref().is_err_and(again) {
             self.seen = Some(now);
         }
         done.map(|()| Found::Deployed)
@@ -215,7 +220,7 @@ impl Watch {
         done.unwrap_or_else(|| Err(Error::internal("reading a watched folder panicked")))
     }
 
-    async fn deploy(&self, site: &Site) -> Result<()> {
+    async fn deploy(&self, site: &Site, hold: &Hold) -> Result<()> {
         let services = &self.context.services;
         let actor = services.actor_system(self.tenant, "watch");
         let (taking, from) = (services.clone(), self.folder.clone());
@@ -233,10 +238,10 @@ impl Watch {
                 allow_env: false,
                 idempotency_key: None,
             };
-            let done = services.deploy_list(&actor, &site.name, list, request).await?;
+            let done = services.deploy_list(&actor, &site.name, list, request, Some(*hold)).await?;
             tracing::info!(site = %site.name, deployment = done.number, "deployed a watched folder");
         }
-        services.remember_watched(self.tenant, self.site, hash).await
+        services.remember_watched(hold, self.tenant, self.site, hash).await
     }
 }
 

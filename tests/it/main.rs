@@ -33,6 +33,8 @@ mod postgres;
 #[cfg(feature = "postgres")]
 mod postgres_citus;
 #[cfg(feature = "postgres")]
+mod postgres_prepared;
+#[cfg(feature = "postgres")]
 mod postgres_replicas;
 #[cfg(feature = "postgres")]
 mod postgres_wall;

@@ -19,7 +19,7 @@ use chainhost::{
     },
     engines::{schema, sqlite::Sqlite},
     ports::{db::Db, queue::Jobs},
-    services::{Ground, Services},
+    services::{Ground, Services, nodes::Node},
     store::{self, blockchain_records::BlockchainRecord},
 };
 use serde_json::Value;
@@ -63,6 +63,17 @@ struct Rig {
 
 impl Rig {
     async fn new(open: Open, kept: Option<u32>) -> Self {
+        Self::with(open, kept, Node::alone()).await
+    }
+
+    /// One of several nodes, which has all duties.
+    async fn shared(open: Open, kept: Option<u32>) -> Self {
+        let rig = Self::with(open, kept, Node { shares: true, ..Node::alone() }).await;
+        rig.services.beat().await.unwrap();
+        rig
+    }
+
+    async fn with(open: Open, kept: Option<u32>, node: Node) -> Self {
         let folder = tempfile::tempdir().unwrap();
         let (clock, hands) = Clock::manual(START_MS);
         let queue = MemoryPlace::new(1);
@@ -72,7 +83,7 @@ impl Rig {
         let jobs = Jobs::new(queue.open(clock.clone(), 1_000));
         let retention = Retention { audit_log: kept, blockchain_record: kept };
         let ground = ground(folder.path(), open(folder.path()), jobs, clock);
-        let services = Services::new(Ground { tasks, retention, ..ground });
+        let services = Services::new(Ground { tasks, retention, node, ..ground });
         let actor = services.actor_local().await.unwrap();
         Self { services, hands, actor, folder, _queue: queue }
     }
@@ -80,7 +91,7 @@ impl Rig {
     /// The admin of another tenant.
     async fn other(&self) -> Actor {
         let id = TenantId(self.services.ids.next());
-        let tenant = Tenant { id, name: String::from("other"), created_ms: START_MS };
+        let tenant = Tenant { id, name: format!("other {id}"), created_ms: START_MS };
         self.services.db.write(move |tx| store::tenants::insert(tx, &tenant)).await.unwrap();
         Actor { role: Role::Admin, ..self.services.actor_system(id, "test") }
     }
@@ -253,6 +264,96 @@ async fn insert_records(rig: &Rig, scope: TenantScope, sizes: std::ops::Range<i6
     rig.services.db.write(insert).await.unwrap();
 }
 
+/// Another node has taken sealing, as after a stop of this one.
+const TAKEN: &str = "UPDATE lease SET fence = fence + 1 WHERE name = 'seal'";
+
+async fn a_node_that_has_lost_the_duty_archives_and_removes_nothing(open: Open) {
+    let rig = Rig::shared(open, Some(1)).await;
+    rig.pass().await;
+    rig.act(&rig.actor, "january").await;
+    assert_eq!(rig.verify(&rig.actor).await, None);
+    rig.hands.advance(60 * DAY_MS);
+    let hold = rig.services.hold(Duty::Seal).unwrap();
+    rig.run(TAKEN).await;
+    assert_eq!(rig.services.keep_months(&hold).await.unwrap_err().code, "lease_lost");
+    assert_eq!(rig.count("SELECT COUNT(*) FROM audit_log").await, 1);
+    assert_eq!(rig.count("SELECT COUNT(*) FROM month_archive").await, 0);
+    // Who has the duty does it.
+    rig.services.beat().await.unwrap();
+    rig.pass().await;
+    assert_eq!(rig.count("SELECT COUNT(*) FROM audit_log WHERE kind = 'site.created'").await, 0);
+    assert_eq!(rig.verify(&rig.actor).await, None);
+}
+
+async fn a_node_that_loses_the_duty_half_way_removes_nothing(open: Open) {
+    let rig = Rig::shared(open, Some(1)).await;
+    rig.pass().await;
+    rig.act(&rig.actor, "january").await;
+    assert_eq!(rig.verify(&rig.actor).await, None);
+    rig.hands.advance(60 * DAY_MS);
+    let hold = rig.services.hold(Duty::Seal).unwrap();
+    // The duty goes to another node just when the file is noted.
+    let is_sqlite = rig.services.db.parts().is_none();
+    rig.run(if is_sqlite {
+        "CREATE TRIGGER taken AFTER INSERT ON month_archive BEGIN UPDATE lease SET fence = fence + 1; END"
+    } else {
+        "CREATE RULE taken AS ON INSERT TO month_archive DO ALSO UPDATE lease SET fence = fence + 1"
+    })
+    .await;
+    assert_eq!(rig.services.keep_months(&hold).await.unwrap_err().code, "lease_lost");
+    assert_eq!(rig.count("SELECT COUNT(*) FROM month_archive").await, 1);
+    assert_eq!(rig.count("SELECT COUNT(*) FROM audit_log WHERE kind = 'site.created'").await, 1);
+    rig.run(if is_sqlite { "DROP TRIGGER taken" } else { "DROP RULE taken ON month_archive" }).await;
+    rig.services.beat().await.unwrap();
+    rig.pass().await;
+    assert_eq!(rig.count("SELECT COUNT(*) FROM audit_log WHERE kind = 'site.created'").await, 0);
+    assert_eq!((rig.archives().len(), rig.told(&rig.actor).await.len()), (1, 1));
+    assert_eq!(rig.verify(&rig.actor).await, None);
+}
+
+/// Sites that each writer makes while the month ends.
+const SITES: usize = 12;
+
+async fn a_month_ends_under_load(open: Open) {
+    let rig = Rig::new(open, Some(1)).await;
+    rig.pass().await;
+    rig.act(&rig.actor, "first").await;
+    let mut writers = tokio::task::JoinSet::new();
+    for writer in 0..4 {
+        let (services, actor) = (rig.services.clone(), rig.actor.clone());
+        writers.spawn(async move {
+            for number in 0..SITES {
+                services.create_site(&actor, &format!("w{writer}-{number}")).await.unwrap();
+            }
+        });
+    }
+    // The clock goes over the end of January while they write, and the tasks look again and again.
+    for _ in 0..6 {
+        rig.hands.advance(MINUTE_MS / 3);
+        rig.pass().await;
+        assert_eq!(rig.verify(&rig.actor).await, None);
+    }
+    writers.join_all().await;
+    rig.act(&rig.actor, "last").await;
+    assert_eq!(rig.verify(&rig.actor).await, None);
+    let all = i64::try_from(4 * SITES).unwrap() + 2;
+    assert_eq!(rig.count("SELECT COUNT(*) FROM audit_log").await, all);
+    assert_eq!(rig.services.strays().map(|(_, count)| count).sum::<u64>(), 0);
+    let left = rig.count("SELECT COUNT(*) FROM audit_log WHERE created_ms >= 1769904000000").await;
+    assert!((1..all).contains(&left), "{left}");
+
+    // January goes once February has ended, and with it all of its events and none of February's but those between them.
+    rig.hands.advance(28 * DAY_MS);
+    rig.pass().await;
+    let lines = rig.archived("audit_log-2026-01.jsonl.zst");
+    let seqs: Vec<i64> = lines.iter().map(|it| it["seq"].as_i64().unwrap()).collect();
+    assert_eq!(seqs, (1..=i64::try_from(lines.len()).unwrap()).collect::<Vec<_>>());
+    let is_january = |it: &&Value| it["created_ms"].as_i64().unwrap() < START_MS + MINUTE_MS;
+    assert_eq!(i64::try_from(lines.iter().filter(is_january).count()).unwrap(), all - left);
+    assert_eq!(rig.count("SELECT COUNT(*) FROM audit_log WHERE kind = 'site.created'").await, left);
+    assert_eq!(rig.verify(&rig.actor).await, None);
+}
+
 macro_rules! clauses {
     ($engine:ident: $($clause:ident)*) => {
         $(#[tokio::test(flavor = "multi_thread")]
@@ -278,6 +379,52 @@ suite! {
     a_month_ends_and_later_goes
     nothing_goes_before_it_is_archived_and_only_once
     anchors_go_by_month_too_and_everything_stays_when_nothing_is_said
+    a_node_that_has_lost_the_duty_archives_and_removes_nothing
+    a_node_that_loses_the_duty_half_way_removes_nothing
+    a_month_ends_under_load
+}
+
+#[tokio::test]
+async fn nothing_is_removed_when_not_all_tenants_are_known() {
+    let rig = Rig::new(sqlite, Some(1)).await;
+    rig.act(&rig.actor, "january").await;
+    assert_eq!(rig.verify(&rig.actor).await, None);
+    rig.run(
+        "INSERT INTO tenant (id, name, created_ms) WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 100000)
+         SELECT CAST(printf('%016d', i) AS BLOB), printf('a%06d', i), 1 FROM n",
+    )
+    .await;
+    rig.hands.advance(60 * DAY_MS);
+    let refused = rig.services.keep_months(&rig.services.hold(Duty::Seal).unwrap()).await.unwrap_err();
+    assert!(refused.to_string().contains("more tenants"), "{refused}");
+    assert_eq!(rig.count("SELECT COUNT(*) FROM audit_log").await, 1);
+}
+
+#[tokio::test]
+async fn records_are_told_to_every_tenant_also_when_telling_broke_off() {
+    let rig = Rig::new(sqlite, Some(1)).await;
+    rig.pass().await;
+    for number in 0..45 {
+        let other = rig.other().await;
+        insert_records(&rig, other.scope, number..number + 1).await;
+    }
+    rig.hands.advance(60 * DAY_MS);
+    rig.run(
+        "CREATE TRIGGER held BEFORE INSERT ON audit_log
+         WHEN (SELECT COUNT(*) FROM audit_log WHERE kind = 'history.archived') >= 20
+         BEGIN SELECT RAISE(ABORT, 'held'); END",
+    )
+    .await;
+    assert!(rig.services.keep_months(&rig.services.hold(Duty::Seal).unwrap()).await.is_err());
+    // One transaction holds a few tenants only.
+    let told = "SELECT COUNT(DISTINCT tenant_id) FROM audit_log WHERE kind = 'history.archived'";
+    assert_eq!(rig.count(told).await, 20);
+    assert_eq!(rig.count("SELECT COUNT(*) FROM blockchain_record").await, 45);
+    rig.run("DROP TRIGGER held").await;
+    rig.pass().await;
+    assert_eq!(rig.count(told).await, 45);
+    assert_eq!(rig.count("SELECT COUNT(*) FROM blockchain_record").await, 0);
+    assert_eq!(rig.archives(), ["blockchain_record-2026-01.jsonl.zst"]);
 }
 
 #[tokio::test]

@@ -116,6 +116,48 @@ async fn a_node_that_stands_still_loses_its_duties_and_is_refused() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_copied_folder_becomes_a_node_of_its_own() {
+    let database = Database::new(Way::Direct);
+    let place = tempfile::tempdir().unwrap();
+    let (here, there) = (place.path().join("here"), place.path().join("there"));
+    let folder = Folder::take(&here).unwrap();
+    let first = open(&database, &folder).await;
+    first.services.beat().await.unwrap();
+    let id = first.services.node_id();
+    let hold = first.services.hold(Duty::Seal).unwrap();
+    // A copy, and what else a second start would find there.
+    let copy = Folder::take(&there).unwrap();
+    let made = open(&database, &copy).await;
+    made.close();
+    std::fs::copy(here.join("node"), there.join("node")).unwrap();
+    let second = open(&database, &copy).await;
+    assert_eq!(second.services.node_id(), id);
+    second.services.beat().await.unwrap();
+    let taken = second.services.hold(Duty::Seal).unwrap();
+    assert_eq!(taken.fence(), hold.fence() + 1);
+    // Each writes its signs of life for some time: one has all duties, and goes on having them.
+    for _ in 0..5 {
+        first.services.beat().await.unwrap();
+        second.services.beat().await.unwrap();
+        assert_eq!(second.services.hold(Duty::Seal), Some(taken));
+        assert!(first.services.hold(Duty::Seal).is_none());
+    }
+    let other = first.services.node_id();
+    assert!(other != id && second.services.node_id() == id);
+    let checking = first.services.clone();
+    let refused = first.services.db.write(move |tx| checking.check_hold(tx, &hold)).await.unwrap_err();
+    assert_eq!(refused.code, "lease_lost");
+    let actor = first.services.actor_local().await.unwrap();
+    let listed = first.services.list_nodes(&actor).await.unwrap();
+    assert_eq!(listed.iter().filter(|it| it.this).map(|it| it.id).collect::<Vec<_>>(), [other]);
+    assert_eq!(listed.len(), 2);
+    // Its next start has the new id.
+    assert_eq!(std::fs::read_to_string(here.join("node")).unwrap().trim(), other.to_string());
+    first.close();
+    second.close();
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_node_that_starts_again_has_its_duties_back_with_a_new_fence() {
     let database = Database::new(Way::Pooled);
     let place = tempfile::tempdir().unwrap();

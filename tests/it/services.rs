@@ -10,12 +10,13 @@ use chainhost::{
         error::Kind,
         file_list::{FileList, ListedFile},
         job::{JobId, NewJob, Queue},
+        node::Duty,
         site::SiteName,
         tenant::TenantId,
     },
     engines::{schema, sqlite::Sqlite},
     ports::{db::Db, queue::Jobs},
-    services::{Ground, Services, access::Origin, uploads::Request},
+    services::{Ground, Services, access::Origin, nodes::Node, uploads::Request},
     store,
 };
 use rusqlite::Connection;
@@ -24,7 +25,7 @@ use tempfile::TempDir;
 use crate::{
     conformance::Place as _,
     queue_redb::MemoryPlace,
-    support::{PASSWORD, ground::ground},
+    support::{PASSWORD, PATIENCE, ground::ground},
 };
 
 /// Services on stores of their own.
@@ -39,6 +40,17 @@ struct Rig {
 impl Rig {
     /// With one site, `hello`.
     async fn new(jobs_waiting_max: u64, tenant_bytes_max: Option<u64>) -> Self {
+        Self::with(jobs_waiting_max, tenant_bytes_max, Node::alone()).await
+    }
+
+    /// One of several nodes, which has all duties.
+    async fn shared() -> Self {
+        let rig = Self::with(100, None, Node { shares: true, ..Node::alone() }).await;
+        rig.services.beat().await.unwrap();
+        rig
+    }
+
+    async fn with(jobs_waiting_max: u64, tenant_bytes_max: Option<u64>, node: Node) -> Self {
         let folder = tempfile::tempdir().unwrap();
         let queue = MemoryPlace::new(1);
         let (clock, tasks) = (Clock::system(), Tasks::new());
@@ -47,7 +59,8 @@ impl Rig {
         std::fs::create_dir(folder.path().join("archives")).unwrap();
         let db = Db::new(Sqlite::open(&folder.path().join("db"), schema::SQLITE).unwrap());
         let jobs = Jobs::new(queue.open(clock.clone(), jobs_waiting_max));
-        let services = Services::new(Ground { tasks, tenant_bytes_max, ..ground(folder.path(), db, jobs, clock) });
+        let services =
+            Services::new(Ground { tasks, tenant_bytes_max, node, ..ground(folder.path(), db, jobs, clock) });
         let actor = services.actor_local().await.unwrap();
         let site = services.create_site(&actor, "hello").await.unwrap().site.name;
         Self { services, actor, site, queue, folder }
@@ -72,8 +85,13 @@ impl Rig {
         FileList::new(vec![ListedFile { path: path.to_owned(), size, sha256: Sha256::of(bytes) }], false).unwrap()
     }
 
+    /// Prunes as the one node that there is.
+    async fn prune(&self) -> u64 {
+        self.services.prune(self.services.hold(Duty::Clean)).await.unwrap()
+    }
+
     async fn deploy(&self, list: FileList) -> chainhost::domain::Result<Deployment> {
-        self.services.deploy_list(&self.actor, &self.site, list, request()).await
+        self.services.deploy_list(&self.actor, &self.site, list, request(), None).await
     }
 
     /// Asks for a job of a tenant as a change does.
@@ -229,15 +247,91 @@ async fn failed_deployments_push_out_no_complete_ones() {
     }
     let count = |state: &str| rig.count(&format!("SELECT COUNT(*) FROM deployment WHERE state = '{state}'"));
     assert_eq!((count("live"), count("superseded"), count("failed")), (1, 2, 25));
-    assert_eq!(rig.services.prune().await.unwrap(), 5);
+    assert_eq!(rig.prune().await, 5);
     assert_eq!((count("live"), count("superseded"), count("failed")), (1, 2, 20));
-    assert_eq!(rig.services.prune().await.unwrap(), 0);
+    assert_eq!(rig.prune().await, 0);
     // Complete ones are counted as ever: twenty, with the live one among them.
     for number in 4..=30 {
         rig.deploy(rig.list("index.html", &[number])).await.unwrap();
     }
-    rig.services.prune().await.unwrap();
+    rig.prune().await;
     assert_eq!((count("live"), count("superseded"), count("failed")), (1, 19, 20));
+}
+
+#[tokio::test]
+async fn a_node_that_has_lost_cleaning_prunes_and_collects_nothing() {
+    let rig = Rig::shared().await;
+    for number in 0..25 {
+        rig.deploy(rig.list("index.html", &[number])).await.unwrap();
+    }
+    rig.services.blobs.put(b"nobody's").unwrap();
+    let hex = Sha256::of(b"nobody's").hex();
+    let blob = rig.folder.path().join("blobs").join(&hex[..2]).join(&hex);
+    let old = std::time::UNIX_EPOCH + std::time::Duration::from_secs(1_000_000_000);
+    std::fs::OpenOptions::new().read(true).open(&blob).unwrap().set_modified(old).unwrap();
+    let hold = rig.services.hold(Duty::Clean).unwrap();
+    rig.run("UPDATE lease SET fence = fence + 1");
+    let deployments = || rig.count("SELECT COUNT(*) FROM deployment");
+    let before = deployments();
+    assert_eq!(rig.services.prune(Some(hold)).await.unwrap_err().code, "lease_lost");
+    assert_eq!(deployments(), before);
+    assert_eq!(rig.services.sweep(false, Some(hold)).await.unwrap_err().code, "lease_lost");
+    assert!(blob.exists());
+    // Who has the duty by now does both.
+    rig.services.beat().await.unwrap();
+    assert_eq!(rig.prune().await, 5);
+    let hold = rig.services.hold(Duty::Clean);
+    assert_eq!(rig.services.sweep(false, hold).await.unwrap().blobs.len(), 1);
+    assert!(!blob.exists());
+}
+
+#[tokio::test]
+async fn a_node_that_has_lost_watched_folders_deploys_nothing() {
+    let rig = Rig::shared().await;
+    rig.deploy(rig.list("index.html", b"live")).await.unwrap();
+    let deploy = |bytes: &'static [u8], hold| {
+        let list = rig.list("index.html", bytes);
+        rig.services.deploy_list(&rig.actor, &rig.site, list, request(), hold)
+    };
+    let hold = rig.services.hold(Duty::Watch);
+    // The duty goes to another node while the files are checked.
+    rig.run("CREATE TRIGGER taken AFTER INSERT ON deployment BEGIN UPDATE lease SET fence = fence + 1; END");
+    assert_eq!(deploy(b"new", hold).await.unwrap_err().code, "lease_lost");
+    rig.run("DROP TRIGGER taken");
+    assert_eq!(deploy(b"new", hold).await.unwrap_err().code, "lease_lost");
+    let site = rig.services.get_site(&rig.actor, &rig.site).await.unwrap().site.id;
+    let tenant = rig.actor.scope.tenant();
+    let remembered = rig.services.remember_watched(&hold.unwrap(), tenant, site, Sha256::of(b"list")).await;
+    assert_eq!(remembered.unwrap_err().code, "lease_lost");
+    let count = |state: &str| rig.count(&format!("SELECT COUNT(*) FROM deployment WHERE state = '{state}'"));
+    assert_eq!((count("live"), count("failed"), count("checking")), (1, 1, 0));
+    rig.services.beat().await.unwrap();
+    assert_eq!(deploy(b"new", rig.services.hold(Duty::Watch)).await.unwrap().state, State::Live);
+}
+
+#[tokio::test]
+async fn a_node_is_silent_when_its_number_stands_still_whatever_its_clock_says() {
+    let rig = Rig::shared().await;
+    // Its time of day is decades behind.
+    rig.run(
+        "INSERT INTO node (id, epoch, role, labels, beat, seen_ms)
+         VALUES (X'0f0f0f0f0f0f0f0f0f0f0f0f0f0f0f0f', X'01', 'web', '', 1, 0)",
+    );
+    rig.services.beat().await.unwrap();
+    rig.run("UPDATE node SET beat = beat + 1");
+    let other = async || {
+        let nodes = rig.services.list_nodes(&rig.actor).await.unwrap();
+        nodes.into_iter().find(|it| !it.this).unwrap()
+    };
+    assert!(!other().await.silent, "its number has grown since it was looked at");
+    let begun = tokio::time::Instant::now();
+    // This one does not look again after this, so that the other is not taken for dead.
+    rig.services.beat().await.unwrap();
+    while !other().await.silent {
+        assert!(begun.elapsed() < PATIENCE);
+        tokio::time::sleep(std::time::Duration::from_millis(100)).await;
+    }
+    assert!(begun.elapsed() >= std::time::Duration::from_secs(7), "{:?}", begun.elapsed());
 }
 
 #[tokio::test]

@@ -287,6 +287,7 @@ pub(super) fn settings() -> Vec<Sample> {
         shell: settings_shell(),
         lead: "3 nodes run this installation on one database.".into(),
         rows: vec![node("8f0c1a2b", true, false), node("77aa0c9d", false, false), node("10b2c3d4", false, true)],
+        shares: true,
     };
     vec![
         ("nodes", render(&nodes), "sealing the audit log"),

@@ -1,11 +1,19 @@
 //! Where a PostgreSQL is and how it is reached: a `postgres://` URL, TLS, time limits.
 //!
-//! Guarantees: the words of libpq's `sslmode` mean here what they mean there; the password is never in a message, nor in `Debug`.
+//! Guarantees: the words of libpq's `sslmode` mean here what they mean there; the password is never in a message, nor in `Debug`; a
+//! connection is said to lead to one session only when that session knows a word that nobody but this connection has told.
 //! It never keeps a connection: [`Address::connect`] makes one, on a plain thread (the client drives its own runtime).
 
-use std::{fs, sync::Arc, time::Duration};
+use std::{
+    fs,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::Duration,
+};
 
-use postgres::{Client, Config, NoTls, config::SslMode};
+use postgres::{Client, Config, NoTls, SimpleQueryMessage, config::SslMode, error::SqlState};
 use rustls::{
     ClientConfig, DigitallySignedStruct, RootCertStore, SignatureScheme,
     client::{
@@ -21,7 +29,7 @@ use tokio_postgres_rustls::MakeRustlsConnect;
 
 use super::session::whole;
 use crate::{
-    base::secret::Secret,
+    base::{random, secret::Secret},
     config::database::public_part,
     domain::{Error, Result},
 };
@@ -36,7 +44,12 @@ pub(super) struct Address {
     config: Config,
     tls: Option<MakeRustlsConnect>,
     name: String,
+    /// Whoever answers there takes no settings with a connection: it is no server, but a pooler.
+    is_pooler: AtomicBool,
 }
+
+/// The setting of a session that a connection names its word in.
+const WORD: &str = "chainhost.connection";
 
 impl std::fmt::Debug for Address {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
@@ -74,7 +87,7 @@ impl Address {
                 Some(MakeRustlsConnect::new(client(&tls)?))
             }
         };
-        Ok(Self { config, tls: connector, name: public_part(text).to_owned() })
+        Ok(Self { config, tls: connector, name: public_part(text).to_owned(), is_pooler: AtomicBool::new(false) })
     }
 
     /// Host, port and database, for people.
@@ -82,13 +95,50 @@ impl Address {
         &self.name
     }
 
-    /// A new connection. Blocks; never on a thread of an async runtime.
-    pub(super) fn connect(&self) -> Result<Client, postgres::Error> {
-        match &self.tls {
-            None => self.config.connect(NoTls),
-            Some(tls) => self.config.connect(tls.clone()),
+    /// A new connection, and whether all of its statements run in one session. Blocks; never on a thread of an async runtime.
+    ///
+    /// A word is told as a setting with the connection, and only a session that was begun by it knows the word. PgBouncer refuses such a
+    /// setting, or is told to ignore it (`ignore_startup_parameters`): then its sessions know nothing. That two transactions had the
+    /// same session would prove nothing, since a pooler with little to do gives the same one again.
+    pub(super) fn connect(&self) -> Result<(Client, bool), postgres::Error> {
+        if self.is_pooler.load(Ordering::Relaxed) {
+            return Ok((self.connect_with(&self.config)?, false));
+        }
+        let word = random::label::<20>();
+        let mut told = self.config.clone();
+        let before = self.config.get_options().map_or_else(String::new, |it| format!("{it} "));
+        told.options(&format!("{before}-c {WORD}={word}"));
+        match self.connect_with(&told) {
+            Ok(mut client) => {
+                let known = client.simple_query(&format!("SELECT current_setting('{WORD}', true)"))?;
+                let is_whole =
+                    known.iter().any(|it| matches!(it, SimpleQueryMessage::Row(row) if row.get(0) == Some(&*word)));
+                Ok((client, is_whole))
+            }
+            Err(error) if is_refused(&error) => {
+                let client = self.connect_with(&self.config)?;
+                self.is_pooler.store(true, Ordering::Relaxed);
+                Ok((client, false))
+            }
+            Err(error) => Err(error),
         }
     }
+
+    fn connect_with(&self, config: &Config) -> Result<Client, postgres::Error> {
+        match &self.tls {
+            None => config.connect(NoTls),
+            Some(tls) => config.connect(tls.clone()),
+        }
+    }
+}
+
+/// Whether whoever answers does not take what the connection asks for. PgBouncer says so of everything; what is said of users, databases
+/// and times would be the same without the setting.
+fn is_refused(error: &postgres::Error) -> bool {
+    error.code().is_some_and(|it| {
+        let class = it.code().get(..2).unwrap_or_default();
+        *it == SqlState::PROTOCOL_VIOLATION || ["0A", "22", "42"].contains(&class)
+    })
 }
 
 fn wrong(why: &str) -> Error {

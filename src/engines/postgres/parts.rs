@@ -13,11 +13,14 @@ use std::{sync::Arc, thread};
 use super::{
     WRITERS_LOCK,
     address::Address,
-    session::{Session, explain},
+    session::{Session, Statements, explain},
 };
 use crate::{
     domain::{Error, Result, month::Month},
-    ports::parts::{Parts, Strays},
+    ports::{
+        db::ReadTx,
+        parts::{May, Parts, Strays},
+    },
 };
 
 /// Four weeks: no two months that follow one another but one lie in one such span more than once.
@@ -89,10 +92,11 @@ impl Parts for MonthParts {
         Ok(Strays { count, months })
     }
 
-    fn remove(&self, table: &str, month: Month) -> Result<()> {
+    fn remove(&self, table: &str, month: Month, may: &May) -> Result<()> {
         let table = checked(table)?;
         self.apart(|session| {
             transaction(session, |session| {
+                may(&mut ReadTx::new(&mut Statements::new(session, false)))?;
                 if !list(session, table)?.contains(&month) {
                     return Ok(());
                 }

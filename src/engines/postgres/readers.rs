@@ -152,7 +152,7 @@ impl Readers {
             Ok(session) => session,
             Err(error) => return job(Err(error)),
         };
-        let mut statements = Statements::new(&mut session, self.state.wall);
+        let mut statements = Statements::begun(&mut session, self.state.wall, BEGIN);
         // A defect in one request must not take a reader away; its caller sees the dropped channel.
         drop(catch_unwind(AssertUnwindSafe(|| {
             job(Ok(&mut ReadTx::new(&mut statements)));

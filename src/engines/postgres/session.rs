@@ -1,11 +1,11 @@
-//! One connection to PostgreSQL: typed unnamed statements, rows as values, errors as sentences.
+//! One connection to PostgreSQL: typed statements, rows as values, errors as sentences.
 //!
-//! Guarantees: no statement is ever prepared under a name, so any pooler in transaction mode may stand between (FINDINGS D);
-//! a statement never runs after another one of its transaction has failed.
+//! Guarantees: a statement is prepared under a name only where the connection has shown that it leads to one session, so any pooler in
+//! transaction mode may stand between (FINDINGS D); a statement never runs after another one of its transaction has failed.
 //! It never decides about transactions: the writer and the readers do.
 
 use postgres::{
-    Client, SimpleQueryMessage,
+    Client, SimpleQueryMessage, Statement,
     error::SqlState,
     fallible_iterator::FallibleIterator as _,
     types::{IsNull, ToSql, Type, to_sql_checked},
@@ -17,29 +17,38 @@ use crate::{
     ports::db::{Dialect, Executor, Kind, MOVED, Row, Value, moved},
 };
 
-use super::{address::Address, wall};
+use super::{
+    address::Address,
+    prepared::{Prepared, Stale, Way, stale},
+    wall,
+};
 
 /// A connection. Used and dropped on plain threads only: its client drives a runtime of its own.
-pub(super) struct Session(Client);
+pub(super) struct Session {
+    client: Client,
+    /// `None`: nothing may be prepared on it.
+    prepared: Option<Prepared>,
+}
 
 impl Session {
     /// Connects. The error is the one that people see.
     pub(super) fn connect(address: &Address) -> Result<Self> {
-        address.connect().map(Self).map_err(|error| match error.code() {
+        let found = address.connect().map_err(|error| match error.code() {
             None => unreachable(address.name()).because(whole(&error)),
             Some(_) => explain(&error, "connecting").because(format!("{}: {}", address.name(), whole(&error))),
-        })
+        });
+        found.map(|(client, is_whole)| Self { client, prepared: is_whole.then(Prepared::default) })
     }
 
     /// Whether the connection is of no more use.
     pub(super) fn is_closed(&self) -> bool {
-        self.0.is_closed()
+        self.client.is_closed()
     }
 
     /// Runs statements without parameters in one round trip; the columns of the last row, as text.
     pub(super) fn simple(&mut self, sql: &str) -> Result<Vec<String>, postgres::Error> {
         let mut last = Vec::new();
-        for message in self.0.simple_query(sql)? {
+        for message in self.client.simple_query(sql)? {
             if let SimpleQueryMessage::Row(row) = message {
                 last = (0..row.len()).map(|at| row.get(at).unwrap_or_default().to_owned()).collect();
             }
@@ -48,8 +57,12 @@ impl Session {
     }
 
     fn run(&mut self, sql: &str, params: &[Value]) -> Result<(Vec<Row>, u64), Failure> {
-        let typed: Vec<(Typed<'_>, Type)> = params.iter().map(|it| (Typed(it), wire_type(it))).collect();
-        let mut found = self.0.query_typed_raw(sql, typed)?;
+        let types: Vec<Type> = params.iter().map(wire_type).collect();
+        let prepared = self.prepare(sql, &types)?;
+        let mut found = match &prepared {
+            Some(statement) => self.client.query_raw(statement, params.iter().map(Typed))?,
+            None => self.client.query_typed_raw(sql, params.iter().map(Typed).zip(types))?,
+        };
         let mut rows = Vec::new();
         while let Some(row) = found.next()? {
             let columns = row.columns().iter().enumerate();
@@ -59,6 +72,30 @@ impl Session {
         }
         Ok((rows, found.rows_affected().unwrap_or(0)))
     }
+
+    /// The prepared statement of a text that has come before, where there may be one.
+    fn prepare(&mut self, sql: &str, types: &[Type]) -> Result<Option<Statement>, postgres::Error> {
+        let Some(prepared) = &mut self.prepared else { return Ok(None) };
+        match prepared.way(sql, types) {
+            Way::Plain => Ok(None),
+            Way::Ready(statement) => Ok(Some(statement)),
+            Way::Prepare => {
+                let statement = self.client.prepare_typed(sql, types)?;
+                prepared.keep(sql, statement.clone());
+                Ok(Some(statement))
+            }
+        }
+    }
+
+    /// Forgets what is prepared, for good when the session is not always the same.
+    fn unprepare(&mut self, why: Stale) {
+        self.prepared = (why == Stale::Plan).then(Prepared::default);
+        if why == Stale::Session {
+            tracing::warn!(
+                "a session of the database has lost what was prepared on it; statements are planned at each call"
+            );
+        }
+    }
 }
 
 /// Runs the statements of one transaction on its connection.
@@ -66,12 +103,29 @@ pub(super) struct Statements<'a> {
     session: &'a mut Session,
     /// Whether the wall between tenants stands.
     wall: bool,
+    /// How the transaction was begun, if it may be begun again as long as nothing has run in it.
+    begin: Option<&'static str>,
 }
 
 impl<'a> Statements<'a> {
     /// For a transaction that has begun.
     pub(super) const fn new(session: &'a mut Session, wall: bool) -> Self {
-        Self { session, wall }
+        Self { session, wall, begin: None }
+    }
+
+    /// For one that was begun with `begin`, and may begin again before its first statement.
+    pub(super) const fn begun(session: &'a mut Session, wall: bool, begin: &'static str) -> Self {
+        Self { session, wall, begin: Some(begin) }
+    }
+
+    /// Runs a statement once more that failed for being prepared, in a new transaction. Where the old one has run others before, what
+    /// they have read or written would be lost: whoever asked has to ask again.
+    fn again(&mut self, why: Stale, sql: &str, params: &[Value]) -> Result<(Vec<Row>, u64), Failure> {
+        self.session.unprepare(why);
+        let Some(begin) = self.begin.take() else { return Err(Failure::Ours(changed())) };
+        self.session.simple("ROLLBACK")?;
+        self.session.simple(begin)?;
+        self.session.run(sql, params)
     }
 }
 
@@ -81,7 +135,14 @@ impl Executor for Statements<'_> {
     }
 
     fn run(&mut self, sql: &str, params: &[Value]) -> Result<(Vec<Row>, u64)> {
-        self.session.run(sql, params).map_err(|failure| match failure {
+        let mut found = self.session.run(sql, params);
+        if let Err(Failure::Engine(error)) = &found
+            && let Some(why) = stale(error)
+        {
+            found = self.again(why, sql, params);
+        }
+        self.begin = None;
+        found.map_err(|failure| match failure {
             Failure::Engine(error) => explain(&error, sql),
             Failure::Ours(error) => error,
         })
@@ -171,6 +232,14 @@ pub(super) fn lost() -> Error {
     Error::unavailable(
         "database_lost",
         "The connection to the database was lost. Nothing was changed; sites go on answering. Try again in a moment.",
+    )
+}
+
+/// A prepared statement does not fit the tables any more.
+fn changed() -> Error {
+    Error::unavailable(
+        "database_changed",
+        "The tables of the database were changed at this moment. Nothing was saved; sites go on answering. Try again.",
     )
 }
 

@@ -22,7 +22,7 @@ use super::{
 pub fn ask(url: &Secret, sql: &str, limit: usize, time: Duration) -> Result<Found> {
     let said = |error: postgres::Error| Error::invalid("sql", format!("PostgreSQL says: {}.", whole(&error)));
     let address = Address::parse(url)?;
-    let mut client = address.connect().map_err(|error| unreachable(address.name()).because(whole(&error)))?;
+    let (mut client, _) = address.connect().map_err(|error| unreachable(address.name()).because(whole(&error)))?;
     let begin =
         format!("BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY; SET LOCAL statement_timeout = {}", time.as_millis());
     client.batch_execute(&begin).map_err(said)?;

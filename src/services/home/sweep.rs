@@ -7,7 +7,7 @@ use std::collections::HashSet;
 use tokio_stream::StreamExt as _;
 
 use super::{
-    super::Services,
+    super::{Services, nodes::Hold},
     Home,
     deploy::{self, SWEEP_MS_MAX},
 };
@@ -26,7 +26,12 @@ const STEP: usize = 1_000;
 impl Services {
     /// Finds objects of the store that nothing names and that were last put before `before_ms`, and unless it is a `dry_run`
     /// removes them; the blobs among them with their sizes.
-    pub(in crate::services) async fn sweep_store(&self, dry_run: bool, before_ms: i64) -> Result<Vec<(Sha256, u64)>> {
+    pub(in crate::services) async fn sweep_store(
+        &self,
+        dry_run: bool,
+        before_ms: i64,
+        hold: Option<Hold>,
+    ) -> Result<Vec<(Sha256, u64)>> {
         let Some(home) = &self.home else { return Ok(Vec::new()) };
         home.claimed().await?;
         let found = home.list_unmarked(&self.mark().await?, before_ms).await?;
@@ -43,8 +48,8 @@ impl Services {
             }
             store::settings::set(tx, SWEEP, &row)
         };
-        self.db.write(begin).await?;
-        let removed = self.remove_from_store(home, found, began_ms + SWEEP_MS_MAX).await;
+        self.write_held(hold, begin).await?;
+        let removed = self.remove_from_store(home, found, began_ms + SWEEP_MS_MAX, hold).await;
         let end = move |tx: &mut WriteTx<'_>| {
             // Taken for dead meanwhile, another may have begun.
             let own = store::settings::find(tx, SWEEP)?.is_some_and(|it| it.starts_with(&id));
@@ -59,6 +64,7 @@ impl Services {
         home: &Home,
         found: Vec<(Name, u64)>,
         until_ms: i64,
+        hold: Option<Hold>,
     ) -> Result<Vec<(Sha256, u64)>> {
         // What was begun since the first look pins its blobs; what begins from now on finds the row of this collection.
         let marked = self.mark().await?;
@@ -72,6 +78,7 @@ impl Services {
             for name in &names {
                 home.forget(name.hash());
             }
+            self.ask_hold(hold).await?;
             home.delete(names).await?;
             removed.extend(step.iter().copied().filter_map(blob));
         }

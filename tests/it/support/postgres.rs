@@ -34,6 +34,8 @@ pub(crate) enum Way {
     Direct,
     /// Through PgBouncer in transaction mode, with two connections to the server.
     Pooled,
+    /// As `Pooled`, where PgBouncer is told to ignore the settings of a connection instead of refusing them.
+    Ignoring,
 }
 
 /// An empty database. Dropped, it is removed with all that is connected to it.
@@ -53,7 +55,11 @@ impl Database {
 
     /// Where it is, on the way that was asked for.
     pub(crate) fn url(&self) -> String {
-        let port = if self.way == Way::Pooled { pooler() } else { server().port };
+        let port = match self.way {
+            Way::Direct => server().port,
+            Way::Pooled => pooler(),
+            Way::Ignoring => ignoring(),
+        };
         format!("postgres://postgres@127.0.0.1:{port}/{}", self.name)
     }
 
@@ -219,23 +225,32 @@ fn server() -> &'static Server {
 /// The port of PgBouncer.
 fn pooler() -> u16 {
     static POOLER: OnceLock<u16> = OnceLock::new();
-    *POOLER.get_or_init(|| {
-        let server = server();
-        let port = free_port();
-        let file = server.folder.join("pgbouncer.ini");
-        let text = format!(
-            "[databases]\n* = host=127.0.0.1 port={} user=postgres\n[pgbouncer]\nlisten_addr = 127.0.0.1\nlisten_port = {port}\n\
+    *POOLER.get_or_init(|| start_pooler("pgbouncer", ""))
+}
+
+/// The port of a PgBouncer that ignores settings.
+fn ignoring() -> u16 {
+    static POOLER: OnceLock<u16> = OnceLock::new();
+    *POOLER.get_or_init(|| start_pooler("ignoring", "ignore_startup_parameters = options\n"))
+}
+
+fn start_pooler(name: &str, more: &str) -> u16 {
+    let server = server();
+    let port = free_port();
+    let file = server.folder.join(format!("{name}.ini"));
+    let text = format!(
+        "[databases]\n* = host=127.0.0.1 port={} user=postgres\n[pgbouncer]\nlisten_addr = 127.0.0.1\nlisten_port = {port}\n\
              unix_socket_dir =\nauth_type = any\npool_mode = transaction\ndefault_pool_size = 2\nmax_client_conn = 1000\n\
-             autodb_idle_timeout = 1\nserver_fast_close = 1\n",
-            server.port
-        );
-        write_atomic(&file, text.as_bytes(), 0o644).unwrap();
-        let mut command = as_owner(Path::new("pgbouncer"));
-        command.arg(&file);
-        keep(command, &server.folder.join("pgbouncer.log"));
-        wait_for(port, &server.folder.join("pgbouncer.log"));
-        port
-    })
+             autodb_idle_timeout = 1\nserver_fast_close = 1\n{more}",
+        server.port
+    );
+    write_atomic(&file, text.as_bytes(), 0o644).unwrap();
+    let mut command = as_owner(Path::new("pgbouncer"));
+    command.arg(&file);
+    let log = server.folder.join(format!("{name}.log"));
+    keep(command, &log);
+    wait_for(port, &log);
+    port
 }
 
 /// A program of PostgreSQL, which Debian keeps out of the path.
