@@ -13,6 +13,7 @@ mod hostile;
 mod kill;
 mod publications;
 mod publish;
+mod rerun;
 mod stalled;
 mod stop;
 #[cfg(feature = "s3")]
