@@ -14,6 +14,7 @@ mod kill;
 mod publications;
 mod publish;
 mod rerun;
+mod rights;
 mod stalled;
 mod stop;
 #[cfg(feature = "s3")]

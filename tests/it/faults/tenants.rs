@@ -24,10 +24,10 @@ use crate::{
 };
 
 /// A call of the API: method and path with its names in braces.
-type Call = (String, String);
+pub(super) type Call = (String, String);
 
 /// Every call that the server says it has.
-fn calls(api: &Api) -> Vec<Call> {
+pub(super) fn calls(api: &Api) -> Vec<Call> {
     let document = api.must("GET /api/openapi.json", &Value::Null, 200);
     let mut all = Vec::new();
     for (path, methods) in document["paths"].as_object().unwrap() {
@@ -40,7 +40,7 @@ fn calls(api: &Api) -> Vec<Call> {
 }
 
 /// A body that the call would take.
-fn body(method: &str, path: &str) -> Vec<u8> {
+pub(super) fn body(method: &str, path: &str) -> Vec<u8> {
     let body = match (method, path.strip_prefix("/api/v1").unwrap()) {
         ("POST", "/users") => json!({"email": "new@example.org", "role": "user", "password": crate::support::PASSWORD}),
         ("PATCH", "/users/{id}") => json!({ "disabled": true }),
@@ -66,7 +66,7 @@ fn tar_of_one() -> Vec<u8> {
 }
 
 /// What a tenant has, by the names of the braces.
-struct Things {
+pub(super) struct Things {
     site: String,
     deployment: String,
     hostname: String,
@@ -79,7 +79,7 @@ struct Things {
 
 impl Things {
     /// Makes a site with two deployments, a hostname and what comes with them.
-    fn make(host: &Host, api: &Api, site: &str) -> Self {
+    pub(super) fn make(host: &Host, api: &Api, site: &str) -> Self {
         api.must("POST /api/v1/sites", &json!({ "name": site }), 201);
         api.deploy_version(site, 1);
         let deployment = api.deploy_version(site, 2)["id"].as_str().unwrap().to_owned();
@@ -97,7 +97,7 @@ impl Things {
     }
 
     /// The path with these things in its braces.
-    fn path(&self, path: &str) -> String {
+    pub(super) fn path(&self, path: &str) -> String {
         let id = match path {
             _ if path.contains("/users/") => &self.user,
             _ if path.contains("/keys/") => &self.key,
@@ -116,7 +116,7 @@ impl Things {
     }
 
     /// All that the API tells about them, but for when the key was used and the seals of events, which come a little later.
-    fn state(&self, api: &Api) -> Vec<Value> {
+    pub(super) fn state(&self, api: &Api) -> Vec<Value> {
         let mut all = vec![api.must(&format!("GET /api/v1/sites/{}", self.site), &Value::Null, 200)];
         let deployments = format!("/api/v1/sites/{}/deployments", self.site);
         for path in ["/api/v1/users", "/api/v1/keys", "/api/v1/audit", &deployments] {
@@ -234,11 +234,14 @@ impl Things {
 }
 
 /// A form that the address would take.
-fn filled(path: &str, things: &Things) -> String {
+pub(super) fn filled(path: &str, things: &Things) -> String {
     match path {
         "/sites/{name}/delete" => form(&[("confirm", &things.site)]),
         "/sites/{name}/take-down" => form(&[("reason", "because")]),
         "/sites/{name}/hostnames" => form(&[("hostname", "more.example.net")]),
+        "/settings/users" => {
+            form(&[("email", "new@example.org"), ("role", "user"), ("password", crate::support::PASSWORD)])
+        }
         "/sites/{name}/watch" => form(&[("folder", "/srv/site")]),
         _ => String::new(),
     }
@@ -307,7 +310,7 @@ fn other_session(browser: &mut Browser<'_>) -> String {
 }
 
 /// A key of this scope of the owner.
-fn scoped(host: &Host, api: &Api, scope: &str) -> Api {
+pub(super) fn scoped(host: &Host, api: &Api, scope: &str) -> Api {
     let made = host.admin(&["create-key", "--email", "owner@example.org", "--scope", scope], "");
     assert!(made.status.success(), "{}", String::from_utf8_lossy(&made.stderr));
     api.with_key(String::from_utf8(made.stdout).unwrap().trim())
