@@ -3,6 +3,8 @@
 //! `cargo bench --bench queue -- recovery` fills a queue with 1,000,000 jobs, lets a process die with some of
 //! them running, and says how long the next one takes to open it.
 //!
+//! `benches/measure recovery` runs it as `fill PATH JOBS` on the file of a server that is stopped.
+//!
 //! `benches/queues` runs it as `rates PATH|redis://… JOBS`, beside BullMQ of Node on the same Redis.
 
 #![expect(clippy::unwrap_used, clippy::print_stdout, reason = "a measurement that panics says what went wrong")]
@@ -203,6 +205,10 @@ fn main() {
     let words: Vec<String> = std::env::args().skip(1).collect();
     match words.iter().map(String::as_str).collect::<Vec<_>>().as_slice() {
         ["die", path] => die(&PathBuf::from(path)),
+        ["fill", path, total, ..] => {
+            let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+            runtime.block_on(fill(&open(Path::new(path)), &Ids::new(Clock::system()), total.parse().unwrap()));
+        }
         ["rates", place, total, ..] => rates(place, total.parse().unwrap()),
         words if words.contains(&"recovery") => recovery(),
         _ => {

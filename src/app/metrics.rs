@@ -45,6 +45,8 @@ async fn read(
     visitors(plane, &mut out);
     queues(services, &mut out).await?;
     database(services, &mut out);
+    let help = "Passwords hashed, to be kept or to be checked.";
+    out.one("chainhost_password_hashes_total", "counter", help, services.passwords_hashed());
     if let Some(home) = &services.home {
         let help = "Whether the store of files has answered lately.";
         out.one("chainhost_blob_store_up", "gauge", help, u64::from(home.is_up()));

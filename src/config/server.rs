@@ -455,4 +455,18 @@ mod tests {
         let missing = Flags { config: Some(PathBuf::from("/no/such.toml")), ..Flags::default() };
         assert!(Server::read(&missing, |_| None, false).unwrap_err().message.contains("/no/such.toml"));
     }
+
+    proptest::proptest! {
+        #![proptest_config(proptest::prelude::ProptestConfig::with_cases(500))]
+
+        #[test]
+        fn no_file_is_too_much(
+            text in "(\\PC{0,30}\n){0,3}|((\\[?(data|listen|log|blobs|redis|database|limits|url|port)\\]?)( = )?(-?[0-9]{0,20}|\"[a-z:/@.\\[\\]0-9]{0,12}\"|\\[\"[0-9.:]{0,12}\"\\]|true|\\{\\})\n){0,5}",
+        ) {
+            // What cannot be used is said in words.
+            if let Err(error) = read(&text) {
+                proptest::prop_assert!(!error.message.is_empty());
+            }
+        }
+    }
 }

@@ -275,4 +275,16 @@ mod tests {
         assert!(Cron::parse("0 0 30 feb MON").is_ok());
         assert!(Cron::parse("0 0 29 2 */7").is_ok());
     }
+
+    proptest::proptest! {
+        #![proptest_config(proptest::prelude::ProptestConfig::with_cases(2_000))]
+
+        #[test]
+        fn no_expression_is_too_much(text in "\\PC{0,60}|@?[a-z]{0,10}|(([0-9]{1,12}|\\*|jan|SUN)[,/\\- ]{0,2}){0,12}") {
+            if let Ok(cron) = Cron::parse(&text) {
+                let again = Cron::parse(cron.text()).unwrap();
+                proptest::prop_assert_eq!(again.text(), cron.text());
+            }
+        }
+    }
 }

@@ -146,4 +146,20 @@ mod tests {
             assert_eq!(normalise_authority(given).as_deref(), wanted, "{given:?}");
         }
     }
+
+    proptest::proptest! {
+        #![proptest_config(proptest::prelude::ProptestConfig::with_cases(2_000))]
+
+        #[test]
+        fn no_text_is_too_much(text in "\\PC{0,80}|[a-zA-Z0-9.\\-:/\\[\\]üß。\u{200d}\u{0}]{0,300}|xn--[a-z0-9\\-]{0,70}\\.org") {
+            if let Ok(host) = Hostname::parse(&text) {
+                proptest::prop_assert_eq!(Hostname::parse(host.as_str()).ok(), Some(host.clone()));
+                let host = host.as_str();
+                proptest::prop_assert!(normalise_authority(host).is_some_and(|it| it == host));
+            }
+            if let Some(host) = normalise_authority(&text) {
+                proptest::prop_assert!(!host.is_empty() && !host.bytes().any(|it| it.is_ascii_uppercase()));
+            }
+        }
+    }
 }

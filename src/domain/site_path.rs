@@ -235,4 +235,27 @@ mod tests {
             assert_eq!(select(relative, false).unwrap_err().code, wanted, "{relative:?}");
         }
     }
+
+    proptest::proptest! {
+        #![proptest_config(proptest::prelude::ProptestConfig::with_cases(2_000))]
+
+        #[test]
+        fn no_name_of_a_file_is_too_much(
+            bytes in proptest::collection::vec(proptest::prelude::any::<u8>(), 0..300),
+            text in "(/?(\\.{0,3}|[a-zé\u{301}%\\\\ ]{0,4}|\\.well-known|chainhost|_headers|\\.env|\\.git)){0,8}",
+            allow_env in proptest::prelude::any::<bool>(),
+        ) {
+            for name in [&*bytes, text.as_bytes()] {
+                // A file that is taken has a path that is taken as it is.
+                if let Ok(Selected::File(path)) = select(name, allow_env) {
+                    proptest::prop_assert_eq!(SitePath::parse(path.as_str()).ok(), Some(path));
+                }
+            }
+            for path in [String::from_utf8_lossy(&bytes), text.into()] {
+                if let Ok(path) = SitePath::parse(&path) {
+                    proptest::prop_assert!(path.as_str().starts_with('/') && !path.as_str().contains('\0'));
+                }
+            }
+        }
+    }
 }

@@ -2,6 +2,8 @@
 //!
 //! At most two are hashed at once, so that memory and processors are not the attacker's to spend.
 
+use std::sync::atomic::{AtomicU64, Ordering};
+
 use argon2::{Algorithm, Argon2, Params, Version};
 use data_encoding::BASE64_NOPAD;
 use subtle::ConstantTimeEq as _;
@@ -23,11 +25,18 @@ const SALT_BYTES: usize = 16;
 pub(super) struct Hashing {
     tasks: Tasks,
     places: Semaphore,
+    /// Passwords hashed since the start.
+    hashed: AtomicU64,
 }
 
 impl Hashing {
     pub(super) fn new(tasks: Tasks) -> Self {
-        Self { tasks, places: Semaphore::new(limits::PASSWORD_HASHES_AT_ONCE) }
+        Self { tasks, places: Semaphore::new(limits::PASSWORD_HASHES_AT_ONCE), hashed: AtomicU64::new(0) }
+    }
+
+    /// How many passwords were hashed since the start, to be kept or to be checked.
+    pub(super) fn hashed(&self) -> u64 {
+        self.hashed.load(Ordering::Relaxed)
     }
 
     /// The text to store for a password.
@@ -58,6 +67,7 @@ impl Hashing {
                 .map_err(Error::internal)?;
             Ok(hash)
         });
+        self.hashed.fetch_add(1, Ordering::Relaxed);
         derived.await.unwrap_or_else(|| Err(Error::internal("hashing a password panicked")))
     }
 }
@@ -84,6 +94,7 @@ mod tests {
         assert!(hashing.verify(secret("correct horse battery"), Some(&stored)).await.unwrap());
         assert!(!hashing.verify(secret("correct horse batterz"), Some(&stored)).await.unwrap());
         assert!(!hashing.verify(secret(""), None).await.unwrap());
+        assert_eq!(hashing.hashed(), 4, "an unknown user costs as much as a known one");
         assert_ne!(stored, hashing.hash(secret("correct horse battery")).await.unwrap());
     }
 }

@@ -61,6 +61,11 @@ impl Services {
             .await
     }
 
+    /// How many passwords this process has hashed: each takes 19 MiB and a place, so that many tell of an attack.
+    pub fn passwords_hashed(&self) -> u64 {
+        self.hashing().hashed()
+    }
+
     /// Counts one try to show that one knows a password; past the limit it is refused.
     pub(super) async fn count_try(&self, of: &Try) -> Result<()> {
         let (max, window) = (limits::SIGN_IN_TRIES_MAX, limits::SIGN_IN_WINDOW_MS);

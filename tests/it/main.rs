@@ -12,6 +12,7 @@ mod archives;
 mod client;
 #[cfg(all(feature = "postgres", feature = "redis"))]
 mod cluster;
+mod commands;
 mod conformance;
 mod connections;
 mod deploys;
@@ -55,5 +56,6 @@ mod services;
 mod serving;
 mod support;
 mod tidy;
+mod upgrade;
 mod verify;
 mod web;

@@ -65,8 +65,8 @@ const PAGES: [&str; 24] = [
     "/settings/users",
 ];
 
-/// Every address of the panel that takes this method, with something in place of its braces, from the table of routes.
-fn routes(method: &str) -> Vec<String> {
+/// Every address of the panel that takes this method, as the table of routes has it.
+pub(crate) fn patterns(method: &str) -> Vec<String> {
     let source = include_str!("../../src/admin/mod.rs");
     let mut found = Vec::new();
     for route in source.split(".route(").skip(1) {
@@ -81,16 +81,26 @@ fn routes(method: &str) -> Vec<String> {
         };
         let handlers = handlers.split(".layer(").next().unwrap();
         if handlers.starts_with(&format!("{method}(")) || handlers.contains(&format!(".{method}(")) {
-            let path = path
-                .replace("{name}", "hello")
-                .replace("{queue}", "deploy")
-                .replace("{deployment}", "1")
-                .replace("{hostname}", "a.example");
-            found.push(path.replace("{id}", "0199a7c2e3f47a5b8c9d0e1f2a3b4c5d"));
+            found.push(path);
         }
     }
-    assert!(found.len() > 10 && found.iter().all(|it| it.starts_with('/') && !it.contains('{')), "{found:?}");
+    assert!(found.len() > 10 && found.iter().all(|it| it.starts_with('/')), "{found:?}");
     found
+}
+
+/// The same with something in place of the braces.
+fn routes(method: &str) -> Vec<String> {
+    let filled = |path: String| {
+        let path = path
+            .replace("{name}", "hello")
+            .replace("{queue}", "deploy")
+            .replace("{deployment}", "1")
+            .replace("{hostname}", "a.example")
+            .replace("{id}", "0199a7c2e3f47a5b8c9d0e1f2a3b4c5d");
+        assert!(!path.contains('{'), "{path}");
+        path
+    };
+    patterns(method).into_iter().map(filled).collect()
 }
 
 #[test]
@@ -298,6 +308,33 @@ fn tries_to_sign_in_are_limited() {
     assert_eq!(late.status, 429);
     assert!(late.text().contains("Too many tries"), "{}", late.text());
     assert!(browser.cookies.is_empty());
+}
+
+#[test]
+fn unknown_and_disabled_users_cost_the_same_work_and_get_the_same_words() {
+    let host = Host::start();
+    let key = host.key(OWNER, "super-admin");
+    host.key("gone@example.org", "user");
+    let users = host.api_json(&key, "GET /api/v1/users", "", 200);
+    let users = users["items"].as_array().unwrap();
+    let gone = users.iter().find(|it| it["email"] == "gone@example.org").unwrap()["id"].as_str().unwrap();
+    host.api_json(&key, &format!("PATCH /api/v1/users/{gone}"), r#"{"disabled":true}"#, 204);
+    let hashed = || {
+        let text = host.get("localhost", "/metrics").text();
+        let line = text.lines().find_map(|it| it.strip_prefix("chainhost_password_hashes_total "));
+        line.unwrap().parse::<u64>().unwrap()
+    };
+    let mut told = Vec::new();
+    for (email, password) in
+        [(OWNER, "a wrong password"), ("nobody@example.org", PASSWORD), ("gone@example.org", PASSWORD)]
+    {
+        let before = hashed();
+        let answer = Browser::new(&host).post("/sign-in", &form(&[("email", email), ("password", password)]));
+        assert_eq!(answer.status, 400, "{email}");
+        assert_eq!(hashed() - before, 1, "{email} costs another time than others");
+        told.push(answer.text().replace(email, "…"));
+    }
+    assert!(told[0].contains("do not fit together") && told.iter().all(|it| *it == told[0]), "{told:?}");
 }
 
 #[test]

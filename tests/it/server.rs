@@ -7,7 +7,11 @@ use std::{
     process::Command,
 };
 
-use crate::support::{Host, PASSWORD, PROGRAM, write_files};
+use crate::support::{
+    Host, PASSWORD, PROGRAM,
+    browser::{Browser, form},
+    write_files,
+};
 
 #[test]
 fn a_first_start_gives_a_claim_link_and_a_private_folder() {
@@ -214,4 +218,67 @@ fn a_new_file_system_and_what_a_first_start_left_are_taken() {
     // Once there is an id, other files beside it are nobody's reason to refuse.
     write_files(&host.data(), &[("README", b"do not touch")]);
     host.restart();
+}
+
+#[test]
+fn no_log_has_a_secret_however_much_is_logged() {
+    const NEW: &str = "another horse battery staple";
+    const WRONG: &str = "hunter2 hunter2 hunter2";
+    let host = Host::start_traced();
+    let link = fs::read_to_string(host.data().join("claim-link")).unwrap();
+    let token = link.trim().split_once("token=").unwrap().1.to_owned();
+    let newer = String::from_utf8(host.admin(&["claim-link"], "").stdout).unwrap();
+    let newer = newer.trim().split_once("token=").unwrap().1.to_owned();
+    let mut owner = Browser::new(&host);
+    let fields = [("token", &*newer), ("email", "owner@example.org"), ("password", PASSWORD)];
+    assert_eq!(owner.post("/claim", &form(&fields)).status, 303);
+    let wrong = form(&[("email", "owner@example.org"), ("password", WRONG)]);
+    assert_eq!(Browser::new(&host).post("/sign-in", &wrong).status, 400);
+    let made = owner.post("/settings/keys", &form(&[("name", "mine"), ("scope", "all"), ("days", "0")])).text();
+    let in_panel = made.split_once("API key\">").unwrap().1.split_once('<').unwrap().0.to_owned();
+    let on_server = host.key("mate@example.org", "admin");
+    let by_api = host.api_json(&in_panel, "POST /api/v1/keys", r#"{"name":"third","scope":"deploy"}"#, 201);
+    let by_api = by_api["key"].as_str().unwrap_or_else(|| panic!("{by_api}")).to_owned();
+    let folder = host.beside("site");
+    write_files(&folder, &[("index.html", b"here")]);
+    for key in [&by_api, &on_server] {
+        host.cli_json(key, &["deploy", folder.to_str().unwrap(), "--site", "hello", "--create", "--json"]);
+    }
+    // HTTP/2 has its own ways to log what comes.
+    let head = format!("Authorization: Bearer {in_panel}");
+    let out = Command::new("curl")
+        .args(["--silent", "--fail", "--http2-prior-knowledge", "-H", &head, &format!("{}/api/v1/me", host.url())])
+        .output()
+        .unwrap();
+    assert!(out.status.success(), "{out:?}");
+    let session = |owner: &Browser<'_>| owner.cookies.values().find(|it| it.len() > 30).unwrap().clone();
+    let before = session(&owner);
+    let fields = [("present", PASSWORD), ("password", NEW), ("again", NEW)];
+    assert_eq!(owner.post("/settings/password", &form(&fields)).status, 303);
+    assert_eq!(host.api(&format!("{in_panel}x"), "GET /api/v1/me", b"").status, 401);
+    drop(host.admin(&["revoke-key"], &on_server));
+
+    let log = host.log();
+    assert!(log.lines().filter(|it| it.contains("TRACE")).count() > 50, "it does not log all");
+    for secret in [PASSWORD, NEW, WRONG, &newer, &in_panel, &on_server, &by_api, "$argon2id"] {
+        assert!(!log.contains(secret), "the log has {secret}");
+        assert!(!log.contains(&form(&[("", secret)])[1..]), "the log has {secret} as a form sends it");
+    }
+    for cookie in [before, session(&owner)] {
+        assert!(!log.contains(&cookie), "the log has the cookie {cookie}");
+    }
+    // The first link is told there on purpose, once: it is how the owner gets in.
+    assert_eq!(log.matches(&token).count(), 1, "{log}");
+}
+
+#[test]
+fn the_version_names_its_commit() {
+    let out = Command::new(PROGRAM).arg("--version").output().unwrap();
+    let text = String::from_utf8(out.stdout).unwrap();
+    let (name, commit) = text.trim().split_once(" (").unwrap();
+    assert_eq!(name, format!("chainhost {}", env!("CARGO_PKG_VERSION")));
+    let commit = commit.strip_suffix(')').unwrap();
+    let is_hash = commit.len() >= 10 && commit.bytes().all(|it| it.is_ascii_hexdigit());
+    let in_git = Path::new(env!("CARGO_MANIFEST_DIR")).join(".git").exists();
+    assert!(is_hash || (!in_git && commit == "unknown"), "{text}");
 }

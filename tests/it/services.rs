@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use chainhost::{
     base::{clock::Clock, hash::Sha256, secret::Secret, tasks::Tasks},
     domain::{
-        access::Actor,
+        access::{Actor, KeyScope},
         deployment::{Deployment, DeploymentRef, Source, State},
         error::Kind,
         file_list::{FileList, ListedFile},
@@ -40,20 +40,25 @@ struct Rig {
 impl Rig {
     /// With one site, `hello`.
     async fn new(jobs_waiting_max: u64, tenant_bytes_max: Option<u64>) -> Self {
-        Self::with(jobs_waiting_max, tenant_bytes_max, Node::alone()).await
+        Self::new_at(Clock::system(), jobs_waiting_max, tenant_bytes_max).await
+    }
+
+    /// As [`Rig::new`], with the test's own time of day.
+    async fn new_at(clock: Clock, jobs_waiting_max: u64, tenant_bytes_max: Option<u64>) -> Self {
+        Self::with(clock, jobs_waiting_max, tenant_bytes_max, Node::alone()).await
     }
 
     /// One of several nodes, which has all duties.
     async fn shared() -> Self {
-        let rig = Self::with(100, None, Node { shares: true, ..Node::alone() }).await;
+        let rig = Self::with(Clock::system(), 100, None, Node { shares: true, ..Node::alone() }).await;
         rig.services.beat().await.unwrap();
         rig
     }
 
-    async fn with(jobs_waiting_max: u64, tenant_bytes_max: Option<u64>, node: Node) -> Self {
+    async fn with(clock: Clock, jobs_waiting_max: u64, tenant_bytes_max: Option<u64>, node: Node) -> Self {
         let folder = tempfile::tempdir().unwrap();
         let queue = MemoryPlace::new(1);
-        let (clock, tasks) = (Clock::system(), Tasks::new());
+        let tasks = Tasks::new();
         // Nobody serves here, so that nobody may wait for it.
         tasks.stop();
         std::fs::create_dir(folder.path().join("archives")).unwrap();
@@ -385,4 +390,105 @@ async fn nothing_is_kept_for_a_site_that_is_not_there_or_an_upload_that_has_ende
     let (received, ()) = tokio::join!(receiving, ending);
     assert_eq!(received.unwrap_err().code, "not_uploading");
     assert_eq!(rig.count("SELECT COUNT(*) FROM upload_part"), 0);
+}
+
+#[tokio::test]
+async fn links_keys_and_sessions_end_when_they_are_said_to() {
+    const MINUTE: i64 = 60_000;
+    let (clock, hands) = Clock::manual(1_795_500_000_000);
+    let rig = Rig::new_at(clock.clone(), 100, None).await;
+    let (services, origin) = (&rig.services, Origin::default());
+    let password = || Secret::new(String::from(PASSWORD));
+    // A claim link: 30 minutes, and not one millisecond more.
+    let token = services.new_claim().await.unwrap().unwrap();
+    let claim = async |token: &str| services.claim(token, "owner@example.org", password(), &origin, "").await;
+    hands.advance(30 * MINUTE);
+    assert!(!services.is_claim_good(token.expose()).await.unwrap());
+    assert_eq!(claim(token.expose()).await.unwrap_err().kind, Kind::Forbidden);
+    assert_eq!(rig.count("SELECT COUNT(*) FROM user"), 0);
+    let token = services.new_claim().await.unwrap().unwrap();
+    hands.advance(30 * MINUTE - 1);
+    assert!(services.is_claim_good(token.expose()).await.unwrap());
+    let session = claim(token.expose()).await.unwrap();
+
+    // A session that rests for 30 minutes has ended; one that is used goes on, for 12 hours in all.
+    let find = async |session: &Secret| services.actor_by_session(session.expose(), Origin::default()).await.unwrap();
+    let (actor, _) = find(&session).await.unwrap();
+    hands.advance(30 * MINUTE - 1);
+    assert!(find(&session).await.is_some());
+    hands.advance(30 * MINUTE);
+    assert!(find(&session).await.is_none(), "a session that rested for 30 minutes");
+    assert!(services.list_sessions(&actor).await.unwrap().is_empty());
+    let session = services.sign_in("owner@example.org", password(), &origin, "").await.unwrap();
+    let mut minutes = 0;
+    while minutes < 12 * 60 - 20 {
+        minutes += 20;
+        hands.advance(20 * MINUTE);
+        assert!(find(&session).await.is_some(), "a session in use ended after {minutes} minutes");
+    }
+    hands.advance(20 * MINUTE - 1);
+    assert!(find(&session).await.is_some());
+    hands.advance(1);
+    assert!(find(&session).await.is_none(), "a session of 12 hours");
+
+    // A key ends at its time, and says so.
+    let expires_ms = clock.now_ms() + 90 * MINUTE;
+    assert_eq!(
+        services.create_key(&actor, "late", KeyScope::All, Some(clock.now_ms())).await.unwrap_err().code,
+        "key_expires"
+    );
+    let (_, key) = services.create_key(&actor, "ci", KeyScope::Read, Some(expires_ms)).await.unwrap();
+    let use_key = async || services.actor_by_key(key.expose(), Origin::default()).await;
+    hands.advance(90 * MINUTE - 1);
+    use_key().await.unwrap();
+    hands.advance(1);
+    let error = use_key().await.unwrap_err();
+    assert_eq!((error.kind, error.code), (Kind::Unauthenticated, "key_expired"));
+}
+
+#[tokio::test]
+async fn a_key_is_used_a_thousand_times_in_a_quarter_of_an_hour() {
+    let (clock, hands) = Clock::manual(1_795_500_000_000);
+    let rig = Rig::new_at(clock, 100, None).await;
+    let (services, origin) = (&rig.services, Origin::default());
+    let token = services.new_claim().await.unwrap().unwrap();
+    let password = Secret::new(String::from(PASSWORD));
+    let session = services.claim(token.expose(), "owner@example.org", password, &origin, "").await.unwrap();
+    let (actor, _) = services.actor_by_session(session.expose(), Origin::default()).await.unwrap().unwrap();
+    let (_, one) = services.create_key(&actor, "one", KeyScope::Read, None).await.unwrap();
+    let (_, two) = services.create_key(&actor, "two", KeyScope::Read, None).await.unwrap();
+    let call = async |key: &Secret| services.actor_by_key(key.expose(), Origin::default()).await;
+    for number in 0..1_000 {
+        assert!(call(&one).await.is_ok(), "call {number}");
+    }
+    let refused = call(&one).await.unwrap_err();
+    assert_eq!((refused.code, refused.retry_after_s), ("api_calls", Some(900)));
+    assert!(call(&two).await.is_ok(), "each key has its own count");
+    hands.advance(15 * 60_000 - 1);
+    assert_eq!(call(&one).await.unwrap_err().retry_after_s, Some(1));
+    hands.advance(1);
+    assert!(call(&one).await.is_ok());
+}
+
+#[tokio::test]
+async fn the_name_of_a_deleted_site_rests_for_thirty_days_for_others() {
+    const DAY: i64 = 24 * 3_600_000;
+    let (clock, hands) = Clock::manual(1_795_500_000_000);
+    let rig = Rig::new_at(clock, 100, None).await;
+    let services = &rig.services;
+    let other = services.actor_system(TenantId(services.ids.next()), "test");
+    let taken = async |actor: &Actor| services.create_site(actor, "hello").await.map(drop).map_err(|it| it.code);
+    assert_eq!(taken(&other).await, Err("site_name_taken"));
+    services.delete_site(&rig.actor, &rig.site).await.unwrap();
+    assert_eq!(taken(&other).await, Err("site_name_taken"));
+    hands.advance(30 * DAY - 1);
+    assert_eq!(taken(&other).await, Err("site_name_taken"));
+    // Who had it may have it back at any time, and the rest begins anew.
+    assert_eq!(taken(&rig.actor).await, Ok(()));
+    services.delete_site(&rig.actor, &rig.site).await.unwrap();
+    hands.advance(30 * DAY - 1);
+    assert_eq!(taken(&other).await, Err("site_name_taken"));
+    hands.advance(1);
+    assert_eq!(taken(&other).await, Ok(()));
+    assert_eq!(taken(&rig.actor).await, Err("site_name_taken"));
 }

@@ -28,8 +28,8 @@ impl SmallDisk {
     fn mount(at: PathBuf) -> Self {
         assert!(
             rustix::process::geteuid().is_root(),
-            "This test mounts a small tmpfs, which only root may do: run the tests as root, or skip it with \
-             `--skip faults::disk`."
+            "This test mounts a small tmpfs, which only root may do: run it as root, or as root of a namespace of its own: \
+             `unshare -Urm cargo test --features full --test it -- faults::disk`."
         );
         fs::create_dir(&at).unwrap();
         let done = Command::new("mount").args(["-t", "tmpfs", "-o", SIZE, "chainhost-test"]).arg(&at).output().unwrap();

@@ -13,6 +13,8 @@ mod hostile;
 mod kill;
 mod publications;
 mod publish;
+mod rerun;
+mod rights;
 mod stalled;
 mod stop;
 #[cfg(feature = "s3")]

@@ -12,7 +12,7 @@ use super::{
     api::{Api, Wish, frame},
     check_stores, version, whole_site,
 };
-use crate::support::Host;
+use crate::support::{Host, read_files};
 
 /// More than the threads that a server has for blocking work.
 const STALLED: usize = 600;
@@ -103,6 +103,11 @@ fn stalled_uploads_hold_nobody_up_and_are_ended() {
     assert_eq!(count(&mut stalled, 429), refused);
     host.until("the end of the others", || others.iter_mut().all(|it| it.status().is_some()).then_some(()));
     assert_eq!((others[0].status(), others[1].status()), (Some(408), Some(401)));
+    // Of the archive that came to nothing nothing is left, on the disk or in the list.
+    let left = || read_files(&host.data()).into_iter().any(|(path, _)| path.starts_with("archives/"));
+    host.until("the end of the archive", || (!left()).then_some(()));
+    let listed = api.list("/api/v1/sites/hello/deployments");
+    assert!(listed.len() == 1 && listed[0]["state"] == "uploading", "{listed:?}");
     // One that broke off in the middle has kept its first file; then all goes on.
     let first = frame(&files[0].1);
     assert_eq!(api.call(&call, &[&first[..], &frame(&files[1].1)[..45]].concat()).json()["code"], "upload_cut");

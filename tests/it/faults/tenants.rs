@@ -1,4 +1,5 @@
-//! Every call of the API with what belongs to another tenant, and every call with keys of too narrow a scope.
+//! Every call of the API and every address of the panel with what belongs to another tenant, and every call with keys of
+//! too narrow a scope.
 //!
 //! Nothing makes a second tenant yet, so the test writes one into the database of a stopped server.
 
@@ -14,13 +15,19 @@ use super::{
     api::{Api, Wish},
     change, check_stores, version, whole_site,
 };
-use crate::support::Host;
+use crate::{
+    panel,
+    support::{
+        Host,
+        browser::{Browser, form},
+    },
+};
 
 /// A call of the API: method and path with its names in braces.
-type Call = (String, String);
+pub(super) type Call = (String, String);
 
 /// Every call that the server says it has.
-fn calls(api: &Api) -> Vec<Call> {
+pub(super) fn calls(api: &Api) -> Vec<Call> {
     let document = api.must("GET /api/openapi.json", &Value::Null, 200);
     let mut all = Vec::new();
     for (path, methods) in document["paths"].as_object().unwrap() {
@@ -33,7 +40,7 @@ fn calls(api: &Api) -> Vec<Call> {
 }
 
 /// A body that the call would take.
-fn body(method: &str, path: &str) -> Vec<u8> {
+pub(super) fn body(method: &str, path: &str) -> Vec<u8> {
     let body = match (method, path.strip_prefix("/api/v1").unwrap()) {
         ("POST", "/users") => json!({"email": "new@example.org", "role": "user", "password": crate::support::PASSWORD}),
         ("PATCH", "/users/{id}") => json!({ "disabled": true }),
@@ -59,18 +66,20 @@ fn tar_of_one() -> Vec<u8> {
 }
 
 /// What a tenant has, by the names of the braces.
-struct Things {
+pub(super) struct Things {
     site: String,
     deployment: String,
     hostname: String,
     user: String,
     key: String,
     job: String,
+    /// The session of the user in the panel.
+    session: String,
 }
 
 impl Things {
     /// Makes a site with two deployments, a hostname and what comes with them.
-    fn make(host: &Host, api: &Api, site: &str) -> Self {
+    pub(super) fn make(host: &Host, api: &Api, site: &str) -> Self {
         api.must("POST /api/v1/sites", &json!({ "name": site }), 201);
         api.deploy_version(site, 1);
         let deployment = api.deploy_version(site, 2)["id"].as_str().unwrap().to_owned();
@@ -84,14 +93,15 @@ impl Things {
         });
         let id = |path: &str| api.list(path)[0]["id"].as_str().unwrap().to_owned();
         let (user, key) = (id("/api/v1/users"), id("/api/v1/keys"));
-        Self { site: site.to_owned(), deployment, hostname, user, key, job }
+        Self { site: site.to_owned(), deployment, hostname, user, key, job, session: String::from("none") }
     }
 
     /// The path with these things in its braces.
-    fn path(&self, path: &str) -> String {
+    pub(super) fn path(&self, path: &str) -> String {
         let id = match path {
             _ if path.contains("/users/") => &self.user,
             _ if path.contains("/keys/") => &self.key,
+            _ if path.contains("/sessions/") => &self.session,
             _ => &self.job,
         };
         let path = path.replace("{name}", &self.site).replace("{deployment}", &self.deployment);
@@ -101,12 +111,12 @@ impl Things {
     }
 
     /// Words that nobody else may read.
-    fn secrets(&self) -> [&str; 6] {
-        [&self.site, &self.deployment, &self.hostname, &self.user, &self.key, &self.job]
+    fn secrets(&self) -> [&str; 7] {
+        [&self.site, &self.deployment, &self.hostname, &self.user, &self.key, &self.job, &self.session]
     }
 
     /// All that the API tells about them, but for when the key was used and the seals of events, which come a little later.
-    fn state(&self, api: &Api) -> Vec<Value> {
+    pub(super) fn state(&self, api: &Api) -> Vec<Value> {
         let mut all = vec![api.must(&format!("GET /api/v1/sites/{}", self.site), &Value::Null, 200)];
         let deployments = format!("/api/v1/sites/{}/deployments", self.site);
         for path in ["/api/v1/users", "/api/v1/keys", "/api/v1/audit", &deployments] {
@@ -167,8 +177,9 @@ fn what_is_anothers_is_not_there_by_any_call() {
                 }
                 let answer = call(&at);
                 let adds_hostname = method == "PUT" && path.ends_with("{hostname}") && at.contains(&mine.site);
-                let fits = if adds_hostname { answer.status == 409 } else { [403, 404].contains(&answer.status) };
-                assert!(fits, "{method} {at}: {} {}", answer.status, answer.text());
+                // A name that is in use may not be given, whoever has it; all else of others is not there.
+                let wanted = if adds_hostname { 409 } else { 404 };
+                assert_eq!(answer.status, wanted, "{method} {at}: {}", answer.text());
                 let told = answer.text().replace(&at, "");
                 assert!(
                     !theirs.secrets()[1..].iter().any(|it| !at.contains(*it) && told.contains(*it)),
@@ -217,12 +228,89 @@ impl Things {
             user: self.user.clone(),
             key: self.key.clone(),
             job: self.job.clone(),
+            session: self.session.clone(),
         }
     }
 }
 
+/// A form that the address would take.
+pub(super) fn filled(path: &str, things: &Things) -> String {
+    match path {
+        "/sites/{name}/delete" => form(&[("confirm", &things.site)]),
+        "/sites/{name}/take-down" => form(&[("reason", "because")]),
+        "/sites/{name}/hostnames" => form(&[("hostname", "more.example.net")]),
+        "/settings/users" => {
+            form(&[("email", "new@example.org"), ("role", "user"), ("password", crate::support::PASSWORD)])
+        }
+        "/sites/{name}/watch" => form(&[("folder", "/srv/site")]),
+        _ => String::new(),
+    }
+}
+
+#[test]
+fn what_is_anothers_is_not_there_in_the_panel() {
+    let mut host = Host::start();
+    let owner = Api::new(&host, &host.key("owner@example.org", "super-admin"));
+    let thief = owner.with_key(&host.key("thief@example.net", "admin"));
+    move_to_tenant(&mut host, "thief@example.net", "other");
+    owner.moved(&host);
+    let mut theirs = Things::make(&host, &owner, "lighthouse");
+    let mine = Things::make(&host, &thief, "burglar");
+    let mut at_home = Browser::signed_in(&host, "owner@example.org");
+    theirs.session = other_session(&mut Browser::signed_in(&host, "owner@example.org"));
+    let before = theirs.state(&owner);
+    let mut burglar = Browser::signed_in(&host, "thief@example.net");
+    assert!(burglar.page("/sites").contains("burglar"));
+
+    for (method, pattern) in
+        ["get", "post"].into_iter().flat_map(|it| panel::patterns(it).into_iter().map(move |at| (it, at)))
+    {
+        if pattern.contains("{queue}") || ["/sign-out", "/claim", "/sign-in"].contains(&&*pattern) {
+            continue;
+        }
+        if !pattern.contains('{') {
+            // What they may not see at all, or a page of their own.
+            if method == "get" && pattern != "/jobs/events" {
+                let answer = burglar.get(&pattern);
+                assert!([200, 403].contains(&answer.status), "{pattern}: {}", answer.text());
+                for secret in theirs.secrets().into_iter().chain(["owner@example.org"]) {
+                    assert!(!answer.text().contains(secret), "{pattern} tells {secret}");
+                }
+            }
+            continue;
+        }
+        // All of theirs; their deployment or hostname on my site; mine on theirs.
+        let on_mine = Things { site: mine.site.clone(), ..theirs.clone_ids() };
+        let on_theirs = Things { site: theirs.site.clone(), ..mine.clone_ids() };
+        let tried: BTreeSet<String> = [&theirs, &on_mine, &on_theirs].map(|it| it.path(&pattern)).into();
+        for at in tried.into_iter().filter(|at| theirs.secrets().iter().any(|it| at.contains(*it))) {
+            let answer = match (method, &*pattern) {
+                ("get", _) => burglar.get(&at),
+                (_, "/sites/{name}/deploy") => burglar.upload(&at, &[("message", "mine")], Some(&tar_of_one())),
+                _ => burglar.post(&at, &filled(&pattern, &theirs)),
+            };
+            // A watched folder is a right over the server, which is asked for first.
+            let wanted = if pattern.ends_with("/watch") || pattern.ends_with("/watch/stop") { 403 } else { 404 };
+            assert_eq!(answer.status, wanted, "{method} {at}: {}", answer.text());
+            let told = answer.text().replace(&at, "");
+            assert!(!theirs.secrets().iter().any(|it| !at.contains(*it) && told.contains(*it)), "{at}: {told}");
+        }
+    }
+    assert_eq!(theirs.state(&owner), before, "something of theirs was changed");
+    assert_eq!(at_home.get("/sites/lighthouse").status, 200, "their session was ended");
+    assert_eq!(whole_site(host.port, "lighthouse"), 2);
+    drop((at_home, burglar));
+    check_stores(&mut host);
+}
+
+/// The id of the user's other session.
+fn other_session(browser: &mut Browser<'_>) -> String {
+    let page = browser.page("/settings/sessions");
+    page.split_once("/settings/sessions/").unwrap().1.split_once('/').unwrap().0.to_owned()
+}
+
 /// A key of this scope of the owner.
-fn scoped(host: &Host, api: &Api, scope: &str) -> Api {
+pub(super) fn scoped(host: &Host, api: &Api, scope: &str) -> Api {
     let made = host.admin(&["create-key", "--email", "owner@example.org", "--scope", scope], "");
     assert!(made.status.success(), "{}", String::from_utf8_lossy(&made.stderr));
     api.with_key(String::from_utf8(made.stdout).unwrap().trim())

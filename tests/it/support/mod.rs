@@ -120,6 +120,14 @@ impl Host {
         host
     }
 
+    /// A new server that logs all it can.
+    pub(crate) fn start_traced() -> Self {
+        let mut host = Self::prepare(tempfile::tempdir().unwrap(), &[]);
+        host.environment.push((String::from("CHAINHOST_LOG"), String::from("trace")));
+        host.restart();
+        host
+    }
+
     /// A new server that uses the database at a URL.
     #[cfg(feature = "postgres")]
     pub(crate) fn start_on(url: &str) -> Self {
