@@ -107,6 +107,8 @@ fn pages() -> Router<Panel> {
         .route(&below("/proof/bundle"), get(deployments::bundle))
         .route("/jobs", get(jobs::jobs))
         .route("/jobs/events", get(jobs::events))
+        .route("/jobs/pause", post(jobs::pause_all))
+        .route("/jobs/resume", post(jobs::resume_all))
         .route("/jobs/queues/{queue}/pause", post(jobs::pause))
         .route("/jobs/queues/{queue}/resume", post(jobs::resume))
         .route("/jobs/{id}/rerun", post(jobs::rerun))

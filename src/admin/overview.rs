@@ -119,7 +119,16 @@ pub(super) async fn overview(State(panel): State<Panel>, visit: Visit) -> Answer
     let counts = summary.counts;
     let watches = services.list_watch_problems(&visit.actor)?;
     let queues = queues(&depths);
-    let wants = wants(&summary, &watches, &queues, &visit.shell(Place::Overview).await?);
+    let mut wants = wants(&summary, &watches, &queues, &visit.shell(Place::Overview).await?);
+    if services.are_jobs_paused(&visit.actor).await? {
+        wants.push(Want {
+            bad: false,
+            title: format!("The jobs of {} are paused", visit.who.tenant.name),
+            text: String::from("None is started in any queue until they are resumed."),
+            act: "Look at the jobs",
+            href: String::from("/jobs"),
+        });
+    }
     let has_key = !services.list_keys(&visit.actor).await?.is_empty();
     let command = if counts.sites == 0 { sites::command(services, "my-site", true) } else { String::new() };
     let steps = [

@@ -99,12 +99,19 @@ const ROUTES: &[Route] = routes! {
         (against) "" => "200 Diff";
     get "/sites/{name}/deployments/{deployment}/log" deployments::log, "Its log", () "" => "200 Log";
     get "/jobs" jobs::list, "Jobs, newest first", (limit after queue state) "" => "200 [Job]";
-    get "/queues" jobs::depths, "Counts of the queues", () "" => "200 [Depth]";
+    get "/queues" jobs::depths, "Counts of the queues, and how long their jobs took lately", () "" => "200 [Depth]";
     post "/queues/{queue}/pause" jobs::pause, "Start no more jobs of a queue; what runs goes on", () "" => "204";
     post "/queues/{queue}/resume" jobs::resume, "Start the jobs of a queue again", () "" => "204";
+    post "/queues/{queue}/drain" jobs::drain, "Start no more jobs of a queue, and wait until none of it runs",
+        () "Drain" => "200 Drained";
+    post "/jobs/pause" jobs::pause_all, "Start no more jobs of the tenant, in any queue; what runs goes on",
+        () "" => "204";
+    post "/jobs/resume" jobs::resume_all, "Start the jobs of the tenant again", () "" => "204";
+    post "/jobs/drain" jobs::drain_all, "Start no more jobs of the tenant, and wait until none of them runs",
+        () "Drain" => "200 Drained";
     get "/jobs/{id}" jobs::get, "One job", () "" => "200 Job";
     post "/jobs/{id}/rerun" jobs::rerun, "Run a failed or delayed job now", () "" => "204";
-    post "/jobs/{id}/cancel" jobs::cancel, "Remove a job that has not started", () "" => "200 Cancelled";
+    post "/jobs/{id}/cancel" jobs::cancel, "Remove a job that has not started, or tell one that runs to end", () "" => "200 Cancelled";
     delete "/jobs/{id}" jobs::dismiss, "Remove an ended job from the list", () "" => "204";
     get "/audit" server::audit, "The audit log, newest first", (limit after) "" => "200 [Event]";
     get "/nodes" server::nodes, "Nodes that run this installation, and what only one of them may do",

@@ -19,6 +19,7 @@ pub(super) const SENT: &[(&str, &[&str])] = &[
         &["files: [listed]", "message?: string", "publish?: boolean", "if_live?: string?", "allow_env?: boolean"],
     ),
     ("Collect", &["dry_run?: boolean"]),
+    ("Drain", &["wait_seconds?: integer"]),
 ];
 
 /// Shapes that are answered.
@@ -121,9 +122,15 @@ const ANSWERED: &[(&str, &[&str])] = &[
             "done: integer",
             "failed: integer",
             "paused: boolean",
+            "tenant_paused: boolean",
             "oldest_at: time?",
+            "wait_p50_ms: integer?",
+            "wait_p95_ms: integer?",
+            "run_p50_ms: integer?",
+            "run_p95_ms: integer?",
         ],
     ),
+    ("Drained", &["running: integer"]),
     ("Cancelled", &["removed: boolean"]),
     (
         "Event",

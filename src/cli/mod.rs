@@ -69,7 +69,7 @@ enum Command {
     Diff(diff::Diff),
     /// Remove stored bytes that no deployment names any more
     Gc(gc::Gc),
-    /// List background jobs, or run one once more
+    /// List background jobs and queues; run a job once more, pause and drain queues
     Jobs(jobs::Jobs),
     /// Check proofs of a transparency log, offline
     #[command(subcommand)]

@@ -15,8 +15,9 @@ pub mod deployments;
 pub mod folder;
 pub mod home;
 pub mod ingest;
-mod jobs;
+pub mod jobs;
 mod keys;
+pub mod latency;
 mod months;
 pub mod nodes;
 mod password;
@@ -66,6 +67,7 @@ pub use crate::ports::queue::{Depth, JobFilter};
 
 use self::{
     home::Home,
+    latency::Latency,
     months::Months,
     nodes::{Node, Nodes},
     password::Hashing,
@@ -174,6 +176,7 @@ struct Inner {
     places: Places,
     nodes: Nodes,
     months: Months,
+    latency: Arc<Latency>,
 }
 
 impl std::ops::Deref for Services {
@@ -198,6 +201,7 @@ impl Services {
             places: Places::default(),
             nodes: Nodes::new(),
             months: Months::default(),
+            latency: Arc::default(),
         };
         Self(Arc::new(inner))
     }

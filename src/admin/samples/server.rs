@@ -7,7 +7,7 @@ use crate::{
         claim::{Claim, Waiting},
         error_pages::{self, ErrorPage},
         form::Problems,
-        jobs::{Board, JobRow, Jobs},
+        jobs::{Board, JobRow, Jobs, TookRow},
         keys::{KeyCreated, KeyRow, Keys},
         nodes::{NodeRow, Nodes},
         overview::{Figure, Latest, Overview, QueueRow, Step, Want},
@@ -26,7 +26,7 @@ use crate::{
 };
 
 fn queues() -> Vec<QueueRow> {
-    [("deploy", 2, 1, 3, 1), ("email", 5, 0, 0, 0), ("blockchain", 1, 0, 1, 0), ("backup", 1, 0, 0, 0)]
+    [("deploy", 2, 1, 3, 1), ("email", 5, 0, 0, 0), ("blockchain", 1, 1, 1, 0), ("backup", 1, 0, 0, 0)]
         .map(|(name, slots, running, waiting, failed)| QueueRow {
             name,
             slots,
@@ -49,7 +49,11 @@ fn board() -> Board {
         progress,
         error: error.into(),
         delayed: !error.is_empty(),
-        paused: title == HOSTILE,
+        held: (title == HOSTILE).then(|| "the queue deploy is resumed".into()),
+    };
+    let took = |queue, jobs: &str, times: [&str; 4]| {
+        let [wait_half, wait_most, run_half, run_most] = times.map(String::from);
+        TookRow { queue, jobs: jobs.into(), wait_half, wait_most, run_half, run_most }
     };
     Board {
         queues: queues(),
@@ -63,6 +67,13 @@ fn board() -> Board {
         waiting: vec![job("Compress tide-tables 118", 0, 0, ""), job(HOSTILE, 1, 0, "worker died")],
         done: vec![job("Compress gull-and-rope 5", 1, 100, "")],
         may_pause: true,
+        tenant: "default".into(),
+        tenant_paused: false,
+        may_pause_tenant: true,
+        took: vec![
+            took("deploy", "100 jobs", ["12 ms", "340 ms", "1 s", "14 s"]),
+            took("backup", "1 job", ["4 ms", "4 ms", "2 min", "2 min"]),
+        ],
         waiting_total: 4,
     }
 }
@@ -322,6 +333,10 @@ pub(super) fn empty() -> Vec<Sample> {
         waiting: Vec::new(),
         done: Vec::new(),
         may_pause: false,
+        tenant: "default".into(),
+        tenant_paused: true,
+        may_pause_tenant: true,
+        took: Vec::new(),
         waiting_total: 0,
     };
     let jobs =

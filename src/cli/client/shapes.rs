@@ -136,6 +136,26 @@ pub(in crate::cli) struct QueueState {
     pub(in crate::cli) queue: String,
     #[serde(default)]
     pub(in crate::cli) paused: bool,
+    #[serde(default)]
+    pub(in crate::cli) tenant_paused: bool,
+    #[serde(default)]
+    pub(in crate::cli) running: u64,
+    #[serde(default)]
+    pub(in crate::cli) waiting: u64,
+    #[serde(default)]
+    pub(in crate::cli) delayed: u64,
+    #[serde(default)]
+    pub(in crate::cli) failed: u64,
+    #[serde(default)]
+    pub(in crate::cli) oldest_at: Option<String>,
+    #[serde(default)]
+    pub(in crate::cli) wait_p50_ms: Option<u64>,
+    #[serde(default)]
+    pub(in crate::cli) wait_p95_ms: Option<u64>,
+    #[serde(default)]
+    pub(in crate::cli) run_p50_ms: Option<u64>,
+    #[serde(default)]
+    pub(in crate::cli) run_p95_ms: Option<u64>,
 }
 
 /// The log of a deployment.
