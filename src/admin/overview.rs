@@ -13,7 +13,7 @@ use super::{
     words::{self, When},
 };
 use crate::{
-    domain::job::Queue,
+    domain::{access::Right, job::Queue},
     services::{
         Depth,
         summary::{Counts, Summary},
@@ -21,6 +21,8 @@ use crate::{
     },
 };
 
+/// A task that failed so often one after another needs a person; one failure is made good by the next try.
+const FAILURES_TOLD: u32 = 3;
 /// Watched folders with a problem that are told one by one.
 const WATCHES_SHOWN: usize = 6;
 
@@ -128,6 +130,16 @@ pub(super) async fn overview(State(panel): State<Panel>, visit: Visit) -> Answer
             act: "Look at the jobs",
             href: String::from("/jobs"),
         });
+    }
+    if visit.may(Right::ManageServer) {
+        let failing = services.list_tasks(&visit.actor)?.into_iter().filter(|it| it.standing.failures >= FAILURES_TOLD);
+        wants.extend(failing.map(|it| Want {
+            bad: true,
+            title: format!("The task {} fails again and again", it.about.name),
+            text: it.standing.error.unwrap_or_default(),
+            act: "Look at the tasks",
+            href: String::from("/schedules"),
+        }));
     }
     let has_key = !services.list_keys(&visit.actor).await?.is_empty();
     let command = if counts.sites == 0 { sites::command(services, "my-site", true) } else { String::new() };

@@ -144,6 +144,14 @@ pub(super) enum Notice {
     JobsPaused,
     /// A tenant starts jobs again.
     JobsResumed,
+    /// A schedule asks for no more jobs.
+    SchedulePaused,
+    /// A schedule asks for jobs again.
+    ScheduleResumed,
+    /// The job of a schedule was asked for.
+    ScheduleRun,
+    /// A task of the server was asked to look.
+    TaskRun,
     /// The theme was chosen.
     ThemeChosen,
     /// A session was ended.
@@ -167,7 +175,7 @@ pub(super) enum Notice {
 }
 
 impl Notice {
-    const ALL: [Self; 30] = [
+    const ALL: [Self; 34] = [
         Self::Claimed,
         Self::SiteCreated,
         Self::SiteDeleted,
@@ -188,6 +196,10 @@ impl Notice {
         Self::QueueResumed,
         Self::JobsPaused,
         Self::JobsResumed,
+        Self::SchedulePaused,
+        Self::ScheduleResumed,
+        Self::ScheduleRun,
+        Self::TaskRun,
         Self::ThemeChosen,
         Self::SessionEnded,
         Self::PasswordChanged,
@@ -223,6 +235,10 @@ impl Notice {
             Self::QueueResumed => "queue-resumed",
             Self::JobsPaused => "jobs-paused",
             Self::JobsResumed => "jobs-resumed",
+            Self::SchedulePaused => "schedule-paused",
+            Self::ScheduleResumed => "schedule-resumed",
+            Self::ScheduleRun => "schedule-run",
+            Self::TaskRun => "task-run",
             Self::ThemeChosen => "theme-chosen",
             Self::SessionEnded => "session-ended",
             Self::PasswordChanged => "password-changed",
@@ -270,6 +286,10 @@ impl Notice {
             Self::QueueResumed => "The queue goes on.",
             Self::JobsPaused => "The jobs are paused, also over a restart. What runs goes on; what comes waits.",
             Self::JobsResumed => "The jobs go on.",
+            Self::SchedulePaused => "The schedule is paused. It asks for nothing until it is resumed.",
+            Self::ScheduleResumed => "The schedule goes on, from its next time.",
+            Self::ScheduleRun => "The job is asked for. It is in its queue in a moment.",
+            Self::TaskRun => "The task looks now. Load the page again to see how that ended.",
             Self::ThemeChosen => "Saved in this browser.",
             Self::SessionEnded => "The session is ended. That browser has to sign in again.",
             Self::PasswordChanged => "The password is changed.",

@@ -23,7 +23,7 @@ use crate::{
 };
 
 #[derive(Debug, Serialize)]
-struct Job {
+pub(super) struct Job {
     id: String,
     queue: &'static str,
     kind: String,

@@ -49,6 +49,7 @@ async fn read(
     visitors(plane, &mut out);
     queues(services, &mut out).await?;
     latency(services, &mut out);
+    tasks(services, &mut out);
     database(services, &mut out);
     if let Some(home) = &services.home {
         let help = "Whether the store of files has answered lately.";
@@ -148,6 +149,20 @@ fn latency(services: &Services, out: &mut Text) {
     out.histogram("chainhost_job_wait_seconds", help, services, |it| &it.wait);
     let help = "How long attempts at jobs took in this process, however they ended.";
     out.histogram("chainhost_job_run_seconds", help, services, |it| &it.run);
+}
+
+fn tasks(services: &Services, out: &mut Text) {
+    let here: Vec<_> = services.tasks_here().into_iter().filter(|it| it.here).collect();
+    let label = |name: &str| format!("{{task=\"{name}\"}}");
+    let failures: Vec<_> = here.iter().map(|it| (label(it.about.name), u64::from(it.standing.failures))).collect();
+    let help = "How many passes of a task that this node does have failed one after another.";
+    out.add("chainhost_task_failures", "gauge", help, &failures);
+    let well = here.iter().filter_map(|it| {
+        let seconds = u64::try_from(it.standing.well_ms? / 1_000).unwrap_or(0);
+        Some((label(it.about.name), seconds))
+    });
+    let help = "When a pass of a task ended well last, in seconds since 1970.";
+    out.add("chainhost_task_last_success_timestamp_seconds", "gauge", help, &well.collect::<Vec<_>>());
 }
 
 fn database(services: &Services, out: &mut Text) {

@@ -24,6 +24,7 @@ mod nodes;
 mod output;
 mod rollback;
 mod scale;
+mod schedules;
 mod serve;
 mod sites;
 mod table;
@@ -91,6 +92,8 @@ enum Command {
     /// Shard the database by tenant, or let it keep tenants apart
     #[command(subcommand)]
     Scale(scale::Scale),
+    /// Show what runs by itself, when it is next and how it ended last; run it now
+    Schedules(schedules::Schedules),
     /// Run the server
     Serve(serve::Serve),
     /// List, make and delete sites
@@ -123,6 +126,7 @@ pub fn main() -> ExitCode {
         Command::Move(command) => command.run(),
         Command::Rollback(command) => command.run(),
         Command::Scale(command) => command.run(),
+        Command::Schedules(command) => command.run(),
         Command::Serve(command) => command.run(),
         Command::Sites(command) => command.run(),
         Command::Verify(arguments) => arguments.run(),

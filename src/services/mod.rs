@@ -5,6 +5,7 @@
 //! and the data plane hear of it after the commit.
 
 pub mod access;
+pub mod agenda;
 pub mod archive;
 mod audit;
 pub mod bundle;
@@ -66,6 +67,7 @@ use crate::{
 pub use crate::ports::queue::{Depth, JobFilter};
 
 use self::{
+    agenda::Agenda,
     home::Home,
     latency::Latency,
     months::Months,
@@ -177,6 +179,7 @@ struct Inner {
     nodes: Nodes,
     months: Months,
     latency: Arc<Latency>,
+    agenda: Agenda,
 }
 
 impl std::ops::Deref for Services {
@@ -202,6 +205,7 @@ impl Services {
             nodes: Nodes::new(),
             months: Months::default(),
             latency: Arc::default(),
+            agenda: Agenda::default(),
         };
         Self(Arc::new(inner))
     }

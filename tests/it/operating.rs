@@ -274,3 +274,71 @@ fn a_queue_is_drained_by_a_command() {
         assert!(String::from_utf8_lossy(&out.stderr).contains("There is no such job"), "{out:?}");
     }
 }
+
+/// A task of `/api/v1/tasks`.
+fn task(host: &Host, key: &str, name: &str) -> serde_json::Value {
+    let tasks = host.api_json(key, "GET /api/v1/tasks", "", 200);
+    let all = tasks.get("items").unwrap().as_array().unwrap();
+    all.iter().find(|it| it["name"] == name).unwrap_or_else(|| panic!("no {name} in {tasks}")).clone()
+}
+
+#[test]
+fn the_servers_own_work_is_listed_and_run_when_asked() {
+    let mut host = Host::start_configured("[garbage]\nat = \"0 3 1 1 *\"\nzone = \"Europe/Berlin\"\n");
+    let key = host.key(OWNER, "super-admin");
+    // Work on a period is done at the start, work at set times is not.
+    let pruned = host.until("a pass", || {
+        let it = task(&host, &key, "prune-deployments");
+        (it["ended_at"].is_string() && it["next_at"].is_string()).then_some(it)
+    });
+    assert_eq!(
+        (&pruned["every_seconds"], &pruned["error"], &pruned["here"]),
+        (&3_600.into(), &().into(), &true.into())
+    );
+    let garbage = task(&host, &key, "collect-garbage");
+    assert_eq!((&garbage["cron"], &garbage["zone"]), (&"0 3 1 1 *".into(), &"Europe/Berlin".into()));
+    assert!(garbage["ended_at"].is_null() && garbage["every_seconds"].is_null(), "{garbage}");
+    let planned =
+        host.until("its next time", || task(&host, &key, "collect-garbage")["next_at"].as_str().map(str::to_owned));
+    assert!(planned.ends_with("-01-01T02:00:00Z") || planned.ends_with("-01-01T02:00:00.000Z"), "{planned}");
+    assert!(
+        !host.get("localhost", "/metrics").text().contains("last_success_timestamp_seconds{task=\"collect-garbage\"}")
+    );
+
+    let out = host.cli(&key, &["schedules", "run", "collect-garbage"]);
+    assert!(String::from_utf8_lossy(&out.stdout).contains("collect-garbage looks now"), "{out:?}");
+    host.until("the pass", || task(&host, &key, "collect-garbage")["ended_at"].is_string().then_some(()));
+    let text = host.get("localhost", "/metrics").text();
+    assert!(text.contains("chainhost_task_last_success_timestamp_seconds{task=\"collect-garbage\"} "), "{text}");
+    assert_eq!(figure(&text, "chainhost_task_failures{task=\"collect-garbage\"}"), "0");
+    let out = host.cli(&key, &["schedules"]);
+    let shown = String::from_utf8_lossy(&out.stdout).into_owned();
+    assert!(shown.contains("collect-garbage") && shown.contains("0 3 1 1 * (Europe/Berlin)"), "{shown}");
+    assert!(shown.contains("prune-deployments") && shown.contains("every 1 h"), "{shown}");
+    assert!(String::from_utf8_lossy(&out.stderr).contains("no schedule"), "{out:?}");
+    assert_eq!(host.cli(&key, &["schedules", "run", "nothing"]).status.code(), Some(1));
+    assert_eq!(host.cli(&key, &["schedules", "pause", "nothing"]).status.code(), Some(1));
+
+    {
+        let mut owner = Browser::signed_in(&host, OWNER);
+        let page = owner.page("/schedules");
+        assert!(page.contains("/tasks/collect-garbage/run") && page.contains("at 0 3 1 1 * (Europe/Berlin)"), "{page}");
+        assert!(!page.contains("carry-files"), "there is no store of files");
+        assert_eq!(owner.post("/tasks/collect-garbage/run", "").status, 303);
+        assert!(owner.page("/schedules").contains("The task looks now"));
+        assert_eq!(owner.post("/tasks/nothing/run", "").status, 404);
+        let events = host.api_json(&key, "GET /api/v1/audit", "", 200);
+        let asked = events["items"].as_array().unwrap().iter().filter(|it| it["kind"] == "task.asked").count();
+        assert_eq!(asked, 2);
+
+        let mate_key = host.key(MATE, "admin");
+        let mut mate = Browser::signed_in(&host, MATE);
+        let page = mate.page("/schedules");
+        assert!(page.contains("has no schedule") && !page.contains("collect-garbage"), "{page}");
+        assert_eq!(mate.post("/tasks/collect-garbage/run", "").status, 403);
+        assert_eq!(host.api(&mate_key, "POST /api/v1/tasks/collect-garbage/run", b"").status, 403);
+        let out = host.cli(&mate_key, &["schedules"]);
+        assert!(out.status.success() && out.stdout.is_empty(), "{out:?}");
+    }
+    assert_eq!(host.stop(), Some(0), "a set time far away holds no stop up");
+}

@@ -12,10 +12,11 @@ use crate::{
         nodes::{NodeRow, Nodes},
         overview::{Figure, Latest, Overview, QueueRow, Step, Want},
         password::Password,
+        schedules::{Last, ScheduleRow, Schedules, TaskRow},
         seal::{Level, Size},
         sessions::{SessionRow, Sessions},
         settings::{self as settings_of, General},
-        shell::{Notice, Pager, Place, Shell, Sign, Theme},
+        shell::{Crumb, Notice, Pager, Place, Shell, Sign, Theme},
         sign_in::SignIn,
         sites::Sites,
         storage::Storage,
@@ -75,6 +76,52 @@ fn board() -> Board {
             took("backup", "1 job", ["4 ms", "4 ms", "2 min", "2 min"]),
         ],
         waiting_total: 4,
+    }
+}
+
+fn schedules() -> Schedules {
+    let row = |name: &str, paused, last: Option<(Sign, &'static str, &str)>| ScheduleRow {
+        name: name.into(),
+        path: "nightly".into(),
+        title: "Back up all sites".into(),
+        times: "0 3 * * MON-FRI (Europe/Berlin)".into(),
+        paused,
+        next: (!paused).then(|| when("in 5 h")),
+        last: last.map(|(sign, words, error)| Last { sign, words, when: when("19 h ago"), error: error.into() }),
+    };
+    let task = |name, text, here, error: &str| TaskRow {
+        name,
+        text,
+        here,
+        sign: if error.is_empty() { Sign::Ok } else { Sign::Bad },
+        words: if error.is_empty() { "Done" } else { "Failed" },
+        when: here.then(|| when("12 min ago")),
+        note: if error.is_empty() { "in 14 ms".into() } else { error.into() },
+        next: here.then(|| when("in 48 min")),
+        every: "every 1 h".into(),
+    };
+    let garbage = "Removes stored files that no deployment names any more.";
+    Schedules {
+        shell: shell(Place::Jobs),
+        crumbs: vec![Crumb::new("Jobs", "/jobs")],
+        lead: "Two of them failed when they ran last.".into(),
+        tenant: "default".into(),
+        rows: vec![
+            row("nightly", false, Some((Sign::Ok, "Done", ""))),
+            row(HOSTILE, false, Some((Sign::Bad, "Failed", "The target did not answer."))),
+            row("weekly", true, None),
+        ],
+        may_change: true,
+        tasks: vec![
+            task("relay-outbox", "Hands jobs that were asked for to the queue.", true, ""),
+            task(
+                "collect-garbage",
+                garbage,
+                true,
+                "The disk of this server is full. It failed 4 times one after another.",
+            ),
+            task("keep-months", "Makes room for the months to come.", false, ""),
+        ],
     }
 }
 
@@ -201,6 +248,7 @@ pub(super) fn pages() -> Vec<Sample> {
     };
     vec![
         ("jobs", render(&jobs), "Compress lantern-books 9"),
+        ("schedules", render(&schedules()), "collect-garbage"),
         ("audit-log", render(&audit), "published deployment 42"),
         ("storage", render(&storage), "Remove the unused files"),
     ]
