@@ -138,7 +138,8 @@ impl Jobs {
             return output::json(&rows);
         }
         if rows.is_empty() {
-            return terminal::print("There is no such job.");
+            let all = self.queue.is_none() && self.state.is_none();
+            return terminal::print(if all { "No job waits, runs or is kept." } else { "There is no such job." });
         }
         let jobs = output::read::<shapes::Job>(rows)?;
         if jobs.iter().any(|it| matches!(it.state.as_str(), "waiting" | "delayed")) {

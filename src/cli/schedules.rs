@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 
 use super::{
     client::{self, Call, Client, credentials::ServerArgument, escape, shapes},
-    failure::Result,
+    failure::{Failure, Result},
     output::{self, Output},
     table::{Cell, Column, Table},
     terminal, text,
@@ -65,8 +65,14 @@ impl Named {
 
     async fn change(&self, act: &str, done: &str) -> Result<()> {
         let (client, _) = output::open(&self.server)?;
-        client.done(&Call::post(&self.path("schedules", act), &json!({}))?).await?;
-        terminal::print(&format!("The schedule {} {done}.", self.name))
+        match client.done(&Call::post(&self.path("schedules", act), &json!({}))?).await {
+            Ok(()) => terminal::print(&format!("The schedule {} {done}.", self.name)),
+            Err(failure) if failure.is_not_found() => {
+                let text = "There is no such schedule. Tasks of the server cannot be paused: it needs them.";
+                Err(Failure::Server(String::from(text)))
+            }
+            Err(failure) => Err(failure),
+        }
     }
 }
 

@@ -20,32 +20,42 @@ use crate::{
 /// How long one call waits: shorter than what proxies between here and the server wait for.
 const WAIT: Duration = Duration::from_secs(20);
 
-/// What is paused or resumed: a queue, or a tenant.
+/// What is paused or resumed, and where.
 #[derive(Args)]
 pub(super) struct Target {
-    /// deploy, email, blockchain or backup: for all tenants of the server
-    #[arg(value_parser = super::queue, required_unless_present = "tenant", conflicts_with = "tenant")]
-    queue: Option<Queue>,
-    /// All jobs of your own tenant, in every queue
-    #[arg(long)]
-    tenant: bool,
+    #[command(flatten)]
+    what: What,
     #[command(flatten)]
     server: ServerArgument,
 }
 
+/// A queue, or a tenant.
+#[derive(Args)]
+#[group(required = true, multiple = false)]
+struct What {
+    /// deploy, email, blockchain or backup: for all tenants of the server
+    #[arg(value_parser = super::queue)]
+    queue: Option<Queue>,
+    /// All jobs of your own tenant, in every queue
+    #[arg(long)]
+    tenant: bool,
+}
+
 impl Target {
     fn path(&self, act: &str) -> String {
-        self.queue.map_or_else(|| format!("/api/v1/jobs/{act}"), |it| format!("/api/v1/queues/{}/{act}", it.word()))
+        self.what
+            .queue
+            .map_or_else(|| format!("/api/v1/jobs/{act}"), |it| format!("/api/v1/queues/{}/{act}", it.word()))
     }
 
     /// As an argument of a command.
     fn argument(&self) -> &'static str {
-        self.queue.map_or("--tenant", Queue::word)
+        self.what.queue.map_or("--tenant", Queue::word)
     }
 
     /// At the beginning of a sentence.
     fn name(&self) -> String {
-        self.queue.map_or_else(|| String::from("Your tenant"), |it| format!("The queue {}", it.word()))
+        self.what.queue.map_or_else(|| String::from("Your tenant"), |it| format!("The queue {}", it.word()))
     }
 
     fn resume_hint(&self) -> String {
@@ -94,8 +104,8 @@ impl Drain {
             }
             let jobs = text::count(running, "job");
             if said.is_some() && left == 0 {
-                let after = text::duration(u64::from(self.timeout) * 1_000);
-                let text = format!("After {after} {jobs} still at work. {} stays paused.", target.name());
+                let after = text::long(self.timeout.into());
+                let text = format!("After {after}, {jobs} still at work. {} stays paused.", target.name());
                 return Err(Failure::Server(text));
             }
             if said != Some(running) {
