@@ -1,6 +1,6 @@
 //! Jobs: what runs, what waits, what failed and why, with the way out beside it.
 
-use std::convert::Infallible;
+use std::{collections::HashSet, convert::Infallible, time::Duration};
 
 use askama::Template;
 use axum::{
@@ -11,7 +11,7 @@ use axum::{
     },
 };
 use serde::Deserialize;
-use tokio::sync::mpsc;
+use tokio::{sync::mpsc, time::Instant};
 use tokio_stream::wrappers::ReceiverStream;
 
 use super::{
@@ -26,9 +26,10 @@ use crate::{
     domain::{
         Error, Result,
         access::Right,
-        job::{Job, JobId, Queue, State},
+        job::{Job, JobId, NewJob, Queue, State},
+        tenant::TenantId,
     },
-    services::JobFilter,
+    services::{JobFilter, latency::Lately},
 };
 
 /// The jobs of the tenant.
@@ -60,6 +61,14 @@ pub(super) struct Board {
     pub(super) done: Vec<JobRow>,
     /// Whether the queues may be paused.
     pub(super) may_pause: bool,
+    /// The tenant of who looks.
+    pub(super) tenant: String,
+    /// It starts no jobs.
+    pub(super) tenant_paused: bool,
+    /// Whether who looks may pause it.
+    pub(super) may_pause_tenant: bool,
+    /// How long jobs took lately, of each queue that had any.
+    pub(super) took: Vec<TookRow>,
     /// Jobs that wait, also those that are not listed.
     pub(super) waiting_total: i64,
 }
@@ -78,12 +87,28 @@ pub(super) struct JobRow {
     pub(super) error: String,
     /// Starts later: a retry or a snooze.
     pub(super) delayed: bool,
-    /// Its queue starts nothing.
-    pub(super) paused: bool,
+    /// What keeps it from starting, for a sentence that begins with "when".
+    pub(super) held: Option<String>,
+}
+
+/// How long the jobs of a queue took that ended lately.
+#[derive(Clone, Debug)]
+pub(super) struct TookRow {
+    pub(super) queue: &'static str,
+    /// How many jobs this is of.
+    pub(super) jobs: String,
+    /// Half of them started within; `-` when none tells.
+    pub(super) wait_half: String,
+    /// 95 of a hundred started within.
+    pub(super) wait_most: String,
+    pub(super) run_half: String,
+    pub(super) run_most: String,
 }
 
 /// Jobs of each list.
 const LISTED: u32 = 30;
+/// An open page reads again so seldom how long jobs took: up to 800 of them are looked at for it.
+const TOOK_EVERY: Duration = Duration::from_secs(10);
 /// Finished jobs on the page.
 const DONE: usize = 8;
 
@@ -96,7 +121,30 @@ fn queue(filter: &Filter) -> Result<Option<Queue>> {
     filter.queue.as_deref().map(Queue::parse).transpose().map_err(|_| Error::not_found("queue"))
 }
 
-async fn board(visit: &Visit, queue: Option<Queue>) -> Result<Board> {
+async fn took(visit: &Visit, queue: Option<Queue>) -> Result<Vec<TookRow>> {
+    let lately = visit.services.lately(&visit.actor).await?;
+    let length =
+        |ms: Option<u64>| ms.map_or_else(|| String::from("-"), |it| words::span(i64::try_from(it).unwrap_or(i64::MAX)));
+    let rows =
+        Queue::ALL.into_iter().zip(lately).filter(|(it, of)| of.jobs > 0 && queue.is_none_or(|only| only == *it));
+    let row = |(queue, of): (Queue, Lately)| TookRow {
+        queue: queue.word(),
+        jobs: words::count(i64::try_from(of.jobs).unwrap_or(i64::MAX), "job", "jobs"),
+        wait_half: length(of.wait.map(|it| it.p50_ms)),
+        wait_most: length(of.wait.map(|it| it.p95_ms)),
+        run_half: length(of.run.map(|it| it.p50_ms)),
+        run_most: length(of.run.map(|it| it.p95_ms)),
+    };
+    Ok(rows.map(row).collect())
+}
+
+/// Whose jobs do not start, of those that wait here.
+async fn paused_tenants(visit: &Visit, jobs: &[&[Job]]) -> Result<HashSet<TenantId>> {
+    let tenants: HashSet<TenantId> = jobs.iter().copied().flatten().filter_map(|it| it.new.tenant).collect();
+    visit.services.paused_tenants(&visit.actor, tenants).await
+}
+
+async fn board(visit: &Visit, queue: Option<Queue>, took: Vec<TookRow>) -> Result<Board> {
     let services = &visit.services;
     let now = visit.now_ms();
     let list = async |state| {
@@ -109,10 +157,18 @@ async fn board(visit: &Visit, queue: Option<Queue>) -> Result<Board> {
         jobs
     };
     let queues = overview::queues(&services.queue_depths(&visit.actor).await?);
-    let paused = |queue: Queue| queues.iter().any(|it| it.paused && it.name == queue.word());
-    let rows = |jobs: Vec<Job>| jobs.into_iter().map(|it| row(it, &paused, now)).collect::<Vec<_>>();
-    let mut waiting = rows(next_first(list(State::Waiting).await?));
-    waiting.extend(rows(next_first(list(State::Delayed).await?)));
+    let (waiting, delayed) = (next_first(list(State::Waiting).await?), next_first(list(State::Delayed).await?));
+    let paused = paused_tenants(visit, &[&waiting, &delayed]).await?;
+    let (own, tenant) = (visit.actor.scope.tenant(), visit.who.tenant.name.clone());
+    let held = |job: &NewJob| match job.tenant {
+        _ if queues.iter().any(|it| it.paused && it.name == job.queue.word()) => {
+            Some(format!("the queue {} is resumed", job.queue.word()))
+        }
+        Some(of) if paused.contains(&of) && of == own => Some(format!("the jobs of {tenant} are resumed")),
+        Some(of) if paused.contains(&of) => Some(String::from("the jobs of its tenant are resumed")),
+        _ => None,
+    };
+    let rows = |jobs: Vec<Job>| jobs.into_iter().map(|it| row(it, &held, now)).collect::<Vec<_>>();
     let mut done = rows(list(State::Done).await?);
     done.truncate(DONE);
     let counted = queues.iter().filter(|it| queue.is_none_or(|queue| queue.word() == it.name));
@@ -120,14 +176,18 @@ async fn board(visit: &Visit, queue: Option<Queue>) -> Result<Board> {
         running: rows(list(State::Running).await?),
         failed: rows(list(State::Failed).await?),
         waiting_total: counted.map(|it| it.waiting).sum(),
-        waiting,
+        waiting: [rows(waiting), rows(delayed)].concat(),
         done,
         may_pause: visit.may(Right::ManageServer),
+        tenant_paused: services.are_jobs_paused(&visit.actor).await?,
+        may_pause_tenant: visit.may(Right::ManageTenant),
+        tenant: visit.who.tenant.name.clone(),
+        took,
         queues,
     })
 }
 
-fn row(job: Job, paused: &impl Fn(Queue) -> bool, now_ms: i64) -> JobRow {
+fn row(job: Job, held: &impl Fn(&NewJob) -> Option<String>, now_ms: i64) -> JobRow {
     let at = match job.state {
         State::Waiting => job.new.created_ms,
         State::Delayed => job.new.run_at_ms,
@@ -135,6 +195,7 @@ fn row(job: Job, paused: &impl Fn(Queue) -> bool, now_ms: i64) -> JobRow {
         State::Done | State::Failed => job.finished_ms.unwrap_or(job.new.created_ms),
     };
     JobRow {
+        held: held(&job.new),
         id: job.new.id.to_string(),
         title: job.new.title,
         queue: job.new.queue.word(),
@@ -144,7 +205,6 @@ fn row(job: Job, paused: &impl Fn(Queue) -> bool, now_ms: i64) -> JobRow {
         progress: job.progress,
         error: job.error.unwrap_or_default(),
         delayed: job.state == State::Delayed,
-        paused: paused(job.new.queue),
     }
 }
 
@@ -156,7 +216,8 @@ fn lead(board: &Board) -> String {
         [one] => format!(" The queue {one} is paused."),
         [first @ .., last] => format!(" The queues {} and {last} are paused.", first.join(", ")),
     };
-    format!("{}{paused}", counted(board))
+    let own = if board.tenant_paused { format!(" The jobs of {} are paused.", board.tenant) } else { String::new() };
+    format!("{}{paused}{own}", counted(board))
 }
 
 /// How many jobs run, wait and have failed.
@@ -181,7 +242,7 @@ fn counted(board: &Board) -> String {
 /// The page.
 pub(super) async fn jobs(visit: Visit, Asked(filter): Asked<Filter>) -> Answer {
     let queue = queue(&filter)?;
-    let board = board(&visit, queue).await?;
+    let board = board(&visit, queue, took(&visit, queue).await?).await?;
     show(&Jobs { shell: visit.shell(Place::Jobs).await?, lead: lead(&board), queue: queue.map(Queue::word), board })
 }
 
@@ -193,8 +254,17 @@ pub(super) async fn events(visit: Visit, Asked(filter): Asked<Filter>) -> Answer
     tasks.spawn(async move {
         let mut turns = Turns::new(&visit);
         let mut before = String::new();
+        let mut known: Option<(Instant, Vec<TookRow>)> = None;
         while turns.next(&visit, &sender).await == Turn::Look {
-            let Ok(html) = board(&visit, queue).await.and_then(|it| it.render().map_err(Error::internal)) else {
+            let fresh = known.as_ref().filter(|(at, _)| at.elapsed() < TOOK_EVERY).map(|(_, rows)| rows.clone());
+            let rows = match fresh {
+                Some(rows) => rows,
+                None => match took(&visit, queue).await {
+                    Ok(rows) => known.insert((Instant::now(), rows)).1.clone(),
+                    Err(_) => break,
+                },
+            };
+            let Ok(html) = board(&visit, queue, rows).await.and_then(|it| it.render().map_err(Error::internal)) else {
                 break;
             };
             if html != before {
@@ -226,6 +296,18 @@ async fn change_paused(visit: &Visit, of: &str, paused: bool) -> Answer {
     let queue = Queue::parse(of).map_err(|_| Error::not_found("queue"))?;
     visit.services.change_queue_paused(&visit.actor, queue, paused).await?;
     go(&visit.services, "/jobs", Some(if paused { Notice::QueuePaused } else { Notice::QueueResumed }))
+}
+
+/// Starts no more jobs of the tenant.
+pub(super) async fn pause_all(visit: Visit) -> Answer {
+    visit.services.change_jobs_paused(&visit.actor, true).await?;
+    go(&visit.services, "/jobs", Some(Notice::JobsPaused))
+}
+
+/// Starts them again.
+pub(super) async fn resume_all(visit: Visit) -> Answer {
+    visit.services.change_jobs_paused(&visit.actor, false).await?;
+    go(&visit.services, "/jobs", Some(Notice::JobsResumed))
 }
 
 /// Runs a failed or delayed job now.

@@ -27,6 +27,7 @@ mod keys;
 mod overview;
 mod password;
 mod questions;
+mod schedules;
 mod sessions;
 mod settings;
 mod sign_in;
@@ -107,8 +108,15 @@ fn pages() -> Router<Panel> {
         .route(&below("/proof/bundle"), get(deployments::bundle))
         .route("/jobs", get(jobs::jobs))
         .route("/jobs/events", get(jobs::events))
+        .route("/jobs/pause", post(jobs::pause_all))
+        .route("/jobs/resume", post(jobs::resume_all))
         .route("/jobs/queues/{queue}/pause", post(jobs::pause))
         .route("/jobs/queues/{queue}/resume", post(jobs::resume))
+        .route("/schedules", get(schedules::list))
+        .route("/schedules/{name}/pause", post(schedules::pause))
+        .route("/schedules/{name}/resume", post(schedules::resume))
+        .route("/schedules/{name}/run", post(schedules::run))
+        .route("/tasks/{name}/run", post(schedules::run_task))
         .route("/jobs/{id}/rerun", post(jobs::rerun))
         .route("/jobs/{id}/cancel", post(jobs::cancel))
         .route("/jobs/{id}/dismiss", post(jobs::dismiss))

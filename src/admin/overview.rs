@@ -13,7 +13,7 @@ use super::{
     words::{self, When},
 };
 use crate::{
-    domain::job::Queue,
+    domain::{access::Right, job::Queue},
     services::{
         Depth,
         summary::{Counts, Summary},
@@ -21,6 +21,8 @@ use crate::{
     },
 };
 
+/// A task that failed so often one after another needs a person; one failure is made good by the next try.
+const FAILURES_TOLD: u32 = 3;
 /// Watched folders with a problem that are told one by one.
 const WATCHES_SHOWN: usize = 6;
 
@@ -119,7 +121,26 @@ pub(super) async fn overview(State(panel): State<Panel>, visit: Visit) -> Answer
     let counts = summary.counts;
     let watches = services.list_watch_problems(&visit.actor)?;
     let queues = queues(&depths);
-    let wants = wants(&summary, &watches, &queues, &visit.shell(Place::Overview).await?);
+    let mut wants = wants(&summary, &watches, &queues, &visit.shell(Place::Overview).await?);
+    if services.are_jobs_paused(&visit.actor).await? {
+        wants.push(Want {
+            bad: false,
+            title: format!("The jobs of {} are paused", visit.who.tenant.name),
+            text: String::from("None is started in any queue until they are resumed."),
+            act: "Look at the jobs",
+            href: String::from("/jobs"),
+        });
+    }
+    if visit.may(Right::ManageServer) {
+        let failing = services.list_tasks(&visit.actor)?.into_iter().filter(|it| it.standing.failures >= FAILURES_TOLD);
+        wants.extend(failing.map(|it| Want {
+            bad: true,
+            title: format!("The task {} fails again and again", it.about.name),
+            text: it.standing.error.unwrap_or_default(),
+            act: "Look at the tasks",
+            href: String::from("/schedules"),
+        }));
+    }
     let has_key = !services.list_keys(&visit.actor).await?.is_empty();
     let command = if counts.sites == 0 { sites::command(services, "my-site", true) } else { String::new() };
     let steps = [

@@ -132,7 +132,7 @@ pub(super) enum Notice {
     JobRerun,
     /// A job was cancelled.
     JobCancelled,
-    /// A job runs already and cannot be cancelled.
+    /// A job that runs was told to end.
     JobRuns,
     /// A failed job was put away.
     JobDismissed,
@@ -140,6 +140,18 @@ pub(super) enum Notice {
     QueuePaused,
     /// A queue starts jobs again.
     QueueResumed,
+    /// A tenant starts no more jobs.
+    JobsPaused,
+    /// A tenant starts jobs again.
+    JobsResumed,
+    /// A schedule asks for no more jobs.
+    SchedulePaused,
+    /// A schedule asks for jobs again.
+    ScheduleResumed,
+    /// The job of a schedule was asked for.
+    ScheduleRun,
+    /// A task of the server was asked to look.
+    TaskRun,
     /// The theme was chosen.
     ThemeChosen,
     /// A session was ended.
@@ -163,7 +175,7 @@ pub(super) enum Notice {
 }
 
 impl Notice {
-    const ALL: [Self; 28] = [
+    const ALL: [Self; 34] = [
         Self::Claimed,
         Self::SiteCreated,
         Self::SiteDeleted,
@@ -182,6 +194,12 @@ impl Notice {
         Self::JobDismissed,
         Self::QueuePaused,
         Self::QueueResumed,
+        Self::JobsPaused,
+        Self::JobsResumed,
+        Self::SchedulePaused,
+        Self::ScheduleResumed,
+        Self::ScheduleRun,
+        Self::TaskRun,
         Self::ThemeChosen,
         Self::SessionEnded,
         Self::PasswordChanged,
@@ -215,6 +233,12 @@ impl Notice {
             Self::JobDismissed => "job-dismissed",
             Self::QueuePaused => "queue-paused",
             Self::QueueResumed => "queue-resumed",
+            Self::JobsPaused => "jobs-paused",
+            Self::JobsResumed => "jobs-resumed",
+            Self::SchedulePaused => "schedule-paused",
+            Self::ScheduleResumed => "schedule-resumed",
+            Self::ScheduleRun => "schedule-run",
+            Self::TaskRun => "task-run",
             Self::ThemeChosen => "theme-chosen",
             Self::SessionEnded => "session-ended",
             Self::PasswordChanged => "password-changed",
@@ -256,10 +280,16 @@ impl Notice {
             Self::WatchEnded => "The folder is watched no longer. What is live stays.",
             Self::JobRerun => "The job is in its queue again.",
             Self::JobCancelled => "The job is cancelled.",
-            Self::JobRuns => "The job runs already, so it was not cancelled. It ends by itself.",
+            Self::JobRuns => "The job runs, so it was told to end. It has ten seconds for that.",
             Self::JobDismissed => "The job is put away.",
             Self::QueuePaused => "The queue is paused, also over a restart. What runs goes on; what comes waits.",
             Self::QueueResumed => "The queue goes on.",
+            Self::JobsPaused => "The jobs are paused, also over a restart. What runs goes on; what comes waits.",
+            Self::JobsResumed => "The jobs go on.",
+            Self::SchedulePaused => "The schedule is paused. It asks for nothing until it is resumed.",
+            Self::ScheduleResumed => "The schedule goes on, from its next time.",
+            Self::ScheduleRun => "The job is asked for. It is in its queue in a moment.",
+            Self::TaskRun => "The task looks now. Load the page again to see how that ended.",
             Self::ThemeChosen => "Saved in this browser.",
             Self::SessionEnded => "The session is ended. That browser has to sign in again.",
             Self::PasswordChanged => "The password is changed.",

@@ -1,11 +1,13 @@
 //! `/api/v1/jobs` and `/queues`: the four queues and their jobs.
 
+use std::time::Duration;
+
 use axum::extract::{Path, State};
 use serde::{Deserialize, Serialize};
 
 use super::{
     answer::{Answer, Page, done, ok},
-    caller::{Caller, ListQuery, Params},
+    caller::{Caller, Json, ListQuery, Params},
 };
 use crate::{
     base::clock::rfc3339,
@@ -13,11 +15,15 @@ use crate::{
         Error, Result,
         job::{self, JobId, Queue},
     },
-    services::{Depth, JobFilter, Services},
+    services::{
+        Depth, JobFilter, Services,
+        jobs::DRAIN_WAIT_MAX,
+        latency::{Lately, Percentiles},
+    },
 };
 
 #[derive(Debug, Serialize)]
-struct Job {
+pub(super) struct Job {
     id: String,
     queue: &'static str,
     kind: String,
@@ -83,13 +89,20 @@ pub(super) async fn list(
 
 pub(super) async fn depths(State(services): State<Services>, Caller(actor, _): Caller) -> Answer {
     let depths = services.queue_depths(&actor).await?;
-    let show = |(queue, it): (Queue, &Depth)| {
+    let tenant_paused = services.are_jobs_paused(&actor).await?;
+    let lately = services.lately(&actor).await?;
+    let show = |((queue, it), took): ((Queue, &Depth), &Lately)| {
+        let p50 = |of: Option<Percentiles>| of.map(|it| it.p50_ms);
+        let p95 = |of: Option<Percentiles>| of.map(|it| it.p95_ms);
         serde_json::json!({
             "queue": queue.word(), "waiting": it.waiting, "delayed": it.delayed, "running": it.running,
-            "done": it.done, "failed": it.failed, "paused": it.paused, "oldest_at": it.oldest_ms.map(rfc3339),
+            "done": it.done, "failed": it.failed, "paused": it.paused, "tenant_paused": tenant_paused,
+            "oldest_at": it.oldest_ms.map(rfc3339),
+            "wait_p50_ms": p50(took.wait), "wait_p95_ms": p95(took.wait),
+            "run_p50_ms": p50(took.run), "run_p95_ms": p95(took.run),
         })
     };
-    let items: Vec<_> = Queue::ALL.into_iter().zip(&depths).map(show).collect();
+    let items: Vec<_> = Queue::ALL.into_iter().zip(&depths).zip(&lately).map(show).collect();
     ok(&serde_json::json!({ "items": items, "next": null }))
 }
 
@@ -113,6 +126,59 @@ pub(super) async fn resume(
 ) -> Answer {
     services.change_queue_paused(&actor, queue(&of)?, false).await?;
     done()
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Drain {
+    #[serde(default = "wait_default")]
+    wait_seconds: u64,
+}
+
+/// Long enough for most jobs, and shorter than what proxies wait for.
+fn wait_default() -> u64 {
+    30
+}
+
+impl Drain {
+    fn wait(&self) -> Result<Duration> {
+        let wait = Duration::from_secs(self.wait_seconds);
+        if wait > DRAIN_WAIT_MAX {
+            let text =
+                format!("`wait_seconds` is a number from 0 to {}; ask again after that.", DRAIN_WAIT_MAX.as_secs());
+            return Err(Error::invalid("wait_seconds", text).on("wait_seconds"));
+        }
+        Ok(wait)
+    }
+}
+
+pub(super) async fn drain(
+    State(services): State<Services>,
+    Caller(actor, _): Caller,
+    Path(of): Path<String>,
+    Json(asked): Json<Drain>,
+) -> Answer {
+    let running = services.drain_queue(&actor, queue(&of)?, asked.wait()?).await?;
+    ok(&serde_json::json!({ "running": running }))
+}
+
+pub(super) async fn pause_all(State(services): State<Services>, Caller(actor, _): Caller) -> Answer {
+    services.change_jobs_paused(&actor, true).await?;
+    done()
+}
+
+pub(super) async fn resume_all(State(services): State<Services>, Caller(actor, _): Caller) -> Answer {
+    services.change_jobs_paused(&actor, false).await?;
+    done()
+}
+
+pub(super) async fn drain_all(
+    State(services): State<Services>,
+    Caller(actor, _): Caller,
+    Json(asked): Json<Drain>,
+) -> Answer {
+    let running = services.drain_jobs(&actor, asked.wait()?).await?;
+    ok(&serde_json::json!({ "running": running }))
 }
 
 pub(super) async fn get(State(services): State<Services>, Caller(actor, _): Caller, Path(of): Path<String>) -> Answer {

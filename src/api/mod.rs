@@ -8,6 +8,7 @@ mod deployments;
 mod jobs;
 mod openapi;
 mod people;
+mod schedules;
 mod schemas;
 mod server;
 mod sites;
@@ -99,12 +100,27 @@ const ROUTES: &[Route] = routes! {
         (against) "" => "200 Diff";
     get "/sites/{name}/deployments/{deployment}/log" deployments::log, "Its log", () "" => "200 Log";
     get "/jobs" jobs::list, "Jobs, newest first", (limit after queue state) "" => "200 [Job]";
-    get "/queues" jobs::depths, "Counts of the queues", () "" => "200 [Depth]";
+    get "/queues" jobs::depths, "Counts of the queues, and how long their jobs took lately", () "" => "200 [Depth]";
     post "/queues/{queue}/pause" jobs::pause, "Start no more jobs of a queue; what runs goes on", () "" => "204";
     post "/queues/{queue}/resume" jobs::resume, "Start the jobs of a queue again", () "" => "204";
+    post "/queues/{queue}/drain" jobs::drain, "Start no more jobs of a queue, and wait until none of it runs",
+        () "Drain" => "200 Drained";
+    post "/jobs/pause" jobs::pause_all, "Start no more jobs of the tenant, in any queue; what runs goes on",
+        () "" => "204";
+    post "/jobs/resume" jobs::resume_all, "Start the jobs of the tenant again", () "" => "204";
+    post "/jobs/drain" jobs::drain_all, "Start no more jobs of the tenant, and wait until none of them runs",
+        () "Drain" => "200 Drained";
+    get "/schedules" schedules::list, "Schedules of the tenant by name, and how their last runs ended",
+        () "" => "200 [Schedule]";
+    post "/schedules/{name}/pause" schedules::pause, "Ask for no more jobs of a schedule", () "" => "204";
+    post "/schedules/{name}/resume" schedules::resume, "Ask for them again, from its next time on", () "" => "204";
+    post "/schedules/{name}/run" schedules::run, "Ask for its job now", () "" => "202 Made";
+    get "/tasks" schedules::tasks, "What the server does by itself, how it ended last, and when it is next",
+        () "" => "200 [Task]";
+    post "/tasks/{name}/run" schedules::run_task, "Have a task look now", () "" => "204";
     get "/jobs/{id}" jobs::get, "One job", () "" => "200 Job";
     post "/jobs/{id}/rerun" jobs::rerun, "Run a failed or delayed job now", () "" => "204";
-    post "/jobs/{id}/cancel" jobs::cancel, "Remove a job that has not started", () "" => "200 Cancelled";
+    post "/jobs/{id}/cancel" jobs::cancel, "Remove a job that has not started, or tell one that runs to end", () "" => "200 Cancelled";
     delete "/jobs/{id}" jobs::dismiss, "Remove an ended job from the list", () "" => "204";
     get "/audit" server::audit, "The audit log, newest first", (limit after) "" => "200 [Event]";
     get "/nodes" server::nodes, "Nodes that run this installation, and what only one of them may do",

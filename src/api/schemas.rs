@@ -19,6 +19,7 @@ pub(super) const SENT: &[(&str, &[&str])] = &[
         &["files: [listed]", "message?: string", "publish?: boolean", "if_live?: string?", "allow_env?: boolean"],
     ),
     ("Collect", &["dry_run?: boolean"]),
+    ("Drain", &["wait_seconds?: integer"]),
 ];
 
 /// Shapes that are answered.
@@ -121,10 +122,49 @@ const ANSWERED: &[(&str, &[&str])] = &[
             "done: integer",
             "failed: integer",
             "paused: boolean",
+            "tenant_paused: boolean",
             "oldest_at: time?",
+            "wait_p50_ms: integer?",
+            "wait_p95_ms: integer?",
+            "run_p50_ms: integer?",
+            "run_p95_ms: integer?",
         ],
     ),
+    ("Drained", &["running: integer"]),
     ("Cancelled", &["removed: boolean"]),
+    (
+        "Schedule",
+        &[
+            "name: string",
+            "cron: string",
+            "zone: string",
+            "missed: string",
+            "queue: string",
+            "kind: string",
+            "title: string",
+            "paused: boolean",
+            "next_at: time?",
+            "last: Job?",
+        ],
+    ),
+    (
+        "Task",
+        &[
+            "name: string",
+            "does: string",
+            "every_seconds: integer?",
+            "cron: string?",
+            "zone: string?",
+            "here: boolean",
+            "running: boolean",
+            "began_at: time?",
+            "ended_at: time?",
+            "took_ms: integer?",
+            "error: string?",
+            "failures: integer",
+            "next_at: time?",
+        ],
+    ),
     (
         "Event",
         &[

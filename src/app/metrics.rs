@@ -13,7 +13,11 @@ use crate::{
     },
     ports::db::Replica,
     serve::DataPlane,
-    services::{Depth, Services, access::Origin},
+    services::{
+        Depth, Services,
+        access::Origin,
+        latency::{BUCKETS_MS, Histogram, Times},
+    },
 };
 
 pub(super) async fn answer(
@@ -44,6 +48,8 @@ async fn read(
     let mut out = Text(String::new());
     visitors(plane, &mut out);
     queues(services, &mut out).await?;
+    latency(services, &mut out);
+    tasks(services, &mut out);
     database(services, &mut out);
     let help = "Passwords hashed, to be kept or to be checked.";
     out.one("chainhost_password_hashes_total", "counter", help, services.passwords_hashed());
@@ -68,10 +74,32 @@ impl Text {
         }
     }
 
+    /// A histogram of seconds for each queue.
+    fn histogram(&mut self, name: &str, help: &str, services: &Services, of: fn(&Times) -> &Histogram) {
+        let _ = writeln!(self.0, "# HELP {name} {help}\n# TYPE {name} histogram");
+        for queue in Queue::ALL {
+            let counted = of(services.latency().of(queue)).read();
+            let queue = queue.word();
+            for (end_ms, count) in BUCKETS_MS.into_iter().zip(counted.buckets) {
+                let end = seconds(end_ms * 1_000);
+                let _ = writeln!(self.0, "{name}_bucket{{queue=\"{queue}\",le=\"{end}\"}} {count}");
+            }
+            let _ = writeln!(self.0, "{name}_bucket{{queue=\"{queue}\",le=\"+Inf\"}} {}", counted.count);
+            let _ = writeln!(self.0, "{name}_sum{{queue=\"{queue}\"}} {}", seconds(counted.sum_us));
+            let _ = writeln!(self.0, "{name}_count{{queue=\"{queue}\"}} {}", counted.count);
+        }
+    }
+
     /// One metric with one value.
     fn one(&mut self, name: &str, kind: &str, help: &str, value: u64) {
         self.add(name, kind, help, &[(String::new(), value)]);
     }
+}
+
+/// Microseconds as seconds, exactly: `0.001`, `3600`.
+fn seconds(us: u64) -> String {
+    let text = format!("{}.{:06}", us / 1_000_000, us % 1_000_000);
+    text.trim_end_matches('0').trim_end_matches('.').to_owned()
 }
 
 fn visitors(plane: &DataPlane, out: &mut Text) {
@@ -116,6 +144,27 @@ async fn queues(services: &Services, out: &mut Text) -> Result<(), Error> {
     let help = "Whether a queue starts no jobs.";
     out.add("chainhost_queue_paused", "gauge", help, &of_queues(&|it| u64::from(it.paused)));
     Ok(())
+}
+
+fn latency(services: &Services, out: &mut Text) {
+    let help = "How long jobs waited for their first start in this process, from when they were asked for or due.";
+    out.histogram("chainhost_job_wait_seconds", help, services, |it| &it.wait);
+    let help = "How long attempts at jobs took in this process, however they ended.";
+    out.histogram("chainhost_job_run_seconds", help, services, |it| &it.run);
+}
+
+fn tasks(services: &Services, out: &mut Text) {
+    let here: Vec<_> = services.tasks_here().into_iter().filter(|it| it.here).collect();
+    let label = |name: &str| format!("{{task=\"{name}\"}}");
+    let failures: Vec<_> = here.iter().map(|it| (label(it.about.name), u64::from(it.standing.failures))).collect();
+    let help = "How many passes of a task that this node does have failed one after another.";
+    out.add("chainhost_task_failures", "gauge", help, &failures);
+    let well = here.iter().filter_map(|it| {
+        let seconds = u64::try_from(it.standing.well_ms? / 1_000).unwrap_or(0);
+        Some((label(it.about.name), seconds))
+    });
+    let help = "When a pass of a task ended well last, in seconds since 1970.";
+    out.add("chainhost_task_last_success_timestamp_seconds", "gauge", help, &well.collect::<Vec<_>>());
 }
 
 fn database(services: &Services, out: &mut Text) {
@@ -163,4 +212,17 @@ fn cache(services: &Services, out: &mut Text) {
     out.one("chainhost_cache_shared_errors_total", "counter", help, figures.errors);
     let help = "Changes that other servers told this one.";
     out.one("chainhost_cache_shared_heard_total", "counter", help, figures.heard);
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn seconds_are_exact_and_short() {
+        assert_eq!(
+            [0, 1, 1_000, 500_000, 10_000_000, 3_600_000_000].map(seconds),
+            ["0", "0.000001", "0.001", "0.5", "10", "3600"]
+        );
+    }
 }

@@ -216,6 +216,7 @@ async fn start(
         instance: services.instance,
         tasks: opening.tasks.clone(),
         queues: opening.settings.queues.clone(),
+        garbage: opening.settings.garbage.clone(),
     };
     work::start(&context);
     if !services.node.role.serves() {

@@ -86,6 +86,11 @@ impl Failure {
         matches!(self, Self::Refused(it) if it.status == 404)
     }
 
+    /// Whether the server said that this may not be known or done with this key.
+    pub(super) fn is_forbidden(&self) -> bool {
+        matches!(self, Self::Refused(it) if it.status == 403)
+    }
+
     const fn exit(&self) -> u8 {
         match self {
             Self::Refused(_) | Self::Server(_) => 1,

@@ -1,8 +1,11 @@
-//! `chainhost jobs`: the background work of the server, running a job once more, and pausing a queue.
+//! `chainhost jobs`: the background work of the server: listed, run once more, cancelled; and its queues.
+
+mod queues;
 
 use std::process::ExitCode;
 
 use clap::{Args, Subcommand};
+use serde::Deserialize;
 use serde_json::json;
 
 use super::{
@@ -38,35 +41,63 @@ pub(super) struct Jobs {
 
 #[derive(Subcommand)]
 enum Command {
-    /// Start no more jobs of a queue; what runs goes on, what comes waits
-    Pause(OneQueue),
-    /// Start the jobs of a paused queue again
-    Resume(OneQueue),
-    /// Run a job once more
-    Rerun {
-        /// Its id
-        #[arg(value_parser = id)]
-        id: JobId,
-        #[command(flatten)]
-        server: ServerArgument,
-    },
+    /// Show the queues: how much runs and waits, how long it took lately, which are paused
+    Queues(queues::Queues),
+    /// Start no more jobs of a queue or of your tenant; what runs goes on, what comes waits
+    Pause(queues::Target),
+    /// Pause, and wait until nothing runs any more. Exit 1: something still runs after the timeout
+    Drain(queues::Drain),
+    /// Start the jobs of what was paused again
+    Resume(queues::Target),
+    /// Run a failed or delayed job now
+    Rerun(OneJob),
+    /// Remove a job that has not started; tell one that runs to end
+    Cancel(OneJob),
+    /// Remove an ended job from the list
+    Dismiss(OneJob),
 }
 
 #[derive(Args)]
-struct OneQueue {
-    /// deploy, email, blockchain or backup
-    #[arg(value_parser = queue)]
-    queue: Queue,
+struct OneJob {
+    /// Its id
+    #[arg(value_parser = id)]
+    id: JobId,
     #[command(flatten)]
     server: ServerArgument,
 }
 
-impl OneQueue {
-    async fn call(&self, what: &str) -> Result<()> {
+impl OneJob {
+    fn open(&self) -> Result<(Client, String)> {
         let (client, _) = output::open(&self.server)?;
-        let path = format!("/api/v1/queues/{}/{what}", self.queue.word());
-        client.done(&Call::post(&path, &json!({}))?).await
+        Ok((client, format!("/api/v1/jobs/{}", escape(&self.id.to_string()))))
     }
+
+    async fn rerun(&self) -> Result<()> {
+        let (client, path) = self.open()?;
+        client.done(&Call::post(&format!("{path}/rerun"), &json!({}))?).await?;
+        terminal::print(&format!("The job {} runs once more.", self.id))
+    }
+
+    async fn cancel(&self) -> Result<()> {
+        let (client, path) = self.open()?;
+        let answer: Cancelled = client.call(&Call::post(&format!("{path}/cancel"), &json!({}))?).await?;
+        terminal::print(&if answer.removed {
+            format!("The job {} is cancelled.", self.id)
+        } else {
+            format!("The job {} runs and was told to end; it has ten seconds for that.", self.id)
+        })
+    }
+
+    async fn dismiss(&self) -> Result<()> {
+        let (client, path) = self.open()?;
+        client.done(&Call::delete(&path)).await?;
+        terminal::print(&format!("The job {} is no longer listed.", self.id))
+    }
+}
+
+#[derive(Deserialize)]
+struct Cancelled {
+    removed: bool,
 }
 
 fn queue(text: &str) -> Result<Queue, String> {
@@ -86,23 +117,13 @@ impl Jobs {
         client::run(async {
             match &self.command {
                 None => self.list().await,
-                Some(Command::Pause(of)) => {
-                    of.call("pause").await?;
-                    let name = of.queue.word();
-                    terminal::print(&format!(
-                        "The queue {name} is paused. It goes on with: chainhost jobs resume {name}"
-                    ))
-                }
-                Some(Command::Resume(of)) => {
-                    of.call("resume").await?;
-                    terminal::print(&format!("The queue {} goes on.", of.queue.word()))
-                }
-                Some(Command::Rerun { id, server }) => {
-                    let (client, _) = output::open(server)?;
-                    let path = format!("/api/v1/jobs/{}/rerun", escape(&id.to_string()));
-                    client.done(&Call::post(&path, &json!({}))?).await?;
-                    terminal::print(&format!("The job {id} runs once more."))
-                }
+                Some(Command::Queues(it)) => it.run().await,
+                Some(Command::Pause(it)) => it.pause().await,
+                Some(Command::Drain(it)) => it.run().await,
+                Some(Command::Resume(it)) => it.resume().await,
+                Some(Command::Rerun(it)) => it.rerun().await,
+                Some(Command::Cancel(it)) => it.cancel().await,
+                Some(Command::Dismiss(it)) => it.dismiss().await,
             }
         })
     }
@@ -117,11 +138,12 @@ impl Jobs {
             return output::json(&rows);
         }
         if rows.is_empty() {
-            return terminal::print("There is no such job.");
+            let all = self.queue.is_none() && self.state.is_none();
+            return terminal::print(if all { "No job waits, runs or is kept." } else { "There is no such job." });
         }
         let jobs = output::read::<shapes::Job>(rows)?;
         if jobs.iter().any(|it| matches!(it.state.as_str(), "waiting" | "delayed")) {
-            paused(&client).await;
+            queues::say_paused(&client).await;
         }
         let mut table = Table::new(&[
             Column::Whole("Id"),
@@ -146,15 +168,5 @@ impl Jobs {
         terminal::print(&table.show(terminal))?;
         output::more(more);
         Ok(())
-    }
-}
-
-/// Says why jobs wait that nothing keeps from starting but a pause. Who may not ask, or asks a server of before, reads nothing.
-async fn paused(client: &Client) {
-    let Ok(page) = client.call::<shapes::Page>(&Call::get("/api/v1/queues")).await else { return };
-    let Ok(queues) = output::read::<shapes::QueueState>(page.items) else { return };
-    for it in queues.into_iter().filter(|it| it.paused) {
-        let name = text::plain(&it.queue);
-        terminal::note(&format!("The queue {name} is paused: its jobs wait until `chainhost jobs resume {name}`."));
     }
 }

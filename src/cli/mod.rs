@@ -24,6 +24,7 @@ mod nodes;
 mod output;
 mod rollback;
 mod scale;
+mod schedules;
 mod serve;
 mod sites;
 mod table;
@@ -69,7 +70,7 @@ enum Command {
     Diff(diff::Diff),
     /// Remove stored bytes that no deployment names any more
     Gc(gc::Gc),
-    /// List background jobs, or run one once more
+    /// List background jobs and queues; run a job once more, pause and drain queues
     Jobs(jobs::Jobs),
     /// Check proofs of a transparency log, offline
     #[command(subcommand)]
@@ -91,6 +92,8 @@ enum Command {
     /// Shard the database by tenant, or let it keep tenants apart
     #[command(subcommand)]
     Scale(scale::Scale),
+    /// Show what runs by itself, when it is next and how it ended last; run it now
+    Schedules(schedules::Schedules),
     /// Run the server
     Serve(serve::Serve),
     /// List, make and delete sites
@@ -123,6 +126,7 @@ pub fn main() -> ExitCode {
         Command::Move(command) => command.run(),
         Command::Rollback(command) => command.run(),
         Command::Scale(command) => command.run(),
+        Command::Schedules(command) => command.run(),
         Command::Serve(command) => command.run(),
         Command::Sites(command) => command.run(),
         Command::Verify(arguments) => arguments.run(),

@@ -17,21 +17,35 @@ use crate::{
 /// How long the end waits for blocking work that does not look at the sign to stop: its files are whole whenever it ends.
 const LEFT_MAX: Duration = Duration::from_secs(5);
 
+/// Where a process keeps its data and reads its settings.
+#[derive(Args)]
+pub(super) struct Place {
+    /// The data folder [default: /var/lib/chainhost for root, else ./chainhost-data]
+    #[arg(long, value_name = "DIR")]
+    data: Option<PathBuf>,
+    /// A configuration file
+    #[arg(long, value_name = "FILE")]
+    config: Option<PathBuf>,
+}
+
+impl Place {
+    /// The flags that say so.
+    pub(super) fn flags(&self) -> Flags {
+        Flags { data: self.data.clone(), config: self.config.clone(), ..Flags::default() }
+    }
+}
+
 /// The arguments of `serve`.
 #[derive(Args)]
 pub(super) struct Serve {
     /// Add a sample site, and keep everything in ./chainhost-demo
     #[arg(long)]
     demo: bool,
-    /// The data folder [default: /var/lib/chainhost for root, else ./chainhost-data]
-    #[arg(long, value_name = "DIR")]
-    data: Option<PathBuf>,
+    #[command(flatten)]
+    place: Place,
     /// Where to listen, such as 127.0.0.1:8080 or :8080; may be given more than once [default: localhost:8080]
     #[arg(long, value_name = "ADDR")]
     listen: Vec<String>,
-    /// A configuration file
-    #[arg(long, value_name = "FILE")]
-    config: Option<PathBuf>,
     /// What this process does, when several share a database and a queue: all, web (no jobs) or worker [default: all]
     #[arg(long, value_name = "ROLE")]
     role: Option<String>,
@@ -40,14 +54,8 @@ pub(super) struct Serve {
 impl Serve {
     /// Exit 0 after a shutdown that was asked for, 2 for settings that cannot be used, 1 for what broke.
     pub(super) fn run(&self) -> ExitCode {
-        let flags = Flags {
-            data: self.data.clone(),
-            listen: self.listen.clone(),
-            config: self.config.clone(),
-            demo: self.demo,
-            role: self.role.clone(),
-            ..Flags::default()
-        };
+        let flags =
+            Flags { listen: self.listen.clone(), demo: self.demo, role: self.role.clone(), ..self.place.flags() };
         run("serve", &flags)
     }
 }

@@ -37,7 +37,7 @@ pub(super) fn cut(text: &str, width: usize) -> String {
     text.chars().take(width.saturating_sub(1)).chain(['…']).collect()
 }
 
-/// A time of the API for people: how long ago under a day, else the date. What is no time stays as it is.
+/// A time of the API for people: how long ago, or until then, under a day, else the date. What is no time stays as it is.
 pub(super) fn when(time: &str, now_ms: i64) -> String {
     let Ok(at) = time.parse::<Timestamp>() else { return plain(time) };
     let ago_s = now_ms.saturating_sub(at.as_millisecond()).div_euclid(1000);
@@ -47,6 +47,9 @@ pub(super) fn when(time: &str, now_ms: i64) -> String {
         5..MINUTE_S => format!("{ago_s} s ago"),
         MINUTE_S..HOUR_S => format!("{} min ago", ago_s / MINUTE_S),
         HOUR_S..DAY_S => format!("{} h ago", ago_s / HOUR_S),
+        // To come, and more than clocks differ.
+        -3_599..-60 => format!("in {} min", -ago_s / MINUTE_S),
+        -86_399..=-3_600 => format!("in {} h", -ago_s / HOUR_S),
         _ => time.chars().take("2026-11-24".len()).collect(),
     }
 }
@@ -55,6 +58,15 @@ pub(super) fn when(time: &str, now_ms: i64) -> String {
 pub(super) fn count(number: u64, noun: &str) -> String {
     let s = if number == 1 { "" } else { "s" };
     format!("{} {noun}{s}", crate::base::units::thousands(number))
+}
+
+/// A set length of time, in its greatest whole unit: `10 min`, `24 h`, `90 s`.
+pub(super) fn long(seconds: u64) -> String {
+    match seconds {
+        it if it > 0 && it.is_multiple_of(3_600) => format!("{} h", it / 3_600),
+        it if it > 0 && it.is_multiple_of(60) => format!("{} min", it / 60),
+        it => format!("{it} s"),
+    }
 }
 
 /// A measured time: `320 ms`, `4.2 s`, `3 min 5 s`.
@@ -95,13 +107,16 @@ mod tests {
         assert_eq!(at(3_599), "59 min ago");
         assert_eq!(at(86_399), "23 h ago");
         assert_eq!(at(86_400), "2026-11-23");
-        assert_eq!(at(-3_600), "2026-11-24");
+        assert_eq!((at(-61).as_str(), at(-3_599).as_str()), ("in 1 min", "in 59 min"));
+        assert_eq!((at(-3_600).as_str(), at(-86_399).as_str()), ("in 1 h", "in 23 h"));
+        assert_eq!(at(-86_400), "2026-11-25");
         assert_eq!(when("soon", now), "soon");
     }
 
     #[test]
     fn numbers_have_their_noun_and_unit() {
         assert_eq!((count(1, "file"), count(12_000, "file")), (String::from("1 file"), String::from("12,000 files")));
+        assert_eq!([long(10), long(600), long(86_400), long(90)], ["10 s", "10 min", "24 h", "90 s"]);
         assert_eq!(duration(999), "999 ms");
         assert_eq!(duration(4_260), "4.2 s");
         assert_eq!(duration(185_000), "3 min 5 s");

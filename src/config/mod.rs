@@ -3,6 +3,7 @@
 pub mod blobs;
 pub mod client;
 pub mod database;
+mod garbage;
 pub mod public_url;
 pub mod redis;
 mod retention;

@@ -16,6 +16,7 @@ use toml::Spanned;
 use super::{
     blobs::{self, Blobs},
     database::{self, Postgres},
+    garbage,
     public_url::PublicUrl,
     redis::{self, Redis},
     retention,
@@ -25,7 +26,7 @@ use crate::{
         network::{Network, NotANetwork},
         units::ByteSize,
     },
-    domain::{Error, Result, hostname::Hostname, job::Queue, month::Retention, node::Role},
+    domain::{Error, Result, hostname::Hostname, job::Queue, month::Retention, node::Role, schedule::Times},
 };
 
 /// Bytes of a configuration file: far more than its keys need.
@@ -71,6 +72,8 @@ pub struct Server {
     pub labels: Vec<String>,
     /// How long rows are kept in tables by month.
     pub retention: Retention,
+    /// When garbage is collected; `None`: at the start, and daily.
+    pub garbage: Option<Times>,
     /// Where the bytes of sites live.
     pub blobs: Blobs,
     /// Where people reach the panel, when that is not where the server listens.
@@ -120,6 +123,8 @@ struct File {
     retention: retention::Section,
     #[serde(default)]
     blobs: blobs::Section,
+    #[serde(default)]
+    garbage: garbage::Section,
     public_url: Option<Spanned<String>>,
     #[serde(default)]
     trusted_proxies: Vec<Spanned<String>>,
@@ -190,6 +195,7 @@ impl Server {
             postgres,
             redis,
             retention: retention::read(&file.retention, |it, key, why| wrong(&source.place(it, key), why))?,
+            garbage: garbage::read(&file.garbage, |it, key, why| wrong(&source.place(it, key), why))?,
             blobs,
             panel_host,
             public_url,
@@ -433,6 +439,16 @@ mod tests {
     }
 
     #[test]
+    fn garbage_is_collected_at_the_times_that_are_set() {
+        assert_eq!(read("").unwrap().garbage, None);
+        let times = read("[garbage]\nat = \"0 3 * * *\"\nzone = \"europe/berlin\"").unwrap().garbage.unwrap();
+        assert_eq!((times.cron.text(), times.zone.name()), ("0 3 * * *", "Europe/Berlin"));
+        // Monday, 4 May 2026, 06:59:30 UTC: three o'clock in Berlin is one o'clock in UTC.
+        assert_eq!(times.next_after(1_777_877_970_000), Some(1_777_942_800_000));
+        assert_eq!(read("[garbage]\nat = '@daily'").unwrap().garbage.unwrap().zone.name(), "UTC");
+    }
+
+    #[test]
     fn wrong_files_name_the_line() {
         for (text, line, word) in [
             ("data = \"x\"\nlisten_on = 1", "line 2", "listen_on"),
@@ -446,6 +462,9 @@ mod tests {
             ("panel_host = \"a.example\"\npublic_url = \"http://b.example\"", "line 2", "a.example"),
             ("trusted_proxies = [\n\"10.0.0.0/8\",\n\"proxy\"]", "line 3", "`proxy` is neither"),
             ("[retention]\naudit_log = '2 weeks'", "line 2", "`audit_log`: Write for how long"),
+            ("[garbage]\nat = '0 25 * * *'", "line 2", "`at`: The field for the hour"),
+            ("[garbage]\nat = '@daily'\nzone = 'Berlin'", "line 3", "`Berlin` is not a time zone"),
+            ("\n[garbage]\nzone = 'UTC'", "line 3", "add `at`"),
             ("data = ", "line 1", ""),
             ("listen = 3", "line 1", ""),
         ] {

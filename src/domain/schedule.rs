@@ -53,6 +53,22 @@ impl Missed {
     }
 }
 
+/// Times of day that come again and again: an expression, read in a time zone.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Times {
+    /// When.
+    pub cron: Cron,
+    /// Where.
+    pub zone: Zone,
+}
+
+impl Times {
+    /// The first of them after `after_ms`; `None` when none comes any more.
+    pub fn next_after(&self, after_ms: i64) -> Option<i64> {
+        self.cron.next_ms(&self.zone, after_ms)
+    }
+}
+
 /// What a schedule asks for each time.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Template {
@@ -151,6 +167,11 @@ impl Schedule {
         }
     }
 
+    /// Whether this schedule has asked for that job.
+    pub fn asked_for(&self, job: &NewJob) -> bool {
+        job.kind == self.template.kind && job.id == self.job_id(job.run_at_ms)
+    }
+
     /// A UUIDv7 of the due time whose random bits are a hash of schedule and due time.
     fn job_id(&self, due_ms: i64) -> JobId {
         let mut hasher = Hasher::new();
@@ -240,6 +261,7 @@ mod tests {
         let job = it.job(NINE_MS, NINE_MS + 5);
         assert_eq!((job.id.0.millis(), job.tenant, job.priority), (NINE_MS, Some(it.tenant), 3));
         assert_eq!(job.id, it.job(NINE_MS, NINE_MS + 900).id);
+        assert!(it.asked_for(&job) && !it.asked_for(&NewJob { run_at_ms: NINE_MS + 1, ..job.clone() }));
         assert_ne!(job.id, it.job(NINE_MS + 1, NINE_MS).id);
         let other = Schedule { id: ScheduleId(Id::from_bytes([8; 16])), ..it };
         assert_ne!(job.id, other.job(NINE_MS, NINE_MS).id);

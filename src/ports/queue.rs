@@ -106,8 +106,10 @@ pub struct Depth {
     pub failed: u64,
     /// When the oldest of the jobs that are next in their lines was asked for.
     pub oldest_ms: Option<i64>,
-    /// Claims are stopped: for the queue, or for the tenant that was asked for.
+    /// The queue starts nothing, of whatever tenant.
     pub paused: bool,
+    /// The tenant that was asked for starts nothing, in any queue. `false` when all were asked for.
+    pub tenant_paused: bool,
 }
 
 /// Which jobs a list shows.

@@ -5,6 +5,7 @@
 //! and the data plane hear of it after the commit.
 
 pub mod access;
+pub mod agenda;
 pub mod archive;
 mod audit;
 pub mod bundle;
@@ -15,8 +16,9 @@ pub mod deployments;
 pub mod folder;
 pub mod home;
 pub mod ingest;
-mod jobs;
+pub mod jobs;
 mod keys;
+pub mod latency;
 mod months;
 pub mod nodes;
 mod password;
@@ -65,7 +67,9 @@ use crate::{
 pub use crate::ports::queue::{Depth, JobFilter};
 
 use self::{
+    agenda::Agenda,
     home::Home,
+    latency::Latency,
     months::Months,
     nodes::{Node, Nodes},
     password::Hashing,
@@ -174,6 +178,8 @@ struct Inner {
     places: Places,
     nodes: Nodes,
     months: Months,
+    latency: Arc<Latency>,
+    agenda: Agenda,
 }
 
 impl std::ops::Deref for Services {
@@ -199,6 +205,8 @@ impl Services {
             places: Places::default(),
             nodes,
             months: Months::default(),
+            latency: Arc::default(),
+            agenda: Agenda::default(),
         };
         Self(Arc::new(inner))
     }

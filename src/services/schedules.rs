@@ -3,18 +3,21 @@
 //! INVARIANT: the outbox rows of what is due and the step to the next due time are one transaction, and a job's id is made of
 //! schedule and due time. So one due time is one job, whatever dies when.
 
+use std::collections::HashMap;
+
 use crate::{
-    base::ids::Id,
+    base::{ids::Id, limits::PAGE_ROWS_MAX},
     domain::{
         Error, Result,
         access::{Actor, Right},
         cron::Cron,
         event::Event,
+        job::{Job, JobId, Queue},
         node::Topic,
-        schedule::{Firing, Missed, Schedule, Template},
+        schedule::{Firing, Missed, Schedule, ScheduleId, Template},
         zone::Zone,
     },
-    ports::db::WriteTx,
+    ports::{db::WriteTx, queue::JobFilter},
     store,
 };
 
@@ -38,6 +41,15 @@ pub struct NewSchedule {
     pub missed: Missed,
     /// What it asks for.
     pub template: Template,
+}
+
+/// A schedule as people see it.
+#[derive(Clone, Debug)]
+pub struct ScheduleView {
+    /// What it is.
+    pub schedule: Schedule,
+    /// The newest job that it has asked for, when the queue still knows it.
+    pub last: Option<Job>,
 }
 
 impl Services {
@@ -83,6 +95,46 @@ impl Services {
     pub async fn list_schedules(&self, actor: &Actor) -> Result<Vec<Schedule>> {
         let scope = actor.require(Right::Read)?;
         self.db.read_near(scope, move |tx| store::schedules::list(tx, scope, crate::base::limits::SCHEDULES_MAX)).await
+    }
+
+    /// The same with the newest job that each has asked for, as long as the queue keeps it.
+    pub async fn list_schedules_with_last(&self, actor: &Actor) -> Result<Vec<ScheduleView>> {
+        let schedules = self.list_schedules(actor).await?;
+        let mut last: HashMap<ScheduleId, Job> = HashMap::new();
+        for queue in Queue::ALL {
+            let of: Vec<_> = schedules.iter().filter(|it| it.template.queue == queue).collect();
+            if of.is_empty() {
+                continue;
+            }
+            let tenant = Some(actor.scope.tenant());
+            let filter = JobFilter { queue: Some(queue), tenant, limit: PAGE_ROWS_MAX, ..JobFilter::default() };
+            // Newest first. An id tells which schedule has asked for it.
+            for job in self.jobs.list(filter).await? {
+                if let Some(schedule) = of.iter().find(|it| it.asked_for(&job.new)) {
+                    last.entry(schedule.id).or_insert(job);
+                }
+            }
+        }
+        let view = |schedule: Schedule| ScheduleView { last: last.remove(&schedule.id), schedule };
+        Ok(schedules.into_iter().map(view).collect())
+    }
+
+    /// Asks for the job of a schedule now, also while it is paused. When it is due next stays as it is.
+    pub async fn run_schedule(&self, actor: &Actor, name: &str) -> Result<JobId> {
+        let scope = actor.require(Right::ManageTenant)?;
+        let (services, actor, name) = (self.clone(), actor.clone(), name.to_owned());
+        self.db
+            .write(move |tx| {
+                let found = store::schedules::find(tx, scope, &name)?.ok_or_else(|| Error::not_found("schedule"))?;
+                let now = services.clock.now_ms();
+                let job = found.job(now, now);
+                store::outbox::enqueue(tx, &job)?;
+                let event = Event::new("schedule.run", "schedule", &name, format!("ran the schedule {name} now"));
+                services.record(tx, &actor, &event)?;
+                tx.after_commit(move || services.signals().outbox.notify_one());
+                Ok(job.id)
+            })
+            .await
     }
 
     /// Stops a schedule, or starts it again at the next time that its expression names: what was due meanwhile was not

@@ -1,7 +1,7 @@
 //! Background work: jobs from the queues and tasks that compare wanted with actual.
 //!
 //! A job has input, is retried and idempotent; a task has none, looks for itself, and runs on a signal and on a period.
-//! [`run_job`] and [`start`] list all of them.
+//! [`run_job`], [`start`], [`own_tasks`] and [`duties`] list all of them.
 
 mod compress_variants;
 mod driver;
@@ -15,14 +15,17 @@ mod watch;
 
 use std::{path::PathBuf, sync::Arc, time::Duration};
 
-use tokio::sync::Notify;
-
+use self::driver::Task;
 use crate::{
     base::{ids::Id, tasks::Tasks},
-    domain::{job::Queue, node::Duty},
+    domain::{job::Queue, node::Duty, schedule::Times},
     ports::queue::{Lease, Outcome},
     serve::DataPlane,
-    services::{Services, publish},
+    services::{
+        Services,
+        agenda::{About, Entry, Every},
+        publish,
+    },
 };
 
 /// What work needs.
@@ -40,6 +43,8 @@ pub struct Context {
     pub tasks: Tasks,
     /// Whose jobs this process runs.
     pub queues: Vec<Queue>,
+    /// When garbage is collected; `None`: at the start, and daily.
+    pub garbage: Option<Times>,
 }
 
 /// How long a pass without a signal may be away: a lost signal is made good after this.
@@ -85,62 +90,91 @@ pub fn start(context: &Context) {
     runner::start(&shared);
     watch::start(&shared);
     reconcile_outbox::start(&shared);
-    let drive = |name, duty, period, signal: fn(&Services) -> Option<&Notify>, pass| {
-        driver::start(&shared, driver::Task { name, duty, period, signal, pass });
-    };
-    // What another node left in the outbox when it died is handed over by whoever looks next.
-    let relay_period = if context.services.node.shares { ORPHANS } else { SELDOM };
-    drive(
-        "relay outbox",
-        None,
-        relay_period,
-        |it| Some(&it.signals().outbox),
-        |it, _| Box::pin(async move { it.services.relay_outbox().await.map(drop) }),
-    );
-    drive(
-        "seal audit log",
-        Some(Duty::Seal),
-        SELDOM,
-        |it| Some(&it.signals().audit),
-        |it, hold| {
-            Box::pin(async move {
-                let Some(hold) = hold else { return Ok(()) };
-                it.services.seal_audit(&hold).await.map(drop)
-            })
+    for task in own_tasks(context).into_iter().chain(duties(context)) {
+        let about = About { name: task.name, text: task.text, duty: task.duty, every: task.every.clone() };
+        let entry = Entry::new(about);
+        if task.shown {
+            context.services.agenda().add(&entry);
+        }
+        driver::start(&shared, task, entry);
+    }
+}
+
+/// The tasks that every node has.
+fn own_tasks(context: &Context) -> [Task; 2] {
+    let services = &context.services;
+    [
+        Task {
+            name: "relay-outbox",
+            text: "Hands jobs that were asked for to the queue.",
+            shown: true,
+            duty: None,
+            // What another node left in the outbox when it died is handed over by whoever looks next.
+            every: Every::Period(if services.node.shares { ORPHANS } else { SELDOM }),
+            signal: |it| Some(&it.signals().outbox),
+            pass: |it, _| Box::pin(async move { it.services.relay_outbox().await.map(drop) }),
         },
-    );
-    drive(
-        "prune deployments",
-        Some(Duty::Clean),
-        HOURLY,
-        |it| Some(&it.signals().retention),
-        |it, hold| Box::pin(async move { it.services.prune(hold).await.map(drop) }),
-    );
-    drive(
-        "collect garbage",
-        Some(Duty::Clean),
-        DAILY,
-        |_| None,
-        |it, hold| Box::pin(async move { it.services.sweep(false, hold).await.map(drop) }),
-    );
-    drive(
-        "keep months",
-        Some(Duty::Seal),
-        HOURLY,
-        |_| None,
-        |it, hold| {
-            Box::pin(async move {
-                let Some(hold) = hold else { return Ok(()) };
-                it.services.keep_months(&hold).await
-            })
+        Task {
+            name: "carry-files",
+            text: "Carries files of this node's folder into the store of files.",
+            // Without a store there is nothing to carry.
+            shown: services.home.is_some(),
+            duty: None,
+            every: Every::Period(DAILY),
+            signal: |_| None,
+            pass: |it, _| Box::pin(async move { it.services.carry_over().await }),
         },
-    );
-    // Each node carries what is in its own folder.
-    drive(
-        "carry files into the store",
-        None,
-        DAILY,
-        |_| None,
-        |it, _| Box::pin(async move { it.services.carry_over().await }),
-    );
+    ]
+}
+
+/// The tasks that only one node does.
+fn duties(context: &Context) -> [Task; 4] {
+    [
+        Task {
+            name: "seal-audit-log",
+            text: "Seals new events of the audit log into their chain.",
+            shown: true,
+            duty: Some(Duty::Seal),
+            every: Every::Period(SELDOM),
+            signal: |it| Some(&it.signals().audit),
+            pass: |it, hold| {
+                Box::pin(async move {
+                    let Some(hold) = hold else { return Ok(()) };
+                    it.services.seal_audit(&hold).await.map(drop)
+                })
+            },
+        },
+        Task {
+            name: "prune-deployments",
+            text: "Removes old deployments beyond those that are kept, and uploads that were given up.",
+            shown: true,
+            duty: Some(Duty::Clean),
+            every: Every::Period(HOURLY),
+            signal: |it| Some(&it.signals().retention),
+            pass: |it, hold| Box::pin(async move { it.services.prune(hold).await.map(drop) }),
+        },
+        Task {
+            name: "collect-garbage",
+            text: "Removes stored files that no deployment names any more.",
+            shown: true,
+            duty: Some(Duty::Clean),
+            every: context.garbage.clone().map_or(Every::Period(DAILY), Every::At),
+            signal: |_| None,
+            pass: |it, hold| Box::pin(async move { it.services.sweep(false, hold).await.map(drop) }),
+        },
+        Task {
+            name: "keep-months",
+            text: "Makes room for the months to come, and archives those that are kept no longer.",
+            shown: true,
+            duty: Some(Duty::Seal),
+            every: Every::Period(HOURLY),
+            signal: |_| None,
+            pass: |it, hold| {
+                Box::pin(async move {
+                    let Some(hold) = hold else { return Ok(()) };
+                    it.services.keep_months(&hold).await
+                })
+            },
+        },
+    ]
 }

@@ -47,9 +47,13 @@ pub(super) fn start(context: &Arc<Context>) {
     for queue in context.queues.clone() {
         let context = Arc::clone(context);
         context.tasks.clone().spawn(async move {
-            let handle = |lease| {
+            let handle = |lease: Lease| {
                 let context = Arc::clone(&context);
-                async move { run_job(&context, &lease).await }
+                async move {
+                    // Dropped also when the handler panics or is given up.
+                    let _running = context.services.begin_run(&lease);
+                    run_job(&context, &lease).await
+                }
             };
             let touch = || context.services.signals().touch();
             run(&context.services.jobs, &context.tasks, queue, Limits::of(queue), touch, handle).await;

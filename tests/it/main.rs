@@ -26,6 +26,7 @@ mod months;
 mod moving;
 #[cfg(feature = "postgres")]
 mod nodes;
+mod operating;
 mod panel;
 mod panel_browser;
 mod panel_settings;

@@ -38,7 +38,7 @@ fn the_printed_link_makes_the_owner_once() {
 }
 
 /// Addresses of the panel: all of those that show or change something.
-const PAGES: [&str; 24] = [
+const PAGES: [&str; 25] = [
     "/",
     "/sites",
     "/sites/new",
@@ -57,6 +57,7 @@ const PAGES: [&str; 24] = [
     "/sites/hello/deployments/1/proof",
     "/sites/hello/deployments/1/proof/bundle",
     "/jobs",
+    "/schedules",
     "/audit-log",
     "/storage",
     "/settings",

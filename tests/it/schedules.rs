@@ -18,7 +18,10 @@ use chainhost::{
     },
     engines::{queue_redb::QueueRedb, schema, sqlite::Sqlite},
     params,
-    ports::{db::Db, queue::Jobs},
+    ports::{
+        db::Db,
+        queue::{Finish, Jobs, Outcome},
+    },
     services::{JobFilter, Services, schedules::NewSchedule},
     store,
 };
@@ -262,4 +265,45 @@ async fn the_relay_goes_round_what_is_refused() {
     assert!(services.jobs.cancel(crowd[0].id).await.unwrap() && services.jobs.cancel(crowd[1].id).await.unwrap());
     assert_eq!(services.relay_outbox().await.unwrap(), 2);
     assert!(services.jobs.get(crowd[3].id).await.unwrap().is_some());
+}
+
+/// By hand at any time, also while it is paused; and the newest job says how the last run ended.
+#[tokio::test]
+async fn a_schedule_is_run_now_and_tells_how_its_last_run_ended() {
+    let rig = Rig::new();
+    rig.add("nightly", "@hourly", Missed::Once).await;
+    rig.add("other", "@hourly", Missed::Once).await;
+    let admin = rig.admin(1);
+    let last = async || {
+        let views = rig.services.list_schedules_with_last(&admin).await.unwrap();
+        let names: Vec<_> = views.iter().map(|it| it.schedule.name.clone()).collect();
+        assert_eq!(names, ["nightly", "other"]);
+        views.into_iter().map(|it| it.last.map(|it| (it.new.id, it.state))).collect::<Vec<_>>()
+    };
+    assert_eq!(last().await, [None, None]);
+    let user = Actor { role: Role::User, ..rig.admin(1) };
+    assert_eq!(rig.services.run_schedule(&user, "nightly").await.unwrap_err().kind, Kind::Forbidden);
+    assert_eq!(rig.services.run_schedule(&rig.admin(2), "nightly").await.unwrap_err().kind, Kind::NotFound);
+    let before = rig.services.list_schedules(&admin).await.unwrap()[0].next_ms;
+    let job = rig.services.run_schedule(&admin, "nightly").await.unwrap();
+    rig.services.relay_outbox().await.unwrap();
+    assert_eq!(rig.services.list_schedules(&admin).await.unwrap()[0].next_ms, before, "the next time stays");
+    assert_eq!(last().await, [Some((job, State::Waiting)), None]);
+
+    let lease = rig.services.jobs.next(Queue::Backup, 1, Vec::new()).await.unwrap().1.remove(0);
+    assert_eq!(lease.job.id, job);
+    let end = Finish { id: job, attempt: lease.attempt, outcome: Outcome::Cancel { error: String::from("No disk.") } };
+    rig.services.jobs.next(Queue::Backup, 0, vec![end]).await.unwrap();
+    assert_eq!(last().await, [Some((job, State::Failed)), None]);
+    // What is due later is newer.
+    rig.hands.advance(MINUTE_MS);
+    rig.fire().await.unwrap();
+    rig.services.relay_outbox().await.unwrap();
+    let both = last().await;
+    assert!(both[0].is_some_and(|(id, state)| id != job && state == State::Waiting) && both[1].is_some(), "{both:?}");
+    rig.services.pause_schedule(&admin, "other", true).await.unwrap();
+    rig.services.run_schedule(&admin, "other").await.unwrap();
+    assert_eq!(rig.services.list_schedules(&admin).await.unwrap()[1].next_ms, None);
+    let events = rig.services.list_audit(&admin, None, 9).await.unwrap();
+    assert_eq!(events.iter().filter(|it| it.kind == "schedule.run").count(), 2);
 }

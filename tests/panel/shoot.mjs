@@ -262,7 +262,7 @@ try {
   await page.getByText("The user is disabled.").waitFor();
   await mate.goto(`${base}/sites`);
   assert.equal(await heading(mate), "Sign in", "a disabled user is out at once");
-  for (const [name, path] of [["settings", "/settings"], ["sessions", "/settings/sessions"], ["nodes", "/settings/nodes"], ["audit-log", "/audit-log"], ["storage", "/storage"], ["jobs", "/jobs"]]) await shoot(name, path);
+  for (const [name, path] of [["settings", "/settings"], ["sessions", "/settings/sessions"], ["nodes", "/settings/nodes"], ["audit-log", "/audit-log"], ["storage", "/storage"], ["jobs", "/jobs"], ["schedules", "/schedules"]]) await shoot(name, path);
   await page.goto(`${base}/audit-log`);
   await page.keyboard.press("Tab");
   assert.equal(await page.evaluate(() => document.activeElement.className), "skip", "the first stop skips the navigation");

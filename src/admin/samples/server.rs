@@ -7,15 +7,16 @@ use crate::{
         claim::{Claim, Waiting},
         error_pages::{self, ErrorPage},
         form::Problems,
-        jobs::{Board, JobRow, Jobs},
+        jobs::{Board, JobRow, Jobs, TookRow},
         keys::{KeyCreated, KeyRow, Keys},
         nodes::{NodeRow, Nodes},
         overview::{Figure, Latest, Overview, QueueRow, Step, Want},
         password::Password,
+        schedules::{Last, ScheduleRow, Schedules, TaskRow},
         seal::{Level, Size},
         sessions::{SessionRow, Sessions},
         settings::{self as settings_of, General},
-        shell::{Notice, Pager, Place, Shell, Sign, Theme},
+        shell::{Crumb, Notice, Pager, Place, Shell, Sign, Theme},
         sign_in::SignIn,
         sites::Sites,
         storage::Storage,
@@ -26,7 +27,7 @@ use crate::{
 };
 
 fn queues() -> Vec<QueueRow> {
-    [("deploy", 2, 1, 3, 1), ("email", 5, 0, 0, 0), ("blockchain", 1, 0, 1, 0), ("backup", 1, 0, 0, 0)]
+    [("deploy", 2, 1, 3, 1), ("email", 5, 0, 0, 0), ("blockchain", 1, 1, 1, 0), ("backup", 1, 0, 0, 0)]
         .map(|(name, slots, running, waiting, failed)| QueueRow {
             name,
             slots,
@@ -49,7 +50,11 @@ fn board() -> Board {
         progress,
         error: error.into(),
         delayed: !error.is_empty(),
-        paused: title == HOSTILE,
+        held: (title == HOSTILE).then(|| "the queue deploy is resumed".into()),
+    };
+    let took = |queue, jobs: &str, times: [&str; 4]| {
+        let [wait_half, wait_most, run_half, run_most] = times.map(String::from);
+        TookRow { queue, jobs: jobs.into(), wait_half, wait_most, run_half, run_most }
     };
     Board {
         queues: queues(),
@@ -63,7 +68,60 @@ fn board() -> Board {
         waiting: vec![job("Compress tide-tables 118", 0, 0, ""), job(HOSTILE, 1, 0, "worker died")],
         done: vec![job("Compress gull-and-rope 5", 1, 100, "")],
         may_pause: true,
+        tenant: "default".into(),
+        tenant_paused: false,
+        may_pause_tenant: true,
+        took: vec![
+            took("deploy", "100 jobs", ["12 ms", "340 ms", "1 s", "14 s"]),
+            took("backup", "1 job", ["4 ms", "4 ms", "2 min", "2 min"]),
+        ],
         waiting_total: 4,
+    }
+}
+
+fn schedules() -> Schedules {
+    let row = |name: &str, paused, last: Option<(Sign, &'static str, &str)>| ScheduleRow {
+        name: name.into(),
+        path: "nightly".into(),
+        title: "Back up all sites".into(),
+        times: "0 3 * * MON-FRI (Europe/Berlin)".into(),
+        paused,
+        next: (!paused).then(|| when("in 5 h")),
+        last: last.map(|(sign, words, error)| Last { sign, words, when: when("19 h ago"), error: error.into() }),
+    };
+    let task = |name, text, here, error: &str| TaskRow {
+        name,
+        text,
+        here,
+        sign: if error.is_empty() { Sign::Ok } else { Sign::Bad },
+        words: if error.is_empty() { "Done" } else { "Failed" },
+        when: here.then(|| when("12 min ago")),
+        note: if error.is_empty() { "in 14 ms".into() } else { error.into() },
+        next: here.then(|| when("in 48 min")),
+        every: "every 1 h".into(),
+    };
+    let garbage = "Removes stored files that no deployment names any more.";
+    Schedules {
+        shell: shell(Place::Jobs),
+        crumbs: vec![Crumb::new("Jobs", "/jobs")],
+        lead: "Two of them failed when they ran last.".into(),
+        tenant: "default".into(),
+        rows: vec![
+            row("nightly", false, Some((Sign::Ok, "Done", ""))),
+            row(HOSTILE, false, Some((Sign::Bad, "Failed", "The target did not answer."))),
+            row("weekly", true, None),
+        ],
+        may_change: true,
+        tasks: vec![
+            task("relay-outbox", "Hands jobs that were asked for to the queue.", true, ""),
+            task(
+                "collect-garbage",
+                garbage,
+                true,
+                "The disk of this server is full. It failed 4 times one after another.",
+            ),
+            task("keep-months", "Makes room for the months to come.", false, ""),
+        ],
     }
 }
 
@@ -190,6 +248,7 @@ pub(super) fn pages() -> Vec<Sample> {
     };
     vec![
         ("jobs", render(&jobs), "Compress lantern-books 9"),
+        ("schedules", render(&schedules()), "collect-garbage"),
         ("audit-log", render(&audit), "published deployment 42"),
         ("storage", render(&storage), "Remove the unused files"),
     ]
@@ -323,6 +382,10 @@ pub(super) fn empty() -> Vec<Sample> {
         waiting: Vec::new(),
         done: Vec::new(),
         may_pause: false,
+        tenant: "default".into(),
+        tenant_paused: true,
+        may_pause_tenant: true,
+        took: Vec::new(),
         waiting_total: 0,
     };
     let jobs =

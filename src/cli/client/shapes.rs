@@ -136,6 +136,63 @@ pub(in crate::cli) struct QueueState {
     pub(in crate::cli) queue: String,
     #[serde(default)]
     pub(in crate::cli) paused: bool,
+    #[serde(default)]
+    pub(in crate::cli) tenant_paused: bool,
+    #[serde(default)]
+    pub(in crate::cli) running: u64,
+    #[serde(default)]
+    pub(in crate::cli) waiting: u64,
+    #[serde(default)]
+    pub(in crate::cli) delayed: u64,
+    #[serde(default)]
+    pub(in crate::cli) failed: u64,
+    #[serde(default)]
+    pub(in crate::cli) oldest_at: Option<String>,
+    #[serde(default)]
+    pub(in crate::cli) wait_p50_ms: Option<u64>,
+    #[serde(default)]
+    pub(in crate::cli) wait_p95_ms: Option<u64>,
+    #[serde(default)]
+    pub(in crate::cli) run_p50_ms: Option<u64>,
+    #[serde(default)]
+    pub(in crate::cli) run_p95_ms: Option<u64>,
+}
+
+/// A schedule.
+#[derive(Debug, Deserialize)]
+pub(in crate::cli) struct Schedule {
+    pub(in crate::cli) name: String,
+    pub(in crate::cli) cron: String,
+    pub(in crate::cli) zone: String,
+    #[serde(default)]
+    pub(in crate::cli) paused: bool,
+    pub(in crate::cli) next_at: Option<String>,
+    pub(in crate::cli) last: Option<LastRun>,
+}
+
+/// The newest job of a schedule.
+#[derive(Debug, Deserialize)]
+pub(in crate::cli) struct LastRun {
+    pub(in crate::cli) state: String,
+    pub(in crate::cli) created_at: String,
+    pub(in crate::cli) finished_at: Option<String>,
+    pub(in crate::cli) error: Option<String>,
+}
+
+/// What the server does by itself.
+#[derive(Debug, Deserialize)]
+pub(in crate::cli) struct Task {
+    pub(in crate::cli) name: String,
+    pub(in crate::cli) every_seconds: Option<u64>,
+    pub(in crate::cli) cron: Option<String>,
+    pub(in crate::cli) zone: Option<String>,
+    #[serde(default)]
+    pub(in crate::cli) here: bool,
+    #[serde(default)]
+    pub(in crate::cli) running: bool,
+    pub(in crate::cli) ended_at: Option<String>,
+    pub(in crate::cli) error: Option<String>,
+    pub(in crate::cli) next_at: Option<String>,
 }
 
 /// The log of a deployment.

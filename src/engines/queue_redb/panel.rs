@@ -162,7 +162,8 @@ impl Work<'_, '_> {
                 done: counts.done,
                 failed: counts.failed,
                 oldest_ms: self.book.lanes.of(queue).oldest_ms(whose),
-                paused: *self.book.paused.of(queue) || whose.is_some_and(|it| self.book.lanes.of(queue).is_paused(it)),
+                paused: *self.book.paused.of(queue),
+                tenant_paused: whose.is_some_and(|it| self.book.lanes.of(queue).is_paused(it)),
             }
         })
     }

@@ -119,6 +119,27 @@ fn jobs_are_filtered_and_run_once_more() {
 }
 
 #[test]
+fn a_drain_that_does_not_end_in_time_says_what_is_left() {
+    let fake = Fake::start();
+    fake.answer("POST /api/v1/queues/deploy/drain", 200, json!({ "running": 2 }));
+    let said = bad(&fake, &["jobs", "drain", "deploy", "--timeout", "0"], 1);
+    assert!(said.contains("The queue deploy is paused; waiting for 2 jobs at work."), "{said}");
+    assert!(said.contains("After 0 s, 2 jobs still at work. The queue deploy stays paused."), "{said}");
+    let bodies: Vec<Value> = fake.state().asked.iter().map(|it| it.body.clone()).collect();
+    assert_eq!(bodies, [json!({ "wait_seconds": 0 }), json!({ "wait_seconds": 0 })]);
+    fake.answer("POST /api/v1/jobs/drain", 200, json!({ "running": 0 }));
+    assert!(good(&fake, &["jobs", "drain", "--tenant"]).contains("chainhost jobs resume --tenant"));
+    let said = bad(&fake, &["jobs", "pause"], 2);
+    assert!(said.contains("<QUEUE|--tenant>"), "both ways are named: {said}");
+    fake.answer(
+        "POST /api/v1/schedules/gc/pause",
+        404,
+        json!({ "code": "not_found", "detail": "There is no such schedule." }),
+    );
+    assert!(bad(&fake, &["schedules", "pause", "gc"], 1).contains("cannot be paused"));
+}
+
+#[test]
 fn logs_are_those_of_the_newest_deployment_or_of_the_named_one() {
     let fake = Fake::start();
     let lines = json!({"lines": [{"at": "2026-11-24T06:00:31Z", "text": "Received 3 files\u{7}"}]});

@@ -346,8 +346,9 @@ impl<'p> Life<'p> {
         for (queue, depth) in Queue::ALL.into_iter().zip(depths.unwrap()) {
             let found = [depth.waiting, depth.delayed, depth.running, depth.done, depth.failed];
             assert_eq!(found, states.map(|it| self.model.count(queue, whose, it)), "{queue:?} of {whose:?}");
-            let paused = whose.is_some_and(|it| self.model.paused_tenants.contains(&it));
-            assert_eq!(depth.paused, paused || self.model.paused.contains(&queue.number()));
+            let tenant_paused = whose.is_some_and(|it| self.model.paused_tenants.contains(&it));
+            let paused = self.model.paused.contains(&queue.number());
+            assert_eq!((depth.paused, depth.tenant_paused), (paused, tenant_paused));
         }
         let listed: Vec<JobId> = listed.unwrap().into_iter().map(|it| it.new.id).collect();
         assert_eq!(listed, self.model.list(&filter), "{filter:?}");

@@ -330,7 +330,7 @@ fn a_key_does_what_its_scope_says_and_no_more() {
             assert_ne!(answer.status, 0, "{method} {at} was not answered");
             answer.status
         };
-        let manages = ["/users", "/audit", "/nodes"].iter().any(|it| path.ends_with(it));
+        let manages = ["/users", "/audit", "/nodes", "/tasks"].iter().any(|it| path.ends_with(it));
         match &*method {
             "GET" if manages => assert_eq!((status(&reading), status(&deploying)), (403, 403), "{path}"),
             "GET" => assert_eq!((status(&reading), status(&deploying)), (200, 200), "{path}"),

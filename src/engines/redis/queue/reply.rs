@@ -172,7 +172,7 @@ pub(super) fn depths(value: Value) -> Result<[Depth; 4]> {
 
 fn depth(value: Value) -> Result<Depth> {
     let values = list(value)?;
-    let [waiting, delayed, running, done, failed, oldest, paused] = values.as_slice() else {
+    let [waiting, delayed, running, done, failed, oldest, paused, tenant_paused] = values.as_slice() else {
         return Err(senseless("counts"));
     };
     let count = |value: &Value| -> Result<u64> { Ok(u64::try_from(int(value)?).unwrap_or(0)) };
@@ -184,6 +184,7 @@ fn depth(value: Value) -> Result<Depth> {
         failed: count(failed)?,
         oldest_ms: text(oldest)?.parse().ok(),
         paused: int(paused)? != 0,
+        tenant_paused: int(tenant_paused)? != 0,
     })
 }
 

@@ -225,8 +225,9 @@ pub(super) async fn a_paused_tenant_starts_nothing(place: &dyn Place) {
     assert_eq!(rig.claim_ids(Queue::Deploy, 9).await, theirs, "given back by the restart");
     let late = rig.fill(Queue::Deploy, tenant(1), 5, 1).await;
     assert!(rig.claim(Queue::Deploy, 9).await.is_empty());
-    let paused = async |whose| rig.jobs().depths(whose).await.unwrap().map(|it| it.paused);
+    let paused = async |whose| rig.jobs().depths(whose).await.unwrap().map(|it| it.tenant_paused);
     assert_eq!(paused(tenant(1)).await, [true; 4]);
+    assert!(rig.jobs().depths(tenant(1)).await.unwrap().iter().all(|it| !it.paused), "no queue is");
     assert_eq!((paused(tenant(2)).await, paused(None).await), ([false; 4], [false; 4]));
     rig.settle(Queue::Deploy).await;
     rig.jobs().pause_tenant(tenant(1).unwrap(), false).await.unwrap();

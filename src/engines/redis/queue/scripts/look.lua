@@ -57,8 +57,8 @@ if what == 'depths' then
     else
       oldest = call('ZSCORE', lane(q, 'heads'), owner)
     end
-    local stopped = is_paused(q) or (owner ~= '' and call('SISMEMBER', OWN .. 'paused', owner) == 1)
-    counts[6], counts[7] = oldest or '', stopped and 1 or 0
+    counts[6], counts[7] = oldest or '', is_paused(q) and 1 or 0
+    counts[8] = owner ~= '' and call('SISMEMBER', OWN .. 'paused', owner) or 0
     depths[q] = counts
   end
   return done(depths)
