@@ -41,7 +41,7 @@ use crate::{
     store,
 };
 
-use super::{caches, queues};
+use super::{caches, moving, queues};
 
 /// The file with the id of the installation.
 pub(super) const INSTANCE: &str = "instance";
@@ -280,6 +280,7 @@ pub async fn open(folder: &Folder, wish: &Wish) -> Result<Opened> {
     };
     let db = Db::new(Arc::clone(&database));
     check_marks(&db).await?;
+    moving::end_watch(&db).await?;
     let ids = Ids::new(wish.clock.clone());
     let fresh = ids.next();
     let instance = db

@@ -1,5 +1,5 @@
-//! Moves the data of a server to another database: a rehearsal on a shadow copy, then the rows while the server goes on, then a
-//! short time without changes in which the rest is copied and everything compared.
+//! Moves the data of a server to another database: a rehearsal on a shadow copy, then the rows while the server goes on, then what
+//! has changed meanwhile, and at last a short time without changes in which the rest of that is copied and all is counted.
 //!
 //! INVARIANT: no change is acknowledged that is in the old database only. The end of the move is one write transaction on the old
 //! database, which nobody else can write to meanwhile; it commits the mark that the data is elsewhere, and with it triggers that
@@ -9,11 +9,13 @@
 //! Every state is one to go on from: the same command compares what is there and does the rest.
 
 mod copying;
+mod parts;
 mod places;
+mod watched;
 
 use std::{
     path::Path,
-    sync::{Arc, mpsc},
+    sync::{Arc, Mutex, PoisonError, mpsc},
     thread,
     time::Duration,
 };
@@ -22,9 +24,13 @@ use serde::Serialize;
 use serde_json::{Value, json};
 use tokio::{runtime::Runtime, time::Instant};
 
+pub(super) use watched::end_in as end_watch;
+
 use self::{
-    copying::{Copying, Sums},
+    copying::Copying,
+    parts::{Parted, Sums},
     places::{Opened, Place},
+    watched::Watched,
 };
 use super::{
     control::Done,
@@ -32,7 +38,6 @@ use super::{
 };
 use crate::{
     base::{
-        clock::Clock,
         files::{self, FolderLock},
         secret::Secret,
     },
@@ -50,8 +55,10 @@ const LOCK: &str = "lock-move";
 const FREEZE_AGAIN: Duration = Duration::from_secs(4);
 /// How often a busy old database is asked again.
 const BUSY_MAX: u32 = 5;
-/// A node that has shown no sign of life for this long is gone.
-const NODE_GONE_MS: i64 = 30_000;
+/// A node that has shown no sign of life for this long is gone: others take over what it held.
+const NODE_SILENT: Duration = Duration::from_secs(10);
+/// Between two looks at the signs of life.
+const NODE_LOOK: Duration = Duration::from_millis(250);
 
 /// What is asked for.
 #[derive(Debug)]
@@ -85,7 +92,8 @@ pub struct TableReport {
     pub table: String,
     /// Rows.
     pub rows: u64,
-    /// Of all rows in the order of the key, each value with type and length.
+    /// Of the hashes of its parts, each of which is of rows in the order of the key, each value with type and length. A part ends
+    /// with a row whose key has a hash that begins with a byte below 4; so it is the same wherever and whenever the rows are.
     pub sha256: String,
 }
 
@@ -96,7 +104,7 @@ pub struct Rehearsed {
     pub rows: u64,
     /// How long that took.
     pub copied_ms: u64,
-    /// How long all was compared once more: so long no changes would be taken.
+    /// How long the last look took, with all rows counted: so long no changes would be taken.
     pub read_only_ms: u64,
 }
 
@@ -207,6 +215,7 @@ impl Mover<'_> {
                         format!("The data was moved to {to}, and is not there any more. Restore a backup of it.");
                     return Err(Error::conflict("database_foreign", text));
                 }
+                watched::end_all(self.runtime, &source.db)?;
                 self.end(&target)?;
                 return Ok(report);
             }
@@ -225,17 +234,20 @@ impl Mover<'_> {
         }
         self.refuse_others(&source)?;
         self.target.check(self.runtime, &self.instance)?;
+        let ours = self.runtime.block_on(source.db.read(store::copy::tables))?;
+        let watched = Watched::begin(self.runtime, source.db.clone(), ours.clone())?;
         if wish.rehearse || !wish.skip_rehearsal {
-            report.rehearsal = Some(self.rehearse(&source)?);
+            report.rehearsal = Some(self.rehearse(&source, &ours)?);
             if wish.rehearse {
                 return Ok(report);
             }
         }
         let target = self.target.open(self.runtime, false)?;
-        let copying = self.copying(&source, &target)?;
-        copying.run("copying", self.watch, &source.db, false)?;
+        let copying = self.copying(&ours, &target)?;
+        let mut copied = copying.all("copying", &source.db)?;
+        copying.follow(&source.db, &mut copied)?;
         let begun = Instant::now();
-        let sums = self.cut_over(&source, copying);
+        let sums = self.cut_over(&source, copying, copied);
         report.read_only_ms = millis(begun);
         let sums = match sums {
             Ok(sums) => sums,
@@ -248,30 +260,35 @@ impl Mover<'_> {
             }
         };
         self.end(&target)?;
+        drop(watched);
         report.tables = sums.into_iter().map(Sums::report).collect();
         Ok(report)
     }
 
-    /// Other processes on the old database would go on with it, and could change nothing.
+    /// Other processes on the old database would go on with it, and could change nothing. One lives when its number grows.
     fn refuse_others(&self, source: &Opened) -> Result<()> {
         let this = ground::read_instance(&self.data.join(ground::NODE))?;
-        let this = this.map(|it| it.as_bytes().to_vec()).unwrap_or_default();
-        let since_ms = Clock::system().now_ms() - NODE_GONE_MS;
-        let others = self.runtime.block_on(source.db.read(move |tx| store::copy::count_others(tx, &this, since_ms)))?;
-        if others == 0 {
-            return Ok(());
+        let others = || {
+            let seen = self.runtime.block_on(source.db.read(store::nodes::list))?;
+            let others = seen.into_iter().filter(|it| Some(it.id.0) != this);
+            Ok::<_, Error>(others.map(|it| (it.id, it.beat)).collect::<Vec<_>>())
+        };
+        let (before, begun) = (others()?, Instant::now());
+        while !before.is_empty() && begun.elapsed() < NODE_SILENT {
+            thread::sleep(NODE_LOOK);
+            let alive = others()?.into_iter().filter(|it| !before.contains(it)).count();
+            if alive > 0 {
+                let text = format!("{alive} other nodes work with {}. Stop them, and try again.", self.source.name());
+                return Err(Error::conflict("nodes", text));
+            }
         }
-        let text = format!(
-            "{others} other nodes work with {}. Stop them, wait half a minute, and try again.",
-            self.source.name()
-        );
-        Err(Error::conflict("nodes", text))
+        Ok(())
     }
 
-    fn copying(&self, source: &Opened, target: &Opened) -> Result<Copying> {
-        let ours = self.runtime.block_on(source.db.read(store::copy::tables))?;
+    fn copying(&self, ours: &[store::copy::Table], target: &Opened) -> Result<Copying> {
         let theirs = self.runtime.block_on(target.db.read(store::copy::tables))?;
-        let tables = Arc::new(store::copy::agree(&ours, &theirs)?);
+        let tables = Arc::new(store::copy::agree(ours, &theirs)?);
+        watched::end(self.runtime, &target.db, &tables)?;
         let (instance, to_prepare) = (self.instance.clone(), Arc::clone(&tables));
         self.runtime.block_on(target.db.write(move |tx| store::copy::prepare(tx, &to_prepare, &instance)))?;
         Ok(Copying {
@@ -283,7 +300,7 @@ impl Mover<'_> {
     }
 
     /// Copies all into a shadow that nobody uses, compares, and removes the shadow.
-    fn rehearse(&self, source: &Opened) -> Result<Rehearsed> {
+    fn rehearse(&self, source: &Opened, ours: &[store::copy::Table]) -> Result<Rehearsed> {
         let shadow = self.target.shadow()?;
         let begun = Instant::now();
         let target = shadow.place().open(self.runtime, false).map_err(|error| match error.code {
@@ -295,12 +312,13 @@ impl Mover<'_> {
             .because(error),
             _ => error,
         })?;
-        let copying = self.copying(source, &target)?;
-        let sums = copying.run("rehearsing", self.watch, &source.db, false)?;
+        let copying = self.copying(ours, &target)?;
+        let mut copied = copying.all("rehearsing", &source.db)?;
         let copied_ms = millis(begun);
+        copying.follow(&source.db, &mut copied)?;
         let begun = Instant::now();
-        let again = copying.run("rehearsing the end", self.watch, &source.db, true)?;
-        copying::compare(&again)?;
+        let sums = copying.rehearse_last_look(&source.db, &mut copied)?;
+        copying::compare(&sums)?;
         let rehearsed = Rehearsed { rows: sums.iter().map(|it| it.rows).sum(), copied_ms, read_only_ms: millis(begun) };
         drop((copying, target));
         shadow.remove()?;
@@ -308,7 +326,7 @@ impl Mover<'_> {
     }
 
     /// The time without changes: from the first request to take none to the commit of the mark.
-    fn cut_over(&self, source: &Opened, copying: Copying) -> Result<Vec<Sums>> {
+    fn cut_over(&self, source: &Opened, copying: Copying, copied: Vec<Parted>) -> Result<Vec<Sums>> {
         let (stop, stopped) = mpsc::sync_channel::<()>(1);
         thread::scope(|scope| {
             if self.listens {
@@ -321,13 +339,14 @@ impl Mover<'_> {
                     }
                 })?;
             }
-            let copying = Arc::new(copying);
+            let (copying, copied) = (Arc::new(copying), Arc::new(Mutex::new(copied)));
             let mut tries = 0;
             let out = loop {
-                let (copying, to) = (Arc::clone(&copying), self.target.name());
+                let (copying, copied, to) = (Arc::clone(&copying), Arc::clone(&copied), self.target.name());
                 let ran = self.runtime.block_on(source.db.write(move |tx| {
                     store::copy::take_time(tx)?;
-                    let sums = copying.run_locked("copying what has changed, comparing", tx)?;
+                    let mut copied = copied.lock().unwrap_or_else(PoisonError::into_inner);
+                    let sums = copying.last_look(tx, &mut copied)?;
                     copying::compare(&sums)?;
                     store::copy::close(tx, &copying.tables, &to)?;
                     Ok(sums)

@@ -24,6 +24,8 @@ mod months;
 #[cfg(feature = "postgres")]
 mod moving;
 #[cfg(feature = "postgres")]
+mod moving_changes;
+#[cfg(feature = "postgres")]
 mod nodes;
 mod panel;
 mod panel_browser;

@@ -79,7 +79,7 @@ pub(crate) fn ask(host: &Host, sql: &str) -> Vec<Value> {
 }
 
 /// Opens the engine as the server does: not on a thread of a runtime.
-fn open_postgres(url: &str) -> Db {
+pub(crate) fn open_postgres(url: &str) -> Db {
     let url = Secret::new(url.to_owned());
     let opened = thread::spawn(move || {
         Postgres::open(
@@ -91,7 +91,7 @@ fn open_postgres(url: &str) -> Db {
 }
 
 /// Writes events as if much had happened.
-async fn add_events(host: &Host, count: u64) {
+pub(crate) async fn add_events(host: &Host, count: u64) {
     let engine = Sqlite::open(&host.data().join("chainhost.db"), schema::SQLITE).unwrap();
     let ids = Ids::new(Clock::system());
     let db = Db::new(Arc::<Sqlite>::clone(&engine));
