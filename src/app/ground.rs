@@ -27,6 +27,7 @@ use crate::{
     config::{
         blobs::Bucket,
         database::{Postgres, REMEMBERED},
+        redis::REMEMBERED as QUEUE_REMEMBERED,
         server::Server,
     },
     domain::{
@@ -50,7 +51,7 @@ pub(super) const NODE: &str = "node";
 /// The file that is locked.
 const LOCK: &str = "lock";
 /// The names in a data folder, some with an ending behind `.` or `-`.
-const NAMES: [&str; 14] = [
+const NAMES: [&str; 15] = [
     "archives",
     "blobs",
     "chainhost.db",
@@ -62,6 +63,7 @@ const NAMES: [&str; 14] = [
     INSTANCE,
     LOCK,
     NODE,
+    QUEUE_REMEMBERED,
     queues::FILE,
     "snapshot",
     "variants",
@@ -305,6 +307,9 @@ pub async fn open(folder: &Folder, wish: &Wish) -> Result<Opened> {
     let shares = wish.postgres.is_some();
     let caches = caches::open(wish.cache_url.as_deref(), instance, shares)?;
     let queues = queues::open(folder, wish.queue_url.clone(), node, wish.clock.clone()).await?;
+    if wish.queue_url.is_some() {
+        moving::jobs::carry_into(&folder.path, &db, &queues.jobs, wish.clock.clone()).await?;
+    }
     let services = Services::new(Ground {
         db,
         jobs: queues.jobs,

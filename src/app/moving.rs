@@ -9,6 +9,7 @@
 //! Every state is one to go on from: the same command compares what is there and does the rest.
 
 mod copying;
+pub(super) mod jobs;
 mod parts;
 mod places;
 mod watched;
@@ -37,15 +38,13 @@ use super::{
     ground::{self, Folder},
 };
 use crate::{
-    base::{
-        files::{self, FolderLock},
-        secret::Secret,
-    },
+    base::{files::FolderLock, secret::Secret},
     config::{
         database::{self, Postgres},
         server::Server,
     },
     domain::{Error, Result},
+    services::carry_jobs::Carried,
     store,
 };
 
@@ -63,8 +62,10 @@ const NODE_LOOK: Duration = Duration::from_millis(250);
 /// What is asked for.
 #[derive(Debug)]
 pub struct Wish {
-    /// `sqlite` or `postgres://…`.
-    pub to: Secret,
+    /// Where the data goes: `sqlite` or `postgres://…`.
+    pub to: Option<Secret>,
+    /// Where the jobs go: `redis://…`, or `none` for the data folder.
+    pub redis: Option<Secret>,
     /// Only the rehearsal.
     pub rehearse: bool,
     /// No rehearsal.
@@ -109,10 +110,14 @@ pub struct Rehearsed {
 }
 
 /// What came of it.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, Default, Serialize)]
 pub struct Report {
-    /// Where the data is now, or would be.
-    pub to: String,
+    /// Where the data is now, or would be; `None` when it stays.
+    pub to: Option<String>,
+    /// Where the jobs are from the next start on; `None` when they stay.
+    pub queue: Option<String>,
+    /// Jobs that are still to be done, and dead ones, that came from a Redis.
+    pub jobs: Carried,
     /// The rehearsal, when there was one.
     pub rehearsal: Option<Rehearsed>,
     /// The tables, after a move.
@@ -143,8 +148,8 @@ pub fn run(runtime: &Runtime, settings: &Server, wish: &Wish, ask: Ask<'_>, watc
         Err(error) => return Err(error),
     };
     let source = Place::of(settings.postgres.as_ref(), &data);
-    let target = Place::parse(&wish.to, &data)?;
-    if source.name() == target.name() {
+    let target = wish.to.as_ref().map(|to| Place::parse(to, &data)).transpose()?;
+    if target.as_ref().is_some_and(|it| it.name() == source.name()) {
         let text = format!("The data of this server is in {} already.", source.name());
         return Err(Error::conflict("same_database", text));
     }
@@ -153,8 +158,23 @@ pub fn run(runtime: &Runtime, settings: &Server, wish: &Wish, ask: Ask<'_>, watc
         // Before anything is opened: a program of another version may know another schema.
         None => ask(&command("thaw"))?.is_some(),
     };
-    let mover = Mover { runtime, data: &data, instance, source, target, ask, watch, listens, runs: folder.is_none() };
-    let mut report = mover.run(wish)?;
+    let runs = folder.is_none();
+    let mut report = Report { restart: runs, ..Report::default() };
+    if let Some(to) = &wish.redis {
+        let from = settings.redis.queue_url.as_deref().map_or(jobs::Place::Folder, jobs::Place::Redis);
+        let to = jobs::Place::parse(to);
+        if wish.rehearse {
+            jobs::check(runtime, to)?;
+        } else if from.name() != to.name() {
+            let opened = source.open(runtime, true)?;
+            report.jobs = jobs::go(runtime, &data, &opened.db, from, to)?;
+        }
+        report.queue = Some(to.name());
+    }
+    if let Some(target) = target {
+        let mover = Mover { runtime, data: &data, instance, source, target, ask, watch, listens, runs };
+        mover.run(wish, &mut report)?;
+    }
     report.duration_ms = millis(begun);
     Ok(report)
 }
@@ -190,21 +210,14 @@ struct Mover<'a> {
 }
 
 impl Mover<'_> {
-    fn run(&self, wish: &Wish) -> Result<Report> {
+    fn run(&self, wish: &Wish, report: &mut Report) -> Result<()> {
         let source = self.source.open(self.runtime, true)?;
         let marks = self.runtime.block_on(source.db.read(store::copy::marks))?;
         if marks.instance.as_ref() != Some(&self.instance) || marks.filling.is_some() {
             let text = format!("{} is not the database of this server, or not a whole one.", self.source.name());
             return Err(Error::conflict("database_foreign", text));
         }
-        let mut report = Report {
-            to: self.target.name(),
-            rehearsal: None,
-            tables: Vec::new(),
-            duration_ms: 0,
-            read_only_ms: 0,
-            restart: self.runs,
-        };
+        report.to = Some(self.target.name());
         match marks.moved_to {
             // An earlier move has come to its end but for the last steps.
             Some(to) if to == self.target.name() => {
@@ -217,7 +230,7 @@ impl Mover<'_> {
                 }
                 watched::end_all(self.runtime, &source.db)?;
                 self.end(&target)?;
-                return Ok(report);
+                return Ok(());
             }
             Some(to) => {
                 let text = format!(
@@ -239,7 +252,7 @@ impl Mover<'_> {
         if wish.rehearse || !wish.skip_rehearsal {
             report.rehearsal = Some(self.rehearse(&source, &ours)?);
             if wish.rehearse {
-                return Ok(report);
+                return Ok(());
             }
         }
         let target = self.target.open(self.runtime, false)?;
@@ -262,7 +275,7 @@ impl Mover<'_> {
         self.end(&target)?;
         drop(watched);
         report.tables = sums.into_iter().map(Sums::report).collect();
-        Ok(report)
+        Ok(())
     }
 
     /// Other processes on the old database would go on with it, and could change nothing. One lives when its number grows.
@@ -365,17 +378,11 @@ impl Mover<'_> {
     /// The last steps: the new database takes changes, the data folder remembers it, the running server is told.
     fn end(&self, target: &Opened) -> Result<()> {
         self.runtime.block_on(target.db.write(store::copy::open))?;
-        let file = self.data.join(database::REMEMBERED);
-        match &self.target {
-            Place::Postgres(postgres) => {
-                files::write_atomic(&file, format!("{}\n", postgres.url.expose()).as_bytes(), 0o600)?;
-                places::give_to_owner(self.data, &file)?;
-            }
-            Place::Sqlite(_) => match std::fs::remove_file(&file) {
-                Err(error) if error.kind() != std::io::ErrorKind::NotFound => return Err(error.into()),
-                _ => files::sync_folder(self.data)?,
-            },
-        }
+        let url = match &self.target {
+            Place::Postgres(postgres) => Some(&*postgres.url),
+            Place::Sqlite(_) => None,
+        };
+        places::remember(self.data, database::REMEMBERED, url)?;
         if self.listens {
             // A server that has ended meanwhile starts on the new database.
             drop((self.ask)(&json!({ "command": "moved", "to": self.target.name() })));

@@ -31,7 +31,7 @@ pub(super) async fn open(folder: &Folder, url: Option<Arc<Secret>>, node: NodeId
 }
 
 #[cfg(feature = "redis")]
-async fn shared(url: Arc<Secret>, node: NodeId, clock: Clock) -> Result<Queues> {
+pub(super) async fn shared(url: Arc<Secret>, node: NodeId, clock: Clock) -> Result<Queues> {
     use crate::{
         domain::Error,
         engines::redis::{QueueRedis, Wish},
@@ -50,6 +50,6 @@ async fn shared(url: Arc<Secret>, node: NodeId, clock: Clock) -> Result<Queues> 
 
 #[cfg(not(feature = "redis"))]
 #[expect(clippy::unused_async, reason = "the same signature as with the feature")]
-async fn shared(_url: Arc<Secret>, _node: NodeId, _clock: Clock) -> Result<Queues> {
+pub(super) async fn shared(_url: Arc<Secret>, _node: NodeId, _clock: Clock) -> Result<Queues> {
     Err(super::caches::missing())
 }

@@ -8,6 +8,7 @@ pub mod access;
 pub mod archive;
 mod audit;
 pub mod bundle;
+pub mod carry_jobs;
 mod claim;
 pub mod collect;
 mod complete;

@@ -25,6 +25,8 @@ mod months;
 mod moving;
 #[cfg(feature = "postgres")]
 mod moving_changes;
+#[cfg(all(feature = "postgres", feature = "redis"))]
+mod moving_jobs;
 #[cfg(feature = "postgres")]
 mod nodes;
 mod panel;

@@ -43,7 +43,7 @@ fn command(host: &Host, arguments: &[&str]) -> Command {
     command
 }
 
-fn run(host: &Host, arguments: &[&str]) -> Output {
+pub(crate) fn run(host: &Host, arguments: &[&str]) -> Output {
     command(host, arguments).output().unwrap()
 }
 
@@ -53,7 +53,12 @@ fn said(out: &Output) -> String {
 
 /// A move that must succeed; its report.
 pub(crate) fn moved(host: &Host, to: &str, more: &[&str]) -> Value {
-    let out = run(host, &[&["move", "--json", "--to", to], more].concat());
+    moved_with(host, &[&["--to", to], more].concat())
+}
+
+/// A move with these arguments that must succeed; its report.
+pub(crate) fn moved_with(host: &Host, arguments: &[&str]) -> Value {
+    let out = run(host, &[&["move", "--json"], arguments].concat());
     assert!(out.status.success(), "{}\n{}", said(&out), host.log());
     serde_json::from_slice(&out.stdout).unwrap()
 }
