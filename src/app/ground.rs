@@ -26,6 +26,7 @@ use crate::{
     config::{
         blobs::Bucket,
         database::{Postgres, REMEMBERED},
+        redis::REMEMBERED as QUEUE_REMEMBERED,
         server::Server,
     },
     domain::{Error, Result, month::Retention, node::Role},
@@ -40,7 +41,7 @@ use crate::{
     store,
 };
 
-use super::{caches, queues};
+use super::{caches, moving, queues};
 
 /// The file with the id of the installation.
 pub(super) const INSTANCE: &str = "instance";
@@ -49,7 +50,7 @@ pub(super) const NODE: &str = nodes::FILE;
 /// The file that is locked.
 const LOCK: &str = "lock";
 /// The names in a data folder, some with an ending behind `.` or `-`.
-const NAMES: [&str; 14] = [
+const NAMES: [&str; 15] = [
     "archives",
     "blobs",
     "chainhost.db",
@@ -61,6 +62,7 @@ const NAMES: [&str; 14] = [
     INSTANCE,
     LOCK,
     NODE,
+    QUEUE_REMEMBERED,
     queues::FILE,
     "snapshot",
     "variants",
@@ -279,6 +281,7 @@ pub async fn open(folder: &Folder, wish: &Wish) -> Result<Opened> {
     };
     let db = Db::new(Arc::clone(&database));
     check_marks(&db).await?;
+    moving::end_watch(&db).await?;
     let ids = Ids::new(wish.clock.clone());
     let fresh = ids.next();
     let instance = db
@@ -303,6 +306,9 @@ pub async fn open(folder: &Folder, wish: &Wish) -> Result<Opened> {
     let shares = wish.postgres.is_some();
     let caches = caches::open(wish.cache_url.as_deref(), instance, shares)?;
     let queues = queues::open(folder, wish.queue_url.clone(), instance, node, wish.clock.clone()).await?;
+    if wish.queue_url.is_some() {
+        moving::jobs::carry_into(&folder.path, &db, &queues.jobs, wish.clock.clone()).await?;
+    }
     let services = Services::new(Ground {
         db,
         jobs: queues.jobs,

@@ -140,8 +140,14 @@ fn what_is_ready(settings: &Settings, addresses: &Addresses) -> String {
     format!("worker for {}", queues.join(", "))
 }
 
-/// Gives back what this node holds, so that another has it at once; else it waits until this one counts as dead.
+/// Gives back what this node holds, so that another has it at once; else it waits until this one counts as dead. Lets go of what
+/// has ended in a queue that is shared: another queue, which knows nothing of that, would run it again.
 async fn leave(services: &Services) {
+    match tokio::time::timeout(LEAVE_MAX, services.reconcile_outbox()).await {
+        Ok(Ok(_)) => {}
+        Ok(Err(error)) => tracing::debug!(%error, "jobs that have ended are still in the outbox"),
+        Err(_) => tracing::debug!("jobs that have ended are still in the outbox"),
+    }
     match tokio::time::timeout(LEAVE_MAX, services.leave()).await {
         Ok(Ok(())) => {}
         Ok(Err(error)) => tracing::warn!(%error, "this node could not say that it leaves"),

@@ -1,5 +1,5 @@
-//! Moves the data of a server to another database: a rehearsal on a shadow copy, then the rows while the server goes on, then a
-//! short time without changes in which the rest is copied and everything compared.
+//! Moves the data of a server to another database: a rehearsal on a shadow copy, then the rows while the server goes on, then what
+//! has changed meanwhile, and at last a short time without changes in which the rest of that is copied and all is counted.
 //!
 //! INVARIANT: no change is acknowledged that is in the old database only. The end of the move is one write transaction on the old
 //! database, which nobody else can write to meanwhile; it commits the mark that the data is elsewhere, and with it triggers that
@@ -9,11 +9,14 @@
 //! Every state is one to go on from: the same command compares what is there and does the rest.
 
 mod copying;
+pub(super) mod jobs;
+mod parts;
 mod places;
+mod watched;
 
 use std::{
     path::Path,
-    sync::{Arc, mpsc},
+    sync::{Arc, Mutex, PoisonError, mpsc},
     thread,
     time::Duration,
 };
@@ -22,25 +25,26 @@ use serde::Serialize;
 use serde_json::{Value, json};
 use tokio::{runtime::Runtime, time::Instant};
 
+pub(super) use watched::end_in as end_watch;
+
 use self::{
-    copying::{Copying, Sums},
+    copying::Copying,
+    parts::{Parted, Sums},
     places::{Opened, Place},
+    watched::Watched,
 };
 use super::{
     control::Done,
     ground::{self, Folder},
 };
 use crate::{
-    base::{
-        clock::Clock,
-        files::{self, FolderLock},
-        secret::Secret,
-    },
+    base::{files::FolderLock, secret::Secret},
     config::{
         database::{self, Postgres},
         server::Server,
     },
     domain::{Error, Result},
+    services::carry_jobs::Carried,
     store,
 };
 
@@ -50,14 +54,18 @@ const LOCK: &str = "lock-move";
 const FREEZE_AGAIN: Duration = Duration::from_secs(4);
 /// How often a busy old database is asked again.
 const BUSY_MAX: u32 = 5;
-/// A node that has shown no sign of life for this long is gone.
-const NODE_GONE_MS: i64 = 30_000;
+/// A node that has shown no sign of life for this long is gone: others take over what it held.
+const NODE_SILENT: Duration = Duration::from_secs(10);
+/// Between two looks at the signs of life.
+const NODE_LOOK: Duration = Duration::from_millis(250);
 
 /// What is asked for.
 #[derive(Debug)]
 pub struct Wish {
-    /// `sqlite` or `postgres://…`.
-    pub to: Secret,
+    /// Where the data goes: `sqlite` or `postgres://…`.
+    pub to: Option<Secret>,
+    /// Where the jobs go: `redis://…`, or `none` for the data folder.
+    pub redis: Option<Secret>,
     /// Only the rehearsal.
     pub rehearse: bool,
     /// No rehearsal.
@@ -85,7 +93,8 @@ pub struct TableReport {
     pub table: String,
     /// Rows.
     pub rows: u64,
-    /// Of all rows in the order of the key, each value with type and length.
+    /// Of the hashes of its parts, each of which is of rows in the order of the key, each value with type and length. A part ends
+    /// with a row whose key has a hash that begins with a byte below 4; so it is the same wherever and whenever the rows are.
     pub sha256: String,
 }
 
@@ -96,15 +105,19 @@ pub struct Rehearsed {
     pub rows: u64,
     /// How long that took.
     pub copied_ms: u64,
-    /// How long all was compared once more: so long no changes would be taken.
+    /// How long the last look took, with all rows counted: so long no changes would be taken.
     pub read_only_ms: u64,
 }
 
 /// What came of it.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, Default, Serialize)]
 pub struct Report {
-    /// Where the data is now, or would be.
-    pub to: String,
+    /// Where the data is now, or would be; `None` when it stays.
+    pub to: Option<String>,
+    /// Where the jobs are from the next start on; `None` when they stay.
+    pub queue: Option<String>,
+    /// Jobs that are still to be done, and dead ones, that came from a Redis.
+    pub jobs: Carried,
     /// The rehearsal, when there was one.
     pub rehearsal: Option<Rehearsed>,
     /// The tables, after a move.
@@ -135,8 +148,8 @@ pub fn run(runtime: &Runtime, settings: &Server, wish: &Wish, ask: Ask<'_>, watc
         Err(error) => return Err(error),
     };
     let source = Place::of(settings.postgres.as_ref(), &data);
-    let target = Place::parse(&wish.to, &data)?;
-    if source.name() == target.name() {
+    let target = wish.to.as_ref().map(|to| Place::parse(to, &data)).transpose()?;
+    if target.as_ref().is_some_and(|it| it.name() == source.name()) {
         let text = format!("The data of this server is in {} already.", source.name());
         return Err(Error::conflict("same_database", text));
     }
@@ -145,8 +158,23 @@ pub fn run(runtime: &Runtime, settings: &Server, wish: &Wish, ask: Ask<'_>, watc
         // Before anything is opened: a program of another version may know another schema.
         None => ask(&command("thaw"))?.is_some(),
     };
-    let mover = Mover { runtime, data: &data, instance, source, target, ask, watch, listens, runs: folder.is_none() };
-    let mut report = mover.run(wish)?;
+    let runs = folder.is_none();
+    let mut report = Report { restart: runs, ..Report::default() };
+    if let Some(to) = &wish.redis {
+        let from = settings.redis.queue_url.as_deref().map_or(jobs::Place::Folder, jobs::Place::Redis);
+        let to = jobs::Place::parse(to);
+        if wish.rehearse {
+            jobs::check(runtime, to)?;
+        } else if from.name() != to.name() {
+            let opened = source.open(runtime, true)?;
+            report.jobs = jobs::go(runtime, &data, &opened.db, from, to)?;
+        }
+        report.queue = Some(to.name());
+    }
+    if let Some(target) = target {
+        let mover = Mover { runtime, data: &data, instance, source, target, ask, watch, listens, runs };
+        mover.run(wish, &mut report)?;
+    }
     report.duration_ms = millis(begun);
     Ok(report)
 }
@@ -182,21 +210,14 @@ struct Mover<'a> {
 }
 
 impl Mover<'_> {
-    fn run(&self, wish: &Wish) -> Result<Report> {
+    fn run(&self, wish: &Wish, report: &mut Report) -> Result<()> {
         let source = self.source.open(self.runtime, true)?;
         let marks = self.runtime.block_on(source.db.read(store::copy::marks))?;
         if marks.instance.as_ref() != Some(&self.instance) || marks.filling.is_some() {
             let text = format!("{} is not the database of this server, or not a whole one.", self.source.name());
             return Err(Error::conflict("database_foreign", text));
         }
-        let mut report = Report {
-            to: self.target.name(),
-            rehearsal: None,
-            tables: Vec::new(),
-            duration_ms: 0,
-            read_only_ms: 0,
-            restart: self.runs,
-        };
+        report.to = Some(self.target.name());
         match marks.moved_to {
             // An earlier move has come to its end but for the last steps.
             Some(to) if to == self.target.name() => {
@@ -207,8 +228,9 @@ impl Mover<'_> {
                         format!("The data was moved to {to}, and is not there any more. Restore a backup of it.");
                     return Err(Error::conflict("database_foreign", text));
                 }
+                watched::end_all(self.runtime, &source.db)?;
                 self.end(&target)?;
-                return Ok(report);
+                return Ok(());
             }
             Some(to) => {
                 let text = format!(
@@ -225,17 +247,20 @@ impl Mover<'_> {
         }
         self.refuse_others(&source)?;
         self.target.check(self.runtime, &self.instance)?;
+        let ours = self.runtime.block_on(source.db.read(store::copy::tables))?;
+        let watched = Watched::begin(self.runtime, source.db.clone(), ours.clone())?;
         if wish.rehearse || !wish.skip_rehearsal {
-            report.rehearsal = Some(self.rehearse(&source)?);
+            report.rehearsal = Some(self.rehearse(&source, &ours)?);
             if wish.rehearse {
-                return Ok(report);
+                return Ok(());
             }
         }
         let target = self.target.open(self.runtime, false)?;
-        let copying = self.copying(&source, &target)?;
-        copying.run("copying", self.watch, &source.db, false)?;
+        let copying = self.copying(&ours, &target)?;
+        let mut copied = copying.all("copying", &source.db)?;
+        copying.follow(&source.db, &mut copied)?;
         let begun = Instant::now();
-        let sums = self.cut_over(&source, copying);
+        let sums = self.cut_over(&source, copying, copied);
         report.read_only_ms = millis(begun);
         let sums = match sums {
             Ok(sums) => sums,
@@ -248,30 +273,35 @@ impl Mover<'_> {
             }
         };
         self.end(&target)?;
+        drop(watched);
         report.tables = sums.into_iter().map(Sums::report).collect();
-        Ok(report)
+        Ok(())
     }
 
-    /// Other processes on the old database would go on with it, and could change nothing.
+    /// Other processes on the old database would go on with it, and could change nothing. One lives when its number grows.
     fn refuse_others(&self, source: &Opened) -> Result<()> {
         let this = ground::read_instance(&self.data.join(ground::NODE))?;
-        let this = this.map(|it| it.as_bytes().to_vec()).unwrap_or_default();
-        let since_ms = Clock::system().now_ms() - NODE_GONE_MS;
-        let others = self.runtime.block_on(source.db.read(move |tx| store::copy::count_others(tx, &this, since_ms)))?;
-        if others == 0 {
-            return Ok(());
+        let others = || {
+            let seen = self.runtime.block_on(source.db.read(store::nodes::list))?;
+            let others = seen.into_iter().filter(|it| Some(it.id.0) != this);
+            Ok::<_, Error>(others.map(|it| (it.id, it.beat)).collect::<Vec<_>>())
+        };
+        let (before, begun) = (others()?, Instant::now());
+        while !before.is_empty() && begun.elapsed() < NODE_SILENT {
+            thread::sleep(NODE_LOOK);
+            let alive = others()?.into_iter().filter(|it| !before.contains(it)).count();
+            if alive > 0 {
+                let text = format!("{alive} other nodes work with {}. Stop them, and try again.", self.source.name());
+                return Err(Error::conflict("nodes", text));
+            }
         }
-        let text = format!(
-            "{others} other nodes work with {}. Stop them, wait half a minute, and try again.",
-            self.source.name()
-        );
-        Err(Error::conflict("nodes", text))
+        Ok(())
     }
 
-    fn copying(&self, source: &Opened, target: &Opened) -> Result<Copying> {
-        let ours = self.runtime.block_on(source.db.read(store::copy::tables))?;
+    fn copying(&self, ours: &[store::copy::Table], target: &Opened) -> Result<Copying> {
         let theirs = self.runtime.block_on(target.db.read(store::copy::tables))?;
-        let tables = Arc::new(store::copy::agree(&ours, &theirs)?);
+        let tables = Arc::new(store::copy::agree(ours, &theirs)?);
+        watched::end(self.runtime, &target.db, &tables)?;
         let (instance, to_prepare) = (self.instance.clone(), Arc::clone(&tables));
         self.runtime.block_on(target.db.write(move |tx| store::copy::prepare(tx, &to_prepare, &instance)))?;
         Ok(Copying {
@@ -283,7 +313,7 @@ impl Mover<'_> {
     }
 
     /// Copies all into a shadow that nobody uses, compares, and removes the shadow.
-    fn rehearse(&self, source: &Opened) -> Result<Rehearsed> {
+    fn rehearse(&self, source: &Opened, ours: &[store::copy::Table]) -> Result<Rehearsed> {
         let shadow = self.target.shadow()?;
         let begun = Instant::now();
         let target = shadow.place().open(self.runtime, false).map_err(|error| match error.code {
@@ -295,12 +325,13 @@ impl Mover<'_> {
             .because(error),
             _ => error,
         })?;
-        let copying = self.copying(source, &target)?;
-        let sums = copying.run("rehearsing", self.watch, &source.db, false)?;
+        let copying = self.copying(ours, &target)?;
+        let mut copied = copying.all("rehearsing", &source.db)?;
         let copied_ms = millis(begun);
+        copying.follow(&source.db, &mut copied)?;
         let begun = Instant::now();
-        let again = copying.run("rehearsing the end", self.watch, &source.db, true)?;
-        copying::compare(&again)?;
+        let sums = copying.rehearse_last_look(&source.db, &mut copied)?;
+        copying::compare(&sums)?;
         let rehearsed = Rehearsed { rows: sums.iter().map(|it| it.rows).sum(), copied_ms, read_only_ms: millis(begun) };
         drop((copying, target));
         shadow.remove()?;
@@ -308,7 +339,7 @@ impl Mover<'_> {
     }
 
     /// The time without changes: from the first request to take none to the commit of the mark.
-    fn cut_over(&self, source: &Opened, copying: Copying) -> Result<Vec<Sums>> {
+    fn cut_over(&self, source: &Opened, copying: Copying, copied: Vec<Parted>) -> Result<Vec<Sums>> {
         let (stop, stopped) = mpsc::sync_channel::<()>(1);
         thread::scope(|scope| {
             if self.listens {
@@ -321,13 +352,14 @@ impl Mover<'_> {
                     }
                 })?;
             }
-            let copying = Arc::new(copying);
+            let (copying, copied) = (Arc::new(copying), Arc::new(Mutex::new(copied)));
             let mut tries = 0;
             let out = loop {
-                let (copying, to) = (Arc::clone(&copying), self.target.name());
+                let (copying, copied, to) = (Arc::clone(&copying), Arc::clone(&copied), self.target.name());
                 let ran = self.runtime.block_on(source.db.write(move |tx| {
                     store::copy::take_time(tx)?;
-                    let sums = copying.run_locked("copying what has changed, comparing", tx)?;
+                    let mut copied = copied.lock().unwrap_or_else(PoisonError::into_inner);
+                    let sums = copying.last_look(tx, &mut copied)?;
                     copying::compare(&sums)?;
                     store::copy::close(tx, &copying.tables, &to)?;
                     Ok(sums)
@@ -346,17 +378,11 @@ impl Mover<'_> {
     /// The last steps: the new database takes changes, the data folder remembers it, the running server is told.
     fn end(&self, target: &Opened) -> Result<()> {
         self.runtime.block_on(target.db.write(store::copy::open))?;
-        let file = self.data.join(database::REMEMBERED);
-        match &self.target {
-            Place::Postgres(postgres) => {
-                files::write_atomic(&file, format!("{}\n", postgres.url.expose()).as_bytes(), 0o600)?;
-                places::give_to_owner(self.data, &file)?;
-            }
-            Place::Sqlite(_) => match std::fs::remove_file(&file) {
-                Err(error) if error.kind() != std::io::ErrorKind::NotFound => return Err(error.into()),
-                _ => files::sync_folder(self.data)?,
-            },
-        }
+        let url = match &self.target {
+            Place::Postgres(postgres) => Some(&*postgres.url),
+            Place::Sqlite(_) => None,
+        };
+        places::remember(self.data, database::REMEMBERED, url)?;
         if self.listens {
             // A server that has ended meanwhile starts on the new database.
             drop((self.ask)(&json!({ "command": "moved", "to": self.target.name() })));

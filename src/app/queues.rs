@@ -30,19 +30,22 @@ pub(super) async fn open(
     clock: Clock,
 ) -> Result<Queues> {
     if let Some(url) = url {
-        return shared(url, instance, node, clock).await;
+        return shared(url, Some(instance), node, clock).await;
     }
     let engine = QueueRedb::open(&folder.path.join(FILE), clock)?;
     Ok(Queues { jobs: Jobs::new(Arc::<QueueRedb>::clone(&engine)), close: Box::new(move || engine.close()) })
 }
 
 #[cfg(feature = "redis")]
-async fn shared(url: Arc<Secret>, instance: Id, node: NodeId, clock: Clock) -> Result<Queues> {
+pub(super) async fn shared(url: Arc<Secret>, instance: Option<Id>, node: NodeId, clock: Clock) -> Result<Queues> {
     use crate::{
         domain::Error,
         engines::redis::{QueueRedis, Wish},
     };
-    let wish = Wish::new(node.to_string(), clock).owned_by(instance);
+    let mut wish = Wish::new(node.to_string(), clock);
+    if let Some(instance) = instance {
+        wish = wish.owned_by(instance);
+    }
     let (answer, answered) = tokio::sync::oneshot::channel();
     // It waits for the network.
     let open = move || {
@@ -56,6 +59,6 @@ async fn shared(url: Arc<Secret>, instance: Id, node: NodeId, clock: Clock) -> R
 
 #[cfg(not(feature = "redis"))]
 #[expect(clippy::unused_async, reason = "the same signature as with the feature")]
-async fn shared(_url: Arc<Secret>, _instance: Id, _node: NodeId, _clock: Clock) -> Result<Queues> {
+pub(super) async fn shared(_url: Arc<Secret>, _instance: Option<Id>, _node: NodeId, _clock: Clock) -> Result<Queues> {
     Err(super::caches::missing())
 }

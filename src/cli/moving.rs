@@ -1,4 +1,4 @@
-//! `chainhost move --to …`: move the server's data to another database, after a rehearsal; back the same way.
+//! `chainhost move`: move the server's data to another database, after a rehearsal, and its queue to a Redis; back the same way.
 
 use std::{
     io::{self, IsTerminal as _},
@@ -8,6 +8,7 @@ use std::{
 
 use clap::Args;
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
+use serde::Serialize;
 use serde_json::Value;
 use tokio::runtime::Runtime;
 
@@ -22,6 +23,7 @@ use crate::{
     app::moving::{self, Progress, Report, Wish},
     base::{secret::Secret, units::thousands},
     domain::{Error, Kind, Result},
+    services::carry_jobs::Carried,
 };
 
 /// The arguments of `move`.
@@ -29,8 +31,12 @@ use crate::{
 pub(super) struct Move {
     /// sqlite, `postgres://user:password@host:5432/database` (past a pooler), or - to read that from standard input, where no
     /// other user of this machine sees the password
-    #[arg(long, value_name = "DATABASE")]
-    to: String,
+    #[arg(long, value_name = "DATABASE", required_unless_present = "redis")]
+    to: Option<String>,
+    /// Where the jobs go with the next start: `redis://user:password@host:6379/0`, or none for the data folder; - reads it from
+    /// standard input, behind that of --to
+    #[arg(long, value_name = "URL")]
+    redis: Option<String>,
     /// Only copy into a shadow, compare, say how long it takes, and remove the shadow
     #[arg(long)]
     rehearse: bool,
@@ -60,8 +66,10 @@ impl Move {
     fn go(&self) -> Result<()> {
         let settings = self.data.settings()?;
         let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build()?;
-        let to = if self.to == "-" { terminal::read_secret_line()? } else { Secret::new(self.to.clone()) };
-        let wish = Wish { to, rehearse: self.rehearse, skip_rehearsal: self.skip_rehearsal };
+        let read =
+            |text: &String| if text == "-" { terminal::read_secret_line() } else { Ok(Secret::new(text.clone())) };
+        let (to, redis) = (self.to.as_ref().map(read).transpose()?, self.redis.as_ref().map(read).transpose()?);
+        let wish = Wish { to, redis, rehearse: self.rehearse, skip_rehearsal: self.skip_rehearsal };
         let ask = |command: &Value| ask(&runtime, &settings.data, command);
         let steps = Arc::new(Steps::default());
         let watching = Arc::clone(&steps);
@@ -69,7 +77,11 @@ impl Move {
         let report = moving::run(&runtime, &settings, &wish, &ask, &watch);
         steps.end();
         let report = report?;
-        let shown = if self.json { output::json_line(&report) } else { self.say(&report) };
+        let shown = if self.json {
+            output::json_line(&Told { settings: settings_of(&report), report: &report })
+        } else {
+            self.say(&report)
+        };
         shown.map_err(|failure| Error::internal(failure.to_string()))
     }
 
@@ -85,8 +97,36 @@ impl Move {
             ));
         }
         if self.rehearse {
-            return terminal::print(&format!("The data can be moved to {}. Nothing was changed.", report.to));
+            let places = report.to.iter().chain(&report.queue).map(String::as_str).collect::<Vec<_>>().join(" and ");
+            return terminal::print(&format!("The data can be moved to {places}. Nothing was changed."));
         }
+        if let Some(to) = &report.to {
+            Self::say_data(report, to)?;
+        }
+        if let Some(queue) = &report.queue {
+            let jobs = if report.jobs == Carried::default() {
+                String::new()
+            } else {
+                let (open, dead) = (text::count(report.jobs.open, "job"), thousands(report.jobs.dead));
+                format!(" {open} still to be done and {dead} dead were found in the old one.")
+            };
+            terminal::print(&format!("The jobs are in {queue} from the next start on.{jobs}"))?;
+        }
+        self.say_settings(report);
+        if report.restart {
+            let meanwhile = if report.to.is_some() {
+                "answers for its sites and takes no changes"
+            } else {
+                "goes on with its old queue"
+            };
+            terminal::note(&format!(
+                "The running server {meanwhile} until it is restarted: systemctl restart chainhost"
+            ));
+        }
+        Ok(())
+    }
+
+    fn say_data(report: &Report, to: &str) -> super::failure::Result<()> {
         let mut table =
             Table::new(&[Column::Text("Table"), Column::Number("Rows"), Column::Whole("SHA-256, both sides")]);
         for it in &report.tables {
@@ -96,25 +136,69 @@ impl Move {
             terminal::print(&table.show(Terminal::default()))?;
         }
         terminal::print(&format!(
-            "The data is in {} now, moved in {}; no changes were taken for {}.",
-            report.to,
+            "The data is in {to} now, moved in {}; no changes were taken for {}.",
             text::duration(report.duration_ms),
             text::duration(report.read_only_ms)
-        ))?;
-        match self.data.settings() {
-            Err(error) => terminal::note(&format!("Before the next start: {}", error.message)),
-            Ok(it) if it.postgres.is_some() && report.to == "sqlite" => terminal::note(
-                "Before the next start: remove `url` from [database], or CHAINHOST_DATABASE_URL, which still name the old database.",
-            ),
-            Ok(_) => {}
-        }
-        if report.restart {
-            terminal::note(
-                "The running server answers for its sites and takes no changes until it is restarted: systemctl restart chainhost",
-            );
-        }
-        Ok(())
+        ))
     }
+
+    /// What the settings must say, or must not say any more.
+    fn say_settings(&self, report: &Report) {
+        let settings = self.data.settings();
+        if let Err(error) = &settings {
+            terminal::note(&format!("Before the next start: {}", error.message));
+        }
+        for setting in settings_of(report) {
+            let Setting { section, key, variable, value, .. } = &setting;
+            let still = settings.as_ref().is_ok_and(|it| match *section {
+                "database" => it.postgres.is_some(),
+                _ => it.redis.queue_url.is_some(),
+            });
+            match value {
+                None if still => terminal::note(&format!(
+                    "Before the next start: remove `{key}` from [{section}], or {variable}, which still name the old place."
+                )),
+                None => {}
+                Some(value) => terminal::note(&format!(
+                    "No setting is needed: the data folder remembers it. To have it in the settings, with user and password: \
+                     `{key} = \"{value}\"` in [{section}], or {variable}."
+                )),
+            }
+        }
+    }
+}
+
+/// A setting after a move.
+#[derive(Serialize)]
+struct Setting {
+    section: &'static str,
+    key: &'static str,
+    variable: &'static str,
+    /// Without user and password; `None`: it must not be set.
+    value: Option<String>,
+    /// The data folder remembers it, so that it need not be set.
+    remembered: bool,
+}
+
+fn settings_of(report: &Report) -> Vec<Setting> {
+    let all = [
+        ("database", "url", "CHAINHOST_DATABASE_URL", &report.to, "sqlite"),
+        ("redis", "queue_url", "CHAINHOST_REDIS_QUEUE_URL", &report.queue, "folder"),
+    ];
+    let told = all.into_iter().filter_map(|(section, key, variable, place, none)| {
+        let value = place.clone()?;
+        let value = (value != none).then_some(value);
+        Some(Setting { section, key, variable, remembered: value.is_some(), value })
+    });
+    told.collect()
+}
+
+/// A report for programs.
+#[derive(Serialize)]
+struct Told<'r> {
+    #[serde(flatten)]
+    report: &'r Report,
+    settings: Vec<Setting>,
 }
 
 /// Asks the server that runs on the data folder.

@@ -55,11 +55,7 @@ impl Postgres {
 /// The database of a server: the one that its settings name, or the one that its data was moved to.
 pub(super) fn choose(configured: Option<Postgres>, data: &Path) -> Result<Option<Postgres>> {
     let path = data.join(REMEMBERED);
-    let moved = match fs::read_to_string(&path) {
-        Ok(text) => Postgres::at(Secret::new(text.trim().to_owned())),
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(configured),
-        Err(error) => return Err(wrong(&format!("{} cannot be read: {error}", path.display()))),
-    };
+    let Some(moved) = remembered(&path)?.map(Postgres::at) else { return Ok(configured) };
     match configured {
         None => Ok(Some(moved)),
         Some(it) if it.name() == moved.name() => Ok(Some(it)),
@@ -70,6 +66,15 @@ pub(super) fn choose(configured: Option<Postgres>, data: &Path) -> Result<Option
             moved.name(),
             path.display()
         ))),
+    }
+}
+
+/// The URL in a file that `chainhost move` has written; `None` when there is none.
+pub(super) fn remembered(path: &Path) -> Result<Option<Secret>> {
+    match fs::read_to_string(path) {
+        Ok(text) => Ok(Some(Secret::new(text.trim().to_owned()))),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+        Err(error) => Err(wrong(&format!("{} cannot be read: {error}", path.display()))),
     }
 }
 
@@ -106,7 +111,7 @@ pub(super) fn read(section: Section, env: impl Fn(&str) -> Option<String>) -> Re
     Ok(Some(Postgres { url, direct_url, replica_urls, pool }))
 }
 
-fn wrong(why: &str) -> Error {
+pub(super) fn wrong(why: &str) -> Error {
     Error::invalid("config", format!("{why}."))
 }
 

@@ -2,11 +2,13 @@
 //!
 //! A URL may have a password in it, so it may come from the environment alone, and is printed nowhere.
 
-use std::sync::Arc;
+use std::{path::Path, sync::Arc};
 
 use serde::Deserialize;
 
-use crate::base::secret::Secret;
+use crate::{base::secret::Secret, domain::Result};
+
+use super::database::{public_part, remembered, wrong};
 
 /// Where the parts are that may live in a Redis. Without a URL a part is embedded.
 #[derive(Clone, Debug, Default)]
@@ -15,6 +17,26 @@ pub struct Redis {
     pub cache_url: Option<Arc<Secret>>,
     /// The jobs.
     pub queue_url: Option<Arc<Secret>>,
+}
+
+/// The file in a data folder with the URL of the Redis that its queue was moved to.
+pub const REMEMBERED: &str = "queue-url";
+
+/// The Redis of a server's queue: the one that its settings name, or the one that the queue was moved to.
+pub(super) fn choose(configured: Redis, data: &Path) -> Result<Redis> {
+    let Some(moved) = remembered(&data.join(REMEMBERED))? else { return Ok(configured) };
+    let name = |it: &Secret| public_part(it.expose()).to_owned();
+    match &configured.queue_url {
+        None => Ok(Redis { queue_url: Some(Arc::new(moved)), ..configured }),
+        Some(it) if name(it) == name(&moved) => Ok(configured),
+        Some(it) => Err(wrong(&format!(
+            "The settings name the queue in {}, while the queue of this server was moved to {}. Correct `queue_url` in [redis] or \
+             CHAINHOST_REDIS_QUEUE_URL; or, when both lead to the same Redis, remove {}",
+            name(it),
+            name(&moved),
+            data.join(REMEMBERED).display()
+        ))),
+    }
 }
 
 /// The section `[redis]` of the file.
@@ -37,6 +59,22 @@ pub(super) fn read(section: Section, env: impl Fn(&str) -> Option<String>) -> Re
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_folder_remembers_where_its_queue_was_moved() {
+        let folder = tempfile::tempdir().unwrap();
+        let at = |url: &str| Redis { queue_url: Some(Arc::new(Secret::new(url.to_owned()))), cache_url: None };
+        assert!(choose(Redis::default(), folder.path()).unwrap().queue_url.is_none());
+        crate::base::files::write_atomic(&folder.path().join(REMEMBERED), b"redis://:hidden@h/1\n", 0o600).unwrap();
+        let moved = choose(Redis::default(), folder.path()).unwrap();
+        assert_eq!(moved.queue_url.unwrap().expose(), "redis://:hidden@h/1");
+        assert_eq!(
+            choose(at("redis://u:v@h/1"), folder.path()).unwrap().queue_url.unwrap().expose(),
+            "redis://u:v@h/1"
+        );
+        let error = choose(at("redis://h/2"), folder.path()).unwrap_err();
+        assert!(error.message.contains("h/2") && !error.message.contains("hidden"), "{error}");
+    }
 
     #[test]
     fn the_environment_wins_and_nothing_is_printed() {

@@ -176,8 +176,8 @@ impl Server {
             None if is_root => PathBuf::from("/var/lib/chainhost"),
             None => PathBuf::from("./chainhost-data"),
         };
-        let (postgres, redis) =
-            (database::choose(database::read(file.database, text)?, &data)?, redis::read(file.redis, text));
+        let postgres = database::choose(database::read(file.database, text)?, &data)?;
+        let redis = redis::choose(redis::read(file.redis, text), &data)?;
         let blobs = blobs::read(file.blobs, text)?;
         let shares_bytes = blobs.folder.is_some() || blobs.bucket.is_some();
         if role != Role::All && (postgres.is_none() || redis.queue_url.is_none() || !shares_bytes) {

@@ -177,6 +177,9 @@ pub enum Command {
     /// Waiting or delayed → removed. Running: answers `Ok(false)`, durably noted, and [`Lease::cancelled`] is told. Ended:
     /// `Conflict` with the code `job_state`. The id of a removed job is known for a day like any other.
     Cancel(JobId, oneshot::Sender<Result<bool>>),
+    /// Waiting or delayed → dead, with this error: for who brings the dead jobs of another queue. Else `Conflict` with the code
+    /// `job_state`.
+    Bury(JobId, String, oneshot::Sender<Result<()>>),
     /// Removes a dead or finished job from the list.
     Dismiss(JobId, oneshot::Sender<Result<()>>),
     /// Stops or starts claims of a queue; durable.
@@ -299,6 +302,11 @@ impl Jobs {
     /// Removes a job that has not started; `false` when it runs and was told to end.
     pub async fn cancel(&self, id: JobId) -> Result<bool> {
         self.ask(|answer| Command::Cancel(id, answer)).await
+    }
+
+    /// Makes a job that has not started a dead one.
+    pub async fn bury(&self, id: JobId, error: String) -> Result<()> {
+        self.ask(|answer| Command::Bury(id, error, answer)).await
     }
 
     /// Removes an ended job from the list.

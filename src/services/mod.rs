@@ -9,6 +9,7 @@ pub mod agenda;
 pub mod archive;
 mod audit;
 pub mod bundle;
+pub mod carry_jobs;
 mod claim;
 pub mod collect;
 mod complete;

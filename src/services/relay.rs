@@ -59,6 +59,9 @@ impl Services {
         let leave = access::server_scope();
         let limit = i64::try_from(RELAYED_AT_ONCE).unwrap_or(i64::MAX);
         let (mut after, mut count) = (JobId(Id::NIL), 0);
+        if self.jobs.keeps() {
+            return Ok(0);
+        }
         loop {
             let ids = self.db.read(move |tx| store::outbox::list_handed(tx, leave, after, limit)).await?;
             let Some(newest) = ids.last() else { break };

@@ -5,6 +5,8 @@
 //! target are the rows as they were read back from it.
 //! It never copies the marks of a move itself, nor `schema_version`, which each database has of its own.
 
+pub mod changes;
+
 use std::{collections::HashMap, fmt::Write as _};
 
 use crate::{
@@ -14,6 +16,9 @@ use crate::{
 };
 
 use super::settings;
+
+/// No limit of rows.
+const ALL: usize = usize::MAX >> 1;
 
 /// Parameters of one INSERT: both databases take more.
 const PARAMETERS_MAX: usize = 16_000;
@@ -38,21 +43,13 @@ pub struct Table {
 /// A row, each value of the type of its column.
 pub type Values = Vec<Value>;
 
-/// What became of a page.
-#[derive(Debug, Default)]
-pub struct Applied {
-    /// Its rows as the target has them now, for a hash over all of a table: each value with its type and length.
-    pub bytes: Vec<u8>,
-    /// Rows in it.
-    pub rows: u64,
-}
-
 /// The tables of this database and their columns, by name.
 pub fn tables(tx: &mut ReadTx<'_>) -> Result<Vec<Table>> {
     let sql = match tx.dialect() {
         Dialect::Sqlite => {
             "SELECT m.name, p.name, p.type, p.pk - 1 FROM sqlite_schema m JOIN pragma_table_info(m.name) p
-             WHERE m.type = 'table' AND m.name NOT LIKE 'sqlite\\_%' ESCAPE '\\' AND m.name <> 'schema_version'
+             WHERE m.type = 'table' AND m.name NOT LIKE 'sqlite\\_%' ESCAPE '\\'
+             AND m.name NOT IN ('schema_version', 'chainhost_changed')
              ORDER BY m.name, p.cid"
         }
         // The numbers of an index's columns are counted from 0.
@@ -63,7 +60,7 @@ pub fn tables(tx: &mut ReadTx<'_>) -> Result<Vec<Table>> {
              JOIN pg_attribute a ON a.attrelid = c.oid AND a.attnum > 0 AND NOT a.attisdropped
              LEFT JOIN pg_index i ON i.indrelid = c.oid AND i.indisprimary
              WHERE n.nspname = current_schema() AND c.relkind IN ('r', 'p') AND NOT c.relispartition
-             AND c.relname <> 'schema_version' ORDER BY c.relname, a.attnum"
+             AND c.relname NOT IN ('schema_version', 'chainhost_changed') ORDER BY c.relname, a.attnum"
         }
     };
     let mut found: Vec<(Table, Vec<(i64, usize)>)> = Vec::new();
@@ -204,6 +201,20 @@ pub fn count(tx: &mut ReadTx<'_>, table: &Table) -> Result<u64> {
     u64::try_from(tx.one(&sql, &[])?.int(0)?).map_err(Error::internal)
 }
 
+/// How many rows there are behind the key `after`, up to `limit`, and the key of the last of so many when there are more: for
+/// reads whose time is limited.
+pub fn count_some(tx: &mut ReadTx<'_>, table: &Table, after: &[Value], limit: usize) -> Result<(u64, Option<Values>)> {
+    let (condition, params) = table.condition(after, &[]);
+    let (name, key) = (&table.name, table.key_names());
+    let last = limit.saturating_sub(1);
+    let sql = format!("SELECT {key} FROM \"{name}\" WHERE {condition} ORDER BY {key} LIMIT 1 OFFSET {last}");
+    if let Some(row) = tx.find(&sql, &params)? {
+        return Ok((u64::try_from(limit).map_err(Error::internal)?, Some(row.0)));
+    }
+    let sql = format!("SELECT COUNT(*) FROM \"{name}\" WHERE {condition}");
+    Ok((u64::try_from(tx.one(&sql, &params)?.int(0)?).map_err(Error::internal)?, None))
+}
+
 /// A row as bytes that no other row has: each value with its type and its length.
 pub fn encode(row: &[Value], out: &mut Vec<u8>) {
     let mut bytes = |tag: u8, bytes: &[u8]| {
@@ -223,45 +234,68 @@ pub fn encode(row: &[Value], out: &mut Vec<u8>) {
     }
 }
 
-/// Makes the rows behind `after` up to the last of `rows`, which are all that the source has there, equal to them.
-pub fn apply(tx: &mut WriteTx<'_>, table: &Table, after: &[Value], rows: &[Values]) -> Result<Applied> {
-    let last = rows.last().map(|row| table.key_of(row)).unwrap_or_default();
+/// About the bytes of a row.
+pub fn size(row: &[Value]) -> usize {
+    let bytes = row.iter().map(|value| match value {
+        Value::Text(it) => it.len(),
+        Value::Blob(it) => it.len(),
+        _ => 8,
+    });
+    bytes.sum()
+}
+
+/// Rows between two keys, all that the source has there.
+#[derive(Clone, Debug, Default)]
+pub struct Span {
+    /// The key before them; empty: from the first.
+    pub after: Values,
+    /// The last key that belongs to them, whether a row has it or not; empty: no end.
+    pub end: Values,
+    /// The rows.
+    pub rows: Vec<Values>,
+}
+
+/// Makes the target's rows of a span equal to the source's. Answers them as the target has them now.
+pub fn apply(tx: &mut WriteTx<'_>, table: &Table, span: &Span) -> Result<Vec<Values>> {
+    let found = read(tx, table, &span.after, &span.end, ALL)?;
+    if found == span.rows {
+        return Ok(found);
+    }
+    let missing = weed(tx, table, &span.rows, found)?;
+    let at_once = (PARAMETERS_MAX / table.columns.len().max(1)).clamp(1, 500);
+    for part in missing.chunks(at_once) {
+        insert(tx, table, part)?;
+    }
+    read(tx, table, &span.after, &span.end, ALL)
+}
+
+/// Removes the target's rows of a span that the source has not, or has otherwise: what comes may have a name that they have.
+pub fn clear_wrong(tx: &mut WriteTx<'_>, table: &Table, span: &Span) -> Result<()> {
+    let found = read(tx, table, &span.after, &span.end, ALL)?;
+    weed(tx, table, &span.rows, found).map(|_| ())
+}
+
+/// Removes those of `found` that are not among `rows`; which of `rows` are then missing.
+fn weed<'r>(tx: &mut WriteTx<'_>, table: &Table, rows: &'r [Values], found: Vec<Values>) -> Result<Vec<&'r Values>> {
     let encoded = |row: &[Value]| {
         let mut bytes = Vec::new();
-        encode(row, &mut bytes);
+        encode(&table.key_of(row), &mut bytes);
         bytes
     };
-    let mut there: HashMap<Vec<u8>, Values> = HashMap::new();
-    let mut found = read(tx, table, after, &last, usize::try_from(i64::MAX).unwrap_or(usize::MAX))?;
-    let equal = found == rows;
-    if !equal {
-        for row in found.drain(..) {
-            there.insert(encoded(&table.key_of(&row)), row);
+    let mut there: HashMap<Vec<u8>, Values> = found.into_iter().map(|row| (encoded(&row), row)).collect();
+    let mut missing = Vec::new();
+    for row in rows {
+        let key = encoded(row);
+        if there.get(&key) == Some(row) {
+            there.remove(&key);
+        } else {
+            missing.push(row);
         }
-        let mut missing = Vec::new();
-        for row in rows {
-            let key = encoded(&table.key_of(row));
-            if there.get(&key) == Some(row) {
-                there.remove(&key);
-            } else {
-                missing.push(row);
-            }
-        }
-        // All that is wrong goes first: what comes may have a name that it had.
-        for row in there.values() {
-            remove(tx, table, &table.key_of(row))?;
-        }
-        let at_once = (PARAMETERS_MAX / table.columns.len().max(1)).clamp(1, 500);
-        for part in missing.chunks(at_once) {
-            insert(tx, table, part)?;
-        }
-        found = read(tx, table, after, &last, rows.len() + 1)?;
     }
-    let mut applied = Applied { bytes: Vec::new(), rows: u64::try_from(found.len()).map_err(Error::internal)? };
-    for row in &found {
-        encode(row, &mut applied.bytes);
+    for row in there.values() {
+        remove(tx, table, &table.key_of(row))?;
     }
-    Ok(applied)
+    Ok(missing)
 }
 
 fn remove(tx: &mut WriteTx<'_>, table: &Table, key: &[Value]) -> Result<()> {
@@ -363,9 +397,4 @@ pub fn take_time(tx: &mut WriteTx<'_>) -> Result<()> {
         tx.execute("SET LOCAL idle_in_transaction_session_timeout = 0", &[])?;
     }
     Ok(())
-}
-
-/// Other nodes than `this` that have shown a sign of life after `since_ms`.
-pub fn count_others(tx: &mut ReadTx<'_>, this: &[u8], since_ms: i64) -> Result<i64> {
-    tx.one("SELECT COUNT(*) FROM node WHERE id <> $1 AND seen_ms > $2", params![this, since_ms])?.int(0)
 }

@@ -211,14 +211,95 @@ fn state(host: &Host) -> Vec<Vec<Value>> {
     .to_vec()
 }
 
+/// Visitors of the story, all the time and at all nodes, but for those whose port is 0: they restart.
+struct Visitors {
+    ports: Arc<Vec<AtomicU16>>,
+    /// Rounds over all ports that are behind them.
+    rounds: Arc<AtomicU64>,
+    asked: Arc<AtomicU64>,
+    stop: Arc<AtomicBool>,
+    thread: Option<thread::JoinHandle<Vec<String>>>,
+}
+
+impl Visitors {
+    fn new(nodes: usize) -> Self {
+        let ports: Arc<Vec<AtomicU16>> = Arc::new((0..nodes).map(|_| AtomicU16::new(0)).collect());
+        let (rounds, asked, stop) = (Arc::default(), Arc::default(), Arc::default());
+        let mut visitors = Self { ports, rounds, asked, stop, thread: None };
+        let (ports, rounds) = (Arc::clone(&visitors.ports), Arc::clone(&visitors.rounds));
+        let (asked, stop) = (Arc::clone(&visitors.asked), Arc::clone(&visitors.stop));
+        visitors.thread = Some(thread::spawn(move || {
+            let mut failed = Vec::new();
+            while !stop.load(Ordering::Acquire) {
+                for port in ports.iter().map(|it| it.load(Ordering::Acquire)).filter(|it| *it > 0) {
+                    let head = format!("GET / HTTP/1.1\r\nHost: story.localhost:{port}\r\n");
+                    let answer = http::ask(port, &head, b"");
+                    if answer.status != 200 || !answer.text().starts_with("<p>chapter ") {
+                        failed.push(format!("{port}: {} {}", answer.status, answer.text()));
+                    }
+                    asked.fetch_add(1, Ordering::Relaxed);
+                }
+                rounds.fetch_add(1, Ordering::Release);
+                // Others need the machine too.
+                thread::sleep(std::time::Duration::from_millis(2));
+            }
+            failed
+        }));
+        visitors
+    }
+
+    fn come(&self, node: usize, host: &Host) {
+        self.ports.get(node).unwrap().store(host.port, Ordering::Release);
+    }
+
+    /// No visitor asks this node any more when this returns.
+    fn go(&self, node: usize, host: &Host) {
+        self.ports.get(node).unwrap().store(0, Ordering::Release);
+        let before = self.rounds.load(Ordering::Acquire);
+        host.until("visitors are elsewhere", || (self.rounds.load(Ordering::Acquire) > before + 1).then_some(()));
+    }
+
+    /// How many there were; none of them may have failed.
+    fn end(mut self) -> u64 {
+        self.stop.store(true, Ordering::Release);
+        assert_eq!(self.thread.take().unwrap().join().unwrap(), Vec::<String>::new());
+        self.asked.load(Ordering::Relaxed)
+    }
+}
+
+impl Drop for Visitors {
+    fn drop(&mut self) {
+        self.stop.store(true, Ordering::Release);
+    }
+}
+
 /// Stops a server and starts it again as `change` says; what people made is the same afterwards.
-fn step(host: &mut Host, change: impl FnOnce(&mut Host)) {
+fn step(host: &mut Host, visitors: &Visitors, change: impl FnOnce(&mut Host)) {
     let before = state(host);
+    visitors.go(0, host);
     assert_eq!(host.stop(), Some(0), "{}", host.log());
     change(host);
     host.restart();
+    visitors.come(0, host);
     assert_eq!(state(host), before);
     assert!(before.iter().all(|it| !it.is_empty()), "{before:?}");
+}
+
+fn no_jobs_left(host: &Host, key: &str) {
+    host.until("the queue is empty", || jobs(host, key).iter().all(|it| it == "done").then_some(()));
+}
+
+/// Sees that a node tells this chapter.
+fn told(host: &Host, chapter: u32) {
+    host.until("the chapter is served", || {
+        (host.get("story.localhost", "/").text() == format!("<p>chapter {chapter}</p>")).then_some(())
+    });
+    assert_eq!(host.get("story.localhost", "/a/b.txt").text(), "the same");
+}
+
+fn publish(host: &Host, key: &str, chapter: u32) {
+    moving::deploy(host, key, "story", &format!("<p>chapter {chapter}</p>"));
+    told(host, chapter);
 }
 
 #[test]
@@ -230,65 +311,67 @@ fn an_installation_grows_from_one_process_to_five_and_goes_back() {
     let mut host = Host::start_embedded();
     step_from_nothing(&mut host, bytes);
     let key = host.key("owner@example.org", "super-admin");
-    moving::deploy(&host, &key, "story", "<p>chapter 1</p>");
-    host.until("the queue is empty", || jobs(&host, &key).iter().all(|it| it == "done").then_some(()));
-    let told = |host: &Host, chapter: u32| {
-        host.until("the chapter is served", || {
-            (host.get("story.localhost", "/").text() == format!("<p>chapter {chapter}</p>")).then_some(())
-        });
-        assert_eq!(host.get("story.localhost", "/a/b.txt").text(), "the same");
-    };
-    told(&host, 1);
+    publish(&host, &key, 1);
+    let visitors = Visitors::new(3);
+    visitors.come(0, &host);
 
     // To PostgreSQL: the data folder remembers where it went.
     let there = moving::moved(&host, &shared.database.url(), &[]);
     assert_eq!(there["restart"], true);
-    step(&mut host, |_| {});
+    step(&mut host, &visitors, |_| {});
     told(&host, 1);
-    moving::deploy(&host, &key, "story", "<p>chapter 2</p>");
-    told(&host, 2);
-    host.until("the queue is empty", || jobs(&host, &key).iter().all(|it| it == "done").then_some(()));
+    publish(&host, &key, 2);
 
-    // To Redis.
-    step(&mut host, |host| host.become_as(&all, &[]));
-    told(&host, 2);
-    moving::deploy(&host, &key, "story", "<p>chapter 3</p>");
+    // To Redis: what waits goes along.
+    moving::moved_with(&host, &["--redis", &shared.redis.url()]);
+    publish(&host, &key, 3);
+    step(&mut host, &visitors, |_| {});
+    told(&host, 3);
+    no_jobs_left(&host, &key);
 
     // To three webs and two workers.
-    step(&mut host, |host| host.become_as(&all, &["--role", "web"]));
+    step(&mut host, &visitors, |host| host.become_as(&all, &["--role", "web"]));
     let others = [shared.web(), shared.web()];
     let workers = [shared.worker(), shared.worker()];
-    for web in others.iter().chain([&host]) {
+    for (node, web) in others.iter().enumerate() {
         told(web, 3);
+        visitors.come(node + 1, web);
     }
-    moving::deploy(&others[0], &key, "story", "<p>chapter 4</p>");
+    publish(&others[0], &key, 4);
     for web in others.iter().chain([&host]) {
         told(web, 4);
     }
-    host.until("the workers have done it", || jobs(&host, &key).iter().all(|it| it == "done").then_some(()));
+    no_jobs_left(&host, &key);
 
     // And back: first the others leave, then the queue and the database.
     for worker in workers {
         assert_eq!(worker.stop(), Some(0));
     }
-    for mut web in others {
+    for (node, mut web) in others.into_iter().enumerate() {
+        visitors.go(node + 1, &web);
         assert_eq!(web.stop(), Some(0));
     }
-    step(&mut host, |host| host.become_as(bytes, &[]));
-    told(&host, 4);
     host.until("it is alone", || {
         let nodes = host.cli_json(&key, &["nodes", "--json"]);
         (nodes.as_array().unwrap().len() == 1).then_some(())
     });
-    moving::moved(&host, "sqlite", &[]);
-    step(&mut host, |_| {});
-    told(&host, 4);
-    moving::deploy(&host, &key, "story", "<p>chapter 5</p>");
+    // Nobody works on this one: it comes back with the queue.
+    publish(&host, &key, 5);
+    moving::moved_with(&host, &["--redis", "none"]);
+    step(&mut host, &visitors, |host| host.become_as(bytes, &[]));
     told(&host, 5);
-    assert!(!host.data().join("database-url").exists());
+    no_jobs_left(&host, &key);
+    moving::moved(&host, "sqlite", &[]);
+    step(&mut host, &visitors, |_| {});
+    told(&host, 5);
+    publish(&host, &key, 6);
+    assert!(!host.data().join("database-url").exists() && !host.data().join("queue-url").exists());
     let rolled = host.cli(&key, &["rollback", "--site", "story"]);
     assert!(rolled.status.success());
-    told(&host, 4);
+    told(&host, 5);
+    let asked = visitors.end();
+    assert!(asked > 100, "only {asked} visitors");
+    println!("{asked} visitors, none of whom failed");
 }
 
 /// Gives an embedded server that has nothing yet the place of its bytes.

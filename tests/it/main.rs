@@ -25,6 +25,10 @@ mod months;
 #[cfg(feature = "postgres")]
 mod moving;
 #[cfg(feature = "postgres")]
+mod moving_changes;
+#[cfg(all(feature = "postgres", feature = "redis"))]
+mod moving_jobs;
+#[cfg(feature = "postgres")]
 mod nodes;
 mod operating;
 mod panel;

@@ -43,7 +43,7 @@ fn command(host: &Host, arguments: &[&str]) -> Command {
     command
 }
 
-fn run(host: &Host, arguments: &[&str]) -> Output {
+pub(crate) fn run(host: &Host, arguments: &[&str]) -> Output {
     command(host, arguments).output().unwrap()
 }
 
@@ -53,7 +53,12 @@ fn said(out: &Output) -> String {
 
 /// A move that must succeed; its report.
 pub(crate) fn moved(host: &Host, to: &str, more: &[&str]) -> Value {
-    let out = run(host, &[&["move", "--json", "--to", to], more].concat());
+    moved_with(host, &[&["--to", to], more].concat())
+}
+
+/// A move with these arguments that must succeed; its report.
+pub(crate) fn moved_with(host: &Host, arguments: &[&str]) -> Value {
+    let out = run(host, &[&["move", "--json"], arguments].concat());
     assert!(out.status.success(), "{}\n{}", said(&out), host.log());
     serde_json::from_slice(&out.stdout).unwrap()
 }
@@ -79,7 +84,7 @@ pub(crate) fn ask(host: &Host, sql: &str) -> Vec<Value> {
 }
 
 /// Opens the engine as the server does: not on a thread of a runtime.
-fn open_postgres(url: &str) -> Db {
+pub(crate) fn open_postgres(url: &str) -> Db {
     let url = Secret::new(url.to_owned());
     let opened = thread::spawn(move || {
         Postgres::open(
@@ -91,7 +96,7 @@ fn open_postgres(url: &str) -> Db {
 }
 
 /// Writes events as if much had happened.
-async fn add_events(host: &Host, count: u64) {
+pub(crate) async fn add_events(host: &Host, count: u64) {
     let engine = Sqlite::open(&host.data().join("chainhost.db"), schema::SQLITE).unwrap();
     let ids = Ids::new(Clock::system());
     let db = Db::new(Arc::<Sqlite>::clone(&engine));

@@ -10,7 +10,7 @@ use std::{
 use tokio::runtime::Runtime;
 
 use crate::{
-    base::secret::Secret,
+    base::{files, secret::Secret},
     config::database::Postgres,
     domain::{Error, Result},
     engines::{schema, sqlite::Sqlite},
@@ -240,6 +240,19 @@ fn statement(url: &Secret, sql: &str) -> Result<Vec<String>> {
 #[cfg(not(feature = "postgres"))]
 fn statement(_url: &Secret, _sql: &str) -> Result<Vec<String>> {
     Err(super::ground::no_postgres())
+}
+
+/// Lets a data folder remember a URL for the next start, or forget it. The file is its owner's alone.
+pub(super) fn remember(data: &Path, name: &str, url: Option<&Secret>) -> Result<()> {
+    let file = data.join(name);
+    let Some(url) = url else {
+        return match fs::remove_file(&file) {
+            Err(error) if error.kind() != std::io::ErrorKind::NotFound => Err(error.into()),
+            _ => files::sync_folder(data).map_err(Into::into),
+        };
+    };
+    files::write_atomic(&file, format!("{}\n", url.expose()).as_bytes(), 0o600)?;
+    give_to_owner(data, &file)
 }
 
 /// Gives a file that root has made to whoever has the data folder: the server does not run as root.

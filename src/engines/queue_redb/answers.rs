@@ -32,6 +32,7 @@ pub(super) fn work(work: &mut Work<'_, '_>, command: Command, replies: &mut Vec<
         }
         Command::Rerun(id, to) => settle(replies, to, work.rerun(id)),
         Command::Cancel(id, to) => settle(replies, to, work.cancel(id)),
+        Command::Bury(id, error, to) => settle(replies, to, work.bury(id, error)),
         Command::Dismiss(id, to) => settle(replies, to, work.dismiss(id)),
         Command::Pause(queue, paused, to) => settle(replies, to, work.pause(queue, paused)),
         Command::PauseTenant(tenant, paused, to) => {
@@ -59,6 +60,7 @@ pub(super) fn refuse(command: Command, error: &Error) {
         Command::Cancel(_, to) => drop(to.send(Err(error))),
         Command::Progress(_, _, _, to)
         | Command::Rerun(_, to)
+        | Command::Bury(_, _, to)
         | Command::Dismiss(_, to)
         | Command::Pause(_, _, to)
         | Command::PauseTenant(_, _, to)

@@ -233,6 +233,23 @@ impl Work<'_, '_> {
         Ok(true)
     }
 
+    /// Waiting or delayed → dead.
+    pub(super) fn bury(&mut self, id: JobId, error: String) -> Step<()> {
+        let owner = self.owner(id)?.ok_or_else(unknown)?;
+        let mut standing = self.standing(owner, id)?;
+        match standing.state {
+            State::Waiting => self.leave_line(owner, &standing)?,
+            State::Delayed => self.leave_due(id, standing.due_ms)?,
+            State::Running | State::Done | State::Failed => {
+                return Err(Error::conflict("job_state", "This job has started, or has ended.").into());
+            }
+        }
+        self.stop_awaiting(id, &standing)?;
+        standing.awaits = 0;
+        standing.error = Some(error);
+        self.end(owner, id, standing, State::Failed)
+    }
+
     /// Notes durably that this attempt is the last, and tells its worker after the commit.
     fn ask_to_end(&mut self, owner: Owner, id: JobId, mut standing: Standing) -> Step<bool> {
         standing.cancelling = true;

@@ -167,6 +167,7 @@ macro_rules! suite {
         tests! {
             $engine, $place,
             a_claim_that_is_given_up_goes_back
+            a_dead_job_is_brought
             a_drain_waits_for_what_runs
             a_due_job_wakes_its_queue
             a_job_that_kills_its_workers_dies

@@ -109,6 +109,11 @@ pub(super) fn call(command: Command, waiting_max: u64) -> Option<(Call, Asker)> 
         }
         Command::Rerun(id, to) => (change("rerun", &id.to_string()), Asker::Once(to)),
         Command::Cancel(id, to) => (change("cancel", &id.to_string()), Asker::Cancel(id, to)),
+        Command::Bury(id, error, to) => {
+            let mut call = change("bury", &id.to_string());
+            call.push(cut(&error, ERROR_BYTES_MAX));
+            (call, Asker::Once(to))
+        }
         Command::Dismiss(id, to) => (change("dismiss", &id.to_string()), Asker::Once(to)),
         Command::Pause(queue, paused, to) => (pause(queue, paused), Asker::Repeatable(to)),
         Command::PauseTenant(tenant, paused, to) => {

@@ -96,6 +96,7 @@ pub(super) fn refused(code: &str, more: &str, waiting_max: u64) -> Error {
             "job_state",
             format!("This job is {more}; only failed and delayed jobs can be started again."),
         ),
+        "job_started" => Error::conflict("job_state", "This job has started, or has ended."),
         "job_ended" => Error::conflict("job_state", "This job has ended; it can be dismissed."),
         "job_not_ended" => Error::conflict("job_state", "This job has not ended; it can be cancelled."),
         other => Error::internal(format!("a script of the job queue refused with `{other}`")),

@@ -82,6 +82,31 @@ pub(super) async fn rerun_starts_afresh(place: &dyn Place) {
     assert!(rig.claim(Queue::Backup, 1).await.is_empty());
 }
 
+/// A dead job of another queue is taken in, shown with its error, and can be started again; who waits for it dies with it.
+pub(super) async fn a_dead_job_is_brought(place: &dyn Place) {
+    let mut rig = Rig::new(place);
+    let (later, now) = (rig.fill(Queue::Backup, None, 0, 1).await[0], rig.fill(Queue::Email, tenant(1), 0, 1).await[0]);
+    let jobs = rig.jobs();
+    jobs.bury(later, String::from("it rained")).await.unwrap();
+    jobs.bury(now, "x".repeat(9_000)).await.unwrap();
+    assert_eq!(code(jobs.bury(now, String::new()).await), "job_state");
+    assert_eq!(code(jobs.bury(JobId(rig.ids.next()), String::new()).await), "not_found");
+    assert!(rig.claim(Queue::Email, 1).await.is_empty());
+    drop(jobs);
+    rig.restart();
+    let jobs = rig.jobs();
+    let kept = jobs.get(later).await.unwrap().unwrap();
+    assert_eq!((kept.state, kept.error.as_deref()), (State::Failed, Some("it rained")));
+    assert_eq!(jobs.get(now).await.unwrap().unwrap().error.unwrap().len(), 4_000);
+    let depths = jobs.depths(None).await.unwrap();
+    assert_eq!(depths.map(|it| (it.waiting, it.failed)), [(0, 0), (0, 1), (0, 0), (0, 1)]);
+    jobs.rerun(later).await.unwrap();
+    let lease = rig.claim(Queue::Backup, 1).await.remove(0);
+    assert_eq!(lease.job.id, later);
+    assert_eq!(code(jobs.bury(later, String::new()).await), "job_state");
+    rig.finish(&lease, Outcome::Done).await.unwrap();
+}
+
 pub(super) async fn dismiss_removes_what_has_ended(place: &dyn Place) {
     let rig = Rig::new(place);
     let jobs = rig.jobs();

@@ -51,6 +51,21 @@ function acts.cancel(j)
   return 0
 end
 
+-- Waiting or delayed → dead, with the error ARGV[8].
+function acts.bury(j)
+  if j.st == 'w' then
+    take_out(j)
+    leave_line(j)
+  elseif j.st == 'd' then
+    leave_due(j)
+  else
+    return refuse('job_started')
+  end
+  stop_awaiting(j)
+  end_job(j, 'f', ARGV[8])
+  return 0
+end
+
 -- Removes an ended job.
 function acts.dismiss(j)
   if j.st ~= 'c' and j.st ~= 'f' then return refuse('job_not_ended') end

@@ -1,0 +1,126 @@
+//! The jobs of a server, when its queue goes from the data folder to a Redis or comes back.
+
+use std::{fs, io, path::Path, sync::Arc};
+
+use tokio::runtime::Runtime;
+
+use crate::{
+    base::{clock::Clock, files, ids::Id, random, secret::Secret},
+    config::{database::public_part, redis::REMEMBERED},
+    domain::{Result, node::NodeId},
+    engines::queue_redb::QueueRedb,
+    ports::{db::Db, queue::Jobs},
+    services::carry_jobs::{Carried, carry_jobs},
+};
+
+use super::{
+    super::queues::{self, Queues},
+    places::{give_to_owner, remember},
+};
+
+/// What the file of a queue is called once its jobs are elsewhere.
+const LEFT: &str = "queue.redb.left";
+
+/// Brings what the queue in a data folder has to the one that takes its place. Nobody else may have its file open.
+pub(in crate::app) async fn carry_into(data: &Path, db: &Db, to: &Jobs, clock: Clock) -> Result<()> {
+    let path = data.join(queues::FILE);
+    match fs::metadata(&path) {
+        Ok(file) if file.len() > 0 => {}
+        Ok(_) => return Ok(()),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
+        Err(error) => return Err(error.into()),
+    }
+    let engine = QueueRedb::open(&path, clock)?;
+    let carried = carry_jobs(db, &Jobs::new(Arc::<QueueRedb>::clone(&engine)), to).await;
+    engine.close();
+    let Carried { open, dead } = carried?;
+    // Its ids are known to it for a day: it would not take them again, should they come back.
+    fs::rename(&path, data.join(LEFT))?;
+    files::sync_folder(data)?;
+    tracing::info!(open, dead, "the jobs of the data folder are in the Redis of the queue now");
+    Ok(())
+}
+
+/// Where the queue of a server is.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Place<'a> {
+    /// In the data folder.
+    Folder,
+    /// In a Redis.
+    Redis(&'a Secret),
+}
+
+impl<'a> Place<'a> {
+    /// Reads what follows `--redis`.
+    pub(super) fn parse(text: &'a Secret) -> Self {
+        if text.expose() == "none" { Self::Folder } else { Self::Redis(text) }
+    }
+
+    /// For people; without a password.
+    pub(super) fn name(self) -> String {
+        match self {
+            Self::Folder => String::from("folder"),
+            Self::Redis(url) => format!("redis://{}", public_part(url.expose())),
+        }
+    }
+}
+
+/// Sees that a queue can be there.
+pub(super) fn check(runtime: &Runtime, place: Place<'_>) -> Result<()> {
+    if let Place::Redis(url) = place {
+        (open_redis(runtime, url)?.close)();
+    }
+    Ok(())
+}
+
+/// Opens a queue as nobody who works on it.
+fn open_redis(runtime: &Runtime, url: &Secret) -> Result<Queues> {
+    let url = Arc::new(Secret::new(url.expose().to_owned()));
+    let node = NodeId(Id::from_bytes(random::bytes()));
+    let queues = runtime.block_on(queues::shared(url, None, node, Clock::system()))?;
+    // A server would wait for a Redis that is away; a command does not.
+    if let Err(error) = runtime.block_on(queues.jobs.depths(None)) {
+        (queues.close)();
+        return Err(error);
+    }
+    Ok(queues)
+}
+
+/// Lets the next start have its queue in another place. What a Redis has of dead jobs and pauses is brought now; what is open in it
+/// comes with the outbox, and what is in the data folder at the next start, when nobody else has its file.
+pub(super) fn go(runtime: &Runtime, data: &Path, db: &Db, from: Place<'_>, to: Place<'_>) -> Result<Carried> {
+    let carried = match (from, to) {
+        (Place::Folder, _) => {
+            check(runtime, to)?;
+            Carried::default()
+        }
+        (Place::Redis(from), to) => {
+            let from = open_redis(runtime, from)?;
+            let carried = match to {
+                Place::Redis(to) => open_redis(runtime, to).and_then(|to| {
+                    let carried = runtime.block_on(carry_jobs(db, &from.jobs, &to.jobs));
+                    (to.close)();
+                    carried
+                }),
+                Place::Folder => bring_back(runtime, data, db, &from.jobs),
+            };
+            (from.close)();
+            carried?
+        }
+    };
+    let url = match to {
+        Place::Folder => None,
+        Place::Redis(url) => Some(url),
+    };
+    remember(data, REMEMBERED, url)?;
+    Ok(carried)
+}
+
+fn bring_back(runtime: &Runtime, data: &Path, db: &Db, from: &Jobs) -> Result<Carried> {
+    let path = data.join(queues::FILE);
+    let engine = QueueRedb::open(&path, Clock::system())?;
+    let carried = runtime.block_on(carry_jobs(db, from, &Jobs::new(Arc::<QueueRedb>::clone(&engine))));
+    engine.close();
+    give_to_owner(data, &path)?;
+    carried
+}

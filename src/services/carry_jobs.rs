@@ -1,0 +1,98 @@
+//! Brings the jobs of one queue to another, when the settings or `chainhost move` say that it is elsewhere now.
+//!
+//! Guarantees: an open job goes by the outbox, under its id, so that it is not lost wherever this breaks off, and the queue that
+//! knows it takes it no second time. It begins anew there: its attempts are not counted on. A dead one is brought with its error,
+//! to be looked at and started again. Queues and tenants that were paused are. Nothing is taken out of the old queue: whoever
+//! calls this sees to it that nobody works on that one any more.
+
+use serde::Serialize;
+
+use crate::{
+    domain::{
+        Kind, Result,
+        job::{Job, NewJob, Queue, State},
+    },
+    ports::{
+        db::{Db, WriteTx},
+        queue::{JobFilter, Jobs},
+    },
+    store,
+};
+
+use super::access;
+
+/// Jobs of one page, and of one transaction.
+const PAGE: u32 = 200;
+
+/// A time that nobody waits for: in the year 2096.
+const ASLEEP_MS: i64 = 4_000_000_000_000;
+
+/// What was brought.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
+pub struct Carried {
+    /// Jobs that are still to be done.
+    pub open: u64,
+    /// Dead ones.
+    pub dead: u64,
+}
+
+/// Brings what `from` has to `to`, by way of the outbox of `db`.
+pub async fn carry_jobs(db: &Db, from: &Jobs, to: &Jobs) -> Result<Carried> {
+    carry_pauses(db, from, to).await?;
+    let (mut carried, mut after) = (Carried::default(), None);
+    loop {
+        // All states at once: a list of one state may end early.
+        let page = from.list(JobFilter { after, limit: PAGE, ..JobFilter::default() }).await?;
+        let Some(last) = page.last() else { return Ok(carried) };
+        after = Some(last.new.id);
+        let mut open = Vec::new();
+        for job in page {
+            match job.state {
+                State::Waiting | State::Delayed | State::Running => open.push(job.new),
+                State::Failed => carried.dead += u64::from(bury(to, job).await?),
+                State::Done => {}
+            }
+        }
+        carried.open += u64::try_from(open.len()).unwrap_or(u64::MAX);
+        let ask = move |tx: &mut WriteTx<'_>| open.iter().try_for_each(|job| store::outbox::enqueue(tx, job));
+        db.write(ask).await?;
+    }
+}
+
+/// Takes in a dead job; `false` when the queue has it, or will not have it.
+async fn bury(to: &Jobs, job: Job) -> Result<bool> {
+    let (id, error) = (job.new.id, job.error.unwrap_or_default());
+    // Until it is dead nobody may start it.
+    let asleep = NewJob { run_at_ms: ASLEEP_MS, after: Vec::new(), ..job.new };
+    let taken = match to.enqueue(vec![asleep]).await {
+        Ok(_) => to.bury(id, error).await,
+        Err(error) => Err(error),
+    };
+    match taken {
+        Ok(()) => Ok(true),
+        Err(error) if matches!(error.kind, Kind::Unavailable | Kind::Internal) => Err(error),
+        Err(error) => {
+            tracing::info!(job = %id, %error, "a dead job stays behind");
+            Ok(false)
+        }
+    }
+}
+
+async fn carry_pauses(db: &Db, from: &Jobs, to: &Jobs) -> Result<()> {
+    let depths = from.depths(None).await?;
+    let paused: Vec<Queue> = Queue::ALL.into_iter().zip(depths).filter(|it| it.1.paused).map(|it| it.0).collect();
+    for queue in &paused {
+        to.pause(*queue, true).await?;
+    }
+    // Where a queue goes on, what is paused is the tenant.
+    let Some(open) = Queue::ALL.into_iter().position(|it| !paused.contains(&it)) else { return Ok(()) };
+    let leave = access::server_scope();
+    let tenants = db.read(move |tx| store::tenants::list(tx, leave)).await?;
+    for tenant in tenants {
+        let depths = from.depths(Some(tenant.id)).await?;
+        if depths.get(open).is_some_and(|it| it.paused) {
+            to.pause_tenant(tenant.id, true).await?;
+        }
+    }
+    Ok(())
+}
