@@ -91,6 +91,7 @@ impl Wish {
     }
 
     /// For the installation with this id.
+    #[must_use]
     pub fn owned_by(self, instance: Id) -> Self {
         Self { owner: instance.to_string(), ..self }
     }
