@@ -117,10 +117,7 @@ pub async fn serve(
             let opened = opened.insert(opening.open_again(&switch).await);
             start(&opening, opened, &switch, with_demo, &bound).await?;
         }
-        match &opened {
-            Some(opened) => Err(opened.failed().await),
-            None => std::future::pending().await,
-        }
+        Err(failed(opened.as_ref()).await)
     };
     let ended = tokio::select! {
         ended = ran => ended,
@@ -134,11 +131,23 @@ pub async fn serve(
         tracing::warn!(running = tasks.running(), "some tasks did not end in time");
     }
     control.store(None);
+    close(opened).await;
+    ended
+}
+
+/// Waits until the disk has failed under a store; without end where none is open.
+async fn failed(opened: Option<&Opened>) -> Error {
+    match opened {
+        Some(opened) => opened.failed().await,
+        None => std::future::pending().await,
+    }
+}
+
+async fn close(opened: Option<Opened>) {
     if let Some(opened) = opened {
         leave(&opened.services).await;
         opened.close();
     }
-    ended
 }
 
 /// Where the panel is, or what a worker does.

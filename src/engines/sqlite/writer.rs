@@ -141,13 +141,12 @@ impl Work<'_> {
         let folded = self
             .pages("PRAGMA wal_checkpoint(NOOP)")
             .and_then(|pages| if pages < LOG_PAGES { Ok(pages) } else { self.pages("PRAGMA wal_checkpoint(PASSIVE)") });
-        match folded {
-            Ok(_) => {}
-            Err(error) => match breaks(&error) {
-                Some(harm) => self.file.mark_broken(harm, &error),
-                // A full disk: the log stays as it is and grows, until there is no room for that either.
-                None => tracing::debug!(%error, "the log of the database could not be folded in"),
-            },
+        let Err(error) = folded else { return };
+        if let Some(harm) = breaks(&error) {
+            self.file.mark_broken(harm, &error);
+        } else {
+            // A full disk: the log stays as it is and grows, until there is no room for that either.
+            tracing::debug!(%error, "the log of the database could not be folded in");
         }
     }
 
