@@ -12,7 +12,9 @@ use axum::{
 };
 use hyper::{
     HeaderMap, Method, StatusCode, Uri,
-    header::{CONTENT_TYPE, COOKIE, HOST, HeaderValue, LOCATION, ORIGIN, RETRY_AFTER, SET_COOKIE},
+    header::{
+        CONTENT_TYPE, COOKIE, HOST, HeaderValue, LOCATION, ORIGIN, RETRY_AFTER, SET_COOKIE, STRICT_TRANSPORT_SECURITY,
+    },
 };
 
 use super::{
@@ -94,6 +96,8 @@ pub(super) async fn pass(State(panel): State<Panel>, request: Request, next: Nex
     }
     if seen.scheme == "https" {
         cookies::secure(response.headers_mut());
+        // This host alone: what else lives under its domain is its owner's affair.
+        response.headers_mut().insert(STRICT_TRANSPORT_SECURITY, HeaderValue::from_static("max-age=31536000"));
     }
     response
 }

@@ -257,6 +257,14 @@ pub struct Opened {
 }
 
 impl Opened {
+    /// Waits until the disk has failed under a store and this process must end, and says why.
+    pub async fn failed(&self) -> Error {
+        tokio::select! {
+            why = self.services.db.failed() => why,
+            why = self.services.jobs.failed() => why,
+        }
+    }
+
     /// Finishes what waits and closes the files.
     pub fn close(self) {
         (self.close_queue)();

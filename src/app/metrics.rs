@@ -47,7 +47,7 @@ async fn read(
     }
     let mut out = Text(String::new());
     visitors(plane, &mut out);
-    queues(services, &mut out).await?;
+    queues(services, &mut out).await;
     latency(services, &mut out);
     tasks(services, &mut out);
     database(services, &mut out);
@@ -114,8 +114,11 @@ fn visitors(plane: &DataPlane, out: &mut Text) {
     out.one("chainhost_damaged_files", "gauge", "Files and compressed forms found damaged.", damaged);
 }
 
-async fn queues(services: &Services, out: &mut Text) -> Result<(), Error> {
-    let depths = services.jobs.depths(None).await?;
+async fn queues(services: &Services, out: &mut Text) {
+    let help = "Whether the store of the queues is there.";
+    out.one("chainhost_queue_up", "gauge", help, u64::from(services.jobs.is_up()));
+    // A broken queue has no figures of its own; those of the rest are wanted all the more.
+    let Ok(depths) = services.jobs.depths(None).await else { return };
     let mut jobs = Vec::new();
     for (queue, depth) in Queue::ALL.into_iter().zip(&depths) {
         for (state, count) in [
@@ -139,11 +142,8 @@ async fn queues(services: &Services, out: &mut Text) -> Result<(), Error> {
     };
     let help = "How long ago the oldest job that may start was asked for.";
     out.add("chainhost_jobs_oldest_seconds", "gauge", help, &of_queues(&waited));
-    let help = "Whether the store of the queues is there.";
-    out.one("chainhost_queue_up", "gauge", help, u64::from(services.jobs.is_up()));
     let help = "Whether a queue starts no jobs.";
     out.add("chainhost_queue_paused", "gauge", help, &of_queues(&|it| u64::from(it.paused)));
-    Ok(())
 }
 
 fn latency(services: &Services, out: &mut Text) {

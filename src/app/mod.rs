@@ -45,6 +45,9 @@ use self::{
 /// How long a shutdown waits for what still runs.
 const JOIN_MAX: Duration = Duration::from_secs(75);
 
+/// How long a process whose disk has failed waits for answers that are under way.
+const JOIN_BROKEN_MAX: Duration = Duration::from_secs(5);
+
 /// Pause before a database or a queue that could not be reached at the start is tried again.
 const OPEN_AGAIN: Duration = Duration::from_secs(2);
 
@@ -86,15 +89,18 @@ pub async fn serve(
                 .await;
         });
     }
-    let opening = Opening { folder: &folder, settings: &settings, addresses: &addresses, plane: &plane, tasks: &tasks };
+    let opening = Opening {
+        folder: &folder,
+        settings: &settings,
+        addresses: &addresses,
+        plane: &plane,
+        tasks: &tasks,
+        control: &control,
+    };
     let mut opened = None;
     let ran = async {
         match opening.open().await {
-            Ok(it) => {
-                let opened = opened.insert(it);
-                start(&opening, opened, &switch, with_demo, &bound).await?;
-                control.store(Some(Arc::new(opened.services.clone())));
-            }
+            Ok(it) => start(&opening, opened.insert(it), &switch, with_demo, &bound).await?,
             // A first start that fails has nothing to serve, and is better ended than half there.
             Err(error) if plane.snapshot().instance == Id::NIL && !folder.is_known() => return Err(error),
             Err(error) => {
@@ -110,9 +116,8 @@ pub async fn serve(
         if opened.is_none() && (settings.postgres.is_some() || settings.redis.queue_url.is_some()) {
             let opened = opened.insert(opening.open_again(&switch).await);
             start(&opening, opened, &switch, with_demo, &bound).await?;
-            control.store(Some(Arc::new(opened.services.clone())));
         }
-        std::future::pending().await
+        Err(failed(opened.as_ref()).await)
     };
     let ended = tokio::select! {
         ended = ran => ended,
@@ -120,15 +125,29 @@ pub async fn serve(
     };
     tracing::info!("stopping");
     tasks.stop();
-    if tokio::time::timeout(JOIN_MAX, tasks.join()).await.is_err() {
+    // Without its stores nothing that still runs comes to a good end: a new process is what helps.
+    let join_max = if ended.is_ok() { JOIN_MAX } else { JOIN_BROKEN_MAX };
+    if tokio::time::timeout(join_max, tasks.join()).await.is_err() {
         tracing::warn!(running = tasks.running(), "some tasks did not end in time");
     }
     control.store(None);
+    close(opened).await;
+    ended
+}
+
+/// Waits until the disk has failed under a store; without end where none is open.
+async fn failed(opened: Option<&Opened>) -> Error {
+    match opened {
+        Some(opened) => opened.failed().await,
+        None => std::future::pending().await,
+    }
+}
+
+async fn close(opened: Option<Opened>) {
     if let Some(opened) = opened {
         leave(&opened.services).await;
         opened.close();
     }
-    ended
 }
 
 /// Where the panel is, or what a worker does.
@@ -162,6 +181,7 @@ struct Opening<'a> {
     addresses: &'a Addresses,
     plane: &'a DataPlane,
     tasks: &'a Tasks,
+    control: &'a ArcSwapOption<Services>,
 }
 
 impl Opening<'_> {
@@ -203,6 +223,7 @@ impl Opening<'_> {
     }
 }
 
+/// Starts the control plane on its stores. A disk that fails meanwhile ends that: much here waits for what is then not done.
 async fn start(
     opening: &Opening<'_>,
     opened: &Opened,
@@ -210,7 +231,21 @@ async fn start(
     with_demo: bool,
     bound: &[SocketAddr],
 ) -> Result<()> {
-    let services = &opened.services;
+    tokio::select! {
+        started = start_on(opening, &opened.services, switch, with_demo, bound) => started?,
+        why = opened.failed() => return Err(why),
+    }
+    opening.control.store(Some(Arc::new(opened.services.clone())));
+    Ok(())
+}
+
+async fn start_on(
+    opening: &Opening<'_>,
+    services: &Services,
+    switch: &Switch,
+    with_demo: bool,
+    bound: &[SocketAddr],
+) -> Result<()> {
     clean_up(services, opening.tasks).await;
     if services.node.role.serves() {
         switch.open(services);
@@ -250,7 +285,9 @@ async fn clean_up(services: &Services, tasks: &Tasks) {
     if let Err(error) = services.sweep_archives() {
         tracing::warn!(%error, "archives that were being received are left in the data folder");
     }
-    let Err(error) = services.fail_interrupted(started_ms).await else { return };
+    // Nothing is accepted yet, so that all of it is from before, whatever the clock said then. Later only what is older can be told
+    // from what this process unpacks.
+    let Err(error) = services.fail_interrupted(i64::MAX).await else { return };
     tracing::warn!(%error, "deployments that were being unpacked still look so; trying again");
     let (services, stop) = (services.clone(), tasks.clone());
     tasks.spawn(async move {

@@ -173,7 +173,9 @@ impl Switch {
             Some(services) => services.db.health().map_or_else(|error| error.code, |()| "ok"),
             None => self.down.load().code,
         };
-        let mut body = serde_json::json!({ "sites": "ok", "control": control });
+        let queue =
+            services.as_deref().map_or(control, |it| it.jobs.health().map_or_else(|error| error.code, |()| "ok"));
+        let mut body = serde_json::json!({ "sites": "ok", "control": control, "queue": queue });
         let strays = |services: &Services| services.strays().any(|(_, count)| count > 0);
         if let (true, Some(body)) = (services.as_deref().is_some_and(strays), body.as_object_mut()) {
             body.insert(String::from("warnings"), serde_json::json!(["rows_outside_months"]));

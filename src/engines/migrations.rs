@@ -11,7 +11,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use rusqlite::Connection;
+use rusqlite::{Connection, OpenFlags, OptionalExtension as _};
 
 use crate::{
     base::files,
@@ -118,6 +118,7 @@ fn copy(connection: &Connection, path: &Path, next: u32) -> Result<()> {
     }
     let target = fresh.to_str().ok_or_else(|| Error::internal("the path of the database is not UTF-8"))?;
     connection.execute("VACUUM INTO ?1", [target]).map_err(|error| explain(&error, "VACUUM INTO"))?;
+    check_copy(&fresh)?;
     // VACUUM INTO does not wait for the disk.
     File::open(&fresh)?.sync_all()?;
     fs::rename(&fresh, &last)?;
@@ -125,6 +126,31 @@ fn copy(connection: &Connection, path: &Path, next: u32) -> Result<()> {
         files::sync_folder(folder)?;
     }
     Ok(())
+}
+
+/// Refuses a copy that is not whole: it is the way back, and nobody looks at it again before it is needed (CONTRACTS §2).
+fn check_copy(path: &Path) -> Result<()> {
+    let look = || -> rusqlite::Result<Option<String>> {
+        let copy = Connection::open_with_flags(path, OpenFlags::SQLITE_OPEN_READ_ONLY)?;
+        let said: String = copy.query_row("PRAGMA integrity_check(1)", [], |row| row.get(0))?;
+        if said != "ok" {
+            return Ok(Some(said));
+        }
+        let sql = "SELECT \"table\" FROM pragma_foreign_key_check LIMIT 1";
+        let strays = copy.query_row(sql, [], |row| row.get::<_, String>(0)).optional()?;
+        Ok(strays.map(|table| format!("rows of `{table}` name rows that are not there")))
+    };
+    let detail = match look() {
+        Ok(None) => return Ok(()),
+        Ok(Some(detail)) => detail,
+        Err(error) => error.to_string(),
+    };
+    Err(Error::unavailable(
+        "database_damaged",
+        "The database of this server is damaged: the copy that is made of it before an upgrade does not pass its checks. \
+         Nothing was changed. Restore a backup, or start the version of before.",
+    )
+    .because(detail))
 }
 
 fn step(connection: &Connection, (number, name, sql): Migration<'_>) -> Result<()> {
@@ -171,6 +197,25 @@ mod tests {
         assert_eq!(count(&before, "SELECT x FROM a"), 7);
         assert_eq!(count(&before, "SELECT MAX(version) FROM schema_version"), 1);
         assert!(!beside(&path, ".before-2.tmp").exists());
+    }
+
+    #[test]
+    fn a_damaged_database_is_not_upgraded() {
+        let tree =
+            (1, "tree", "CREATE TABLE tree (id INTEGER PRIMARY KEY, above INTEGER REFERENCES tree (id)) STRICT;");
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("db");
+        let connection = Connection::open(&path).unwrap();
+        apply(&connection, &path, &[tree]).unwrap();
+        // Behind the back of the checks, as a disk would.
+        connection.execute_batch("PRAGMA foreign_keys = OFF; INSERT INTO tree VALUES (1, 7)").unwrap();
+        let refused = apply(&connection, &path, &[tree, TWO]).unwrap_err();
+        assert_eq!(refused.code, "database_damaged", "{refused}");
+        assert!(!beside(&path, ".before-2").exists());
+        assert_eq!(count(&connection, "SELECT MAX(version) FROM schema_version"), 1);
+        connection.execute_batch("DELETE FROM tree").unwrap();
+        apply(&connection, &path, &[tree, TWO]).unwrap();
+        assert!(beside(&path, ".before-2").exists());
     }
 
     #[test]

@@ -30,7 +30,10 @@ use rusqlite::{Connection, OpenFlags};
 use crate::{
     base::tasks::join_thread,
     domain::{Error, Result},
-    ports::db::{Database, ReadJob, WriteJob, busy, queue_write, stopped},
+    ports::{
+        db::{Database, ReadJob, WriteJob, busy, queue_write, stopped},
+        fatal::Fatal,
+    },
 };
 
 use self::{file::DatabaseFile, reader::Reader, statement::explain, writer::Writer};
@@ -113,6 +116,10 @@ impl Database for Sqlite {
         }
     }
 
+    fn fatal(&self) -> Option<Fatal> {
+        Some(self.file.fatal().clone())
+    }
+
     fn health(&self) -> Result<()> {
         match self.queues() {
             Some(_) => self.file.check(),
@@ -148,7 +155,8 @@ fn connect(path: &Path, writes: bool) -> Result<Connection> {
         if writes {
             connection.pragma_update(None, "journal_mode", "WAL")?;
             connection.pragma_update(None, "synchronous", "FULL")?;
-            connection.pragma_update(None, "wal_autocheckpoint", 4000)?;
+            // SQLite's own way of folding the log in tells nobody when the disk fails under it: the writer does it.
+            connection.pragma_update(None, "wal_autocheckpoint", 0)?;
         } else {
             connection.pragma_update(None, "query_only", true)?;
         }

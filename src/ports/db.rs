@@ -31,6 +31,7 @@ use crate::{
         access::{ServerScope, TenantScope},
     },
     ports::{
+        fatal::{self, Fatal},
         parts::Parts,
         position::{Position, Seen},
     },
@@ -379,6 +380,10 @@ pub trait Database: Send + Sync {
     }
     /// Tells whether the database is there: `Err` says why the control plane is down.
     fn health(&self) -> Result<()>;
+    /// The sign that this process must end, when the engine's own disk can fail under it.
+    fn fatal(&self) -> Option<Fatal> {
+        None
+    }
     /// Its connections, when it has some that are limited.
     fn pool(&self) -> Option<Pool> {
         None
@@ -639,6 +644,11 @@ impl Db {
     /// Whether the database is there.
     pub fn health(&self) -> Result<()> {
         self.engine.health()
+    }
+
+    /// Waits until the disk has failed under the database and this process must end, and says why.
+    pub async fn failed(&self) -> Error {
+        fatal::told(self.engine.fatal()).await
     }
 
     /// The connections, when they are limited.

@@ -28,10 +28,13 @@ use std::sync::Arc;
 use tokio::sync::oneshot;
 use tokio_util::sync::CancellationToken;
 
-use crate::domain::{
-    Error, Result,
-    job::{Job, JobId, NewJob, Queue, State},
-    tenant::TenantId,
+use crate::{
+    domain::{
+        Error, Result,
+        job::{Job, JobId, NewJob, Queue, State},
+        tenant::TenantId,
+    },
+    ports::fatal::{self, Fatal},
 };
 
 /// What a worker holds while it works on a job: the job with the fence (job, attempt).
@@ -216,6 +219,22 @@ pub trait QueueEngine: Send + Sync {
     fn is_up(&self) -> bool {
         true
     }
+
+    /// `Err` says why no job starts.
+    fn health(&self) -> Result<()> {
+        if self.is_up() {
+            return Ok(());
+        }
+        Err(Error::unavailable(
+            "queue_unreachable",
+            "The store of the job queue cannot be reached. Sites go on answering; jobs wait.",
+        ))
+    }
+
+    /// The sign that this process must end, when the engine's own disk can fail under it.
+    fn fatal(&self) -> Option<Fatal> {
+        None
+    }
 }
 
 /// The queue as the product sees it. Cheap to clone.
@@ -282,6 +301,16 @@ impl Jobs {
     /// Whether the engine's store is there now.
     pub fn is_up(&self) -> bool {
         self.0.is_up()
+    }
+
+    /// `Err` says why no job starts.
+    pub fn health(&self) -> Result<()> {
+        self.0.health()
+    }
+
+    /// Waits until the disk has failed under the queue and this process must end, and says why.
+    pub async fn failed(&self) -> Error {
+        fatal::told(self.0.fatal()).await
     }
 
     /// A list, newest first.

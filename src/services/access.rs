@@ -94,7 +94,7 @@ impl Services {
         self.windows().take(&of_key, max, window, "api_calls", "This key has been used too often.").await?;
         if found.key.used_ms.is_none_or(|it| now - it >= TOUCH_MS) {
             let id = found.key.id;
-            noted(self.db.write(move |tx| store::api_keys::touch(tx, id, now)).await);
+            self.note(move |tx| store::api_keys::touch(tx, id, now));
         }
         self.show_seen(TenantScope::grant(tenant.id), &origin);
         let actor = Actor {
@@ -128,7 +128,7 @@ impl Services {
         let Some((session, user, tenant, role)) = found else { return Ok(None) };
         if now - session.seen_ms >= TOUCH_MS {
             let id = session.id;
-            noted(self.db.write(move |tx| store::sessions::touch(tx, id, now)).await);
+            self.note(move |tx| store::sessions::touch(tx, id, now));
         }
         self.show_seen(TenantScope::grant(tenant.id), &origin);
         let actor = Actor {
@@ -142,6 +142,17 @@ impl Services {
             request_id: origin.request_id,
         };
         Ok(Some((actor, Whoami { user, tenant, role, key: None, session: Some(session.id) })))
+    }
+
+    /// Notes a last use, beside the request: who only reads does not wait for a slow disk. One that cannot be noted locks nobody
+    /// out: on a full disk people must get in, to look and to free space.
+    fn note(&self, touch: impl FnOnce(&mut WriteTx<'_>) -> Result<()> + Send + 'static) {
+        let db = self.db.clone();
+        self.tasks.spawn(async move {
+            if let Err(error) = db.write(touch).await {
+                tracing::warn!(%error, "a last use could not be noted");
+            }
+        });
     }
 
     /// Lets a tenant's reads here find what its client has written through another server.
@@ -204,13 +215,6 @@ impl Services {
             Tenant { id: self.ids.next().into(), name: DEFAULT_TENANT.to_owned(), created_ms: self.clock.now_ms() };
         store::tenants::insert(tx, &tenant)?;
         Ok(tenant)
-    }
-}
-
-/// A last use that cannot be noted locks nobody out: on a full disk people must get in, to look and to free space.
-fn noted(written: Result<()>) {
-    if let Err(error) = written {
-        tracing::warn!(%error, "a last use could not be noted");
     }
 }
 

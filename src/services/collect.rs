@@ -149,7 +149,8 @@ impl Services {
         Ok(pruned)
     }
 
-    /// What was being unpacked when an earlier process ended cannot go on. `started_ms`: when this one began.
+    /// What was being unpacked when an earlier process ended cannot go on. `started_ms`: when this one began, or the largest number
+    /// while it has accepted nothing.
     pub async fn fail_interrupted(&self, started_ms: i64) -> Result<()> {
         let why = "The server stopped while it was being unpacked. Send it again.";
         let mine = self.node_id();

@@ -29,7 +29,16 @@ pub struct Windows {
 #[derive(Debug)]
 struct Count {
     ends_ms: i64,
+    window_ms: i64,
     used: u32,
+}
+
+impl Count {
+    /// Whether it still counts. One that ends later than a whole window from now is from before the clock was set back, and would
+    /// shut everybody out until the clock is there again.
+    const fn is_under_way(&self, now: i64) -> bool {
+        self.ends_ms > now && self.ends_ms <= now.saturating_add(self.window_ms)
+    }
 }
 
 impl Windows {
@@ -52,7 +61,7 @@ impl Windows {
         let now = self.clock.now_ms();
         let mut counts = self.counts.lock().unwrap_or_else(PoisonError::into_inner);
         if counts.len() >= KEYS_MAX {
-            counts.retain(|_, it| it.ends_ms > now);
+            counts.retain(|_, it| it.is_under_way(now));
             // SECURITY: a count that is under way is never given up for a new one, or many addresses could free one from
             // its limit. Who comes new waits instead until some have ended.
             if counts.len() >= KEYS_MAX && !counts.contains_key(key) {
@@ -60,9 +69,9 @@ impl Windows {
                 return Err(Error::too_many(code, text, 60));
             }
         }
-        let count = counts.entry(key.to_owned()).or_insert(Count { ends_ms: now + window_ms, used: 0 });
-        if count.ends_ms <= now {
-            *count = Count { ends_ms: now + window_ms, used: 0 };
+        let count = counts.entry(key.to_owned()).or_insert(Count { ends_ms: now + window_ms, window_ms, used: 0 });
+        if !count.is_under_way(now) {
+            *count = Count { ends_ms: now + window_ms, window_ms, used: 0 };
         }
         if count.used >= max {
             return Err(refused(count.ends_ms - now, code, what));
@@ -114,5 +123,24 @@ mod tests {
         assert!(take().is_ok());
         windows.forget("k");
         assert!(take().is_ok() && take().is_ok());
+    }
+
+    #[test]
+    fn a_clock_that_is_set_back_shuts_nobody_out() {
+        let (clock, hands) = Clock::manual(1_790_000_000_000);
+        let windows = Windows::new(clock, Counts::default());
+        let take = |key: &str| windows.take_here(key, 1, 60_000, "limit", "Too many.");
+        assert!(take("k").is_ok() && take("k").is_err());
+        // By less than a window, the wait is no longer than a window.
+        hands.advance(-30_000);
+        assert!(take("k").is_ok() && take("k").is_err());
+        hands.advance(-24 * 60 * 60 * 1000);
+        assert!(take("k").is_ok());
+        assert_eq!(take("k").unwrap_err().retry_after_s, Some(60));
+        // Nor does a crowd from before keep others out.
+        assert!((1..KEYS_MAX).all(|it| take(&format!("old {it}")).is_ok()));
+        assert!(take("new").is_err());
+        hands.advance(-24 * 60 * 60 * 1000);
+        assert!(take("new").is_ok());
     }
 }

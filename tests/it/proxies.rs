@@ -36,8 +36,10 @@ fn the_panel_works_behind_a_proxy_with_tls() {
     let body = format!("token={token}&email=owner%40example.org&password={}", PASSWORD.replace(' ', "+"));
     let clear = through(&host, "198.51.100.7", "http", "POST /claim", "Origin: http://panel.example\r\n", &body);
     assert_eq!(clear.status, 403, "the password would have crossed the network in clear");
+    assert_eq!(clear.header("strict-transport-security"), None, "over HTTP it means nothing, and browsers ignore it");
     let claimed = through(&host, "198.51.100.7", "https", "POST /claim", "Origin: https://panel.example\r\n", &body);
     assert_eq!(claimed.status, 303, "{}", claimed.text());
+    assert_eq!(claimed.header("strict-transport-security"), Some("max-age=31536000"));
     let cookies: Vec<_> = claimed.headers.iter().filter(|(name, _)| name == "set-cookie").map(|it| &it.1).collect();
     assert!(cookies.len() == 2 && cookies.iter().all(|it| it.ends_with("; Secure")), "{cookies:?}");
     let session = cookies.iter().find(|it| it.starts_with("__Host-chainhost=")).unwrap();

@@ -2,15 +2,16 @@
 
 use std::{
     fs,
+    io::{BufRead as _, BufReader},
     os::unix::fs::PermissionsExt as _,
     path::{Path, PathBuf},
-    process::Command,
+    process::{Child, Command, Stdio},
 };
 
 use crate::support::{
     Host, PASSWORD, PROGRAM,
     browser::{Browser, form},
-    write_files,
+    http, write_files,
 };
 
 #[test]
@@ -117,7 +118,7 @@ fn a_damaged_compressed_form_is_made_again() {
     let form = host.data().join("variants").join(&hash[..2]).join(format!("{hash}.br"));
     let coded = |host: &Host| {
         let head = format!("GET / HTTP/1.1\r\nHost: hello.localhost:{}\r\nAccept-Encoding: br\r\n", host.port);
-        let answer = crate::support::http::ask(host.port, &head, b"");
+        let answer = http::ask(host.port, &head, b"");
         assert_eq!(answer.status, 200);
         let is_coded = answer.header("content-encoding") == Some("br");
         assert!(is_coded || answer.text() == text);
@@ -281,4 +282,33 @@ fn the_version_names_its_commit() {
     let is_hash = commit.len() >= 10 && commit.bytes().all(|it| it.is_ascii_hexdigit());
     let in_git = Path::new(env!("CARGO_MANIFEST_DIR")).join(".git").exists();
     assert!(is_hash || (!in_git && commit == "unknown"), "{text}");
+}
+
+/// The first command of README.md, as it stands there, but for the port.
+#[test]
+fn the_demo_shows_a_site_and_starts_again() {
+    let folder = tempfile::tempdir().unwrap();
+    for _ in 0..2 {
+        let mut command = Command::new(PROGRAM);
+        command.args(["serve", "--demo", "--listen", "127.0.0.1:0"]).current_dir(folder.path());
+        let mut demo = Ended(command.stdout(Stdio::piped()).stderr(Stdio::null()).spawn().unwrap());
+        let mut line = String::new();
+        BufReader::new(demo.0.stdout.take().unwrap()).read_line(&mut line).unwrap();
+        let port = line.trim().strip_prefix("ready http://localhost:").unwrap_or_else(|| panic!("{line:?}"));
+        let port: u16 = port.parse().unwrap();
+        let page = http::ask(port, &format!("GET / HTTP/1.1\r\nHost: demo.localhost:{port}\r\n"), b"");
+        assert_eq!((page.status, page.header("content-type")), (200, Some("text/html; charset=utf-8")));
+        let mode = fs::metadata(folder.path().join("chainhost-demo")).unwrap().permissions().mode();
+        assert_eq!(mode & 0o777, 0o700);
+    }
+}
+
+/// A program, killed when dropped.
+struct Ended(Child);
+
+impl Drop for Ended {
+    fn drop(&mut self) {
+        drop(self.0.kill());
+        drop(self.0.wait());
+    }
 }

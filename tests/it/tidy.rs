@@ -341,3 +341,30 @@ fn the_wall_sees_every_way_to_import() {
     }
     assert_eq!(violations("", vec![String::from("elsewhere")]).len(), 1);
 }
+
+/// Whether a source can start a program.
+fn starts_programs(text: &str) -> bool {
+    let text: String = text.split_whitespace().collect();
+    text.split("process::").skip(1).any(|rest| {
+        let group = rest.strip_prefix('{').map(|it| it.split(';').next().unwrap_or(it));
+        rest.starts_with("Command") || rest.starts_with('*') || group.is_some_and(|it| it.contains("Command"))
+    })
+}
+
+/// No shell anywhere (CONTRACTS §5): what cannot start a program cannot start one through a shell. Whoever needs one makes the
+/// decision, names the file here, and passes arguments, never a line.
+#[test]
+fn the_product_starts_no_programs() {
+    let found: Vec<_> = sources().into_iter().filter(|(_, text)| starts_programs(text)).map(|it| it.0).collect();
+    assert!(found.is_empty(), "{found:?}");
+    for text in [
+        "use std::process::Command;",
+        "std::process::Command::new(\"sh\")",
+        "use std::{process::{ExitCode, Command}, fs};",
+        "use tokio::process::{\n    self, Command,\n};",
+        "use std::process::*;",
+    ] {
+        assert!(starts_programs(text), "{text}");
+    }
+    assert!(!starts_programs("use std::{process::ExitCode, fs}; use crate::ports::queue::Command;"));
+}

@@ -31,6 +31,11 @@ impl Signs {
         self.0.load(Ordering::SeqCst) == FULL
     }
 
+    /// The disk failed in another way than by being full.
+    pub(super) fn lost(&self) -> bool {
+        self.0.load(Ordering::SeqCst) & LOST != 0
+    }
+
     /// A commit went well: that a write found no space before it did no harm.
     pub(super) fn well(&self) {
         self.0.fetch_and(!FULL, Ordering::SeqCst);

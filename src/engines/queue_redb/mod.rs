@@ -51,13 +51,16 @@ use tokio::sync::Notify;
 use crate::{
     base::{clock::Clock, files, limits, tasks::join_thread},
     domain::{Result, job::Queue},
-    ports::queue::{Command, QueueEngine},
+    ports::{
+        fatal::Fatal,
+        queue::{Command, QueueEngine},
+    },
 };
 
 use self::{
     book::PerQueue,
     store::{Start, Store},
-    thread::{Health, QueueThread},
+    thread::{Broken, Health, QueueThread},
 };
 
 pub use self::disk::Disk;
@@ -70,6 +73,7 @@ pub struct QueueRedb {
     commands: Mutex<Option<SyncSender<Command>>>,
     thread: Mutex<Option<JoinHandle<()>>>,
     ready: Arc<PerQueue<Notify>>,
+    broken: Broken,
 }
 
 impl std::fmt::Debug for QueueRedb {
@@ -101,6 +105,7 @@ impl QueueRedb {
         let book = store.load(clock.now_ms(), &Start::Boot)?;
         let (commands, received) = sync_channel(COMMANDS_WAITING_MAX);
         let ready = Arc::new(PerQueue::default());
+        let broken = Broken::default();
         let thread = QueueThread {
             disk,
             clock,
@@ -110,9 +115,10 @@ impl QueueRedb {
             book,
             health: Health::Good(store),
             untaken: Vec::new(),
+            broken: broken.clone(),
         };
         let thread = std::thread::Builder::new().name(String::from("queue")).spawn(move || thread.run())?;
-        Ok(Arc::new(Self { commands: Mutex::new(Some(commands)), thread: Mutex::new(Some(thread)), ready }))
+        Ok(Arc::new(Self { commands: Mutex::new(Some(commands)), thread: Mutex::new(Some(thread)), ready, broken }))
     }
 
     /// Takes no more, does what waits and closes the file. Blocks until done.
@@ -142,5 +148,17 @@ impl QueueEngine for QueueRedb {
 
     fn ready(&self, queue: Queue) -> Pin<Box<dyn Future<Output = ()> + Send + '_>> {
         Box::pin(self.ready.of(queue).notified())
+    }
+
+    fn is_up(&self) -> bool {
+        !self.broken.is()
+    }
+
+    fn health(&self) -> Result<()> {
+        if self.broken.is() { Err(fault::broken()) } else { Ok(()) }
+    }
+
+    fn fatal(&self) -> Option<Fatal> {
+        Some(self.broken.fatal.clone())
     }
 }

@@ -9,6 +9,7 @@ use std::{
     panic::{AssertUnwindSafe, catch_unwind},
     sync::{
         Arc,
+        atomic::{AtomicBool, Ordering},
         mpsc::{Receiver, RecvTimeoutError},
     },
     time::Duration,
@@ -19,7 +20,10 @@ use tokio::sync::Notify;
 use crate::{
     base::clock::Clock,
     domain::{Error, job::Queue},
-    ports::queue::{Command, Finish},
+    ports::{
+        fatal::Fatal,
+        queue::{Command, Finish},
+    },
 };
 
 use super::{
@@ -50,6 +54,33 @@ pub(super) struct QueueThread {
     pub(super) health: Health,
     /// Leases that nobody took: they go back.
     pub(super) untaken: Vec<Finish>,
+    pub(super) broken: Broken,
+}
+
+/// What others see of a thread that takes no more commands.
+#[derive(Clone, Default)]
+pub(super) struct Broken {
+    is: Arc<AtomicBool>,
+    pub(super) fatal: Fatal,
+}
+
+impl Broken {
+    /// Whether it takes none.
+    pub(super) fn is(&self) -> bool {
+        self.is.load(Ordering::SeqCst)
+    }
+
+    /// It takes none from now on. When it was the disk that failed, this process must end: a new one reads what the disk
+    /// really holds. One that would find the same has nothing to gain, so this one goes on serving.
+    fn tell(&self, by_disk: bool, detail: &str) {
+        tracing::error!(detail, "the job queue is broken and takes no more commands");
+        self.is.store(true, Ordering::SeqCst);
+        if by_disk {
+            let text = "The disk failed under the job queue of this server, which therefore ends. What was told as saved is read \
+                        again at the next start. Check the disk.";
+            self.fatal.tell(Error::unavailable("queue_broken", text).because(detail));
+        }
+    }
 }
 
 /// Whether the file can be used.
@@ -191,7 +222,7 @@ impl QueueThread {
     /// Lets go of the file after a failure. What the callers of the batch hear.
     fn fail(&mut self, fault: Fault) -> Error {
         let Health::Good(store) = std::mem::replace(&mut self.health, Health::Broken) else { return broken() };
-        let full_disk = store.signs.full();
+        let (full_disk, lost_disk) = (store.signs.full(), store.signs.lost());
         // The database must be gone before it is opened again.
         drop(store);
         let detail = match fault {
@@ -202,7 +233,7 @@ impl QueueThread {
             self.health = Health::Full;
             return full().because(detail);
         }
-        tracing::error!(detail, "the job queue is broken and takes no more commands");
+        self.broken.tell(lost_disk, &detail);
         broken().because(detail)
     }
 
@@ -225,8 +256,8 @@ impl QueueThread {
             }
             Err(error) => {
                 if error.code != "disk_full" {
-                    tracing::error!(%error, "the job queue cannot be opened again and takes no more commands");
                     self.health = Health::Broken;
+                    self.broken.tell(true, &format!("it cannot be opened again: {error}"));
                 }
                 Err(error)
             }

@@ -11,9 +11,12 @@ use std::{
     sync::atomic::{AtomicBool, Ordering},
 };
 
-use crate::domain::{Error, Result};
+use crate::{
+    domain::{Error, Result},
+    ports::fatal::Fatal,
+};
 
-use super::super::migrations::beside;
+use super::{super::migrations::beside, statement::Harm};
 
 /// Device and inode.
 type Identity = (u64, u64);
@@ -22,6 +25,7 @@ type Identity = (u64, u64);
 pub(super) struct DatabaseFile {
     parts: [(PathBuf, Identity); 2],
     broken: AtomicBool,
+    fatal: Fatal,
 }
 
 impl DatabaseFile {
@@ -29,12 +33,12 @@ impl DatabaseFile {
     pub(super) fn remember(path: &Path) -> io::Result<Self> {
         let log = beside(path, "-wal");
         let parts = [(path.to_owned(), identity(path)?), (log.clone(), identity(&log)?)];
-        Ok(Self { parts, broken: AtomicBool::new(false) })
+        Ok(Self { parts, broken: AtomicBool::new(false), fatal: Fatal::default() })
     }
 
     /// `Err` when the database is gone, replaced or broken.
     pub(super) fn check(&self) -> Result<()> {
-        if self.broken.load(Ordering::SeqCst) {
+        if self.is_broken() {
             return Err(super::broken());
         }
         for (path, ours) in &self.parts {
@@ -53,9 +57,26 @@ impl DatabaseFile {
         Ok(())
     }
 
-    /// From now on nothing is written or read: the disk failed under us.
-    pub(super) fn mark_broken(&self) {
+    /// From now on nothing is written or read. When it was the disk that failed, this process must end: a new one reads what
+    /// the disk really holds. One that would find the same damaged file has nothing to gain, so this one goes on serving.
+    pub(super) fn mark_broken(&self, harm: Harm, error: &rusqlite::Error) {
         self.broken.store(true, Ordering::SeqCst);
+        tracing::error!(%error, "the database is broken and takes no more changes");
+        if harm == Harm::Disk {
+            let text = "The disk failed under the database of this server, which therefore ends. What was told as saved is read \
+                        again at the next start. Check the disk.";
+            self.fatal.tell(Error::unavailable("database_broken", text).because(error));
+        }
+    }
+
+    /// Whether [`DatabaseFile::mark_broken`] was called.
+    pub(super) fn is_broken(&self) -> bool {
+        self.broken.load(Ordering::SeqCst)
+    }
+
+    /// The sign that the disk has failed.
+    pub(super) fn fatal(&self) -> &Fatal {
+        &self.fatal
     }
 }
 

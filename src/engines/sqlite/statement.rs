@@ -45,6 +45,11 @@ impl<'c> Session<'c> {
         self.prepared(sql)?.execute([]).map(|_| ())
     }
 
+    /// Runs a statement without parameters that answers one row; the number in its column `at`.
+    pub(super) fn number(&mut self, sql: &str, at: usize) -> rusqlite::Result<i64> {
+        self.prepared(sql)?.query_row([], |row| row.get(at))
+    }
+
     fn prepared(&mut self, sql: &str) -> rusqlite::Result<&mut Statement<'c>> {
         if !self.kept.contains_key(sql) {
             let fresh = self.connection.prepare(sql)?;
@@ -66,18 +71,18 @@ pub(super) struct Statements<'a, 'c> {
     /// Why SQLite gave up the whole transaction, when it did.
     lost: Option<Error>,
     /// Set when the disk or the file failed under a statement.
-    broken: bool,
+    broken: Option<(Harm, rusqlite::Error)>,
 }
 
 impl<'a, 'c> Statements<'a, 'c> {
     /// For a write transaction that has begun.
     pub(super) const fn writing(session: &'a mut Session<'c>) -> Self {
-        Self { session, until: None, lost: None, broken: false }
+        Self { session, until: None, lost: None, broken: None }
     }
 
     /// For a read transaction that has begun.
     pub(super) fn reading(session: &'a mut Session<'c>) -> Self {
-        Self { session, until: Some(Instant::now() + READ_MAX), lost: None, broken: false }
+        Self { session, until: Some(Instant::now() + READ_MAX), lost: None, broken: None }
     }
 
     /// Why the whole transaction is gone, if it is: SQLite rolls back by itself when the disk is full or fails.
@@ -87,9 +92,9 @@ impl<'a, 'c> Statements<'a, 'c> {
             .then(|| self.lost.clone().unwrap_or_else(|| Error::internal("a statement ended the transaction")))
     }
 
-    /// Whether the disk or the file failed.
-    pub(super) const fn broken(&self) -> bool {
-        self.broken
+    /// What failed, when the disk or the file did.
+    pub(super) const fn broken(&self) -> Option<&(Harm, rusqlite::Error)> {
+        self.broken.as_ref()
     }
 
     fn attempt(&mut self, sql: &str, params: &[Value]) -> Result<(Vec<Row>, u64), Failure> {
@@ -120,8 +125,11 @@ impl Executor for Statements<'_, '_> {
             let error = match failure {
                 Failure::Ours(error) => error,
                 Failure::Engine(error) => {
-                    self.broken |= breaks(&error);
-                    explain(&error, sql)
+                    let explained = explain(&error, sql);
+                    if let (None, Some(harm)) = (&self.broken, breaks(&error)) {
+                        self.broken = Some((harm, error));
+                    }
+                    explained
                 }
             };
             if self.session.is_autocommit() {
@@ -215,12 +223,22 @@ fn value(found: ValueRef<'_>, sql: &str) -> Result<Value, Failure> {
     })
 }
 
+/// What is not to be trusted any more.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Harm {
+    /// A call to the disk failed, a sync perhaps.
+    Disk,
+    /// The bytes in the file make no sense.
+    File,
+}
+
 /// Whether an error means that the disk or the file is not to be trusted any more.
-pub(super) fn breaks(error: &rusqlite::Error) -> bool {
-    matches!(
-        error.sqlite_error_code(),
-        Some(ErrorCode::SystemIoFailure | ErrorCode::DatabaseCorrupt | ErrorCode::NotADatabase)
-    )
+pub(super) fn breaks(error: &rusqlite::Error) -> Option<Harm> {
+    match error.sqlite_error_code()? {
+        ErrorCode::SystemIoFailure => Some(Harm::Disk),
+        ErrorCode::DatabaseCorrupt | ErrorCode::NotADatabase => Some(Harm::File),
+        _ => None,
+    }
 }
 
 /// An error of SQLite as the product says it; `what` is the statement, for the log.
@@ -242,7 +260,7 @@ pub(in crate::engines) fn explain(error: &rusqlite::Error, what: &str) -> Error 
         Some(ErrorCode::DatabaseBusy | ErrorCode::DatabaseLocked) => {
             Error::unavailable("database_busy", "The database of this server is busy. Try again in a moment.").because(detail)
         }
-        _ if breaks(error) => super::broken().because(detail),
+        _ if breaks(error).is_some() => super::broken().because(detail),
         _ => Error::internal(detail),
     }
 }

@@ -11,7 +11,7 @@ use std::{
     sync::{Arc, mpsc::Receiver},
 };
 
-use rusqlite::Connection;
+use rusqlite::{Connection, config::DbConfig};
 
 use crate::{
     domain::Result,
@@ -26,6 +26,9 @@ use super::{
     file::DatabaseFile,
     statement::{Session, Statements, breaks, explain},
 };
+
+/// Pages in the log from which on it is folded into the file.
+const LOG_PAGES: i64 = 4_000;
 
 /// The thread's own things.
 pub(super) struct Writer {
@@ -49,11 +52,23 @@ impl Writer {
             while !batch.is_empty() {
                 work.transaction(&mut batch);
             }
+            work.fold();
         }
         drop(work);
-        if file.check().is_ok() {
-            // Nothing is lost when this fails: the next open reads the log.
-            drop(connection.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |_| Ok(())));
+        if file.check().is_ok()
+            && let Err(error) = connection.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |_| Ok(()))
+        {
+            // Nothing is lost: the next open reads the log.
+            tracing::warn!(%error, "the log of the database could not be folded in");
+            if let Some(harm) = breaks(&error) {
+                file.mark_broken(harm, &error);
+            }
+        }
+        // INVARIANT: what failed is not tried again, and closing would fold the log in once more.
+        if file.is_broken()
+            && let Err(error) = connection.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, true)
+        {
+            tracing::error!(%error, "closing a broken database may touch its file");
         }
     }
 }
@@ -98,8 +113,8 @@ impl Work<'_> {
         // A defect in one request must not stop the database of all.
         let keep = catch_unwind(AssertUnwindSafe(|| job.run(&mut WriteTx::new(&mut statements)))).unwrap_or(false);
         let lost = statements.lost();
-        if statements.broken() {
-            self.file.mark_broken();
+        if let Some((harm, error)) = statements.broken() {
+            self.file.mark_broken(*harm, error);
             return Err(lost.unwrap_or_else(super::broken));
         }
         if let Some(error) = lost {
@@ -113,10 +128,33 @@ impl Work<'_> {
 
     fn statement(&mut self, sql: &str) -> Result<()> {
         self.session.execute(sql).map_err(|error| {
-            if breaks(&error) {
-                self.file.mark_broken();
+            if let Some(harm) = breaks(&error) {
+                self.file.mark_broken(harm, &error);
             }
             explain(&error, sql)
         })
+    }
+
+    /// Folds the log into the file once it is long. The callers of the batch have their answers by now, and what they were told
+    /// is in the log, on the disk.
+    fn fold(&mut self) {
+        let folded = self
+            .pages("PRAGMA wal_checkpoint(NOOP)")
+            .and_then(|pages| if pages < LOG_PAGES { Ok(pages) } else { self.pages("PRAGMA wal_checkpoint(PASSIVE)") });
+        let Err(error) = folded else { return };
+        if let Some(harm) = breaks(&error) {
+            self.file.mark_broken(harm, &error);
+        } else {
+            // A full disk: the log stays as it is and grows, until there is no room for that either.
+            tracing::debug!(%error, "the log of the database could not be folded in");
+        }
+    }
+
+    /// Runs a checkpoint; the pages in the log.
+    fn pages(&mut self, sql: &str) -> rusqlite::Result<i64> {
+        if self.file.check().is_err() {
+            return Ok(0);
+        }
+        self.session.number(sql, 1)
     }
 }

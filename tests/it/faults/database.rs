@@ -15,7 +15,10 @@ use serde_json::{Value, json};
 
 use chainhost::serve::snapshot_file;
 
-use super::{api::Api, check_stores, version, version_of, whole_site};
+use super::{
+    api::{Api, Wish},
+    change, check_stores, version, version_of, whole_site,
+};
 use crate::support::{
     Host,
     http::{Fate, Kept},
@@ -258,4 +261,25 @@ fn without_snapshot_and_database_nothing_new_is_begun() {
     it.starts_with("database_missing", None);
     assert!(!it.database().exists());
     it.recovers();
+}
+
+#[test]
+fn what_was_being_unpacked_is_given_up_also_when_the_clock_was_set_back() {
+    let mut host = Host::start();
+    let api = Api::new(&host, &host.key("owner@example.org", "super-admin"));
+    api.must("POST /api/v1/sites", &json!({ "name": "hello" }), 201);
+    api.deploy_version("hello", 1);
+    api.deploy("hello", &version(2), &Wish { publish: Some(false), ..Wish::default() }).unwrap();
+    assert_eq!(host.stop(), Some(0), "{}", host.log());
+    // As if it had ended while it unpacked, and the clock had been a day ahead.
+    change(
+        &host,
+        "UPDATE deployment SET state = 'checking', created_ms = created_ms + 86400000 WHERE number = 2",
+        Vec::new(),
+    );
+    host.restart();
+    api.moved(&host);
+    assert_eq!(api.must("GET /api/v1/sites/hello/deployments/2", &Value::Null, 200)["state"], "failed");
+    assert_eq!(whole_site(host.port, "hello"), 1);
+    check_stores(&mut host);
 }

@@ -19,6 +19,7 @@ mod stalled;
 mod stop;
 #[cfg(feature = "s3")]
 mod store;
+mod sync;
 mod tenants;
 mod together;
 mod watched;

@@ -13,6 +13,7 @@ pub(crate) mod redis_ha;
 #[cfg(feature = "s3")]
 pub(crate) mod s3;
 pub(crate) mod seed;
+pub(crate) mod strace;
 
 use std::{
     fs::{self, File},
@@ -278,6 +279,13 @@ impl Host {
         let pid = rustix::process::Pid::from_child(&child);
         rustix::process::kill_process(pid, rustix::process::Signal::TERM).unwrap();
         child.wait().unwrap().code()
+    }
+
+    /// The exit code of the server, which ends by itself.
+    pub(crate) fn ended(&mut self) -> Option<i32> {
+        let mut child = self.child.take().unwrap();
+        let ended = self.until("the end of the server", || child.try_wait().unwrap());
+        ended.code()
     }
 
     /// The address of the panel and the API.
