@@ -25,7 +25,7 @@ use crate::{
         tasks::Tasks,
     },
     config::{
-        blobs::Bucket,
+        blobs::{Bucket, REMEMBERED as BLOBS_REMEMBERED},
         database::{Postgres, REMEMBERED},
         redis::REMEMBERED as QUEUE_REMEMBERED,
         server::Server,
@@ -51,8 +51,9 @@ pub(super) const NODE: &str = "node";
 /// The file that is locked.
 const LOCK: &str = "lock";
 /// The names in a data folder, some with an ending behind `.` or `-`.
-const NAMES: [&str; 15] = [
+const NAMES: [&str; 16] = [
     "archives",
+    BLOBS_REMEMBERED,
     "blobs",
     "chainhost.db",
     "claim-link",
