@@ -28,7 +28,7 @@ use crate::{
     domain::{Error, Result, access::KeyScope, user::Grade},
     http::{problem, respond},
     ports::db,
-    services::Services,
+    services::{Services, home::bring::Brought},
 };
 
 /// Pause after the system gave no connection: without one it would be asked again at once, and for as long as it has none.
@@ -85,6 +85,13 @@ pub enum Command {
         /// Where, for people.
         to: String,
     },
+    /// Bring files out of the bucket into the folder, for some seconds, so that the bucket can be left.
+    BringHome {
+        /// Of the program that asks.
+        version: String,
+        /// The last file of the answer before.
+        after: Option<String>,
+    },
     /// Revoke a key by its secret.
     RevokeKey {
         /// The whole key.
@@ -97,6 +104,9 @@ pub enum Command {
 pub struct Done {
     /// The key or the link that was made.
     pub made: Option<String>,
+    /// How far files have come.
+    #[serde(default)]
+    pub brought: Option<Brought>,
 }
 
 /// Does what a command asks, as the holder of the data folder.
@@ -112,6 +122,12 @@ pub async fn run(services: &Services, data: &Path, command: Command) -> Result<D
             tracing::warn!(to, "the data was moved; nothing can be changed until this server is restarted");
             services.db.freeze(db::moved(), None).await?;
             return Ok(Done::default());
+        }
+        Command::BringHome { version, after } => {
+            check_version(&version)?;
+            let parse = |it: String| it.parse().map_err(|_| Error::invalid("after", "That is no SHA-256."));
+            let brought = services.bring_home(after.map(parse).transpose()?).await?;
+            return Ok(Done { brought: Some(brought), ..Done::default() });
         }
         other => other,
     };
@@ -134,7 +150,7 @@ pub async fn run(services: &Services, data: &Path, command: Command) -> Result<D
             done.made = Some(link.ok_or_else(claimed)?);
         }
         // Answered above.
-        Command::Freeze { .. } | Command::Thaw { .. } | Command::Moved { .. } => {}
+        Command::Freeze { .. } | Command::Thaw { .. } | Command::Moved { .. } | Command::BringHome { .. } => {}
         Command::ResetPassword { email, password } => services.change_password(&actor, &email, password).await?,
         Command::RevokeKey { key } => services.revoke_key_by_secret(&actor, key.expose()).await?,
     }

@@ -24,7 +24,7 @@ use crate::{
         tasks::Tasks,
     },
     config::{
-        blobs::Bucket,
+        blobs::{Bucket, REMEMBERED as BLOBS_REMEMBERED},
         database::{Postgres, REMEMBERED},
         redis::REMEMBERED as QUEUE_REMEMBERED,
         server::Server,
@@ -50,8 +50,9 @@ pub(super) const NODE: &str = nodes::FILE;
 /// The file that is locked.
 const LOCK: &str = "lock";
 /// The names in a data folder, some with an ending behind `.` or `-`.
-const NAMES: [&str; 15] = [
+const NAMES: [&str; 16] = [
     "archives",
+    BLOBS_REMEMBERED,
     "blobs",
     "chainhost.db",
     "claim-link",

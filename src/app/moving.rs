@@ -8,6 +8,7 @@
 //!
 //! Every state is one to go on from: the same command compares what is there and does the rest.
 
+mod bytes;
 mod copying;
 pub(super) mod jobs;
 mod parts;
@@ -66,6 +67,8 @@ pub struct Wish {
     pub to: Option<Secret>,
     /// Where the jobs go: `redis://…`, or `none` for the data folder.
     pub redis: Option<Secret>,
+    /// Where the bytes go: `s3://…`, or `folder` for the data folder.
+    pub blobs: Option<Secret>,
     /// Only the rehearsal.
     pub rehearse: bool,
     /// No rehearsal.
@@ -116,6 +119,8 @@ pub struct Report {
     pub to: Option<String>,
     /// Where the jobs are from the next start on; `None` when they stay.
     pub queue: Option<String>,
+    /// Where the bytes are from the next start on; `None` when they stay.
+    pub blobs: Option<String>,
     /// Jobs that are still to be done, and dead ones, that came from a Redis.
     pub jobs: Carried,
     /// The rehearsal, when there was one.
@@ -160,6 +165,14 @@ pub fn run(runtime: &Runtime, settings: &Server, wish: &Wish, ask: Ask<'_>, watc
     };
     let runs = folder.is_none();
     let mut report = Report { restart: runs, ..Report::default() };
+    if let Some(to) = &wish.blobs {
+        if to.expose() == "folder" {
+            bytes::to_folder(&data, ask, watch, wish.rehearse)?;
+        } else {
+            bytes::to_bucket(runtime, &data, to, &instance, wish.rehearse)?;
+        }
+        report.blobs = Some(to.expose().to_owned());
+    }
     if let Some(to) = &wish.redis {
         let from = settings.redis.queue_url.as_deref().map_or(jobs::Place::Folder, jobs::Place::Redis);
         let to = jobs::Place::parse(to);

@@ -31,12 +31,16 @@ use crate::{
 pub(super) struct Move {
     /// sqlite, `postgres://user:password@host:5432/database` (past a pooler), or - to read that from standard input, where no
     /// other user of this machine sees the password
-    #[arg(long, value_name = "DATABASE", required_unless_present = "redis")]
+    #[arg(long, value_name = "DATABASE", required_unless_present_any = ["redis", "blobs"])]
     to: Option<String>,
     /// Where the jobs go with the next start: `redis://user:password@host:6379/0`, or none for the data folder; - reads it from
     /// standard input, behind that of --to
     #[arg(long, value_name = "URL")]
     redis: Option<String>,
+    /// Where the bytes of sites go with the next start: `s3://BUCKET/PREFIX?endpoint=https://HOST&region=REGION`, with the keys in the
+    /// environment as for the server, or folder for the data folder
+    #[arg(long, value_name = "URL")]
+    blobs: Option<String>,
     /// Only copy into a shadow, compare, say how long it takes, and remove the shadow
     #[arg(long)]
     rehearse: bool,
@@ -69,7 +73,13 @@ impl Move {
         let read =
             |text: &String| if text == "-" { terminal::read_secret_line() } else { Ok(Secret::new(text.clone())) };
         let (to, redis) = (self.to.as_ref().map(read).transpose()?, self.redis.as_ref().map(read).transpose()?);
-        let wish = Wish { to, redis, rehearse: self.rehearse, skip_rehearsal: self.skip_rehearsal };
+        let wish = Wish {
+            to,
+            redis,
+            blobs: self.blobs.clone().map(Secret::new),
+            rehearse: self.rehearse,
+            skip_rehearsal: self.skip_rehearsal,
+        };
         let ask = |command: &Value| ask(&runtime, &settings.data, command);
         let steps = Arc::new(Steps::default());
         let watching = Arc::clone(&steps);
@@ -97,7 +107,14 @@ impl Move {
             ));
         }
         if self.rehearse {
-            let places = report.to.iter().chain(&report.queue).map(String::as_str).collect::<Vec<_>>().join(" and ");
+            let places = report
+                .to
+                .iter()
+                .chain(&report.queue)
+                .chain(&report.blobs)
+                .map(String::as_str)
+                .collect::<Vec<_>>()
+                .join(" and ");
             return terminal::print(&format!("The data can be moved to {places}. Nothing was changed."));
         }
         if let Some(to) = &report.to {
@@ -111,6 +128,9 @@ impl Move {
                 format!(" {open} still to be done and {dead} dead were found in the old one.")
             };
             terminal::print(&format!("The jobs are in {queue} from the next start on.{jobs}"))?;
+        }
+        if let Some(blobs) = &report.blobs {
+            terminal::print(&format!("The files are in {blobs} from the next start on."))?;
         }
         self.say_settings(report);
         if report.restart {
@@ -152,6 +172,7 @@ impl Move {
             let Setting { section, key, variable, value, .. } = &setting;
             let still = settings.as_ref().is_ok_and(|it| match *section {
                 "database" => it.postgres.is_some(),
+                "blobs" => it.blobs.bucket.is_some(),
                 _ => it.redis.queue_url.is_some(),
             });
             match value {
@@ -183,6 +204,7 @@ struct Setting {
 fn settings_of(report: &Report) -> Vec<Setting> {
     let all = [
         ("database", "url", "CHAINHOST_DATABASE_URL", &report.to, "sqlite"),
+        ("blobs", "url", "CHAINHOST_BLOBS_URL", &report.blobs, "folder"),
         ("redis", "queue_url", "CHAINHOST_REDIS_QUEUE_URL", &report.queue, "folder"),
     ];
     let told = all.into_iter().filter_map(|(section, key, variable, place, none)| {

@@ -3,7 +3,11 @@
 //!
 //! The keys of a bucket come from the usual variables of AWS or from the file, and are printed nowhere.
 
-use std::{fmt, path::PathBuf, sync::Arc};
+use std::{
+    fmt,
+    path::{Path, PathBuf},
+    sync::Arc,
+};
 
 use percent_encoding::percent_decode_str;
 use serde::Deserialize;
@@ -12,6 +16,8 @@ use crate::{
     base::{secret::Secret, units::ByteSize},
     domain::{Error, Result},
 };
+
+use super::database::remembered;
 
 /// The region when none is named: what stores that know no regions take.
 const REGION: &str = "us-east-1";
@@ -71,6 +77,39 @@ pub(super) struct Section {
     secret_access_key: Option<Secret>,
     cache_bytes: Option<String>,
     folder: Option<PathBuf>,
+}
+
+/// The file in a data folder with the URL of the bucket that its bytes were moved to.
+pub const REMEMBERED: &str = "blobs-url";
+
+impl Bucket {
+    /// The bucket at a URL, with the keys of the environment.
+    #[expect(clippy::disallowed_methods, reason = "the one door for the keys of a bucket that no setting names yet")]
+    pub fn at(url: &str) -> Result<Self> {
+        bucket(url, Section::default(), |name| std::env::var(name).ok())
+    }
+}
+
+/// The section with the bucket that the bytes were moved to, unless it names the same one.
+pub(super) fn recall(mut section: Section, env: impl Fn(&str) -> Option<String>, data: &Path) -> Result<Section> {
+    let Some(moved) = remembered(&data.join(REMEMBERED))? else { return Ok(section) };
+    let configured = env("CHAINHOST_BLOBS_URL").or_else(|| section.url.clone());
+    let configured = configured.or_else(|| env("CHAINHOST_BLOBS_FOLDER"));
+    let configured = configured.or_else(|| section.folder.as_ref().map(|it| it.display().to_string()));
+    let place = |it: &str| it.split('?').next().unwrap_or_default().trim_end_matches('/').to_owned();
+    match configured {
+        None => section.url = Some(moved.expose().to_owned()),
+        Some(it) if place(&it) == place(moved.expose()) => {}
+        Some(_) => {
+            return Err(wrong(&format!(
+                "another place is named, while the bytes of this server were moved to {}. Correct the settings; or, when both lead \
+                 to the same bytes, remove {}",
+                place(moved.expose()),
+                data.join(REMEMBERED).display()
+            )));
+        }
+    }
+    Ok(section)
 }
 
 /// The settings from the file's section and the environment, which wins.
@@ -181,6 +220,19 @@ mod tests {
         assert_eq!((both.name.as_str(), both.prefix.as_str(), both.path_style), ("other", "", false));
         assert_eq!((both.access_key_id.as_str(), both.region.as_str()), ("two", "north"));
         assert_eq!(both.secret_access_key.expose(), "more");
+    }
+
+    #[test]
+    fn the_folder_remembers_where_its_bytes_were_moved() {
+        let data = tempfile::tempdir().unwrap();
+        let recalled = |text: &str| recall(toml::from_str(text).unwrap(), |_| None, data.path());
+        assert!(recalled("").unwrap().url.is_none());
+        crate::base::files::write_atomic(&data.path().join(REMEMBERED), b"s3://sites/a?region=eu\n", 0o600).unwrap();
+        assert_eq!(recalled("").unwrap().url.unwrap(), "s3://sites/a?region=eu");
+        assert_eq!(recalled("url = 's3://sites/a/'").unwrap().url.unwrap(), "s3://sites/a/");
+        for other in ["url = 's3://sites/b'", "folder = '/srv'"] {
+            assert!(recalled(other).err().unwrap().message.contains("s3://sites/a"), "{other}");
+        }
     }
 
     #[test]

@@ -178,7 +178,7 @@ impl Server {
         };
         let postgres = database::choose(database::read(file.database, text)?, &data)?;
         let redis = redis::choose(redis::read(file.redis, text), &data)?;
-        let blobs = blobs::read(file.blobs, text)?;
+        let blobs = blobs::read(blobs::recall(file.blobs, text, &data)?, text)?;
         let shares_bytes = blobs.folder.is_some() || blobs.bucket.is_some();
         if role != Role::All && (postgres.is_none() || redis.queue_url.is_none() || !shares_bytes) {
             let why = "needs the database, the queue and the bytes that all nodes share. Set CHAINHOST_DATABASE_URL, \

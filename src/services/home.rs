@@ -12,12 +12,14 @@
 //! | `room` | the bound of the folder |
 //! | `breaker` | whether the store is asked at all |
 //! | `carry` | what was deployed before there was a store |
+//! | `bring` | out of the store into the folder, to leave the store |
 //! | `sweep` | garbage collection in the store |
 //! | `deploy` | what a deployment needs kept, and the fence against garbage collection |
 //!
 //! Must never: serve or keep bytes that were not hashed; hold a thread of the runtime.
 
 mod breaker;
+pub mod bring;
 mod carry;
 mod deploy;
 mod fetch;

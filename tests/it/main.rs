@@ -24,6 +24,8 @@ mod manifest;
 mod months;
 #[cfg(feature = "postgres")]
 mod moving;
+#[cfg(all(feature = "postgres", feature = "s3"))]
+mod moving_bytes;
 #[cfg(feature = "postgres")]
 mod moving_changes;
 #[cfg(all(feature = "postgres", feature = "redis"))]

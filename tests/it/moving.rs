@@ -37,7 +37,7 @@ use crate::support::{
     write_files,
 };
 
-fn command(host: &Host, arguments: &[&str]) -> Command {
+pub(crate) fn command(host: &Host, arguments: &[&str]) -> Command {
     let mut command = Command::new(PROGRAM);
     command.args(arguments).arg("--data").arg(host.data());
     command
@@ -47,7 +47,7 @@ pub(crate) fn run(host: &Host, arguments: &[&str]) -> Output {
     command(host, arguments).output().unwrap()
 }
 
-fn said(out: &Output) -> String {
+pub(crate) fn said(out: &Output) -> String {
     String::from_utf8_lossy(&out.stderr).into_owned()
 }
 

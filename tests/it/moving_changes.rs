@@ -160,7 +160,8 @@ fn move_and(
         }
     });
     let settings = Server::load(&Flags { data: Some(host.data().clone()), ..Flags::default() }).unwrap();
-    let wish = Wish { to: Some(Secret::new(to.to_owned())), redis: None, rehearse: false, skip_rehearsal: true };
+    let wish =
+        Wish { to: Some(Secret::new(to.to_owned())), redis: None, blobs: None, rehearse: false, skip_rehearsal: true };
     let ask: Ask<'_> = &|_| Ok(None);
     let moved = thread::scope(|scope| {
         let moving = scope.spawn(|| {

@@ -1,0 +1,84 @@
+//! Brings what kept deployments name out of the store into the folder, so that the store can be left.
+
+use std::{sync::Arc, time::Duration};
+
+use serde::{Deserialize, Serialize};
+use tokio::time::Instant;
+
+use super::super::Services;
+use crate::{
+    base::{blob_dir::BlobError, hash::Sha256},
+    domain::{Error, Result},
+};
+
+/// How long one call works, about.
+const CALL_MAX: Duration = Duration::from_secs(10);
+/// Blobs between two looks at the time.
+const STEP: usize = 64;
+
+/// How far it has come.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Brought {
+    /// Ask again behind this blob; `None`: that was all.
+    pub next: Option<String>,
+    /// Blobs that this call has brought or verified.
+    pub seen: u64,
+    /// Blobs that kept deployments name.
+    pub total: u64,
+    /// Blobs of this call that are nowhere whole: their sites are no worse off without the store.
+    pub lost: u64,
+    /// At the end: blobs that were here and are not any more, since the folder may not have so many bytes.
+    pub gone: u64,
+}
+
+impl Services {
+    /// Brings blobs into the folder, in the order of their hashes from the one behind `after` on, and verifies those that are
+    /// there. An error when there is no store, or when it does not answer.
+    pub async fn bring_home(&self, after: Option<Sha256>) -> Result<Brought> {
+        let Some(home) = &self.home else {
+            return Err(Error::conflict("no_store", "The files of this server are in its folder already."));
+        };
+        let mut marked: Vec<Sha256> = self.mark().await?.into_iter().collect();
+        marked.sort_unstable();
+        let mut brought = Brought { total: u64::try_from(marked.len()).unwrap_or(u64::MAX), ..Brought::default() };
+        let begun = Instant::now();
+        let first = after.map_or(0, |after| marked.partition_point(|it| *it <= after));
+        let rest = marked.get(first..).unwrap_or_default();
+        for some in rest.chunks(STEP) {
+            if begun.elapsed() > CALL_MAX {
+                return Ok(brought);
+            }
+            let blobs = Arc::new(self.blobs.clone());
+            let verify = move |home: super::Home, hash: Sha256| {
+                let blobs = Arc::clone(&blobs);
+                async move {
+                    let (here, looked) = (blobs.has(&hash), Arc::clone(&blobs));
+                    let found = home.0.tasks.blocking(move || looked.open_verified(&hash).map(drop)).await;
+                    match found.ok_or_else(|| Error::internal("verifying a file panicked"))? {
+                        Ok(()) if here => Ok(true),
+                        Ok(()) => {
+                            if let Some(store) = blobs.home() {
+                                store.fetch_variants(hash).await;
+                            }
+                            Ok(true)
+                        }
+                        Err(error @ (BlobError::Missing | BlobError::Corrupt)) => {
+                            tracing::error!(blob = %hash, %error, "a file is neither in the store nor in the folder");
+                            Ok(false)
+                        }
+                        Err(error) => Err(Error::from(error)),
+                    }
+                }
+            };
+            let whole = home.each(some.to_vec(), verify).await?;
+            brought.seen += u64::try_from(whole.len()).unwrap_or(u64::MAX);
+            brought.lost += u64::try_from(whole.iter().filter(|it| !**it).count()).unwrap_or(u64::MAX);
+            brought.next = some.last().map(ToString::to_string);
+        }
+        brought.next = None;
+        let blobs = self.blobs.clone();
+        let lost = self.blocking(move || Ok(marked.iter().filter(|it| !blobs.has(it)).count())).await?;
+        brought.gone = u64::try_from(lost).unwrap_or(u64::MAX);
+        Ok(brought)
+    }
+}
