@@ -133,7 +133,7 @@ fn pump(shared: &Shared, mut from: TcpStream, mut to: TcpStream) {
     while let Ok(count) = from.read(&mut piece)
         && count > 0
         && shared.pass()
-        && to.write_all(&piece[..count]).is_ok()
+        && to.write_all(piece.get(..count).unwrap_or_default()).is_ok()
     {}
     drop(to.shutdown(Shutdown::Both));
     drop(from.shutdown(Shutdown::Both));
