@@ -26,6 +26,7 @@ use tokio::{
 
 use super::{
     activity::{Activity, PREFACE, Watched},
+    listen,
     seats::{Seat, Seats},
 };
 use crate::{
@@ -40,8 +41,14 @@ const RESETS_LOCAL_MAX: usize = 256;
 /// How long to wait when no connection can be accepted: the descriptors are used up, and some will come free.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(200);
 
-/// How long a shutdown waits for the first request of a connection that has just been made.
-const FIRST_REQUEST: Duration = Duration::from_millis(500);
+/// How long a shutdown waits for the first request of a connection that has just been made: a client that is on a busy
+/// machine or far away has not sent it yet.
+const FIRST_REQUEST: Duration = Duration::from_secs(2);
+
+/// How long a shutdown waits for those who had begun to connect: a long way there and back.
+const HANDSHAKE: Duration = Duration::from_millis(150);
+/// How often it looks for them.
+const LAST_LOOKS: Duration = Duration::from_millis(10);
 
 /// Who is at the other end.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -190,20 +197,40 @@ impl Server {
                 Err(error) => self.pause(&error).await,
             }
         }
-        if let Err(error) = self.take_waiting(listener, &handler) {
+        // Closing the port would cut off who has connected and is not accepted yet, with their requests unread: first nobody
+        // may connect any more, then all are taken in.
+        if let Err(error) = listen::turn_away(&listener) {
+            tracing::warn!(%error, "who connects in the instant in which the port is closed is cut off");
+        }
+        if let Err(error) = self.take_last(listener, handler).await {
             tracing::warn!(%error, "who was waiting to be accepted is cut off");
         }
     }
 
-    /// Takes in who has connected before the sign to stop and waits in the system's queue: closing it would cut them off
-    /// with their requests unread. Whoever comes between the last look and the close is still cut off.
-    fn take_waiting<H, A>(&self, listener: TcpListener, handler: &H) -> io::Result<()>
+    /// Takes in who has begun to connect before the port was closed to others, until all of them can be here.
+    async fn take_last<H, A>(&self, listener: TcpListener, handler: H) -> io::Result<()>
     where
         H: Fn(Request<Incoming>, Peer) -> A + Clone + Send + 'static,
         A: Future<Output = Response> + Send + 'static,
     {
         // The runtime may not know yet that somebody waits; the system does.
         let listener = listener.into_std()?;
+        let end = Instant::now() + HANDSHAKE;
+        loop {
+            self.take_waiting(&listener, &handler)?;
+            if Instant::now() >= end {
+                return Ok(());
+            }
+            time::sleep(LAST_LOOKS).await;
+        }
+    }
+
+    /// Takes in who waits in the system's queue.
+    fn take_waiting<H, A>(&self, listener: &std::net::TcpListener, handler: &H) -> io::Result<()>
+    where
+        H: Fn(Request<Incoming>, Peer) -> A + Clone + Send + 'static,
+        A: Future<Output = Response> + Send + 'static,
+    {
         while let Some(free) = self.seats.free_now() {
             let (stream, address) = match listener.accept() {
                 Ok(accepted) => accepted,

@@ -5,12 +5,30 @@ use std::{
     net::{IpAddr, Ipv6Addr, SocketAddr},
 };
 
+use socket2::{SockFilter, SockRef};
 use tokio::net::{TcpListener, TcpSocket};
 
 /// Connections that wait to be accepted: a burst of visitors, not an attack.
 const BACKLOG: u32 = 4_096;
 /// How often another free port is tried when the one for the first address is taken on the next.
 const PORT_TRIES: u32 = 16;
+
+/// A filter of Linux (classic BPF) over a segment from the start of its TCP header: what begins a connection is dropped
+/// unanswered, all else passes.
+const NO_MORE: [SockFilter; 4] = [
+    // The byte of the flags.
+    SockFilter::new(LOAD_BYTE, 0, 0, 13),
+    // SYN.
+    SockFilter::new(JUMP_IF_SET, 0, 1, 0x02),
+    SockFilter::new(RETURN, 0, 0, 0),
+    SockFilter::new(RETURN, 0, 0, u32::MAX),
+];
+/// `BPF_LD | BPF_B | BPF_ABS`.
+const LOAD_BYTE: u16 = 0x30;
+/// `BPF_JMP | BPF_JSET | BPF_K`.
+const JUMP_IF_SET: u16 = 0x45;
+/// `BPF_RET | BPF_K`.
+const RETURN: u16 = 0x06;
 
 /// An address that cannot be listened on.
 #[derive(Debug)]
@@ -69,6 +87,12 @@ pub fn bind(addresses: &[SocketAddr]) -> Result<Vec<TcpListener>, BindError> {
             other => return other.map_err(|failed| failed.error),
         }
     }
+}
+
+/// From here on nobody gets through to this listener who has not begun to connect already. Their systems try again after a
+/// second, and then find nobody, or the server that was started meanwhile: both without having sent a request.
+pub fn turn_away(listener: &TcpListener) -> io::Result<()> {
+    SockRef::from(listener).attach_filter(&NO_MORE)
 }
 
 struct Failed {

@@ -263,3 +263,21 @@ async fn one_connection_has_so_many_streams_and_no_more() {
     assert_eq!((refused, begins.try_recv().is_err()), (10, true));
     end(&tasks).await;
 }
+
+#[tokio::test]
+async fn who_comes_after_the_end_is_not_let_through_and_who_came_before_is_there() {
+    let listener = listen::bind(&["127.0.0.1:0".parse().unwrap()]).unwrap().remove(0);
+    let address = listener.local_addr().unwrap();
+    let connect = || std::net::TcpStream::connect_timeout(&address, Duration::from_millis(300));
+    let before = connect().unwrap();
+    listen::turn_away(&listener).unwrap();
+    assert_eq!(connect().unwrap_err().kind(), std::io::ErrorKind::TimedOut);
+    let (mut taken, peer) = listener.accept().await.unwrap();
+    assert_eq!(peer, before.local_addr().unwrap());
+    // The filter is inherited, and lets the rest of the connection be.
+    std::io::Write::write_all(&mut &before, b"hello").unwrap();
+    drop(before);
+    let mut read = Vec::new();
+    tokio::io::AsyncReadExt::read_to_end(&mut taken, &mut read).await.unwrap();
+    assert_eq!(read, b"hello");
+}

@@ -9,8 +9,11 @@ mod api;
 mod collect;
 mod database;
 mod disk;
+mod failing_disk;
 mod hostile;
 mod kill;
+#[cfg(all(feature = "postgres", feature = "redis"))]
+mod lines;
 mod publications;
 mod publish;
 mod rerun;

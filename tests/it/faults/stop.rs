@@ -28,19 +28,9 @@ use crate::{
     },
 };
 
-/// What a visitor has seen until nobody listened any more.
-#[derive(Debug, Default)]
-struct Seen {
-    /// Whole answers.
-    answers: u64,
-    /// The last connection was made and then reset by the system: it came in the instant in which the server closed its
-    /// port, after the last look at who waits. To the visitor that is the same as being refused.
-    reset: bool,
-}
-
-/// Reads a file on a kept connection, or on a new one each time, until nobody listens any more.
-fn visit(port: u16, keep: bool, started: &AtomicU64) -> Seen {
-    let mut seen = Seen::default();
+/// Reads a file on a kept connection, or on a new one each time, until nobody listens any more; how many answers came.
+fn visit(port: u16, keep: bool, started: &AtomicU64) -> u64 {
+    let mut answers = 0;
     let mut kept: Option<Kept> = None;
     for (path, _) in version(0).iter().cycle() {
         let is_new = kept.is_none();
@@ -49,36 +39,30 @@ fn visit(port: u16, keep: bool, started: &AtomicU64) -> Seen {
             Fate::Whole(answer) => {
                 assert_eq!(answer.status, 200, "{path}: {}", answer.text());
                 version_of(path, &answer.body);
-                seen.answers += 1;
+                answers += 1;
                 started.fetch_add(1, Ordering::Relaxed);
                 let ends = answer.header("connection") == Some("close");
                 kept = (keep && !ends).then_some(connection);
             }
             // An idle connection may be closed at any time: the client asks again on another.
             Fate::Nothing if !is_new => {}
-            Fate::Nothing => {
-                assert!(Kept::open(port).is_err(), "a new connection was not answered while the server still listened");
-                seen.reset = true;
-                break;
-            }
+            Fate::Nothing => panic!("a connection was made and not answered"),
             Fate::Cut(count) => panic!("cut after {count} bytes"),
         }
     }
-    seen
+    answers
 }
 
-/// Deploys until nobody listens any more; the version acknowledged last, and whether the last call was reset as in
-/// [`Seen`].
-fn deploy(api: &Api, mut number: u64) -> (u64, bool) {
+/// Deploys until nobody listens any more; the version acknowledged last.
+fn deploy(api: &Api, mut number: u64) -> u64 {
     loop {
         let wish = Wish { message: format!("version {}", number + 1), ..Wish::default() };
         match api.deploy("hello", &version(number + 1), &wish) {
             Ok(_) => number += 1,
             Err(answer) if answer.status == 0 => {
                 assert_ne!(answer.body, CUT, "an answer of the API was cut off");
-                let reset = answer.body == RESET;
-                assert!(!reset || Kept::open(api.port()).is_err(), "a call was not answered while the server listened");
-                return (number, reset);
+                assert_ne!(answer.body, RESET, "a call was not answered");
+                return number;
             }
             Err(answer) => panic!("{} {}", answer.status, answer.text()),
         }
@@ -94,7 +78,7 @@ fn asked_to_stop_under_load_it_cuts_no_answer() {
     let api = Api::new(&host, &host.key("owner@example.org", "super-admin"));
     api.must("POST /api/v1/sites", &json!({ "name": "hello" }), 201);
     api.deploy_version("hello", 1);
-    let (mut last, mut resets) = (1, 0);
+    let mut last = 1;
     for round in 0..rounds(10, 50) {
         let started = Arc::new(AtomicU64::new(0));
         let visitors: Vec<_> = [true, true, false, false]
@@ -110,10 +94,8 @@ fn asked_to_stop_under_load_it_cuts_no_answer() {
         // The moment is what is tested: nothing is waited for.
         thread::sleep(Duration::from_millis(dice.below(300)));
         assert_eq!(host.stop(), Some(0), "{}", host.log());
-        let visits: Vec<Seen> = visitors.into_iter().map(|it| it.join().unwrap()).collect();
-        resets += visits.iter().filter(|it| it.reset).count();
-        let (acknowledged, reset) = deployer.join().unwrap();
-        resets += usize::from(reset);
+        let visits: Vec<u64> = visitors.into_iter().map(|it| it.join().unwrap()).collect();
+        let acknowledged = deployer.join().unwrap();
         host.restart();
         api.moved(&host);
         let shown = whole_site(host.port, "hello");
@@ -123,9 +105,6 @@ fn asked_to_stop_under_load_it_cuts_no_answer() {
         println!("round {round}: {visits:?}, {shown} is live as {}", live["live"]["number"]);
         last = shown;
     }
-    // Of five clients in each round: an instant is short.
-    println!("{resets} connections reset");
-    assert!(resets <= usize::try_from(rounds(2, 5)).unwrap(), "{resets} connections reset");
     assert!(!host.log().contains("did not end in time"), "{}", host.log());
     check_stores(&mut host);
 }

@@ -4,6 +4,8 @@ pub(crate) mod browser;
 pub(crate) mod ground;
 pub(crate) mod http;
 pub(crate) mod keep_alive;
+#[cfg(all(feature = "postgres", feature = "redis"))]
+pub(crate) mod line;
 #[cfg(feature = "postgres")]
 pub(crate) mod postgres;
 #[cfg(feature = "redis")]
