@@ -18,6 +18,8 @@ mod publications;
 mod publish;
 mod stalled;
 mod stop;
+#[cfg(all(feature = "postgres", feature = "redis"))]
+mod stopped;
 #[cfg(feature = "s3")]
 mod store;
 mod tenants;
