@@ -11,6 +11,7 @@ use std::{
     thread,
 };
 
+use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;
 
 use crate::{
@@ -24,14 +25,14 @@ use crate::{
 };
 
 /// What all nodes share.
-struct Shared {
+pub(crate) struct Shared {
     redis: Server,
     database: Database,
     folder: tempfile::TempDir,
 }
 
 impl Shared {
-    fn new() -> Self {
+    pub(crate) fn new() -> Self {
         Self {
             redis: Server::start(&["--appendonly", "yes"]),
             database: Database::new(Way::Direct),
@@ -53,11 +54,11 @@ impl Shared {
         ]
     }
 
-    fn web(&self) -> Host {
+    pub(crate) fn web(&self) -> Host {
         Host::start_as(&self.environment(), &["--role", "web"])
     }
 
-    fn worker(&self) -> Worker {
+    pub(crate) fn worker(&self) -> Worker {
         let folder = tempfile::tempdir().unwrap();
         let log = File::create(folder.path().join("log")).unwrap();
         let mut command = Command::new(PROGRAM);
@@ -73,14 +74,19 @@ impl Shared {
 }
 
 /// A process that runs jobs. Dropped, it is killed.
-struct Worker {
+pub(crate) struct Worker {
     child: Child,
     folder: tempfile::TempDir,
 }
 
 impl Worker {
-    fn log(&self) -> String {
+    pub(crate) fn log(&self) -> String {
         std::fs::read_to_string(self.folder.path().join("log")).unwrap()
+    }
+
+    /// Sends it a signal: STOP and CONT hold it still for a while.
+    pub(crate) fn signal(&self, signal: Signal) {
+        kill_process(Pid::from_child(&self.child), signal).unwrap();
     }
 
     fn kill(mut self) {
@@ -90,8 +96,7 @@ impl Worker {
 
     /// Asks it to stop; how it ended.
     fn stop(mut self) -> Option<i32> {
-        let pid = rustix::process::Pid::from_child(&self.child);
-        rustix::process::kill_process(pid, rustix::process::Signal::TERM).unwrap();
+        self.signal(Signal::TERM);
         self.child.wait().unwrap().code()
     }
 }

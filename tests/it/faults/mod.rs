@@ -20,6 +20,8 @@ mod rerun;
 mod rights;
 mod stalled;
 mod stop;
+#[cfg(all(feature = "postgres", feature = "redis"))]
+mod stopped;
 #[cfg(feature = "s3")]
 mod store;
 mod sync;
