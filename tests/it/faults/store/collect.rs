@@ -156,6 +156,42 @@ fn what_was_deployed_before_there_was_a_bucket_is_carried_into_it() {
 }
 
 #[test]
+fn not_all_is_carried_while_a_file_is_nowhere() {
+    let mut host = Host::start_configured("");
+    let api = Api::new(&host, &host.key("owner@example.org", "super-admin"));
+    api.must("POST /api/v1/sites", &json!({ "name": "hello" }), 201);
+    api.deploy_version("hello", 1);
+    wait_for_jobs(&host, &api, 1);
+    let local = local_blobs(&host);
+    assert_eq!(host.stop(), Some(0));
+    let lost = Sha256::of(&version(1).last().unwrap().1).hex();
+    let path = s3::local(&host.data(), &lost);
+    let bytes = fs::read(&path).unwrap();
+    fs::remove_file(&path).unwrap();
+    let bucket = Bucket::new();
+    crate::support::write_files(&host.beside(""), &[("chainhost.toml", bucket.settings("").as_bytes())]);
+    host.restart();
+    host.until("the lack to be told", || {
+        let log = host.log();
+        (log.contains("neither here nor in") && log.contains(&lost)).then_some(())
+    });
+    // It serves, and keeps the rest.
+    let rest: BTreeSet<String> = local.iter().filter(|it| **it != lost).cloned().collect();
+    assert_eq!(bucket.blobs().into_iter().collect::<BTreeSet<_>>(), rest);
+    assert_eq!(host.stop(), Some(0));
+    // Put back, it is carried too.
+    fs::write(&path, bytes).unwrap();
+    host.restart();
+    host.until("all to be in the bucket", || {
+        (bucket.blobs().into_iter().collect::<BTreeSet<_>>() == local).then_some(())
+    });
+    assert_eq!(host.stop(), Some(0));
+    move_without_cache(&host);
+    host.restart();
+    assert_eq!(whole_site(host.port, "hello"), 1);
+}
+
+#[test]
 fn what_is_copied_out_of_a_bucket_is_served_without_it_and_carried_back() {
     let bucket = Bucket::new();
     let (mut host, api) = start(&bucket, "");
