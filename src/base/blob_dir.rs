@@ -141,7 +141,7 @@ impl BlobDir {
         for left in fs::read_dir(root.join("incoming"))? {
             let left = left?;
             if left.file_type()?.is_file() && random::is_label::<15>(left.file_name().as_encoded_bytes()) {
-                fs::remove_file(left.path())?;
+                files::unless_read_only(fs::remove_file(left.path()))?;
             }
         }
         Ok(Self::at(root, None))

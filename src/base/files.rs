@@ -30,10 +30,18 @@ pub fn sweep_unfinished(folder: &Path) -> io::Result<()> {
     for entry in fs::read_dir(folder)? {
         let entry = entry?;
         if is_unfinished(entry.file_name().as_encoded_bytes()) && entry.file_type()?.is_file() {
-            fs::remove_file(entry.path())?;
+            unless_read_only(fs::remove_file(entry.path()))?;
         }
     }
     Ok(())
+}
+
+/// Passes over that a file system takes no changes: what only tidies up can wait.
+pub fn unless_read_only(done: io::Result<()>) -> io::Result<()> {
+    match done {
+        Err(error) if error.kind() == io::ErrorKind::ReadOnlyFilesystem => Ok(()),
+        done => done,
+    }
 }
 
 /// Whether a name is one that [`write_atomic`] gives to what it is writing: `.NAME.xxxxxxxx.tmp`.
@@ -105,9 +113,14 @@ pub struct Held {
 }
 
 impl FolderLock {
-    /// Takes the lock file `path`, and writes `who` into it for the next one to read.
+    /// Takes the lock file `path`, and writes `who` into it for the next one to read. On a file system that takes no changes, a
+    /// lock file that is there is taken as it is.
     pub fn take(path: &Path, who: &str) -> io::Result<Result<Self, Held>> {
-        let mut file = OpenOptions::new().read(true).write(true).create(true).truncate(false).mode(0o600).open(path)?;
+        let opened = OpenOptions::new().read(true).write(true).create(true).truncate(false).mode(0o600).open(path);
+        let mut file = match opened {
+            Err(error) if error.kind() == io::ErrorKind::ReadOnlyFilesystem => File::open(path).map_err(|_| error)?,
+            opened => opened?,
+        };
         match rustix::fs::flock(&file, rustix::fs::FlockOperation::NonBlockingLockExclusive) {
             Ok(()) => {
                 // For people only: a full disk must not keep anybody from taking the folder.

@@ -156,6 +156,14 @@ impl From<std::io::Error> for Error {
             )
             .because(error);
         }
+        if error.kind() == std::io::ErrorKind::ReadOnlyFilesystem {
+            return Self::unavailable(
+                "disk_read_only",
+                "The disk of this server takes no changes; sites go on answering. A kernel does that to a disk that has failed: look \
+                 into its log (dmesg), mend the disk, and restart the server.",
+            )
+            .because(error);
+        }
         Self::internal(error)
     }
 }

@@ -80,17 +80,14 @@ async fn bury(to: &Jobs, job: Job) -> Result<bool> {
 
 async fn carry_pauses(db: &Db, from: &Jobs, to: &Jobs) -> Result<()> {
     let depths = from.depths(None).await?;
-    let paused: Vec<Queue> = Queue::ALL.into_iter().zip(depths).filter(|it| it.1.paused).map(|it| it.0).collect();
-    for queue in &paused {
-        to.pause(*queue, true).await?;
+    for (queue, _) in Queue::ALL.into_iter().zip(depths).filter(|it| it.1.paused) {
+        to.pause(queue, true).await?;
     }
-    // Where a queue goes on, what is paused is the tenant.
-    let Some(open) = Queue::ALL.into_iter().position(|it| !paused.contains(&it)) else { return Ok(()) };
     let leave = access::server_scope();
     let tenants = db.read(move |tx| store::tenants::list(tx, leave)).await?;
     for tenant in tenants {
         let depths = from.depths(Some(tenant.id)).await?;
-        if depths.get(open).is_some_and(|it| it.paused) {
+        if depths.iter().any(|it| it.tenant_paused) {
             to.pause_tenant(tenant.id, true).await?;
         }
     }

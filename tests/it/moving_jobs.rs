@@ -124,7 +124,7 @@ async fn jobs_go_to_a_redis_and_come_back() {
             jobs.depths(None).await.unwrap().map(|it| (it.waiting, it.paused)),
             [(2, true), (1, true), (0, false), (0, false)]
         );
-        assert!(jobs.depths(Some(tenant)).await.unwrap()[3].paused);
+        assert!(jobs.depths(Some(tenant)).await.unwrap()[3].tenant_paused);
         // A dead job can be started again where it is now.
         assert_eq!(jobs.get(dead_id).await.unwrap().unwrap().state, State::Failed);
         // The deploys' jobs are done here.

@@ -412,10 +412,22 @@ async fn links_keys_and_sessions_end_when_they_are_said_to() {
     let session = claim(token.expose()).await.unwrap();
 
     // A session that rests for 30 minutes has ended; one that is used goes on, for 12 hours in all.
+    // That it is used is noted beside the request.
+    let noted = async || {
+        let now_ms = clock.now_ms();
+        for _ in 0..2_000 {
+            if rig.count("SELECT COALESCE(MAX(seen_ms), 0) FROM session") >= now_ms {
+                return;
+            }
+            tokio::time::sleep(std::time::Duration::from_millis(10)).await;
+        }
+        panic!("no use was noted");
+    };
     let find = async |session: &Secret| services.actor_by_session(session.expose(), Origin::default()).await.unwrap();
     let (actor, _) = find(&session).await.unwrap();
     hands.advance(30 * MINUTE - 1);
     assert!(find(&session).await.is_some());
+    noted().await;
     hands.advance(30 * MINUTE);
     assert!(find(&session).await.is_none(), "a session that rested for 30 minutes");
     assert!(services.list_sessions(&actor).await.unwrap().is_empty());
@@ -425,6 +437,7 @@ async fn links_keys_and_sessions_end_when_they_are_said_to() {
         minutes += 20;
         hands.advance(20 * MINUTE);
         assert!(find(&session).await.is_some(), "a session in use ended after {minutes} minutes");
+        noted().await;
     }
     hands.advance(20 * MINUTE - 1);
     assert!(find(&session).await.is_some());

@@ -178,7 +178,15 @@ fn what_is_anothers_is_not_there_by_any_call() {
                 let answer = call(&at);
                 let adds_hostname = method == "PUT" && path.ends_with("{hostname}") && at.contains(&mine.site);
                 // A name that is in use may not be given, whoever has it; all else of others is not there.
-                let wanted = if adds_hostname { 409 } else { 404 };
+                // Tasks are the server's, and nobody's of these.
+                let of_server = path.contains("/tasks/");
+                let wanted = if adds_hostname {
+                    409
+                } else if of_server {
+                    403
+                } else {
+                    404
+                };
                 assert_eq!(answer.status, wanted, "{method} {at}: {}", answer.text());
                 let told = answer.text().replace(&at, "");
                 assert!(
@@ -289,8 +297,10 @@ fn what_is_anothers_is_not_there_in_the_panel() {
                 (_, "/sites/{name}/deploy") => burglar.upload(&at, &[("message", "mine")], Some(&tar_of_one())),
                 _ => burglar.post(&at, &filled(&pattern, &theirs)),
             };
-            // A watched folder is a right over the server, which is asked for first.
-            let wanted = if pattern.ends_with("/watch") || pattern.ends_with("/watch/stop") { 403 } else { 404 };
+            // Watched folders and tasks are rights over the server, which are asked for first.
+            let of_server =
+                pattern.ends_with("/watch") || pattern.ends_with("/watch/stop") || pattern.starts_with("/tasks/");
+            let wanted = if of_server { 403 } else { 404 };
             assert_eq!(answer.status, wanted, "{method} {at}: {}", answer.text());
             let told = answer.text().replace(&at, "");
             assert!(!theirs.secrets().iter().any(|it| !at.contains(*it) && told.contains(*it)), "{at}: {told}");

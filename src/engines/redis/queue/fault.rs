@@ -52,7 +52,9 @@ fn foreign(instance: &str) -> Error {
     Error::unavailable(
         "queue_foreign",
         format!(
-            "The Redis of the job queue holds the queues of another installation, whose id is {instance}. Give each its own:              another Redis, or another number at the end of `queue_url`, as in redis://host:6379/1. If that installation is gone,              remove its queues with `redis-cli --scan --pattern '{{chainhost}}:*' | xargs redis-cli DEL`."
+            "The Redis of the job queue holds the queues of another installation, whose id is {instance}. Give each its own: \
+             another Redis, or another number at the end of `queue_url`, as in redis://host:6379/1. If that installation is \
+             gone, remove the keys there that begin with {{chainhost}}:"
         ),
     )
 }

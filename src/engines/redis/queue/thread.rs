@@ -394,7 +394,10 @@ impl QueueThread {
             }
             Asker::Untaken(finished) => {
                 match value {
-                    Ok(_) => finished.iter().for_each(|it| drop(self.held.remove(&(it.id, it.attempt)))),
+                    // What is lost belongs to a handler that still works.
+                    Ok(_) => self
+                        .held
+                        .retain(|fence, held| held.lost || !finished.iter().any(|it| (it.id, it.attempt) == *fence)),
                     Err(error) => tracing::warn!(%error, "leases that nobody took could not be given back"),
                 }
                 nothing()
@@ -418,8 +421,9 @@ impl QueueThread {
         }
         let mut taken = Vec::new();
         for (id, attempt, job) in leases {
+            let before = self.held.get_mut(&(id, attempt)).map(|it| it.lost = true);
             let job = match job {
-                Ok(job) if !self.held.contains_key(&(id, attempt)) => job,
+                Ok(job) if before.is_none() => job,
                 // A handler of this process still works on an attempt with this number, of before Redis lost its data. The next
                 // claim has another number.
                 Ok(_) => {

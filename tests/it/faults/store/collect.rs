@@ -180,7 +180,7 @@ fn not_all_is_carried_while_a_file_is_nowhere() {
     assert_eq!(bucket.blobs().into_iter().collect::<BTreeSet<_>>(), rest);
     assert_eq!(host.stop(), Some(0));
     // Put back, it is carried too.
-    fs::write(&path, bytes).unwrap();
+    crate::support::write_files(path.parent().unwrap(), &[(path.file_name().unwrap().to_str().unwrap(), &bytes)]);
     host.restart();
     host.until("all to be in the bucket", || {
         (bucket.blobs().into_iter().collect::<BTreeSet<_>>() == local).then_some(())
