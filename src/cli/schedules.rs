@@ -120,15 +120,20 @@ fn when(at: Option<&String>, now_ms: i64) -> Cell {
     Cell::new(at.map_or_else(|| String::from("-"), |at| text::when(at, now_ms)))
 }
 
-fn show_schedules(rows: Vec<shapes::Schedule>, Output { terminal, now_ms }: Output) -> String {
-    let mut table = Table::new(&[
-        Column::Whole("Schedule"),
+/// An empty table of what runs again and again.
+fn table(of: &'static str) -> Table {
+    Table::new(&[
+        Column::Whole(of),
         Column::Whole("When"),
         Column::Whole("Next"),
         Column::Whole("Last"),
         Column::Whole("Ended"),
         Column::Text("Error"),
-    ]);
+    ])
+}
+
+fn show_schedules(rows: Vec<shapes::Schedule>, Output { terminal, now_ms }: Output) -> String {
+    let mut table = table("Schedule");
     for it in rows {
         let last = it.last.as_ref();
         let next = if it.paused { Cell::new("paused") } else { when(it.next_at.as_ref(), now_ms) };
@@ -145,14 +150,7 @@ fn show_schedules(rows: Vec<shapes::Schedule>, Output { terminal, now_ms }: Outp
 }
 
 fn show_tasks(rows: Vec<shapes::Task>, Output { terminal, now_ms }: Output) -> String {
-    let mut table = Table::new(&[
-        Column::Whole("Task of the server"),
-        Column::Whole("When"),
-        Column::Whole("Next"),
-        Column::Whole("Last"),
-        Column::Whole("Ended"),
-        Column::Text("Error"),
-    ]);
+    let mut table = table("Task of the server");
     for it in rows {
         let every = match (&it.cron, it.every_seconds) {
             (Some(cron), _) => format!("{cron} ({})", it.zone.as_deref().unwrap_or("UTC")),

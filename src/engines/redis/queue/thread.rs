@@ -393,12 +393,14 @@ impl QueueThread {
                 nothing()
             }
             Asker::Untaken(finished) => {
-                match value {
-                    // What is lost belongs to a handler that still works.
-                    Ok(_) => self
-                        .held
-                        .retain(|fence, held| held.lost || !finished.iter().any(|it| (it.id, it.attempt) == *fence)),
-                    Err(error) => tracing::warn!(%error, "leases that nobody took could not be given back"),
+                if let Err(error) = value {
+                    tracing::warn!(%error, "leases that nobody took go back only when they have run out");
+                }
+                // What is lost belongs to a handler that still works. Nobody makes the others longer any more.
+                for fence in finished.iter().map(|it| (it.id, it.attempt)) {
+                    if self.held.get(&fence).is_some_and(|it| !it.lost) {
+                        self.held.remove(&fence);
+                    }
                 }
                 nothing()
             }
