@@ -396,6 +396,8 @@ fn sessions_that_are_killed_lose_nothing_that_was_acknowledged() {
         drop(stopping);
         writers.into_iter().flat_map(|it| it.join().unwrap()).collect::<Vec<_>>()
     });
+    // A connection that was killed while it was made counts as a database that is gone, for a moment.
+    until(&host, "the control plane is back", || host.api(&key, "GET /api/v1/sites", b"").status == 200);
     let there = sites_of(&host, &key);
     assert!(!made.is_empty());
     for name in &made {
