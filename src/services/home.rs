@@ -107,11 +107,14 @@ impl std::fmt::Debug for Home {
 }
 
 impl Home {
-    /// A store behind `folder`, which may have `cache_bytes`; `None`: the smaller of a tenth of its disk and 10 GiB.
+    /// A store behind `folder`, which may have `cache_bytes`; `None`: the smaller of a tenth of its disk and 10 GiB. In any
+    /// case `disk_reserve` bytes of its disk stay free, as far as files of the folder can make room; `None`: as
+    /// [`files::Space::reserve`] says.
     pub fn new(
         store: Arc<dyn BlobStore>,
         folder: BlobDir,
         cache_bytes: Option<u64>,
+        disk_reserve: Option<u64>,
         clock: Clock,
         tasks: Tasks,
     ) -> Result<Self> {
@@ -134,7 +137,7 @@ impl Home {
             young: remembered(),
             bare: Cache::builder().max_capacity(SEEN_MAX).time_to_live(BARE).build(),
             lost: Mutex::default(),
-            room: Room::new(bytes_max),
+            room: Room::new(bytes_max, disk_reserve),
             instance: OnceLock::new(),
             claimed: OnceLock::new(),
             carried: OnceLock::new(),

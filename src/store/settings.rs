@@ -11,6 +11,8 @@ pub const INSTANCE: &str = "instance";
 
 /// Which collection of garbage removes from the store of files, and until when: see `services/home/deploy`.
 pub const SWEEP: &str = "blobs_sweep";
+/// Before the path of a shared folder of blobs that has the mark of this installation.
+pub const SHARED_FOLDER: &str = "blobs_folder ";
 /// Where the data of this database was moved: set, it takes no change any more.
 pub const MOVED_TO: &str = "moved_to";
 

@@ -164,7 +164,7 @@ impl Home {
             }
             Err(Failure::Disk(kind, _)) => {
                 if *kind == io::ErrorKind::StorageFull {
-                    self.0.room.full();
+                    self.0.room.full(0);
                 }
             }
             Err(Failure::Away(_)) => {}

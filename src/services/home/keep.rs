@@ -121,8 +121,11 @@ impl Home {
         let _memory = self.0.memory.acquire_many(mib).await.map_err(Error::internal)?;
         match self.put(hash, size).await {
             Err(error) if error.code == "blobs_missing" => {
-                // The store has it, if only for too long to rely on.
-                self.fetch(hash).await.map_err(Error::from)?;
+                // The store may have it, if only for too long to rely on.
+                self.fetch(hash).await.map_err(|found| match found {
+                    BlobError::Missing | BlobError::Corrupt => error,
+                    other => Error::from(other),
+                })?;
                 self.put(hash, size).await?;
             }
             put => put?,

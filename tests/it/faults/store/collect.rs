@@ -23,7 +23,7 @@ fn inside(host: &Host, later_ms: i64, act: impl AsyncFnOnce(&Services)) {
     runtime.block_on(async {
         let tasks = Tasks::new();
         let mut folder = Folder::take(&host.data()).unwrap();
-        folder.attach(&bucket.unwrap(), cache_bytes, &tasks).unwrap();
+        folder.attach(&bucket.unwrap(), cache_bytes, None, &tasks).unwrap();
         let (clock, _) = Clock::manual(Clock::system().now_ms() + later_ms);
         let wish = Stores {
             postgres: host.database_settings(),
