@@ -89,10 +89,13 @@ impl From<StoreError> for Failure {
 
 type Brought = Result<(), Failure>;
 
+/// How a transfer ends, and what tells it that a visitor waits for it.
+type Flight = (watch::Receiver<Option<Brought>>, Arc<Notify>);
+
 /// The transfers under way, and what failed just now.
 #[derive(Debug)]
 pub(super) struct Flights {
-    under_way: Mutex<HashMap<Key, (watch::Receiver<Option<Brought>>, Arc<Notify>)>>,
+    under_way: Mutex<HashMap<Key, Flight>>,
     failed: Cache<Key, Failure>,
 }
 

@@ -105,12 +105,12 @@ impl Services {
             return Err(deploy::swept());
         }
         let (before, row) = (Fence::of(before), deploy::sweeping(&id));
-        let begin = move |tx: &mut WriteTx<'_>| {
+        let announce = move |tx: &mut WriteTx<'_>| {
             before.check(tx)?;
             store::settings::set(tx, SWEEP, &row)
         };
         let begun = Instant::now();
-        self.write_held(hold, begin).await?;
+        self.write_held(hold, announce).await?;
         // What was begun until now pins its blobs; what begins from now on finds the row of this round.
         let round = match self.mark_more(marks).await {
             Ok(marks) => Ok(self.remove_some(home, found, marks, begun, hold).await),

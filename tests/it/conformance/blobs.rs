@@ -19,6 +19,7 @@ use std::{
 
 use chainhost::base::{
     blob_dir::{BlobDir, BlobError, Coding},
+    files::write_atomic,
     hash::Sha256,
 };
 use tempfile::TempDir;
@@ -106,7 +107,7 @@ fn form_path(place: &dyn Place, hash: &Sha256, coding: Coding) -> PathBuf {
 
 fn overwrite(path: &Path, bytes: &[u8]) {
     fs::set_permissions(path, fs::Permissions::from_mode(0o600)).unwrap();
-    fs::write(path, bytes).unwrap();
+    File::create(path).unwrap().write_all(bytes).unwrap();
 }
 
 /// What is half written.
@@ -243,7 +244,7 @@ fn damaged_bytes_are_never_given(place: &dyn Place) {
     }
     // Nor what somebody links to.
     let other = place.root().join("other");
-    fs::write(&other, b"content").unwrap();
+    write_atomic(&other, b"content", 0o600).unwrap();
     fs::remove_file(&path).unwrap();
     std::os::unix::fs::symlink(&other, &path).unwrap();
     assert!(is_corrupt(&dir.read_local(&hash)) && !dir.has(&hash));
@@ -303,7 +304,7 @@ fn only_what_is_ours_is_listed(place: &dyn Place) {
     }
     let hash = Sha256::of(b"");
     let folder = path(place, &hash).parent().unwrap().to_owned();
-    fs::write(folder.join("notes.txt"), b"notes").unwrap();
+    write_atomic(&folder.join("notes.txt"), b"notes", 0o600).unwrap();
     fs::create_dir(folder.join(Sha256::of(b"a folder").hex())).unwrap();
     std::os::unix::fs::symlink(folder.join("notes.txt"), folder.join(Sha256::of(b"a link").hex())).unwrap();
     let now_ms = dir.written_ms(&hash).unwrap();

@@ -96,11 +96,11 @@ impl Cached {
     }
 
     fn open_with(&self, cache_bytes: Option<u64>) -> (BlobDir, Home) {
+        static OURS: OnceLock<Id> = OnceLock::new();
         let dir = BlobDir::open(self.root()).unwrap();
         let store = Arc::clone(&self.store);
         let home = Home::new(store, dir.clone(), cache_bytes, Some(0), Clock::system(), Tasks::new()).unwrap();
         let (clock, _) = Clock::manual(1_790_000_000_000);
-        static OURS: OnceLock<Id> = OnceLock::new();
         let ours = *OURS.get_or_init(|| Ids::new(clock).next());
         runtime().block_on(home.claim(ours)).unwrap();
         (dir.with_home(Arc::new(home.clone())), home)
