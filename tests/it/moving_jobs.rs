@@ -21,7 +21,7 @@ use chainhost::{
 use serde_json::Value;
 
 use crate::{
-    moving::{ask, deploy, moved_with, run},
+    moving::{ask, command, deploy, moved_with, run, said},
     support::{Host, redis::Server},
 };
 
@@ -154,6 +154,76 @@ async fn jobs_go_to_a_redis_and_come_back() {
     })
     .await;
     assert_eq!(back, before);
+}
+
+/// Settings alone bring the jobs of a server to a Redis; they do not take the server away from it while its jobs are there.
+#[tokio::test(flavor = "multi_thread")]
+async fn settings_alone_leave_no_job_behind() {
+    const URL: &str = "CHAINHOST_REDIS_QUEUE_URL";
+    let mut redis = Server::start(&["--appendonly", "yes"]);
+    let mut host = Host::start_embedded();
+    let key = host.key("owner@example.org", "super-admin");
+    assert_eq!(host.stop(), Some(0));
+    let ids = Ids::new(Clock::system());
+    let (waiting, dead) = (job(&ids, None, "a waiting"), job(&ids, None, "b dead"));
+    let dead_id = dead.id;
+    let before = in_folder(&host, async |jobs| {
+        jobs.pause(Queue::Email, true).await.unwrap();
+        jobs.enqueue(vec![waiting, dead]).await.unwrap();
+        jobs.bury(dead_id, String::from("it rained")).await.unwrap();
+        all(jobs).await
+    })
+    .await;
+    let handed_over = |host: &Host| {
+        host.until("the outbox is handed over", || {
+            ask(host, "SELECT id FROM outbox WHERE handed_ms IS NULL").is_empty().then_some(())
+        });
+    };
+    let named = [(URL, redis.url())];
+    host.become_as(&named, &[]);
+    host.restart();
+    handed_over(&host);
+    assert_eq!(host.stop(), Some(0));
+    assert!(!host.data().join("queue.redb").exists() && !host.data().join("queue-url").exists());
+    assert_eq!(in_redis(&redis, all).await, before);
+
+    // The setting is gone: the sites are served, and nothing touches the jobs.
+    host.become_as(&[], &[]);
+    host.restart();
+    assert_eq!(host.get("localhost", "/healthz").json()["control"], "queue_elsewhere");
+    let refused = host.api(&key, "GET /api/v1/me", b"");
+    assert_eq!((refused.status, &refused.json()["code"]), (503, &Value::from("queue_elsewhere")));
+    assert!(refused.text().contains("chainhost move --redis none"), "{}", refused.text());
+    assert_eq!(host.stop(), Some(0));
+    assert!(!host.data().join("queue.redb").exists());
+    assert_eq!(ask(&host, "SELECT title FROM outbox")[0]["title"], "a waiting");
+
+    // They are brought back, and then no setting is needed.
+    let mut back = command(&host, &["move", "--redis", "none"]);
+    let out = back.envs(named.clone()).output().unwrap();
+    assert!(out.status.success(), "{}", said(&out));
+    host.restart();
+    host.until("the queue has them", || ask(&host, "SELECT id FROM outbox").is_empty().then_some(()));
+    assert_eq!(host.get("localhost", "/healthz").json()["control"], "ok");
+    assert_eq!(host.stop(), Some(0));
+    assert_eq!(in_folder(&host, all).await, before);
+
+    // To the Redis once more, which is then gone for good: what had not ended is in the database.
+    redis.ask(&["FLUSHALL"]);
+    host.become_as(&named, &[]);
+    host.restart();
+    handed_over(&host);
+    assert_eq!(host.stop(), Some(0));
+    redis.kill();
+    host.become_as(&[], &[]);
+    let out = run(&host, &["move", "--redis", "none"]);
+    assert!(out.status.success(), "{}", said(&out));
+    host.restart();
+    host.until("the queue has them", || ask(&host, "SELECT id FROM outbox").is_empty().then_some(()));
+    assert_eq!(host.stop(), Some(0));
+    // The pause was lost as well, so that it was begun.
+    let left: Vec<String> = in_folder(&host, all).await.into_iter().map(|it| it.0).collect();
+    assert_eq!(left, ["a waiting"]);
 }
 
 #[test]
