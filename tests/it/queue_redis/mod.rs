@@ -2,6 +2,7 @@
 
 mod faults;
 mod interop;
+mod masters;
 mod together;
 
 use std::{
@@ -27,22 +28,36 @@ use chainhost::{
 };
 use tokio::time::{Instant, sleep};
 
-use crate::{conformance::Place, support::redis};
+use crate::{
+    conformance::Place,
+    support::{redis, redis_ha},
+};
 
 /// No wait of these tests takes so long unless something is wrong.
 const DEADLINE: Duration = Duration::from_secs(30);
 /// The lease of tests in which workers die: longer than a busy machine keeps a thread from running.
 const SHORT: Duration = Duration::from_secs(8);
 
-/// Keys of its own on the server that all tests share.
+/// Keys of its own on servers that tests share.
 pub(crate) struct PrefixPlace {
+    url: String,
     prefix: String,
 }
 
 impl PrefixPlace {
     /// No keys yet.
     pub(crate) fn new() -> Self {
-        Self { prefix: prefix() }
+        Self { url: redis::shared().url(), prefix: prefix() }
+    }
+
+    /// The same behind Sentinels.
+    pub(crate) fn watched() -> Self {
+        Self { url: redis_ha::shared_watched().to_owned(), prefix: prefix() }
+    }
+
+    /// The same on the node of a cluster that has the slot of the product's keys.
+    pub(crate) fn clustered() -> Self {
+        Self { url: redis_ha::shared_nodes().to_owned(), prefix: slot_prefix() }
     }
 }
 
@@ -56,13 +71,22 @@ impl Place for PrefixPlace {
             owner: String::new(),
             clock,
         };
-        QueueRedis::open(&Secret::new(redis::shared().url()), &wish).unwrap()
+        QueueRedis::open(&Secret::new(self.url.clone()), &wish).unwrap()
     }
 }
 
 fn prefix() -> String {
+    format!("{{{}}}", place())
+}
+
+/// Keys of their own in the slot of the product's.
+fn slot_prefix() -> String {
+    format!("{{chainhost}}:{}", place())
+}
+
+fn place() -> String {
     static NEXT: AtomicU32 = AtomicU32::new(1);
-    format!("{{place{}}}", NEXT.fetch_add(1, Ordering::Relaxed))
+    format!("place{}", NEXT.fetch_add(1, Ordering::Relaxed))
 }
 
 #[expect(clippy::unnecessary_wraps, reason = "jobs name their tenant like this")]
@@ -93,8 +117,12 @@ impl Rig {
     }
 
     fn on(server: &redis::Server) -> Self {
+        Self::at(server.url())
+    }
+
+    fn at(url: String) -> Self {
         let clock = Clock::system();
-        Self { url: server.url(), prefix: prefix(), ids: Ids::new(clock.clone()), clock }
+        Self { url, prefix: slot_prefix(), ids: Ids::new(clock.clone()), clock }
     }
 
     fn wish(&self, node: &str) -> Wish {

@@ -40,7 +40,7 @@ use tokio::sync::Notify;
 use crate::{
     base::{clock::Clock, ids::Id, limits, random, secret::Secret, tasks::join_thread},
     domain::{Result, job::Queue},
-    ports::queue::{Command, QueueEngine},
+    ports::queue::{Command, QueueEngine, busy},
 };
 
 use self::{
@@ -201,7 +201,7 @@ impl QueueEngine for QueueRedis {
         // Without a thread the command is dropped, and its caller sees that.
         let sent = commands.map(|it| it.try_send(Message::Command(command)));
         if let Some(Err(TrySendError::Full(Message::Command(command)))) = sent {
-            calls::refuse(command, &fault::busy());
+            command.refuse(&busy());
         }
     }
 

@@ -149,7 +149,7 @@ impl QueueThread {
             let mut take = |message, batch: &mut VecDeque<_>| {
                 match message {
                     Message::Command(command) => {
-                        weight += calls::weight(&command);
+                        weight += command.weight();
                         batch.push_back(command);
                     }
                     Message::Look => {}
@@ -230,7 +230,12 @@ impl QueueThread {
     /// Leaves a Redis that may not hold jobs any more.
     fn look_again(&mut self) {
         let Some(Err(error)) = self.session.as_mut().map(|it| it.check(self.address.name())) else { return };
-        tracing::error!(redis = self.address.name(), %error, "the job queue stops until this is mended");
+        let redis = self.address.name();
+        if error.code == UNREACHABLE {
+            tracing::warn!(redis, %error, "the Redis of the job queue is lost; it is looked for");
+        } else {
+            tracing::error!(redis, %error, "the job queue stops until this is mended");
+        }
         self.leave(error);
     }
 
