@@ -46,7 +46,12 @@ impl Services {
             let rows = self.db.read(move |tx| store::outbox::list(tx, leave, after, limit, handed_too)).await?;
             let Some(last) = rows.last() else { return Ok(count) };
             after = last.id;
+            let bytes: usize = rows.iter().map(|it| it.bytes).sum();
+            let full = rows.len() >= RELAYED_AT_ONCE || bytes >= store::outbox::BYTES_AT_ONCE;
             count += self.relay(rows, &mut crowded).await?;
+            if !full {
+                return Ok(count);
+            }
         }
     }
 

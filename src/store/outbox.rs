@@ -44,7 +44,7 @@ pub fn enqueue(tx: &mut WriteTx<'_>, job: &NewJob) -> Result<()> {
 }
 
 /// Bytes of the payloads that are read at once, and one payload more at most.
-pub const BYTES_AT_ONCE: i64 = 8 << 20;
+pub const BYTES_AT_ONCE: usize = 8 << 20;
 
 fn read(row: &Row) -> Result<NewJob> {
     Ok(NewJob {
@@ -73,12 +73,14 @@ pub struct Waiting {
     pub id: JobId,
     /// Whose it is.
     pub tenant: Option<TenantId>,
+    /// How large its payload is.
+    pub bytes: usize,
     /// The job, or why the row cannot be read as one: another version may have written it.
     pub job: Result<NewJob>,
 }
 
 /// The oldest `limit` rows after the one with the id `after`, fewer where their payloads have more than [`BYTES_AT_ONCE`] together,
-/// without those that are set aside; those that were handed over only when they are asked for. None: there are no more.
+/// without those that are set aside; those that were handed over only when they are asked for.
 pub fn list(
     tx: &mut ReadTx<'_>,
     _leave: ServerScope,
@@ -98,7 +100,9 @@ pub fn list(
          ORDER BY id LIMIT $2"
     );
     let rows = tx.query(&sql, params![after.0, limit])?;
-    rows.iter().map(|row| Ok(Waiting { id: row.id(0)?, tenant: row.opt_id(3)?, job: read(row) })).collect()
+    let waiting =
+        |row: &Row| Ok(Waiting { id: row.id(0)?, tenant: row.opt_id(3)?, bytes: row.text(4)?.len(), job: read(row) });
+    rows.iter().map(waiting).collect()
 }
 
 /// Sets a row aside that the queue will never take, with the reason for whoever looks. It stays until somebody removes it.
