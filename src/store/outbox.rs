@@ -100,8 +100,9 @@ pub fn list(
          ORDER BY id LIMIT $2"
     );
     let rows = tx.query(&sql, params![after.0, limit])?;
-    let waiting =
-        |row: &Row| Ok(Waiting { id: row.id(0)?, tenant: row.opt_id(3)?, bytes: row.text(4)?.len(), job: read(row) });
+    let waiting = |row: &Row| {
+        Ok(Waiting { id: row.id(0)?, tenant: row.opt_id(3)?, bytes: row.text(4).map_or(0, str::len), job: read(row) })
+    };
     rows.iter().map(waiting).collect()
 }
 

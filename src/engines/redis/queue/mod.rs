@@ -35,6 +35,7 @@ use std::{
     time::Duration,
 };
 
+use redis::{Connection, RedisResult};
 use tokio::sync::Notify;
 
 use crate::{
@@ -50,7 +51,7 @@ use self::{
     thread::QueueThread,
 };
 
-use super::link::Address;
+use super::link::{ANSWER_MAX, Address, CONNECT_MAX, TAG};
 
 /// Commands that may wait: about a second of work.
 const COMMANDS_WAITING_MAX: usize = 4_096;
@@ -58,6 +59,28 @@ const COMMANDS_WAITING_MAX: usize = 4_096;
 const PREFIX: &str = "{chainhost}";
 /// A worker that has not said for so long that it lives is dead.
 const LEASE: Duration = Duration::from_secs(30);
+
+/// How long a Redis may take.
+#[derive(Clone, Copy, Debug)]
+pub struct Limits {
+    /// Until its master is found and connected to.
+    pub connect: Duration,
+    /// For an answer.
+    pub answer: Duration,
+}
+
+impl Limits {
+    /// A connection that keeps them.
+    fn connect(self, address: &Address) -> RedisResult<Connection> {
+        address.connect_to(TAG, self.connect, self.answer).map(|(_, connection)| connection)
+    }
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self { connect: CONNECT_MAX, answer: ANSWER_MAX }
+    }
+}
 
 /// How a queue is opened.
 #[derive(Debug)]
@@ -72,6 +95,8 @@ pub struct Wish {
     pub waiting_max: u64,
     /// Whose queues these are: a Redis with those of another installation is refused. Empty: nobody asks.
     pub owner: String,
+    /// What is waited for, and how long.
+    pub limits: Limits,
     /// The time of day.
     pub clock: Clock,
 }
@@ -86,6 +111,7 @@ impl Wish {
             lease: LEASE,
             waiting_max: limits::JOBS_WAITING_MAX,
             owner: String::new(),
+            limits: Limits::default(),
             clock,
         }
     }
@@ -162,14 +188,14 @@ impl QueueRedis {
         let address = Arc::new(Address::parse(url)?);
         let scripts = Arc::new(Scripts::new(&wish.prefix));
         let token = format!("{}:{}", wish.node, random::below(1 << 52));
-        let session = match Session::open(&address, &scripts) {
+        let session = match Session::open(&address, &scripts, wish.limits) {
             Err(error) if error.code != fault::UNREACHABLE => return Err(error),
             session => session,
         };
         let shared = Arc::new(Shared::default());
         let (commands, received) = sync_channel(COMMANDS_WAITING_MAX);
         let nudge = commands.clone();
-        let (listener, listens) = Listener::open(&address, &wish.prefix, &token, Arc::clone(&shared), nudge);
+        let (listener, listens) = Listener::open(&address, wish, &token, Arc::clone(&shared), nudge);
         let mut thread = QueueThread::new(address, scripts, wish, token, Arc::clone(&shared), received);
         thread.begin(session, listener.stopper())?;
         let spawn =

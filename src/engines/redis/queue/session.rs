@@ -8,6 +8,7 @@ use crate::domain::{Error, Result};
 
 use super::{
     super::link::Address,
+    Limits,
     fault::{evicts, is_away, said, unreachable},
     scripts::{Call, Scripts, SharedArgs},
 };
@@ -22,8 +23,8 @@ pub(super) type Answer = Result<Value, RedisError>;
 
 impl Session {
     /// Connects, and makes sure that this Redis throws nothing away.
-    pub(super) fn open(address: &Address, scripts: &Scripts) -> Result<Self> {
-        let connection = address.connect().map_err(unreachable)?;
+    pub(super) fn open(address: &Address, scripts: &Scripts, limits: Limits) -> Result<Self> {
+        let connection = limits.connect(address).map_err(unreachable)?;
         let mut session = Self { connection };
         session.check(address.name())?;
         session.warn(address.name());

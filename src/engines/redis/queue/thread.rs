@@ -29,7 +29,7 @@ use crate::{
 
 use super::{
     super::link::Address,
-    Message, Shared, Wish,
+    Limits, Message, Shared, Wish,
     calls::{self, Asker},
     fault::{UNREACHABLE, resumed, said, stale, unreachable},
     listener::{Heard, Stopper},
@@ -67,6 +67,7 @@ pub(super) struct QueueThread {
     lease: Duration,
     clock: Clock,
     waiting_max: u64,
+    limits: Limits,
     commands: Receiver<Message>,
     shared: Arc<Shared>,
     session: Option<Session>,
@@ -106,6 +107,7 @@ impl QueueThread {
             lease: wish.lease,
             clock: wish.clock.clone(),
             waiting_max: wish.waiting_max,
+            limits: wish.limits,
             commands,
             shared,
             session: None,
@@ -527,7 +529,7 @@ impl QueueThread {
         if Instant::now() < self.connect_at {
             return false;
         }
-        match Session::open(&self.address, &self.scripts).and_then(|it| self.come_back(it)) {
+        match Session::open(&self.address, &self.scripts, self.limits).and_then(|it| self.come_back(it)) {
             Ok(()) => {
                 tracing::info!(redis = self.address.name(), "the Redis of the job queue is there again");
                 self.failures = 0;
