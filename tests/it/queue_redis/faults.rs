@@ -15,7 +15,7 @@ use chainhost::{
     store,
 };
 
-use super::{Rig, until};
+use super::{Rig, tenant, until};
 use crate::support::{ground::ground, redis::Server};
 
 #[tokio::test]
@@ -42,6 +42,27 @@ async fn a_redis_that_begins_to_throw_keys_out_is_left_until_that_is_mended() {
     server.ask(&["CONFIG", "SET", "maxmemory-policy", "noeviction"]);
     until("the queue to go on", async || jobs.depths(None).await.is_ok_and(|it| it[1].waiting == 1)).await;
     assert!(jobs.is_up());
+}
+
+/// A Redis that takes no changes says why, and nothing is half done; it is used again once it takes them.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_redis_that_takes_no_changes_says_why() {
+    let server = Server::start(&[]);
+    let rig = Rig::on(&server);
+    let jobs = Jobs::new(rig.open("one").0);
+    let (one, two) = (rig.job(Queue::Email, tenant(1)), rig.job(Queue::Email, tenant(1)));
+    jobs.enqueue(vec![one.clone()]).await.unwrap();
+    let lease = jobs.next(Queue::Email, 1, Vec::new()).await.unwrap().1.remove(0);
+    server.ask(&["CONFIG", "SET", "min-replicas-to-write", "1"]);
+    let done = vec![Finish { id: lease.job.id, attempt: lease.attempt, outcome: Outcome::Done }];
+    assert_eq!(jobs.enqueue(vec![two.clone()]).await.unwrap_err().code, "queue_replicas");
+    assert_eq!(jobs.next(Queue::Email, 1, done.clone()).await.unwrap_err().code, "queue_replicas");
+    server.ask(&["CONFIG", "SET", "min-replicas-to-write", "0"]);
+    let depth = jobs.depths(tenant(1)).await.unwrap()[1];
+    assert_eq!((depth.waiting, depth.running, depth.done), (0, 1, 0));
+    assert_eq!(jobs.enqueue(vec![two.clone()]).await.unwrap(), 1);
+    let (ended, leases) = jobs.next(Queue::Email, 1, done).await.unwrap();
+    assert!(ended[0].is_ok() && leases[0].job == two);
 }
 
 /// A start does not need Redis: all is refused until it is there, and then what the process before held comes back.

@@ -178,11 +178,12 @@ async fn a_failover_loses_no_acknowledged_job() {
     let mut watched = tokio::task::spawn_blocking(Watched::start).await.unwrap();
     let folder = tempfile::tempdir().unwrap();
     let (work, tasks) = Work::begin(watched.url(), &folder);
-    for round in 0..2 {
+    for round in 0.. {
+        let (alone, before) = (round > 0, work.lost.load(Ordering::SeqCst));
         work.more("work before the kill", 60).await;
         let master = watched.master();
         let replicas: Vec<usize> = (0..3).filter(|it| *it != master).collect();
-        if round == 1 {
+        if alone {
             // From here on the replicas get nothing: what the master acknowledges now dies with it.
             for it in &replicas {
                 watched.servers[*it].signal(Signal::STOP);
@@ -193,7 +194,7 @@ async fn a_failover_loses_no_acknowledged_job() {
             until("the master to have some alone", many).await;
         }
         watched.servers[master].kill();
-        if round == 1 {
+        if alone {
             for it in &replicas {
                 watched.servers[*it].signal(Signal::CONT);
             }
@@ -209,16 +210,21 @@ async fn a_failover_loses_no_acknowledged_job() {
         })
         .await
         .unwrap();
-        println!("round {round}: {} done", work.count());
+        let lost = work.lost.load(Ordering::SeqCst) - before;
+        println!("round {round}: {} done, {lost} were lost", work.count());
+        if alone && lost >= 10 {
+            break;
+        }
+        // On a busy machine the Sentinels may have taken another for the master in between.
+        assert!(round < 5, "the replicas had what they should not have had");
     }
     work.end(tasks).await;
-    assert!(work.lost.load(Ordering::SeqCst) >= 10, "the replicas had what they should not have had");
 }
 
 /// While the slot of the queue goes from node to node, nothing is lost, and it goes on where it is then.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_slot_that_moves_loses_nothing() {
-    let nodes = tokio::task::spawn_blocking(Nodes::start).await.unwrap();
+    let nodes = tokio::task::spawn_blocking(Nodes::steady).await.unwrap();
     let folder = tempfile::tempdir().unwrap();
     let (work, tasks) = Work::begin(nodes.url(&[2]), &folder);
     for (from, to) in [(0, 1), (1, 2), (2, 0)] {
@@ -244,7 +250,7 @@ async fn a_slot_that_moves_loses_nothing() {
 /// What is asked of a queue whose slot is on its way changes nothing: no script ends halfway.
 #[tokio::test(flavor = "multi_thread")]
 async fn nothing_is_half_done_while_the_slot_moves() {
-    let nodes = tokio::task::spawn_blocking(Nodes::start).await.unwrap();
+    let nodes = tokio::task::spawn_blocking(Nodes::steady).await.unwrap();
     let rig = Rig::at(nodes.url(&[0]));
     let (clock, hands): (Clock, Hands) = Clock::manual(1_800_000_000_000);
     let wish = chainhost::engines::redis::Wish { clock, ..rig.wish("one") };

@@ -20,14 +20,24 @@ pub(super) fn unreachable(detail: impl std::fmt::Display) -> Error {
 
 /// Redis answered with an error.
 pub(super) fn said(error: &RedisError) -> Error {
-    if error.code() == Some("OOM") {
-        return Error::unavailable(
+    match error.code() {
+        Some("OOM") => Error::unavailable(
             "queue_full",
             "The Redis of the job queue has no memory left for another job. Raise its maxmemory, or let jobs end.",
         )
-        .because(error);
+        .because(error),
+        Some("MISCONF") => Error::unavailable(
+            "queue_disk",
+            "The Redis of the job queue cannot save to its disk and takes no jobs. Free space there, or see its log.",
+        )
+        .because(error),
+        Some("NOREPLICAS") => Error::unavailable(
+            "queue_replicas",
+            "The Redis of the job queue has fewer replicas than its min-replicas-to-write asks for, and takes no jobs.",
+        )
+        .because(error),
+        _ => unreachable(error),
     }
-    unreachable(error)
 }
 
 /// Whether an error says that this server cannot be used now, so that another connection must be made.
