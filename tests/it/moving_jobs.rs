@@ -1,6 +1,7 @@
-//! The queue of a server goes to a Redis and comes back: nothing is lost, and nothing is done twice.
+//! The queue of a server goes to a Redis and comes back, and the Redis from master to master: nothing is lost, and nothing is done twice
+//! that need not be.
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 use chainhost::{
     base::{
@@ -22,8 +23,11 @@ use serde_json::Value;
 
 use crate::{
     moving::{ask, command, deploy, moved_with, run, said},
-    support::{Host, redis::Server},
+    support::{Host, redis::Server, redis_ha::Watched},
 };
+
+/// How long a failover and what follows may take.
+const PATIENCE: Duration = Duration::from_mins(2);
 
 /// The queue in the data folder of a server that does not run.
 async fn in_folder<T>(host: &Host, work: impl AsyncFnOnce(&Jobs) -> T) -> T {
@@ -224,6 +228,35 @@ async fn settings_alone_leave_no_job_behind() {
     // The pause was lost as well, so that it was begun.
     let left: Vec<String> = in_folder(&host, all).await.into_iter().map(|it| it.0).collect();
     assert_eq!(left, ["a waiting"]);
+}
+
+/// A server whose Redis dies finds the new master by itself, and does the jobs of what was deployed meanwhile.
+#[test]
+fn a_server_goes_on_after_a_failover() {
+    let mut watched = Watched::start();
+    let host = Host::start_as(&[("CHAINHOST_REDIS_QUEUE_URL", watched.url())], &[]);
+    let key = host.key("owner@example.org", "super-admin");
+    let all_done = |what: &str, count: usize| {
+        host.until_within(PATIENCE, Duration::from_millis(200), what, || {
+            // Nobody can list jobs while the queue has no master.
+            let listed = host.cli(&key, &["jobs", "--state", "done", "--json"]);
+            let jobs: Value = serde_json::from_slice(&listed.stdout).ok().filter(|_| listed.status.success())?;
+            let all = ask(&host, "SELECT id FROM outbox").is_empty() && jobs.as_array()?.len() >= count;
+            all.then_some(())
+        });
+    };
+    deploy(&host, &key, "one", "<p>one</p>");
+    all_done("the job of before", 1);
+    let master = watched.master();
+    watched.servers[master].kill();
+    // Nobody who deploys notices.
+    for site in ["two", "three"] {
+        deploy(&host, &key, site, "<p>more</p>");
+    }
+    all_done("the jobs of during the failover", 3);
+    deploy(&host, &key, "four", "<p>four</p>");
+    all_done("the job of after", 4);
+    assert_eq!(host.get("localhost", "/healthz").json()["queue"], "ok");
 }
 
 #[test]

@@ -64,6 +64,12 @@ pub(super) fn evicts(name: &str, policy: &str) -> Error {
     )
 }
 
+/// This Redis lacks commands that are needed.
+pub(super) fn old(name: &str, version: &str) -> Error {
+    let text = format!("The Redis at {name} is {version}. The job queue needs Redis 6.2 or later, or Valkey.");
+    Error::unavailable("queue_old", text)
+}
+
 /// This Redis holds the queues of somebody else.
 fn foreign(instance: &str) -> Error {
     Error::unavailable(

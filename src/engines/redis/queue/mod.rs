@@ -182,7 +182,7 @@ impl QueueRedis {
     /// A Redis that is away now is waited for: until it is there, everything is answered `queue_unreachable`.
     /// Blocks; not for a thread of an async runtime that others need.
     ///
-    /// Errors: `redis_url`, `queue_evicts` when this Redis may throw jobs away, `queue_foreign` when it holds the queues of
+    /// Errors: `redis_url`, `queue_old`, `queue_evicts` when this Redis may throw jobs away, `queue_foreign` when it holds the queues of
     /// another installation.
     pub fn open(url: &Secret, wish: &Wish) -> Result<Arc<Self>> {
         let address = Arc::new(Address::parse(url)?);
