@@ -138,6 +138,7 @@ impl Services {
                 self.forget(scope);
             }
         }
+        self.forget_effects(hold, now - limits::EFFECT_KEPT_MS).await?;
         let before = now - limits::UPLOAD_MS_MAX;
         let late =
             move |tx: &mut ReadTx<'_>, leave| store::deployments::list_unfinished(tx, leave, before, GIVEN_UP_AT_ONCE);
@@ -147,6 +148,18 @@ impl Services {
             self.give_up(hold, orphaned, "The node that unpacked it is gone. Send it again.").await?;
         }
         Ok(pruned)
+    }
+
+    /// Forgets what jobs have done before `before_ms`.
+    async fn forget_effects(&self, hold: Option<Hold>, before_ms: i64) -> Result<()> {
+        let leave = access::server_scope();
+        for tenant in self.db.read(move |tx| store::tenants::list(tx, leave)).await? {
+            let scope = access::task_scope(tenant.id);
+            if self.db.read(move |tx| store::effects::has_old(tx, scope, before_ms)).await? {
+                self.write_held(hold, move |tx| store::effects::delete_old(tx, scope, before_ms)).await?;
+            }
+        }
+        Ok(())
     }
 
     /// What was being unpacked when an earlier process ended cannot go on. `started_ms`: when this one began, or the largest number
