@@ -328,8 +328,11 @@ pub async fn open(folder: &Folder, wish: &Wish) -> Result<Opened> {
     let node = nodes::find_id(&folder.path)?;
     let shares = wish.postgres.is_some();
     let caches = caches::open(wish.cache_url.as_deref(), instance, shares)?;
+    queues::check(&db, wish.queue_url.as_deref()).await?;
     let queues = queues::open(folder, wish.queue_url.clone(), instance, node, wish.clock.clone()).await?;
-    if wish.queue_url.is_some() {
+    if let Some(url) = &wish.queue_url {
+        // Before any job is there alone.
+        queues::note(&db, url).await?;
         moving::jobs::carry_into(&folder.path, &db, &queues.jobs, wish.clock.clone()).await?;
     }
     let services = Services::new(Ground {
