@@ -9,6 +9,7 @@ use crate::{
     support::{
         Host,
         s3::{self, Bucket},
+        write_files,
     },
 };
 
@@ -82,4 +83,24 @@ fn a_bucket_is_not_left_while_bytes_are_missing() {
     bucket.gate.set(s3::Way::Open);
     host.until("the store is asked again", || move_blobs(&host, "folder").status.success().then_some(()));
     assert!(!host.data().join("blobs-url").exists());
+}
+
+#[test]
+fn a_cache_that_is_too_small_is_told_before_anything_is_brought() {
+    let bucket = Bucket::new();
+    let mut host = Host::start_embedded();
+    let key = host.key("owner@example.org", "super-admin");
+    deploy(&host, &key, "one", &"<p>one</p>".repeat(1_000));
+    assert!(move_blobs(&host, &bucket.url()).status.success());
+    assert_eq!(host.stop(), Some(0));
+    let file = host.beside("chainhost.toml");
+    write_files(&host.beside(""), &[("chainhost.toml", bucket.settings("cache_bytes = '4 KiB'").as_bytes())]);
+    host.become_as(&[], &["--config", file.to_str().unwrap()]);
+    host.restart();
+    host.until("the files are carried", || (bucket.blobs().len() >= 3).then_some(()));
+    s3::wipe(&host.data());
+    let out = move_blobs(&host, "folder");
+    assert!(!out.status.success(), "{}", said(&out));
+    assert!(said(&out).contains("`cache_bytes`") && said(&out).contains("Nothing was begun"), "{}", said(&out));
+    assert!(host.data().join("blobs-url").exists());
 }

@@ -33,13 +33,16 @@ pub struct Brought {
 
 impl Services {
     /// Brings blobs into the folder, in the order of their hashes from the one behind `after` on, and verifies those that are
-    /// there. An error when there is no store, or when it does not answer.
+    /// there. An error when there is no store, when it does not answer, and before anything begins when not all of it fits.
     pub async fn bring_home(&self, after: Option<Sha256>) -> Result<Brought> {
         let Some(home) = &self.home else {
             return Err(Error::conflict("no_store", "The files of this server are in its folder already."));
         };
         let mut marked: Vec<Sha256> = self.mark().await?.into_iter().collect();
         marked.sort_unstable();
+        if after.is_none() {
+            home.check_fits(&marked).await?;
+        }
         let mut brought = Brought { total: u64::try_from(marked.len()).unwrap_or(u64::MAX), ..Brought::default() };
         let begun = Instant::now();
         let first = after.map_or(0, |after| marked.partition_point(|it| *it <= after));

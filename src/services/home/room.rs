@@ -16,10 +16,11 @@ use std::{
 };
 
 use tokio::{sync::Notify, time};
+use tokio_stream::StreamExt as _;
 
 use super::Home;
 use crate::{
-    base::{blob_dir::BlobDir, files, hash::Sha256},
+    base::{blob_dir::BlobDir, files, hash::Sha256, units::ByteSize},
     domain::{Error, Result},
     ports::blobs::Name,
 };
@@ -174,6 +175,41 @@ impl Home {
         // What could not fit even without a cache is no reason to empty it.
         let fits = space.free.saturating_add(total) >= reserve.saturating_add(wanted);
         Ok(over.max(lacking(if fits { wanted } else { 0 })))
+    }
+
+    /// Refuses when these blobs and their forms, sorted, cannot all be in the folder at once.
+    pub(super) async fn check_fits(&self, blobs: &[Sha256]) -> Result<()> {
+        let (mut listed, mut needed) = (self.0.store.list(), 0_u64);
+        while let Some(item) = listed.next().await {
+            let (name, about) = item.map_err(|it| self.explain(&it))?;
+            if blobs.binary_search(&name.hash()).is_ok() {
+                needed = needed.saturating_add(about.size);
+            }
+        }
+        let folder = self.0.folder.clone();
+        let looked =
+            self.0.tasks.blocking(move || Ok::<_, std::io::Error>((look(&folder)?, files::space(folder.root())?)));
+        let (here, space) = looked.await.ok_or_else(|| Error::internal("listing the cache panicked"))??;
+        let here: u64 = here.values().map(|it| it.bytes).sum();
+        let max = self.0.room.bytes_max;
+        if needed > max {
+            let (needed, max) = (ByteSize(needed), ByteSize(max));
+            let text = format!(
+                "The files of kept deployments have {needed}, and the data folder may have {max} of them (`cache_bytes` in \
+                 [blobs]). Nothing was begun. Give it more than {needed}, restart the server, and try again."
+            );
+            return Err(Error::conflict("cache_full", text));
+        }
+        let reserve = space.reserve(self.0.room.reserve);
+        if space.free.saturating_add(here) < needed.saturating_add(reserve) {
+            let (needed, free, reserve) = (ByteSize(needed), ByteSize(space.free), ByteSize(reserve));
+            let text = format!(
+                "The files of kept deployments have {needed}, while the disk of the data folder has {free} free and keeps {reserve} in \
+                 reserve. Nothing was begun. Free some space and try again."
+            );
+            return Err(Error::conflict("cache_full", text));
+        }
+        Ok(())
     }
 
     /// Removes those of these that the store has; their bytes.

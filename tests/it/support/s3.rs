@@ -239,6 +239,8 @@ pub(crate) enum Way {
     Stalled,
     /// Answers each request with this status itself.
     Answers(u16),
+    /// Lets them through, a little at a time.
+    Slow,
     /// Cuts each connection when so many bytes have gone through in one direction.
     Cuts(usize),
 }
@@ -331,6 +333,9 @@ fn pass(mut from: TcpStream, mut to: TcpStream, way: &Mutex<Way>) {
     let (mut buffer, mut passed) = (vec![0; 64 * 1024], 0);
     while let Ok(count) = from.read(&mut buffer) {
         passed += count;
+        if *way.lock().unwrap() == Way::Slow {
+            thread::sleep(Duration::from_millis(20));
+        }
         if let Way::Cuts(most) = *way.lock().unwrap()
             && passed > most
         {

@@ -210,3 +210,55 @@ fn an_archive_whose_bytes_are_nowhere_fails_with_the_reason() {
     assert!(why.contains("are not here any more") || why.contains("does not answer"), "{failed}");
     assert_eq!(whole_site(host.port, "hello"), 1);
 }
+
+#[test]
+fn a_store_that_is_out_of_order_costs_no_deploy_and_no_visitor() {
+    let bucket = Bucket::new();
+    let (mut host, api) = start(&bucket, "");
+    let mut number = 1;
+    api.deploy_version("hello", number);
+    wait_for_jobs(&host, &api, 1);
+    api.must("POST /api/v1/sites", &json!({ "name": "still" }), 201);
+    let film = crate::support::seed::Seed::new(11).bytes(600_000);
+    api.deploy("still", &[(String::from("film.bin"), film.clone())], &Wish::default()).unwrap();
+    for way in [Way::Answers(500), Way::Answers(503), Way::Answers(429), Way::Cuts(20_000), Way::Slow] {
+        let stop = Arc::new(AtomicBool::new(false));
+        let visitor = {
+            let (stop, film, port) = (Arc::clone(&stop), film.clone(), host.port);
+            thread::spawn(move || {
+                let mut answers = 0;
+                while !stop.load(Ordering::SeqCst) || answers == 0 {
+                    let head = format!("GET /film.bin HTTP/1.1\r\nHost: still.localhost:{port}\r\n");
+                    let answer = http::ask(port, &head, b"");
+                    assert!(answer.status == 200 && answer.body == film, "{}", answer.status);
+                    answers += 1;
+                }
+            })
+        };
+        bucket.gate.set(way);
+        number += 1;
+        let wish = Wish { idempotency_key: Some(format!("version {number}")), ..Wish::default() };
+        match api.deploy("hello", &version(number), &wish) {
+            Ok(_) => assert_eq!(whole_site(host.port, "hello"), number, "{way:?}: told, and not shown"),
+            Err(answer) => {
+                assert_eq!((answer.status, &answer.json()["code"]), (503, &json!("blobs_away")), "{}", answer.text());
+                assert_eq!(whole_site(host.port, "hello"), number - 1, "{way:?}");
+            }
+        }
+        bucket.gate.set(Way::Open);
+        // Without a restart, and with the same key.
+        host.until("the store to be used again", || api.deploy("hello", &version(number), &wish).ok());
+        assert_eq!(whole_site(host.port, "hello"), number);
+        stop.store(true, Ordering::SeqCst);
+        visitor.join().unwrap();
+        let there: BTreeSet<String> = bucket.blobs().into_iter().collect();
+        for (path, bytes) in version(number) {
+            assert!(there.contains(&chainhost::base::hash::Sha256::of(&bytes).hex()), "{way:?}: {path} is not kept");
+        }
+    }
+    assert_eq!(host.stop(), Some(0));
+    move_without_cache(&host);
+    host.restart();
+    assert_eq!(whole_site(host.port, "hello"), number);
+    assert!(host.get("still.localhost", "/film.bin").body == film);
+}
