@@ -256,6 +256,30 @@ impl State {
         self.down().is_some_and(|(_, error)| error.code == "database_unreachable")
     }
 
+    /// Whether a connection that was kept may be used, on which nothing has come for `quiet`: it then has to answer. One that does while
+    /// the server counts as gone shows that it is there. What is asked on it next may take as long as `then`.
+    fn trusts(&self, session: &mut Session, address: &Address, quiet: Duration, then: Duration) -> bool {
+        let suspected = self.suspects();
+        if session.is_closed() {
+            return false;
+        }
+        if !suspected && session.unheard() < quiet {
+            return true;
+        }
+        let limit = if suspected { SUSPECT_MAX.min(address.limits().read) } else { address.limits().read };
+        let answered = session.answers(limit, then);
+        if answered && suspected {
+            self.is_back(address);
+        }
+        answered
+    }
+
+    fn is_back(&self, address: &Address) {
+        if self.recovered() && !self.is_replica {
+            tracing::info!(database = address.name(), "the database is back");
+        }
+    }
+
     /// A new connection, unless one has failed just now. Of a server that is down, one at a time tries whether it is back; the others
     /// are told at once that it is not.
     fn connect(&self, address: &Address) -> Result<Session> {
@@ -270,11 +294,7 @@ impl State {
     fn try_to_connect(&self, address: &Address) -> Result<Session> {
         let session = Session::connect(address);
         match &session {
-            Ok(_) => {
-                if self.recovered() && !self.is_replica {
-                    tracing::info!(database = address.name(), "the database is back");
-                }
-            }
+            Ok(_) => self.is_back(address),
             Err(error) => {
                 if self.down().is_none() && !self.is_replica {
                     tracing::error!(%error, "the database cannot be reached; sites go on answering");

@@ -27,7 +27,7 @@ use crate::{
 };
 
 use super::{
-    BATCH_MAX, SUSPECT_MAX, State,
+    BATCH_MAX, State,
     address::Address,
     session::{Session, Statements, explain, lost},
     wall::SAVEPOINT,
@@ -112,12 +112,10 @@ impl Writer {
     /// A connection: the one that is there, or a new one.
     fn connection(&mut self) -> Result<Session> {
         let limits = self.address.limits();
-        if let Some(mut session) = self.session.take().filter(|it| !it.is_closed()) {
-            let suspected = self.state.suspects();
-            let patience = if suspected { SUSPECT_MAX.min(limits.read) } else { limits.read };
-            if !suspected && session.unheard() < TRUSTED || session.answers(patience, limits.write) {
-                return Ok(session);
-            }
+        if let Some(mut session) = self.session.take()
+            && self.state.trusts(&mut session, &self.address, TRUSTED, limits.write)
+        {
+            return Ok(session);
         }
         let mut session = self.state.connect(&self.address)?;
         session.limit(Some(limits.write));
