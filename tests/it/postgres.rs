@@ -11,12 +11,13 @@ use std::{
         atomic::{AtomicBool, Ordering},
     },
     thread,
+    time::Duration,
 };
 
 use chainhost::{
     base::secret::Secret,
     domain::Result,
-    engines::postgres::{Postgres, Wish},
+    engines::postgres::{Limits, Postgres, Wish},
     params,
     ports::db::{Database as _, Db},
 };
@@ -141,6 +142,9 @@ async fn the_tables_are_copied_before_a_step_and_a_failed_step_changes_nothing()
 enum Cut {
     Before,
     After,
+    /// As above, but nobody is told: the connection stays open, and nothing comes any more.
+    SilentBefore,
+    SilentAfter,
 }
 
 /// Passes everything on to the server until a COMMIT comes by, and then cuts the connection: before the server has it, or after.
@@ -157,6 +161,9 @@ fn proxy(server: u16, cut: Cut, armed: Arc<AtomicBool>) -> u16 {
             thread::spawn(move || {
                 let mut bytes = [0; 8192];
                 while let Ok(read @ 1..) = answers.read(&mut bytes) {
+                    while cuts.load(Ordering::SeqCst) && matches!(cut, Cut::SilentBefore | Cut::SilentAfter) {
+                        thread::park();
+                    }
                     if cuts.load(Ordering::SeqCst) || back.write_all(&bytes[..read]).is_err() {
                         break;
                     }
@@ -171,8 +178,12 @@ fn proxy(server: u16, cut: Cut, armed: Arc<AtomicBool>) -> u16 {
                         cutting.store(true, Ordering::SeqCst);
                         if matches!(cut, Cut::Before) {
                             drop(client.shutdown(std::net::Shutdown::Both));
+                        }
+                        if matches!(cut, Cut::Before | Cut::SilentBefore) {
                             // The server still believes in the session, as when a network is cut.
-                            thread::park();
+                            loop {
+                                thread::park();
+                            }
                         }
                     }
                     if there.write_all(seen).is_err() {
@@ -192,7 +203,14 @@ async fn a_commit_is_told_as_it_was(cut: Cut, kept: bool) {
     let port: u16 = database.url().rsplit_once(':').unwrap().1.split('/').next().unwrap().parse().unwrap();
     let armed = Arc::new(AtomicBool::new(false));
     let through = proxy(port, cut, Arc::clone(&armed));
-    let db = db(&database.url().replace(&port.to_string(), &through.to_string()));
+    let url = Secret::new(database.url().replace(&port.to_string(), &through.to_string()));
+    let opened = thread::spawn(move || {
+        let wish = Wish { url: &url, direct_url: None, replica_urls: &[], pool: 8, known: false };
+        // Long enough for what is not cut, and not half a minute.
+        let limits = Limits { write: Duration::from_secs(5), ..Limits::default() };
+        Postgres::open_within(&wish, COUNTER, limits)
+    });
+    let db = Db::new(opened.join().unwrap().unwrap());
     count(&db).await.unwrap();
     armed.store(true, Ordering::SeqCst);
     let told = count(&db).await;
@@ -212,6 +230,16 @@ async fn a_commit_that_the_server_had_is_told_as_kept() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_commit_that_never_came_is_told_as_lost() {
     a_commit_is_told_as_it_was(Cut::Before, false).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_commit_that_the_server_had_before_it_fell_silent_is_told_as_kept() {
+    a_commit_is_told_as_it_was(Cut::SilentAfter, true).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_commit_that_never_came_to_a_server_that_fell_silent_is_told_as_lost() {
+    a_commit_is_told_as_it_was(Cut::SilentBefore, false).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -277,7 +305,7 @@ impl Drop for Stopping<'_> {
 
 /// Waits, asking seldom: a key may make 1,000 calls in 15 minutes.
 fn until(host: &Host, what: &str, mut is_so: impl FnMut() -> bool) {
-    let period = std::time::Duration::from_millis(250);
+    let period = Duration::from_millis(250);
     host.until_within(crate::support::PATIENCE, period, what, || is_so().then_some(()));
 }
 
@@ -305,7 +333,7 @@ fn make_sites(host: &Host, key: &str, label: &str, stop: &AtomicBool) -> Vec<Str
             // The second: it was saved while its answer was lost, and asking again says so.
             201 | 409 => made.push(name),
             // It may make so many calls only.
-            503 => thread::sleep(std::time::Duration::from_millis(100)),
+            503 => thread::sleep(Duration::from_millis(100)),
             status => panic!("{status}: {}\n{}", answer.text(), host.log()),
         }
     }
@@ -391,7 +419,7 @@ fn sessions_that_are_killed_lose_nothing_that_was_acknowledged() {
             .collect();
         for _ in 0..20 {
             server.run("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE application_name = 'chainhost'");
-            thread::sleep(std::time::Duration::from_millis(50));
+            thread::sleep(Duration::from_millis(50));
         }
         drop(stopping);
         writers.into_iter().flat_map(|it| it.join().unwrap()).collect::<Vec<_>>()
