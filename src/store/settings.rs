@@ -11,6 +11,9 @@ pub const INSTANCE: &str = "instance";
 
 /// Which collection of garbage removes from the store of files, and until when: see `services/home/deploy`.
 pub const SWEEP: &str = "blobs_sweep";
+/// Before the path of a shared folder of blobs that has the mark of this installation.
+pub const SHARED_FOLDER: &str = "blobs_folder ";
+
 /// Which Redis has the jobs of this installation: set, no server starts without one.
 pub const QUEUE: &str = "queue";
 
