@@ -102,6 +102,26 @@ async fn sixty_four_callers_share_two_connections() {
     assert_eq!(value(&db).await, 640);
 }
 
+/// The session that a write has.
+async fn session(db: &Db) -> i64 {
+    db.write(|tx| tx.one("SELECT CAST(pg_backend_pid() AS BIGINT)", &[])?.int(0)).await.unwrap()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_connection_that_was_quiet_is_tried_and_used_on() {
+    for way in [Way::Direct, Way::Pooled, Way::Ignoring] {
+        let database = Database::new(way);
+        let db = db(&database.url());
+        let before = session(&db).await;
+        // Longer than a connection is trusted without a word from it.
+        tokio::time::sleep(Duration::from_millis(2_500)).await;
+        let after = session(&db).await;
+        assert!(way != Way::Direct || after == before, "the connection was given up");
+        count(&db).await.unwrap();
+        assert_eq!(value(&db).await, 1);
+    }
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn an_empty_database_is_refused_where_there_was_one_and_a_newer_one_always() {
     let database = Database::new(Way::Direct);
@@ -153,7 +173,7 @@ fn proxy(server: u16, cut: Cut, armed: Arc<AtomicBool>) -> u16 {
     let port = listener.local_addr().unwrap().port();
     thread::spawn(move || {
         for mut client in listener.incoming().flatten() {
-            let mut there = TcpStream::connect(("127.0.0.1", server)).unwrap();
+            let Ok(mut there) = TcpStream::connect(("127.0.0.1", server)) else { continue };
             let (mut back, mut answers) = (client.try_clone().unwrap(), there.try_clone().unwrap());
             let armed = Arc::clone(&armed);
             let cutting = Arc::new(AtomicBool::new(false));
