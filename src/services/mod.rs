@@ -281,9 +281,13 @@ impl Services {
         // The bytes may be on another disk than the rest.
         let (own, of_blobs) = (files::space(&self.data)?, files::space(self.blobs.root())?);
         let space = if of_blobs.free < own.free { of_blobs } else { own };
-        let reserve = self.disk_reserve.unwrap_or_else(|| (space.total / 10).min(1 << 30));
+        let reserve = space.reserve(self.disk_reserve);
         if space.free.saturating_sub(bytes) >= reserve {
             return Ok(());
+        }
+        if let Some(home) = &self.home {
+            // What the store has too can leave the disk: asked again, it may fit.
+            home.want_space(bytes);
         }
         let (free, reserve) = (ByteSize(space.free), ByteSize(reserve));
         Err(Error::unavailable(

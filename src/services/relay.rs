@@ -24,7 +24,7 @@ use crate::{
 pub(super) use self::outlook::Outlook;
 use super::{Services, access};
 
-/// Outbox rows handed over at once (DECISIONS 20).
+/// Outbox rows handed over at once (DECISIONS 20), as far as `store::outbox::BYTES_AT_ONCE` allows.
 const RELAYED_AT_ONCE: usize = 2_048;
 
 /// What became of some rows.
@@ -71,7 +71,8 @@ impl Services {
             }
             let Some(last) = rows.last() else { break };
             after = last.id;
-            let full = rows.len() >= RELAYED_AT_ONCE;
+            let bytes: usize = rows.iter().map(|it| it.bytes).sum();
+            let full = rows.len() >= RELAYED_AT_ONCE || bytes >= store::outbox::BYTES_AT_ONCE;
             let relayed = self.relay(rows, &mut crowded).await?;
             count += relayed.count;
             // They come in their order: the first that is left is the oldest.
@@ -92,6 +93,7 @@ impl Services {
         if self.jobs.keeps() {
             return Ok(0);
         }
+        let settled_ms = self.settled_until().await?;
         loop {
             let ids = self.db.read(move |tx| store::outbox::list_handed(tx, leave, after, limit)).await?;
             let Some(newest) = ids.last() else { break };
@@ -114,11 +116,23 @@ impl Services {
                 break;
             }
         }
+        // Not before the last row of an ended job is gone: a queue that forgot its id would take the row for a new job.
+        self.jobs.settled(settled_ms).await?;
         if count > 0 {
             tracing::warn!(count, "the job queue has lost jobs; they are handed over again");
             self.outbox_has(JobId(Id::NIL));
         }
         Ok(count)
+    }
+
+    /// Until when a pass that begins now settles what has ended. A row that waits may have been handed over by a process that died
+    /// before it could mark it; its job may have ended at any time since the row was written.
+    async fn settled_until(&self) -> Result<i64> {
+        let leave = access::server_scope();
+        let now_ms = self.clock.now_ms();
+        let oldest = self.db.read(move |tx| store::outbox::list(tx, leave, JobId(Id::NIL), 1, false)).await?;
+        let written_ms = oldest.first().map_or(now_ms, |row| row.job.as_ref().map_or(0, |job| job.created_ms));
+        Ok(now_ms.min(written_ms))
     }
 
     /// Hands these rows over.

@@ -16,6 +16,7 @@ mod commands;
 mod conformance;
 mod connections;
 mod deploys;
+mod effects;
 mod faults;
 mod framing;
 mod licences;
