@@ -51,6 +51,9 @@ const BEGIN: &str = "BEGIN; SET LOCAL lock_timeout = '20s'; SET LOCAL statement_
 
 /// The end of the log, in bytes from its beginning.
 pub(super) const POSITION: &str = "CAST(pg_current_wal_insert_lsn() - CAST('0/0' AS pg_lsn) AS TEXT)";
+/// Which history of its cluster the server writes: a promoted standby begins another, in which the numbers of transactions that it had not
+/// heard of are given again. The first eight digits of a log file's name are the number of its timeline.
+const HISTORY: &str = "substr(pg_walfile_name(pg_current_wal_insert_lsn()), 1, 8)";
 /// Commits and asks for the position after it; the second runs only after the first has done well.
 const COMMIT_AND_TELL: &str = "COMMIT; SELECT CAST(pg_current_wal_insert_lsn() - CAST('0/0' AS pg_lsn) AS TEXT)";
 
@@ -62,6 +65,8 @@ pub(super) struct Writer {
     /// Whether anybody wants to know the position after a commit.
     positions: bool,
     session: Option<Session>,
+    /// The history that the server wrote when it was connected to; `None` where it does not tell.
+    history: Option<String>,
 }
 
 /// A transaction that is open: what its fate can be asked by.
@@ -78,7 +83,7 @@ impl Writer {
         jobs: Receiver<Box<dyn WriteJob>>,
         positions: bool,
     ) -> Self {
-        Self { address, state, jobs, positions, session: None }
+        Self { address, state, jobs, positions, session: None, history: None }
     }
 
     /// Writes until the last sender is gone and everything that waits is done.
@@ -118,6 +123,7 @@ impl Writer {
             return Ok(session);
         }
         let mut session = self.state.connect(&self.address)?;
+        self.history = session.simple(&format!("SELECT {HISTORY}")).ok().and_then(|it| it.into_iter().next());
         session.limit(Some(limits.write));
         Ok(session)
     }
@@ -209,10 +215,10 @@ impl Writer {
         }
     }
 
-    /// Asks what became of a commit whose answer never came.
+    /// Asks what became of a commit whose answer never came. A server of another history may know another transaction by its number.
     fn fate(&self, open: &Open, error: &tokio_postgres::Error) -> Result<Position> {
         tracing::warn!(%error, "the connection was lost during a commit; asking the database what became of it");
-        let ask = format!("SELECT pg_xact_status(CAST('{}' AS xid8)), {POSITION}", open.id);
+        let ask = format!("SELECT pg_xact_status(CAST('{}' AS xid8)), {POSITION}, {HISTORY}", open.id);
         // A session that hangs on the far side of a cut network holds its transaction, and with it the lock.
         let end = format!("SELECT pg_terminate_backend({})", open.process);
         let until = Instant::now() + self.address.limits().fate;
@@ -220,6 +226,9 @@ impl Writer {
             if let Ok(mut session) = self.state.connect(&self.address) {
                 let found = session.simple(&ask);
                 let position = found.as_ref().map_or(Position::default(), |it| read_position(it.get(1)));
+                if found.as_ref().is_ok_and(|it| self.history.is_some() && it.get(2) != self.history.as_ref()) {
+                    break;
+                }
                 match found.map(|it| it.first().cloned().unwrap_or_default()).as_deref() {
                     Ok("committed") => return Ok(position),
                     Ok("aborted") => return Err(lost().because(error)),

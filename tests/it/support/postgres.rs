@@ -207,6 +207,14 @@ impl Server {
     }
 }
 
+impl Server {
+    /// The first column of the first row, which is a text.
+    pub(crate) fn ask(&self, sql: &str) -> String {
+        let (url, sql) = (self.url(""), sql.to_owned());
+        apart(move || Client::connect(&url, NoTls).unwrap().query_one(&sql, &[]).unwrap().get(0))
+    }
+}
+
 impl Drop for Server {
     fn drop(&mut self) {
         if self.pid.is_some() {
