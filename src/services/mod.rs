@@ -75,6 +75,7 @@ use self::{
     nodes::{Node, Nodes},
     password::Hashing,
     places::Places,
+    relay::Outlook,
     signals::Signals,
     watch::Looks,
     windows::Windows,
@@ -181,6 +182,7 @@ struct Inner {
     months: Months,
     latency: Arc<Latency>,
     agenda: Agenda,
+    outlook: Outlook,
 }
 
 impl std::ops::Deref for Services {
@@ -208,8 +210,14 @@ impl Services {
             months: Months::default(),
             latency: Arc::default(),
             agenda: Agenda::default(),
+            outlook: Outlook::default(),
         };
         Self(Arc::new(inner))
+    }
+
+    /// Where the relay looks.
+    fn outlook(&self) -> &Outlook {
+        &self.0.outlook
     }
 
     /// What changed, for tasks and pages that wait.

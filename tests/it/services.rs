@@ -108,8 +108,12 @@ impl Rig {
 
     /// Asks for a job of a tenant as a change does.
     async fn ask(&self, tenant: Option<TenantId>) -> JobId {
-        let job = NewJob { id: JobId(self.services.ids.next()), tenant, ..test_job() };
-        let id = job.id;
+        self.ask_as(JobId(self.services.ids.next()), tenant, Vec::new()).await
+    }
+
+    /// Puts a row with an id of the test's into the outbox, as another process does.
+    async fn ask_as(&self, id: JobId, tenant: Option<TenantId>, after: Vec<JobId>) -> JobId {
+        let job = NewJob { id, tenant, after, ..test_job() };
         self.services.db.write(move |tx| store::outbox::enqueue(tx, &job)).await.unwrap();
         id
     }
@@ -257,6 +261,71 @@ async fn a_tenant_with_too_many_jobs_holds_up_nobody() {
     assert!(rig.services.jobs.cancel(theirs[0]).await.unwrap());
     assert_eq!(rig.services.relay_outbox().await.unwrap(), 1);
     assert!(rig.queued(theirs[3]).await && !rig.queued(theirs[4]).await);
+}
+
+const START_MS: i64 = 1_800_000_000_000;
+const HOUR_MS: i64 = 3_600_000;
+
+/// The id of a job that was asked for at this time.
+fn id_of(ms: i64, number: u8) -> JobId {
+    JobId(Id::derived(ms, [number; 32]))
+}
+
+#[tokio::test]
+async fn the_relay_looks_where_rows_can_be_and_misses_none_for_long() {
+    let (clock, hands) = Clock::manual(START_MS);
+    let rig = Rig::new_at(clock.clone(), 100, None).await;
+    let relayed = async || rig.services.relay_outbox().await.unwrap();
+    assert_eq!(relayed().await, 0);
+    // Another process was a little late with its commit.
+    let late = rig.ask_as(id_of(START_MS - 9_000, 1), None, Vec::new()).await;
+    assert_eq!(relayed().await, 1);
+    assert!(rig.queued(late).await);
+    // The clock of one that has died was an hour late. Newer ones do not wait for its row, nor does a look go back so far.
+    let older = rig.ask_as(id_of(START_MS - HOUR_MS, 2), None, Vec::new()).await;
+    let newer = rig.ask(None).await;
+    assert_eq!(relayed().await, 1);
+    assert!(rig.queued(newer).await && !rig.queued(older).await);
+    // A job that waits for it comes after it.
+    let waits = rig.ask_as(id_of(START_MS, 3), None, vec![older]).await;
+    assert_eq!(relayed().await, 2);
+    assert!(rig.queued(older).await && rig.queued(waits).await);
+    // A clock that went forward and back leaves nothing behind.
+    hands.advance(HOUR_MS);
+    assert_eq!(relayed().await, 0);
+    hands.advance(-HOUR_MS);
+    let behind = rig.ask_as(id_of(START_MS + 1, 4), None, Vec::new()).await;
+    assert_eq!(relayed().await, 0);
+    assert_eq!(relayed().await, 1, "the look after it is where the clock is again");
+    assert!(rig.queued(behind).await);
+    // A start looks at everything, and so does another relay of the same outbox.
+    let oldest = rig.ask_as(id_of(1, 5), None, Vec::new()).await;
+    assert_eq!(relayed().await, 0);
+    let (db, jobs) = (rig.services.db.clone(), rig.services.jobs.clone());
+    let other = Services::new(ground(rig.folder.path(), db, jobs, clock));
+    assert_eq!(other.relay_outbox().await.unwrap(), 1);
+    assert!(rig.queued(oldest).await);
+    assert_eq!(rig.count("SELECT COUNT(*) FROM outbox"), 0);
+}
+
+#[tokio::test]
+async fn what_was_postponed_is_found_however_long_it_waits() {
+    let (clock, hands) = Clock::manual(START_MS);
+    let rig = Rig::new_at(clock, 1, None).await;
+    let crowded = Some(TenantId(rig.services.ids.next()));
+    let theirs = [rig.ask(crowded).await, rig.ask(crowded).await, rig.ask(crowded).await];
+    assert_eq!(rig.services.relay_outbox().await.unwrap(), 1);
+    for number in 0..2 {
+        for _ in 0..3 {
+            hands.advance(HOUR_MS);
+            let other = rig.ask(Some(TenantId(rig.services.ids.next()))).await;
+            assert_eq!(rig.services.relay_outbox().await.unwrap(), 1);
+            assert!(rig.queued(other).await && !rig.queued(theirs[number + 1]).await);
+        }
+        assert!(rig.services.jobs.cancel(theirs[number]).await.unwrap());
+        assert_eq!(rig.services.relay_outbox().await.unwrap(), 1);
+        assert!(rig.queued(theirs[number + 1]).await);
+    }
 }
 
 #[tokio::test]
