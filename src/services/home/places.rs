@@ -35,6 +35,7 @@ pub(super) struct Places {
     forms: Semaphore,
     work: Semaphore,
     long: Semaphore,
+    short: Duration,
 }
 
 impl Places {
@@ -44,6 +45,7 @@ impl Places {
             forms: Semaphore::new(FORMS_MAX),
             work: Semaphore::new(WORK_MAX),
             long: Semaphore::new(LONG_MAX),
+            short: SHORT,
         }
     }
 
@@ -83,7 +85,7 @@ impl Places {
                     drop(place);
                     return done;
                 }
-                () = sleep(SHORT), if !is_long => {
+                () = sleep(self.short), if !is_long => {
                     if let Ok(long) = self.long.try_acquire() {
                         place = long;
                         is_long = true;
@@ -96,43 +98,52 @@ impl Places {
 
 #[cfg(test)]
 mod tests {
-    use std::future::pending;
-
     use super::*;
+    use crate::base::tasks::Tasks;
 
-    const NEVER: Duration = Duration::from_secs(10_000);
+    const DEADLINE: Duration = Duration::from_mins(1);
 
-    #[tokio::test(start_paused = true)]
-    async fn work_takes_no_place_of_visitors_and_what_is_long_gives_its_place_up() {
-        let (places, urgent) = (Arc::new(Places::new()), Arc::new(Notify::new()));
-        let stall = |who: For| {
-            let (places, urgent) = (Arc::clone(&places), Arc::clone(&urgent));
-            tokio::spawn(async move { places.run((who, false), &urgent, NEVER, pending::<()>()).await })
-        };
-        let asks = |who: For, urgent: Arc<Notify>| {
-            let places = Arc::clone(&places);
-            async move { places.run((who, false), &urgent, Duration::from_secs(1), async { 7 }).await }
-        };
-        let mut stalled: Vec<_> = (0..LONG_MAX + WORK_MAX).map(|_| stall(For::Work)).collect();
-        // Until all of them have begun: the first go over to the places of what is long.
-        while places.long.available_permits() > 0 || places.work.available_permits() > 0 {
-            sleep(SHORT).await;
+    async fn until(what: &str, done: impl Fn() -> bool) {
+        let begun = tokio::time::Instant::now();
+        while !done() {
+            assert!(begun.elapsed() < DEADLINE, "waited in vain for {what}");
+            sleep(Duration::from_millis(2)).await;
         }
-        assert_eq!(asks(For::Work, Arc::clone(&urgent)).await, None);
-        assert_eq!(asks(For::Visitors, Arc::clone(&urgent)).await, Some(7));
+    }
+
+    #[tokio::test]
+    async fn work_takes_no_place_of_visitors_and_what_is_long_gives_its_place_up() {
+        let places = Arc::new(Places { short: Duration::from_millis(5), ..Places::new() });
+        let (tasks, urgent, end) = (Tasks::new(), Arc::new(Notify::new()), Arc::new(Notify::new()));
+        let stall = |who: For| {
+            let (places, urgent, end) = (Arc::clone(&places), Arc::clone(&urgent), Arc::clone(&end));
+            tasks.spawn(async move {
+                places.run((who, false), &urgent, DEADLINE, end.notified()).await;
+            });
+        };
+        let ask = |who: For, urgent: Arc<Notify>, wait: Duration| {
+            let places = Arc::clone(&places);
+            async move { places.run((who, false), &urgent, wait, async {}).await.is_some() }
+        };
+        let soon = Duration::from_millis(50);
+        (0..LONG_MAX + WORK_MAX).for_each(|_| stall(For::Work));
+        // The first go over to the places of what is long.
+        until("work to have all its places", || {
+            places.long.available_permits() == 0 && places.work.available_permits() == 0
+        })
+        .await;
+        assert!(!ask(For::Work, Arc::clone(&urgent), soon).await);
+        assert!(ask(For::Visitors, Arc::clone(&urgent), DEADLINE).await);
         // A visitor waits for it too.
         let noticed = Arc::new(Notify::new());
         noticed.notify_one();
-        assert_eq!(asks(For::Work, noticed).await, Some(7));
-        stalled.extend((0..VISITS_MAX).map(|_| stall(For::Visitors)));
-        while places.visits.available_permits() > 0 {
-            sleep(SHORT).await;
-        }
-        assert_eq!(asks(For::Visitors, urgent).await, None);
-        // The end of one that was long makes place for the next.
-        stalled.swap_remove(0).abort();
-        sleep(SHORT * 2).await;
-        assert_eq!(places.visits.available_permits() + places.work.available_permits(), 1);
-        stalled.iter().for_each(tokio::task::JoinHandle::abort);
+        assert!(ask(For::Work, noticed, DEADLINE).await);
+        (0..VISITS_MAX).for_each(|_| stall(For::Visitors));
+        until("visitors to have all their places", || places.visits.available_permits() == 0).await;
+        assert!(!ask(For::Visitors, Arc::clone(&urgent), soon).await);
+        // The end of one, long or not, makes place for the next.
+        end.notify_one();
+        until("a place", || places.visits.available_permits() + places.work.available_permits() == 1).await;
+        end.notify_waiters();
     }
 }

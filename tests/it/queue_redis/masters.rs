@@ -221,6 +221,24 @@ async fn a_failover_loses_no_acknowledged_job() {
     work.end(tasks).await;
 }
 
+/// The same in a cluster, whose nodes choose the new master by themselves.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_failover_in_a_cluster_loses_no_acknowledged_job() {
+    let start = || {
+        let mut nodes = Nodes::start();
+        let replica = nodes.add_replica(0);
+        (nodes, replica)
+    };
+    let (mut nodes, replica) = tokio::task::spawn_blocking(start).await.unwrap();
+    let folder = tempfile::tempdir().unwrap();
+    let (work, tasks) = Work::begin(nodes.url(&[1, 2]), &folder);
+    work.more("work before the kill", 60).await;
+    nodes.servers[0].kill();
+    until("the replica to be the master", async || nodes.is_master(replica)).await;
+    work.more("work after the failover", 60).await;
+    work.end(tasks).await;
+}
+
 /// While the slot of the queue goes from node to node, nothing is lost, and it goes on where it is then.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_slot_that_moves_loses_nothing() {

@@ -134,6 +134,9 @@ fn sentinel(master: &Server, number: u32, down_after: Duration) -> Sentinel {
     Sentinel { child, port }
 }
 
+/// A node of a cluster that is silent for longer is gone.
+const TIMEOUT: Duration = Duration::from_secs(2);
+
 /// Three masters with a third of the slots each.
 pub(crate) struct Nodes {
     /// In the order of their slots.
@@ -143,7 +146,7 @@ pub(crate) struct Nodes {
 impl Nodes {
     /// Starts them and makes them a cluster; all know it when this returns.
     pub(crate) fn start() -> Self {
-        Self::patient(Duration::from_secs(2))
+        Self::patient(TIMEOUT)
     }
 
     /// The same for tests in which no node goes: on a busy machine none is taken for gone.
@@ -174,6 +177,36 @@ impl Nodes {
                 .iter()
                 .all(|it| ok(it) && ask(it.port, &["cluster", "nodes"]).matches("connected ").count() == 3)
         });
+    }
+
+    /// Starts a replica of a node; its index. It has all that the node has when this returns.
+    pub(crate) fn add_replica(&mut self, of: usize) -> usize {
+        let timeout = TIMEOUT.as_millis().to_string();
+        let replica = Server::start(&["--cluster-enabled", "yes", "--cluster-node-timeout", &timeout]);
+        let (id, port) = (self.id(of), self.servers[of].port.to_string());
+        assert_eq!(ask(replica.port, &["cluster", "meet", "127.0.0.1", &port]), "OK");
+        until("a node to know the others", || ask(replica.port, &["cluster", "nodes"]).contains(&id));
+        until("a replica to follow", || ask(replica.port, &["cluster", "replicate", &id]) == "OK");
+        until("a replica to have all", || {
+            ask(replica.port, &["info", "replication"]).contains("master_link_status:up")
+        });
+        self.servers.push(replica);
+        let added = self.servers.len() - 1;
+        let name = self.id(added);
+        // Those who would elect it know it.
+        until("all to know a replica", || {
+            let known = |it: &Server| {
+                let nodes = ask(it.port, &["cluster", "nodes"]);
+                nodes.lines().any(|it| it.starts_with(&name) && it.contains("slave") && it.contains(&id))
+            };
+            self.servers.iter().all(known)
+        });
+        added
+    }
+
+    /// Whether a node is a master, as it says itself.
+    pub(crate) fn is_master(&self, node: usize) -> bool {
+        ask(self.servers[node].port, &["role"]).starts_with("master")
     }
 
     /// `redis+cluster://…`, with these nodes in it.
