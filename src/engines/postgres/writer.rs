@@ -96,7 +96,7 @@ impl Writer {
             };
             match next {
                 Ok(first) => self.batch(first),
-                Err(RecvTimeoutError::Timeout) => self.session = self.connection().ok(),
+                Err(RecvTimeoutError::Timeout) => drop(self.connection()),
                 Err(RecvTimeoutError::Disconnected) => return,
             }
         }
