@@ -36,21 +36,22 @@ def workspace():
 
 
 class Server:
-    """`chainhost serve` on `data`, until the end of the `with` block."""
+    """`chainhost serve` on `data`, or another command of a server, until the end of the `with` block."""
 
-    def __init__(self, data, binary=BINARY):
+    def __init__(self, data, binary=BINARY, words=("serve",), port=0, **environment):
         self.data, self.binary = pathlib.Path(data), binary
         begun = time.monotonic()
         self.log = tempfile.TemporaryFile()
         self.process = subprocess.Popen(
-            [binary, "serve", "--data", data, "--listen", "127.0.0.1:0"],
-            stdout=subprocess.PIPE, stderr=self.log, env=quiet_environment(), text=True)
+            [binary, *words, "--data", data, "--listen", f"127.0.0.1:{port}"],
+            stdout=subprocess.PIPE, stderr=self.log, env=quiet_environment(**environment), text=True)
         line = self.process.stdout.readline()
         self.started_s = time.monotonic() - begun
         if not line.startswith("ready "):
             self.log.seek(0)
             raise SystemExit(f"the server did not start: {self.log.read().decode()}")
-        self.port = int(line.rsplit(":", 1)[1])
+        # A worker does not say where its figures are.
+        self.port = port or int(line.rsplit(":", 1)[1])
         self.url = f"http://localhost:{self.port}"
         self.keys = []
 
