@@ -111,11 +111,11 @@ impl Folder {
             Ok(lock) => {
                 files::sweep_unfinished(&path).map_err(cannot)?;
                 let blobs = match shared {
-                    Some(shared) => open_shared(&path, shared)?,
+                    Some(shared) => find_shared(&path, shared)?,
                     None => BlobDir::open(&path).map_err(cannot)?,
                 };
-                if let Err(why) =
-                    shared::check(blobs.root(), shared.map(|_| Clock::system().now_ms())).map_err(cannot)?
+                if shared.is_none()
+                    && let Err(why) = shared::check(blobs.root(), None).map_err(cannot)?
                 {
                     return Err(blobs_folder(blobs.root(), &why));
                 }
@@ -133,8 +133,9 @@ impl Folder {
     }
 }
 
-/// A folder that other servers may use too. One with files that are not ours is refused, and left as it is.
-fn open_shared(data: &Path, folder: &Path) -> Result<BlobDir> {
+/// A folder that other servers may use too. One with files that are not ours is refused. It is left as it is until the
+/// database has said whether it was used before: it may be a mount point without its mount.
+fn find_shared(data: &Path, folder: &Path) -> Result<BlobDir> {
     let cannot = |error: io::Error| blobs_folder(folder, &error.to_string());
     let found = shared::mark(folder).map_err(cannot)?;
     let known = read_instance(&data.join(INSTANCE))?.map(|it| it.to_string());
@@ -146,7 +147,7 @@ fn open_shared(data: &Path, folder: &Path) -> Result<BlobDir> {
         None if shared::is_empty(folder).map_err(cannot)? || has_no_files(folder) => {}
         None => return Err(blobs_folder(folder, "it has files in it and no mark of Chain Host. Give an empty folder")),
     }
-    BlobDir::open_shared(folder, &nodes::find_id(data)?.to_string()).map_err(cannot)
+    Ok(BlobDir::name_shared(folder, &nodes::find_id(data)?.to_string()))
 }
 
 fn has_no_files(folder: &Path) -> bool {
@@ -193,11 +194,18 @@ fn is_ours(path: &Path) -> io::Result<bool> {
 }
 
 impl Folder {
-    /// Makes the folder of blobs the cache of a bucket. Asks the bucket nothing yet.
+    /// Makes the folder of blobs the cache of a bucket, of at most `cache_bytes`, which leaves `disk_reserve` bytes of its disk
+    /// free. Asks the bucket nothing yet.
     #[cfg(feature = "s3")]
-    pub fn attach(&mut self, bucket: &Bucket, cache_bytes: Option<u64>, tasks: &Tasks) -> Result<()> {
+    pub fn attach(
+        &mut self,
+        bucket: &Bucket,
+        cache_bytes: Option<u64>,
+        disk_reserve: Option<u64>,
+        tasks: &Tasks,
+    ) -> Result<()> {
         let store = crate::engines::blobs_s3::S3::new(bucket)?;
-        let home = Home::new(store, self.blobs.clone(), cache_bytes, Clock::system(), tasks.clone())?;
+        let home = Home::new(store, self.blobs.clone(), cache_bytes, disk_reserve, Clock::system(), tasks.clone())?;
         home.start();
         self.blobs = self.blobs.clone().with_home(Arc::new(home.clone()));
         self.home = Some(home);
@@ -206,7 +214,13 @@ impl Folder {
 
     /// Says that this build has no object store.
     #[cfg(not(feature = "s3"))]
-    pub fn attach(&mut self, _bucket: &Bucket, _cache_bytes: Option<u64>, _tasks: &Tasks) -> Result<()> {
+    pub fn attach(
+        &mut self,
+        _bucket: &Bucket,
+        _cache_bytes: Option<u64>,
+        _disk_reserve: Option<u64>,
+        _tasks: &Tasks,
+    ) -> Result<()> {
         Err(Error::invalid(
             "feature_missing",
             "This build has no S3. Take a released binary, or build with `--features s3`.",
@@ -307,15 +321,18 @@ pub async fn open(folder: &Folder, wish: &Wish) -> Result<Opened> {
         return Err(foreign());
     }
     // Before the folder is one of an installation: a first start with a wrong place for its bytes ends with a sentence.
-    own_blobs(folder, instance).await?;
+    own_blobs(folder, &db, instance).await?;
     if !marker.exists() {
         files::write_atomic(&marker, format!("{instance}\n").as_bytes(), 0o600)?;
     }
     let node = nodes::find_id(&folder.path)?;
     let shares = wish.postgres.is_some();
     let caches = caches::open(wish.cache_url.as_deref(), instance, shares)?;
+    queues::check(&db, wish.queue_url.as_deref()).await?;
     let queues = queues::open(folder, wish.queue_url.clone(), instance, node, wish.clock.clone()).await?;
-    if wish.queue_url.is_some() {
+    if let Some(url) = &wish.queue_url {
+        // Before any job is there alone.
+        queues::note(&db, url).await?;
         moving::jobs::carry_into(&folder.path, &db, &queues.jobs, wish.clock.clone()).await?;
     }
     let services = Services::new(Ground {
@@ -340,22 +357,50 @@ pub async fn open(folder: &Folder, wish: &Wish) -> Result<Opened> {
 }
 
 /// Sees that the place of the bytes, where it is not the data folder, is this installation's.
-async fn own_blobs(folder: &Folder, instance: Id) -> Result<()> {
+async fn own_blobs(folder: &Folder, db: &Db, instance: Id) -> Result<()> {
     if folder.blobs.is_shared() {
-        let ours = instance.to_string();
-        let root = folder.blobs.root();
-        let mark = match shared::mark(root)? {
-            Some(mark) => Some(mark),
-            None => shared::set_mark(root, &ours)?,
-        };
-        if mark != Some(ours) {
-            return Err(blobs_folder(root, FOREIGN));
-        }
+        own_shared(folder, db, &instance.to_string()).await?;
     }
     match &folder.home {
         Some(home) => home.claim(instance).await,
         None => Ok(()),
     }
+}
+
+/// Opens the shared folder, and marks one that is new.
+///
+/// One that was used before under this path and has no mark now is not mounted, or was emptied: what would be put into it
+/// would be hidden by the mount, and a garbage collection would take the sites' files for gone.
+async fn own_shared(folder: &Folder, db: &Db, ours: &str) -> Result<()> {
+    let root = folder.blobs.root();
+    let cannot = |error: io::Error| blobs_folder(root, &error.to_string());
+    let used = format!("{}{}", store::settings::SHARED_FOLDER, root.display());
+    let name = used.clone();
+    let was_used = db.read(move |tx| store::settings::find(tx, &name)).await?.is_some();
+    match shared::mark(root).map_err(cannot)? {
+        Some(mark) if mark != ours => return Err(blobs_folder(root, FOREIGN)),
+        None if was_used => return Err(unmounted(root, ours)),
+        _ => {}
+    }
+    BlobDir::open_shared(root, &nodes::find_id(&folder.path)?.to_string()).map_err(cannot)?;
+    if let Err(why) = shared::check(root, Some(Clock::system().now_ms())).map_err(cannot)? {
+        return Err(blobs_folder(root, &why));
+    }
+    if shared::set_mark(root, ours).map_err(cannot)?.as_deref() != Some(ours) {
+        return Err(blobs_folder(root, FOREIGN));
+    }
+    if was_used { Ok(()) } else { db.write(move |tx| store::settings::set(tx, &used, "")).await }
+}
+
+fn unmounted(root: &Path, ours: &str) -> Error {
+    let text = format!(
+        "The folder of files {} was used before and has no mark of this installation now: it is not mounted, or was emptied. \
+         Nothing was put into it. Mount it, or restore it from a backup, and start again. If it is to begin empty, write \
+         {ours} into its file {}.",
+        root.display(),
+        shared::MARK,
+    );
+    Error::invalid("blobs_folder_unmounted", text)
 }
 
 /// Refuses a database whose data is elsewhere, or is not complete.

@@ -68,7 +68,7 @@ pub async fn serve(
     let tasks = Tasks::new();
     let mut folder = Folder::take_with(&settings.data, settings.blobs.folder.as_deref())?;
     if let Some(bucket) = &settings.blobs.bucket {
-        folder.attach(bucket, settings.blobs.cache_bytes, &tasks)?;
+        folder.attach(bucket, settings.blobs.cache_bytes, settings.disk_reserve, &tasks)?;
     }
     let plane = plane(&folder, &tasks)?;
     let listeners = listen::bind(&settings.listen).map_err(|error| Error::invalid("listen", error.to_string()))?;
@@ -112,8 +112,10 @@ pub async fn serve(
             tracing::info!(panel = addresses.panel(), "the panel is reached from outside at its own address");
         }
         ready(&what_is_ready(&settings, &addresses));
-        // A database or a queue that is somewhere else can come back, and then the control plane does.
-        if opened.is_none() && (settings.postgres.is_some() || settings.redis.queue_url.is_some()) {
+        // A database, a queue or a folder that is somewhere else can come back, and then the control plane does.
+        let comes_back =
+            settings.postgres.is_some() || settings.redis.queue_url.is_some() || settings.blobs.folder.is_some();
+        if opened.is_none() && comes_back {
             let opened = opened.insert(opening.open_again(&switch).await);
             start(&opening, opened, &switch, with_demo, &bound).await?;
         }

@@ -178,7 +178,7 @@ pub fn run(runtime: &Runtime, settings: &Server, wish: &Wish, ask: Ask<'_>, watc
         let to = jobs::Place::parse(to);
         if wish.rehearse {
             jobs::check(runtime, to)?;
-        } else if from.name() != to.name() {
+        } else if from.name() != to.name() || matches!(to, jobs::Place::Folder) {
             let opened = source.open(runtime, true)?;
             report.jobs = jobs::go(runtime, &data, &opened.db, from, to)?;
         }

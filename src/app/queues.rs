@@ -4,9 +4,11 @@ use std::sync::Arc;
 
 use crate::{
     base::{clock::Clock, ids::Id, secret::Secret},
-    domain::{Result, node::NodeId},
+    config::database::public_part,
+    domain::{Error, Result, node::NodeId},
     engines::queue_redb::QueueRedb,
-    ports::queue::Jobs,
+    ports::{db::Db, queue::Jobs},
+    store,
 };
 
 use super::ground::Folder;
@@ -36,12 +38,40 @@ pub(super) async fn open(
     Ok(Queues { jobs: Jobs::new(Arc::<QueueRedb>::clone(&engine)), close: Box::new(move || engine.close()) })
 }
 
+/// Refuses a start without a Redis while one has jobs of this installation. What had not ended would be done again, in part by
+/// another server beside it; and what has failed, and what is paused, would be forgotten.
+pub(super) async fn check(db: &Db, url: Option<&Secret>) -> Result<()> {
+    let Some(at) = db.read(|tx| store::settings::find(tx, store::settings::QUEUE)).await? else { return Ok(()) };
+    if url.is_some() {
+        return Ok(());
+    }
+    let text = format!(
+        "The jobs of this server are in the Redis at {at}, which no setting names. Sites go on answering; nothing can be changed. \
+         Name it in `queue_url` of [redis] or in CHAINHOST_REDIS_QUEUE_URL and restart; to bring the jobs into the data folder, name \
+         it and run: chainhost move --redis none. If that Redis is gone for good, run the same command without naming it: jobs that \
+         had not ended then come from the database, and those that had failed are lost."
+    );
+    Err(Error::unavailable("queue_elsewhere", text))
+}
+
+/// Notes which Redis has the jobs now.
+pub(super) async fn note(db: &Db, url: &Secret) -> Result<()> {
+    let at = public_part(url.expose()).to_owned();
+    let known = db.read(|tx| store::settings::find(tx, store::settings::QUEUE)).await?;
+    if known.as_ref() == Some(&at) {
+        return Ok(());
+    }
+    db.write(move |tx| store::settings::set(tx, store::settings::QUEUE, &at)).await
+}
+
+/// No Redis has jobs of this installation that are still needed.
+pub(super) async fn forget(db: &Db) -> Result<()> {
+    db.write(|tx| store::settings::remove(tx, store::settings::QUEUE)).await
+}
+
 #[cfg(feature = "redis")]
 pub(super) async fn shared(url: Arc<Secret>, instance: Option<Id>, node: NodeId, clock: Clock) -> Result<Queues> {
-    use crate::{
-        domain::Error,
-        engines::redis::{QueueRedis, Wish},
-    };
+    use crate::engines::redis::{QueueRedis, Wish};
     let mut wish = Wish::new(node.to_string(), clock);
     if let Some(instance) = instance {
         wish = wish.owned_by(instance);

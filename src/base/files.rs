@@ -90,6 +90,13 @@ pub struct Space {
     pub total: u64,
 }
 
+impl Space {
+    /// The bytes that stay free: as `wished`, else a tenth and at most 1 GiB.
+    pub fn reserve(&self, wished: Option<u64>) -> u64 {
+        wished.unwrap_or_else(|| (self.total / 10).min(1 << 30))
+    }
+}
+
 /// Asks the file system of `path` for its space.
 pub fn space(path: &Path) -> io::Result<Space> {
     let found = rustix::fs::statvfs(path)?;

@@ -44,6 +44,14 @@ impl Id {
         mark(out)
     }
 
+    /// What comes before all ids of this millisecond and later, and after all of earlier ones. Before 1970 it is [`Id::NIL`].
+    pub fn before(ms: i64) -> Self {
+        let time = u64::try_from(ms).unwrap_or(0).to_be_bytes().into_iter().skip(2);
+        let mut out = [0; 16];
+        out.iter_mut().zip(time).for_each(|(to, from)| *to = from);
+        Self(out)
+    }
+
     /// Milliseconds since 1970 that the id was made with.
     pub fn millis(&self) -> i64 {
         let mut bytes = [0_u8; 8];
@@ -193,6 +201,11 @@ mod tests {
         assert_eq!(id, Id::derived(1_790_000_000_123, [0xff; 32]));
         assert_eq!((id.millis(), id.as_bytes()[6] >> 4, id.as_bytes()[8] >> 6), (1_790_000_000_123, 7, 2));
         assert!(id < Id::derived(1_790_000_000_124, [0; 32]));
+        assert!(
+            id < Id::before(1_790_000_000_124)
+                && Id::before(1_790_000_000_124) < Id::derived(1_790_000_000_124, [0; 32])
+        );
+        assert!(Id::before(0) == Id::NIL && Id::before(i64::MIN) == Id::NIL);
         assert_ne!(id, Id::derived(1_790_000_000_123, [0xfe; 32]));
     }
 

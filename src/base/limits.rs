@@ -86,6 +86,8 @@ pub const DEPLOYMENTS_KEPT: u32 = 20;
 pub const BLOB_GRACE_MS: i64 = 24 * 3_600_000;
 /// An upload that was not finished is given up after this.
 pub const UPLOAD_MS_MAX: i64 = 24 * 3_600_000;
+/// What a job has done once is remembered for so long: dead letters can be run again for 30 days after a last try of days.
+pub const EFFECT_KEPT_MS: i64 = 90 * 24 * 3_600_000;
 /// The name of a deleted site rests for so long before another may take it.
 pub const NAME_REST_MS: i64 = 30 * 24 * 3_600_000;
 /// Jobs of one tenant that may wait at once.

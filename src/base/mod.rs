@@ -2,6 +2,7 @@
 //!
 //! Nothing here knows what a site is.
 
+pub mod beneath;
 pub mod blob_dir;
 pub mod clock;
 pub mod files;

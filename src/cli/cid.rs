@@ -30,7 +30,8 @@ impl Arguments {
 
     fn make(&self) -> Result<String> {
         let cid = if self.path.is_dir() {
-            folder::cid(&self.path, &folder::list(&self.path, self.allow_env)?, self.allow_env)?
+            let dir = folder::open(&self.path)?;
+            folder::cid(&dir, &folder::list(&dir, self.allow_env)?, self.allow_env)?
         } else {
             folder::cid_of_file(&self.path)?
         };

@@ -13,6 +13,7 @@ use std::{
 
 use crate::{
     base::{
+        beneath::Folder,
         hash::{Hasher, Sha256},
         limits::POLICY_FILE_BYTES_MAX,
     },
@@ -24,15 +25,20 @@ use crate::{
         build::{self, Found},
         cid::{self, Cid, FileNode, Node},
     },
-    services::folder::{open, pieces, unreadable, walk},
+    services::folder::{pieces, unreadable, walk},
 };
 
-/// All files below `dir` that belong to its site or its policy.
-pub(super) fn list(dir: &Path, allow_env: bool) -> Result<Vec<Found>> {
+/// Opens the folder that the user named.
+pub(super) fn open(dir: &Path) -> Result<Folder> {
+    Folder::open(dir).map_err(|error| unreadable("read", dir, &error))
+}
+
+/// All files in `folder` that belong to its site or its policy.
+pub(super) fn list(folder: &Folder, allow_env: bool) -> Result<Vec<Found>> {
     let mut found = Vec::new();
-    walk(dir, allow_env, &mut |relative| {
-        let file = dir.join(&relative);
-        let (sha256, size) = open(&file).and_then(hash).map_err(|error| unreadable("read", &file, &error))?;
+    walk(folder, allow_env, &mut |relative, _| {
+        let read = folder.file(&relative).and_then(hash);
+        let (sha256, size) = read.map_err(|error| unreadable("read", &folder.path().join(&relative), &error))?;
         found.push((relative.into_os_string().as_bytes().to_vec(), size, sha256));
         build::check_limits(found.len().saturating_sub(POLICY_FILES), 0)
     })?;
@@ -43,29 +49,31 @@ pub(super) fn list(dir: &Path, allow_env: bool) -> Result<Vec<Found>> {
 const POLICY_FILES: usize = 3;
 
 /// The bytes of a policy file; `relative` is a path of [`list`].
-pub(super) fn read(dir: &Path, relative: &[u8]) -> Result<Vec<u8>> {
-    let path = dir.join(OsStr::from_bytes(relative));
+pub(super) fn read(folder: &Folder, relative: &[u8]) -> Result<Vec<u8>> {
+    let path = Path::new(OsStr::from_bytes(relative));
     let mut bytes = Vec::new();
     // One more than allowed shows that there is too much.
     let limit = u64::try_from(POLICY_FILE_BYTES_MAX).unwrap_or(u64::MAX).saturating_add(1);
-    open(&path)
+    folder
+        .file(path)
         .and_then(|file| file.take(limit).read_to_end(&mut bytes))
-        .map_err(|error| unreadable("read", &path, &error))?;
+        .map_err(|error| unreadable("read", &folder.path().join(path), &error))?;
     Ok(bytes)
 }
 
 /// The CID of the site's files among those of [`list`].
-pub(super) fn cid(dir: &Path, found: &[Found], allow_env: bool) -> Result<Cid> {
+pub(super) fn cid(folder: &Folder, found: &[Found], allow_env: bool) -> Result<Cid> {
     let mut nodes = Vec::with_capacity(found.len());
     for (relative, size, sha256) in found {
         let Selected::File(path) = site_path::select(relative, allow_env)? else { continue };
         let node = if usize::try_from(*size).is_ok_and(|it| it <= cid::CHUNK_BYTES) {
             Node::small_file(*sha256, *size)
         } else {
-            let file = dir.join(OsStr::from_bytes(relative));
-            let (node, now) = large(&file)?;
+            let relative = Path::new(OsStr::from_bytes(relative));
+            let path = folder.path().join(relative);
+            let (node, now) = large(folder.file(relative), &path)?;
             if now != *sha256 {
-                let message = format!("{} changed while it was read. Try again.", file.display());
+                let message = format!("{} changed while it was read. Try again.", path.display());
                 return Err(Error::conflict("file_changed", message));
             }
             node
@@ -79,17 +87,17 @@ pub(super) fn cid(dir: &Path, found: &[Found], allow_env: bool) -> Result<Cid> {
 /// The CID of a single file.
 pub(super) fn cid_of_file(path: &Path) -> Result<Cid> {
     // What the user names may be a link; what lies in a folder may not.
-    let file = fs::canonicalize(path).map_err(|error| unreadable("read", path, &error))?;
-    if !file.is_file() {
+    let real = fs::canonicalize(path).map_err(|error| unreadable("read", path, &error))?;
+    if !real.is_file() {
         return Err(Error::invalid("not_a_file", format!("{} is no regular file.", path.display())));
     }
-    large(&file).map(|(node, _)| node.cid)
+    large(File::open(real), path).map(|(node, _)| node.cid)
 }
 
 /// The node of a file of any size, and the hash of the bytes that it is of.
-fn large(path: &Path) -> Result<(Node, Sha256)> {
+fn large(opened: io::Result<File>, path: &Path) -> Result<(Node, Sha256)> {
     let (mut node, mut hasher) = (FileNode::new(), Hasher::new());
-    open(path)
+    opened
         .and_then(|file| {
             pieces(file, |piece| {
                 node.write(piece);

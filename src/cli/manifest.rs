@@ -38,8 +38,9 @@ impl Arguments {
     }
 
     fn make(&self) -> Result<String> {
-        let found = folder::list(&self.dir, self.allow_env)?;
-        let manifest = build::manifest(&found, self.allow_env, |path, _| folder::read(&self.dir, path))?;
+        let dir = folder::open(&self.dir)?;
+        let found = folder::list(&dir, self.allow_env)?;
+        let manifest = build::manifest(&found, self.allow_env, |path, _| folder::read(&dir, path))?;
         if let Some(out) = &self.out {
             files::write_atomic(out, &manifest.to_bytes(), 0o644).map_err(|error| unreadable("write", out, &error))?;
         }
@@ -48,7 +49,7 @@ impl Arguments {
             files::write_atomic(sums, text.as_bytes(), 0o644).map_err(|error| unreadable("write", sums, &error))?;
         }
         let root = data_encoding::HEXLOWER.encode(&site_tree::site_root(&manifest));
-        let cid = folder::cid(&self.dir, &found, self.allow_env)?;
+        let cid = folder::cid(&dir, &found, self.allow_env)?;
         Ok(format!("sha256 {}\nsiteRoot 0x{root}\ncid {cid}\n", manifest.sha256()))
     }
 }

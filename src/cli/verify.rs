@@ -130,7 +130,7 @@ fn read(path: &Path) -> Result<Bundle, Fault> {
 /// Whether a folder has exactly the files of the manifest, with its types by the manifest's policy.
 fn check_dir(manifest: &Manifest, dir: &Path) -> Result<(), Fault> {
     // What was allowed at the deploy is in the manifest, and what is not in it differs.
-    let found = folder::list(dir, true).map_err(|error| Fault::of(USAGE, error))?;
+    let found = folder::open(dir).and_then(|it| folder::list(&it, true)).map_err(|error| Fault::of(USAGE, error))?;
     let mut entries = Vec::with_capacity(found.len());
     for (path, size, sha256) in found {
         if let Selected::File(path) = select(&path, true).map_err(|error| Fault::of(USAGE, error))? {

@@ -8,6 +8,7 @@
 
 mod address;
 pub mod citus;
+mod client;
 mod migrate;
 mod parts;
 mod prepared;
@@ -21,7 +22,7 @@ mod writer;
 use std::{
     sync::{
         Arc, Mutex, PoisonError,
-        atomic::{AtomicU64, Ordering},
+        atomic::{AtomicBool, AtomicU64, Ordering},
         mpsc::{SyncSender, sync_channel},
     },
     thread::{self, JoinHandle},
@@ -52,6 +53,28 @@ const WRITES_WAITING_MAX: usize = 4096;
 const WRITERS_LOCK: i64 = 7_163_082_312_784_573_300;
 /// After a failed attempt to connect, others are told the same for this long instead of waiting for a time limit each.
 const SAME_ANSWER: Duration = Duration::from_millis(500);
+/// While the server cannot be reached, a connection that was kept has this long to show that it leads somewhere.
+const SUSPECT_MAX: Duration = Duration::from_secs(1);
+
+/// How long the server may take before it counts as gone. Statements have limits on the server's own side, which come first.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Limits {
+    /// To connect, TLS and password included. `connect_timeout` of a URL comes before it.
+    pub connect: Duration,
+    /// For an answer to what reads; the server gives up after five seconds.
+    pub read: Duration,
+    /// For an answer to what writes; the server gives up after 30 seconds.
+    pub write: Duration,
+    /// To say what became of a commit whose answer was lost. Longer than the server keeps the transaction of a session that is cut off.
+    pub fate: Duration,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        let [connect, read, write, fate] = [5, 10, 35, 30].map(Duration::from_secs);
+        Self { connect, read, write, fate }
+    }
+}
 
 /// Where the database is.
 #[derive(Debug)]
@@ -89,13 +112,26 @@ impl Postgres {
     /// Connects, takes the `migrations` (number, name, SQL) that the database has not taken yet, and starts. Blocks; must not be
     /// called on a thread of an async runtime.
     pub fn open(wish: &Wish<'_>, migrations: &[(u32, &str, &str)]) -> Result<Arc<Self>> {
-        let address = Arc::new(Address::parse(wish.url)?);
+        Self::open_at(wish, migrations, Address::parse)
+    }
+
+    /// The same with other time limits.
+    pub fn open_within(wish: &Wish<'_>, migrations: &[(u32, &str, &str)], limits: Limits) -> Result<Arc<Self>> {
+        Self::open_at(wish, migrations, |url| Address::parse(url).map(|it| it.within(limits)))
+    }
+
+    fn open_at(
+        wish: &Wish<'_>,
+        migrations: &[(u32, &str, &str)],
+        address_of: impl Fn(&Secret) -> Result<Address>,
+    ) -> Result<Arc<Self>> {
+        let address = Arc::new(address_of(wish.url)?);
         let direct = match wish.direct_url {
-            Some(url) => Arc::new(Address::parse(url)?),
+            Some(url) => Arc::new(address_of(url)?),
             None => Arc::clone(&address),
         };
         let mut session = Session::connect(&direct)?;
-        migrate::apply(&mut session, migrations, wish.known)?;
+        migrate::apply(&mut session, migrations, wish.known, direct.limits().read)?;
         warn_of_settings(&mut session);
         // Another user may come through the pooler than the one that migrates.
         let wall = match wish.direct_url {
@@ -106,7 +142,7 @@ impl Postgres {
         let state = Arc::new(State { wall, ..State::default() });
         let most = wish.pool.max(2);
         let (writes, jobs) = sync_channel(WRITES_WAITING_MAX);
-        let urls = wish.replica_urls.iter().map(|it| Address::parse(it)).collect::<Result<Vec<_>>>()?;
+        let urls = wish.replica_urls.iter().map(|it| address_of(it)).collect::<Result<Vec<_>>>()?;
         let replicas = Replicas::start(Arc::clone(&address), urls, most, wall)?;
         let work = Writer::new(Arc::clone(&address), Arc::clone(&state), jobs, !replicas.is_empty());
         let thread = thread::Builder::new().name(String::from("db-writer")).spawn(move || work.run())?;
@@ -191,6 +227,8 @@ struct State {
     /// Whether the wall between tenants stands.
     wall: bool,
     down: Mutex<Option<(Instant, Error)>>,
+    /// Somebody tries to reach a server that is down.
+    is_tried: AtomicBool,
     waits: AtomicU64,
     waited_us: AtomicU64,
 }
@@ -213,20 +251,50 @@ impl State {
         self.down.lock().unwrap_or_else(PoisonError::into_inner).take().is_some()
     }
 
-    /// A new connection, unless one has failed just now.
+    /// Whether the server cannot be reached, so that a connection that was kept may lead nowhere.
+    fn suspects(&self) -> bool {
+        self.down().is_some_and(|(_, error)| error.code == "database_unreachable")
+    }
+
+    /// Whether a connection that was kept may be used, on which nothing has come for `quiet`: it then has to answer. One that does while
+    /// the server counts as gone shows that it is there. What is asked on it next may take as long as `then`.
+    fn trusts(&self, session: &mut Session, address: &Address, quiet: Duration, then: Duration) -> bool {
+        let suspected = self.suspects();
+        if session.is_closed() {
+            return false;
+        }
+        if !suspected && session.unheard() < quiet {
+            return true;
+        }
+        let limit = if suspected { SUSPECT_MAX.min(address.limits().read) } else { address.limits().read };
+        let answered = session.answers(limit, then);
+        if answered && suspected {
+            self.is_back(address);
+        }
+        answered
+    }
+
+    fn is_back(&self, address: &Address) {
+        if self.recovered() && !self.is_replica {
+            tracing::info!(database = address.name(), "the database is back");
+        }
+    }
+
+    /// A new connection, unless one has failed just now. Of a server that is down, one at a time tries whether it is back; the others
+    /// are told at once that it is not.
     fn connect(&self, address: &Address) -> Result<Session> {
-        if let Some((when, error)) = self.down()
-            && when.elapsed() < SAME_ANSWER
-        {
+        let Some((when, error)) = self.down() else { return self.try_to_connect(address) };
+        if when.elapsed() < SAME_ANSWER || self.is_tried.swap(true, Ordering::AcqRel) {
             return Err(error);
         }
+        let _trying = Trying(&self.is_tried);
+        self.try_to_connect(address)
+    }
+
+    fn try_to_connect(&self, address: &Address) -> Result<Session> {
         let session = Session::connect(address);
         match &session {
-            Ok(_) => {
-                if self.recovered() && !self.is_replica {
-                    tracing::info!(database = address.name(), "the database is back");
-                }
-            }
+            Ok(_) => self.is_back(address),
             Err(error) => {
                 if self.down().is_none() && !self.is_replica {
                     tracing::error!(%error, "the database cannot be reached; sites go on answering");
@@ -243,6 +311,15 @@ impl State {
     }
 }
 
+/// One that tries to reach the server. Dropped, another may.
+struct Trying<'a>(&'a AtomicBool);
+
+impl Drop for Trying<'_> {
+    fn drop(&mut self) {
+        self.0.store(false, Ordering::Release);
+    }
+}
+
 /// Settings of the server under which an acknowledged write can be lost.
 fn warn_of_settings(session: &mut Session) {
     let sql =
@@ -256,7 +333,7 @@ fn warn_of_settings(session: &mut Session) {
 }
 
 /// Runs statements without parameters on a connection of its own; the columns of the last row, as text. For who looks at a database
-/// before it is opened. Blocks; must not be called on a thread of an async runtime.
+/// before it is opened; each answer may take as long as one to a read. Blocks; must not be called on a thread of an async runtime.
 pub fn run_once(url: &Secret, sql: &str) -> Result<Vec<String>> {
     let mut session = Session::connect(&Address::parse(url)?)?;
     session.simple(sql).map_err(|error| session::explain(&error, sql))

@@ -13,5 +13,5 @@ mod queue;
 pub use self::{
     cache::{CacheRedis, Patience},
     link::{Address, is_lost},
-    queue::{QueueRedis, Wish},
+    queue::{Limits, QueueRedis, Wish},
 };

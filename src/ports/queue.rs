@@ -115,6 +115,11 @@ pub struct Depth {
     pub tenant_paused: bool,
 }
 
+/// Jobs in one answer.
+pub const LISTED_MAX: u32 = 200;
+/// Bytes of a job's input that weigh like one job more.
+const BYTES_A_UNIT: usize = 4_096;
+
 /// Which jobs a list shows.
 #[derive(Clone, Debug, Default)]
 pub struct JobFilter {
@@ -126,7 +131,7 @@ pub struct JobFilter {
     pub tenant: Option<TenantId>,
     /// After this job of the list before (newest first).
     pub after: Option<JobId>,
-    /// At most so many; at most 200.
+    /// At most so many; at most [`LISTED_MAX`].
     pub limit: u32,
 }
 
@@ -137,7 +142,7 @@ pub enum Fate {
     Open,
     /// Its job has ended, well or badly, or was removed; or it was never taken, since another job had its key.
     Ended,
-    /// It is not known: it was never taken, or it is longer than a day ago, or the engine has lost it.
+    /// It is not known: it was never taken, or it is longer than a day ago ([`Command::Settled`]), or the engine has lost it.
     Unknown,
 }
 
@@ -168,6 +173,9 @@ pub enum Command {
     Get(JobId, oneshot::Sender<Result<Option<Job>>>),
     /// What is known of these ids, in their order.
     Fates(Vec<JobId>, oneshot::Sender<Result<Vec<Fate>>>),
+    /// Nobody will enqueue a job again that had ended before this time (UTC, milliseconds): all that were handed over have been asked
+    /// for. An engine that does not keep all may forget the ids of such jobs a day after that, and not before.
+    Settled(i64, oneshot::Sender<Result<()>>),
     /// A list, newest first. An engine may end it early rather than look at more than 100,000 jobs that do not
     /// fit the filter.
     List(JobFilter, oneshot::Sender<Result<Vec<Job>>>),
@@ -192,6 +200,41 @@ pub enum Command {
     /// Pauses a queue, and answers when none of its jobs runs any more. `Conflict` with the code `queue_resumed` when it was
     /// started again before that.
     Drain(Queue, oneshot::Sender<Result<()>>),
+}
+
+impl Command {
+    /// How much of a batch it is, in jobs: a batch has a bound in bytes as well.
+    pub fn weight(&self) -> usize {
+        match self {
+            Self::Enqueue(jobs, _) => jobs.iter().map(|it| 1 + it.payload.len() / BYTES_A_UNIT).sum(),
+            Self::Next { take, finished, .. } => take.saturating_add(finished.len()),
+            Self::Fates(ids, _) => ids.len(),
+            Self::List(filter, _) => usize::try_from(filter.limit.min(LISTED_MAX)).unwrap_or(1),
+            _ => 1,
+        }
+    }
+
+    /// Answers with an error.
+    pub fn refuse(self, error: &Error) {
+        let error = error.clone();
+        match self {
+            Self::Enqueue(_, to) => drop(to.send(Err(error))),
+            Self::Next { answer, .. } => drop(answer.send(Err(error))),
+            Self::Get(_, to) => drop(to.send(Err(error))),
+            Self::Fates(_, to) => drop(to.send(Err(error))),
+            Self::List(_, to) => drop(to.send(Err(error))),
+            Self::Depths(_, to) => drop(to.send(Err(error))),
+            Self::Cancel(_, to) => drop(to.send(Err(error))),
+            Self::Settled(_, to)
+            | Self::Progress(_, _, _, to)
+            | Self::Rerun(_, to)
+            | Self::Bury(_, _, to)
+            | Self::Dismiss(_, to)
+            | Self::Pause(_, _, to)
+            | Self::PauseTenant(_, _, to)
+            | Self::Drain(_, to) => drop(to.send(Err(error))),
+        }
+    }
 }
 
 /// A queue engine: takes commands, answers each through its channel after it is durable.
@@ -286,6 +329,11 @@ impl Jobs {
     /// What is known of these ids.
     pub async fn fates(&self, ids: Vec<JobId>) -> Result<Vec<Fate>> {
         self.ask(|answer| Command::Fates(ids, answer)).await
+    }
+
+    /// Says that no job is enqueued again that had ended before this time ([`Command::Settled`]).
+    pub async fn settled(&self, before_ms: i64) -> Result<()> {
+        self.ask(|answer| Command::Settled(before_ms, answer)).await
     }
 
     /// Whether what was taken in stays taken in ([`QueueEngine::keeps`]).
@@ -385,6 +433,35 @@ impl Drop for Claim<'_> {
     }
 }
 
+/// What callers hear of an engine that has ended.
 fn stopped() -> Error {
     Error::unavailable("queue_stopped", "The job queue of this server has stopped. Try again in a moment.")
+}
+
+/// What callers hear when too many wait already.
+pub fn busy() -> Error {
+    Error::unavailable("queue_busy", "Too much is waiting for the job queue of this server. Try again in a moment.")
+}
+
+/// The fence of an attempt.
+pub fn stale() -> Error {
+    Error::conflict("stale_lease", "This attempt of the job is over: another one has begun, or the job has ended.")
+}
+
+/// A drain came to nothing.
+pub fn resumed() -> Error {
+    Error::conflict("queue_resumed", "The queue was started again before its running jobs had ended.")
+}
+
+/// A job cannot be started again before others have ended.
+pub fn waits() -> Error {
+    Error::conflict(
+        "job_waits",
+        "This job waits for others. Start those again that have failed, and let them end first.",
+    )
+}
+
+/// A job cannot be started again while another has its key.
+pub fn not_unique() -> Error {
+    Error::conflict("job_unique", "Another job of the same kind has been asked for meanwhile. Let it end first.")
 }

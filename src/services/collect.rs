@@ -42,6 +42,21 @@ pub struct Garbage {
     pub removed: bool,
 }
 
+/// What may not go.
+#[derive(Debug, Default)]
+pub(super) struct Marks {
+    hashes: HashSet<Sha256>,
+    /// The lists that were read for it. SECURITY: a set of its own. That a hash is marked says nothing of what is below it:
+    /// somebody may have the bytes of another's manifest as one of their files.
+    walked: HashSet<(Sha256, bool)>,
+}
+
+impl Marks {
+    pub(super) fn contains(&self, hash: &Sha256) -> bool {
+        self.hashes.contains(hash)
+    }
+}
+
 impl Garbage {
     /// Bytes of all of them.
     pub fn bytes(&self) -> u64 {
@@ -66,16 +81,16 @@ impl Services {
     /// Mark and sweep, for the task, which has a `hold` of cleaning, and for people. A node that stood still and goes on removes
     /// nothing any more: what it has marked is old.
     pub async fn sweep(&self, dry_run: bool, hold: Option<Hold>) -> Result<Garbage> {
-        let marked = self.mark().await?;
+        let marks = self.mark_more(Marks::default()).await?;
         let before = self.clock.now_ms() - limits::BLOB_GRACE_MS;
-        let in_store = self.sweep_store(dry_run, before, hold).await?;
+        let (in_store, marks) = self.sweep_store(dry_run, before, marks, hold).await?;
         let blobs = self.blobs.clone();
         let listed = blobs.clone();
         let mut found = self.blocking(move || Ok(listed.list()?)).await?;
-        found.retain(|(hash, _, written_ms)| *written_ms < before && !marked.contains(hash));
+        found.retain(|(hash, _, written_ms)| *written_ms < before && !marks.contains(hash));
         // What was begun since the first look pins its blobs: look again before anything goes.
-        let marked = if found.is_empty() { marked_nothing() } else { self.mark().await? };
-        found.retain(|(hash, ..)| !marked.contains(hash));
+        let marks = if found.is_empty() { marks } else { self.mark_more(marks).await? };
+        found.retain(|(hash, ..)| !marks.contains(hash));
         let found = if dry_run {
             found
         } else {
@@ -94,25 +109,26 @@ impl Services {
 
     /// Every hash that a kept deployment names.
     pub(super) async fn mark(&self) -> Result<HashSet<Sha256>> {
+        Ok(self.mark_more(Marks::default()).await?.hashes)
+    }
+
+    /// As [`Services::mark`], beside what is marked already: only lists that were not read before are read.
+    pub(super) async fn mark_more(&self, mut marks: Marks) -> Result<Marks> {
         let leave = access::server_scope();
         let roots = self.db.read(move |tx| store::deployments::list_roots(tx, leave)).await?;
         let blobs = self.blobs.clone();
         self.blocking(move || {
-            let mut marked = HashSet::new();
-            // SECURITY: a set of its own. That a hash is marked says nothing of what is below it: somebody may have the
-            // bytes of another's manifest as one of their files.
-            let mut walked = HashSet::new();
             for (manifest, wanted) in roots {
                 for (root, is_manifest) in [(manifest, true), (wanted, false)] {
                     if let Some(root) = root
-                        && walked.insert((root, is_manifest))
+                        && marks.walked.insert((root, is_manifest))
                     {
-                        marked.insert(root);
-                        mark_below(&blobs, root, is_manifest, &mut marked)?;
+                        marks.hashes.insert(root);
+                        mark_below(&blobs, root, is_manifest, &mut marks.hashes)?;
                     }
                 }
             }
-            Ok(marked)
+            Ok(marks)
         })
         .await
     }
@@ -138,6 +154,7 @@ impl Services {
                 self.forget(scope);
             }
         }
+        self.forget_effects(hold, now - limits::EFFECT_KEPT_MS).await?;
         let before = now - limits::UPLOAD_MS_MAX;
         let late =
             move |tx: &mut ReadTx<'_>, leave| store::deployments::list_unfinished(tx, leave, before, GIVEN_UP_AT_ONCE);
@@ -147,6 +164,18 @@ impl Services {
             self.give_up(hold, orphaned, "The node that unpacked it is gone. Send it again.").await?;
         }
         Ok(pruned)
+    }
+
+    /// Forgets what jobs have done before `before_ms`.
+    async fn forget_effects(&self, hold: Option<Hold>, before_ms: i64) -> Result<()> {
+        let leave = access::server_scope();
+        for tenant in self.db.read(move |tx| store::tenants::list(tx, leave)).await? {
+            let scope = access::task_scope(tenant.id);
+            if self.db.read(move |tx| store::effects::has_old(tx, scope, before_ms)).await? {
+                self.write_held(hold, move |tx| store::effects::delete_old(tx, scope, before_ms)).await?;
+            }
+        }
+        Ok(())
     }
 
     /// What was being unpacked when an earlier process ended cannot go on. `started_ms`: when this one began, or the largest number
@@ -188,10 +217,6 @@ impl Services {
             }
         }
     }
-}
-
-fn marked_nothing() -> HashSet<Sha256> {
-    HashSet::new()
 }
 
 /// SECURITY: a manifest that cannot be read stops the collection: what it names is unknown, and must not go.

@@ -75,22 +75,29 @@ impl Services {
                 return Err(error);
             }
         };
-        for own in [made.manifest, made.wanted] {
-            needs.push((own, self.blobs.size(&own).unwrap_or(0)));
+        let own = [made.manifest, made.wanted].map(|it| (it, self.blobs.size(&it).unwrap_or(0)));
+        if wish.wanted != Some(made.wanted) {
+            self.pin(scope, (site.id, id), own[1], hold).await?;
         }
         needs.sort_unstable();
         needs.dedup();
+        self.keep_files(scope, site.id, &needs).await?;
         let (made, wish) = (Arc::new(made), Arc::new(wish));
         let written = self
-            .keep_deployment(scope, site.id, &needs, |fence| {
+            .fenced(|fence| {
                 let (services, acting, site_id) = (self.clone(), actor.clone(), site.id);
                 let (made, wish) = (Arc::clone(&made), Arc::clone(&wish));
-                self.write_held(hold, move |tx| {
-                    if let Some(fence) = fence {
-                        fence.check(tx)?;
-                    }
-                    services.keep(tx, &acting, site_id, id, &made, &wish)
-                })
+                async move {
+                    services.keep_blobs(own.to_vec()).await?;
+                    let keeping = services.clone();
+                    let keep = move |tx: &mut WriteTx<'_>| {
+                        if let Some(fence) = fence {
+                            fence.check(tx)?;
+                        }
+                        keeping.keep(tx, &acting, site_id, id, &made, &wish)
+                    };
+                    services.write_held(hold, keep).await
+                }
             })
             .await;
         let (deployment, published) = match written {

@@ -8,6 +8,7 @@
 //! | File | Holds |
 //! |---|---|
 //! | `fetch` | from the store into the folder |
+//! | `places` | how many transfers there are at once, and for whom |
 //! | `keep` | from the folder into the store |
 //! | `room` | the bound of the folder |
 //! | `breaker` | whether the store is asked at all |
@@ -24,6 +25,7 @@ mod carry;
 mod deploy;
 mod fetch;
 mod keep;
+mod places;
 mod room;
 mod sweep;
 
@@ -49,10 +51,9 @@ use crate::{
     ports::blobs::{BlobStore, Name, StoreError},
 };
 
-use self::{breaker::Breaker, deploy::Fence, fetch::Flights, room::Room};
+pub(in crate::services) use self::deploy::Fence;
+use self::{breaker::Breaker, deploy::Rounds, fetch::Flights, places::Places, room::Room};
 
-/// Transfers into the folder at once.
-const FETCHES_MAX: usize = 32;
 /// MiB of files in memory on their way into the store.
 const KEEP_MIB_MAX: usize = 64;
 /// Bytes of the folder when nothing else is said, if that is less than a tenth of its disk.
@@ -80,13 +81,14 @@ struct Inner {
     clock: Clock,
     tasks: Tasks,
     flights: Flights,
-    fetches: Semaphore,
+    places: Places,
     memory: Semaphore,
     breaker: Breaker,
     /// Objects that the store has, as seen lately.
     seen: Cache<Name, ()>,
-    /// The last collection that was heard of.
+    /// The last round of a collection that was heard of.
     swept: Mutex<Option<Fence>>,
+    rounds: Rounds,
     /// Objects that are too young to be collected, as seen lately.
     young: Cache<Name, ()>,
     bare: Cache<Sha256, ()>,
@@ -107,11 +109,14 @@ impl std::fmt::Debug for Home {
 }
 
 impl Home {
-    /// A store behind `folder`, which may have `cache_bytes`; `None`: the smaller of a tenth of its disk and 10 GiB.
+    /// A store behind `folder`, which may have `cache_bytes`; `None`: the smaller of a tenth of its disk and 10 GiB. In any
+    /// case `disk_reserve` bytes of its disk stay free, as far as files of the folder can make room; `None`: as
+    /// [`files::Space::reserve`] says.
     pub fn new(
         store: Arc<dyn BlobStore>,
         folder: BlobDir,
         cache_bytes: Option<u64>,
+        disk_reserve: Option<u64>,
         clock: Clock,
         tasks: Tasks,
     ) -> Result<Self> {
@@ -126,15 +131,16 @@ impl Home {
             clock,
             tasks,
             flights: Flights::new(),
-            fetches: Semaphore::new(FETCHES_MAX),
+            places: Places::new(),
             memory: Semaphore::new(KEEP_MIB_MAX),
             breaker: Breaker::default(),
             seen: remembered(),
             swept: Mutex::default(),
+            rounds: Rounds::default(),
             young: remembered(),
             bare: Cache::builder().max_capacity(SEEN_MAX).time_to_live(BARE).build(),
             lost: Mutex::default(),
-            room: Room::new(bytes_max),
+            room: Room::new(bytes_max, disk_reserve),
             instance: OnceLock::new(),
             claimed: OnceLock::new(),
             carried: OnceLock::new(),

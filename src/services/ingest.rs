@@ -98,9 +98,8 @@ impl Services {
         list: FileList,
     ) -> Result<Deployment> {
         let done = self.complete(actor, name, (id, hold), list).await;
-        if let Err(error) = &done
-            && (error.kind == Kind::Unavailable || error.code == "lease_lost")
-        {
+        if let Err(error) = &done {
+            // One that is complete, and was only not published, stays so.
             self.fail_surely(actor, name, id, error).await?;
         }
         done

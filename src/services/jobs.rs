@@ -13,9 +13,10 @@ use crate::{
         tenant::TenantId,
     },
     ports::queue::{Depth, JobFilter},
+    store,
 };
 
-use super::Services;
+use super::{Services, access};
 
 /// During a drain, running jobs are counted so often when nothing is told of them: they may run on other nodes.
 const LOOK: Duration = Duration::from_secs(1);
@@ -80,8 +81,20 @@ impl Services {
     pub async fn rerun_job(&self, actor: &Actor, id: JobId) -> Result<()> {
         let job = self.changeable_job(actor, id).await?;
         self.jobs.rerun(id).await?;
+        self.keep_rerun(&job).await?;
         self.signals().touch();
         self.record_job(actor, &job, "job.rerun", "re-ran").await
+    }
+
+    /// The outbox has let go of a job that had failed; a queue that may lose it needs its row again. Once it runs, and not before:
+    /// until then the queue says that it has ended.
+    async fn keep_rerun(&self, job: &Job) -> Result<()> {
+        // Programs of others may have made one that the product does not ask for.
+        if self.jobs.keeps() || job.new.check().is_err() {
+            return Ok(());
+        }
+        let (leave, job, now_ms) = (access::server_scope(), job.new.clone(), self.clock.now_ms());
+        self.db.write(move |tx| store::outbox::keep_handed(tx, leave, &job, now_ms)).await
     }
 
     /// Removes a job that has not started; `false` when it runs and was told to end.

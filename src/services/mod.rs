@@ -75,6 +75,7 @@ use self::{
     nodes::{Node, Nodes},
     password::Hashing,
     places::Places,
+    relay::Outlook,
     signals::Signals,
     watch::Looks,
     windows::Windows,
@@ -181,6 +182,7 @@ struct Inner {
     months: Months,
     latency: Arc<Latency>,
     agenda: Agenda,
+    outlook: Outlook,
 }
 
 impl std::ops::Deref for Services {
@@ -208,8 +210,14 @@ impl Services {
             months: Months::default(),
             latency: Arc::default(),
             agenda: Agenda::default(),
+            outlook: Outlook::default(),
         };
         Self(Arc::new(inner))
+    }
+
+    /// Where the relay looks.
+    fn outlook(&self) -> &Outlook {
+        &self.0.outlook
     }
 
     /// What changed, for tasks and pages that wait.
@@ -273,9 +281,13 @@ impl Services {
         // The bytes may be on another disk than the rest.
         let (own, of_blobs) = (files::space(&self.data)?, files::space(self.blobs.root())?);
         let space = if of_blobs.free < own.free { of_blobs } else { own };
-        let reserve = self.disk_reserve.unwrap_or_else(|| (space.total / 10).min(1 << 30));
+        let reserve = space.reserve(self.disk_reserve);
         if space.free.saturating_sub(bytes) >= reserve {
             return Ok(());
+        }
+        if let Some(home) = &self.home {
+            // What the store has too can leave the disk: asked again, it may fit.
+            home.want_space(bytes);
         }
         let (free, reserve) = (ByteSize(space.free), ByteSize(reserve));
         Err(Error::unavailable(

@@ -157,7 +157,7 @@ impl Services {
         };
         store::outbox::enqueue(tx, &job)?;
         let services = self.clone();
-        tx.after_commit(move || services.signals().outbox.notify_one());
+        tx.after_commit(move || services.outbox_has(job.id));
         Ok(())
     }
 

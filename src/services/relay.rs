@@ -5,6 +5,8 @@
 //! over again. No row stands in the way of another tenant's: what the queue will never take is set aside with the reason, and
 //! who has too many jobs waiting is passed over until some have ended.
 
+mod outlook;
+
 use std::collections::{HashMap, HashSet};
 
 use crate::{
@@ -19,9 +21,10 @@ use crate::{
     store::{self, outbox::Waiting},
 };
 
+pub(super) use self::outlook::Outlook;
 use super::{Services, access};
 
-/// Outbox rows handed over at once (DECISIONS 20).
+/// Outbox rows handed over at once (DECISIONS 20), as far as `store::outbox::BYTES_AT_ONCE` allows.
 const RELAYED_AT_ONCE: usize = 2_048;
 
 /// What became of some rows.
@@ -33,25 +36,53 @@ struct Handed {
     refused: Vec<(JobId, Option<TenantId>, String)>,
 }
 
+/// What some rows came to.
+struct Relayed {
+    /// So many the queue has now.
+    count: usize,
+    /// The oldest that stays for another look.
+    left: Option<JobId>,
+}
+
 impl Services {
-    /// Hands what waits in the outbox to the queue, from the oldest row to the newest; how many rows.
+    /// Tells the relay of a row that this process has put into the outbox, once that is committed.
+    pub(super) fn outbox_has(&self, id: JobId) {
+        self.outlook().tell(id);
+        self.signals().outbox.notify_one();
+    }
+
+    /// Hands what waits in the outbox to the queue, from the oldest row to the newest; how many rows. Not every look begins at the
+    /// oldest row that there can be ([`outlook`]).
     pub async fn relay_outbox(&self) -> Result<usize> {
         let leave = access::server_scope();
         let limit = i64::try_from(RELAYED_AT_ONCE).unwrap_or(i64::MAX);
         // What was handed to another queue before this one is not in this one.
         let handed_too = self.jobs.keeps();
         let mut crowded: HashSet<Option<TenantId>> = HashSet::new();
-        let (mut after, mut count) = (JobId(Id::NIL), 0);
+        let mut look = self.outlook().begin();
+        let (mut after, mut count, mut left) = (look.from, 0, None);
         loop {
             let rows = self.db.read(move |tx| store::outbox::list(tx, leave, after, limit, handed_too)).await?;
-            let Some(last) = rows.last() else { return Ok(count) };
+            // Those that a job waits for must be with the queue before it.
+            if !look.is_whole() && rows.iter().any(|it| waits_for_older(it, look.from)) {
+                look = self.outlook().begin_whole();
+                after = look.from;
+                continue;
+            }
+            let Some(last) = rows.last() else { break };
             after = last.id;
-            let full = rows.len() >= RELAYED_AT_ONCE;
-            count += self.relay(rows, &mut crowded).await?;
+            let bytes: usize = rows.iter().map(|it| it.bytes).sum();
+            let full = rows.len() >= RELAYED_AT_ONCE || bytes >= store::outbox::BYTES_AT_ONCE;
+            let relayed = self.relay(rows, &mut crowded).await?;
+            count += relayed.count;
+            // They come in their order: the first that is left is the oldest.
+            left = left.or(relayed.left);
             if !full {
-                return Ok(count);
+                break;
             }
         }
+        self.outlook().end(look, left, self.clock.now_ms());
+        Ok(count)
     }
 
     /// Follows what was handed to a queue that may lose it; how many jobs it has lost.
@@ -62,6 +93,7 @@ impl Services {
         if self.jobs.keeps() {
             return Ok(0);
         }
+        let settled_ms = self.settled_until().await?;
         loop {
             let ids = self.db.read(move |tx| store::outbox::list_handed(tx, leave, after, limit)).await?;
             let Some(newest) = ids.last() else { break };
@@ -84,16 +116,29 @@ impl Services {
                 break;
             }
         }
+        // Not before the last row of an ended job is gone: a queue that forgot its id would take the row for a new job.
+        self.jobs.settled(settled_ms).await?;
         if count > 0 {
             tracing::warn!(count, "the job queue has lost jobs; they are handed over again");
-            self.signals().outbox.notify_one();
+            self.outbox_has(JobId(Id::NIL));
         }
         Ok(count)
     }
 
+    /// Until when a pass that begins now settles what has ended. A row that waits may have been handed over by a process that died
+    /// before it could mark it; its job may have ended at any time since the row was written.
+    async fn settled_until(&self) -> Result<i64> {
+        let leave = access::server_scope();
+        let now_ms = self.clock.now_ms();
+        let oldest = self.db.read(move |tx| store::outbox::list(tx, leave, JobId(Id::NIL), 1, false)).await?;
+        let written_ms = oldest.first().map_or(now_ms, |row| row.job.as_ref().map_or(0, |job| job.created_ms));
+        Ok(now_ms.min(written_ms))
+    }
+
     /// Hands these rows over.
-    async fn relay(&self, rows: Vec<Waiting>, crowded: &mut HashSet<Option<TenantId>>) -> Result<usize> {
+    async fn relay(&self, rows: Vec<Waiting>, crowded: &mut HashSet<Option<TenantId>>) -> Result<Relayed> {
         let mut handed = Handed::default();
+        let all: Vec<JobId> = rows.iter().map(|it| it.id).collect();
         let mut good = Vec::with_capacity(rows.len());
         for row in rows {
             match row.job.and_then(|job| job.check().map(|()| job)) {
@@ -116,11 +161,13 @@ impl Services {
             }
         }
         let count = handed.taken.len();
+        let gone: HashSet<JobId> = handed.taken.iter().copied().chain(handed.refused.iter().map(|it| it.0)).collect();
+        let left = all.into_iter().find(|it| !gone.contains(it));
         if count > 0 || !handed.refused.is_empty() {
             self.settle(handed).await?;
             self.signals().touch();
         }
-        Ok(count)
+        Ok(Relayed { count, left })
     }
 
     /// Enqueues jobs; `None` when the queue has them, or why it takes none of them. An error when it is not there.
@@ -181,6 +228,11 @@ impl Services {
             })
             .await
     }
+}
+
+/// Whether a row's job waits for one whose row may lie before where a look began.
+fn waits_for_older(row: &Waiting, from: JobId) -> bool {
+    row.job.as_ref().is_ok_and(|job| job.after.iter().any(|it| *it <= from))
 }
 
 /// The jobs of each tenant, in their order.

@@ -131,7 +131,7 @@ impl Services {
                 store::outbox::enqueue(tx, &job)?;
                 let event = Event::new("schedule.run", "schedule", &name, format!("ran the schedule {name} now"));
                 services.record(tx, &actor, &event)?;
-                tx.after_commit(move || services.signals().outbox.notify_one());
+                tx.after_commit(move || services.outbox_has(job.id));
                 Ok(job.id)
             })
             .await
@@ -224,11 +224,12 @@ impl Services {
                 tracing::warn!(schedule = %schedule.id, "more runs were missed than are made up for");
             }
             for due_ms in due_ms {
-                store::outbox::enqueue(tx, &schedule.job(due_ms, now_ms))?;
+                let job = schedule.job(due_ms, now_ms);
+                store::outbox::enqueue(tx, &job)?;
+                let services = self.clone();
+                tx.after_commit(move || services.outbox_has(job.id));
             }
         }
-        let services = self.clone();
-        tx.after_commit(move || services.signals().outbox.notify_one());
         Ok(())
     }
 }

@@ -25,7 +25,7 @@ use crate::{
     store::{self, deployments::Wish},
 };
 
-use super::{Services, places};
+use super::{Services, home::Fence, places};
 
 /// Earlier deployments whose files need not be sent again: more would cost more to look through than it saves.
 pub(super) const KNOWN_DEPLOYMENTS: i64 = 5;
@@ -78,11 +78,40 @@ impl Services {
         self.admit(0)?;
         let (blobs, bytes) = (self.blobs.clone(), list.to_bytes()?);
         let wanted = self.blocking(move || Ok(blobs.put(&bytes)?)).await?;
-        // So that the files may be sent to another server.
-        self.keep_blob(wanted).await?;
-        let (services, actor, name) = (self.clone(), actor.clone(), name.clone());
+        let (asked, listed) = (&request, &list);
+        let begun = self.fenced(|fence| async move {
+            // So that the files may be sent to another server.
+            self.keep_blob(wanted).await?;
+            self.begin_wanted(actor, name, asked, (wanted, listed), fence).await
+        });
+        let (site, deployment) = begun.await?;
+        self.forget(scope);
+        let missing = if deployment.state == State::Uploading {
+            self.find_missing(scope, &site, &deployment, &list).await?
+        } else {
+            Vec::new()
+        };
+        let sizes: HashMap<Sha256, u64> = list.files().iter().map(|it| (it.sha256, it.size)).collect();
+        self.admit(missing.iter().filter_map(|it| sizes.get(it)).sum())?;
+        Ok(Begun { deployment, missing })
+    }
+
+    /// The transaction of [`Services::begin_upload`]: the deployment that was begun with the same key, or a new one.
+    async fn begin_wanted(
+        &self,
+        actor: &Actor,
+        name: &SiteName,
+        request: &Request,
+        (wanted, list): (Sha256, &FileList),
+        fence: Option<Fence>,
+    ) -> Result<(Site, Deployment)> {
+        let scope = actor.scope;
+        let (services, actor, name, request) = (self.clone(), actor.clone(), name.clone(), request.clone());
         let counts = (list.files().len(), list.total_bytes());
-        let begun = self.db.write(move |tx| {
+        let begin = move |tx: &mut WriteTx<'_>| {
+            if let Some(fence) = fence {
+                fence.check(tx)?;
+            }
             let site = store::sites::find(tx, scope, &name)?.ok_or_else(|| Error::not_found("site"))?;
             if let Some(key) = &request.idempotency_key
                 && let Some(found) = store::deployments::find_by_key(tx, scope, site.id, key)?
@@ -98,17 +127,8 @@ impl Services {
             services.check_quota(tx, scope, counts.1, 0)?;
             let deployment = services.begin(tx, &actor, &site, State::Uploading, &request, Some(wanted), counts)?;
             Ok((site, deployment))
-        });
-        let (site, deployment) = begun.await?;
-        self.forget(scope);
-        let missing = if deployment.state == State::Uploading {
-            self.find_missing(scope, &site, &deployment, &list).await?
-        } else {
-            Vec::new()
         };
-        let sizes: HashMap<Sha256, u64> = list.files().iter().map(|it| (it.sha256, it.size)).collect();
-        self.admit(missing.iter().filter_map(|it| sizes.get(it)).sum())?;
-        Ok(Begun { deployment, missing })
+        self.db.write(begin).await
     }
 
     /// Adds the row of a deployment that has begun.

@@ -162,10 +162,20 @@ fn check_folder(folder: &str, data: &Path) -> Result<()> {
     if overlap(folder, &path::absolute(data)?) { Err(ours()) } else { Ok(()) }
 }
 
-/// As [`check_folder`], for what symbolic links lead to. A folder that is not there yet leads nowhere.
+/// As [`check_folder`], for what symbolic links lead to. A folder that is not there yet leads nowhere; a link that comes later is
+/// not followed.
 fn check_target(folder: &Path, data: &Path) -> Result<()> {
-    let Ok(folder) = fs::canonicalize(folder) else { return Ok(()) };
-    if overlap(&folder, &fs::canonicalize(data)?) { Err(ours()) } else { Ok(()) }
+    let data = fs::canonicalize(data)?;
+    let real = fs::canonicalize(folder).unwrap_or_else(|_| folder.to_owned());
+    if overlap(folder, &data) || overlap(&real, &data) {
+        return Err(ours());
+    }
+    if real == folder.components().collect::<PathBuf>() {
+        return Ok(());
+    }
+    let text =
+        format!("A symbolic link is on this path, and none is followed here. Give the real path: {}", real.display());
+    Err(Error::invalid("watch_folder", text).on("folder"))
 }
 
 fn overlap(folder: &Path, data: &Path) -> bool {

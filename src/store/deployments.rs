@@ -323,6 +323,17 @@ pub fn complete(tx: &mut WriteTx<'_>, scope: TenantScope, site: SiteId, it: &Dep
     Ok(())
 }
 
+/// Notes the list of files of a deployment that has not ended, so that garbage collection leaves what it names.
+pub fn want(tx: &mut WriteTx<'_>, scope: TenantScope, site: SiteId, id: DeploymentId, wanted: Sha256) -> Result<()> {
+    let tenant = tx.tenant(scope)?;
+    tx.execute(
+        "UPDATE deployment SET wanted = $4
+         WHERE tenant_id = $1 AND site_id = $2 AND id = $3 AND state IN ('uploading', 'checking')",
+        params![tenant, site.0, id.0, wanted],
+    )?;
+    Ok(())
+}
+
 /// Ends a deployment badly, with the reason for people; `false` when it has ended already, which then stays as it is.
 pub fn fail(
     tx: &mut WriteTx<'_>,

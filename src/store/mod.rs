@@ -9,6 +9,7 @@ pub mod blockchain_records;
 pub mod claims;
 pub mod copy;
 pub mod deployments;
+pub mod effects;
 pub mod hostnames;
 pub mod months;
 pub mod nodes;

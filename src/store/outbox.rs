@@ -43,6 +43,9 @@ pub fn enqueue(tx: &mut WriteTx<'_>, job: &NewJob) -> Result<()> {
     Ok(())
 }
 
+/// Bytes of the payloads that are read at once, and one payload more at most.
+pub const BYTES_AT_ONCE: usize = 8 << 20;
+
 fn read(row: &Row) -> Result<NewJob> {
     Ok(NewJob {
         id: row.id(0)?,
@@ -70,12 +73,14 @@ pub struct Waiting {
     pub id: JobId,
     /// Whose it is.
     pub tenant: Option<TenantId>,
+    /// How large its payload is.
+    pub bytes: usize,
     /// The job, or why the row cannot be read as one: another version may have written it.
     pub job: Result<NewJob>,
 }
 
-/// The oldest `limit` rows after the one with the id `after`, without those that are set aside; those that were handed over
-/// only when they are asked for.
+/// The oldest `limit` rows after the one with the id `after`, fewer where their payloads have more than [`BYTES_AT_ONCE`] together,
+/// without those that are set aside; those that were handed over only when they are asked for.
 pub fn list(
     tx: &mut ReadTx<'_>,
     _leave: ServerScope,
@@ -84,9 +89,21 @@ pub fn list(
     handed_too: bool,
 ) -> Result<Vec<Waiting>> {
     let and = if handed_too { "" } else { "AND handed_ms IS NULL" };
-    let sql = format!("SELECT {COLUMNS} FROM outbox WHERE id > $1 AND refused IS NULL {and} ORDER BY id LIMIT $2");
+    let some = format!("FROM outbox WHERE id > $1 AND refused IS NULL {and}");
+    // How long a payload is stands beside it: neither engine reads it for that.
+    let sql = format!(
+        "SELECT {COLUMNS} {some} AND id <=
+           (SELECT id FROM
+              (SELECT id, bytes, SUM(bytes) OVER (ORDER BY id) AS so_far FROM
+                 (SELECT id, octet_length(payload) AS bytes {some} ORDER BY id LIMIT $2) AS sized) AS summed
+            WHERE so_far - bytes < {BYTES_AT_ONCE} ORDER BY id DESC LIMIT 1)
+         ORDER BY id LIMIT $2"
+    );
     let rows = tx.query(&sql, params![after.0, limit])?;
-    rows.iter().map(|row| Ok(Waiting { id: row.id(0)?, tenant: row.opt_id(3)?, job: read(row) })).collect()
+    let waiting = |row: &Row| {
+        Ok(Waiting { id: row.id(0)?, tenant: row.opt_id(3)?, bytes: row.text(4).map_or(0, str::len), job: read(row) })
+    };
+    rows.iter().map(waiting).collect()
 }
 
 /// Sets a row aside that the queue will never take, with the reason for whoever looks. It stays until somebody removes it.
@@ -101,6 +118,12 @@ pub fn mark_handed(tx: &mut WriteTx<'_>, _leave: ServerScope, ids: &[JobId], now
         tx.execute("UPDATE outbox SET handed_ms = $2 WHERE id = $1", params![id.0, now_ms])?;
     }
     Ok(())
+}
+
+/// Keeps a job that a queue has that may lose it: until it has ended, unless its row is there.
+pub fn keep_handed(tx: &mut WriteTx<'_>, leave: ServerScope, job: &NewJob, now_ms: i64) -> Result<()> {
+    enqueue(tx, job)?;
+    mark_handed(tx, leave, &[job.id], now_ms)
 }
 
 /// Lets rows be handed over again that were lost.

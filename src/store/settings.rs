@@ -11,6 +11,12 @@ pub const INSTANCE: &str = "instance";
 
 /// Which collection of garbage removes from the store of files, and until when: see `services/home/deploy`.
 pub const SWEEP: &str = "blobs_sweep";
+/// Before the path of a shared folder of blobs that has the mark of this installation.
+pub const SHARED_FOLDER: &str = "blobs_folder ";
+
+/// Which Redis has the jobs of this installation: set, no server starts without one.
+pub const QUEUE: &str = "queue";
+
 /// Where the data of this database was moved: set, it takes no change any more.
 pub const MOVED_TO: &str = "moved_to";
 
@@ -21,6 +27,12 @@ pub const FILLING: &str = "move";
 pub fn find(tx: &mut ReadTx<'_>, name: &str) -> Result<Option<String>> {
     let row = tx.find("SELECT value FROM setting WHERE name = $1", params![name])?;
     row.map(|row| row.text(0).map(str::to_owned)).transpose()
+}
+
+/// Removes a setting.
+pub fn remove(tx: &mut WriteTx<'_>, name: &str) -> Result<()> {
+    tx.execute("DELETE FROM setting WHERE name = $1", params![name])?;
+    Ok(())
 }
 
 /// Sets a setting.

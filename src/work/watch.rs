@@ -7,9 +7,7 @@
 
 use std::{
     collections::HashMap,
-    fs,
     io::{self, Read as _},
-    os::unix::fs::MetadataExt as _,
     path::{Path, PathBuf},
     sync::Arc,
     time::Duration,
@@ -25,7 +23,7 @@ use tokio_util::sync::{CancellationToken, DropGuard};
 use super::Context;
 use crate::{
     base::{
-        files,
+        beneath::Folder,
         hash::{Hasher, Sha256},
         limits,
     },
@@ -264,22 +262,35 @@ fn watcher(folder: &Path, changed: &Arc<Notify>) -> Option<RecommendedWatcher> {
 }
 
 /// A digest of names, sizes and times; `None` when the folder is gone or has no file.
+///
+/// SECURITY: whoever may write to the folder must not be able to have others' files published. So no part of its path is a
+/// symbolic link either, and what is read later is opened anew in the same way.
 fn stamp(folder: &Path) -> io::Result<Option<Sha256>> {
-    let mut paths = match files::walk(folder) {
-        Ok(paths) => paths,
+    let folder = match Folder::open_real(folder) {
+        Ok(folder) => folder,
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
         Err(error) => return Err(error),
     };
-    if paths.is_empty() {
+    let (mut found, mut open) = (Vec::new(), vec![PathBuf::new()]);
+    while let Some(at) = open.pop() {
+        for entry in folder.list(&at)? {
+            let entry = entry?;
+            let path = at.join(entry.name);
+            if entry.about.is_dir() {
+                open.push(path);
+            } else if entry.about.is_file() {
+                found.push((path, entry.about.stamp()));
+            }
+        }
+    }
+    if found.is_empty() {
         return Ok(None);
     }
-    paths.sort();
+    found.sort();
     let mut hasher = Hasher::new();
-    for path in paths {
-        // Removed since the walk: the next look sees the folder without it.
-        let Ok(about) = fs::symlink_metadata(folder.join(&path)) else { continue };
+    for (path, numbers) in found {
         hasher.update(path.as_os_str().as_encoded_bytes());
-        for number in [about.size(), about.mtime().unsigned_abs(), about.mtime_nsec().unsigned_abs(), about.ino()] {
+        for number in numbers {
             hasher.update(&number.to_be_bytes());
         }
     }
@@ -287,15 +298,13 @@ fn stamp(folder: &Path) -> io::Result<Option<Sha256>> {
 }
 
 /// Refuses a folder that is more than a site may be, before anything of it is copied; its bytes.
-fn measure(from: &Path) -> Result<u64> {
+fn measure(from: &Folder) -> Result<u64> {
     let (mut files, mut bytes) = (0_usize, 0_u64);
-    folder::walk(from, false, &mut |relative| {
-        let path = from.join(&relative);
-        let about = fs::symlink_metadata(&path).map_err(|error| folder::unreadable("read", &path, &error))?;
+    folder::walk(from, false, &mut |_, about| {
         files += 1;
-        bytes = bytes.saturating_add(about.len());
+        bytes = bytes.saturating_add(about.size());
         if files > limits::SITE_FILES_MAX {
-            let text = format!("{} has more than {} files.", from.display(), limits::SITE_FILES_MAX);
+            let text = format!("{} has more than {} files.", from.path().display(), limits::SITE_FILES_MAX);
             return Err(Error::too_large("site_files", text));
         }
         if bytes > limits::SITE_BYTES_MAX { Err(too_many_bytes(from)) } else { Ok(()) }
@@ -303,22 +312,23 @@ fn measure(from: &Path) -> Result<u64> {
     Ok(bytes)
 }
 
-fn too_many_bytes(from: &Path) -> Error {
-    let text = format!("{} has more than {} bytes.", from.display(), limits::SITE_BYTES_MAX);
+fn too_many_bytes(from: &Folder) -> Error {
+    let text = format!("{} has more than {} bytes.", from.path().display(), limits::SITE_BYTES_MAX);
     Error::too_large("site_bytes", text)
 }
 
 /// Puts every file of the folder into the store.
 fn take(services: &Services, from: &Path) -> Result<FileList> {
     let blobs = &services.blobs;
+    let from = &Folder::open_real(from).map_err(|error| folder::unreadable("read", from, &error))?;
     services.admit(measure(from)?)?;
     let mut found = Vec::new();
     let mut batch = blobs.batch();
     // Files may grow while they are read.
     let (mut left, mut unlooked) = (limits::SITE_BYTES_MAX, 0_u64);
-    folder::walk(from, false, &mut |relative| {
-        let path = from.join(&relative);
-        let file = folder::open(&path).map_err(|error| folder::unreadable("read", &path, &error))?;
+    folder::walk(from, false, &mut |relative, _| {
+        let opened = from.file(&relative);
+        let file = opened.map_err(|error| folder::unreadable("read", &from.path().join(&relative), &error))?;
         let mut writer = blobs.writer()?;
         let mut written = Ok(());
         folder::pieces(file.take(left.saturating_add(1)), |piece| {

@@ -16,6 +16,7 @@ mod commands;
 mod conformance;
 mod connections;
 mod deploys;
+mod effects;
 mod faults;
 mod framing;
 mod licences;
@@ -44,6 +45,8 @@ mod postgres_citus;
 mod postgres_prepared;
 #[cfg(feature = "postgres")]
 mod postgres_replicas;
+#[cfg(all(feature = "postgres", feature = "redis"))]
+mod postgres_silence;
 #[cfg(feature = "postgres")]
 mod postgres_wall;
 mod proxies;

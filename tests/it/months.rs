@@ -29,17 +29,17 @@ use crate::{conformance::Place as _, queue_redb::MemoryPlace, support::ground::g
 /// 31 January 2026, 23:59:00 UTC.
 const START_MS: i64 = 1_769_903_940_000;
 const MINUTE_MS: i64 = 60_000;
-const DAY_MS: i64 = 24 * 60 * MINUTE_MS;
+pub(crate) const DAY_MS: i64 = 24 * 60 * MINUTE_MS;
 
 /// Opens an empty database in a folder.
-type Open = fn(&std::path::Path) -> Db;
+pub(crate) type Open = fn(&std::path::Path) -> Db;
 
-fn sqlite(folder: &std::path::Path) -> Db {
+pub(crate) fn sqlite(folder: &std::path::Path) -> Db {
     Db::new(Sqlite::open(&folder.join("chainhost.db"), schema::SQLITE).unwrap())
 }
 
 #[cfg(feature = "postgres")]
-fn postgres(_: &std::path::Path) -> Db {
+pub(crate) fn postgres(_: &std::path::Path) -> Db {
     use crate::support::postgres::{Database, Way};
     let url = chainhost::base::secret::Secret::new(Database::new(Way::Direct).keep());
     let open = move || {
@@ -53,16 +53,16 @@ fn postgres(_: &std::path::Path) -> Db {
 }
 
 /// A server without its sockets.
-struct Rig {
-    services: Services,
-    hands: Hands,
-    actor: Actor,
+pub(crate) struct Rig {
+    pub(crate) services: Services,
+    pub(crate) hands: Hands,
+    pub(crate) actor: Actor,
     folder: tempfile::TempDir,
     _queue: MemoryPlace,
 }
 
 impl Rig {
-    async fn new(open: Open, kept: Option<u32>) -> Self {
+    pub(crate) async fn new(open: Open, kept: Option<u32>) -> Self {
         Self::with(open, kept, Node::alone()).await
     }
 
@@ -89,7 +89,7 @@ impl Rig {
     }
 
     /// The admin of another tenant.
-    async fn other(&self) -> Actor {
+    pub(crate) async fn other(&self) -> Actor {
         let id = TenantId(self.services.ids.next());
         let tenant = Tenant { id, name: format!("other {id}"), created_ms: START_MS };
         self.services.db.write(move |tx| store::tenants::insert(tx, &tenant)).await.unwrap();

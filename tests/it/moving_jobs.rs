@@ -1,6 +1,7 @@
-//! The queue of a server goes to a Redis and comes back: nothing is lost, and nothing is done twice.
+//! The queue of a server goes to a Redis and comes back, and the Redis from master to master: nothing is lost, and nothing is done twice
+//! that need not be.
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 use chainhost::{
     base::{
@@ -21,9 +22,12 @@ use chainhost::{
 use serde_json::Value;
 
 use crate::{
-    moving::{ask, deploy, moved_with, run},
-    support::{Host, redis::Server},
+    moving::{ask, command, deploy, moved_with, run, said},
+    support::{Host, redis::Server, redis_ha::Watched},
 };
+
+/// How long a failover and what follows may take.
+const PATIENCE: Duration = Duration::from_mins(2);
 
 /// The queue in the data folder of a server that does not run.
 async fn in_folder<T>(host: &Host, work: impl AsyncFnOnce(&Jobs) -> T) -> T {
@@ -154,6 +158,105 @@ async fn jobs_go_to_a_redis_and_come_back() {
     })
     .await;
     assert_eq!(back, before);
+}
+
+/// Settings alone bring the jobs of a server to a Redis; they do not take the server away from it while its jobs are there.
+#[tokio::test(flavor = "multi_thread")]
+async fn settings_alone_leave_no_job_behind() {
+    const URL: &str = "CHAINHOST_REDIS_QUEUE_URL";
+    let mut redis = Server::start(&["--appendonly", "yes"]);
+    let mut host = Host::start_embedded();
+    let key = host.key("owner@example.org", "super-admin");
+    assert_eq!(host.stop(), Some(0));
+    let ids = Ids::new(Clock::system());
+    let (waiting, dead) = (job(&ids, None, "a waiting"), job(&ids, None, "b dead"));
+    let dead_id = dead.id;
+    let before = in_folder(&host, async |jobs| {
+        jobs.pause(Queue::Email, true).await.unwrap();
+        jobs.enqueue(vec![waiting, dead]).await.unwrap();
+        jobs.bury(dead_id, String::from("it rained")).await.unwrap();
+        all(jobs).await
+    })
+    .await;
+    let handed_over = |host: &Host| {
+        host.until("the outbox is handed over", || {
+            ask(host, "SELECT id FROM outbox WHERE handed_ms IS NULL").is_empty().then_some(())
+        });
+    };
+    let named = [(URL, redis.url())];
+    host.become_as(&named, &[]);
+    host.restart();
+    handed_over(&host);
+    assert_eq!(host.stop(), Some(0));
+    assert!(!host.data().join("queue.redb").exists() && !host.data().join("queue-url").exists());
+    assert_eq!(in_redis(&redis, all).await, before);
+
+    // The setting is gone: the sites are served, and nothing touches the jobs.
+    host.become_as(&[], &[]);
+    host.restart();
+    assert_eq!(host.get("localhost", "/healthz").json()["control"], "queue_elsewhere");
+    let refused = host.api(&key, "GET /api/v1/me", b"");
+    assert_eq!((refused.status, &refused.json()["code"]), (503, &Value::from("queue_elsewhere")));
+    assert!(refused.text().contains("chainhost move --redis none"), "{}", refused.text());
+    assert_eq!(host.stop(), Some(0));
+    assert!(!host.data().join("queue.redb").exists());
+    assert_eq!(ask(&host, "SELECT title FROM outbox")[0]["title"], "a waiting");
+
+    // They are brought back, and then no setting is needed.
+    let mut back = command(&host, &["move", "--redis", "none"]);
+    let out = back.envs(named.clone()).output().unwrap();
+    assert!(out.status.success(), "{}", said(&out));
+    host.restart();
+    host.until("the queue has them", || ask(&host, "SELECT id FROM outbox").is_empty().then_some(()));
+    assert_eq!(host.get("localhost", "/healthz").json()["control"], "ok");
+    assert_eq!(host.stop(), Some(0));
+    assert_eq!(in_folder(&host, all).await, before);
+
+    // To the Redis once more, which is then gone for good: what had not ended is in the database.
+    redis.ask(&["FLUSHALL"]);
+    host.become_as(&named, &[]);
+    host.restart();
+    handed_over(&host);
+    assert_eq!(host.stop(), Some(0));
+    redis.kill();
+    host.become_as(&[], &[]);
+    let out = run(&host, &["move", "--redis", "none"]);
+    assert!(out.status.success(), "{}", said(&out));
+    host.restart();
+    host.until("the queue has them", || ask(&host, "SELECT id FROM outbox").is_empty().then_some(()));
+    assert_eq!(host.stop(), Some(0));
+    // The pause was lost as well, so that it was begun.
+    let left: Vec<String> = in_folder(&host, all).await.into_iter().map(|it| it.0).collect();
+    assert_eq!(left, ["a waiting"]);
+}
+
+/// A server whose Redis dies finds the new master by itself, and does the jobs of what was deployed meanwhile.
+#[test]
+fn a_server_goes_on_after_a_failover() {
+    let mut watched = Watched::start();
+    let host = Host::start_as(&[("CHAINHOST_REDIS_QUEUE_URL", watched.url())], &[]);
+    let key = host.key("owner@example.org", "super-admin");
+    let all_done = |what: &str, count: usize| {
+        host.until_within(PATIENCE, Duration::from_millis(200), what, || {
+            // Nobody can list jobs while the queue has no master.
+            let listed = host.cli(&key, &["jobs", "--state", "done", "--json"]);
+            let jobs: Value = serde_json::from_slice(&listed.stdout).ok().filter(|_| listed.status.success())?;
+            let all = ask(&host, "SELECT id FROM outbox").is_empty() && jobs.as_array()?.len() >= count;
+            all.then_some(())
+        });
+    };
+    deploy(&host, &key, "one", "<p>one</p>");
+    all_done("the job of before", 1);
+    let master = watched.master();
+    watched.servers[master].kill();
+    // Nobody who deploys notices.
+    for site in ["two", "three"] {
+        deploy(&host, &key, site, "<p>more</p>");
+    }
+    all_done("the jobs of during the failover", 3);
+    deploy(&host, &key, "four", "<p>four</p>");
+    all_done("the job of after", 4);
+    assert_eq!(host.get("localhost", "/healthz").json()["queue"], "ok");
 }
 
 #[test]

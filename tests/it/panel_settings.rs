@@ -193,6 +193,45 @@ fn only_a_super_admin_names_a_folder_of_the_server() {
 }
 
 #[test]
+fn a_folder_swapped_for_a_link_publishes_nothing_of_others() {
+    let host = Host::start();
+    let (key, mut owner) = with_site(&host);
+    let (folder, path) = folder(&host);
+    let secret = host.beside("secret");
+    write_files(&secret, &[("index.html", b"of others"), ("a/index.html", b"of others")]);
+    std::os::unix::fs::symlink(&secret, host.beside("link")).unwrap();
+    let linked = host.beside("link/a");
+    let refused = owner.post("/sites/hello/watch", &form(&[("folder", linked.to_str().unwrap())]));
+    let real = secret.join("a");
+    assert!(refused.status == 400 && refused.text().contains(real.to_str().unwrap()), "{}", refused.text());
+
+    write_files(&folder, &[("index.html", b"two"), ("a/index.html", b"inner")]);
+    assert_eq!(owner.post("/sites/hello/watch", &form(&[("folder", &path)])).status, 303);
+    host.until("the folder's files", || (served(&host) == "two").then_some(()));
+
+    // The folder itself: what is written to the old one wakes the watcher.
+    let old = host.beside("old");
+    fs::rename(&folder, &old).unwrap();
+    std::os::unix::fs::symlink(&secret, &folder).unwrap();
+    write_files(&old, &[("x.txt", b"x")]);
+    until_problem(&host, &key, Some("symbolic link"));
+    fs::remove_file(&folder).unwrap();
+    fs::rename(&old, &folder).unwrap();
+
+    // A folder in it.
+    fs::rename(folder.join("a"), host.beside("a")).unwrap();
+    std::os::unix::fs::symlink(secret.join("a"), folder.join("a")).unwrap();
+    write_files(&folder, &[("index.html", b"three")]);
+    until_problem(&host, &key, Some("Symbolic links"));
+    assert_eq!(served(&host), "two");
+    assert!(!host.get("hello.localhost", "/a/").text().contains("of others"));
+    fs::remove_file(folder.join("a")).unwrap();
+    write_files(&folder, &[("index.html", b"four")]);
+    host.until("the folder's files", || (served(&host) == "four").then_some(()));
+    until_problem(&host, &key, None);
+}
+
+#[test]
 fn a_folder_that_cannot_be_read_says_so() {
     let host = Host::start();
     let (key, mut owner) = with_site(&host);

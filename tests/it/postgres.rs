@@ -11,12 +11,13 @@ use std::{
         atomic::{AtomicBool, Ordering},
     },
     thread,
+    time::Duration,
 };
 
 use chainhost::{
     base::secret::Secret,
     domain::Result,
-    engines::postgres::{Postgres, Wish},
+    engines::postgres::{Limits, Postgres, Wish},
     params,
     ports::db::{Database as _, Db},
 };
@@ -101,6 +102,26 @@ async fn sixty_four_callers_share_two_connections() {
     assert_eq!(value(&db).await, 640);
 }
 
+/// The session that a write has.
+async fn session(db: &Db) -> i64 {
+    db.write(|tx| tx.one("SELECT CAST(pg_backend_pid() AS BIGINT)", &[])?.int(0)).await.unwrap()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_connection_that_was_quiet_is_tried_and_used_on() {
+    for way in [Way::Direct, Way::Pooled, Way::Ignoring] {
+        let database = Database::new(way);
+        let db = db(&database.url());
+        let before = session(&db).await;
+        // Longer than a connection is trusted without a word from it.
+        tokio::time::sleep(Duration::from_millis(2_500)).await;
+        let after = session(&db).await;
+        assert!(way != Way::Direct || after == before, "the connection was given up");
+        count(&db).await.unwrap();
+        assert_eq!(value(&db).await, 1);
+    }
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn an_empty_database_is_refused_where_there_was_one_and_a_newer_one_always() {
     let database = Database::new(Way::Direct);
@@ -141,6 +162,9 @@ async fn the_tables_are_copied_before_a_step_and_a_failed_step_changes_nothing()
 enum Cut {
     Before,
     After,
+    /// As above, but nobody is told: the connection stays open, and nothing comes any more.
+    SilentBefore,
+    SilentAfter,
 }
 
 /// Passes everything on to the server until a COMMIT comes by, and then cuts the connection: before the server has it, or after.
@@ -149,7 +173,7 @@ fn proxy(server: u16, cut: Cut, armed: Arc<AtomicBool>) -> u16 {
     let port = listener.local_addr().unwrap().port();
     thread::spawn(move || {
         for mut client in listener.incoming().flatten() {
-            let mut there = TcpStream::connect(("127.0.0.1", server)).unwrap();
+            let Ok(mut there) = TcpStream::connect(("127.0.0.1", server)) else { continue };
             let (mut back, mut answers) = (client.try_clone().unwrap(), there.try_clone().unwrap());
             let armed = Arc::clone(&armed);
             let cutting = Arc::new(AtomicBool::new(false));
@@ -157,6 +181,10 @@ fn proxy(server: u16, cut: Cut, armed: Arc<AtomicBool>) -> u16 {
             thread::spawn(move || {
                 let mut bytes = [0; 8192];
                 while let Ok(read @ 1..) = answers.read(&mut bytes) {
+                    // The end of the server itself is heard.
+                    if cuts.load(Ordering::SeqCst) && matches!(cut, Cut::SilentBefore | Cut::SilentAfter) {
+                        continue;
+                    }
                     if cuts.load(Ordering::SeqCst) || back.write_all(&bytes[..read]).is_err() {
                         break;
                     }
@@ -171,8 +199,12 @@ fn proxy(server: u16, cut: Cut, armed: Arc<AtomicBool>) -> u16 {
                         cutting.store(true, Ordering::SeqCst);
                         if matches!(cut, Cut::Before) {
                             drop(client.shutdown(std::net::Shutdown::Both));
+                        }
+                        if matches!(cut, Cut::Before | Cut::SilentBefore) {
                             // The server still believes in the session, as when a network is cut.
-                            thread::park();
+                            loop {
+                                thread::park();
+                            }
                         }
                     }
                     if there.write_all(seen).is_err() {
@@ -192,7 +224,14 @@ async fn a_commit_is_told_as_it_was(cut: Cut, kept: bool) {
     let port: u16 = database.url().rsplit_once(':').unwrap().1.split('/').next().unwrap().parse().unwrap();
     let armed = Arc::new(AtomicBool::new(false));
     let through = proxy(port, cut, Arc::clone(&armed));
-    let db = db(&database.url().replace(&port.to_string(), &through.to_string()));
+    let url = Secret::new(database.url().replace(&port.to_string(), &through.to_string()));
+    let opened = thread::spawn(move || {
+        let wish = Wish { url: &url, direct_url: None, replica_urls: &[], pool: 8, known: false };
+        // Long enough for what is not cut, and not half a minute.
+        let limits = Limits { write: Duration::from_secs(5), ..Limits::default() };
+        Postgres::open_within(&wish, COUNTER, limits)
+    });
+    let db = Db::new(opened.join().unwrap().unwrap());
     count(&db).await.unwrap();
     armed.store(true, Ordering::SeqCst);
     let told = count(&db).await;
@@ -212,6 +251,60 @@ async fn a_commit_that_the_server_had_is_told_as_kept() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_commit_that_never_came_is_told_as_lost() {
     a_commit_is_told_as_it_was(Cut::Before, false).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_commit_that_the_server_had_before_it_fell_silent_is_told_as_kept() {
+    a_commit_is_told_as_it_was(Cut::SilentAfter, true).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_commit_that_never_came_to_a_server_that_fell_silent_is_told_as_lost() {
+    a_commit_is_told_as_it_was(Cut::SilentBefore, false).await;
+}
+
+/// The standby was away when the transaction began, and gives its number to another one after it has become the primary.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_commit_that_is_lost_in_a_failover_is_not_taken_for_another_ones() {
+    let mut primary = Server::start(&["fsync=off"]);
+    let mut standby = primary.standby(&["fsync=off"]);
+    let armed = Arc::new(AtomicBool::new(false));
+    let through = proxy(primary.port, Cut::SilentBefore, Arc::clone(&armed));
+    let hosts = format!("127.0.0.1:{through},127.0.0.1:{}", standby.port);
+    let url = Secret::new(format!("postgres://postgres@{hosts}/postgres?target_session_attrs=read-write"));
+    let opened = thread::spawn(move || {
+        let wish = Wish { url: &url, direct_url: None, replica_urls: &[], pool: 4, known: false };
+        // Nothing here waits for them: the answer comes as soon as the other server tells who it is.
+        let limits = Limits { write: Duration::from_mins(1), fate: Duration::from_mins(2), ..Limits::default() };
+        Postgres::open_within(&wish, COUNTER, limits)
+    });
+    let db = Db::new(opened.join().unwrap().unwrap());
+    count(&db).await.unwrap();
+    let there = "DO $$ BEGIN FOR n IN 1..600 LOOP IF pg_last_wal_replay_lsn() >= CAST('LSN' AS pg_lsn) THEN RETURN; END IF; \
+                 PERFORM pg_sleep(0.1); END LOOP; RAISE EXCEPTION 'the standby does not follow'; END $$";
+    standby.run(&there.replace("LSN", &primary.ask("SELECT CAST(pg_current_wal_insert_lsn() AS TEXT)")));
+    standby.crash();
+    armed.store(true, Ordering::SeqCst);
+    let mut asked = tokio::task::JoinSet::new();
+    asked.spawn({
+        let db = db.clone();
+        async move { count(&db).await }
+    });
+    let start = tokio::time::Instant::now();
+    while armed.load(Ordering::SeqCst) {
+        assert!(start.elapsed() < crate::support::PATIENCE, "no COMMIT came by");
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    let last: u64 = primary.ask("SELECT CAST(pg_snapshot_xmax(pg_current_snapshot()) AS TEXT)").parse().unwrap();
+    primary.crash();
+    standby.go();
+    standby.run("SELECT pg_promote()");
+    while standby.ask("SELECT CAST(pg_current_xact_id() AS TEXT)").parse::<u64>().unwrap() < last {}
+    let told = tokio::time::timeout(Duration::from_mins(4), asked.join_next()).await.expect("a write hangs").unwrap();
+    let told = told.unwrap();
+    assert_eq!(told.map_err(|it| it.code), Err("database_unsure"));
+    assert_eq!(value(&db).await, 1);
+    count(&db).await.unwrap();
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -277,7 +370,7 @@ impl Drop for Stopping<'_> {
 
 /// Waits, asking seldom: a key may make 1,000 calls in 15 minutes.
 fn until(host: &Host, what: &str, mut is_so: impl FnMut() -> bool) {
-    let period = std::time::Duration::from_millis(250);
+    let period = Duration::from_millis(250);
     host.until_within(crate::support::PATIENCE, period, what, || is_so().then_some(()));
 }
 
@@ -305,7 +398,7 @@ fn make_sites(host: &Host, key: &str, label: &str, stop: &AtomicBool) -> Vec<Str
             // The second: it was saved while its answer was lost, and asking again says so.
             201 | 409 => made.push(name),
             // It may make so many calls only.
-            503 => thread::sleep(std::time::Duration::from_millis(100)),
+            503 => thread::sleep(Duration::from_millis(100)),
             status => panic!("{status}: {}\n{}", answer.text(), host.log()),
         }
     }
@@ -391,7 +484,7 @@ fn sessions_that_are_killed_lose_nothing_that_was_acknowledged() {
             .collect();
         for _ in 0..20 {
             server.run("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE application_name = 'chainhost'");
-            thread::sleep(std::time::Duration::from_millis(50));
+            thread::sleep(Duration::from_millis(50));
         }
         drop(stopping);
         writers.into_iter().flat_map(|it| it.join().unwrap()).collect::<Vec<_>>()

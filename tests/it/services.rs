@@ -1,9 +1,13 @@
 //! The use cases on real stores, without a server: what a row, a trigger or a small limit can provoke.
 
-use std::path::PathBuf;
+use std::{
+    path::PathBuf,
+    pin::Pin,
+    sync::{Arc, Mutex},
+};
 
 use chainhost::{
-    base::{clock::Clock, hash::Sha256, secret::Secret, tasks::Tasks},
+    base::{clock::Clock, hash::Sha256, ids::Id, secret::Secret, tasks::Tasks},
     domain::{
         access::{Actor, KeyScope},
         deployment::{Deployment, DeploymentRef, Source, State},
@@ -15,7 +19,10 @@ use chainhost::{
         tenant::TenantId,
     },
     engines::{schema, sqlite::Sqlite},
-    ports::{db::Db, queue::Jobs},
+    ports::{
+        db::Db,
+        queue::{Command, Jobs, QueueEngine},
+    },
     services::{Ground, Services, access::Origin, nodes::Node, uploads::Request},
     store,
 };
@@ -101,20 +108,12 @@ impl Rig {
 
     /// Asks for a job of a tenant as a change does.
     async fn ask(&self, tenant: Option<TenantId>) -> JobId {
-        let job = NewJob {
-            id: JobId(self.services.ids.next()),
-            queue: Queue::Deploy,
-            kind: String::from("test"),
-            tenant,
-            payload: String::from("{}"),
-            priority: 0,
-            run_at_ms: 0,
-            title: String::from("A test"),
-            created_ms: 1,
-            unique: None,
-            after: Vec::new(),
-        };
-        let id = job.id;
+        self.ask_as(JobId(self.services.ids.next()), tenant, Vec::new()).await
+    }
+
+    /// Puts a row with an id of the test's into the outbox, as another process does.
+    async fn ask_as(&self, id: JobId, tenant: Option<TenantId>, after: Vec<JobId>) -> JobId {
+        let job = NewJob { id, tenant, after, ..test_job() };
         self.services.db.write(move |tx| store::outbox::enqueue(tx, &job)).await.unwrap();
         id
     }
@@ -159,22 +158,88 @@ async fn a_row_that_no_queue_takes_holds_up_nobody() {
         assert!(!rig.queued(id).await);
     }
     // The change itself is refused when it asks for such a job.
-    let job = NewJob {
-        id: JobId(rig.services.ids.next()),
-        queue: Queue::Deploy,
-        kind: String::from("test"),
-        tenant: None,
-        payload: "x".repeat(65 * 1024),
-        priority: 0,
-        run_at_ms: 0,
-        title: String::new(),
-        created_ms: 1,
-        unique: None,
-        after: Vec::new(),
-    };
+    let job = NewJob { id: JobId(rig.services.ids.next()), payload: "x".repeat(65 * 1024), ..test_job() };
     let refused = rig.services.db.write(move |tx| store::outbox::enqueue(tx, &job)).await.unwrap_err();
     assert_eq!(refused.code, "job_payload_too_large");
     drop(rig.queue);
+}
+
+/// An engine that notes how large what it is handed is.
+struct Weighed {
+    engine: Arc<dyn QueueEngine>,
+    bytes: Mutex<Vec<usize>>,
+}
+
+impl QueueEngine for Weighed {
+    fn submit(&self, command: Command) {
+        if let Command::Enqueue(jobs, _) = &command {
+            self.bytes.lock().unwrap().push(jobs.iter().map(|it| it.payload.len()).sum());
+        }
+        self.engine.submit(command);
+    }
+
+    fn ready(&self, queue: Queue) -> Pin<Box<dyn Future<Output = ()> + Send + '_>> {
+        self.engine.ready(queue)
+    }
+}
+
+/// However large the jobs are that wait, no more than a few MiB of them are in memory at once.
+#[tokio::test]
+async fn the_relay_takes_large_jobs_a_few_at_a_time() {
+    const MIB: usize = 1 << 20;
+    let rig = Rig::new(10_000, None).await;
+    let engine = MemoryPlace::new(2).open(Clock::system(), 10_000);
+    let weighed = Arc::new(Weighed { engine, bytes: Mutex::default() });
+    let engine: Arc<dyn QueueEngine> = Arc::<Weighed>::clone(&weighed);
+    let db = Db::new(Sqlite::open(&rig.folder.path().join("other"), schema::SQLITE).unwrap());
+    let services = Services::new(ground(rig.folder.path(), db, Jobs::new(engine), Clock::system()));
+    let ids: Vec<JobId> = (0..300).map(|_| JobId(services.ids.next())).collect();
+    let asked = ids.clone();
+    services
+        .db
+        .write(move |tx| {
+            for (number, id) in asked.into_iter().enumerate() {
+                let bytes = if number % 3 == 0 { 1 } else { 64 * 1024 };
+                let job = NewJob { id, payload: "x".repeat(bytes), ..test_job() };
+                store::outbox::enqueue(tx, &job)?;
+            }
+            Ok(())
+        })
+        .await
+        .unwrap();
+    assert_eq!(services.relay_outbox().await.unwrap(), 300);
+    let bytes = weighed.bytes.lock().unwrap().clone();
+    assert_eq!(bytes.iter().sum::<usize>(), 100 + 200 * 64 * 1024);
+    assert!(bytes.len() == 2 && bytes.iter().all(|it| *it <= 8 * MIB + 64 * 1024), "{bytes:?}");
+    for id in ids {
+        assert!(services.jobs.get(id).await.unwrap().is_some());
+    }
+    // One that is larger than all that is read at once, which another program has written, stands in nobody's way.
+    let (huge, small) = (JobId(services.ids.next()), JobId(services.ids.next()));
+    for id in [huge, small] {
+        services.db.write(move |tx| store::outbox::enqueue(tx, &NewJob { id, ..test_job() })).await.unwrap();
+    }
+    let sql = Connection::open(rig.folder.path().join("other")).unwrap();
+    sql.execute("UPDATE outbox SET payload = printf('%20000000d', 1) WHERE id = ?1", [huge.0.as_bytes().as_slice()])
+        .unwrap();
+    assert_eq!(services.relay_outbox().await.unwrap(), 1);
+    assert!(services.jobs.get(small).await.unwrap().is_some());
+}
+
+fn test_job() -> NewJob {
+    NewJob {
+        id: JobId(Id::NIL),
+        queue: Queue::Deploy,
+        kind: String::from("test"),
+        tenant: None,
+        payload: String::from("{}"),
+        priority: 0,
+        run_at_ms: 0,
+        title: String::from("A test"),
+        created_ms: 1,
+        unique: None,
+        after: Vec::new(),
+    }
 }
 
 #[tokio::test]
@@ -196,6 +261,71 @@ async fn a_tenant_with_too_many_jobs_holds_up_nobody() {
     assert!(rig.services.jobs.cancel(theirs[0]).await.unwrap());
     assert_eq!(rig.services.relay_outbox().await.unwrap(), 1);
     assert!(rig.queued(theirs[3]).await && !rig.queued(theirs[4]).await);
+}
+
+const START_MS: i64 = 1_800_000_000_000;
+const HOUR_MS: i64 = 3_600_000;
+
+/// The id of a job that was asked for at this time.
+fn id_of(ms: i64, number: u8) -> JobId {
+    JobId(Id::derived(ms, [number; 32]))
+}
+
+#[tokio::test]
+async fn the_relay_looks_where_rows_can_be_and_misses_none_for_long() {
+    let (clock, hands) = Clock::manual(START_MS);
+    let rig = Rig::new_at(clock.clone(), 100, None).await;
+    let relayed = async || rig.services.relay_outbox().await.unwrap();
+    assert_eq!(relayed().await, 0);
+    // Another process was a little late with its commit.
+    let late = rig.ask_as(id_of(START_MS - 9_000, 1), None, Vec::new()).await;
+    assert_eq!(relayed().await, 1);
+    assert!(rig.queued(late).await);
+    // The clock of one that has died was an hour late. Newer ones do not wait for its row, nor does a look go back so far.
+    let older = rig.ask_as(id_of(START_MS - HOUR_MS, 2), None, Vec::new()).await;
+    let newer = rig.ask(None).await;
+    assert_eq!(relayed().await, 1);
+    assert!(rig.queued(newer).await && !rig.queued(older).await);
+    // A job that waits for it comes after it.
+    let waits = rig.ask_as(id_of(START_MS, 3), None, vec![older]).await;
+    assert_eq!(relayed().await, 2);
+    assert!(rig.queued(older).await && rig.queued(waits).await);
+    // A clock that went forward and back leaves nothing behind.
+    hands.advance(HOUR_MS);
+    assert_eq!(relayed().await, 0);
+    hands.advance(-HOUR_MS);
+    let behind = rig.ask_as(id_of(START_MS + 1, 4), None, Vec::new()).await;
+    assert_eq!(relayed().await, 0);
+    assert_eq!(relayed().await, 1, "the look after it is where the clock is again");
+    assert!(rig.queued(behind).await);
+    // A start looks at everything, and so does another relay of the same outbox.
+    let oldest = rig.ask_as(id_of(1, 5), None, Vec::new()).await;
+    assert_eq!(relayed().await, 0);
+    let (db, jobs) = (rig.services.db.clone(), rig.services.jobs.clone());
+    let other = Services::new(ground(rig.folder.path(), db, jobs, clock));
+    assert_eq!(other.relay_outbox().await.unwrap(), 1);
+    assert!(rig.queued(oldest).await);
+    assert_eq!(rig.count("SELECT COUNT(*) FROM outbox"), 0);
+}
+
+#[tokio::test]
+async fn what_was_postponed_is_found_however_long_it_waits() {
+    let (clock, hands) = Clock::manual(START_MS);
+    let rig = Rig::new_at(clock, 1, None).await;
+    let crowded = Some(TenantId(rig.services.ids.next()));
+    let theirs = [rig.ask(crowded).await, rig.ask(crowded).await, rig.ask(crowded).await];
+    assert_eq!(rig.services.relay_outbox().await.unwrap(), 1);
+    for number in 0..2 {
+        for _ in 0..3 {
+            hands.advance(HOUR_MS);
+            let other = rig.ask(Some(TenantId(rig.services.ids.next()))).await;
+            assert_eq!(rig.services.relay_outbox().await.unwrap(), 1);
+            assert!(rig.queued(other).await && !rig.queued(theirs[number + 1]).await);
+        }
+        assert!(rig.services.jobs.cancel(theirs[number]).await.unwrap());
+        assert_eq!(rig.services.relay_outbox().await.unwrap(), 1);
+        assert!(rig.queued(theirs[number + 1]).await);
+    }
 }
 
 #[tokio::test]

@@ -109,7 +109,11 @@ pub(super) fn go(runtime: &Runtime, data: &Path, db: &Db, from: Place<'_>, to: P
         }
     };
     let url = match to {
-        Place::Folder => None,
+        // Before the folder forgets where they were: broken off in between, the next start is on that Redis, and notes it again.
+        Place::Folder => {
+            runtime.block_on(queues::forget(db))?;
+            None
+        }
         Place::Redis(url) => Some(url),
     };
     remember(data, REMEMBERED, url)?;

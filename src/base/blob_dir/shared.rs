@@ -22,8 +22,13 @@ const LEFT_MS_MAX: i64 = 24 * 3_600_000;
 const CLOCK_MS_MAX: i64 = 5 * 60_000;
 
 impl BlobDir {
-    /// As [`BlobDir::open`], in a folder that other servers use too. `node` is the label of this one, the same at each start
-    /// and no other's.
+    /// A folder that other servers use too, as it is: nothing in it is looked at or made. `node` is the label of this server,
+    /// the same at each start and no other's. Before anything is put into it, [`BlobDir::open_shared`] is called.
+    pub fn name_shared(root: &Path, node: &str) -> Self {
+        Self::at(root, Some(node))
+    }
+
+    /// As [`BlobDir::open`], in a folder that other servers use too; `node` as in [`BlobDir::name_shared`].
     pub fn open_shared(root: &Path, node: &str) -> io::Result<Self> {
         for name in FOLDERS {
             files::private_folder(&root.join(name))?;

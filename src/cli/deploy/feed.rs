@@ -12,9 +12,10 @@ use bytes::{BufMut as _, Bytes, BytesMut};
 use indicatif::ProgressBar;
 use tokio::sync::mpsc::Sender;
 
-use super::hash::{self, Hashed};
+use super::hash::{self, Files, Hashed};
 use crate::{
     base::{
+        beneath::Folder,
         hash::{Hasher, Sha256},
         limits::{BLOB_BODY_BYTES_MAX, BLOBS_BODY_BYTES_MAX},
     },
@@ -84,7 +85,7 @@ pub(super) enum Ended {
 
 /// Sends the frames of a batch. Blocks while the connection is slower than the disk.
 pub(super) fn feed(
-    files: &[Hashed],
+    files: &Files,
     batch: &[usize],
     out: &Sender<io::Result<Bytes>>,
     bar: &ProgressBar,
@@ -94,7 +95,7 @@ pub(super) fn feed(
         let length = u64::try_from(piece.len()).unwrap_or(0);
         give(piece).inspect(|()| bar.inc(length))
     };
-    for it in batch.iter().filter_map(|at| files.get(*at)) {
+    for it in batch.iter().filter_map(|at| files.list.get(*at)) {
         let mut head = BytesMut::with_capacity(40);
         head.put_slice(&it.sha256.0);
         head.put_u64(it.size);
@@ -102,17 +103,18 @@ pub(super) fn feed(
         match &it.kept {
             Some(bytes) if bytes.is_empty() => {}
             Some(bytes) => give_content(bytes.clone())?,
-            None => read_again(it, give_content)?,
+            None => read_again(&files.folder, it, give_content)?,
         }
     }
     Ok(())
 }
 
 /// Reads a file once more and gives its pieces; the last only when all of them are what was announced.
-fn read_again(it: &Hashed, give: impl Fn(Bytes) -> Result<(), Ended>) -> Result<(), Ended> {
-    let unreadable = |error: io::Error| Ended::Changed(hash::unreadable(&it.file, &error));
-    let changed = || Ended::Changed(hash::changed(&it.file));
-    let mut file = hash::open(&it.file).map_err(unreadable)?;
+fn read_again(folder: &Folder, it: &Hashed, give: impl Fn(Bytes) -> Result<(), Ended>) -> Result<(), Ended> {
+    let path = folder.path().join(&it.file);
+    let unreadable = |error: io::Error| Ended::Changed(hash::unreadable(&path, &error));
+    let changed = || Ended::Changed(hash::changed(&path));
+    let mut file = folder.file(&it.file).map_err(unreadable)?;
     let (mut hasher, mut left) = (Hasher::new(), it.size);
     while left > 0 {
         let mut piece = Vec::with_capacity(usize::try_from(left).unwrap_or(PIECE_BYTES).min(PIECE_BYTES));
@@ -160,19 +162,19 @@ mod tests {
 
     #[test]
     fn a_file_that_changed_is_never_sent_whole() {
-        let folder = tempfile::tempdir().unwrap();
-        let path = folder.path().join("a");
-        crate::base::files::write_atomic(&path, b"after!", 0o600).unwrap();
-        let it = |sha256, size| Hashed { path: String::from("/a"), file: path.clone(), sha256, size, kept: None };
+        let temp = tempfile::tempdir().unwrap();
+        crate::base::files::write_atomic(&temp.path().join("a"), b"after!", 0o600).unwrap();
+        let files = |it| Files { folder: Folder::open(temp.path()).unwrap(), list: vec![it] };
+        let it = |sha256, size| Hashed { path: String::from("/a"), file: PathBuf::from("a"), sha256, size, kept: None };
         for wrong in [it(Sha256::of(b"before"), 6), it(Sha256::of(b"after!!"), 7)] {
             let (out, mut pieces) = tokio::sync::mpsc::channel(8);
-            let ended = feed(&[wrong], &[0], &out, &ProgressBar::hidden());
+            let ended = feed(&files(wrong), &[0], &out, &ProgressBar::hidden());
             assert!(matches!(ended, Err(Ended::Changed(why)) if why.contains("changed while deploying")));
             assert_eq!(pieces.blocking_recv().unwrap().unwrap().len(), 40);
             assert!(pieces.try_recv().is_err());
         }
         let (out, mut pieces) = tokio::sync::mpsc::channel(8);
-        feed(&[it(Sha256::of(b"after!"), 6)], &[0], &out, &ProgressBar::hidden()).unwrap();
+        feed(&files(it(Sha256::of(b"after!"), 6)), &[0], &out, &ProgressBar::hidden()).unwrap();
         drop(pieces.blocking_recv());
         assert_eq!(pieces.blocking_recv().unwrap().unwrap(), "after!");
     }

@@ -11,14 +11,16 @@ use std::{
 
 use bytes::Bytes;
 use indicatif::ProgressBar;
-use rustix::fs::{Mode, OFlags};
 
 use super::{
     feed::PIECE_BYTES,
     scan::{Found, Problems},
 };
 use crate::{
-    base::hash::{Hasher, Sha256},
+    base::{
+        beneath::Folder,
+        hash::{Hasher, Sha256},
+    },
     cli::{
         failure::{Failure, Result},
         text,
@@ -35,7 +37,7 @@ const THREADS_MAX: usize = 8;
 pub(super) struct Hashed {
     /// Its path on the site.
     pub(super) path: String,
-    /// Where it lies.
+    /// Where it lies in the folder.
     pub(super) file: PathBuf,
     /// SHA-256 of the bytes that were read.
     pub(super) sha256: Sha256,
@@ -45,8 +47,17 @@ pub(super) struct Hashed {
     pub(super) kept: Option<Bytes>,
 }
 
+/// The files of a deployment, and the folder that holds them.
+#[derive(Debug)]
+pub(super) struct Files {
+    /// Held open, so that all bytes come from the folder that was looked at.
+    pub(super) folder: Folder,
+    /// Sorted by path.
+    pub(super) list: Vec<Hashed>,
+}
+
 /// Reads all files once. The order stays; all problems are told at once.
-pub(super) fn hash(found: Vec<Found>, bar: &ProgressBar) -> Result<Vec<Hashed>> {
+pub(super) fn hash(folder: Folder, found: Vec<Found>, bar: &ProgressBar) -> Result<Files> {
     let threads = thread::available_parallelism().map_or(1, usize::from).min(THREADS_MAX);
     let (next, kept) = (AtomicUsize::new(0), AtomicU64::new(0));
     let work = || {
@@ -54,7 +65,7 @@ pub(super) fn hash(found: Vec<Found>, bar: &ProgressBar) -> Result<Vec<Hashed>> 
         loop {
             let at = next.fetch_add(1, Ordering::Relaxed);
             let Some(it) = found.get(at) else { return done };
-            done.push((at, read(it, &kept)));
+            done.push((at, read(&folder, it, &kept)));
             bar.inc(1);
         }
     };
@@ -70,13 +81,13 @@ pub(super) fn hash(found: Vec<Found>, bar: &ProgressBar) -> Result<Vec<Hashed>> 
     let (mut problems, mut hashed) = (Problems::default(), Vec::with_capacity(found.len()));
     for ((_, result), it) in results.into_iter().zip(found) {
         match result {
-            Ok((_, size, _)) if size != it.size => problems.push(changed(&it.file)),
+            Ok((_, size, _)) if size != it.size => problems.push(changed(&folder.path().join(&it.file))),
             Ok((sha256, size, kept)) => hashed.push(Hashed { path: it.path, file: it.file, sha256, size, kept }),
-            Err(error) => problems.push(unreadable(&it.file, &error)),
+            Err(error) => problems.push(unreadable(&folder.path().join(&it.file), &error)),
         }
     }
     problems.end()?;
-    Ok(hashed)
+    Ok(Files { folder, list: hashed })
 }
 
 /// The sentence for a file whose bytes are no longer those that were announced.
@@ -93,14 +104,8 @@ fn shown(file: &Path) -> String {
     text::plain(&file.to_string_lossy())
 }
 
-/// Opens a file that was found; a symbolic link that took its place meanwhile is refused.
-pub(super) fn open(file: &Path) -> io::Result<File> {
-    let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-    Ok(rustix::fs::open(file, flags, Mode::empty())?.into())
-}
-
-fn read(found: &Found, kept: &AtomicU64) -> io::Result<(Sha256, u64, Option<Bytes>)> {
-    let mut file = open(&found.file)?;
+fn read(folder: &Folder, found: &Found, kept: &AtomicU64) -> io::Result<(Sha256, u64, Option<Bytes>)> {
+    let mut file = folder.file(&found.file)?;
     let piece = u64::try_from(PIECE_BYTES).unwrap_or(u64::MAX);
     if found.size > piece {
         return stream(&mut file);

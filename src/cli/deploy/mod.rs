@@ -21,11 +21,14 @@ use tokio::time::Instant;
 use self::upload::{Options, Upload};
 use super::{
     client::{self, Call, Client, credentials::ServerArgument, shapes::Deployment},
-    failure::Result,
+    failure::{Failure, Result},
     output, sites, terminal, text,
 };
 use crate::{
-    base::units::{ByteSize, thousands},
+    base::{
+        beneath::Folder,
+        units::{ByteSize, thousands},
+    },
     domain::{deployment::DeploymentId, site::SiteName},
 };
 
@@ -88,16 +91,17 @@ impl Deploy {
         let started = Instant::now();
         // 1. All that can be wrong here, before the server is asked.
         let (client, _) = output::open(&self.server)?;
-        let found = scan::scan(&self.dir, self.allow_env)?;
+        let dir = Folder::open(&self.dir).map_err(|error| Failure::Input(scan::unreadable(&self.dir, &error)))?;
+        let found = scan::scan(&dir, self.allow_env)?;
         let bar = bar(found.len(), "{bar:30} {human_pos} of {human_len} files read");
-        let hashed = hash::hash(found, &bar)?;
+        let files = hash::hash(dir, found, &bar)?;
         bar.finish_and_clear();
         // 2. The site.
         if self.create {
             self.create(&client).await?;
         }
         // 3. The files.
-        let listed = hashed.len();
+        let listed = files.list.len();
         let options = Options {
             message: self.message.clone(),
             publish: !self.no_publish,
@@ -105,7 +109,7 @@ impl Deploy {
             allow_env: self.allow_env,
         };
         let bar = self::bar(0, "{bar:30} {decimal_bytes} of {decimal_total_bytes}, {decimal_bytes_per_sec}");
-        let mut upload = Upload::new(&client, &self.site, hashed, &options, bar.clone())?;
+        let mut upload = Upload::new(&client, &self.site, files, &options, bar.clone())?;
         let done = upload.run().await;
         bar.finish_and_clear();
         let deployment = done.inspect_err(|failure| {

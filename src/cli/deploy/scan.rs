@@ -5,13 +5,14 @@
 
 use std::{
     collections::HashMap,
-    fs::{self, DirEntry},
+    io,
     os::unix::ffi::OsStrExt as _,
     path::{Path, PathBuf},
 };
 
 use crate::{
     base::{
+        beneath::{Entry, Folder},
         limits::{POLICY_FILE_BYTES_MAX, SITE_BYTES_MAX, SITE_FILES_MAX},
         units::{ByteSize, thousands},
     },
@@ -31,21 +32,21 @@ const PROBLEMS_TOLD: usize = 20;
 pub(super) struct Found {
     /// Its path on the site; of a file of policy `/_headers` and so on.
     pub(super) path: String,
-    /// Where it lies.
+    /// Where it lies in the folder.
     pub(super) file: PathBuf,
     /// Its size when it was found.
     pub(super) size: u64,
     policy: bool,
 }
 
-/// The files of `dir`, sorted by path.
-pub(super) fn scan(dir: &Path, allow_env: bool) -> Result<Vec<Found>> {
+/// The files in `dir`, sorted by path.
+pub(super) fn scan(dir: &Folder, allow_env: bool) -> Result<Vec<Found>> {
     let mut scan = Scan { dir, allow_env, found: Vec::new(), files: 0, problems: Problems::default() };
     let mut open = vec![PathBuf::new()];
     while let Some(folder) = open.pop() {
         scan.folder(&folder, &mut open);
         if scan.files > SITE_FILES_MAX {
-            let (most, dir) = (thousands(u64::try_from(SITE_FILES_MAX).unwrap_or(u64::MAX)), dir.display());
+            let (most, dir) = (thousands(u64::try_from(SITE_FILES_MAX).unwrap_or(u64::MAX)), dir.path().display());
             let message = format!("There are more than {most} files in {dir}. Is it the folder of the finished site?");
             return Err(Failure::Input(message));
         }
@@ -59,14 +60,14 @@ pub(super) fn scan(dir: &Path, allow_env: bool) -> Result<Vec<Found>> {
         problems.push(format!("All files together have {bytes}; a site has at most {most}."));
     }
     if found.iter().all(|it| it.policy) && problems.is_empty() {
-        problems.push(format!("There is no file to deploy in {}. A site needs at least one.", dir.display()));
+        problems.push(format!("There is no file to deploy in {}. A site needs at least one.", dir.path().display()));
     }
     problems.end()?;
     Ok(found)
 }
 
 struct Scan<'a> {
-    dir: &'a Path,
+    dir: &'a Folder,
     allow_env: bool,
     found: Vec<Found>,
     /// Of these, what visitors may ask for: policy files do not count.
@@ -76,15 +77,16 @@ struct Scan<'a> {
 
 impl Scan<'_> {
     fn folder(&mut self, folder: &Path, open: &mut Vec<PathBuf>) {
-        let full = if folder.as_os_str().is_empty() { self.dir.to_owned() } else { self.dir.join(folder) };
-        let entries = match fs::read_dir(&full) {
+        let named = self.dir.path();
+        let full = if folder.as_os_str().is_empty() { named.to_owned() } else { named.join(folder) };
+        let entries = match self.dir.list(folder) {
             Ok(entries) => entries,
-            Err(error) => return self.problems.push(format!("Cannot read the folder {}: {error}.", shown(&full))),
+            Err(error) => return self.problems.push(unreadable(&full, &error)),
         };
         for entry in entries {
             match entry {
-                Ok(entry) => self.entry(folder.join(entry.file_name()), &entry, open),
-                Err(error) => self.problems.push(format!("Cannot read the folder {}: {error}.", shown(&full))),
+                Ok(entry) => self.entry(folder.join(&entry.name), &entry, open),
+                Err(error) => self.problems.push(unreadable(&full, &error)),
             }
             if self.files > SITE_FILES_MAX {
                 return;
@@ -92,7 +94,7 @@ impl Scan<'_> {
         }
     }
 
-    fn entry(&mut self, relative: PathBuf, entry: &DirEntry, open: &mut Vec<PathBuf>) {
+    fn entry(&mut self, relative: PathBuf, entry: &Entry, open: &mut Vec<PathBuf>) {
         let selected = match site_path::select(relative.as_os_str().as_bytes(), self.allow_env) {
             Ok(Selected::Skip) => return,
             Ok(selected) => selected,
@@ -101,19 +103,14 @@ impl Scan<'_> {
             }
             Err(error) => return self.problems.push(error.message),
         };
-        // Says nothing of what a symbolic link points to.
-        let status = match entry.metadata() {
-            Ok(status) => status,
-            Err(error) => return self.problems.push(format!("Cannot read {}: {error}.", shown(&relative))),
-        };
-        if status.is_dir() {
+        if entry.about.is_dir() {
             return open.push(relative);
         }
-        if !status.is_file() {
-            let what = if status.is_symlink() { "a symbolic link" } else { "not a regular file" };
+        if !entry.about.is_file() {
+            let what = if entry.about.is_link() { "a symbolic link" } else { "not a regular file" };
             return self.problems.push(format!("{} is {what}. Put a copy of the file there.", shown(&relative)));
         }
-        let size = status.len();
+        let size = entry.about.size();
         let (path, policy) = match selected {
             Selected::File(path) => (path.as_str().to_owned(), false),
             Selected::Policy(PolicyFile::Headers) => (String::from("/_headers"), true),
@@ -127,7 +124,7 @@ impl Scan<'_> {
             return self.problems.push(format!("{relative} has {size}; here a file has at most {most}."));
         }
         self.files = self.files.saturating_add(usize::from(!policy));
-        self.found.push(Found { path, file: self.dir.join(relative), size, policy });
+        self.found.push(Found { path, file: relative, size, policy });
     }
 }
 
@@ -151,6 +148,11 @@ fn collisions(found: &[Found], problems: &mut Problems) {
             problems.push(format!("{other} is a file, and the folder of {path} has the same name. Rename one."));
         }
     }
+}
+
+/// The sentence for a folder that cannot be read.
+pub(super) fn unreadable(folder: &Path, error: &io::Error) -> String {
+    format!("Cannot read the folder {}: {error}.", shown(folder))
 }
 
 fn shown(path: &Path) -> String {

@@ -21,7 +21,7 @@ use tokio::{
 
 use super::{
     feed::{self, Batch, Ended, PIECES_WAITING},
-    hash::Hashed,
+    hash::Files,
 };
 use crate::{
     base::{hash::Sha256, limits::FILES_BODY_BYTES_MAX, random},
@@ -61,7 +61,7 @@ struct Announcement<'a> {
 pub(super) struct Upload<'a> {
     client: &'a Client,
     path: String,
-    files: Arc<Vec<Hashed>>,
+    files: Arc<Files>,
     publish: bool,
     body: Bytes,
     key: String,
@@ -77,11 +77,11 @@ impl<'a> Upload<'a> {
     pub(super) fn new(
         client: &'a Client,
         site: &SiteName,
-        files: Vec<Hashed>,
+        files: Files,
         options: &Options,
         bar: ProgressBar,
     ) -> Result<Self> {
-        let list = files.iter().map(|it| (it.path.as_str(), it.size, it.sha256.hex())).collect();
+        let list = files.list.iter().map(|it| (it.path.as_str(), it.size, it.sha256.hex())).collect();
         let body = serde_json::to_vec(&Announcement { files: list, options })
             .map_err(|error| Failure::Input(format!("Cannot be sent: {error}")))?;
         if body.len() > FILES_BODY_BYTES_MAX {
@@ -134,7 +134,7 @@ impl<'a> Upload<'a> {
     }
 
     async fn send_and_finish(&self, begun: &Begun) -> Result<Deployment> {
-        let batches = feed::batches(&self.files, &begun.missing)?;
+        let batches = feed::batches(&self.files.list, &begun.missing)?;
         self.bar.set_position(0);
         self.bar.set_length(batches.iter().map(|it| it.content).sum());
         let path = format!("{}/{}/blobs", self.path, begun.id);

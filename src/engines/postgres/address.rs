@@ -6,6 +6,7 @@
 
 use std::{
     fs,
+    io::ErrorKind,
     sync::{
         Arc,
         atomic::{AtomicBool, Ordering},
@@ -13,7 +14,6 @@ use std::{
     time::Duration,
 };
 
-use postgres::{Client, Config, NoTls, SimpleQueryMessage, config::SslMode, error::SqlState};
 use rustls::{
     ClientConfig, DigitallySignedStruct, RootCertStore, SignatureScheme,
     client::{
@@ -25,23 +25,37 @@ use rustls::{
     pki_types::{CertificateDer, ServerName, UnixTime, pem::PemObject as _},
     server::ParsedCertificate,
 };
+use tokio_postgres::{
+    Config, Error as Told, SimpleQueryMessage,
+    config::{Host, LoadBalanceHosts, SslMode},
+    error::SqlState,
+};
 use tokio_postgres_rustls::MakeRustlsConnect;
 
-use super::session::whole;
+use super::{
+    Limits,
+    client::{Client, Unmade},
+    session::whole,
+};
 use crate::{
     base::{random, secret::Secret},
     config::database::public_part,
     domain::{Error, Result},
 };
 
-/// A server that does not take a connection for this long is down.
-const CONNECT_MAX: Duration = Duration::from_secs(5);
 /// Data that is not acknowledged for this long means that the network is cut.
 const UNACKNOWLEDGED_MAX: Duration = Duration::from_secs(15);
+/// A connection on which nothing has come for this long is looked at by the system, and lost when its other end is gone. It also keeps
+/// what stands between from forgetting it.
+const QUIET_MAX: Duration = Duration::from_secs(30);
+/// Between such looks when the first has no answer, and how many there are.
+const LOOK_AGAIN: (Duration, u32) = (Duration::from_secs(5), 3);
 
 /// A PostgreSQL that can be connected to.
 pub(super) struct Address {
-    config: Config,
+    /// One for each host, in the order in which they are tried.
+    hosts: Vec<Config>,
+    limits: Limits,
     tls: Option<MakeRustlsConnect>,
     name: String,
     /// Whoever answers there takes no settings with a connection: it is no server, but a pooler.
@@ -69,10 +83,8 @@ impl Address {
         if config.get_hosts().is_empty() {
             return Err(wrong("it names no host"));
         }
-        config.application_name("chainhost").tcp_user_timeout(UNACKNOWLEDGED_MAX);
-        if config.get_connect_timeout().is_none() {
-            config.connect_timeout(CONNECT_MAX);
-        }
+        config.application_name("chainhost").tcp_user_timeout(UNACKNOWLEDGED_MAX).keepalives_idle(QUIET_MAX);
+        config.keepalives_interval(LOOK_AGAIN.0).keepalives_retries(LOOK_AGAIN.1);
         let connector = match tls.mode {
             Mode::Disable => {
                 config.ssl_mode(SslMode::Disable);
@@ -87,7 +99,20 @@ impl Address {
                 Some(MakeRustlsConnect::new(client(&tls)?))
             }
         };
-        Ok(Self { config, tls: connector, name: public_part(text).to_owned(), is_pooler: AtomicBool::new(false) })
+        let mut limits = Limits::default();
+        limits.connect = config.get_connect_timeout().copied().unwrap_or(limits.connect);
+        let name = public_part(text).to_owned();
+        Ok(Self { hosts: one_by_one(&config), limits, tls: connector, name, is_pooler: AtomicBool::new(false) })
+    }
+
+    /// The same with other time limits.
+    pub(super) fn within(self, limits: Limits) -> Self {
+        Self { limits, ..self }
+    }
+
+    /// How long it may take to answer.
+    pub(super) const fn limits(&self) -> Limits {
+        self.limits
     }
 
     /// Host, port and database, for people.
@@ -95,28 +120,37 @@ impl Address {
         &self.name
     }
 
-    /// A new connection, and whether all of its statements run in one session. Blocks; never on a thread of an async runtime.
+    /// A new connection, and whether all of its statements run in one session. Blocks; never on a thread of an async runtime. One that
+    /// was ended while it was made (somebody ends all sessions, a proxy before the server is restarted) is made once more, since the
+    /// server is there.
     ///
     /// A word is told as a setting with the connection, and only a session that was begun by it knows the word. PgBouncer refuses such a
     /// setting, or is told to ignore it (`ignore_startup_parameters`): then its sessions know nothing. That two transactions had the
     /// same session would prove nothing, since a pooler with little to do gives the same one again.
-    pub(super) fn connect(&self) -> Result<(Client, bool), postgres::Error> {
+    pub(super) fn connect(&self) -> Result<(Client, bool), Unmade> {
+        match self.connect_once() {
+            Err(Unmade::Engine(told)) if was_ended(&told) => self.connect_once(),
+            made => made,
+        }
+    }
+
+    fn connect_once(&self) -> Result<(Client, bool), Unmade> {
         if self.is_pooler.load(Ordering::Relaxed) {
-            return Ok((self.connect_with(&self.config)?, false));
+            return Ok((self.connect_with(None)?, false));
         }
         let word = random::label::<20>();
-        let mut told = self.config.clone();
-        let before = self.config.get_options().map_or_else(String::new, |it| format!("{it} "));
-        told.options(&format!("{before}-c {WORD}={word}"));
-        match self.connect_with(&told) {
+        match self.connect_with(Some(&word)) {
             Ok(mut client) => {
-                let known = client.simple_query(&format!("SELECT current_setting('{WORD}', true)"))?;
+                // A pooler may let this wait for a session of the server.
+                client.limit(Some(self.limits.read));
+                let known = client.simple_query(&format!("SELECT current_setting('{WORD}', true)"));
+                let known = known.map_err(|error| self.silent_or(&client, error))?;
                 let is_whole =
                     known.iter().any(|it| matches!(it, SimpleQueryMessage::Row(row) if row.get(0) == Some(&*word)));
                 Ok((client, is_whole))
             }
-            Err(error) if is_refused(&error) => {
-                let client = self.connect_with(&self.config)?;
+            Err(Unmade::Engine(told)) if is_refused(&told) => {
+                let client = self.connect_with(None)?;
                 self.is_pooler.store(true, Ordering::Relaxed);
                 Ok((client, false))
             }
@@ -124,17 +158,81 @@ impl Address {
         }
     }
 
-    fn connect_with(&self, config: &Config) -> Result<Client, postgres::Error> {
-        match &self.tls {
-            None => config.connect(NoTls),
-            Some(tls) => config.connect(tls.clone()),
+    /// Tries one host after the other, each for its own time: one that says nothing does not keep from the next.
+    fn connect_with(&self, word: Option<&str>) -> Result<Client, Unmade> {
+        let mut made = Err(Unmade::Silent(Duration::ZERO));
+        for host in &self.hosts {
+            made = match word {
+                None => Client::connect(host, self.tls.as_ref(), self.limits.connect),
+                Some(word) => {
+                    let before = host.get_options().map_or_else(String::new, |it| format!("{it} "));
+                    let mut told = host.clone();
+                    told.options(format!("{before}-c {WORD}={word}"));
+                    Client::connect(&told, self.tls.as_ref(), self.limits.connect)
+                }
+            };
+            if made.is_ok() {
+                break;
+            }
         }
+        made
     }
+
+    fn silent_or(&self, client: &Client, error: Told) -> Unmade {
+        if client.is_silent() { Unmade::Silent(self.limits.read) } else { Unmade::Engine(error) }
+    }
+}
+
+/// The same for each host alone: the client library has no time limit for one that takes a connection and then says nothing. Where the
+/// order is left to chance, it is left to the library.
+fn one_by_one(all: &Config) -> Vec<Config> {
+    let count = all.get_hosts().len();
+    let fits = |others: usize| others <= 1 || others == count;
+    if count < 2
+        || all.get_load_balance_hosts() != LoadBalanceHosts::Disable
+        || !fits(all.get_ports().len())
+        || ![0, count].contains(&all.get_hostaddrs().len())
+    {
+        return vec![all.clone()];
+    }
+    let one = |(at, host): (usize, &Host)| {
+        let mut one = Config::new();
+        match host {
+            Host::Tcp(name) => one.host(name),
+            Host::Unix(folder) => one.host_path(folder),
+        };
+        all.get_hostaddrs().get(at).map(|it| one.hostaddr(*it));
+        all.get_ports().get(at).or_else(|| all.get_ports().first()).map(|it| one.port(*it));
+        all.get_user().map(|it| one.user(it));
+        all.get_password().map(|it| one.password(it));
+        all.get_dbname().map(|it| one.dbname(it));
+        all.get_options().map(|it| one.options(it));
+        all.get_application_name().map(|it| one.application_name(it));
+        all.get_connect_timeout().map(|it| one.connect_timeout(*it));
+        all.get_tcp_user_timeout().map(|it| one.tcp_user_timeout(*it));
+        all.get_keepalives_interval().map(|it| one.keepalives_interval(it));
+        all.get_keepalives_retries().map(|it| one.keepalives_retries(it));
+        one.keepalives(all.get_keepalives()).keepalives_idle(all.get_keepalives_idle());
+        one.ssl_mode(all.get_ssl_mode()).ssl_negotiation(all.get_ssl_negotiation());
+        one.target_session_attrs(all.get_target_session_attrs()).channel_binding(all.get_channel_binding());
+        one
+    };
+    all.get_hosts().iter().enumerate().map(one).collect()
+}
+
+/// Whether a connection was ended while it was made, by somebody who was there: not refused, not too late, not for its user.
+fn was_ended(told: &Told) -> bool {
+    if let Some(code) = told.code() {
+        return [SqlState::ADMIN_SHUTDOWN, SqlState::CRASH_SHUTDOWN].contains(code);
+    }
+    let source = std::error::Error::source(told).and_then(|it| it.downcast_ref::<std::io::Error>());
+    let ended = [ErrorKind::UnexpectedEof, ErrorKind::ConnectionReset, ErrorKind::BrokenPipe];
+    told.is_closed() || source.is_some_and(|it| ended.contains(&it.kind()))
 }
 
 /// Whether whoever answers does not take what the connection asks for. PgBouncer says so of everything; what is said of users, databases
 /// and times would be the same without the setting.
-fn is_refused(error: &postgres::Error) -> bool {
+fn is_refused(error: &Told) -> bool {
     error.code().is_some_and(|it| {
         let class = it.code().get(..2).unwrap_or_default();
         *it == SqlState::PROTOCOL_VIOLATION || ["0A", "22", "42"].contains(&class)
@@ -331,6 +429,19 @@ mod tests {
             let error = parse(url).unwrap_err();
             assert!(error.code == "database_url" && error.message.contains(word), "{url}: {error:?}");
         }
+    }
+
+    #[test]
+    fn each_of_several_hosts_has_the_same_settings() {
+        let url = "postgres://me:secret@one,two:5433/app?target_session_attrs=read-write&connect_timeout=2&options=-c%20x.y%3D1";
+        let address = parse(url).unwrap();
+        assert_eq!(address.limits.connect, Duration::from_secs(2));
+        for (host, (name, port)) in address.hosts.iter().zip([("one", 5432), ("two", 5433)]) {
+            let alone = url.replace("one,two:5433", &format!("{name}:{port}"));
+            assert_eq!(host, &parse(&alone).unwrap().hosts[0], "{name}");
+        }
+        assert_eq!(address.hosts.len(), 2);
+        assert_eq!(parse("postgres://one,two/app?load_balance_hosts=random").unwrap().hosts.len(), 1);
     }
 
     #[test]

@@ -18,6 +18,8 @@ use crate::{
 /// not be called on a thread of an async runtime.
 pub fn distribute(url: &Secret, statements: &[(&str, String)]) -> Result<Vec<String>> {
     let mut session = Session::connect(&Address::parse(url)?)?;
+    // Rows move to other machines, for as long as that takes.
+    session.limit(None);
     let mut ask = |sql: &str| session.simple(sql).map_err(|error| explain(&error, sql));
     if value(&ask("SELECT COALESCE(CAST(to_regproc('create_distributed_table') AS TEXT), '')")?).is_empty() {
         return Err(Error::invalid(

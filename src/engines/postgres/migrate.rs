@@ -5,6 +5,8 @@
 //! Of several processes that start at once, one takes the steps and the others wait for it.
 //! It never goes through a pooler when there is a direct way.
 
+use std::time::Duration;
+
 use super::{
     super::migrations::{Migration, check_known, check_order},
     session::{Session, explain},
@@ -14,13 +16,20 @@ use crate::domain::{Error, Result};
 /// Waits for other processes that migrate, and for their locks. The number is that of the writers: none writes meanwhile.
 const BEGIN: &str = "BEGIN; SET LOCAL lock_timeout = '60s'; SELECT pg_advisory_xact_lock(7163082312784573300)";
 
-/// Takes the steps that the database has not taken yet. With `known`, an empty database is refused: one that this server had is gone.
-pub(super) fn apply(session: &mut Session, migrations: &[Migration<'_>], known: bool) -> Result<()> {
+/// How long the answer to that may take: a little longer than the server waits.
+const TURN_MAX: Duration = Duration::from_secs(65);
+
+/// Takes the steps that the database has not taken yet; each answer after them may take as long as `then`. With `known`, an empty database is refused: one that this server had is gone.
+pub(super) fn apply(session: &mut Session, migrations: &[Migration<'_>], known: bool, then: Duration) -> Result<()> {
     check_order(migrations)?;
+    session.limit(Some(TURN_MAX));
     run(session, BEGIN)?;
+    // A large table takes as long as it takes.
+    session.limit(None);
     let out = steps(session, migrations, known);
     let word = if out.is_ok() { "COMMIT" } else { "ROLLBACK" };
     let ended = run(session, word);
+    session.limit(Some(then));
     out.and(ended.map(|_| ()))
 }
 

@@ -8,7 +8,7 @@
 //! `DETACH PARTITION … CONCURRENTLY` is not used: PostgreSQL refuses it on a table with a default part, and without a default part a
 //! write would fail whenever a month was not made in time.
 
-use std::{sync::Arc, thread};
+use std::{sync::Arc, thread, time::Duration};
 
 use super::{
     WRITERS_LOCK,
@@ -28,6 +28,9 @@ const SPAN_MS: i64 = 28 * 24 * 60 * 60 * 1_000;
 /// Spans of strays that are looked at in one go.
 const SPANS_MAX: u32 = 500;
 
+/// How long an answer may take: a little longer than the server allows a statement here.
+const ANSWER_MAX: Duration = Duration::from_secs(65);
+
 /// The parts of the tables of one database.
 pub(super) struct MonthParts {
     address: Arc<Address>,
@@ -42,9 +45,11 @@ impl MonthParts {
     /// Runs `work` on a connection of its own, on a thread of its own: the client drives a runtime.
     fn apart<T: Send>(&self, work: impl FnOnce(&mut Session) -> Result<T> + Send) -> Result<T> {
         thread::scope(|scope| {
-            let there = thread::Builder::new()
-                .name(String::from("db-parts"))
-                .spawn_scoped(scope, || Session::connect(&self.address).and_then(|mut session| work(&mut session)))?;
+            let there = thread::Builder::new().name(String::from("db-parts")).spawn_scoped(scope, || {
+                let mut session = Session::connect(&self.address)?;
+                session.limit(Some(ANSWER_MAX));
+                work(&mut session)
+            })?;
             there.join().unwrap_or_else(|_| Err(Error::internal("a change of parts panicked")))
         })
     }

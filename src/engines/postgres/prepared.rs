@@ -7,7 +7,7 @@
 
 use std::collections::HashMap;
 
-use postgres::{Statement, error::SqlState, types::Type};
+use tokio_postgres::{Statement, error::SqlState, types::Type};
 
 /// Statements of one connection. The product has about so many; each takes some tens of KiB on the server.
 const STATEMENTS_MAX: usize = 200;
@@ -78,7 +78,7 @@ pub(super) enum Stale {
 }
 
 /// Whether a statement failed for being prepared; nothing of it has run then.
-pub(super) fn stale(error: &postgres::Error) -> Option<Stale> {
+pub(super) fn stale(error: &tokio_postgres::Error) -> Option<Stale> {
     let told = error.as_db_error()?;
     let code = told.code();
     if *code == SqlState::INVALID_SQL_STATEMENT_NAME || *code == SqlState::DUPLICATE_PSTATEMENT {

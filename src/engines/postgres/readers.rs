@@ -159,17 +159,28 @@ impl Readers {
         })));
         if !session.is_closed() && session.simple("ROLLBACK").is_ok() {
             *kept = Some(session);
+        } else if session.is_silent() {
+            // Whether the server is gone is known before the next request comes.
+            *kept = self.state.connect(&self.address).ok();
         }
     }
 
+    /// Begins a transaction. A connection that is of no use is replaced; also a new one, once, when it is ended before anything has run.
     fn begin(&self, kept: &mut Option<Session>) -> Result<Session> {
         if let Some(mut session) = kept.take()
+            && self.state.trusts(&mut session, &self.address, Duration::MAX, self.address.limits().read)
             && session.simple(BEGIN).is_ok()
         {
             return Ok(session);
         }
-        let mut session = self.state.connect(&self.address)?;
-        session.simple(BEGIN).map_err(|error| explain(&error, "BEGIN"))?;
-        Ok(session)
+        let mut tries = 0;
+        loop {
+            let mut session = self.state.connect(&self.address)?;
+            match session.simple(BEGIN) {
+                Ok(_) => return Ok(session),
+                Err(_) if session.is_closed() && !session.is_silent() && tries == 0 => tries += 1,
+                Err(error) => return Err(explain(&error, "BEGIN")),
+            }
+        }
     }
 }

@@ -252,6 +252,7 @@ fn ask(kept: &mut Option<Session>, address: &Address, sql: &str) -> Result<Vec<S
         Some(session) => session,
         None => Session::connect(address)?,
     };
+    session.limit(Some(address.limits().connect));
     let found = session.simple(sql).map_err(|error| explain(&error, sql))?;
     *kept = Some(session);
     Ok(found)

@@ -4,12 +4,15 @@
 //! transaction mode may stand between (FINDINGS D); a statement never runs after another one of its transaction has failed.
 //! It never decides about transactions: the writer and the readers do.
 
-use postgres::{
-    Client, SimpleQueryMessage, Statement,
+use std::{pin::pin, time::Duration};
+
+use tokio::time::Instant;
+use tokio_postgres::{
+    SimpleQueryMessage, Statement,
     error::SqlState,
-    fallible_iterator::FallibleIterator as _,
     types::{IsNull, ToSql, Type, to_sql_checked},
 };
+use tokio_stream::StreamExt as _;
 
 use crate::{
     base::ids::Id,
@@ -19,6 +22,7 @@ use crate::{
 
 use super::{
     address::Address,
+    client::{Client, Unmade},
     prepared::{Prepared, Stale, Way, stale},
     wall,
 };
@@ -28,16 +32,29 @@ pub(super) struct Session {
     client: Client,
     /// `None`: nothing may be prepared on it.
     prepared: Option<Prepared>,
+    /// When the server answered last.
+    heard: Instant,
 }
 
 impl Session {
-    /// Connects. The error is the one that people see.
+    /// Connects. Each answer may take as long as one to a read, until [`Session::limit`] says otherwise. The error is the one that
+    /// people see.
     pub(super) fn connect(address: &Address) -> Result<Self> {
-        let found = address.connect().map_err(|error| match error.code() {
-            None => unreachable(address.name()).because(whole(&error)),
-            Some(_) => explain(&error, "connecting").because(format!("{}: {}", address.name(), whole(&error))),
+        let found = address.connect().map_err(|error| match &error {
+            Unmade::Engine(told) if told.code().is_some() => {
+                explain(told, "connecting").because(format!("{}: {error}", address.name()))
+            }
+            _ => unreachable(address.name()).because(error),
         });
-        found.map(|(client, is_whole)| Self { client, prepared: is_whole.then(Prepared::default) })
+        let (client, is_whole) = found?;
+        let mut session = Self { client, prepared: is_whole.then(Prepared::default), heard: Instant::now() };
+        session.limit(Some(address.limits().read));
+        Ok(session)
+    }
+
+    /// How long each answer may take from now on; `None` is for what only the end of the network may break off.
+    pub(super) const fn limit(&mut self, limit: Option<Duration>) {
+        self.client.limit(limit);
     }
 
     /// Whether the connection is of no more use.
@@ -45,42 +62,68 @@ impl Session {
         self.client.is_closed()
     }
 
+    /// Whether it is of no more use since an answer did not come in time.
+    pub(super) const fn is_silent(&self) -> bool {
+        self.client.is_silent()
+    }
+
+    /// How long ago the server has answered last.
+    pub(super) fn unheard(&self) -> Duration {
+        self.heard.elapsed()
+    }
+
+    /// Asks for nothing but an answer, within `limit`; whether it came. Each answer after it may take as long as `then`.
+    pub(super) fn answers(&mut self, limit: Duration, then: Duration) -> bool {
+        self.limit(Some(limit));
+        let answered = self.simple("").is_ok();
+        self.limit(Some(then));
+        answered
+    }
+
     /// Runs statements without parameters in one round trip; the columns of the last row, as text.
-    pub(super) fn simple(&mut self, sql: &str) -> Result<Vec<String>, postgres::Error> {
+    pub(super) fn simple(&mut self, sql: &str) -> Result<Vec<String>, tokio_postgres::Error> {
         let mut last = Vec::new();
         for message in self.client.simple_query(sql)? {
             if let SimpleQueryMessage::Row(row) = message {
                 last = (0..row.len()).map(|at| row.get(at).unwrap_or_default().to_owned()).collect();
             }
         }
+        self.heard = Instant::now();
         Ok(last)
     }
 
     fn run(&mut self, sql: &str, params: &[Value]) -> Result<(Vec<Row>, u64), Failure> {
         let types: Vec<Type> = params.iter().map(wire_type).collect();
         let prepared = self.prepare(sql, &types)?;
-        let mut found = match &prepared {
-            Some(statement) => self.client.query_raw(statement, params.iter().map(Typed))?,
-            None => self.client.query_typed_raw(sql, params.iter().map(Typed).zip(types))?,
-        };
-        let mut rows = Vec::new();
-        while let Some(row) = found.next()? {
-            let columns = row.columns().iter().enumerate();
-            let values =
-                columns.map(|(at, column)| value(&row, at, column.type_(), sql)).collect::<Result<_, Failure>>()?;
-            rows.push(Row(values));
-        }
-        Ok((rows, found.rows_affected().unwrap_or(0)))
+        let found = self.client.ask(async |it| {
+            let values = params.iter().map(Typed);
+            let found = match &prepared {
+                Some(statement) => it.query_raw(statement, values).await?,
+                None => it.query_typed_raw(sql, values.zip(types)).await?,
+            };
+            let mut found = pin!(found);
+            let mut rows = Vec::new();
+            while let Some(row) = found.next().await {
+                let row = row?;
+                let columns = row.columns().iter().enumerate();
+                let values =
+                    columns.map(|(at, column)| value(&row, at, column.type_(), sql)).collect::<Result<_, Failure>>()?;
+                rows.push(Row(values));
+            }
+            Ok::<_, Failure>((rows, found.rows_affected().unwrap_or(0)))
+        })?;
+        self.heard = Instant::now();
+        Ok(found)
     }
 
     /// The prepared statement of a text that has come before, where there may be one.
-    fn prepare(&mut self, sql: &str, types: &[Type]) -> Result<Option<Statement>, postgres::Error> {
+    fn prepare(&mut self, sql: &str, types: &[Type]) -> Result<Option<Statement>, tokio_postgres::Error> {
         let Some(prepared) = &mut self.prepared else { return Ok(None) };
         match prepared.way(sql, types) {
             Way::Plain => Ok(None),
             Way::Ready(statement) => Ok(Some(statement)),
             Way::Prepare => {
-                let statement = self.client.prepare_typed(sql, types)?;
+                let statement = self.client.ask(async |it| it.prepare_typed(sql, types).await)?;
                 prepared.keep(sql, statement.clone());
                 Ok(Some(statement))
             }
@@ -155,12 +198,12 @@ impl Executor for Statements<'_> {
 
 /// What can go wrong with a statement: in PostgreSQL or on the way to it, or in how it was asked.
 enum Failure {
-    Engine(postgres::Error),
+    Engine(tokio_postgres::Error),
     Ours(Error),
 }
 
-impl From<postgres::Error> for Failure {
-    fn from(error: postgres::Error) -> Self {
+impl From<tokio_postgres::Error> for Failure {
+    fn from(error: tokio_postgres::Error) -> Self {
         Self::Engine(error)
     }
 }
@@ -197,7 +240,7 @@ const fn wire_type(value: &Value) -> Type {
     }
 }
 
-fn value(row: &postgres::Row, at: usize, ty: &Type, sql: &str) -> Result<Value, Failure> {
+fn value(row: &tokio_postgres::Row, at: usize, ty: &Type, sql: &str) -> Result<Value, Failure> {
     fn read<T>(found: Option<T>, make: impl FnOnce(T) -> Value) -> Value {
         found.map_or(Value::Null(Kind::Text), make)
     }
@@ -244,7 +287,7 @@ fn changed() -> Error {
 }
 
 /// An error of PostgreSQL as the product says it; `what` is the statement, for the log.
-pub(super) fn explain(error: &postgres::Error, what: &str) -> Error {
+pub(super) fn explain(error: &tokio_postgres::Error, what: &str) -> Error {
     let detail = format!("{} in: {what}", whole(error));
     let Some(code) = error.code() else {
         return if error.is_closed() || is_io(error) { lost() } else { Error::internal(&detail) }.because(detail);
@@ -289,7 +332,7 @@ pub(super) fn explain(error: &postgres::Error, what: &str) -> Error {
 }
 
 /// What an error says, with its causes: alone it is a class of errors only.
-pub(super) fn whole(error: &postgres::Error) -> String {
+pub(super) fn whole(error: &tokio_postgres::Error) -> String {
     let mut text = error.to_string();
     let mut source = std::error::Error::source(error);
     while let Some(cause) = source {
@@ -300,7 +343,7 @@ pub(super) fn whole(error: &postgres::Error) -> String {
     text
 }
 
-fn is_io(error: &postgres::Error) -> bool {
+fn is_io(error: &tokio_postgres::Error) -> bool {
     let mut source = std::error::Error::source(error);
     while let Some(cause) = source {
         if cause.is::<std::io::Error>() {

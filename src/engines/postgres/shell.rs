@@ -5,7 +5,7 @@
 
 use std::time::Duration;
 
-use postgres::{SimpleQueryMessage, types::Type};
+use tokio_postgres::{SimpleQueryMessage, types::Type};
 
 use crate::{
     base::secret::Secret,
@@ -18,15 +18,19 @@ use super::{
     session::{unreachable, whole},
 };
 
+/// The server ends a statement by itself; one that is later than this has no server any more.
+const LATE: Duration = Duration::from_secs(5);
+
 /// Runs one statement for at most `time`; at most `limit` rows. Blocks; must not be called on a thread of an async runtime.
 pub fn ask(url: &Secret, sql: &str, limit: usize, time: Duration) -> Result<Found> {
-    let said = |error: postgres::Error| Error::invalid("sql", format!("PostgreSQL says: {}.", whole(&error)));
+    let said = |error: tokio_postgres::Error| Error::invalid("sql", format!("PostgreSQL says: {}.", whole(&error)));
     let address = Address::parse(url)?;
-    let (mut client, _) = address.connect().map_err(|error| unreachable(address.name()).because(whole(&error)))?;
+    let (mut client, _) = address.connect().map_err(|error| unreachable(address.name()).because(error))?;
+    client.limit(Some(time + LATE));
     let begin =
         format!("BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY; SET LOCAL statement_timeout = {}", time.as_millis());
-    client.batch_execute(&begin).map_err(said)?;
-    let statement = client.prepare(sql).map_err(said)?;
+    client.simple_query(&begin).map_err(said)?;
+    let statement = client.ask(async |it| it.prepare(sql).await).map_err(said)?;
     let columns: Vec<(String, Type)> =
         statement.columns().iter().map(|it| (it.name().to_owned(), it.type_().clone())).collect();
     let word = sql.trim_start().split(|it: char| !it.is_ascii_alphabetic()).next().unwrap_or_default();
@@ -36,8 +40,8 @@ pub fn ask(url: &Secret, sql: &str, limit: usize, time: Duration) -> Result<Foun
     } else {
         let whole = sql.trim_end().trim_end_matches(';');
         client
-            .batch_execute(&format!("DECLARE shown NO SCROLL CURSOR FOR {whole}"))
-            .and_then(|()| client.simple_query(&format!("FETCH {} FROM shown", limit.saturating_add(1))))
+            .simple_query(&format!("DECLARE shown NO SCROLL CURSOR FOR {whole}"))
+            .and_then(|_| client.simple_query(&format!("FETCH {} FROM shown", limit.saturating_add(1))))
     };
     let mut found = Found { columns: Vec::new(), rows: Vec::new(), more: false };
     for message in messages.map_err(said)? {

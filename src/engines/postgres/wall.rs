@@ -37,6 +37,8 @@ pub(super) fn stands(session: &mut Session) -> Result<bool> {
 /// be called on a thread of an async runtime.
 pub fn put_up(url: &Secret, statements: &[String]) -> Result<bool> {
     let mut session = Session::connect(&Address::parse(url)?)?;
+    // It waits for other transactions, table by table.
+    session.limit(None);
     let mut sql = format!("BEGIN; SET LOCAL lock_timeout = '60s'; SELECT pg_advisory_xact_lock({WRITERS_LOCK});");
     for statement in statements {
         sql.push_str(statement);

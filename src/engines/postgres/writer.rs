@@ -16,6 +16,8 @@ use std::{
     time::Duration,
 };
 
+use tokio::time::Instant;
+
 use crate::{
     domain::{Error, Result},
     ports::{
@@ -33,9 +35,11 @@ use super::{
 
 /// Looks again at a database that could not be reached, also when nobody asks.
 const LOOK_AGAIN: Duration = Duration::from_secs(2);
-/// How often, and with which pause, the fate of a commit is asked for: longer than the server keeps a dead session's transaction.
-const FATE_ASKED_MAX: u32 = 100;
+/// Between two questions for the fate of a commit.
 const FATE_PAUSE: Duration = Duration::from_millis(200);
+/// A connection on which nothing came for this long is tried before it is used: the answer to a BEGIN may take long, since the writers
+/// wait for each other in it, and nobody should have to wait as long for a connection that leads nowhere.
+const TRUSTED: Duration = Duration::from_secs(2);
 
 /// Opens a write transaction. The lock makes writers of all processes wait for each other; the time limits end a transaction whose
 /// process hangs, so that the others can go on. Answers the id of the transaction and of the session.
@@ -47,6 +51,9 @@ const BEGIN: &str = "BEGIN; SET LOCAL lock_timeout = '20s'; SET LOCAL statement_
 
 /// The end of the log, in bytes from its beginning.
 pub(super) const POSITION: &str = "CAST(pg_current_wal_insert_lsn() - CAST('0/0' AS pg_lsn) AS TEXT)";
+/// Which history of its cluster the server writes: a promoted standby begins another, in which the numbers of transactions that it had not
+/// heard of are given again. The first eight digits of a log file's name are the number of its timeline.
+const HISTORY: &str = "substr(pg_walfile_name(pg_current_wal_insert_lsn()), 1, 8)";
 /// Commits and asks for the position after it; the second runs only after the first has done well.
 const COMMIT_AND_TELL: &str = "COMMIT; SELECT CAST(pg_current_wal_insert_lsn() - CAST('0/0' AS pg_lsn) AS TEXT)";
 
@@ -58,6 +65,8 @@ pub(super) struct Writer {
     /// Whether anybody wants to know the position after a commit.
     positions: bool,
     session: Option<Session>,
+    /// The history that the server wrote when it was connected to; `None` where it does not tell.
+    history: Option<String>,
 }
 
 /// A transaction that is open: what its fate can be asked by.
@@ -74,7 +83,7 @@ impl Writer {
         jobs: Receiver<Box<dyn WriteJob>>,
         positions: bool,
     ) -> Self {
-        Self { address, state, jobs, positions, session: None }
+        Self { address, state, jobs, positions, session: None, history: None }
     }
 
     /// Writes until the last sender is gone and everything that waits is done.
@@ -107,10 +116,16 @@ impl Writer {
 
     /// A connection: the one that is there, or a new one.
     fn connection(&mut self) -> Result<Session> {
-        match self.session.take().filter(|it| !it.is_closed()) {
-            Some(session) => Ok(session),
-            None => self.state.connect(&self.address),
+        let limits = self.address.limits();
+        if let Some(mut session) = self.session.take()
+            && self.state.trusts(&mut session, &self.address, TRUSTED, limits.write)
+        {
+            return Ok(session);
         }
+        let mut session = self.state.connect(&self.address)?;
+        self.history = session.simple(&format!("SELECT {HISTORY}")).ok().and_then(|it| it.into_iter().next());
+        session.limit(Some(limits.write));
+        Ok(session)
     }
 
     /// Begins. A connection that died while nobody used it is replaced once: nothing has run on it yet.
@@ -169,6 +184,7 @@ impl Writer {
         if fate.is_ok() {
             fate = self.end(&mut open, kept);
         }
+        let was_silent = open.session.is_silent();
         if fate.as_ref().is_err_and(|it| it.code == "database_read_only") || open.session.is_closed() {
             // Another connection may lead to the primary.
             drop(open);
@@ -177,6 +193,10 @@ impl Writer {
         }
         for job in ran {
             job.done(fate.clone());
+        }
+        if was_silent {
+            // Whether the server is gone is known before the next request comes.
+            self.session = self.connection().ok();
         }
     }
 
@@ -195,16 +215,20 @@ impl Writer {
         }
     }
 
-    /// Asks what became of a commit whose answer never came.
-    fn fate(&self, open: &Open, error: &postgres::Error) -> Result<Position> {
+    /// Asks what became of a commit whose answer never came. A server of another history may know another transaction by its number.
+    fn fate(&self, open: &Open, error: &tokio_postgres::Error) -> Result<Position> {
         tracing::warn!(%error, "the connection was lost during a commit; asking the database what became of it");
-        let ask = format!("SELECT pg_xact_status(CAST('{}' AS xid8)), {POSITION}", open.id);
+        let ask = format!("SELECT pg_xact_status(CAST('{}' AS xid8)), {POSITION}, {HISTORY}", open.id);
         // A session that hangs on the far side of a cut network holds its transaction, and with it the lock.
         let end = format!("SELECT pg_terminate_backend({})", open.process);
-        for _ in 0..FATE_ASKED_MAX {
+        let until = Instant::now() + self.address.limits().fate;
+        while Instant::now() < until {
             if let Ok(mut session) = self.state.connect(&self.address) {
                 let found = session.simple(&ask);
                 let position = found.as_ref().map_or(Position::default(), |it| read_position(it.get(1)));
+                if found.as_ref().is_ok_and(|it| self.history.is_some() && it.get(2) != self.history.as_ref()) {
+                    break;
+                }
                 match found.map(|it| it.first().cloned().unwrap_or_default()).as_deref() {
                     Ok("committed") => return Ok(position),
                     Ok("aborted") => return Err(lost().because(error)),

@@ -25,6 +25,8 @@ pub(super) fn work(work: &mut Work<'_, '_>, command: Command, replies: &mut Vec<
         Command::Progress(id, attempt, percent, to) => settle(replies, to, work.progress(id, attempt, percent)),
         Command::Get(id, to) => settle(replies, to, work.get(id)),
         Command::Fates(ids, to) => settle(replies, to, work.fates(&ids)),
+        // It keeps all: what ends is known for a day, and its row is gone by then.
+        Command::Settled(_, to) => settle(replies, to, Ok(())),
         Command::List(filter, to) => settle(replies, to, work.list(&filter)),
         Command::Depths(tenant, to) => {
             let whose = tenant.map(|it| record::owner(Some(it)));
@@ -44,37 +46,6 @@ pub(super) fn work(work: &mut Work<'_, '_>, command: Command, replies: &mut Vec<
             work.book.drains.push((queue, to));
             Ok(())
         }
-    }
-}
-
-/// Answers a command with an error.
-pub(super) fn refuse(command: Command, error: &Error) {
-    let error = error.clone();
-    match command {
-        Command::Enqueue(_, to) => drop(to.send(Err(error))),
-        Command::Next { answer, .. } => drop(answer.send(Err(error))),
-        Command::Get(_, to) => drop(to.send(Err(error))),
-        Command::Fates(_, to) => drop(to.send(Err(error))),
-        Command::List(_, to) => drop(to.send(Err(error))),
-        Command::Depths(_, to) => drop(to.send(Err(error))),
-        Command::Cancel(_, to) => drop(to.send(Err(error))),
-        Command::Progress(_, _, _, to)
-        | Command::Rerun(_, to)
-        | Command::Bury(_, _, to)
-        | Command::Dismiss(_, to)
-        | Command::Pause(_, _, to)
-        | Command::PauseTenant(_, _, to)
-        | Command::Drain(_, to) => drop(to.send(Err(error))),
-    }
-}
-
-/// How much of a batch a command is.
-pub(super) fn weight(command: &Command) -> usize {
-    match command {
-        Command::Enqueue(jobs, _) => jobs.len(),
-        Command::Next { take, finished, .. } => take.saturating_add(finished.len()),
-        Command::Fates(ids, _) => ids.len(),
-        _ => 1,
     }
 }
 

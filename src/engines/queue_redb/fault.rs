@@ -2,6 +2,8 @@
 
 use crate::domain::{Error, Result};
 
+pub(super) use crate::ports::queue::{not_unique, resumed, stale, waits};
+
 /// The result of a step inside a transaction.
 pub(super) type Step<T> = Result<T, Fault>;
 
@@ -54,34 +56,6 @@ pub(super) fn full() -> Error {
         "disk_full",
         "The disk of this server is full. Nothing was changed; sites go on answering. Free some space and try again.",
     )
-}
-
-/// Too much waits for the thread.
-pub(super) fn busy() -> Error {
-    Error::unavailable("queue_busy", "Too much is waiting for the job queue of this server. Try again in a moment.")
-}
-
-/// The fence.
-pub(super) fn stale() -> Error {
-    Error::conflict("stale_lease", "This attempt of the job is over: another one has begun, or the job has ended.")
-}
-
-/// A drain came to nothing.
-pub(super) fn resumed() -> Error {
-    Error::conflict("queue_resumed", "The queue was started again before its running jobs had ended.")
-}
-
-/// Others must end first.
-pub(super) fn waits() -> Error {
-    Error::conflict(
-        "job_waits",
-        "This job waits for others. Start those again that have failed, and let them end first.",
-    )
-}
-
-/// Somebody else has the key.
-pub(super) fn not_unique() -> Error {
-    Error::conflict("job_unique", "Another job of the same kind has been asked for meanwhile. Let it end first.")
 }
 
 /// No such job.

@@ -53,7 +53,7 @@ use crate::{
     domain::{Result, job::Queue},
     ports::{
         fatal::Fatal,
-        queue::{Command, QueueEngine},
+        queue::{Command, QueueEngine, busy},
     },
 };
 
@@ -142,7 +142,7 @@ impl QueueEngine for QueueRedb {
         let commands = self.commands.lock().unwrap_or_else(PoisonError::into_inner).clone();
         // Without a thread the command is dropped, and its caller sees that.
         if let Some(Err(TrySendError::Full(command))) = commands.map(|it| it.try_send(command)) {
-            answers::refuse(command, &fault::busy());
+            command.refuse(&busy());
         }
     }
 

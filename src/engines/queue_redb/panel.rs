@@ -10,7 +10,7 @@ use crate::{
         Error,
         job::{Job, JobId, Queue, State},
     },
-    ports::queue::{Depth, Fate, JobFilter},
+    ports::queue::{Depth, Fate, JobFilter, LISTED_MAX},
 };
 
 use super::{
@@ -22,8 +22,6 @@ use super::{
     work::Work,
 };
 
-/// Jobs in one answer.
-const LIST_MAX: usize = 200;
 /// Jobs that one list looks at, so that no command waits long behind it. Reached only when more than so many
 /// newer jobs of the tenant (or of all) do not fit the filter.
 const LOOKS_MAX: usize = 100_000;
@@ -70,7 +68,7 @@ impl Work<'_, '_> {
 
     /// A list, newest first.
     pub(super) fn list(&self, filter: &JobFilter) -> Step<Vec<Job>> {
-        let limit = usize::try_from(filter.limit).unwrap_or(LIST_MAX).min(LIST_MAX);
+        let limit = usize::try_from(filter.limit.min(LISTED_MAX)).unwrap_or(0);
         let queues = || Queue::ALL.into_iter().filter(|it| filter.queue.is_none_or(|wanted| wanted == *it));
         if let Some(state) = filter.state {
             let whose = filter.tenant.map(|it| owner(Some(it)));

@@ -109,7 +109,7 @@ impl QueueThread {
             if self.untaken.is_empty() || !matches!(self.health, Health::Good(_)) {
                 match self.sleep() {
                     Woken::By(command) => {
-                        weight += answers::weight(&command);
+                        weight += command.weight();
                         batch.push_back(command);
                     }
                     Woken::ByTime if self.is_due() => {}
@@ -120,7 +120,7 @@ impl QueueThread {
             while weight < BATCH_WEIGHT
                 && let Ok(command) = self.commands.try_recv()
             {
-                weight += answers::weight(&command);
+                weight += command.weight();
                 batch.push_back(command);
             }
             self.batch(batch);
@@ -156,7 +156,7 @@ impl QueueThread {
     fn batch(&mut self, mut batch: VecDeque<Command>) {
         if let Err(error) = self.open_again() {
             for command in batch {
-                answers::refuse(command, &error);
+                command.refuse(&error);
             }
             return;
         }
@@ -183,7 +183,7 @@ impl QueueThread {
                     drop(reply(Some(&error)));
                 }
                 for command in batch {
-                    answers::refuse(command, &error);
+                    command.refuse(&error);
                 }
             }
         }

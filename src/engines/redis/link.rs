@@ -36,11 +36,11 @@ use self::{
 pub(super) use self::url::Node;
 
 /// A Redis whose master cannot be reached for this long is down.
-const CONNECT_MAX: Duration = Duration::from_secs(2);
+pub(super) const CONNECT_MAX: Duration = Duration::from_secs(2);
 /// An answer that takes longer never comes.
-const ANSWER_MAX: Duration = Duration::from_secs(5);
+pub(super) const ANSWER_MAX: Duration = Duration::from_secs(5);
 /// The tag of the keys that must all be on one node of a cluster.
-const TAG: &str = "chainhost";
+pub(super) const TAG: &str = "chainhost";
 
 /// A Redis that can be connected to.
 pub struct Address {

@@ -1,60 +1,96 @@
 //! What a deployment needs to be kept before it is complete, and the fence between that and garbage collection.
 //!
-//! Between the moment at which a deployment sees that a blob is in the store and the one at which its row says so, a
-//! collection on another server may decide that nobody names the blob. So a collection writes into the database that it
-//! begins to remove, before it looks at the rows for the last time, and that it has ended; a deployment becomes complete
-//! only when neither has happened since it began to look.
+//! A collection removes in short rounds. It writes into the database that a round begins, then looks which deployments there
+//! are, removes what none of them names, and writes that the round has ended. The row of a deployment is written in a
+//! transaction that sees no round under way, with the list of its files: every later round sees that row and leaves what the list
+//! names, so that a deployment need not look again, however long it takes. Only its manifest is named when it becomes
+//! complete, in a transaction that again sees no round, and none since the manifest was looked for in the store.
+//!
+//! So a deployment waits at most for the end of one round, for some seconds; never for a collection.
 
-use std::{collections::HashSet, time::Duration};
+use std::{
+    collections::HashSet,
+    sync::{Mutex, PoisonError},
+    time::Duration,
+};
 
-use super::super::{Services, uploads::KNOWN_DEPLOYMENTS};
+use tokio::time::Instant;
+
+use super::{
+    super::{Services, nodes::Hold, uploads::KNOWN_DEPLOYMENTS},
+    Home,
+};
 use crate::{
     base::{blob_dir::Coding, hash::Sha256},
-    domain::{Error, Result, access::TenantScope, file_list::FileList, site::SiteId},
+    domain::{Error, Result, access::TenantScope, deployment::DeploymentId, file_list::FileList, site::SiteId},
     ports::db::ReadTx,
     store::{self, settings::SWEEP},
 };
 
-/// How long a collection may remove before it must look again …
-pub(in crate::services) const SWEEP_MS_MAX: i64 = 5 * 60_000;
-/// … and after what time one that has not said that it ended is taken for dead. More, since the clocks of servers differ.
-const DEAD_MS: i64 = 15 * 60_000;
-/// How long a deployment waits for a collection to end, and how often it looks.
+/// A round whose row has stood unchanged for so long is taken for dead: its process was killed, or the store did not answer it.
+/// Far more than a round and its last request take. Counted by the clock of whoever waits, which does not go back.
+const DEAD: Duration = Duration::from_secs(90);
+/// How long a deployment waits for a round to end, and how often it looks.
 const WAIT_MAX: Duration = Duration::from_secs(30);
-const LOOK: Duration = Duration::from_millis(250);
-/// How often a deployment looks at its blobs again because of a collection.
-const TRIES: usize = 5;
+const LOOK: Duration = Duration::from_millis(100);
+
+/// What the row of a round that has ended ends in.
+const ENDED: &str = " 0";
 
 /// What the database said of the collection when a deployment began to look at its blobs.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(in crate::services) struct Fence(Option<String>);
 
 impl Fence {
-    /// Refuses when a collection has begun or ended since.
+    pub(super) const fn of(row: Option<String>) -> Self {
+        Self(row)
+    }
+
+    /// Refuses when a round has begun or ended since.
     pub(in crate::services) fn check(&self, tx: &mut ReadTx<'_>) -> Result<()> {
         if store::settings::find(tx, SWEEP)? == self.0 { Ok(()) } else { Err(swept()) }
     }
 }
 
-/// The row of a collection that removes until it says otherwise.
-pub(in crate::services) fn sweeping(id: &str, now_ms: i64) -> String {
-    format!("{id} {}", now_ms + DEAD_MS)
+/// The row of a round that removes.
+pub(super) fn sweeping(id: &str) -> String {
+    format!("{id} removes")
 }
 
 /// The row of one that has ended.
-pub(in crate::services) fn idle(id: &str) -> String {
-    format!("{id} 0")
+pub(super) fn idle(id: &str) -> String {
+    format!("{id}{ENDED}")
 }
 
-/// Whether the row is that of a collection that removes at `now_ms`.
-pub(in crate::services) fn is_sweeping(row: Option<&str>, now_ms: i64) -> bool {
-    let until_ms = row.and_then(|it| it.split_once(' ')).and_then(|(_, it)| it.parse::<i64>().ok());
-    until_ms.is_some_and(|it| it >= now_ms)
-}
-
-/// Refused, while a collection removes.
-pub(in crate::services) fn swept() -> Error {
+/// Refused, while a round removes.
+pub(super) fn swept() -> Error {
     Error::unavailable("sweeping", "Old files are just being removed from the store. Try again in a moment.")
+}
+
+/// The row of the round that removes, and since when it is known.
+#[derive(Debug, Default)]
+pub(super) struct Rounds(Mutex<Option<(String, Instant)>>);
+
+impl Rounds {
+    /// Whether the row is that of a round that may still remove.
+    pub(super) fn is_sweeping(&self, row: Option<&str>) -> bool {
+        self.is_sweeping_at(row, Instant::now())
+    }
+
+    fn is_sweeping_at(&self, row: Option<&str>, now: Instant) -> bool {
+        let mut known = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let Some(row) = row.filter(|it| !it.ends_with(ENDED)) else {
+            *known = None;
+            return false;
+        };
+        match &*known {
+            Some((seen, since)) if seen == row => now.duration_since(*since) < DEAD,
+            _ => {
+                *known = Some((row.to_owned(), now));
+                true
+            }
+        }
+    }
 }
 
 impl Services {
@@ -88,31 +124,60 @@ impl Services {
         self.keep_variants(forms).await
     }
 
-    /// Keeps all that a deployment needs, then runs `complete`, whose transaction asks the fence; again when a collection
-    /// came between. Without a store there is nothing to keep and no fence.
-    pub(in crate::services) async fn keep_deployment<T, F>(
+    /// Runs `act`, whose transaction asks the fence, when no round removes; again when one has begun or ended meanwhile.
+    /// Without a store there is no fence.
+    pub(in crate::services) async fn fenced<T, F>(&self, act: impl Fn(Option<Fence>) -> F) -> Result<T>
+    where
+        F: Future<Output = Result<T>>,
+    {
+        let Some(home) = &self.home else { return act(None).await };
+        let began = Instant::now();
+        loop {
+            let fence = self.wait_for_round(home, began).await?;
+            home.saw_sweep(&fence);
+            match act(Some(fence)).await {
+                Err(error) if error.code == swept().code && began.elapsed() < WAIT_MAX => {}
+                done => return done,
+            }
+        }
+    }
+
+    /// Notes the list of files of a deployment whose row does not name it yet, so that no collection takes what it names.
+    pub(in crate::services) async fn pin(
+        &self,
+        scope: TenantScope,
+        (site, id): (SiteId, DeploymentId),
+        list: (Sha256, u64),
+        hold: Option<Hold>,
+    ) -> Result<()> {
+        if self.home.is_none() {
+            return Ok(());
+        }
+        self.fenced(move |fence| async move {
+            // A collection reads it.
+            self.keep_blobs(vec![list]).await?;
+            let note = move |tx: &mut crate::ports::db::WriteTx<'_>| {
+                if let Some(fence) = fence {
+                    fence.check(tx)?;
+                }
+                store::deployments::want(tx, scope, site, id, list.0)
+            };
+            self.write_held(hold, note).await
+        })
+        .await
+    }
+
+    /// Sees that the files of a deployment whose list is in its row are in the store, if there is one.
+    pub(in crate::services) async fn keep_files(
         &self,
         scope: TenantScope,
         site: SiteId,
         needs: &[(Sha256, u64)],
-        complete: impl Fn(Option<Fence>) -> F,
-    ) -> Result<T>
-    where
-        F: Future<Output = Result<T>>,
-    {
-        let Some(home) = &self.home else { return complete(None).await };
-        for _ in 0..TRIES {
-            let fence = self.wait_for_sweep().await?;
-            home.saw_sweep(&fence);
-            let known = if home.is_carried() { self.list_kept(scope, site).await? } else { HashSet::new() };
-            let unsure = needs.iter().filter(|(hash, size)| home.is_lost(hash) || !known.contains(&(*hash, *size)));
-            home.keep(unsure.copied().collect()).await?;
-            match complete(Some(fence)).await {
-                Err(error) if error.code == swept().code => {}
-                done => return done,
-            }
-        }
-        Err(swept())
+    ) -> Result<()> {
+        let Some(home) = &self.home else { return Ok(()) };
+        let known = if home.is_carried() { self.list_kept(scope, site).await? } else { HashSet::new() };
+        let unsure = needs.iter().filter(|(hash, size)| home.is_lost(hash) || !known.contains(&(*hash, *size)));
+        home.keep(unsure.copied().collect()).await
     }
 
     /// What the kept deployments of a site name: each was in the store when its deployment became complete, and no
@@ -134,11 +199,10 @@ impl Services {
         .await
     }
 
-    async fn wait_for_sweep(&self) -> Result<Fence> {
-        let began = tokio::time::Instant::now();
+    async fn wait_for_round(&self, home: &Home, began: Instant) -> Result<Fence> {
         loop {
             let row = self.db.read(|tx| store::settings::find(tx, SWEEP)).await?;
-            if !is_sweeping(row.as_deref(), self.clock.now_ms()) {
+            if !home.0.rounds.is_sweeping(row.as_deref()) {
                 return Ok(Fence(row));
             }
             if began.elapsed() > WAIT_MAX {
@@ -146,5 +210,23 @@ impl Services {
             }
             tokio::time::sleep(LOOK).await;
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_round_that_has_not_ended_is_dead_after_a_while_on_the_clock_of_who_waits() {
+        let (rounds, now) = (Rounds::default(), Instant::now());
+        let (row, ended) = (sweeping("a"), idle("a"));
+        assert!(!rounds.is_sweeping_at(None, now) && !rounds.is_sweeping_at(Some(&ended), now));
+        assert!(rounds.is_sweeping_at(Some(&row), now));
+        assert!(rounds.is_sweeping_at(Some(&row), now + DEAD - LOOK));
+        assert!(!rounds.is_sweeping_at(Some(&row), now + DEAD));
+        // Another counts from when it is seen first, and one that has ended is over at once.
+        assert!(rounds.is_sweeping_at(Some(&sweeping("b")), now + DEAD));
+        assert!(!rounds.is_sweeping_at(Some(&idle("b")), now + DEAD));
     }
 }

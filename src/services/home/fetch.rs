@@ -3,16 +3,19 @@
 use std::{
     collections::HashMap,
     io,
-    sync::{Mutex, PoisonError, mpsc},
+    sync::{Arc, Mutex, PoisonError, mpsc},
     time::Duration,
 };
 
 use bytes::Bytes;
 use moka::sync::Cache;
-use tokio::{sync::watch, time::timeout};
+use tokio::{
+    sync::{Notify, watch},
+    time::{Instant, timeout},
+};
 use tokio_stream::StreamExt as _;
 
-use super::{FAILED, Home, SEEN_MAX};
+use super::{FAILED, Home, SEEN_MAX, places::For};
 use crate::{
     base::{
         blob_dir::{BlobError, Coding, Coming, Home as Behind},
@@ -26,6 +29,8 @@ use crate::{
 const PIECE_MAX: Duration = Duration::from_secs(10);
 /// No transfer takes longer.
 const TRANSFER_MAX: Duration = Duration::from_mins(10);
+/// A transfer that brings less than this in such a time stands still, and is given up.
+const PACE: (Duration, u64) = (Duration::from_secs(20), 64 * 1024);
 /// Visitors get the bytes as they are rather than wait longer for a compressed form.
 const VARIANT_WAIT_MAX: Duration = Duration::from_millis(500);
 /// How long blocking callers wait for compressed forms.
@@ -84,10 +89,13 @@ impl From<StoreError> for Failure {
 
 type Brought = Result<(), Failure>;
 
+/// How a transfer ends, and what tells it that a visitor waits for it.
+type Flight = (watch::Receiver<Option<Brought>>, Arc<Notify>);
+
 /// The transfers under way, and what failed just now.
 #[derive(Debug)]
 pub(super) struct Flights {
-    under_way: Mutex<HashMap<Key, watch::Receiver<Option<Brought>>>>,
+    under_way: Mutex<HashMap<Key, Flight>>,
     failed: Cache<Key, Failure>,
 }
 
@@ -100,21 +108,25 @@ impl Flights {
 
 impl Home {
     /// Joins the transfer of `key`, or begins it. It goes on when nobody waits any more: the next one finds the file.
-    async fn bring(&self, key: Key) -> Brought {
+    async fn bring(&self, key: Key, who: For) -> Brought {
         if let Some(failure) = self.0.flights.failed.get(&key) {
             return Err(failure);
         }
         let mut coming = {
             let mut under_way = self.0.flights.under_way.lock().unwrap_or_else(PoisonError::into_inner);
-            if let Some(coming) = under_way.get(&key) {
+            if let Some((coming, urgent)) = under_way.get(&key) {
+                if who == For::Visitors {
+                    urgent.notify_one();
+                }
                 coming.clone()
             } else {
                 let (done, coming) = watch::channel(None);
-                under_way.insert(key, coming.clone());
+                let urgent = Arc::new(Notify::new());
+                under_way.insert(key, (coming.clone(), Arc::clone(&urgent)));
                 let home = self.clone();
                 self.0.tasks.spawn(async move {
                     let landing = Landing { home, key, done };
-                    let brought = landing.home.transfer(key).await;
+                    let brought = landing.home.transfer(key, who, &urgent).await;
                     landing.land(brought);
                 });
                 coming
@@ -124,10 +136,8 @@ impl Home {
         brought.map_or_else(|_| Err(broken()), |it| it.clone().unwrap_or_else(|| Err(broken())))
     }
 
-    async fn transfer(&self, key: Key) -> Brought {
-        let work = async {
-            let place = timeout(PIECE_MAX, self.0.fetches.acquire()).await;
-            let Ok(Ok(_place)) = place else { return Err(away("too many files are being fetched already")) };
+    async fn transfer(&self, key: Key, who: For, urgent: &Arc<Notify>) -> Brought {
+        let asked = async {
             if !self.0.breaker.admits() {
                 return Err(away("the store of files does not answer"));
             }
@@ -141,10 +151,20 @@ impl Home {
             }
             brought
         };
+        let kind = (who, matches!(key, Key::Variants(_)));
+        let work = async {
+            let brought = self.0.places.run(kind, urgent, PIECE_MAX, asked).await;
+            brought.unwrap_or_else(|| Err(away("too many files are being fetched already")))
+        };
         tokio::select! {
             brought = timeout(TRANSFER_MAX, work) => brought.unwrap_or_else(|_| Err(away("the transfer took too long"))),
             () = self.0.tasks.stopping() => Err(away("the server is stopping")),
         }
+    }
+
+    /// As [`Behind::fetch`], for what no visitor waits for.
+    pub(super) async fn fetch_for_work(&self, hash: Sha256) -> Result<(), BlobError> {
+        Ok(self.bring(Key::Blob(hash), For::Work).await?)
     }
 
     async fn transfer_blob(&self, hash: Sha256) -> Brought {
@@ -164,7 +184,7 @@ impl Home {
             }
             Err(Failure::Disk(kind, _)) => {
                 if *kind == io::ErrorKind::StorageFull {
-                    self.0.room.full();
+                    self.0.room.full(0);
                 }
             }
             Err(Failure::Away(_)) => {}
@@ -177,6 +197,7 @@ impl Home {
         let folder = self.0.folder.clone();
         let mut writer = self.blocking(move || Ok(folder.writer()?)).await?;
         let (mut waiting, mut length, mut whole) = (Vec::new(), 0, 0_u64);
+        let mut pace = Pace::new();
         loop {
             let piece = next(&mut pieces).await?;
             if let Some(bytes) = &piece {
@@ -185,6 +206,7 @@ impl Home {
                 if whole > SITE_BYTES_MAX {
                     return Err(Failure::Corrupt);
                 }
+                pace.check(whole)?;
                 waiting.push(bytes.clone());
             }
             if piece.is_none() || length >= STEP {
@@ -260,7 +282,7 @@ impl Home {
 
 impl Behind for Home {
     fn fetch(&self, hash: Sha256) -> Coming<'_, Result<(), BlobError>> {
-        Box::pin(async move { Ok(self.bring(Key::Blob(hash)).await?) })
+        Box::pin(async move { Ok(self.bring(Key::Blob(hash), For::Visitors).await?) })
     }
 
     fn fetch_blocking(&self, hash: Sha256) -> Result<(), BlobError> {
@@ -268,7 +290,7 @@ impl Behind for Home {
         let home = self.clone();
         self.0.tasks.spawn(async move {
             // Whoever asked may have given up.
-            drop(done.send(home.bring(Key::Blob(hash)).await));
+            drop(done.send(home.bring(Key::Blob(hash), For::Work).await));
         });
         Ok(is_done.recv().unwrap_or_else(|_| Err(broken()))?)
     }
@@ -277,7 +299,7 @@ impl Behind for Home {
         Box::pin(async move {
             if !self.0.bare.contains_key(&hash) {
                 // Without them it goes on.
-                drop(timeout(VARIANT_WAIT_MAX, self.bring(Key::Variants(hash))).await);
+                drop(timeout(VARIANT_WAIT_MAX, self.bring(Key::Variants(hash), For::Visitors)).await);
             }
         })
     }
@@ -288,12 +310,37 @@ impl Behind for Home {
         }
         let (done, is_done) = mpsc::sync_channel(1);
         let home = self.clone();
-        self.0.tasks.spawn(async move { drop(done.send(home.bring(Key::Variants(hash)).await)) });
+        self.0.tasks.spawn(async move { drop(done.send(home.bring(Key::Variants(hash), For::Work).await)) });
         drop(is_done.recv_timeout(VARIANTS_MAX));
     }
 
     fn used(&self, hash: Sha256) {
         self.0.room.used(hash, self.0.clock.now_ms());
+    }
+}
+
+/// How much has come lately.
+struct Pace {
+    since: Instant,
+    before: u64,
+}
+
+impl Pace {
+    fn new() -> Self {
+        Self { since: Instant::now(), before: 0 }
+    }
+
+    /// Refuses when too few of the `whole` bytes so far have come lately.
+    fn check(&mut self, whole: u64) -> Result<(), Failure> {
+        let (time, least) = PACE;
+        if self.since.elapsed() < time {
+            return Ok(());
+        }
+        if whole.saturating_sub(self.before) < least {
+            return Err(away("the store of files sends next to nothing"));
+        }
+        *self = Self { since: Instant::now(), before: whole };
+        Ok(())
     }
 }
 

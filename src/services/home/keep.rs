@@ -12,7 +12,7 @@ use tokio::{sync::mpsc, time::timeout};
 use super::{Home, KEEP_MIB_MAX};
 use crate::{
     base::{
-        blob_dir::{BlobError, Coding, Home as _},
+        blob_dir::{BlobError, Coding},
         hash::{Hasher, Sha256},
     },
     domain::{Error, Result},
@@ -121,8 +121,11 @@ impl Home {
         let _memory = self.0.memory.acquire_many(mib).await.map_err(Error::internal)?;
         match self.put(hash, size).await {
             Err(error) if error.code == "blobs_missing" => {
-                // The store has it, if only for too long to rely on.
-                self.fetch(hash).await.map_err(Error::from)?;
+                // The store may have it, if only for too long to rely on.
+                self.fetch_for_work(hash).await.map_err(|found| match found {
+                    BlobError::Missing | BlobError::Corrupt => error,
+                    other => Error::from(other),
+                })?;
                 self.put(hash, size).await?;
             }
             put => put?,

@@ -1,5 +1,8 @@
 //! The bound of the folder: the files that were used least lately go, if the store has them.
 //!
+//! They go too while the disk has less free than uploads leave in reserve, whatever filled it: else nothing could be deployed
+//! on a small disk before the folder comes to its bound.
+//!
 //! The order is kept in memory, since the times of a file cannot be changed without making it look altered; after a restart
 //! it begins with the times at which the files came. Files come also by uploads, so that the folder is looked at now and then.
 
@@ -16,7 +19,7 @@ use tokio::{sync::Notify, time};
 
 use super::Home;
 use crate::{
-    base::{blob_dir::BlobDir, hash::Sha256},
+    base::{blob_dir::BlobDir, files, hash::Sha256},
     domain::{Error, Result},
     ports::blobs::Name,
 };
@@ -34,6 +37,10 @@ const STEP: usize = 256;
 #[derive(Debug)]
 pub(super) struct Room {
     bytes_max: u64,
+    /// Bytes that stay free on the disk, if it was said how many.
+    reserve: Option<u64>,
+    /// Bytes that somebody had no space for since the last look.
+    wanted: AtomicU64,
     /// As of the last look, and what has come by fetching since.
     bytes: AtomicU64,
     used: Mutex<HashMap<Sha256, i64>>,
@@ -41,8 +48,15 @@ pub(super) struct Room {
 }
 
 impl Room {
-    pub(super) fn new(bytes_max: u64) -> Self {
-        Self { bytes_max, bytes: AtomicU64::new(0), used: Mutex::default(), wake: Notify::new() }
+    pub(super) fn new(bytes_max: u64, reserve: Option<u64>) -> Self {
+        Self {
+            bytes_max,
+            reserve,
+            wanted: AtomicU64::new(0),
+            bytes: AtomicU64::new(0),
+            used: Mutex::default(),
+            wake: Notify::new(),
+        }
     }
 
     /// A file was read now.
@@ -65,8 +79,9 @@ impl Room {
         }
     }
 
-    /// The disk has no space, whatever the bound says.
-    pub(super) fn full(&self) {
+    /// The disk has no space for so many bytes, whatever the bound says.
+    pub(super) fn full(&self, bytes: u64) {
+        self.wanted.fetch_max(bytes.max(1), Ordering::Relaxed);
         self.wake.notify_one();
     }
 }
@@ -98,7 +113,12 @@ impl Home {
         });
     }
 
-    /// Removes files until the folder is well within its bound; how many bytes went.
+    /// Sees that files leave the folder until its disk has space for so many bytes beside the reserve, if they can.
+    pub fn want_space(&self, bytes: u64) {
+        self.0.room.full(bytes);
+    }
+
+    /// Removes files until the folder is well within its bound, and its disk has the reserve free; how many bytes went.
     pub async fn make_room(&self) -> Result<u64> {
         // Until the store is known to be ours, what it has may be another installation's, and the file here the only one.
         if self.0.claimed.get().is_none() {
@@ -109,8 +129,8 @@ impl Home {
         let files = listed.ok_or_else(|| Error::internal("listing the cache panicked"))??;
         let total: u64 = files.values().map(|it| it.bytes).sum();
         self.0.room.bytes.store(total, Ordering::Relaxed);
-        let bytes_max = self.0.room.bytes_max;
-        if total <= bytes_max {
+        let excess = self.excess(total)?;
+        if excess == 0 {
             return Ok(0);
         }
         let mut order: Vec<(Sha256, Local)> = files.into_iter().collect();
@@ -121,8 +141,6 @@ impl Home {
             }
         }
         order.sort_unstable_by_key(|(hash, local)| (local.used_ms, *hash));
-        // A tenth more, so that the next file does not start it again.
-        let excess = total - (bytes_max - bytes_max / 10);
         let (mut freed, mut order) = (0_u64, order.into_iter().peekable());
         while freed < excess && order.peek().is_some() {
             let (mut step, mut wanted) = (Vec::new(), 0_u64);
@@ -138,6 +156,24 @@ impl Home {
         self.0.room.bytes.fetch_sub(freed.min(total), Ordering::Relaxed);
         tracing::debug!(freed, total, "files that were not asked for have left the cache");
         Ok(freed)
+    }
+
+    /// How many of the `total` bytes are to go. A tenth more than must, so that the next file does not start it again.
+    fn excess(&self, total: u64) -> Result<u64> {
+        let room = &self.0.room;
+        let over = if total > room.bytes_max { total - (room.bytes_max - room.bytes_max / 10) } else { 0 };
+        let space = files::space(self.0.folder.root())?;
+        let reserve = space.reserve(room.reserve);
+        let wanted = room.wanted.swap(0, Ordering::Relaxed);
+        if wanted == 0 && space.free >= reserve {
+            return Ok(over);
+        }
+        let lacking = |wanted: u64| {
+            reserve.saturating_add(reserve / 10).saturating_add(wanted).saturating_sub(space.free).min(total)
+        };
+        // What could not fit even without a cache is no reason to empty it.
+        let fits = space.free.saturating_add(total) >= reserve.saturating_add(wanted);
+        Ok(over.max(lacking(if fits { wanted } else { 0 })))
     }
 
     /// Removes those of these that the store has; their bytes.

@@ -504,3 +504,9 @@ fn random_lives_follow_the_model() {
 fn random_lives_on_redis_follow_the_model() {
     random_lives(60, 1_500, |_| crate::queue_redis::PrefixPlace::new());
 }
+
+#[cfg(feature = "redis")]
+#[test]
+fn random_lives_on_a_cluster_follow_the_model() {
+    random_lives(10, 200, |_| crate::queue_redis::PrefixPlace::clustered());
+}

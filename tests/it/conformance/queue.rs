@@ -161,9 +161,9 @@ macro_rules! tests {
     };
 }
 
-/// The whole suite, on a place of its own for each clause.
+/// The suite, on a place of its own for each clause, with more of them where they are named.
 macro_rules! suite {
-    ($engine:ident, $place:expr) => {
+    ($engine:ident, $place:expr $(, $more:ident)*) => {
         tests! {
             $engine, $place,
             a_claim_that_is_given_up_goes_back
@@ -203,18 +203,31 @@ macro_rules! suite {
             rerun_starts_afresh
             retries_back_off_and_end
             snoozes_and_releases_do_not_count
-            ten_thousand_jobs_delay_another_by_one
             tenants_take_turns
-            ten_thousand_tenants_each_get_their_turn
             tenants_do_not_wait_for_one_another
             the_cluster_limit_holds
             those_that_wait_die_with_it
             wakes_a_waiter
             wakes_when_there_is_work
+            $($more)*
         }
     };
 }
 
-suite!(redb, crate::queue_redb::FilePlace::new());
+suite!(
+    redb,
+    crate::queue_redb::FilePlace::new(),
+    ten_thousand_jobs_delay_another_by_one,
+    ten_thousand_tenants_each_get_their_turn
+);
 #[cfg(feature = "redis")]
-suite!(redis, crate::queue_redis::PrefixPlace::new());
+suite!(
+    redis,
+    crate::queue_redis::PrefixPlace::new(),
+    ten_thousand_jobs_delay_another_by_one,
+    ten_thousand_tenants_each_get_their_turn
+);
+#[cfg(feature = "redis")]
+suite!(redis_sentinel, crate::queue_redis::PrefixPlace::watched());
+#[cfg(feature = "redis")]
+suite!(redis_cluster, crate::queue_redis::PrefixPlace::clustered());

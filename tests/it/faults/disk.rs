@@ -22,10 +22,10 @@ use crate::support::{Answer, Host};
 const SIZE: &str = "size=112m";
 
 /// A small disk, unmounted when dropped.
-struct SmallDisk(PathBuf);
+pub(super) struct SmallDisk(PathBuf);
 
 impl SmallDisk {
-    fn mount(at: PathBuf) -> Self {
+    pub(super) fn mount(at: PathBuf) -> Self {
         assert!(
             rustix::process::geteuid().is_root(),
             "This test mounts a small tmpfs, which only root may do: run it as root, or as root of a namespace of its own: \
@@ -42,7 +42,7 @@ impl SmallDisk {
     }
 
     /// Leaves only so many bytes free.
-    fn fill_to(&self, free: u64) {
+    pub(super) fn fill_to(&self, free: u64) {
         let now = chainhost::base::files::space(&self.0).unwrap().free;
         let mut file = File::options().create(true).append(true).open(self.ballast()).unwrap();
         let mut left = now.saturating_sub(free);

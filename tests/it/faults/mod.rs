@@ -19,6 +19,7 @@ mod publish;
 mod rerun;
 mod rights;
 mod stalled;
+mod steps;
 mod stop;
 #[cfg(all(feature = "postgres", feature = "redis"))]
 mod stopped;

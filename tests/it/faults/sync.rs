@@ -24,8 +24,8 @@ fn start() -> (Host, Api) {
     (host, api)
 }
 
-/// Changes something again and again until nobody answers. Each change may be refused; what was acknowledged counts.
-fn change_until_the_end(host: &Host, api: &Api, changes: u64) -> Told {
+/// Changes something again and again until nobody answers, or so often. Each change may be refused; what was acknowledged counts.
+fn change_until_the_end(api: &Api, changes: u64) -> Told {
     let mut told = Told { sites: Vec::new(), version: 1 };
     for number in 2..changes {
         let name = format!("s{number}");
@@ -38,7 +38,8 @@ fn change_until_the_end(host: &Host, api: &Api, changes: u64) -> Told {
             told.version = number;
         }
     }
-    panic!("the server has not ended\n{}", host.log());
+    // It may be on its way: refusals are quick. Whoever waits for its end is told if it has none.
+    told
 }
 
 /// The server has ended with a sentence, and another has all that was acknowledged.
@@ -70,7 +71,7 @@ fn a_failed_sync_or_write_ends_the_server_and_nothing_acknowledged_is_lost() {
         println!("{file} {injection}");
         let (mut host, api) = start();
         let strace = Strace::attach(&host, &[injection], Some(file));
-        let told = change_until_the_end(&host, &api, 200);
+        let told = change_until_the_end(&api, 200);
         drop(strace);
         comes_back(&mut host, &api, &told);
     }
@@ -81,7 +82,7 @@ fn a_failed_sync_or_write_ends_the_server_and_nothing_acknowledged_is_lost() {
 fn a_failed_sync_while_the_log_is_folded_in_ends_the_server() {
     let (mut host, api) = start();
     let strace = Strace::attach(&host, &["fsync,fdatasync:error=EIO:when=1"], Some("chainhost.db"));
-    let told = change_until_the_end(&host, &api, 5_000);
+    let told = change_until_the_end(&api, 5_000);
     drop(strace);
     assert!(told.sites.len() > 20, "it ended before the log was long: {}", host.log());
     comes_back(&mut host, &api, &told);

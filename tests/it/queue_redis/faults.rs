@@ -15,7 +15,7 @@ use chainhost::{
     store,
 };
 
-use super::{Rig, until};
+use super::{Rig, tenant, until};
 use crate::support::{ground::ground, redis::Server};
 
 #[tokio::test]
@@ -42,6 +42,27 @@ async fn a_redis_that_begins_to_throw_keys_out_is_left_until_that_is_mended() {
     server.ask(&["CONFIG", "SET", "maxmemory-policy", "noeviction"]);
     until("the queue to go on", async || jobs.depths(None).await.is_ok_and(|it| it[1].waiting == 1)).await;
     assert!(jobs.is_up());
+}
+
+/// A Redis that takes no changes says why, and nothing is half done; it is used again once it takes them.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_redis_that_takes_no_changes_says_why() {
+    let server = Server::start(&[]);
+    let rig = Rig::on(&server);
+    let jobs = Jobs::new(rig.open("one").0);
+    let (one, two) = (rig.job(Queue::Email, tenant(1)), rig.job(Queue::Email, tenant(1)));
+    jobs.enqueue(vec![one.clone()]).await.unwrap();
+    let lease = jobs.next(Queue::Email, 1, Vec::new()).await.unwrap().1.remove(0);
+    server.ask(&["CONFIG", "SET", "min-replicas-to-write", "1"]);
+    let done = vec![Finish { id: lease.job.id, attempt: lease.attempt, outcome: Outcome::Done }];
+    assert_eq!(jobs.enqueue(vec![two.clone()]).await.unwrap_err().code, "queue_replicas");
+    assert_eq!(jobs.next(Queue::Email, 1, done.clone()).await.unwrap_err().code, "queue_replicas");
+    server.ask(&["CONFIG", "SET", "min-replicas-to-write", "0"]);
+    let depth = jobs.depths(tenant(1)).await.unwrap()[1];
+    assert_eq!((depth.waiting, depth.running, depth.done), (0, 1, 0));
+    assert_eq!(jobs.enqueue(vec![two.clone()]).await.unwrap(), 1);
+    let (ended, leases) = jobs.next(Queue::Email, 1, done).await.unwrap();
+    assert!(ended[0].is_ok() && leases[0].job == two);
 }
 
 /// A start does not need Redis: all is refused until it is there, and then what the process before held comes back.
@@ -127,16 +148,19 @@ async fn the_late_end_of_an_attempt_of_before_a_loss_is_refused() {
     assert!(ended[0].is_ok());
 }
 
-/// While nobody could ask for them, ids of ended jobs are remembered: their rows would start them again.
+/// Until the outbox has settled them, ids of ended jobs are remembered: their rows would start them again. To ask for them settles
+/// nothing, since who asks may die before their rows are gone.
 #[tokio::test]
-async fn ended_jobs_are_known_until_somebody_has_asked_for_them() {
+async fn ended_jobs_are_known_until_they_are_settled() {
     const DAY_MS: i64 = 86_400_000;
     let rig = Rig::new();
     let (clock, hands) = Clock::manual(1_800_000_000_000);
     let wish = chainhost::engines::redis::Wish { clock, ..rig.wish("one") };
+    let wish = wish.owned_by(rig.ids.next());
     let jobs = Jobs::new(QueueRedis::open(&Secret::new(rig.url.clone()), &wish).unwrap());
     let job = chainhost::domain::job::NewJob { created_ms: 1, ..rig.job(Queue::Email, None) };
     assert_eq!(jobs.fates(vec![job.id]).await.unwrap(), [Fate::Unknown]);
+    let taken = 1_800_000_000_000;
     jobs.enqueue(vec![job.clone()]).await.unwrap();
     let lease = jobs.next(Queue::Email, 1, Vec::new()).await.unwrap().1.remove(0);
     let finished = vec![Finish { id: lease.job.id, attempt: lease.attempt, outcome: Outcome::Done }];
@@ -147,9 +171,16 @@ async fn ended_jobs_are_known_until_somebody_has_asked_for_them() {
         // Time alone makes it forget what is old enough.
         jobs.depths(None).await.unwrap();
     }
-    assert_eq!(jobs.enqueue(vec![job.clone()]).await.unwrap(), 0, "it is known");
-    assert_eq!(jobs.fates(vec![job.id]).await.unwrap(), [Fate::Ended]);
-    // Now it may be forgotten.
+    for settled in [None, Some(taken + DAY_MS - 1)] {
+        if let Some(before_ms) = settled {
+            jobs.settled(before_ms).await.unwrap();
+        }
+        hands.advance(120_000);
+        jobs.depths(None).await.unwrap();
+        assert_eq!(jobs.enqueue(vec![job.clone()]).await.unwrap(), 0, "it is known: {settled:?}");
+        assert_eq!(jobs.fates(vec![job.id]).await.unwrap(), [Fate::Ended], "{settled:?}");
+    }
+    jobs.settled(taken + DAY_MS).await.unwrap();
     hands.advance(120_000);
     jobs.depths(None).await.unwrap();
     assert_eq!(jobs.fates(vec![job.id]).await.unwrap(), [Fate::Unknown]);
@@ -240,4 +271,67 @@ async fn what_a_redis_has_lost_comes_back_from_the_outbox() {
     assert_eq!(services.reconcile_outbox().await.unwrap(), 19);
     assert_eq!(services.relay_outbox().await.unwrap(), 19);
     assert_eq!(known().await, 19, "all but the one that has ended");
+}
+
+/// The row of a job that has ended goes once, however often who follows it dies in between; and a dead job that is started again has
+/// its row again.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_has_ended_is_not_handed_over_again_and_what_is_rerun_is() {
+    const DAY_MS: i64 = 86_400_000;
+    let server = Server::start(&[]);
+    let rig = Rig::on(&server);
+    let (clock, hands) = Clock::manual(1_800_000_000_000);
+    let wish = chainhost::engines::redis::Wish { clock: clock.clone(), ..rig.wish("one") };
+    let wish = wish.owned_by(rig.ids.next());
+    let jobs = Jobs::new(QueueRedis::open(&Secret::new(rig.url.clone()), &wish).unwrap());
+    let folder = tempfile::tempdir().unwrap();
+    let db = Db::new(Sqlite::open(&folder.path().join("db"), schema::SQLITE).unwrap());
+    let services = Services::new(ground(folder.path(), db, jobs.clone(), clock.clone()));
+    let rows = async || {
+        let count = services.db.read(|tx| tx.one("SELECT COUNT(*) FROM outbox WHERE handed_ms > 0", params![])?.int(0));
+        count.await.unwrap()
+    };
+    let new = |number| chainhost::domain::job::NewJob { created_ms: number, ..rig.job(Queue::Email, None) };
+    let (well, badly) = (new(1), new(2));
+    for job in [well.clone(), badly.clone()] {
+        services.db.write(move |tx| store::outbox::enqueue(tx, &job)).await.unwrap();
+    }
+    assert_eq!(services.relay_outbox().await.unwrap(), 2);
+    let leases = jobs.next(Queue::Email, 2, Vec::new()).await.unwrap().1;
+    let end = |at: usize, outcome| Finish { id: leases[at].job.id, attempt: leases[at].attempt, outcome };
+    let ended = vec![end(0, Outcome::Done), end(1, Outcome::Cancel { error: String::from("it rained") })];
+    jobs.next(Queue::Email, 0, ended).await.unwrap();
+    jobs.dismiss(well.id).await.unwrap();
+    // Who asks dies before the rows are gone, and comes back days later.
+    assert_eq!(jobs.fates(vec![well.id, badly.id]).await.unwrap(), [Fate::Ended, Fate::Ended]);
+    for _ in 0..3 {
+        hands.advance(DAY_MS);
+        jobs.depths(None).await.unwrap();
+    }
+    assert_eq!((services.reconcile_outbox().await.unwrap(), rows().await), (0, 0));
+    // A row that waits may have been handed over by a process that died before it could mark it.
+    let again = well.clone();
+    services.db.write(move |tx| store::outbox::enqueue(tx, &again)).await.unwrap();
+    for _ in 0..3 {
+        assert_eq!(services.reconcile_outbox().await.unwrap(), 0);
+        hands.advance(DAY_MS);
+        jobs.depths(None).await.unwrap();
+    }
+    assert_eq!(services.relay_outbox().await.unwrap(), 1);
+    assert_eq!(jobs.depths(None).await.unwrap()[1].waiting, 0, "it has run already");
+    assert_eq!((services.reconcile_outbox().await.unwrap(), rows().await), (0, 0));
+    // Without rows that wait, nothing is remembered for ever.
+    for _ in 0..2 {
+        hands.advance(DAY_MS);
+        services.reconcile_outbox().await.unwrap();
+        jobs.depths(None).await.unwrap();
+    }
+    assert_eq!(jobs.fates(vec![well.id]).await.unwrap(), [Fate::Unknown]);
+    // What is started again has its row again, and survives the loss of the Redis.
+    let actor = services.actor_local().await.unwrap();
+    services.rerun_job(&actor, badly.id).await.unwrap();
+    assert_eq!((rows().await, services.reconcile_outbox().await.unwrap()), (1, 0));
+    server.ask(&["FLUSHALL"]);
+    assert_eq!((services.reconcile_outbox().await.unwrap(), services.relay_outbox().await.unwrap()), (1, 1));
+    assert_eq!(jobs.get(badly.id).await.unwrap().unwrap().state, State::Waiting);
 }

@@ -2,6 +2,7 @@
 
 mod faults;
 mod interop;
+mod masters;
 mod together;
 
 use std::{
@@ -22,27 +23,43 @@ use chainhost::{
         job::{JobId, NewJob, Queue},
         tenant::TenantId,
     },
-    engines::redis::{QueueRedis, Wish},
+    engines::redis::{Limits, QueueRedis, Wish},
     ports::queue::QueueEngine,
 };
 use tokio::time::{Instant, sleep};
 
-use crate::{conformance::Place, support::redis};
+use crate::{
+    conformance::Place,
+    support::{redis, redis_ha},
+};
 
 /// No wait of these tests takes so long unless something is wrong.
 const DEADLINE: Duration = Duration::from_secs(30);
+/// For a Redis that is not slow because of what is tested, but since the machine is busy.
+const PATIENT: Limits = Limits { connect: Duration::from_mins(2), answer: Duration::from_mins(2) };
 /// The lease of tests in which workers die: longer than a busy machine keeps a thread from running.
 const SHORT: Duration = Duration::from_secs(8);
 
-/// Keys of its own on the server that all tests share.
+/// Keys of its own on servers that tests share.
 pub(crate) struct PrefixPlace {
+    url: String,
     prefix: String,
 }
 
 impl PrefixPlace {
     /// No keys yet.
     pub(crate) fn new() -> Self {
-        Self { prefix: prefix() }
+        Self { url: redis::shared().url(), prefix: prefix() }
+    }
+
+    /// The same behind Sentinels.
+    pub(crate) fn watched() -> Self {
+        Self { url: redis_ha::shared_watched().to_owned(), prefix: prefix() }
+    }
+
+    /// The same on the node of a cluster that has the slot of the product's keys.
+    pub(crate) fn clustered() -> Self {
+        Self { url: redis_ha::shared_nodes().to_owned(), prefix: slot_prefix() }
     }
 }
 
@@ -51,18 +68,36 @@ impl Place for PrefixPlace {
         let wish = Wish {
             prefix: self.prefix.clone(),
             node: String::from("one"),
-            lease: Duration::from_secs(30),
+            lease: PATIENT.answer,
             waiting_max,
             owner: String::new(),
+            limits: PATIENT,
             clock,
         };
-        QueueRedis::open(&Secret::new(redis::shared().url()), &wish).unwrap()
+        let start = Instant::now();
+        loop {
+            let engine = QueueRedis::open(&Secret::new(self.url.clone()), &wish).unwrap();
+            // On a busy machine one that belongs to others may not be found at once.
+            if engine.is_up() {
+                return engine;
+            }
+            assert!(start.elapsed() < PATIENT.connect, "no Redis at {}", self.url);
+        }
     }
 }
 
 fn prefix() -> String {
+    format!("{{{}}}", place())
+}
+
+/// Keys of their own in the slot of the product's.
+fn slot_prefix() -> String {
+    format!("{{chainhost}}:{}", place())
+}
+
+fn place() -> String {
     static NEXT: AtomicU32 = AtomicU32::new(1);
-    format!("{{place{}}}", NEXT.fetch_add(1, Ordering::Relaxed))
+    format!("place{}", NEXT.fetch_add(1, Ordering::Relaxed))
 }
 
 #[expect(clippy::unnecessary_wraps, reason = "jobs name their tenant like this")]
@@ -93,12 +128,16 @@ impl Rig {
     }
 
     fn on(server: &redis::Server) -> Self {
+        Self::at(server.url())
+    }
+
+    fn at(url: String) -> Self {
         let clock = Clock::system();
-        Self { url: server.url(), prefix: prefix(), ids: Ids::new(clock.clone()), clock }
+        Self { url, prefix: slot_prefix(), ids: Ids::new(clock.clone()), clock }
     }
 
     fn wish(&self, node: &str) -> Wish {
-        Wish { prefix: self.prefix.clone(), lease: SHORT, ..Wish::new(node, self.clock.clone()) }
+        Wish { prefix: self.prefix.clone(), lease: SHORT, limits: PATIENT, ..Wish::new(node, self.clock.clone()) }
     }
 
     /// A process with this name, and what time it is.

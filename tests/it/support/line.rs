@@ -23,6 +23,8 @@ pub(crate) enum State {
 
 struct Inner {
     state: State,
+    /// Connections of an earlier age pass nothing any more.
+    age: u32,
     streams: Vec<TcpStream>,
     ended: bool,
 }
@@ -33,9 +35,9 @@ struct Shared {
 }
 
 impl Shared {
-    /// Waits until bytes may pass; whether they may at all.
-    fn pass(&self) -> bool {
-        let still = |inner: &mut Inner| inner.state == State::Still && !inner.ended;
+    /// Waits until bytes of a connection of this age may pass; whether they may at all.
+    fn pass(&self, age: u32) -> bool {
+        let still = |inner: &mut Inner| (inner.state == State::Still || age < inner.age) && !inner.ended;
         let inner = self.changed.wait_while(self.inner.lock().unwrap(), still).unwrap();
         let (state, ended) = (inner.state, inner.ended);
         drop(inner);
@@ -45,14 +47,14 @@ impl Shared {
         state != State::Cut && !ended
     }
 
-    /// Keeps both ends of a connection, unless all are cut.
-    fn keep(&self, near: &TcpStream, far: &TcpStream) -> bool {
+    /// Keeps both ends of a connection, unless all are cut; its age.
+    fn keep(&self, near: &TcpStream, far: &TcpStream) -> Option<u32> {
         let mut inner = self.inner.lock().unwrap();
         if inner.state == State::Cut || inner.ended {
-            return false;
+            return None;
         }
         inner.streams.extend([near.try_clone().unwrap(), far.try_clone().unwrap()]);
-        true
+        Some(inner.age)
     }
 }
 
@@ -68,7 +70,7 @@ impl Line {
     pub(crate) fn to(target: u16) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let port = listener.local_addr().unwrap().port();
-        let inner = Inner { state: State::Open, streams: Vec::new(), ended: false };
+        let inner = Inner { state: State::Open, age: 0, streams: Vec::new(), ended: false };
         let shared = Arc::new(Shared { inner: Mutex::new(inner), changed: Condvar::new() });
         let accepting = Arc::clone(&shared);
         thread::spawn(move || {
@@ -93,6 +95,12 @@ impl Line {
         drop(inner);
         self.shared.changed.notify_all();
     }
+
+    /// Nothing passes any more on the connections that there are, and nobody is told; new ones are as ever. So does what stands between
+    /// and has forgotten connections that were quiet.
+    pub(crate) fn forget(&self) {
+        self.shared.inner.lock().unwrap().age += 1;
+    }
 }
 
 impl Drop for Line {
@@ -115,24 +123,22 @@ fn reset(stream: &TcpStream) {
 
 fn connect(shared: &Arc<Shared>, near: TcpStream, target: u16) {
     let Ok(far) = TcpStream::connect(("127.0.0.1", target)) else { return reset(&near) };
-    if !shared.keep(&near, &far) {
-        return reset(&near);
-    }
+    let Some(age) = shared.keep(&near, &far) else { return reset(&near) };
     for it in [&near, &far] {
         it.set_nodelay(true).unwrap();
     }
     let ways = [(near.try_clone().unwrap(), far.try_clone().unwrap()), (far, near)];
     for (from, to) in ways {
         let shared = Arc::clone(shared);
-        thread::spawn(move || pump(&shared, from, to));
+        thread::spawn(move || pump(&shared, age, from, to));
     }
 }
 
-fn pump(shared: &Shared, mut from: TcpStream, mut to: TcpStream) {
+fn pump(shared: &Shared, age: u32, mut from: TcpStream, mut to: TcpStream) {
     let mut piece = [0; 16 * 1024];
     while let Ok(count) = from.read(&mut piece)
         && count > 0
-        && shared.pass()
+        && shared.pass(age)
         && to.write_all(piece.get(..count).unwrap_or_default()).is_ok()
     {}
     drop(to.shutdown(Shutdown::Both));

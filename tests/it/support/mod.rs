@@ -290,6 +290,12 @@ impl Host {
         ended.code()
     }
 
+    /// Whether the server has ended, without waiting for it.
+    pub(crate) fn has_died(&self) -> bool {
+        let status = fs::read_to_string(format!("/proc/{}/status", self.pid())).unwrap_or_default();
+        status.lines().any(|line| line.starts_with("State:") && line.contains('Z'))
+    }
+
     /// The address of the panel and the API.
     pub(crate) fn url(&self) -> String {
         format!("http://localhost:{}", self.port)

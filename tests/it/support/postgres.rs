@@ -164,6 +164,18 @@ impl Server {
         }
     }
 
+    /// Lets it and all its sessions stand still, as a machine that is frozen does, until what comes back is dropped.
+    pub(crate) fn freeze(&self) -> Frozen {
+        let server = self.pid.unwrap();
+        // First who could start more.
+        let mut frozen = Frozen(Vec::new());
+        frozen.stop(server);
+        for it in children(server) {
+            frozen.stop(it);
+        }
+        frozen
+    }
+
     /// More settings for the next start.
     pub(crate) fn set(&mut self, settings: &[&str]) {
         self.settings.extend(settings.iter().map(|it| (*it).to_owned()));
@@ -195,6 +207,14 @@ impl Server {
     }
 }
 
+impl Server {
+    /// The first column of the first row, which is a text.
+    pub(crate) fn ask(&self, sql: &str) -> String {
+        let (url, sql) = (self.url(""), sql.to_owned());
+        apart(move || Client::connect(&url, NoTls).unwrap().query_one(&sql, &[]).unwrap().get(0))
+    }
+}
+
 impl Drop for Server {
     fn drop(&mut self) {
         if self.pid.is_some() {
@@ -202,6 +222,39 @@ impl Drop for Server {
         }
         drop(fs::remove_dir_all(&self.folder));
     }
+}
+
+/// Processes that stand still. Dropped, they go on.
+pub(crate) struct Frozen(Vec<Pid>);
+
+impl Frozen {
+    fn stop(&mut self, pid: Pid) {
+        // A session may end by itself just now.
+        if kill_process(pid, Signal::STOP).is_ok() {
+            self.0.push(pid);
+        }
+    }
+}
+
+impl Drop for Frozen {
+    fn drop(&mut self) {
+        for pid in &self.0 {
+            let _ = kill_process(*pid, Signal::CONT);
+        }
+    }
+}
+
+/// The processes that this one has started.
+fn children(parent: Pid) -> Vec<Pid> {
+    let is_child = |pid: &i32| {
+        let stat = fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
+        // Behind the name, which may hold anything: the state and the parent.
+        let after = stat.rsplit_once(") ").map_or("", |it| it.1);
+        after.split(' ').nth(1) == Some(&parent.as_raw_nonzero().to_string())
+    };
+    let all = fs::read_dir("/proc").unwrap().flatten();
+    let pids = all.filter_map(|it| it.file_name().to_str()?.parse().ok());
+    pids.filter(is_child).filter_map(Pid::from_raw).collect()
 }
 
 /// A folder for the data of a server.

@@ -20,7 +20,7 @@ use std::{
     time::Duration,
 };
 
-use chainhost::base::files::write_atomic;
+use chainhost::base::{files::write_atomic, secret::Secret};
 use object_store::{
     ObjectStore as _, ObjectStoreExt as _, PutPayload,
     aws::{AmazonS3, AmazonS3Builder},
@@ -170,6 +170,20 @@ impl Bucket {
         settings(&self.url(), SECRET, more)
     }
 
+    /// As our own client takes it.
+    pub(crate) fn config(&self) -> chainhost::config::blobs::Bucket {
+        chainhost::config::blobs::Bucket {
+            name: NAME.to_owned(),
+            prefix: self.prefix.clone(),
+            endpoint: Some(format!("http://127.0.0.1:{}", self.gate.port)),
+            region: String::from("us-east-1"),
+            path_style: true,
+            access_key_id: KEY.to_owned(),
+            secret_access_key: Arc::new(Secret::new(SECRET.to_owned())),
+            session_token: None,
+        }
+    }
+
     fn path(&self, name: &str) -> object_store::path::Path {
         format!("{}/{name}", self.prefix).into()
     }
@@ -223,6 +237,10 @@ pub(crate) enum Way {
     Shut,
     /// Takes them and lets nothing through, in either direction.
     Stalled,
+    /// Answers each request with this status itself.
+    Answers(u16),
+    /// Cuts each connection when so many bytes have gone through in one direction.
+    Cuts(usize),
 }
 
 /// A way to the store that can be shut.
@@ -243,8 +261,13 @@ impl Gate {
                 let Ok(from) = from else { return };
                 // Held, so that none slips through while it is shut.
                 let mut all = open.lock().unwrap();
-                if *way.lock().unwrap() == Way::Shut {
-                    continue;
+                match *way.lock().unwrap() {
+                    Way::Shut => continue,
+                    Way::Answers(status) => {
+                        thread::spawn(move || drop(answer(from, status)));
+                        continue;
+                    }
+                    _ => {}
                 }
                 let Ok(there) = TcpStream::connect(("127.0.0.1", to)) else { continue };
                 all.extend([from.try_clone().unwrap(), there.try_clone().unwrap()]);
@@ -262,7 +285,8 @@ impl Gate {
     pub(crate) fn set(&self, way: Way) {
         let mut open = self.open.lock().unwrap();
         *self.way.lock().unwrap() = way;
-        if way == Way::Shut {
+        // Those that are open would go on as before.
+        if matches!(way, Way::Shut | Way::Answers(_) | Way::Cuts(_)) {
             for connection in open.drain(..) {
                 drop(connection.shutdown(Shutdown::Both));
             }
@@ -276,9 +300,42 @@ impl Drop for Gate {
     }
 }
 
+/// Reads one request, whatever it is, and answers it.
+fn answer(mut from: TcpStream, status: u16) -> std::io::Result<()> {
+    from.set_read_timeout(Some(Duration::from_mins(1)))?;
+    let (mut head, mut buffer) = (Vec::new(), vec![0; 64 * 1024]);
+    let end = loop {
+        let count = from.read(&mut buffer)?;
+        head.extend_from_slice(buffer.get(..count).unwrap());
+        if let Some(end) = head.windows(4).position(|it| it == b"\r\n\r\n") {
+            break end + 4;
+        }
+        if count == 0 {
+            return Ok(());
+        }
+    };
+    let text = String::from_utf8_lossy(head.get(..end).unwrap()).to_ascii_lowercase();
+    let length = text.lines().find_map(|it| it.strip_prefix("content-length:")?.trim().parse::<usize>().ok());
+    let mut left = length.unwrap_or(0).saturating_sub(head.len() - end);
+    // Unread, it would be a reset and not an answer.
+    while left > 0 {
+        match from.read(&mut buffer)? {
+            0 => return Ok(()),
+            count => left = left.saturating_sub(count),
+        }
+    }
+    write!(from, "HTTP/1.1 {status} Out of order\r\nContent-Length: 0\r\nConnection: close\r\n\r\n")
+}
+
 fn pass(mut from: TcpStream, mut to: TcpStream, way: &Mutex<Way>) {
-    let mut buffer = vec![0; 64 * 1024];
+    let (mut buffer, mut passed) = (vec![0; 64 * 1024], 0);
     while let Ok(count) = from.read(&mut buffer) {
+        passed += count;
+        if let Way::Cuts(most) = *way.lock().unwrap()
+            && passed > most
+        {
+            break;
+        }
         while *way.lock().unwrap() == Way::Stalled {
             thread::sleep(Duration::from_millis(5));
         }

@@ -3,9 +3,13 @@
 use std::{
     fs,
     process::{Child, Command, Stdio},
+    time::Duration,
 };
 
 use super::Host;
+
+/// How long an strace may need to let go.
+const PATIENCE: Duration = Duration::from_secs(5);
 
 /// An strace on all threads of a server. Dropped, it lets go of the server, which runs on as before.
 pub(crate) struct Strace(Child);
@@ -26,7 +30,7 @@ impl Strace {
         let child = command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::inherit()).spawn();
         let strace =
             Self(child.unwrap_or_else(|error| panic!("strace: {error}. Install it with: apt-get install strace")));
-        host.until("strace on all threads", || is_traced(host.pid()).then_some(()));
+        host.until("strace on all threads", || (is_traced(host.pid()) || host.has_died()).then_some(()));
         strace
     }
 }
@@ -36,6 +40,12 @@ impl Drop for Strace {
         // Killed, it would leave threads stopped; told to end, it lets go of them first.
         rustix::process::kill_process(rustix::process::Pid::from_child(&self.0), rustix::process::Signal::TERM)
             .unwrap_or_default();
+        // It may wait for ever for a thread that died while it came.
+        let asked = tokio::time::Instant::now();
+        while matches!(self.0.try_wait(), Ok(None)) && asked.elapsed() < PATIENCE {
+            std::thread::sleep(Duration::from_millis(2));
+        }
+        drop(self.0.kill());
         drop(self.0.wait());
     }
 }

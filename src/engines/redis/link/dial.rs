@@ -103,22 +103,25 @@ fn with_roots(plain: ConnectionAddr, path: &str) -> Result<ConnectionAddr> {
 }
 
 /// A moment by which something is done.
-pub(super) struct Until(Instant);
+pub(super) struct Until {
+    end: Instant,
+    whole: Duration,
+}
 
 impl Until {
     pub(super) fn within(time: Duration) -> Self {
-        Self(Instant::now() + time)
+        Self { end: Instant::now() + time, whole: time }
     }
 
     /// The time that is left; an error when there is none.
     pub(super) fn left(&self) -> RedisResult<Duration> {
-        let left = self.0.saturating_duration_since(Instant::now());
+        let left = self.end.saturating_duration_since(Instant::now());
         if left.is_zero() { Err(RedisError::from(io::Error::from(io::ErrorKind::TimedOut))) } else { Ok(left) }
     }
 
-    /// The time that is left, or `most` when that is less.
+    /// The time that is left, or, when that is less, `most` or a quarter of the whole: who has much time gives each server some of it.
     pub(super) fn left_at_most(&self, most: Duration) -> RedisResult<Duration> {
-        self.left().map(|it| it.min(most))
+        self.left().map(|it| it.min(most.max(self.whole / 4)))
     }
 }
 

@@ -9,7 +9,7 @@ use crate::{
         job::{Job, JobId, NewJob, Queue},
         tenant::TenantId,
     },
-    ports::queue::{Command, Depth, Fate, Finish, JobFilter, Next, Outcome},
+    ports::queue::{Command, Depth, Fate, Finish, JobFilter, LISTED_MAX, Next, Outcome},
 };
 
 use super::{
@@ -21,10 +21,6 @@ use super::{
 const ERROR_BYTES_MAX: usize = 4_000;
 /// Bytes of a stored title.
 const TITLE_BYTES_MAX: usize = 1_000;
-/// Jobs in one answer.
-const LIST_MAX: u32 = 200;
-/// Bytes of a job's data that count like one job more.
-const BYTES_A_UNIT: usize = 4_096;
 /// Where in a call of `next` it says that it is said again.
 const AGAIN: usize = 2;
 
@@ -42,7 +38,7 @@ pub(super) enum Asker {
     Depths(oneshot::Sender<Result<[Depth; 4]>>),
     Cancel(JobId, oneshot::Sender<Result<bool>>),
     Drain(Queue, oneshot::Sender<Result<()>>),
-    /// Progress, pauses.
+    /// Progress, pauses, what may be forgotten.
     Repeatable(oneshot::Sender<Result<()>>),
     /// Rerun, dismiss.
     Once(oneshot::Sender<Result<()>>),
@@ -102,6 +98,11 @@ pub(super) fn call(command: Command, waiting_max: u64) -> Option<(Call, Asker)> 
             let ids: Vec<String> = ids.iter().map(ToString::to_string).collect();
             (look("fates", &ids), Asker::Fates(to))
         }
+        Command::Settled(before_ms, to) => {
+            let mut call = keep("settled");
+            call.push(before_ms.to_string());
+            (call, Asker::Repeatable(to))
+        }
         Command::List(filter, to) => (list(&filter), Asker::List(to)),
         Command::Depths(tenant, to) => {
             let whose = tenant.map_or_else(String::new, |it| owner(Some(it)));
@@ -123,25 +124,6 @@ pub(super) fn call(command: Command, waiting_max: u64) -> Option<(Call, Asker)> 
         }
         Command::Drain(queue, to) => (pause(queue, true), Asker::Drain(queue, to)),
     })
-}
-
-/// Answers a command with an error.
-pub(super) fn refuse(command: Command, error: &Error) {
-    if let Some((_, asker)) = call(command, 0) {
-        asker.refuse(error);
-    }
-}
-
-/// How much of a batch a command is.
-pub(super) fn weight(command: &Command) -> usize {
-    match command {
-        // A batch has a bound in bytes as well.
-        Command::Enqueue(jobs, _) => jobs.iter().map(|it| 1 + it.payload.len() / BYTES_A_UNIT).sum(),
-        Command::Next { take, finished, .. } => take.saturating_add(finished.len()),
-        Command::Fates(ids, _) => ids.len(),
-        Command::List(filter, _) => usize::try_from(filter.limit.min(LIST_MAX)).unwrap_or(1),
-        _ => 1,
-    }
 }
 
 /// Marks a call as made for the second time.
@@ -236,7 +218,7 @@ fn list(filter: &JobFilter) -> Call {
             filter.state.map_or("", letter).to_owned(),
             filter.tenant.map_or_else(String::new, |it| owner(Some(it))),
             filter.after.map_or_else(String::new, |it| it.to_string()),
-            filter.limit.min(LIST_MAX).to_string(),
+            filter.limit.min(LISTED_MAX).to_string(),
         ],
     )
 }

@@ -2,7 +2,9 @@
 
 use redis::RedisError;
 
-use crate::domain::Error;
+use crate::{domain::Error, ports::queue};
+
+pub(super) use crate::ports::queue::{resumed, stale};
 
 /// The code of a Redis that is away.
 pub(super) const UNREACHABLE: &str = "queue_unreachable";
@@ -18,21 +20,36 @@ pub(super) fn unreachable(detail: impl std::fmt::Display) -> Error {
 
 /// Redis answered with an error.
 pub(super) fn said(error: &RedisError) -> Error {
-    if error.code() == Some("OOM") {
-        return Error::unavailable(
+    match error.code() {
+        Some("OOM") => Error::unavailable(
             "queue_full",
             "The Redis of the job queue has no memory left for another job. Raise its maxmemory, or let jobs end.",
         )
-        .because(error);
+        .because(error),
+        Some("MISCONF") => Error::unavailable(
+            "queue_disk",
+            "The Redis of the job queue cannot save to its disk and takes no jobs. Free space there, or see its log.",
+        )
+        .because(error),
+        Some("NOREPLICAS") => Error::unavailable(
+            "queue_replicas",
+            "The Redis of the job queue has fewer replicas than its min-replicas-to-write asks for, and takes no jobs.",
+        )
+        .because(error),
+        _ => unreachable(error),
     }
-    unreachable(error)
 }
 
 /// Whether an error says that this server cannot be used now, so that another connection must be made.
 pub(super) fn is_away(error: &RedisError) -> bool {
     let codes =
         ["LOADING", "MASTERDOWN", "READONLY", "CLUSTERDOWN", "MOVED", "ASK", "NOAUTH", "TRYAGAIN", "UNKILLABLE"];
-    error.code().is_some_and(|it| codes.contains(&it))
+    error.code().is_some_and(|it| codes.contains(&it)) || is_moving(error)
+}
+
+/// Whether a script ended at its beginning, since a cluster is moving the slot of the keys from this node to another.
+fn is_moving(error: &RedisError) -> bool {
+    error.detail().is_some_and(|it| it.contains("access a non local key"))
 }
 
 /// This Redis throws away what it has no memory for.
@@ -47,6 +64,12 @@ pub(super) fn evicts(name: &str, policy: &str) -> Error {
     )
 }
 
+/// This Redis lacks commands that are needed.
+pub(super) fn old(name: &str, version: &str) -> Error {
+    let text = format!("The Redis at {name} is {version}. The job queue needs Redis 6.2 or later, or Valkey.");
+    Error::unavailable("queue_old", text)
+}
+
 /// This Redis holds the queues of somebody else.
 fn foreign(instance: &str) -> Error {
     Error::unavailable(
@@ -57,21 +80,6 @@ fn foreign(instance: &str) -> Error {
              gone, remove the keys there that begin with {{chainhost}}:"
         ),
     )
-}
-
-/// Too much waits for the thread.
-pub(super) fn busy() -> Error {
-    Error::unavailable("queue_busy", "Too much is waiting for the job queue of this server. Try again in a moment.")
-}
-
-/// The fence.
-pub(super) fn stale() -> Error {
-    Error::conflict("stale_lease", "This attempt of the job is over: another one has begun, or the job has ended.")
-}
-
-/// A drain came to nothing.
-pub(super) fn resumed() -> Error {
-    Error::conflict("queue_resumed", "The queue was started again before its running jobs had ended.")
 }
 
 /// What a script refused, by its code.
@@ -86,14 +94,8 @@ pub(super) fn refused(code: &str, more: &str, waiting_max: u64) -> Error {
             format!("{waiting_max} jobs of this tenant wait already, and no more may. Try again when some have ended."),
             60,
         ),
-        "job_unique" => Error::conflict(
-            "job_unique",
-            "Another job of the same kind has been asked for meanwhile. Let it end first.",
-        ),
-        "job_waits" => Error::conflict(
-            "job_waits",
-            "This job waits for others. Start those again that have failed, and let them end first.",
-        ),
+        "job_unique" => queue::not_unique(),
+        "job_waits" => queue::waits(),
         "job_rerun" => Error::conflict(
             "job_state",
             format!("This job is {more}; only failed and delayed jobs can be started again."),

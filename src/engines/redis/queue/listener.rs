@@ -17,7 +17,7 @@ use redis::{Connection, FromRedisValue as _, RedisResult, Value, cmd};
 
 use crate::domain::job::{JobId, Queue};
 
-use super::{super::link::Address, Message, Shared, reply::queues, session::Session};
+use super::{super::link::Address, Limits, Message, Shared, Wish, reply::queues, session::Session};
 
 /// How long one wait in Redis is: below the time in which an answer must come.
 const WAIT: Duration = Duration::from_secs(2);
@@ -45,6 +45,7 @@ pub(super) struct Heard {
 /// Listens.
 pub(super) struct Listener {
     address: Arc<Address>,
+    limits: Limits,
     token: String,
     shared: Arc<Shared>,
     nudge: SyncSender<Message>,
@@ -85,16 +86,18 @@ impl Listener {
     /// Notes where the streams end now: what is said from here on is heard.
     pub(super) fn open(
         address: &Arc<Address>,
-        prefix: &str,
+        wish: &Wish,
         token: &str,
         shared: Arc<Shared>,
         nudge: SyncSender<Message>,
     ) -> (Self, Option<Connection>) {
+        let prefix = &wish.prefix;
         let mut keys: Vec<String> = Queue::ALL.iter().map(|it| format!("{prefix}:{}:events", it.word())).collect();
         keys.push(format!("{prefix}:host:ready"));
         let (stops, stopped) = sync_channel(1);
         let mut listener = Self {
             address: Arc::clone(address),
+            limits: wish.limits,
             token: token.to_owned(),
             shared,
             nudge,
@@ -141,7 +144,7 @@ impl Listener {
 
     fn connect(&mut self) -> RedisResult<Connection> {
         self.stop.client.store(0, Ordering::SeqCst);
-        let mut connection = self.address.connect()?;
+        let mut connection = self.limits.connect(&self.address)?;
         self.skip(&mut connection)?;
         let client = cmd("CLIENT").arg("ID").query(&mut connection)?;
         self.stop.client.store(client, Ordering::SeqCst);

@@ -35,12 +35,13 @@ use std::{
     time::Duration,
 };
 
+use redis::{Connection, RedisResult};
 use tokio::sync::Notify;
 
 use crate::{
     base::{clock::Clock, ids::Id, limits, random, secret::Secret, tasks::join_thread},
     domain::{Result, job::Queue},
-    ports::queue::{Command, QueueEngine},
+    ports::queue::{Command, QueueEngine, busy},
 };
 
 use self::{
@@ -50,7 +51,7 @@ use self::{
     thread::QueueThread,
 };
 
-use super::link::Address;
+use super::link::{ANSWER_MAX, Address, CONNECT_MAX, TAG};
 
 /// Commands that may wait: about a second of work.
 const COMMANDS_WAITING_MAX: usize = 4_096;
@@ -58,6 +59,28 @@ const COMMANDS_WAITING_MAX: usize = 4_096;
 const PREFIX: &str = "{chainhost}";
 /// A worker that has not said for so long that it lives is dead.
 const LEASE: Duration = Duration::from_secs(30);
+
+/// How long a Redis may take.
+#[derive(Clone, Copy, Debug)]
+pub struct Limits {
+    /// Until its master is found and connected to.
+    pub connect: Duration,
+    /// For an answer.
+    pub answer: Duration,
+}
+
+impl Limits {
+    /// A connection that keeps them.
+    fn connect(self, address: &Address) -> RedisResult<Connection> {
+        address.connect_to(TAG, self.connect, self.answer).map(|(_, connection)| connection)
+    }
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self { connect: CONNECT_MAX, answer: ANSWER_MAX }
+    }
+}
 
 /// How a queue is opened.
 #[derive(Debug)]
@@ -72,6 +95,8 @@ pub struct Wish {
     pub waiting_max: u64,
     /// Whose queues these are: a Redis with those of another installation is refused. Empty: nobody asks.
     pub owner: String,
+    /// What is waited for, and how long.
+    pub limits: Limits,
     /// The time of day.
     pub clock: Clock,
 }
@@ -86,6 +111,7 @@ impl Wish {
             lease: LEASE,
             waiting_max: limits::JOBS_WAITING_MAX,
             owner: String::new(),
+            limits: Limits::default(),
             clock,
         }
     }
@@ -156,20 +182,20 @@ impl QueueRedis {
     /// A Redis that is away now is waited for: until it is there, everything is answered `queue_unreachable`.
     /// Blocks; not for a thread of an async runtime that others need.
     ///
-    /// Errors: `redis_url`, `queue_evicts` when this Redis may throw jobs away, `queue_foreign` when it holds the queues of
+    /// Errors: `redis_url`, `queue_old`, `queue_evicts` when this Redis may throw jobs away, `queue_foreign` when it holds the queues of
     /// another installation.
     pub fn open(url: &Secret, wish: &Wish) -> Result<Arc<Self>> {
         let address = Arc::new(Address::parse(url)?);
         let scripts = Arc::new(Scripts::new(&wish.prefix));
         let token = format!("{}:{}", wish.node, random::below(1 << 52));
-        let session = match Session::open(&address, &scripts) {
+        let session = match Session::open(&address, &scripts, wish.limits) {
             Err(error) if error.code != fault::UNREACHABLE => return Err(error),
             session => session,
         };
         let shared = Arc::new(Shared::default());
         let (commands, received) = sync_channel(COMMANDS_WAITING_MAX);
         let nudge = commands.clone();
-        let (listener, listens) = Listener::open(&address, &wish.prefix, &token, Arc::clone(&shared), nudge);
+        let (listener, listens) = Listener::open(&address, wish, &token, Arc::clone(&shared), nudge);
         let mut thread = QueueThread::new(address, scripts, wish, token, Arc::clone(&shared), received);
         thread.begin(session, listener.stopper())?;
         let spawn =
@@ -201,7 +227,7 @@ impl QueueEngine for QueueRedis {
         // Without a thread the command is dropped, and its caller sees that.
         let sent = commands.map(|it| it.try_send(Message::Command(command)));
         if let Some(Err(TrySendError::Full(Message::Command(command)))) = sent {
-            calls::refuse(command, &fault::busy());
+            command.refuse(&busy());
         }
     }
 

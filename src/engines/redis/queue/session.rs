@@ -8,7 +8,8 @@ use crate::domain::{Error, Result};
 
 use super::{
     super::link::Address,
-    fault::{evicts, is_away, said, unreachable},
+    Limits,
+    fault::{evicts, is_away, old, said, unreachable},
     scripts::{Call, Scripts, SharedArgs},
 };
 
@@ -22,8 +23,8 @@ pub(super) type Answer = Result<Value, RedisError>;
 
 impl Session {
     /// Connects, and makes sure that this Redis throws nothing away.
-    pub(super) fn open(address: &Address, scripts: &Scripts) -> Result<Self> {
-        let connection = address.connect().map_err(unreachable)?;
+    pub(super) fn open(address: &Address, scripts: &Scripts, limits: Limits) -> Result<Self> {
+        let connection = limits.connect(address).map_err(unreachable)?;
         let mut session = Self { connection };
         session.check(address.name())?;
         session.warn(address.name());
@@ -40,6 +41,9 @@ impl Session {
         }
         if field("role").is_some_and(|it| it != "master") {
             return Err(unreachable("it is a replica, not a master"));
+        }
+        if let Some(version) = field("redis_version").filter(|it| is_old(it)) {
+            return Err(old(name, version));
         }
         match field("maxmemory_policy") {
             Some("noeviction") | None => Ok(()),
@@ -116,6 +120,13 @@ impl Session {
     }
 }
 
+/// Whether a Redis lacks commands of the scripts: one would end halfway. Others that speak its protocol name the version that they are
+/// like; what cannot be read is let be.
+fn is_old(version: &str) -> bool {
+    let mut numbers = version.split('.').map(|it| it.parse::<u32>().ok());
+    matches!((numbers.next().flatten(), numbers.next().flatten()), (Some(major), Some(minor)) if (major, minor) < (6, 2))
+}
+
 fn value_of<'i>(info: &'i str, name: &str) -> Option<&'i str> {
     info.lines().find_map(|it| it.strip_prefix(name)?.strip_prefix(':'))
 }
@@ -123,4 +134,18 @@ fn value_of<'i>(info: &'i str, name: &str) -> Option<&'i str> {
 /// The error of a reply that makes no sense.
 pub(super) fn senseless(what: &str) -> Error {
     unreachable(format!("a script answered something else than {what}"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::is_old;
+
+    #[test]
+    fn versions_without_what_the_scripts_need() {
+        for (version, old) in [("5.0.14", true), ("6.0.16", true), ("6.2.0", false), ("7.0.15", false), ("10.0", false)]
+        {
+            assert_eq!(is_old(version), old, "{version}");
+        }
+        assert!(!is_old("unstable") && !is_old(""));
+    }
 }

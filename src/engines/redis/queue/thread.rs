@@ -29,7 +29,7 @@ use crate::{
 
 use super::{
     super::link::Address,
-    Message, Shared, Wish,
+    Limits, Message, Shared, Wish,
     calls::{self, Asker},
     fault::{UNREACHABLE, resumed, said, stale, unreachable},
     listener::{Heard, Stopper},
@@ -67,6 +67,7 @@ pub(super) struct QueueThread {
     lease: Duration,
     clock: Clock,
     waiting_max: u64,
+    limits: Limits,
     commands: Receiver<Message>,
     shared: Arc<Shared>,
     session: Option<Session>,
@@ -106,6 +107,7 @@ impl QueueThread {
             lease: wish.lease,
             clock: wish.clock.clone(),
             waiting_max: wish.waiting_max,
+            limits: wish.limits,
             commands,
             shared,
             session: None,
@@ -149,7 +151,7 @@ impl QueueThread {
             let mut take = |message, batch: &mut VecDeque<_>| {
                 match message {
                     Message::Command(command) => {
-                        weight += calls::weight(&command);
+                        weight += command.weight();
                         batch.push_back(command);
                     }
                     Message::Look => {}
@@ -230,7 +232,12 @@ impl QueueThread {
     /// Leaves a Redis that may not hold jobs any more.
     fn look_again(&mut self) {
         let Some(Err(error)) = self.session.as_mut().map(|it| it.check(self.address.name())) else { return };
-        tracing::error!(redis = self.address.name(), %error, "the job queue stops until this is mended");
+        let redis = self.address.name();
+        if error.code == UNREACHABLE {
+            tracing::warn!(redis, %error, "the Redis of the job queue is lost; it is looked for");
+        } else {
+            tracing::error!(redis, %error, "the job queue stops until this is mended");
+        }
         self.leave(error);
     }
 
@@ -522,7 +529,7 @@ impl QueueThread {
         if Instant::now() < self.connect_at {
             return false;
         }
-        match Session::open(&self.address, &self.scripts).and_then(|it| self.come_back(it)) {
+        match Session::open(&self.address, &self.scripts, self.limits).and_then(|it| self.come_back(it)) {
             Ok(()) => {
                 tracing::info!(redis = self.address.name(), "the Redis of the job queue is there again");
                 self.failures = 0;

@@ -9,6 +9,7 @@ use chainhost::{
     },
     domain::{month::Retention, node::Role},
     services::{Addresses, Services},
+    store::settings,
 };
 
 use super::*;
@@ -23,7 +24,7 @@ fn inside(host: &Host, later_ms: i64, act: impl AsyncFnOnce(&Services)) {
     runtime.block_on(async {
         let tasks = Tasks::new();
         let mut folder = Folder::take(&host.data()).unwrap();
-        folder.attach(&bucket.unwrap(), cache_bytes, &tasks).unwrap();
+        folder.attach(&bucket.unwrap(), cache_bytes, None, &tasks).unwrap();
         let (clock, _) = Clock::manual(Clock::system().now_ms() + later_ms);
         let wish = Stores {
             postgres: host.database_settings(),
@@ -96,6 +97,75 @@ fn only_what_nothing_names_and_is_old_leaves_the_bucket() {
     move_without_cache(&host);
     host.restart();
     assert_eq!(whole_site(host.port, "hello"), 2);
+}
+
+#[test]
+fn what_an_upload_names_that_goes_on_is_left_by_a_collection() {
+    let bucket = Bucket::new();
+    let (mut host, api) = start(&bucket, "");
+    api.deploy_version("hello", 1);
+    let begun = api.begin("hello", &version(2), &Wish::default()).json();
+    let id = begun["id"].as_str().unwrap().to_owned();
+    assert_eq!(api.send("hello", &id, &version(2), &begun["missing"]).status, 200);
+    wait_for_jobs(&host, &api, 1);
+    let all = bucket.list();
+    // More than one request takes, that nobody names.
+    let garbage: Vec<String> = (0..600_u32).map(|it| Sha256::of(&it.to_be_bytes()).hex()).collect();
+    for hex in &garbage {
+        bucket.put(&format!("blobs/{}/{hex}", &hex[..2]), b"garbage".to_vec());
+    }
+    assert_eq!(host.stop(), Some(0));
+    move_without_cache(&host);
+    inside(&host, 2 * DAYS_MS, async |services| {
+        let actor = services.actor_local().await.unwrap();
+        assert_eq!(services.collect_garbage(&actor, false).await.unwrap().blobs.len(), garbage.len());
+        let row = services.db.read(|tx| settings::find(tx, settings::SWEEP)).await.unwrap().unwrap();
+        assert!(row.ends_with(" 0"), "its last round has not ended: {row}");
+    });
+    assert_eq!(bucket.list(), all);
+    host.restart();
+    api.moved(&host);
+    assert_eq!(api.finish("hello", &id).json()["state"], "live");
+    assert_eq!(whole_site(host.port, "hello"), 2);
+}
+
+#[test]
+fn a_deploy_waits_for_a_round_of_a_collection_and_not_for_one_that_was_killed() {
+    let bucket = Bucket::new();
+    let (mut host, api) = start(&bucket, "");
+    api.deploy_version("hello", 1);
+    assert_eq!(host.stop(), Some(0));
+    let write = |host: &Host, row: &'static str| {
+        inside(host, 0, async |services| {
+            services.db.write(move |tx| settings::set(tx, settings::SWEEP, row)).await.unwrap();
+        });
+    };
+    // As a process leaves it that was killed in the middle of a round.
+    write(&host, "01 removes");
+    host.restart();
+    api.moved(&host);
+    let mut refusals = 0;
+    let wait = std::time::Duration::from_mins(5);
+    let pause = std::time::Duration::from_millis(100);
+    let wish = Wish { idempotency_key: Some(String::from("two")), ..Wish::default() };
+    host.until_within(wait, pause, "the round to be taken for dead", || {
+        match api.deploy("hello", &version(2), &wish) {
+            Ok(done) => Some(done),
+            Err(answer) => {
+                assert_eq!((answer.status, &answer.json()["code"]), (503, &json!("sweeping")), "{}", answer.text());
+                refusals += 1;
+                None
+            }
+        }
+    });
+    assert!(refusals > 0, "it did not wait");
+    assert_eq!(whole_site(host.port, "hello"), 2);
+    // One that has ended holds nobody up.
+    assert_eq!(host.stop(), Some(0));
+    write(&host, "02 0");
+    host.restart();
+    api.moved(&host);
+    assert_eq!(api.deploy("hello", &version(1), &Wish::default()).unwrap()["state"], "live");
 }
 
 #[test]

@@ -4,6 +4,7 @@ mod collect;
 mod outage;
 mod servers;
 mod settings;
+mod space;
 
 use std::{collections::BTreeSet, fs};
 

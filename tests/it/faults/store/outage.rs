@@ -180,3 +180,33 @@ fn a_kill_in_the_middle_of_a_deploy_leaves_it_to_be_repeated() {
     }
     check_stores(&mut host);
 }
+
+#[test]
+fn an_archive_whose_bytes_are_nowhere_fails_with_the_reason() {
+    let bucket = Bucket::new();
+    let (host, api) = start(&bucket, "");
+    api.deploy_version("hello", 1);
+    let page = b"<!doctype html><p>Only in the archive</p>";
+    let mut packed = tar::Builder::new(Vec::new());
+    let mut head = tar::Header::new_ustar();
+    head.set_size(u64::try_from(page.len()).unwrap());
+    head.set_mode(0o644);
+    packed.append_data(&mut head, "index.html", &page[..]).unwrap();
+    let packed = packed.into_inner().unwrap();
+    bucket.gate.set(Way::Stalled);
+    let begun = api.call("PUT /api/v1/sites/hello/deployments", &packed);
+    assert_eq!(begun.status, 202, "{}", begun.text());
+    // Unpacked, and lost before the store has it.
+    let path = s3::local(&host.data(), &chainhost::base::hash::Sha256::of(page).hex());
+    host.until("the archive to be unpacked", || fs::remove_file(&path).ok());
+    bucket.gate.set(Way::Open);
+    let failed = host.until("the deployment to end", || {
+        let all = api.list("/api/v1/sites/hello/deployments");
+        all.into_iter().find(|it| it["number"] == 2 && it["state"] != "checking")
+    });
+    assert_eq!(failed["state"], "failed", "{failed}");
+    // The other when this machine was held up for longer than a store is waited for.
+    let why = failed["problem"].as_str().unwrap_or_default();
+    assert!(why.contains("are not here any more") || why.contains("does not answer"), "{failed}");
+    assert_eq!(whole_site(host.port, "hello"), 1);
+}

@@ -90,3 +90,34 @@ fn a_shared_folder_is_used_by_its_installation_alone() {
     assert!(code == Some(2) && said.contains("no mark of Chain Host"), "{code:?} {said}");
     assert_eq!(read_files(&foreign).len(), 1);
 }
+
+#[test]
+fn a_shared_folder_that_is_not_mounted_is_not_begun_again() {
+    let folder = tempfile::tempdir().unwrap();
+    let (shared, away) = (folder.path().join("shared"), folder.path().join("away"));
+    let mut host = Host::start_configured(&format!("[blobs]\nfolder = '{}'\n", shared.display()));
+    let api = Api::new(&host, &host.key("owner@example.org", "super-admin"));
+    api.must("POST /api/v1/sites", &json!({ "name": "hello" }), 201);
+    api.deploy_version("hello", 1);
+    for mounted in [true, false] {
+        assert_eq!(host.stop(), Some(0));
+        fs::rename(&shared, &away).unwrap();
+        if mounted {
+            // As an empty mount point.
+            fs::create_dir(&shared).unwrap();
+        }
+        host.restart();
+        host.until("the lack to be told", || host.log().contains("it is not mounted, or was emptied").then_some(()));
+        assert_eq!(shared.exists(), mounted);
+        assert!(!mounted || fs::read_dir(&shared).unwrap().next().is_none(), "something was put into it");
+        // It comes back without a restart.
+        if mounted {
+            fs::remove_dir(&shared).unwrap();
+        }
+        fs::rename(&away, &shared).unwrap();
+        api.moved(&host);
+        host.until("the control plane", || (api.call("GET /api/v1/sites", b"").status == 200).then_some(()));
+        assert_eq!(whole_site(host.port, "hello"), 1);
+        api.deploy_version("hello", 1);
+    }
+}

@@ -6,6 +6,9 @@
 local call = redis.call
 local P, NOW, TOKEN, NODE, LEASE = ARGV[1], tonumber(ARGV[2]), ARGV[3], ARGV[4], ARGV[5]
 local OWN = P .. ':host:'
+-- While a cluster moves the slot of our keys, each call on a key that is not where it was fails, and a script that fails keeps what
+-- it has changed. This key is nowhere, so that such a script ends here, where it has changed nothing.
+call('EXISTS', OWN .. 'none')
 local NAMES = { 'deploy', 'email', 'blockchain', 'backup' }
 local B = {}
 for q = 1, 4 do B[q] = P .. ':' .. NAMES[q] .. ':' end
@@ -93,11 +96,11 @@ local function keep_of(owner, ref)
   call('SADD', OWN .. 'owners', owner)
 end
 
--- Ids of ended jobs are known for a day at least, and until somebody has asked for those that were handed over: before that, a row
--- of the outbox may still be there that would start them again.
+-- Ids of ended jobs are known for a day at least, and for a day after all that were handed over were asked for and settled: before
+-- that, a row of the outbox may still be there that would start them again.
 local function known_since()
-  local asked = tonumber(call('HGET', OWN .. 'about', 'asked') or NOW)
-  return math.min(NOW, asked) - DAY
+  local settled = tonumber(call('HGET', OWN .. 'about', 'asked') or NOW)
+  return math.min(NOW, settled) - DAY
 end
 
 -- Whether a job with this id has gone.

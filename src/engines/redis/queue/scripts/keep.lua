@@ -7,6 +7,14 @@ local what = ARGV[6]
 if what == 'owner' then
   local owner = ARGV[7] ~= '' and call('HSETNX', OWN .. 'about', 'owner', ARGV[7]) == 0 and call('HGET', OWN .. 'about', 'owner')
   if owner and owner ~= ARGV[7] then return done({ 'refused', 'queue_foreign', owner }) end
+  -- Before its first pass through the outbox it has settled nothing.
+  if ARGV[7] ~= '' then call('HSETNX', OWN .. 'about', 'asked', NOW) end
+  return done(0)
+end
+
+-- What had ended before ARGV[7] is in no outbox any more.
+if what == 'settled' then
+  call('HSET', OWN .. 'about', 'asked', ARGV[7])
   return done(0)
 end
 

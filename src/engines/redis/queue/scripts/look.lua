@@ -32,7 +32,6 @@ if what == 'fates' then
       fates[#fates + 1] = is_gone(ARGV[at]) and 'ended' or 'unknown'
     end
   end
-  call('HSET', OWN .. 'about', 'asked', NOW)
   return done(fates)
 end
 

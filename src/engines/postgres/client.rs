@@ -1,0 +1,184 @@
+//! A client of PostgreSQL for plain threads, on which no answer is waited for without end.
+//!
+//! Guarantees: a call ends within its time limit, also when nothing comes on an open connection: a network that is cut without a word,
+//! a machine or a process that stands still. A connection whose answer was late is of no more use, since nobody knows what the next
+//! answer on it belongs to; its socket is closed at once. An answer that has come is never taken for late, however long this process
+//! itself stood still.
+//! It never runs on a thread of an async runtime: it drives one of its own. `tokio_postgres` has the same client as the crate
+//! `postgres`, whose calls have no time limit.
+
+use std::{
+    fmt, io,
+    pin::{Pin, pin},
+    task::Poll,
+    time::Duration,
+};
+
+use tokio::{
+    runtime::{Builder, Runtime},
+    time::{sleep, timeout},
+};
+use tokio_postgres::{
+    Config, Error, NoTls, SimpleQueryMessage, Socket,
+    tls::{MakeTlsConnect, TlsConnect},
+};
+use tokio_postgres_rustls::MakeRustlsConnect;
+
+/// How long a connection that is given up may take to say goodbye: the server then frees its session at once.
+const GOODBYE_MAX: Duration = Duration::from_secs(1);
+
+/// Why there is no connection.
+#[derive(Debug)]
+pub(super) enum Unmade {
+    /// The server says so, or it cannot be reached.
+    Engine(Error),
+    /// The server said nothing for so long.
+    Silent(Duration),
+    /// This machine has no means for one more.
+    Here(io::Error),
+}
+
+impl fmt::Display for Unmade {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Engine(error) => f.write_str(&super::session::whole(error)),
+            Self::Silent(time) => write!(f, "no answer within {} s", time.as_secs_f32()),
+            Self::Here(error) => error.fmt(f),
+        }
+    }
+}
+
+impl From<Error> for Unmade {
+    fn from(error: Error) -> Self {
+        Self::Engine(error)
+    }
+}
+
+/// A connection to one server. Dropped, it says goodbye.
+pub(super) struct Client {
+    // Dropped first, which tells the other to end.
+    asks: tokio_postgres::Client,
+    line: Line,
+}
+
+/// What reads and writes on the connection.
+type Driven = Pin<Box<dyn Future<Output = Result<(), Error>> + Send>>;
+
+/// What drives the connection.
+struct Line {
+    runtime: Runtime,
+    /// `None` once it is of no more use.
+    connection: Option<Driven>,
+    /// How long an answer may take.
+    limit: Option<Duration>,
+    is_silent: bool,
+}
+
+impl Client {
+    /// Connects within `limit`, name, TLS and password included.
+    pub(super) fn connect(config: &Config, tls: Option<&MakeRustlsConnect>, limit: Duration) -> Result<Self, Unmade> {
+        match tls {
+            None => Self::connect_with(config, NoTls, limit),
+            Some(tls) => Self::connect_with(config, tls.clone(), limit),
+        }
+    }
+
+    fn connect_with<T>(config: &Config, tls: T, limit: Duration) -> Result<Self, Unmade>
+    where
+        T: MakeTlsConnect<Socket>,
+        T::Stream: Send + 'static,
+        T::TlsConnect: TlsConnect<Socket>,
+    {
+        let runtime = Builder::new_current_thread().enable_all().build().map_err(Unmade::Here)?;
+        let made = runtime.block_on(async { timeout(limit, config.connect(tls)).await });
+        let made = made.map_err(|_| Unmade::Silent(limit)).and_then(|it| it.map_err(Unmade::Engine));
+        match made {
+            Ok((asks, connection)) => {
+                let connection: Option<Driven> = Some(Box::pin(connection));
+                let line = Line { runtime, connection, limit: Some(limit), is_silent: false };
+                Ok(Self { asks, line })
+            }
+            Err(why) => {
+                // A look for the address of a name may still run, and is not waited for.
+                runtime.shutdown_background();
+                Err(why)
+            }
+        }
+    }
+
+    /// How long each answer may take from now on; `None`: for as long as the network says that the server's machine is there.
+    pub(super) const fn limit(&mut self, limit: Option<Duration>) {
+        self.line.limit = limit;
+    }
+
+    /// Whether an answer did not come in time.
+    pub(super) const fn is_silent(&self) -> bool {
+        self.line.is_silent
+    }
+
+    /// Whether the connection is of no more use.
+    pub(super) fn is_closed(&self) -> bool {
+        self.line.connection.is_none() || self.asks.is_closed()
+    }
+
+    /// Asks, and drives the connection until the answer is there. A late one is an error that says that the connection is closed.
+    pub(super) fn ask<T, E: From<Error>>(
+        &mut self,
+        work: impl AsyncFnOnce(&tokio_postgres::Client) -> Result<T, E>,
+    ) -> Result<T, E> {
+        self.line.run(work(&self.asks))
+    }
+
+    /// Runs statements without parameters in one round trip.
+    pub(super) fn simple_query(&mut self, sql: &str) -> Result<Vec<SimpleQueryMessage>, Error> {
+        self.ask(async |it| it.simple_query(sql).await)
+    }
+}
+
+impl Line {
+    fn run<T, E: From<Error>>(&mut self, work: impl Future<Output = Result<T, E>>) -> Result<T, E> {
+        let Self { runtime, connection, limit, is_silent } = self;
+        runtime.block_on(async {
+            let mut work = pin!(work);
+            let mut late = pin!(async {
+                match *limit {
+                    Some(limit) => sleep(limit).await,
+                    None => std::future::pending().await,
+                }
+            });
+            std::future::poll_fn(|cx| {
+                let mut broken = None;
+                if let Some(there) = connection
+                    && let Poll::Ready(ended) = there.as_mut().poll(cx)
+                {
+                    *connection = None;
+                    broken = ended.err();
+                }
+                // An answer that came before the end of the connection counts.
+                if let Poll::Ready(out) = work.as_mut().poll(cx) {
+                    return Poll::Ready(out);
+                }
+                if let Some(error) = broken {
+                    return Poll::Ready(Err(error.into()));
+                }
+                if connection.is_some() && late.as_mut().poll(cx).is_ready() {
+                    *is_silent = true;
+                    // The work hears that its connection is gone.
+                    *connection = None;
+                    return work.as_mut().poll(cx);
+                }
+                Poll::Pending
+            })
+            .await
+        })
+    }
+}
+
+impl Drop for Line {
+    fn drop(&mut self) {
+        if let Some(connection) = self.connection.take() {
+            // It writes its last word and ends, since nobody can ask on it any more.
+            drop(self.runtime.block_on(async { timeout(GOODBYE_MAX, connection).await }));
+        }
+    }
+}
