@@ -4,6 +4,7 @@ Standard library only. Nothing here touches a process that it did not start, and
 """
 
 import http.client
+import io
 import json
 import os
 import pathlib
@@ -15,6 +16,7 @@ import tempfile
 import threading
 import time
 import urllib.parse
+import zipfile
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent
 BINARY = pathlib.Path(os.environ.get("CHAINHOST_BINARY", ROOT / "target/release/chainhost"))
@@ -36,21 +38,22 @@ def workspace():
 
 
 class Server:
-    """`chainhost serve` on `data`, until the end of the `with` block."""
+    """`chainhost serve` on `data`, or another command of a server, until the end of the `with` block."""
 
-    def __init__(self, data, binary=BINARY):
+    def __init__(self, data, binary=BINARY, words=("serve",), port=0, **environment):
         self.data, self.binary = pathlib.Path(data), binary
         begun = time.monotonic()
         self.log = tempfile.TemporaryFile()
         self.process = subprocess.Popen(
-            [binary, "serve", "--data", data, "--listen", "127.0.0.1:0"],
-            stdout=subprocess.PIPE, stderr=self.log, env=quiet_environment(), text=True)
+            [binary, *words, "--data", data, "--listen", f"127.0.0.1:{port}"],
+            stdout=subprocess.PIPE, stderr=self.log, env=quiet_environment(**environment), text=True)
         line = self.process.stdout.readline()
         self.started_s = time.monotonic() - begun
         if not line.startswith("ready "):
             self.log.seek(0)
             raise SystemExit(f"the server did not start: {self.log.read().decode()}")
-        self.port = int(line.rsplit(":", 1)[1])
+        # A worker does not say where its figures are.
+        self.port = port or int(line.rsplit(":", 1)[1])
         self.url = f"http://localhost:{self.port}"
         self.keys = []
 
@@ -151,9 +154,24 @@ class Client:
         return self.send("GET", path).decode()
 
 
-def seed_sites(server, count, zipped, workers=4):
-    """Makes `count` sites, `site-0000` and on, each with the files of the archive `zipped`, all live."""
-    numbers, lock = iter(range(count)), threading.Lock()
+PAGES = {
+    "index.html": "<!doctype html><title>A site</title><p>" + "Words of a page. " * 60,
+    "style.css": "p { margin: 0 }\n" * 60,
+    "about/index.html": "<!doctype html><title>About</title><p>" + "More words. " * 60,
+}
+
+
+def zipped_pages():
+    out = io.BytesIO()
+    with zipfile.ZipFile(out, "w", zipfile.ZIP_DEFLATED) as archive:
+        for name, text in PAGES.items():
+            archive.writestr(name, text)
+    return out.getvalue()
+
+
+def seed_sites(server, count, workers=4):
+    """Makes `count` sites, `site-0000` and on, each with some pages, all live."""
+    numbers, lock, zipped = iter(range(count)), threading.Lock(), zipped_pages()
 
     def work():
         client = server.client()
@@ -237,6 +255,33 @@ def wrk(url, seconds, connections, threads=1, script=None, host=None):
         done = subprocess.run(command + [url], capture_output=True, text=True, check=True)
     line = next(line for line in done.stdout.splitlines() if line.startswith("RESULT "))
     return json.loads(line.removeprefix("RESULT "))
+
+
+PANEL_SCRIPT = """
+local pages, next_page = {"/", "/sites", "/jobs"}, 0
+math.randomseed(os.time())
+function request()
+  next_page = next_page %% #pages + 1
+  return wrk.format("GET", pages[next_page], {["Cookie"] = "%s"})
+end
+function delay() return math.random(0, %d) end
+"""
+
+
+def measure_panel(server, what, runs, seconds=10, connections=16, rate=200):
+    """Rows for three pages of the panel, asked in turn by somebody who is signed in, about `rate` times a second."""
+    # Each connection pauses twice the mean at most.
+    script, p50, p95, rates = PANEL_SCRIPT % (server.sign_in(), 2 * connections * 1000 // rate), [], [], []
+    for _ in range(runs):
+        found = wrk(f"http://127.0.0.1:{server.port}/", seconds, connections, script=script, host=f"localhost:{server.port}")
+        if found["failures"]:
+            raise SystemExit(f"{found['failures']} pages failed")
+        p50.append(found["p50"])
+        p95.append(found["p95"])
+        rates.append(found["requests"] / found["seconds"])
+    row(f"{what}, overview, sites and jobs in turn: p50", p50, "ms")
+    row(f"{what}, overview, sites and jobs in turn: p95", p95, "ms", "≤ 10 ms")
+    row("at a rate of", rates, "/s", f"{rate} /s", 0)
 
 
 WRK_DONE = """

@@ -36,7 +36,8 @@ async function fill(jobs) {
 async function run(concurrency) {
   const { waiting } = await queue.getJobCounts('waiting');
   let ended = 0;
-  const worker = new Worker(name, async () => {}, { connection: connection.duplicate(), prefix, concurrency, autorun: false });
+  const own = connection.duplicate();
+  const worker = new Worker(name, async () => {}, { connection: own, prefix, concurrency, autorun: false });
   await worker.waitUntilReady();
   const found = await rate(waiting, () => new Promise((resolve, reject) => {
     worker.on('error', reject);
@@ -47,6 +48,8 @@ async function run(concurrency) {
     worker.run().catch(reject);
   }));
   await worker.close();
+  // What was given to it stays open, and would keep this process for ever.
+  own.disconnect();
   return found;
 }
 
