@@ -104,7 +104,8 @@ impl Services {
                 ids.iter().zip(&fates).filter(|it| *it.1 == wanted).map(|it| *it.0).collect()
             };
             let (ended, unknown) = (with(Fate::Ended), with(Fate::Unknown));
-            count += unknown.len();
+            let lost = unknown.len();
+            count += lost;
             if !ended.is_empty() || !unknown.is_empty() {
                 let settle = move |tx: &mut WriteTx<'_>| {
                     store::outbox::delete(tx, leave, &ended)?;
@@ -112,16 +113,19 @@ impl Services {
                 };
                 self.db.write(settle).await?;
             }
+            // Not at the end alone, which a queue that goes away once more keeps this from reaching.
+            if lost > 0 {
+                self.outbox_has(JobId(Id::NIL));
+            }
             if !full {
                 break;
             }
         }
-        // Not before the last row of an ended job is gone: a queue that forgot its id would take the row for a new job.
-        self.jobs.settled(settled_ms).await?;
         if count > 0 {
             tracing::warn!(count, "the job queue has lost jobs; they are handed over again");
-            self.outbox_has(JobId(Id::NIL));
         }
+        // Not before the last row of an ended job is gone: a queue that forgot its id would take the row for a new job.
+        self.jobs.settled(settled_ms).await?;
         Ok(count)
     }
 

@@ -37,7 +37,7 @@ use crate::support::{
 };
 
 /// How long servers that belong together may take to agree, and the work to come to its end.
-const PATIENCE: Duration = Duration::from_mins(2);
+const PATIENCE: Duration = Duration::from_mins(3);
 /// Jobs that a master has which no replica has.
 const ALONE: u64 = 40;
 /// The slot of the product's keys: of the first node of a cluster.
