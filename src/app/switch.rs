@@ -3,11 +3,15 @@
 //! The panel and the API answer on the panel's exact hosts only; every other host is a visitor's. `/healthz` answers on
 //! the panel's host and on unknown hosts, never over a site's (DECISIONS 16).
 
-use std::sync::{Arc, OnceLock};
+use std::{
+    sync::{Arc, OnceLock},
+    time::Duration,
+};
 
 use arc_swap::{ArcSwap, ArcSwapOption};
 use axum::Router;
 use hyper::{Request, StatusCode, body::Incoming, header::HeaderValue, http::request::Parts};
+use tokio::{sync::watch, time::timeout};
 use tower::ServiceExt as _;
 
 use super::metrics;
@@ -29,6 +33,9 @@ use crate::{
 
 /// Why the control plane does not answer.
 const STARTING: &str = "The server is starting. Try again in a moment.";
+const STARTING_CODE: &str = "starting";
+/// How long a call waits for a control plane that is starting: a balancer that looks at the status alone sends some before it is there.
+const STARTS_WITHIN: Duration = Duration::from_secs(5);
 
 /// Sends each request to its part.
 pub(super) struct Switch {
@@ -39,6 +46,8 @@ pub(super) struct Switch {
     control: Arc<ArcSwapOption<Services>>,
     panel: OnceLock<Routers>,
     down: ArcSwap<Error>,
+    /// Told when the start has come to something, be it an error.
+    started: watch::Sender<()>,
 }
 
 /// What answers on the panel's host.
@@ -62,19 +71,22 @@ impl Switch {
         role: Role,
         control: Arc<ArcSwapOption<Services>>,
     ) -> Self {
-        let down = ArcSwap::from_pointee(Error::unavailable("starting", STARTING));
-        Self { plane, addresses, trust, role, control, panel: OnceLock::new(), down }
+        let down = ArcSwap::from_pointee(Error::unavailable(STARTING_CODE, STARTING));
+        let started = watch::Sender::new(());
+        Self { plane, addresses, trust, role, control, panel: OnceLock::new(), down, started }
     }
 
     /// The control plane is there: panel and API answer from now on.
     pub(super) fn open(&self, services: &Services) {
         let routers = Routers { api: api::router(services.clone()), panel: admin::router(services.clone()) };
         self.panel.get_or_init(|| routers);
+        self.started.send_replace(());
     }
 
     /// Why the control plane is down, for whoever asks.
     pub(super) fn explain(&self, error: &Error) {
         self.down.store(Arc::new(error.clone()));
+        self.started.send_replace(());
     }
 
     /// Answers one request.
@@ -134,7 +146,7 @@ impl Switch {
         let id = random::label::<8>();
         let path = request.uri().path();
         let for_program = path == "/api" || path.starts_with("/api/") || path == "/metrics";
-        let Some(routers) = self.panel.get() else {
+        let Some(routers) = self.routers().await else {
             let down = self.down.load();
             return match admin::asset(path, request.headers()) {
                 Some(asset) => asset,
@@ -164,6 +176,15 @@ impl Switch {
             response.headers_mut().insert("x-request-id", id);
         }
         response
+    }
+
+    /// The panel and the API, which may be about to come.
+    async fn routers(&self) -> Option<&Routers> {
+        let mut told = self.started.subscribe();
+        if self.panel.get().is_none() && self.down.load().code == STARTING_CODE {
+            drop(timeout(STARTS_WITHIN, told.changed()).await);
+        }
+        self.panel.get()
     }
 
     /// 200 when sites are served; the body says how the control plane is.
