@@ -133,7 +133,9 @@ fn check_jobs(host: &Host, api: &Api, known: &[Known]) {
         // Of ended jobs the last hundred are kept.
         for it in known.acknowledged.iter().rev().take(40) {
             let title = format!("Compress {site} {}", it["number"]);
-            host.until(&title, || titles().contains(&title).then_some(()));
+            // A key may call so often only.
+            let (patience, period) = (Duration::from_mins(2), Duration::from_millis(200));
+            host.until_within(patience, period, &title, || titles().contains(&title).then_some(()));
         }
     }
     let titles = titles();
