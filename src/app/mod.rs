@@ -3,6 +3,7 @@
 //! Order at start: the data folder and its lock, the snapshot and with it the sites, then database, queue and the
 //! control plane. What of the control plane cannot start leaves the sites answering, and says why.
 
+mod awaited;
 pub mod caches;
 pub mod control;
 mod demo;

@@ -3,18 +3,14 @@
 //! The panel and the API answer on the panel's exact hosts only; every other host is a visitor's. `/healthz` answers on
 //! the panel's host and on unknown hosts, never over a site's (DECISIONS 16).
 
-use std::{
-    sync::{Arc, OnceLock},
-    time::Duration,
-};
+use std::{sync::Arc, time::Duration};
 
-use arc_swap::{ArcSwap, ArcSwapOption};
+use arc_swap::ArcSwapOption;
 use axum::Router;
 use hyper::{Request, StatusCode, body::Incoming, header::HeaderValue, http::request::Parts};
-use tokio::{sync::watch, time::timeout};
 use tower::ServiceExt as _;
 
-use super::metrics;
+use super::{awaited::Awaited, metrics};
 use crate::{
     admin, api,
     base::random,
@@ -33,7 +29,6 @@ use crate::{
 
 /// Why the control plane does not answer.
 const STARTING: &str = "The server is starting. Try again in a moment.";
-const STARTING_CODE: &str = "starting";
 /// How long a call waits for a control plane that is starting: a balancer that looks at the status alone sends some before it is there.
 const STARTS_WITHIN: Duration = Duration::from_secs(5);
 
@@ -44,10 +39,7 @@ pub(super) struct Switch {
     trust: Trust,
     role: Role,
     control: Arc<ArcSwapOption<Services>>,
-    panel: OnceLock<Routers>,
-    down: ArcSwap<Error>,
-    /// Told when the start has come to something, be it an error.
-    started: watch::Sender<()>,
+    panel: Awaited<Routers>,
 }
 
 /// What answers on the panel's host.
@@ -71,22 +63,18 @@ impl Switch {
         role: Role,
         control: Arc<ArcSwapOption<Services>>,
     ) -> Self {
-        let down = ArcSwap::from_pointee(Error::unavailable(STARTING_CODE, STARTING));
-        let started = watch::Sender::new(());
-        Self { plane, addresses, trust, role, control, panel: OnceLock::new(), down, started }
+        let panel = Awaited::new(Error::unavailable("starting", STARTING));
+        Self { plane, addresses, trust, role, control, panel }
     }
 
     /// The control plane is there: panel and API answer from now on.
     pub(super) fn open(&self, services: &Services) {
-        let routers = Routers { api: api::router(services.clone()), panel: admin::router(services.clone()) };
-        self.panel.get_or_init(|| routers);
-        self.started.send_replace(());
+        self.panel.set(Routers { api: api::router(services.clone()), panel: admin::router(services.clone()) });
     }
 
     /// Why the control plane is down, for whoever asks.
     pub(super) fn explain(&self, error: &Error) {
-        self.down.store(Arc::new(error.clone()));
-        self.started.send_replace(());
+        self.panel.explain(error);
     }
 
     /// Answers one request.
@@ -115,7 +103,7 @@ impl Switch {
                 let client = self.trust.client(peer.address.ip(), request.headers());
                 metrics::answer(&services, &self.plane, &request, client).await
             }
-            ("/metrics", None) => problem::problem(&self.down.load(), ""),
+            ("/metrics", None) => problem::problem(&self.panel.why_not(), ""),
             _ => {
                 let text = "This is a worker: it has neither sites nor a panel, only /healthz and /metrics.";
                 problem::problem(&Error::new(Kind::NotFound, "worker", text), "")
@@ -146,8 +134,8 @@ impl Switch {
         let id = random::label::<8>();
         let path = request.uri().path();
         let for_program = path == "/api" || path.starts_with("/api/") || path == "/metrics";
-        let Some(routers) = self.routers().await else {
-            let down = self.down.load();
+        let Some(routers) = self.panel.get(STARTS_WITHIN).await else {
+            let down = self.panel.why_not();
             return match admin::asset(path, request.headers()) {
                 Some(asset) => asset,
                 None if for_program => problem::problem(&down, &id),
@@ -159,7 +147,7 @@ impl Switch {
         if request.uri().path() == "/metrics" {
             return match self.control.load_full() {
                 Some(services) => metrics::answer(&services, &self.plane, &request, client).await,
-                None => problem::problem(&self.down.load(), &id),
+                None => problem::problem(&self.panel.why_not(), &id),
             };
         }
         request.extensions_mut().insert(client);
@@ -178,21 +166,12 @@ impl Switch {
         response
     }
 
-    /// The panel and the API, which may be about to come.
-    async fn routers(&self) -> Option<&Routers> {
-        let mut told = self.started.subscribe();
-        if self.panel.get().is_none() && self.down.load().code == STARTING_CODE {
-            drop(timeout(STARTS_WITHIN, told.changed()).await);
-        }
-        self.panel.get()
-    }
-
     /// 200 when sites are served; the body says how the control plane is.
     fn health(&self) -> Response {
         let services = self.control.load_full();
         let control = match &services {
             Some(services) => services.db.health().map_or_else(|error| error.code, |()| "ok"),
-            None => self.down.load().code,
+            None => self.panel.why_not().code,
         };
         let queue =
             services.as_deref().map_or(control, |it| it.jobs.health().map_or_else(|error| error.code, |()| "ok"));

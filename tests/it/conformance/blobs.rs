@@ -33,11 +33,14 @@ trait Place {
     /// Opens it, as a process does that starts after the one before it has died.
     fn open(&self) -> BlobDir;
     /// Sees that a blob of the folder is where blobs live, as a deployment does before it is told to be there.
-    fn keep(&self, dir: &BlobDir, hash: Sha256);
+    /// In a folder alone it is there already.
+    fn keep(&self, _dir: &BlobDir, _hash: Sha256) {}
     /// As [`Place::keep`], for a compressed form.
-    fn keep_form(&self, hash: Sha256, coding: Coding);
+    fn keep_form(&self, _hash: Sha256, _coding: Coding) {}
     /// Whether what is lost or damaged in the folder comes back.
-    fn is_cache(&self) -> bool;
+    fn is_cache(&self) -> bool {
+        false
+    }
 }
 
 /// The data folder of one server.
@@ -57,14 +60,6 @@ impl Place for Plain {
     fn open(&self) -> BlobDir {
         BlobDir::open(self.root()).unwrap()
     }
-
-    fn keep(&self, _dir: &BlobDir, _hash: Sha256) {}
-
-    fn keep_form(&self, _hash: Sha256, _coding: Coding) {}
-
-    fn is_cache(&self) -> bool {
-        false
-    }
 }
 
 /// A folder that servers share, seen by one of them.
@@ -83,14 +78,6 @@ impl Place for Shared {
 
     fn open(&self) -> BlobDir {
         BlobDir::open_shared(self.root(), "one").unwrap()
-    }
-
-    fn keep(&self, _dir: &BlobDir, _hash: Sha256) {}
-
-    fn keep_form(&self, _hash: Sha256, _coding: Coding) {}
-
-    fn is_cache(&self) -> bool {
-        false
     }
 }
 

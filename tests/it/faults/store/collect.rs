@@ -144,22 +144,9 @@ fn a_deploy_waits_for_a_round_of_a_collection_and_not_for_one_that_was_killed() 
     write(&host, "01 removes");
     host.restart();
     api.moved(&host);
-    let mut refusals = 0;
-    let wait = std::time::Duration::from_mins(5);
-    let pause = std::time::Duration::from_millis(100);
     let wish = Wish { idempotency_key: Some(String::from("two")), ..Wish::default() };
-    host.until_within(wait, pause, "the round to be taken for dead", || {
-        match api.deploy("hello", &version(2), &wish) {
-            Ok(done) => Some(done),
-            Err(answer) => {
-                assert_eq!((answer.status, &answer.json()["code"]), (503, &json!("sweeping")), "{}", answer.text());
-                refusals += 1;
-                None
-            }
-        }
-    });
+    let refusals = deploy_when_it_may(&host, &api, &wish, Duration::from_mins(5), "sweeping");
     assert!(refusals > 0, "it did not wait");
-    assert_eq!(whole_site(host.port, "hello"), 2);
     // One that has ended holds nobody up.
     assert_eq!(host.stop(), Some(0));
     write(&host, "02 0");

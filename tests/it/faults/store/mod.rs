@@ -6,7 +6,7 @@ mod servers;
 mod settings;
 mod space;
 
-use std::{collections::BTreeSet, fs};
+use std::{collections::BTreeSet, fs, time::Duration};
 
 use serde_json::{Value, json};
 
@@ -54,6 +54,25 @@ fn wait_for_jobs(host: &Host, api: &Api, count: usize) {
         let jobs = api.must("GET /api/v1/jobs?state=done", &Value::Null, 200);
         (jobs["items"].as_array().unwrap().len() == count).then_some(())
     });
+}
+
+/// Deploys version 2 of the site again and again until that works; how often it was refused, with `code` each time.
+fn deploy_when_it_may(host: &Host, api: &Api, wish: &Wish, patience: Duration, code: &str) -> u32 {
+    let mut refusals = 0;
+    let deployed =
+        host.until_within(patience, Duration::from_millis(100), "a deploy that is not refused", || {
+            match api.deploy("hello", &version(2), wish) {
+                Ok(done) => Some(done),
+                Err(answer) => {
+                    assert_eq!((answer.status, &answer.json()["code"]), (503, &json!(code)), "{}", answer.text());
+                    refusals += 1;
+                    None
+                }
+            }
+        });
+    assert_eq!(deployed["state"], "live");
+    assert_eq!(whole_site(host.port, "hello"), 2);
+    refusals
 }
 
 /// Another server on the same data, without what is only a cache.
@@ -180,8 +199,8 @@ fn the_cache_keeps_within_its_bound_and_fetches_again_what_has_left_it() {
             assert!(answer.status == 200 && answer.body == *bytes, "{path}: {}\n{}", answer.status, host.log());
         }
         host.until_within(
-            std::time::Duration::from_mins(3),
-            std::time::Duration::from_millis(50),
+            Duration::from_mins(3),
+            Duration::from_millis(50),
             "the cache to be within its bound",
             || (cache_bytes(&host) <= bound).then_some(()),
         );

@@ -13,7 +13,7 @@ use super::{
     super::{check_stores, rounds},
     *,
 };
-use crate::support::http;
+use crate::support::{PATIENCE, http};
 
 /// Asks for a path of `hello` again and again until told to stop; how often, all answered well.
 fn visit_on(port: u16, stop: &Arc<AtomicBool>, path: &str, wanted: Vec<u8>) -> thread::JoinHandle<u32> {
@@ -67,15 +67,7 @@ fn without_the_store_the_cached_is_served_and_a_deploy_waits_for_its_return() {
         assert!(visitor.join().unwrap() > 0);
     }
     bucket.gate.set(Way::Open);
-    let deployed = host.until("the store to be used again", || match api.deploy("hello", &version(2), &wish) {
-        Ok(done) => Some(done),
-        Err(answer) => {
-            assert_eq!((answer.status, &answer.json()["code"]), (503, &json!("blobs_away")), "{}", answer.text());
-            None
-        }
-    });
-    assert_eq!(deployed["state"], "live");
-    assert_eq!(whole_site(host.port, "hello"), 2);
+    deploy_when_it_may(&host, &api, &wish, PATIENCE, "blobs_away");
 }
 
 #[test]

@@ -20,7 +20,7 @@ fn refused(settings: &str) -> (Option<i32>, String) {
         match child.try_wait().unwrap() {
             Some(ended) => break Some(ended),
             None if began.elapsed() > PATIENCE => break None,
-            None => std::thread::sleep(std::time::Duration::from_millis(20)),
+            None => std::thread::sleep(Duration::from_millis(20)),
         }
     };
     if ended.is_none() {
