@@ -3,12 +3,13 @@
 //! After a failed sync nobody knows what the disk holds: the process ends with a sentence and is started again (CONTRACTS §2).
 
 use serde_json::{Value, json};
+use tokio::time::Instant;
 
 use super::{
     api::{Api, Wish},
     check_stores, version, whole_site,
 };
-use crate::support::{Host, strace::Strace};
+use crate::support::{Host, PATIENCE, strace::Strace};
 
 /// What a client was told before its server ended.
 struct Told {
@@ -24,10 +25,12 @@ fn start() -> (Host, Api) {
     (host, api)
 }
 
-/// Changes something again and again until nobody answers, or so often. Each change may be refused; what was acknowledged counts.
-fn change_until_the_end(api: &Api, changes: u64) -> Told {
+/// Changes something again and again until nobody answers. Each change may be refused, also some time long while the server comes to
+/// its end; what was acknowledged counts, and may not be `changes_max`.
+fn change_until_the_end(host: &Host, api: &Api, changes_max: usize) -> Told {
     let mut told = Told { sites: Vec::new(), version: 1 };
-    for number in 2..changes {
+    let begun = Instant::now();
+    for number in 2.. {
         let name = format!("s{number}");
         match api.call("POST /api/v1/sites", json!({ "name": name }).to_string().as_bytes()).status {
             0 => return told,
@@ -37,8 +40,9 @@ fn change_until_the_end(api: &Api, changes: u64) -> Told {
         if number % 4 == 0 && api.deploy("hello", &version(number), &Wish::default()).is_ok() {
             told.version = number;
         }
+        let may_go_on = told.sites.len() < changes_max && begun.elapsed() < PATIENCE;
+        assert!(may_go_on, "the server has not ended\n{}", host.log());
     }
-    // It may be on its way: refusals are quick. Whoever waits for its end is told if it has none.
     told
 }
 
@@ -71,7 +75,7 @@ fn a_failed_sync_or_write_ends_the_server_and_nothing_acknowledged_is_lost() {
         println!("{file} {injection}");
         let (mut host, api) = start();
         let strace = Strace::attach(&host, &[injection], Some(file));
-        let told = change_until_the_end(&api, 200);
+        let told = change_until_the_end(&host, &api, 200);
         drop(strace);
         comes_back(&mut host, &api, &told);
     }
@@ -82,7 +86,7 @@ fn a_failed_sync_or_write_ends_the_server_and_nothing_acknowledged_is_lost() {
 fn a_failed_sync_while_the_log_is_folded_in_ends_the_server() {
     let (mut host, api) = start();
     let strace = Strace::attach(&host, &["fsync,fdatasync:error=EIO:when=1"], Some("chainhost.db"));
-    let told = change_until_the_end(&api, 5_000);
+    let told = change_until_the_end(&host, &api, 5_000);
     drop(strace);
     assert!(told.sites.len() > 20, "it ended before the log was long: {}", host.log());
     comes_back(&mut host, &api, &told);
