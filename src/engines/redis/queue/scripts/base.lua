@@ -42,14 +42,14 @@ local function load(ref)
   local cid, q, bid = split(ref)
   local key = B[q] .. bid
   local v = call('HMGET', key, 'st', 't', 'pr', 'li', 'seq', 'si', 'ats', 'un', 'stc', 'can', 'aw', 'u', 'af', 'at',
-    'timestamp', 'pb')
+    'timestamp', 'pb', 'cid')
   if not v[1] then return nil end
   return {
     ref = ref, cid = cid, q = q, bid = bid, key = key,
     st = v[1], owner = v[2], prio = tonumber(v[3]), class = v[4], seq = tonumber(v[5] or 0), since = tonumber(v[6] or 0),
     attempt = tonumber(v[7] or 0), uncounted = tonumber(v[8] or 0), deaths = tonumber(v[9] or 0), cancelling = v[10],
     awaits = tonumber(v[11] or 0), unique = v[12], after = v[13], run_at = tonumber(v[14] or 0),
-    created = tonumber(v[15] or 0), holder = v[16],
+    created = tonumber(v[15] or 0), holder = v[16], named = v[17],
   }
 end
 
@@ -64,9 +64,46 @@ local function ids(text)
   return string.gmatch(text or '', string.rep('%x', 32))
 end
 
+-- What a script changes many times and nobody else sees meanwhile is written by `write`, at the end of the script and before what
+-- stands in Redis is read: counts by tenant and field, jobs in lines by queue, the last seq, the last turn of each queue, tenants'
+-- turns by queue (`false`: none) and whether they were changed, locks to remove, and jobs that a node no longer holds.
+local counted, lined, last_seq, last_turn, turn_of, turned, unlocked, let_go = {}, {}, nil, {}, {}, {}, {}, {}
+
+-- Calls with many members, a bounded part at a time.
+local function call_many(command, key, members)
+  for at = 1, #members, 1000 do call(command, key, unpack(members, at, math.min(#members, at + 999))) end
+end
+
 local function count(owner, q, st, by)
-  local key = OWN .. 'counts:' .. owner
-  if call('HINCRBY', key, q .. st, by) <= 0 then call('HDEL', key, q .. st) end
+  local of = counted[owner] or {}
+  counted[owner] = of
+  of[q .. st] = (of[q .. st] or 0) + by
+end
+
+local function write()
+  for owner, of in pairs(counted) do
+    local key = OWN .. 'counts:' .. owner
+    for field, by in pairs(of) do
+      if by ~= 0 and call('HINCRBY', key, field, by) <= 0 then call('HDEL', key, field) end
+    end
+  end
+  for q, by in pairs(lined) do
+    if by ~= 0 then call('HINCRBY', OWN .. 'lined', q, by) end
+  end
+  if last_seq then call('SET', OWN .. 'seq', string.format('%.0f', last_seq)) end
+  for q, turn in pairs(last_turn) do call('HSET', OWN .. 'turns', q, string.format('%.0f', turn)) end
+  for q, of in pairs(turned) do
+    for owner in pairs(of) do
+      if turn_of[q][owner] then
+        call('HSET', OWN .. q .. ':turn', owner, string.format('%.0f', turn_of[q][owner]))
+      else
+        call('HDEL', OWN .. q .. ':turn', owner)
+      end
+    end
+  end
+  for at = 1, #unlocked, 1000 do call('DEL', unpack(unlocked, at, math.min(#unlocked, at + 999))) end
+  for node, refs in pairs(let_go) do call_many('SREM', OWN .. 'held:' .. node, refs) end
+  counted, lined, last_seq, last_turn, turn_of, turned, unlocked, let_go = {}, {}, nil, {}, {}, {}, {}, {}
 end
 
 -- A job leaves its state and comes into another, or goes.
@@ -126,13 +163,30 @@ local function is_paused(q)
   return call('HEXISTS', B[q] .. 'meta', 'paused') == 1
 end
 
--- Wakes the workers of BullMQ.
+-- Wakes the workers of BullMQ, once in a script.
+local marked = {}
 local function mark(q)
-  if not is_paused(q) then call('ZADD', B[q] .. 'marker', 0, '0') end
+  if marked[q] or is_paused(q) then return end
+  call('ZADD', B[q] .. 'marker', 0, '0')
+  marked[q] = true
 end
 
 local function next_seq()
-  return call('INCR', OWN .. 'seq')
+  last_seq = (last_seq or tonumber(call('GET', OWN .. 'seq') or 0)) + 1
+  return last_seq
+end
+
+-- Fields and values of a job that are written with the next of it.
+local function note(j, ...)
+  j.fields = j.fields or {}
+  for _, it in ipairs({ ... }) do table.insert(j.fields, it) end
+end
+
+-- Writes fields of a job, with those that were noted.
+local function put(j, ...)
+  note(j, ...)
+  call('HSET', j.key, unpack(j.fields))
+  j.fields = nil
 end
 
 local function refuse(code)

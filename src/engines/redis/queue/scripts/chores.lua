@@ -63,7 +63,7 @@ local function chores()
   end
   local at = tonumber(call('HGET', OWN .. 'about', 'chores') or 0)
   -- A time far away means that the clock was set back.
-  if at > NOW and at <= NOW + 60000 then return end
+  if at > NOW and at <= NOW + 60000 then return write() end
   for q = 1, 4 do
     drop_old(q, 'failed')
     drop_old(q, 'completed')
@@ -74,6 +74,7 @@ local function chores()
   local old = call('ZRANGEBYSCORE', OWN .. 'gone', '-inf', '(' .. known_since(), 'LIMIT', 0, AT_ONCE)
   if #old > 0 then call('ZREM', OWN .. 'gone', unpack(old)) end
   call('HSET', OWN .. 'about', 'chores', #old == AT_ONCE and NOW or NOW + 60000)
+  write()
 end
 
 -- Takes in jobs that clients of BullMQ have put where their workers look.
@@ -92,6 +93,7 @@ local function take_in_others(q)
       end
     end
   end
+  write()
   local prioritized = call('ZCARD', B[q] .. 'prioritized')
   if prioritized + count > tonumber(call('HGET', OWN .. 'lined', q) or 0) then
     local cursor = tonumber(call('HGET', OWN .. 'about', 'looked' .. q) or 0)
@@ -123,6 +125,11 @@ end
 -- The answer of every script: its own, the queues that were woken, when there is something to do next.
 local function done(answer)
   watch_rates()
+  for q = 1, 4 do
+    if overfull[q .. 'completed'] then keep_few(q, 'completed', RULES[q].done) end
+    if overfull[q .. 'failed'] then keep_few(q, 'failed', RULES[q].failed) end
+  end
+  write()
   for owner in pairs(miscounted) do count_anew(owner) end
   local names = ''
   for q = 1, 4 do

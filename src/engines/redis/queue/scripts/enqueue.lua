@@ -8,8 +8,9 @@ chores()
 local owners, fresh, absorbed, keys, coming = {}, {}, {}, {}, {}
 for at = 7, #ARGV, 13 do
   local cid, q, owner, unique, after = ARGV[at], tonumber(ARGV[at + 1]), ARGV[at + 2], ARGV[at + 9], ARGV[at + 10]
-  local known = owners[cid] or is_gone(cid) or where(cid)
-  if not known then
+  local was = call('ZSCORE', OWN .. 'gone', cid)
+  if not (owners[cid] or was and tonumber(was) > known_since() or where(cid)) then
+    if was then call('ZREM', OWN .. 'gone', cid) end
     owners[cid] = owner
     for other in ids(after) do
       local whose = owners[other]
@@ -35,6 +36,7 @@ for at = 7, #ARGV, 13 do
   end
 end
 
+for owner in pairs(coming) do call('SADD', OWN .. 'owners', owner) end
 for _, at in ipairs(fresh) do
   local cid, q, owner = ARGV[at], tonumber(ARGV[at + 1]), ARGV[at + 2]
   local prio = tonumber(ARGV[at + 5])
@@ -43,15 +45,16 @@ for _, at in ipairs(fresh) do
     seq = 0, since = NOW, attempt = 0, uncounted = 0, deaths = 0, awaits = 0, run_at = tonumber(ARGV[at + 6]),
     created = tonumber(ARGV[at + 8]), unique = ARGV[at + 9] ~= '' and ARGV[at + 9] or nil, after = ARGV[at + 10],
   }
-  call('HSET', j.key, 'name', ARGV[at + 3], 'data', ARGV[at + 4], 'opts', ARGV[at + 11], 'timestamp', ARGV[at + 8],
+  note(j, 'name', ARGV[at + 3], 'data', ARGV[at + 4], 'opts', ARGV[at + 11], 'timestamp', ARGV[at + 8],
     'delay', 0, 'priority', 101 - prio, 'ats', 0, 'atm', 0, 't', owner, 'pr', prio, 'li', j.class, 'at', ARGV[at + 6],
     'ti', ARGV[at + 7], 'af', j.after)
-  if j.unique then call('HSET', j.key, 'u', j.unique) end
-  keep_of(owner, j.ref)
-  call('ZREM', OWN .. 'gone', cid)
+  if j.unique then note(j, 'u', j.unique) end
+  call('ZADD', OWN .. 'all', 0, j.ref)
+  call('ZADD', OWN .. 'of:' .. owner, 0, j.ref)
   hold_key(j)
   local open, dead = awaited(j)
   if dead then
+    put(j)
     -- It is taken in and dies at once, so that who waits for it hears of it.
     end_job(j, 'f', dead)
   elseif open > 0 then

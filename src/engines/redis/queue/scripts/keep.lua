@@ -43,6 +43,7 @@ if what == 'open' or what == 'back' then
       end
     end
   end
+  write()
   for q = 1, 4 do
     if call('HLEN', lane(q, 'turn')) > 0 then woken[q] = true end
   end

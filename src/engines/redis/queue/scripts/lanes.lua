@@ -12,37 +12,98 @@ local function line_key(q, owner, name) return OWN .. q .. ':line:' .. owner .. 
 
 local function line_of(j) return j.prio .. ':' .. j.class end
 
+local function of_queue(all, q)
+  all[q] = all[q] or {}
+  return all[q]
+end
+
+-- The tenant's turn; nil when it waits for none.
+local function turn(q, owner)
+  local of = of_queue(turn_of, q)
+  if of[owner] == nil then of[owner] = tonumber(call('HGET', lane(q, 'turn'), owner) or nil) or false end
+  return of[owner] or nil
+end
+
+local function set_turn(q, owner, number)
+  of_queue(turn_of, q)[owner] = number
+  of_queue(turned, q)[owner] = true
+end
+
 local function next_turn(q, owner)
-  local turn = call('HINCRBY', OWN .. 'turns', q, 1)
-  call('HSET', lane(q, 'turn'), owner, turn)
-  return turn
+  last_turn[q] = (last_turn[q] or tonumber(call('HGET', OWN .. 'turns', q) or 0)) + 1
+  set_turn(q, owner, last_turn[q])
+end
+
+-- What this script knows of a tenant in a queue: the names of its lines; and for each class where it stands, as far as that is known:
+-- its score among the turns, and since when its oldest head waits there (`false`: nowhere); `heads` what stands there of it.
+local seen = {}
+-- The first job of each line that was looked at, and whether a tenant is paused.
+local first_of_line, stopped = {}, {}
+
+local function seen_of(q, owner)
+  local of = of_queue(seen, q)
+  of[owner] = of[owner] or { f = {}, l = {} }
+  return of[owner]
+end
+
+-- The first job of a line; nil when it is empty. It is loaded, unless it is not there any more.
+local function head_of(q, owner, name)
+  local key = line_key(q, owner, name)
+  if not first_of_line[key] then
+    local first = call('ZRANGE', key, 0, 0, 'WITHSCORES')
+    if not first[1] then return nil end
+    local prio, class = string.match(name, '^(-?%d+):(%a)$')
+    local j = load(first[1])
+    first_of_line[key] = {
+      name = name, prio = tonumber(prio), class = class, ref = first[1], seq = tonumber(first[2]), job = j,
+      since = j and j.since or 0, created = j and j.created or 0,
+    }
+  end
+  return first_of_line[key]
 end
 
 -- The heads of a tenant's lines, the highest priority first, and of one priority those with a rate first.
 local function heads(q, owner)
-  local found = {}
-  local names = call('ZREVRANGE', lane(q, 'lines:' .. owner), 0, -1)
-  for _, name in ipairs(names) do
-    local first = call('ZRANGE', line_key(q, owner, name), 0, 0, 'WITHSCORES')
-    if first[1] then
-      local _, _, bid = split(first[1])
-      local v = call('HMGET', B[q] .. bid, 'si', 'timestamp')
-      local prio, class = string.match(name, '^(-?%d+):(%a)$')
-      found[#found + 1] = {
-        name = name, prio = tonumber(prio), class = class, seq = tonumber(first[2]),
-        since = tonumber(v[1] or 0), created = tonumber(v[2] or 0),
-      }
+  local found, known = {}, seen_of(q, owner)
+  known.lines = known.lines or call('ZREVRANGE', lane(q, 'lines:' .. owner), 0, -1)
+  for _, name in ipairs(known.lines) do
+    local head = head_of(q, owner, name)
+    if head then
+      found[#found + 1] = head
     else
       call('ZREM', lane(q, 'lines:' .. owner), name)
     end
   end
+  if #found < #known.lines then known.lines = nil end
   return found
 end
 
 local function leave_turns(q, owner, class)
+  local known = seen_of(q, owner)[class]
+  if known.score == false then return end
   call('ZREM', lane(q, 'turns:' .. class), owner)
   call('ZREM', lane(q, 'young:' .. class), owner)
   call('ZREM', lane(q, 'aged:' .. class), owner)
+  known.score, known.since = false, nil
+end
+
+-- Which classes have nobody among the aged.
+local none_aged = {}
+
+-- Puts a tenant among the turns of a class, and among the young or the aged.
+local function take_turn(q, owner, class, score, since)
+  local known = seen_of(q, owner)[class]
+  if known.score ~= score then call('ZADD', lane(q, 'turns:' .. class), score, owner) end
+  if since <= NOW - AGED then
+    call('ZREM', lane(q, 'young:' .. class), owner)
+    call('ZADD', lane(q, 'aged:' .. class), turn(q, owner), owner)
+    none_aged[q .. class] = nil
+  elseif known.since ~= since then
+    call('ZADD', lane(q, 'young:' .. class), since, owner)
+    -- Who stood among the young is not among the aged.
+    if not known.since or known.since <= NOW - AGED then call('ZREM', lane(q, 'aged:' .. class), owner) end
+  end
+  known.score, known.since = score, since
 end
 
 -- Puts a tenant where it belongs now.
@@ -51,9 +112,10 @@ local function place(q, owner)
   if #found == 0 then
     leave_turns(q, owner, 'f')
     leave_turns(q, owner, 'l')
-    call('HDEL', lane(q, 'turn'), owner)
+    set_turn(q, owner, false)
     call('HDEL', lane(q, 'flip'), owner)
     call('ZREM', lane(q, 'heads'), owner)
+    seen_of(q, owner).heads = nil
     return
   end
   local created, top, since = nil, {}, {}
@@ -63,14 +125,13 @@ local function place(q, owner)
     if not top[c] then top[c] = head.prio end
     if not since[c] or head.since < since[c] then since[c] = head.since end
   end
-  call('ZADD', lane(q, 'heads'), created, owner)
-  local stopped = call('SISMEMBER', OWN .. 'paused', owner) == 1
-  local turn = tonumber(call('HGET', lane(q, 'turn'), owner))
+  local known = seen_of(q, owner)
+  if known.heads ~= created then call('ZADD', lane(q, 'heads'), created, owner) end
+  known.heads = created
+  if stopped[owner] == nil then stopped[owner] = call('SISMEMBER', OWN .. 'paused', owner) == 1 end
   for _, c in ipairs({ 'f', 'l' }) do
-    if top[c] and not stopped then
-      call('ZADD', lane(q, 'turns:' .. c), (100 - top[c]) * TURNS_MAX + turn, owner)
-      call('ZADD', lane(q, 'young:' .. c), since[c], owner)
-      call('ZREM', lane(q, 'aged:' .. c), owner)
+    if top[c] and not stopped[owner] then
+      take_turn(q, owner, c, (100 - top[c]) * TURNS_MAX + turn(q, owner), since[c])
     else
       leave_turns(q, owner, c)
     end
@@ -81,12 +142,17 @@ end
 local function join_line(j)
   local q, owner, name = j.q, j.owner, line_of(j)
   local key = line_key(q, owner, name)
-  local before = call('ZRANGE', key, 0, 0)[1]
-  if call('ZADD', key, j.seq, j.ref) == 1 then call('HINCRBY', OWN .. 'lined', q, 1) end
+  local before = head_of(q, owner, name)
+  if call('ZADD', key, j.seq, j.ref) == 1 then lined[q] = (lined[q] or 0) + 1 end
   -- Behind others of its line it changes nobody's place.
-  if before and call('ZRANGE', key, 0, 0)[1] == before then return end
-  call('ZADD', lane(q, 'lines:' .. owner), j.prio * 2 + (j.class == 'l' and 1 or 0), name)
-  if call('HEXISTS', lane(q, 'turn'), owner) == 0 then next_turn(q, owner) end
+  if before and before.ref ~= j.ref and (before.seq < j.seq or before.seq == j.seq and before.ref < j.ref) then return end
+  first_of_line[key] = nil
+  if before and before.ref == j.ref then return end
+  if not before then
+    call('ZADD', lane(q, 'lines:' .. owner), j.prio * 2 + (j.class == 'l' and 1 or 0), name)
+    seen_of(q, owner).lines = nil
+  end
+  if not turn(q, owner) then next_turn(q, owner) end
   place(q, owner)
 end
 
@@ -95,46 +161,62 @@ local function leave_line(j)
   local key = line_key(j.q, j.owner, line_of(j))
   local first = call('ZRANGE', key, 0, 0)[1]
   if call('ZREM', key, j.ref) == 0 then return end
-  call('HINCRBY', OWN .. 'lined', j.q, -1)
-  if first == j.ref then place(j.q, j.owner) end
+  lined[j.q] = (lined[j.q] or 0) - 1
+  if first == j.ref then
+    first_of_line[key] = nil
+    place(j.q, j.owner)
+  end
 end
 
--- Takes the first job of a line; the tenant's turn is over.
+-- Takes the first job of a line, its ref and, when it is there, itself; the tenant's turn is over.
 local function pop_line(q, owner, name)
-  local ref = call('ZPOPMIN', line_key(q, owner, name))[1]
-  if ref then call('HINCRBY', OWN .. 'lined', q, -1) end
+  local key = line_key(q, owner, name)
+  local head = first_of_line[key]
+  local ref = call('ZPOPMIN', key)[1]
+  if ref then lined[q] = (lined[q] or 0) - 1 end
+  first_of_line[key] = nil
   next_turn(q, owner)
   place(q, owner)
-  return ref
+  if head and head.ref == ref then return ref, head.job end
+  return ref, ref and load(ref)
 end
 
 -- Takes a tenant out of the turns, or puts it back at their end.
 local function stop_tenant(owner, stop)
   local changed
   if stop then changed = call('SADD', OWN .. 'paused', owner) else changed = call('SREM', OWN .. 'paused', owner) end
+  stopped[owner] = stop
   for q = 1, 4 do
-    if changed == 1 and call('HEXISTS', lane(q, 'turn'), owner) == 1 then
+    if changed == 1 and turn(q, owner) then
       next_turn(q, owner)
       place(q, owner)
     end
   end
 end
 
--- Moves the tenants whose oldest job has waited long enough.
+-- Moves the tenants whose oldest job has waited long enough. Once in a script is enough, since `take_turn` looks as well.
+local grown = {}
 local function grow_old(q, class)
+  if grown[q .. class] then return end
+  grown[q .. class] = true
   while true do
     local old = call('ZRANGEBYSCORE', lane(q, 'young:' .. class), '-inf', NOW - AGED, 'LIMIT', 0, 1000)
     for _, owner in ipairs(old) do
       call('ZREM', lane(q, 'young:' .. class), owner)
-      call('ZADD', lane(q, 'aged:' .. class), call('HGET', lane(q, 'turn'), owner), owner)
+      call('ZADD', lane(q, 'aged:' .. class), turn(q, owner), owner)
+      seen_of(q, owner)[class].since, none_aged[q .. class] = nil, nil
     end
     if #old < 1000 then return end
   end
 end
 
 local function first_in(q, what, class, best)
+  if what == 'aged:' and none_aged[q .. class] then return best end
   local first = call('ZRANGE', lane(q, what .. class), 0, 0, 'WITHSCORES')
-  if not first[1] then return best end
+  if not first[1] then
+    if what == 'aged:' then none_aged[q .. class] = true end
+    return best
+  end
   local score = tonumber(first[2])
   if best and best.score <= score then return best end
   return { owner = first[1], score = score }

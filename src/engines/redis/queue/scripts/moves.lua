@@ -2,7 +2,7 @@
 
 -- Puts a job into its line at its seq.
 local function wait(j)
-  call('HSET', j.key, 'st', 'w', 'si', j.since, 'seq', j.seq, 'delay', 0)
+  put(j, 'st', 'w', 'si', j.since, 'seq', j.seq, 'delay', 0)
   call('ZADD', B[j.q] .. 'prioritized', (101 - j.prio) * 4294967296 + j.seq % 4294967296, j.bid)
   local from = j.st
   moved(j, 'w')
@@ -20,7 +20,7 @@ end
 
 -- Puts a job aside until a time.
 local function delay(j, due_ms)
-  call('HSET', j.key, 'st', 'd', 'delay', math.min(due_ms - NOW, NEVER))
+  put(j, 'st', 'd', 'delay', math.min(due_ms - NOW, NEVER))
   call('ZADD', B[j.q] .. 'delayed', due_ms * 4096, j.bid)
   call('ZADD', B[j.q] .. 'marker', 'LT', due_ms, '1')
   moved(j, 'd')
@@ -30,7 +30,7 @@ end
 
 -- Puts a job aside until the others have ended that it waits for.
 local function delay_for_others(j, open)
-  call('HSET', j.key, 'st', 'd', 'aw', open)
+  put(j, 'st', 'd', 'aw', open)
   call('ZADD', B[j.q] .. 'waiting-children', NOW, j.bid)
   j.awaits = open
   moved(j, 'd')
@@ -53,8 +53,12 @@ end
 -- Nobody works on it any more. `false`: somebody else has taken it away meanwhile.
 local function leave_active(j)
   if call('LREM', B[j.q] .. 'active', -1, j.bid) == 0 then return false end
-  call('DEL', j.key .. ':lock')
-  if j.holder then call('SREM', OWN .. 'held:' .. (string.match(j.holder, '^(.*):%d+$') or ''), j.ref) end
+  unlocked[#unlocked + 1] = j.key .. ':lock'
+  if j.holder then
+    local node = string.match(j.holder, '^(.*):%d+$') or ''
+    let_go[node] = let_go[node] or {}
+    table.insert(let_go[node], j.ref)
+  end
   return true
 end
 
@@ -72,24 +76,55 @@ end
 
 local settle -- in bonds
 
+-- Lets jobs go that have ended and that no client of BullMQ made: what `forget` does, for all at once.
+local function forget_all(q, what, jobs)
+  local ended, keys, refs, gone, by_owner = {}, {}, {}, {}, {}
+  for at, j in ipairs(jobs) do
+    ended[at], refs[at] = j.bid, j.ref
+    for _, it in ipairs({ j.key, j.key .. ':lock', j.key .. ':logs' }) do keys[#keys + 1] = it end
+    gone[#gone + 1], gone[#gone + 2] = NOW, j.cid
+    by_owner[j.owner] = by_owner[j.owner] or {}
+    table.insert(by_owner[j.owner], j.ref)
+    moved(j, nil)
+  end
+  call('ZREM', B[q] .. what, unpack(ended))
+  call('DEL', unpack(keys))
+  call('ZREM', OWN .. 'all', unpack(refs))
+  for owner, some in pairs(by_owner) do call('ZREM', OWN .. 'of:' .. owner, unpack(some)) end
+  call('ZADD', OWN .. 'gone', unpack(gone))
+end
+
 -- Lets the oldest ended jobs go that the queue no longer keeps.
 local function keep_few(q, what, kept)
-  local key = B[q] .. what
-  while call('ZCARD', key) > kept do
-    local bid = call('ZRANGE', key, 0, 0)[1]
-    local j = settle(q, bid)
-    if j then forget(j) end
-    call('ZREM', key, bid)
+  local key, st = B[q] .. what, what == 'completed' and 'c' or 'f'
+  while true do
+    local over = call('ZCARD', key) - kept
+    if over <= 0 then return end
+    local ours = {}
+    for _, bid in ipairs(call('ZRANGE', key, 0, math.min(over, 1000) - 1)) do
+      local v = call('HMGET', B[q] .. bid, 'st', 't', 'cid')
+      if v[1] == st and v[2] and not v[3] then
+        ours[#ours + 1] = { ref = bid .. q, cid = bid, q = q, bid = bid, key = B[q] .. bid, st = st, owner = v[2] }
+      else
+        local j = settle(q, bid)
+        if j then forget(j) end
+        call('ZREM', key, bid)
+      end
+    end
+    if #ours > 0 then forget_all(q, what, ours) end
   end
 end
 
+-- Where a job ended: `done` looks whether too many are kept.
+local overfull = {}
+
 -- Ends a job without what depends on it.
 local function end_alone(j, to, error)
-  call('HDEL', j.key, 'can', 'aw')
-  call('HSET', j.key, 'st', to, 'finishedOn', NOW, 'atm', math.max(0, j.attempt - j.uncounted))
-  if error then call('HSET', j.key, 'failedReason', error) end
+  if j.cancelling or (j.after and j.after ~= '') then call('HDEL', j.key, 'can', 'aw') end
   local what = to == 'c' and 'completed' or 'failed'
-  if to == 'c' then call('HSET', j.key, 'progress', 100, 'returnvalue', 'null') end
+  if to == 'c' then note(j, 'progress', 100, 'returnvalue', 'null') end
+  if error then note(j, 'failedReason', error) end
+  put(j, 'st', to, 'finishedOn', NOW, 'atm', math.max(0, j.attempt - j.uncounted))
   call('ZADD', B[j.q] .. what, NOW, j.bid)
   if to == 'c' then
     event(j.q, 'completed', j.bid, 'returnvalue', 'null', 'prev', 'active')
@@ -97,5 +132,5 @@ local function end_alone(j, to, error)
     event(j.q, 'failed', j.bid, 'failedReason', error or '', 'prev', 'active')
   end
   moved(j, to)
-  keep_few(j.q, what, to == 'c' and RULES[j.q].done or RULES[j.q].failed)
+  overfull[j.q .. what] = true
 end

@@ -16,9 +16,15 @@ local function backoff(j, random)
   return math.floor(random / 4294967296 * (ceiling + 1))
 end
 
+-- The job with this id: most are in this queue, and were made by us.
+local function find_near(cid)
+  local j = load(cid .. q)
+  if j and j.st == 'r' and j.holder == TOKEN and (not j.named or j.named == cid) then return j end
+  return find(cid)
+end
+
 local function finish(cid, attempt, outcome, error, after, random)
-  local ref = where(cid)
-  local j = ref and load(ref)
+  local j = find_near(cid)
   if again and ((j and call('HGET', j.key, 'fa') == attempt) or (not j and call('ZSCORE', OWN .. 'gone', cid))) then
     return 0
   end
@@ -28,7 +34,7 @@ local function finish(cid, attempt, outcome, error, after, random)
     settle(j.q, j.bid)
     return 1
   end
-  call('HSET', j.key, 'fa', attempt, 'atm', math.max(0, j.attempt - j.uncounted))
+  note(j, 'fa', attempt, 'atm', math.max(0, j.attempt - j.uncounted))
   -- A queue that allows so many at once may go on.
   if RULES[j.q].limit > 0 then woken[j.q] = true end
   if outcome == 'D' then
@@ -38,7 +44,7 @@ local function finish(cid, attempt, outcome, error, after, random)
   elseif outcome == 'C' then
     end_job(j, 'f', error)
   elseif outcome == 'R' then
-    call('HSET', j.key, 'failedReason', error)
+    note(j, 'failedReason', error)
     if j.attempt - j.uncounted >= RULES[j.q].attempts then
       end_job(j, 'f')
     else
@@ -46,7 +52,7 @@ local function finish(cid, attempt, outcome, error, after, random)
     end
   elseif outcome == 'S' then
     j.uncounted = j.uncounted + 1
-    call('HSET', j.key, 'un', j.uncounted)
+    note(j, 'un', j.uncounted)
     try_later(j, tonumber(after))
   else
     release(j)
@@ -64,18 +70,18 @@ if take > 0 and not is_paused(q) then
   take_in_others(q)
   local limit = RULES[q].limit
   if limit > 0 then take = math.min(take, limit - call('LLEN', B[q] .. 'active')) end
+  local held = {}
   while #leases < take do
     local owner, name = choose(q, room_ms(q) <= NOW)
     if not owner then break end
-    local ref = pop_line(q, owner, name)
-    local j = ref and load(ref)
+    local ref, j = pop_line(q, owner, name)
     if j and j.st == 'w' and take_out(j) then
       if j.class == 'l' then note_start(q) end
-      local attempt = call('HINCRBY', j.key, 'ats', 1)
-      call('HSET', j.key, 'st', 'r', 'processedOn', NOW, 'progress', 0, 'pb', TOKEN)
+      local attempt = j.attempt + 1
+      call('HSET', j.key, 'ats', attempt, 'st', 'r', 'processedOn', NOW, 'progress', 0, 'pb', TOKEN)
       call('SET', j.key .. ':lock', TOKEN, 'PX', LEASE)
       call('LPUSH', B[q] .. 'active', j.bid)
-      call('SADD', OWN .. 'held:' .. NODE, ref)
+      held[#held + 1] = ref
       moved(j, 'r')
       event(q, 'active', j.bid, 'prev', 'waiting')
       local v = call('HMGET', j.key, 'name', 't', 'data', 'pr', 'at', 'ti', 'timestamp', 'u', 'af')
@@ -87,5 +93,6 @@ if take > 0 and not is_paused(q) then
       bury(ref, owner)
     end
   end
+  call_many('SADD', OWN .. 'held:' .. NODE, held)
 end
 return done({ answers, leases })
