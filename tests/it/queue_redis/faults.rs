@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use chainhost::{
     base::{clock::Clock, ids::Ids, secret::Secret},
-    domain::job::{JobId, Queue, State},
+    domain::job::{JobId, NewJob, Queue, State},
     engines::{redis::QueueRedis, schema, sqlite::Sqlite},
     params,
     ports::{
@@ -63,6 +63,86 @@ async fn a_redis_that_takes_no_changes_says_why() {
     assert_eq!(jobs.enqueue(vec![two.clone()]).await.unwrap(), 1);
     let (ended, leases) = jobs.next(Queue::Email, 1, done).await.unwrap();
     assert!(ended[0].is_ok() && leases[0].job == two);
+}
+
+/// While a Redis refuses to make leases longer they run out, for no fault of their workers: nobody calls these dead afterwards.
+#[tokio::test(flavor = "multi_thread")]
+async fn leases_that_a_redis_did_not_renew_are_no_deaths() {
+    let server = Server::start(&[]);
+    let rig = Rig::on(&server);
+    let jobs = Jobs::new(rig.open("one").0);
+    // It sees the same leases, and holds none.
+    let other = Jobs::new(rig.open("two").0);
+    jobs.enqueue(vec![rig.job(Queue::Email, None)]).await.unwrap();
+    let lease = jobs.next(Queue::Email, 1, Vec::new()).await.unwrap().1.remove(0);
+    server.ask(&["CONFIG", "SET", "min-replicas-to-write", "1"]);
+    until("the lease to run out", async || server.ask(&["KEYS", "*:lock"]).is_empty()).await;
+    until("both to be refused", async || {
+        jobs.next(Queue::Email, 1, Vec::new()).await.is_err() && other.next(Queue::Email, 1, Vec::new()).await.is_err()
+    })
+    .await;
+    server.ask(&["CONFIG", "SET", "min-replicas-to-write", "0"]);
+    until("the lease to be longer again", async || !server.ask(&["KEYS", "*:lock"]).is_empty()).await;
+    let job = jobs.get(lease.job.id).await.unwrap().unwrap();
+    assert_eq!((job.state, job.deaths), (State::Running, 0));
+    let done = vec![Finish { id: lease.job.id, attempt: lease.attempt, outcome: Outcome::Done }];
+    assert!(jobs.next(Queue::Email, 0, done).await.unwrap().0[0].is_ok());
+}
+
+/// A Redis without memory for another job says so and takes none by halves; what it has goes on, and makes room.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_redis_without_memory_takes_no_more_and_lets_jobs_end() {
+    let server = Server::start(&["--maxmemory", "8mb"]);
+    let rig = Rig::on(&server);
+    let jobs = Jobs::new(rig.open("one").0);
+    let large = || NewJob { payload: format!("\"{}\"", "x".repeat(60_000)), ..rig.job(Queue::Email, tenant(1)) };
+    let mut taken = Vec::new();
+    let refused = loop {
+        let some: Vec<NewJob> = (0..4).map(|_| large()).collect();
+        match jobs.enqueue(some.clone()).await {
+            Ok(count) => assert_eq!(count, 4),
+            Err(error) => break error,
+        }
+        taken.extend(some.into_iter().map(|it| it.id));
+        assert!(taken.len() < 400, "8 MB held more than 24 MB");
+    };
+    assert_eq!(refused.code, "queue_full");
+    assert_eq!(jobs.depths(tenant(1)).await.unwrap()[1].waiting, taken.len() as u64);
+    let (mut ran, mut finished) = (Vec::new(), Vec::new());
+    loop {
+        let (ended, leases) = jobs.next(Queue::Email, 3, finished).await.unwrap();
+        assert!(ended.iter().all(Result::is_ok));
+        if leases.is_empty() {
+            break;
+        }
+        ran.extend(leases.iter().map(|it| it.job.id));
+        finished =
+            leases.iter().map(|it| Finish { id: it.job.id, attempt: it.attempt, outcome: Outcome::Done }).collect();
+    }
+    assert_eq!(ran, taken);
+    server.ask(&["CONFIG", "SET", "maxmemory", "0"]);
+    assert_eq!(jobs.enqueue(vec![large()]).await.unwrap(), 1);
+}
+
+/// A Redis that cannot save to its disk says so, also to who comes then; both go on once it can.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_redis_that_cannot_save_is_waited_for() {
+    let server = Server::start(&[]);
+    let rig = Rig::on(&server);
+    let jobs = Jobs::new(rig.open("one").0);
+    std::fs::remove_dir_all(&server.folder).unwrap();
+    server.ask(&["CONFIG", "SET", "save", "3600 1"]);
+    server.ask(&["BGSAVE"]);
+    until("the save to fail", async || server.ask(&["INFO", "persistence"]).contains("rdb_last_bgsave_status:err"))
+        .await;
+    assert_eq!(jobs.enqueue(vec![rig.job(Queue::Email, None)]).await.unwrap_err().code, "queue_disk");
+    let late = Jobs::new(rig.open("two").0);
+    assert!(jobs.is_up() && !late.is_up());
+    assert_eq!(late.depths(None).await.unwrap_err().code, "queue_disk");
+    server.ask(&["CONFIG", "SET", "stop-writes-on-bgsave-error", "no"]);
+    assert_eq!(jobs.enqueue(vec![rig.job(Queue::Email, None)]).await.unwrap(), 1);
+    until("the other to come", async || late.depths(None).await.is_ok_and(|it| it[1].waiting == 1)).await;
+    assert!(late.is_up());
 }
 
 /// A start does not need Redis: all is refused until it is there, and then what the process before held comes back.

@@ -18,6 +18,11 @@ pub(super) fn unreachable(detail: impl std::fmt::Display) -> Error {
     .because(detail)
 }
 
+/// Whether an error ends by itself, or when somebody mends the Redis: a start does not wait for that.
+pub(super) fn may_pass(error: &Error) -> bool {
+    [UNREACHABLE, "queue_full", "queue_disk", "queue_replicas"].contains(&error.code)
+}
+
 /// Redis answered with an error.
 pub(super) fn said(error: &RedisError) -> Error {
     match error.code() {

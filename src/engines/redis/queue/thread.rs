@@ -31,7 +31,7 @@ use super::{
     super::link::Address,
     Limits, Message, Shared, Wish,
     calls::{self, Asker},
-    fault::{UNREACHABLE, resumed, said, stale, unreachable},
+    fault::{UNREACHABLE, may_pass, resumed, said, stale, unreachable},
     listener::{Heard, Stopper},
     reply::{self, Reply},
     scripts::{Call, Scripts, SharedArgs},
@@ -43,6 +43,8 @@ const BATCH_WEIGHT: usize = 4_096;
 /// The first and the longest pause between tries to connect.
 const RECONNECT_MIN: Duration = Duration::from_millis(50);
 const RECONNECT_MAX: Duration = Duration::from_secs(1);
+/// How soon a Redis that refuses changes is asked again.
+const REFUSED_AGAIN: Duration = Duration::from_secs(1);
 /// How often dead workers are looked for, at most.
 const SWEEP_MAX: Duration = Duration::from_secs(5);
 
@@ -86,6 +88,8 @@ pub(super) struct QueueThread {
     seen_ms: i64,
     renew_at: Instant,
     sweep_at: Instant,
+    /// Redis has refused to make leases longer, for all who share it: nobody's end says that they are dead.
+    refused: bool,
 }
 
 impl QueueThread {
@@ -123,6 +127,7 @@ impl QueueThread {
             seen_ms: i64::MIN,
             renew_at: now + wish.lease / 3,
             sweep_at: now + wish.lease,
+            refused: false,
         }
     }
 
@@ -131,7 +136,7 @@ impl QueueThread {
         self.stopper = Some(stopper);
         match session.and_then(|it| self.come_back(it)) {
             Ok(()) => self.shared.up.store(true, Ordering::Relaxed),
-            Err(error) if error.code == UNREACHABLE => {
+            Err(error) if may_pass(&error) => {
                 tracing::warn!(redis = self.address.name(), %error, "the job queue has no Redis yet");
                 self.session = None;
                 self.failures = 1;
@@ -212,14 +217,16 @@ impl QueueThread {
         let now = Instant::now();
         if now >= self.renew_at {
             self.renew_at = now + self.lease / 3;
-            if !self.held.is_empty() {
+            if !self.held.is_empty() || self.refused {
                 work.push((self.with_held("renew"), Asker::Renew));
             }
         }
         if now >= self.sweep_at {
             self.look_again();
             self.sweep_at = now + SWEEP_MAX.min(self.lease / 2);
-            work.push((calls::keep("sweep"), Asker::Sweep));
+            if !self.refused {
+                work.push((calls::keep("sweep"), Asker::Sweep));
+            }
         }
         let now_ms = self.clock.now_ms();
         // Also when the clock was set back, since what was waited for may be far away now.
@@ -399,6 +406,12 @@ impl QueueThread {
                 self.renewed(value);
                 nothing()
             }
+            Asker::Sweep => {
+                if let Err(error) = value {
+                    self.was_refused(&error);
+                }
+                nothing()
+            }
             Asker::Untaken(finished) => {
                 if let Err(error) = value {
                     tracing::warn!(%error, "leases that nobody took go back only when they have run out");
@@ -411,7 +424,7 @@ impl QueueThread {
                 }
                 nothing()
             }
-            Asker::Sweep | Asker::Nobody => {
+            Asker::Nobody => {
                 if let Err(error) = value {
                     tracing::warn!(%error, "the job queue could not do what was due");
                 }
@@ -459,7 +472,14 @@ impl QueueThread {
                 <[Value; 2]>::try_from(reply::list(it)?).map_err(|_| unreachable("no two lists"))?;
             Ok((reply::list(lost)?, reply::list(cancelled)?))
         });
-        let Ok((lost, cancelled)) = lists else { return };
+        let (lost, cancelled) = match lists {
+            Ok(lists) => lists,
+            Err(error) => return self.was_refused(&error),
+        };
+        if std::mem::take(&mut self.refused) {
+            // Others who live must say so before anybody calls them dead.
+            self.sweep_at = Instant::now() + self.lease;
+        }
         // An id and an attempt each.
         for pair in lost.chunks_exact(2) {
             let [id, attempt] = pair else { continue };
@@ -472,6 +492,15 @@ impl QueueThread {
         for id in cancelled.iter().filter_map(|it| reply::id(it).ok()) {
             self.tell_to_end(id);
         }
+    }
+
+    /// Redis is there, and takes no changes.
+    fn was_refused(&mut self, error: &Error) {
+        if !self.refused {
+            tracing::warn!(redis = self.address.name(), %error, "the Redis of the job queue takes no changes");
+        }
+        self.refused = true;
+        self.renew_at = Instant::now() + REFUSED_AGAIN.min(self.lease / 3);
     }
 
     /// Answers the drains whose queue runs nothing any more, or was started again.
