@@ -23,10 +23,13 @@ const ERROR_BYTES_MAX: usize = 4_000;
 const TITLE_BYTES_MAX: usize = 1_000;
 /// Where in a call of `next` it says that it is said again.
 const AGAIN: usize = 2;
+/// Arguments of a call that takes in the jobs of several: those of about 1,000 jobs.
+const TOGETHER_MAX: usize = 14_000;
 
 /// Who waits for the answer of a call.
 pub(super) enum Asker {
-    Enqueue(oneshot::Sender<Result<u64>>),
+    /// Those whose jobs one call takes in, in their order.
+    Enqueue(Vec<oneshot::Sender<Result<u64>>>),
     Next {
         queue: Queue,
         finished: Vec<(JobId, u32)>,
@@ -60,7 +63,7 @@ impl Asker {
     pub(super) fn refuse(self, error: &Error) {
         let error = error.clone();
         match self {
-            Self::Enqueue(to) => drop(to.send(Err(error))),
+            Self::Enqueue(all) => all.into_iter().for_each(|to| drop(to.send(Err(error.clone())))),
             Self::Next { answer, .. } => drop(answer.send(Err(error))),
             Self::Get(to) => drop(to.send(Err(error))),
             Self::Fates(to) => drop(to.send(Err(error))),
@@ -81,7 +84,7 @@ pub(super) fn call(command: Command, waiting_max: u64) -> Option<(Call, Asker)> 
                 drop(to.send(Err(error)));
                 return None;
             }
-            (enqueue(&jobs, waiting_max), Asker::Enqueue(to))
+            (enqueue(&jobs, waiting_max), Asker::Enqueue(vec![to]))
         }
         Command::Next { queue, take, finished, answer } => {
             let ended = finished.iter().map(|it| (it.id, it.attempt)).collect();
@@ -126,6 +129,20 @@ pub(super) fn call(command: Command, waiting_max: u64) -> Option<(Call, Asker)> 
     })
 }
 
+/// Adds a call to those that are made together. Jobs that several bring one after the other are taken in by one call.
+pub(super) fn add(work: &mut Vec<(Call, Asker)>, call: Call, asker: Asker) {
+    match (work.last_mut(), asker) {
+        (Some((before, Asker::Enqueue(all))), Asker::Enqueue(more))
+            if before.args.len() + call.args.len() <= TOGETHER_MAX =>
+        {
+            // Each begins with the bound on what waits, which is the same for all.
+            before.args.extend(call.args.into_iter().skip(1));
+            all.extend(more);
+        }
+        (_, asker) => work.push((call, asker)),
+    }
+}
+
 /// Marks a call as made for the second time.
 pub(super) fn say_again(call: &mut Call) {
     if call.which == Which::Next
@@ -162,7 +179,7 @@ pub(super) fn next(queue: Queue, take: usize, finished: &[Finish]) -> Call {
 }
 
 fn enqueue(jobs: &[NewJob], waiting_max: u64) -> Call {
-    let mut call = Call::new(Which::Enqueue, &[&waiting_max.to_string()]);
+    let mut call = Call::new(Which::Enqueue, &[&waiting_max.to_string(), &jobs.len().to_string()]);
     for job in jobs {
         let after: String = job.after.iter().map(ToString::to_string).collect();
         call.push(job.id.to_string());

@@ -50,6 +50,16 @@ pub(super) fn accepted(answer: Value, waiting_max: u64) -> Result<Value> {
     Err(refused(&word(1)?, &word(2)?, waiting_max))
 }
 
+/// How many jobs of each who asked were new, or why none was taken.
+pub(super) fn taken_in(answers: Value, count: usize, waiting_max: u64) -> Result<Vec<Result<u64>>> {
+    let answers = list(answers)?;
+    if answers.len() != count {
+        return Err(senseless("as many numbers as were asked for"));
+    }
+    let one = |it| accepted(it, waiting_max).and_then(|it| Ok(u64::try_from(int(&it)?).unwrap_or(0)));
+    Ok(answers.into_iter().map(one).collect())
+}
+
 /// A number.
 pub(super) fn int(value: &Value) -> Result<i64> {
     match value {

@@ -174,7 +174,9 @@ impl QueueThread {
                 more = take(message, &mut batch);
             }
             let mut work = self.own_work(batch.is_empty());
-            work.extend(batch.into_iter().filter_map(|it| calls::call(it, self.waiting_max)));
+            for (call, asker) in batch.into_iter().filter_map(|it| calls::call(it, self.waiting_max)) {
+                calls::add(&mut work, call, asker);
+            }
             self.batch(work);
             if stop {
                 let rest = self.own_work(false);
@@ -369,7 +371,16 @@ impl QueueThread {
     /// What an answer means for this process; the answer itself is sent by what this gives.
     fn settle(&mut self, asker: Asker, value: Result<Value>) -> Send {
         match asker {
-            Asker::Enqueue(to) => later(to, value.and_then(|it| Ok(u64::try_from(reply::int(&it)?).unwrap_or(0)))),
+            Asker::Enqueue(all) => {
+                let answers = value.and_then(|it| reply::taken_in(it, all.len(), self.waiting_max));
+                Box::new(move || {
+                    match answers {
+                        Ok(answers) => all.into_iter().zip(answers).for_each(|(to, it)| drop(to.send(it))),
+                        Err(error) => Asker::Enqueue(all).refuse(&error),
+                    }
+                    Vec::new()
+                })
+            }
             Asker::Next { queue, finished, answer } => {
                 let next = value.and_then(|it| self.next(queue, &finished, it));
                 Box::new(move || match answer.send(next) {

@@ -37,12 +37,12 @@ local function where(cid)
   return call('ZRANGEBYLEX', OWN .. 'all', '[' .. cid, '[' .. cid .. '~', 'LIMIT', 0, 1)[1]
 end
 
--- A job as the moves need it; nil when it is not there, or was never ours.
-local function load(ref)
+-- A job as the moves need it; nil when it is not there, or was never ours. `whole`: with what a lease tells of it.
+local function load(ref, whole)
   local cid, q, bid = split(ref)
   local key = B[q] .. bid
   local v = call('HMGET', key, 'st', 't', 'pr', 'li', 'seq', 'si', 'ats', 'un', 'stc', 'can', 'aw', 'u', 'af', 'at',
-    'timestamp', 'pb', 'cid')
+    'timestamp', 'pb', 'cid', unpack(whole and { 'name', 'data', 'ti' } or {}))
   if not v[1] then return nil end
   return {
     ref = ref, cid = cid, q = q, bid = bid, key = key,
@@ -50,6 +50,7 @@ local function load(ref)
     attempt = tonumber(v[7] or 0), uncounted = tonumber(v[8] or 0), deaths = tonumber(v[9] or 0), cancelling = v[10],
     awaits = tonumber(v[11] or 0), unique = v[12], after = v[13], run_at = tonumber(v[14] or 0),
     created = tonumber(v[15] or 0), holder = v[16], named = v[17],
+    told = whole and { v[18], v[2], v[19], v[3], v[14], v[20], v[15], v[12], v[13] },
   }
 end
 
@@ -66,12 +67,32 @@ end
 
 -- What a script changes many times and nobody else sees meanwhile is written by `write`, at the end of the script and before what
 -- stands in Redis is read: counts by tenant and field, jobs in lines by queue, the last seq, the last turn of each queue, tenants'
--- turns by queue (`false`: none) and whether they were changed, locks to remove, and jobs that a node no longer holds.
+-- turns by queue (`false`: none) and whether they were changed, locks to remove, and jobs that a node no longer holds; members of
+-- sorted sets, each with its score before it; and how many were taken from the front of each line, whose next ones are `ahead`.
 local counted, lined, last_seq, last_turn, turn_of, turned, unlocked, let_go = {}, {}, nil, {}, {}, {}, {}, {}
+local added, popped, ahead = {}, {}, {}
 
 -- Calls with many members, a bounded part at a time.
 local function call_many(command, key, members)
   for at = 1, #members, 1000 do call(command, key, unpack(members, at, math.min(#members, at + 999))) end
+end
+
+-- Takes a member into a sorted set.
+local function add(key, score, member)
+  added[key] = added[key] or {}
+  local to = added[key]
+  to[#to + 1], to[#to + 2] = score, member
+end
+
+local function write_added()
+  for key, members in pairs(added) do call_many('ZADD', key, members) end
+  added = {}
+end
+
+-- Takes away what was taken from the front of a line.
+local function cut_line(key)
+  if popped[key] then call('ZREMRANGEBYRANK', key, 0, popped[key] - 1) end
+  popped[key], ahead[key] = nil, nil
 end
 
 local function count(owner, q, st, by)
@@ -103,6 +124,8 @@ local function write()
   end
   for at = 1, #unlocked, 1000 do call('DEL', unpack(unlocked, at, math.min(#unlocked, at + 999))) end
   for node, refs in pairs(let_go) do call_many('SREM', OWN .. 'held:' .. node, refs) end
+  write_added()
+  for key in pairs(popped) do cut_line(key) end
   counted, lined, last_seq, last_turn, turn_of, turned, unlocked, let_go = {}, {}, nil, {}, {}, {}, {}, {}
 end
 
@@ -149,8 +172,9 @@ end
 -- How many jobs of a tenant have not started.
 local function waiting_of(owner)
   local n = 0
-  local v = call('HMGET', OWN .. 'counts:' .. owner, '1w', '1d', '2w', '2d', '3w', '3d', '4w', '4d')
-  for i = 1, 8 do n = n + tonumber(v[i] or 0) end
+  local fields, unwritten = { '1w', '1d', '2w', '2d', '3w', '3d', '4w', '4d' }, counted[owner] or {}
+  local v = call('HMGET', OWN .. 'counts:' .. owner, unpack(fields))
+  for i, field in ipairs(fields) do n = n + tonumber(v[i] or 0) + (unwritten[field] or 0) end
   return n
 end
 

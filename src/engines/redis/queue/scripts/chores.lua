@@ -125,6 +125,7 @@ end
 -- The answer of every script: its own, the queues that were woken, when there is something to do next.
 local function done(answer)
   watch_rates()
+  write_added()
   for q = 1, 4 do
     if overfull[q .. 'completed'] then keep_few(q, 'completed', RULES[q].done) end
     if overfull[q .. 'failed'] then keep_few(q, 'failed', RULES[q].failed) end

@@ -46,16 +46,26 @@ local function seen_of(q, owner)
   return of[owner]
 end
 
+-- How many jobs of a line are looked for at once.
+local reach = 1
+
 -- The first job of a line; nil when it is empty. It is loaded, unless it is not there any more.
 local function head_of(q, owner, name)
   local key = line_key(q, owner, name)
   if not first_of_line[key] then
-    local first = call('ZRANGE', key, 0, 0, 'WITHSCORES')
-    if not first[1] then return nil end
+    local next = ahead[key]
+    if not next or not next[next.at] then
+      cut_line(key)
+      next = call('ZRANGE', key, 0, reach - 1, 'WITHSCORES')
+      if not next[1] then return nil end
+      next.at = 1
+      ahead[key] = next
+    end
     local prio, class = string.match(name, '^(-?%d+):(%a)$')
-    local j = load(first[1])
+    local ref = next[next.at]
+    local j = load(ref, reach > 1)
     first_of_line[key] = {
-      name = name, prio = tonumber(prio), class = class, ref = first[1], seq = tonumber(first[2]), job = j,
+      name = name, prio = tonumber(prio), class = class, ref = ref, seq = tonumber(next[next.at + 1]), job = j,
       since = j and j.since or 0, created = j and j.created or 0,
     }
   end
@@ -143,6 +153,7 @@ local function join_line(j)
   local q, owner, name = j.q, j.owner, line_of(j)
   local key = line_key(q, owner, name)
   local before = head_of(q, owner, name)
+  cut_line(key)
   if call('ZADD', key, j.seq, j.ref) == 1 then lined[q] = (lined[q] or 0) + 1 end
   -- Behind others of its line it changes nobody's place.
   if before and before.ref ~= j.ref and (before.seq < j.seq or before.seq == j.seq and before.ref < j.ref) then return end
@@ -159,6 +170,7 @@ end
 -- Takes a job out of its line, wherever it stands there.
 local function leave_line(j)
   local key = line_key(j.q, j.owner, line_of(j))
+  cut_line(key)
   local first = call('ZRANGE', key, 0, 0)[1]
   if call('ZREM', key, j.ref) == 0 then return end
   lined[j.q] = (lined[j.q] or 0) - 1
@@ -170,15 +182,16 @@ end
 
 -- Takes the first job of a line, its ref and, when it is there, itself; the tenant's turn is over.
 local function pop_line(q, owner, name)
-  local key = line_key(q, owner, name)
-  local head = first_of_line[key]
-  local ref = call('ZPOPMIN', key)[1]
-  if ref then lined[q] = (lined[q] or 0) - 1 end
-  first_of_line[key] = nil
+  local head = head_of(q, owner, name)
+  if head then
+    local key = line_key(q, owner, name)
+    popped[key], first_of_line[key] = (popped[key] or 0) + 1, nil
+    if ahead[key] then ahead[key].at = ahead[key].at + 2 end
+    lined[q] = (lined[q] or 0) - 1
+  end
   next_turn(q, owner)
   place(q, owner)
-  if head and head.ref == ref then return ref, head.job end
-  return ref, ref and load(ref)
+  return head and head.ref, head and head.job
 end
 
 -- Takes a tenant out of the turns, or puts it back at their end.

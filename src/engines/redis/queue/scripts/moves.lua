@@ -3,7 +3,7 @@
 -- Puts a job into its line at its seq.
 local function wait(j)
   put(j, 'st', 'w', 'si', j.since, 'seq', j.seq, 'delay', 0)
-  call('ZADD', B[j.q] .. 'prioritized', (101 - j.prio) * 4294967296 + j.seq % 4294967296, j.bid)
+  add(B[j.q] .. 'prioritized', (101 - j.prio) * 4294967296 + j.seq % 4294967296, j.bid)
   local from = j.st
   moved(j, 'w')
   join_line(j)
@@ -125,7 +125,7 @@ local function end_alone(j, to, error)
   if to == 'c' then note(j, 'progress', 100, 'returnvalue', 'null') end
   if error then note(j, 'failedReason', error) end
   put(j, 'st', to, 'finishedOn', NOW, 'atm', math.max(0, j.attempt - j.uncounted))
-  call('ZADD', B[j.q] .. what, NOW, j.bid)
+  add(B[j.q] .. what, NOW, j.bid)
   if to == 'c' then
     event(j.q, 'completed', j.bid, 'returnvalue', 'null', 'prev', 'active')
   else

@@ -71,8 +71,9 @@ if take > 0 and not is_paused(q) then
   local limit = RULES[q].limit
   if limit > 0 then take = math.min(take, limit - call('LLEN', B[q] .. 'active')) end
   local held = {}
+  reach = 16
   while #leases < take do
-    local owner, name = choose(q, room_ms(q) <= NOW)
+    local owner, name = choose(q, rate_of(q) and room_ms(q) <= NOW)
     if not owner then break end
     local ref, j = pop_line(q, owner, name)
     if j and j.st == 'w' and take_out(j) then
@@ -84,8 +85,7 @@ if take > 0 and not is_paused(q) then
       held[#held + 1] = ref
       moved(j, 'r')
       event(q, 'active', j.bid, 'prev', 'waiting')
-      local v = call('HMGET', j.key, 'name', 't', 'data', 'pr', 'at', 'ti', 'timestamp', 'u', 'af')
-      leases[#leases + 1] = { j.cid, attempt, unpack(v) }
+      leases[#leases + 1] = { j.cid, attempt, unpack(j.told or load(ref, true).told, 1, 9) }
     elseif j then
       -- A worker of BullMQ was faster.
       settle(q, j.bid)
