@@ -27,7 +27,7 @@ use crate::{
 };
 
 use super::{
-    BATCH_MAX, State,
+    BATCH_MAX, FULL, State,
     address::Address,
     session::{Session, Statements, explain, lost},
     wall::SAVEPOINT,
@@ -96,9 +96,18 @@ impl Writer {
             };
             match next {
                 Ok(first) => self.batch(first),
-                Err(RecvTimeoutError::Timeout) => drop(self.connection()),
+                Err(RecvTimeoutError::Timeout) => self.look_again(),
                 Err(RecvTimeoutError::Disconnected) => return,
             }
+        }
+    }
+
+    /// Whether the database is back. A connection that is there and answers is kept: it may be the only one that can be had.
+    fn look_again(&mut self) {
+        self.session = self.connection().ok();
+        if self.session.is_some() && self.state.health().is_err() {
+            // Others get none; whether that is still so shows on a new one.
+            drop(self.state.connect(&self.address));
         }
     }
 
@@ -122,7 +131,11 @@ impl Writer {
         {
             return Ok(session);
         }
-        let mut session = self.state.connect(&self.address)?;
+        let mut session = self.state.connect_anyway(&self.address).inspect_err(|error| {
+            if error.code == FULL {
+                self.state.shut_out(error);
+            }
+        })?;
         self.history = session.simple(&format!("SELECT {HISTORY}")).ok().and_then(|it| it.into_iter().next());
         session.limit(Some(limits.write));
         Ok(session)
@@ -223,7 +236,7 @@ impl Writer {
         let end = format!("SELECT pg_terminate_backend({})", open.process);
         let until = Instant::now() + self.address.limits().fate;
         while Instant::now() < until {
-            if let Ok(mut session) = self.state.connect(&self.address) {
+            if let Ok(mut session) = self.state.connect_anyway(&self.address) {
                 let found = session.simple(&ask);
                 let position = found.as_ref().map_or(Position::default(), |it| read_position(it.get(1)));
                 if found.as_ref().is_ok_and(|it| self.history.is_some() && it.get(2) != self.history.as_ref()) {
