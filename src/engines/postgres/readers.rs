@@ -6,6 +6,7 @@
 
 use std::{
     collections::VecDeque,
+    io,
     panic::{AssertUnwindSafe, catch_unwind},
     sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError},
     thread::{self, JoinHandle},
@@ -55,6 +56,22 @@ struct Inner {
     closed: bool,
 }
 
+impl Inner {
+    /// One more thread, where the system has given one. Answers what nobody will come to: without a new thread those that run do.
+    fn grow(&mut self, made: io::Result<JoinHandle<()>>) -> VecDeque<(ReadJob, Instant)> {
+        match made {
+            Ok(thread) => {
+                self.threads.retain(|it| !it.is_finished());
+                self.threads.push(thread);
+                self.running += 1;
+            }
+            Err(_) if self.running == 0 => return std::mem::take(&mut self.waiting),
+            Err(_) => {}
+        }
+        VecDeque::new()
+    }
+}
+
 impl Readers {
     /// No connection yet; at most `most`.
     pub(super) fn new(address: Arc<Address>, state: Arc<State>, most: usize) -> Arc<Self> {
@@ -78,14 +95,15 @@ impl Readers {
         let is_full = inner.connected > 0 && self.state.full().is_some();
         if inner.idle < inner.waiting.len() && inner.running < self.most && !is_full {
             let readers = Arc::clone(self);
-            // Without a new thread those that run will come to it.
-            if let Ok(thread) = thread::Builder::new().name(String::from("db-reader")).spawn(move || readers.run()) {
-                inner.threads.retain(|it| !it.is_finished());
-                inner.threads.push(thread);
-                inner.running += 1;
+            let made = thread::Builder::new().name(String::from("db-reader")).spawn(move || readers.run());
+            let left = inner.grow(made);
+            drop(inner);
+            for (job, _) in left {
+                job(Err(busy()));
             }
+        } else {
+            drop(inner);
         }
-        drop(inner);
         self.wake.notify_one();
     }
 
@@ -225,5 +243,20 @@ impl Readers {
                 Err(error) => return Err(explain(&error, "BEGIN")),
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_no_thread_will_come_to_is_answered() {
+        let none = || Err(io::Error::from(io::ErrorKind::WouldBlock));
+        let mut inner = Inner { running: 1, ..Inner::default() };
+        inner.waiting.push_back((Box::new(|_| {}), Instant::now()));
+        assert_eq!((inner.grow(none()).len(), inner.waiting.len()), (0, 1), "the one that runs comes to it");
+        inner.running = 0;
+        assert_eq!((inner.grow(none()).len(), inner.waiting.len()), (1, 0));
     }
 }
