@@ -53,6 +53,10 @@ const WRITES_WAITING_MAX: usize = 4096;
 const WRITERS_LOCK: i64 = 7_163_082_312_784_573_300;
 /// After a failed attempt to connect, others are told the same for this long instead of waiting for a time limit each.
 const SAME_ANSWER: Duration = Duration::from_millis(500);
+/// It is said at most this often that the server has no connection free.
+const SAID_AGAIN: Duration = Duration::from_mins(1);
+/// The code of the error that says that the server has no connection free.
+const FULL: &str = "database_busy";
 /// While the server cannot be reached, a connection that was kept has this long to show that it leads somewhere.
 const SUSPECT_MAX: Duration = Duration::from_secs(1);
 
@@ -227,6 +231,8 @@ struct State {
     /// Whether the wall between tenants stands.
     wall: bool,
     down: Mutex<Option<(Instant, Error)>>,
+    /// When the server last had no connection free. It is there all the same, and connections that are kept are as good as before.
+    full: Mutex<Option<(Instant, Error)>>,
     /// Somebody tries to reach a server that is down.
     is_tried: AtomicBool,
     waits: AtomicU64,
@@ -244,6 +250,37 @@ impl State {
 
     fn failed(&self, error: &Error) {
         *self.down.lock().unwrap_or_else(PoisonError::into_inner) = Some((Instant::now(), error.clone()));
+    }
+
+    /// The server had no connection free.
+    fn is_full(&self, address: &Address, error: &Error) {
+        let now = Instant::now();
+        let before = self.full.lock().unwrap_or_else(PoisonError::into_inner).replace((now, error.clone()));
+        if before.is_none_or(|(when, _)| now.duration_since(when) > SAID_AGAIN) {
+            tracing::warn!(
+                database = address.name(),
+                "the database has no connection free; those that there are go on"
+            );
+        }
+    }
+
+    /// What was said of a server without a free connection just now.
+    fn full(&self) -> Option<Error> {
+        let full = self.full.lock().unwrap_or_else(PoisonError::into_inner);
+        full.as_ref().filter(|(when, _)| when.elapsed() < SAME_ANSWER).map(|(_, error)| error.clone())
+    }
+
+    /// Who asks has no connection at all and gets none, since the server has none free: for them it is as good as down.
+    fn shut_out(&self, error: &Error) {
+        let mut down = self.down.lock().unwrap_or_else(PoisonError::into_inner);
+        // One that was told the answer of another does not put off when it is tried again.
+        if down.as_ref().is_some_and(|(when, before)| before.code == error.code && when.elapsed() < SAME_ANSWER) {
+            return;
+        }
+        if down.is_none() && !self.is_replica {
+            tracing::error!(%error, "the database has no connection free to write on; sites go on answering");
+        }
+        *down = Some((Instant::now(), error.clone()));
     }
 
     /// It is there; whether that is news.
@@ -280,9 +317,14 @@ impl State {
         }
     }
 
-    /// A new connection, unless one has failed just now. Of a server that is down, one at a time tries whether it is back; the others
-    /// are told at once that it is not.
+    /// A new connection, unless one has failed just now.
     fn connect(&self, address: &Address) -> Result<Session> {
+        self.full().map_or_else(|| self.connect_anyway(address), Err)
+    }
+
+    /// The same also when the server had none free for others: for who cannot do without, and asks seldom. Of a server that is down, one at a time tries whether it is back; the others
+    /// are told at once that it is not.
+    fn connect_anyway(&self, address: &Address) -> Result<Session> {
         let Some((when, error)) = self.down() else { return self.try_to_connect(address) };
         if when.elapsed() < SAME_ANSWER || self.is_tried.swap(true, Ordering::AcqRel) {
             return Err(error);
@@ -295,6 +337,7 @@ impl State {
         let session = Session::connect(address);
         match &session {
             Ok(_) => self.is_back(address),
+            Err(error) if error.code == FULL => self.is_full(address, error),
             Err(error) => {
                 if self.down().is_none() && !self.is_replica {
                     tracing::error!(%error, "the database cannot be reached; sites go on answering");

@@ -42,6 +42,8 @@ mod postgres;
 #[cfg(feature = "postgres")]
 mod postgres_citus;
 #[cfg(feature = "postgres")]
+mod postgres_full;
+#[cfg(feature = "postgres")]
 mod postgres_prepared;
 #[cfg(feature = "postgres")]
 mod postgres_replicas;

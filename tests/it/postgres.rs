@@ -263,6 +263,71 @@ async fn a_commit_that_never_came_to_a_server_that_fell_silent_is_told_as_lost()
     a_commit_is_told_as_it_was(Cut::SilentBefore, false).await;
 }
 
+/// No standby has it, so that a failover would lose it: that the server itself has it is not enough.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_commit_that_no_standby_has_is_not_told_as_saved() {
+    let server = Server::start(&["fsync=off"]);
+    let url = Secret::new(server.url(""));
+    let opened = thread::spawn(move || {
+        let wish = Wish { url: &url, direct_url: None, replica_urls: &[], pool: 4, known: false };
+        // What waits for a standby that never comes need not wait half a minute here.
+        let limits = Limits { write: Duration::from_secs(3), ..Limits::default() };
+        Postgres::open_within(&wish, COUNTER, limits)
+    });
+    let db = Db::new(opened.join().unwrap().unwrap());
+    count(&db).await.unwrap();
+    server.run("ALTER SYSTEM SET synchronous_standby_names = 'nobody'");
+    server.run("SELECT pg_reload_conf()");
+    // The server takes the setting when it comes to it.
+    let start = tokio::time::Instant::now();
+    let told = loop {
+        assert!(start.elapsed() < crate::support::PATIENCE, "what no standby has is told as saved");
+        if let Err(error) = count(&db).await {
+            break error;
+        }
+    };
+    assert_eq!(told.code, "database_unsure");
+    server.run("ALTER SYSTEM RESET synchronous_standby_names");
+    server.run("SELECT pg_reload_conf()");
+    let start = tokio::time::Instant::now();
+    while count(&db).await.is_err() {
+        assert!(start.elapsed() < crate::support::PATIENCE, "nothing is saved any more");
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+}
+
+/// A trigger that runs in the COMMIT itself sees the limit that it has.
+async fn a_commit_has_no_limit_of_the_servers(way: Way) {
+    const SEEN: &[(u32, &str, &str)] = &[(
+        1,
+        "seen",
+        "CREATE TABLE seen (id BIGINT PRIMARY KEY, before TEXT NOT NULL, at_commit TEXT);
+         CREATE FUNCTION look() RETURNS TRIGGER LANGUAGE plpgsql AS $$ BEGIN
+            UPDATE seen SET at_commit = current_setting('statement_timeout'); RETURN NULL;
+         END $$;
+         CREATE CONSTRAINT TRIGGER looks AFTER INSERT ON seen DEFERRABLE INITIALLY DEFERRED
+            FOR EACH ROW EXECUTE FUNCTION look();",
+    )];
+    let database = Database::new(way);
+    let db = Db::new(open(&database.url(), false, SEEN).unwrap());
+    let add = "INSERT INTO seen VALUES ($1, current_setting('statement_timeout'), NULL)";
+    db.write(move |tx| tx.execute(add, params![1_i64]).map(|_| ())).await.unwrap();
+    let seen = db.read(|tx| {
+        let row = tx.one("SELECT before, at_commit FROM seen WHERE id = $1", params![1_i64])?;
+        Ok((row.text(0)?.to_owned(), row.text(1)?.to_owned()))
+    });
+    assert_eq!(seen.await.unwrap(), (String::from("30s"), String::from("0")));
+    // Only that transaction is without it.
+    let now = db.write(|tx| tx.one("SELECT current_setting('statement_timeout')", &[])?.text(0).map(str::to_owned));
+    assert_eq!(now.await.unwrap(), "30s");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_commit_is_not_ended_by_the_servers_limit_on_statements() {
+    a_commit_has_no_limit_of_the_servers(Way::Direct).await;
+    a_commit_has_no_limit_of_the_servers(Way::Pooled).await;
+}
+
 /// The standby was away when the transaction began, and gives its number to another one after it has become the primary.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_commit_that_is_lost_in_a_failover_is_not_taken_for_another_ones() {

@@ -6,6 +6,7 @@
 
 use std::{
     collections::VecDeque,
+    io,
     panic::{AssertUnwindSafe, catch_unwind},
     sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError},
     thread::{self, JoinHandle},
@@ -21,7 +22,7 @@ use crate::{
 };
 
 use super::{
-    State,
+    FULL, State,
     address::Address,
     session::{Session, Statements, explain},
 };
@@ -50,7 +51,25 @@ struct Inner {
     threads: Vec<JoinHandle<()>>,
     running: usize,
     idle: usize,
+    /// Those that run and have a connection.
+    connected: usize,
     closed: bool,
+}
+
+impl Inner {
+    /// One more thread, where the system has given one. Answers what nobody will come to: without a new thread those that run do.
+    fn grow(&mut self, made: io::Result<JoinHandle<()>>) -> VecDeque<(ReadJob, Instant)> {
+        match made {
+            Ok(thread) => {
+                self.threads.retain(|it| !it.is_finished());
+                self.threads.push(thread);
+                self.running += 1;
+            }
+            Err(_) if self.running == 0 => return std::mem::take(&mut self.waiting),
+            Err(_) => {}
+        }
+        VecDeque::new()
+    }
 }
 
 impl Readers {
@@ -72,16 +91,19 @@ impl Readers {
             return job(Err(error));
         }
         inner.waiting.push_back((job, Instant::now()));
-        if inner.idle < inner.waiting.len() && inner.running < self.most {
+        // Where the server has just had no connection free, those that have one come to it.
+        let is_full = inner.connected > 0 && self.state.full().is_some();
+        if inner.idle < inner.waiting.len() && inner.running < self.most && !is_full {
             let readers = Arc::clone(self);
-            // Without a new thread those that run will come to it.
-            if let Ok(thread) = thread::Builder::new().name(String::from("db-reader")).spawn(move || readers.run()) {
-                inner.threads.retain(|it| !it.is_finished());
-                inner.threads.push(thread);
-                inner.running += 1;
+            let made = thread::Builder::new().name(String::from("db-reader")).spawn(move || readers.run());
+            let left = inner.grow(made);
+            drop(inner);
+            for (job, _) in left {
+                job(Err(busy()));
             }
+        } else {
+            drop(inner);
         }
-        drop(inner);
         self.wake.notify_one();
     }
 
@@ -120,25 +142,68 @@ impl Readers {
 
     fn run(&self) {
         let mut session = None;
-        while let Some(job) = self.next() {
-            self.answer(&mut session, job);
+        let mut is_connected = false;
+        while let Some((job, since)) = self.next(is_connected) {
+            let waited = since.elapsed();
+            let begun = self.begin(&mut session);
+            self.connected(&mut is_connected, begun.is_ok());
+            let job = match &begun {
+                Err(error) if error.code == FULL => match self.leave_to_others(job, since) {
+                    Some(job) => job,
+                    None => return,
+                },
+                _ => job,
+            };
+            self.state.waited(waited);
+            match begun {
+                Ok(begun) => self.answer(&mut session, begun, job),
+                Err(error) => {
+                    if error.code == FULL && self.state.is_replica {
+                        self.state.shut_out(&error);
+                    }
+                    job(Err(error));
+                }
+            }
+            self.connected(&mut is_connected, session.is_some());
         }
     }
 
-    /// The next request; `None` when this thread should end.
-    fn next(&self) -> Option<ReadJob> {
+    /// Counts a thread that has got or lost its connection.
+    fn connected(&self, was: &mut bool, is: bool) {
+        if std::mem::replace(was, is) != is {
+            let mut inner = self.lock();
+            inner.connected = if is { inner.connected + 1 } else { inner.connected.saturating_sub(1) };
+        }
+    }
+
+    /// Leaves a request to the threads that have a connection, before all others that wait, and counts the calling thread as ended.
+    /// Gives it back where there is no such thread.
+    fn leave_to_others(&self, job: ReadJob, since: Instant) -> Option<ReadJob> {
+        let mut inner = self.lock();
+        if inner.connected == 0 {
+            return Some(job);
+        }
+        inner.waiting.push_front((job, since));
+        inner.running -= 1;
+        drop(inner);
+        self.wake.notify_one();
+        None
+    }
+
+    /// The next request, and since when it waits; `None` when this thread should end, which has a connection or not.
+    fn next(&self, is_connected: bool) -> Option<(ReadJob, Instant)> {
         let mut inner = self.lock();
         inner.idle += 1;
         let mut idled = false;
         loop {
-            if let Some((job, since)) = inner.waiting.pop_front() {
+            if let Some(next) = inner.waiting.pop_front() {
                 inner.idle -= 1;
-                self.state.waited(since.elapsed());
-                return Some(job);
+                return Some(next);
             }
             if inner.closed || idled && inner.running > 1 {
                 inner.idle -= 1;
                 inner.running -= 1;
+                inner.connected -= usize::from(is_connected);
                 return None;
             }
             let (next, timeout) = self.wake.wait_timeout(inner, IDLE_MAX).unwrap_or_else(PoisonError::into_inner);
@@ -147,11 +212,7 @@ impl Readers {
         }
     }
 
-    fn answer(&self, kept: &mut Option<Session>, job: ReadJob) {
-        let mut session = match self.begin(kept) {
-            Ok(session) => session,
-            Err(error) => return job(Err(error)),
-        };
+    fn answer(&self, kept: &mut Option<Session>, mut session: Session, job: ReadJob) {
         let mut statements = Statements::begun(&mut session, self.state.wall, BEGIN);
         // A defect in one request must not take a reader away; its caller sees the dropped channel.
         drop(catch_unwind(AssertUnwindSafe(|| {
@@ -182,5 +243,20 @@ impl Readers {
                 Err(error) => return Err(explain(&error, "BEGIN")),
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_no_thread_will_come_to_is_answered() {
+        let none = || Err(io::Error::from(io::ErrorKind::WouldBlock));
+        let mut inner = Inner { running: 1, ..Inner::default() };
+        inner.waiting.push_back((Box::new(|_| {}), Instant::now()));
+        assert_eq!((inner.grow(none()).len(), inner.waiting.len()), (0, 1), "the one that runs comes to it");
+        inner.running = 0;
+        assert_eq!((inner.grow(none()).len(), inner.waiting.len()), (1, 0));
     }
 }

@@ -27,7 +27,7 @@ use crate::{
 };
 
 use super::{
-    BATCH_MAX, State,
+    BATCH_MAX, FULL, State,
     address::Address,
     session::{Session, Statements, explain, lost},
     wall::SAVEPOINT,
@@ -54,8 +54,14 @@ pub(super) const POSITION: &str = "CAST(pg_current_wal_insert_lsn() - CAST('0/0'
 /// Which history of its cluster the server writes: a promoted standby begins another, in which the numbers of transactions that it had not
 /// heard of are given again. The first eight digits of a log file's name are the number of its timeline.
 const HISTORY: &str = "substr(pg_walfile_name(pg_current_wal_insert_lsn()), 1, 8)";
-/// Commits and asks for the position after it; the second runs only after the first has done well.
-const COMMIT_AND_TELL: &str = "COMMIT; SELECT CAST(pg_current_wal_insert_lsn() - CAST('0/0' AS pg_lsn) AS TEXT)";
+/// The standbys that a commit waits for.
+const STANDBYS: &str = "current_setting('synchronous_standby_names')";
+/// Commits. A server that waits for a standby would end that wait by its own limit on statements, and tell what no standby has as saved:
+/// the limit on this side is the one that counts.
+const COMMIT: &str = "SET LOCAL statement_timeout = 0; COMMIT";
+/// Commits and asks for the position after it; each runs only after the one before has done well.
+const COMMIT_AND_TELL: &str =
+    "SET LOCAL statement_timeout = 0; COMMIT; SELECT CAST(pg_current_wal_insert_lsn() - CAST('0/0' AS pg_lsn) AS TEXT)";
 
 /// The thread's own things.
 pub(super) struct Writer {
@@ -96,9 +102,18 @@ impl Writer {
             };
             match next {
                 Ok(first) => self.batch(first),
-                Err(RecvTimeoutError::Timeout) => drop(self.connection()),
+                Err(RecvTimeoutError::Timeout) => self.look_again(),
                 Err(RecvTimeoutError::Disconnected) => return,
             }
+        }
+    }
+
+    /// Whether the database is back. A connection that is there and answers is kept: it may be the only one that can be had.
+    fn look_again(&mut self) {
+        self.session = self.connection().ok();
+        if self.session.is_some() && self.state.health().is_err() {
+            // Others get none; whether that is still so shows on a new one.
+            drop(self.state.connect(&self.address));
         }
     }
 
@@ -122,7 +137,11 @@ impl Writer {
         {
             return Ok(session);
         }
-        let mut session = self.state.connect(&self.address)?;
+        let mut session = self.state.connect_anyway(&self.address).inspect_err(|error| {
+            if error.code == FULL {
+                self.state.shut_out(error);
+            }
+        })?;
         self.history = session.simple(&format!("SELECT {HISTORY}")).ok().and_then(|it| it.into_iter().next());
         session.limit(Some(limits.write));
         Ok(session)
@@ -204,36 +223,47 @@ impl Writer {
     fn end(&self, open: &mut Open, kept: bool) -> Result<Position> {
         let word = match (kept, self.positions) {
             (false, _) => "ROLLBACK",
-            (true, false) => "COMMIT",
+            (true, false) => COMMIT,
             (true, true) => COMMIT_AND_TELL,
         };
         match open.session.simple(word) {
             Ok(found) if kept && self.positions => Ok(read_position(found.first())),
             Ok(_) => Ok(Position::default()),
             Err(error) if kept && open.session.is_closed() => self.fate(open, &error),
-            Err(error) => Err(explain(&error, word)),
+            Err(error) => {
+                // Where the first of the statements has failed, the transaction is still open.
+                drop(open.session.simple("ROLLBACK"));
+                Err(explain(&error, word))
+            }
         }
     }
 
     /// Asks what became of a commit whose answer never came. A server of another history may know another transaction by its number.
+    /// One that had to be ended while the server may have waited for a standby is there, and lost with this server all the same.
     fn fate(&self, open: &Open, error: &tokio_postgres::Error) -> Result<Position> {
         tracing::warn!(%error, "the connection was lost during a commit; asking the database what became of it");
-        let ask = format!("SELECT pg_xact_status(CAST('{}' AS xid8)), {POSITION}, {HISTORY}", open.id);
+        let ask = format!("SELECT pg_xact_status(CAST('{}' AS xid8)), {POSITION}, {HISTORY}, {STANDBYS}", open.id);
         // A session that hangs on the far side of a cut network holds its transaction, and with it the lock.
         let end = format!("SELECT pg_terminate_backend({})", open.process);
+        let mut was_ended = false;
         let until = Instant::now() + self.address.limits().fate;
         while Instant::now() < until {
-            if let Ok(mut session) = self.state.connect(&self.address) {
+            if let Ok(mut session) = self.state.connect_anyway(&self.address) {
                 let found = session.simple(&ask);
                 let position = found.as_ref().map_or(Position::default(), |it| read_position(it.get(1)));
                 if found.as_ref().is_ok_and(|it| self.history.is_some() && it.get(2) != self.history.as_ref()) {
                     break;
                 }
+                let waits = found.as_ref().is_ok_and(|it| it.get(3).is_some_and(|standbys| !standbys.is_empty()));
                 match found.map(|it| it.first().cloned().unwrap_or_default()).as_deref() {
+                    Ok("committed") if was_ended && waits => break,
                     Ok("committed") => return Ok(position),
                     Ok("aborted") => return Err(lost().because(error)),
                     // Not allowed, or gone already: asking again tells.
-                    Ok("in progress") => drop(session.simple(&end)),
+                    Ok("in progress") => {
+                        was_ended = true;
+                        drop(session.simple(&end));
+                    }
                     // Another server answers, which has never heard of the transaction.
                     Ok(_) => break,
                     Err(error) => tracing::warn!(error = %explain(error, &ask), "no answer yet"),
