@@ -5,7 +5,11 @@ use std::sync::Arc;
 use chainhost::{
     base::{clock::Clock, ids::Ids, secret::Secret},
     domain::job::{JobId, NewJob, Queue, State},
-    engines::{redis::QueueRedis, schema, sqlite::Sqlite},
+    engines::{
+        redis::{QueueRedis, Wish},
+        schema,
+        sqlite::Sqlite,
+    },
     params,
     ports::{
         db::Db,
@@ -14,6 +18,8 @@ use chainhost::{
     services::Services,
     store,
 };
+
+use tokio::task::JoinSet;
 
 use super::{Rig, tenant, until};
 use crate::support::{ground::ground, redis::Server};
@@ -65,6 +71,44 @@ async fn a_redis_that_takes_no_changes_says_why() {
     assert!(ended[0].is_ok() && leases[0].job == two);
 }
 
+/// Jobs of many who ask at once are taken in together; what one is refused for concerns nobody else.
+#[tokio::test(flavor = "multi_thread")]
+async fn each_of_many_callers_has_an_answer_of_its_own() {
+    let rig = Rig::new();
+    let engine = QueueRedis::open(&Secret::new(rig.url.clone()), &Wish { waiting_max: 20, ..rig.wish("one") }).unwrap();
+    let jobs = Jobs::new(engine);
+    let known = rig.job(Queue::Email, tenant(1));
+    assert_eq!(jobs.enqueue(vec![known.clone()]).await.unwrap(), 1);
+    let keyed = || NewJob { unique: Some(String::from("one")), ..rig.job(Queue::Email, tenant(2)) };
+    let other = NewJob { after: vec![known.id], ..rig.job(Queue::Email, tenant(2)) };
+    let asked: Vec<Vec<NewJob>> = (0..12)
+        .flat_map(|_| {
+            let new = rig.job(Queue::Email, tenant(3));
+            [vec![known.clone(), new.clone(), new], vec![keyed(), keyed()], vec![other.clone()]]
+        })
+        .chain([(0..21).map(|_| rig.job(Queue::Email, tenant(4))).collect()])
+        .collect();
+    let mut answers = JoinSet::new();
+    for (number, some) in asked.into_iter().enumerate() {
+        let jobs = jobs.clone();
+        answers.spawn(async move { (number, jobs.enqueue(some).await.map_err(|it| it.code)) });
+    }
+    let mut found = answers.join_all().await;
+    found.sort_unstable_by_key(|it| it.0);
+    let mut found: Vec<_> = found.into_iter().map(|it| it.1).collect();
+    assert_eq!(found.pop(), Some(Err("jobs_waiting_max")));
+    let (mut news, mut keys) = (0, 0);
+    for three in found.chunks_exact(3) {
+        assert_eq!(three[2], Err("job_after"));
+        news += three[0].unwrap();
+        keys += three[1].unwrap();
+    }
+    assert_eq!((news, keys), (12, 1));
+    for (number, waiting) in [(1, 1), (2, 1), (3, 12), (4, 0)] {
+        assert_eq!(jobs.depths(tenant(number)).await.unwrap()[1].waiting, waiting, "of tenant {number}");
+    }
+}
+
 /// While a Redis refuses to make leases longer they run out, for no fault of their workers: nobody calls these dead afterwards.
 #[tokio::test(flavor = "multi_thread")]
 async fn leases_that_a_redis_did_not_renew_are_no_deaths() {
@@ -107,7 +151,7 @@ async fn a_redis_without_memory_takes_no_more_and_lets_jobs_end() {
         assert!(taken.len() < 400, "8 MB held more than 24 MB");
     };
     assert_eq!(refused.code, "queue_full");
-    assert_eq!(jobs.depths(tenant(1)).await.unwrap()[1].waiting, taken.len() as u64);
+    assert_eq!(usize::try_from(jobs.depths(tenant(1)).await.unwrap()[1].waiting).unwrap(), taken.len());
     let (mut ran, mut finished) = (Vec::new(), Vec::new());
     loop {
         let (ended, leases) = jobs.next(Queue::Email, 3, finished).await.unwrap();
@@ -235,10 +279,10 @@ async fn ended_jobs_are_known_until_they_are_settled() {
     const DAY_MS: i64 = 86_400_000;
     let rig = Rig::new();
     let (clock, hands) = Clock::manual(1_800_000_000_000);
-    let wish = chainhost::engines::redis::Wish { clock, ..rig.wish("one") };
+    let wish = Wish { clock, ..rig.wish("one") };
     let wish = wish.owned_by(rig.ids.next());
     let jobs = Jobs::new(QueueRedis::open(&Secret::new(rig.url.clone()), &wish).unwrap());
-    let job = chainhost::domain::job::NewJob { created_ms: 1, ..rig.job(Queue::Email, None) };
+    let job = NewJob { created_ms: 1, ..rig.job(Queue::Email, None) };
     assert_eq!(jobs.fates(vec![job.id]).await.unwrap(), [Fate::Unknown]);
     let taken = 1_800_000_000_000;
     jobs.enqueue(vec![job.clone()]).await.unwrap();
@@ -274,7 +318,7 @@ async fn a_redis_that_is_killed_under_load_loses_nothing_that_it_synced() {
     let jobs = Jobs::new(rig.open("one").0);
     let mut kept: Vec<JobId> = Vec::new();
     for round in 0..3 {
-        let mut asked = tokio::task::JoinSet::new();
+        let mut asked = JoinSet::new();
         for _ in 0..200 {
             let (jobs, job) = (jobs.clone(), rig.job(Queue::Email, None));
             asked.spawn(async move { jobs.enqueue(vec![job.clone()]).await.ok().map(|_| job.id) });
@@ -320,7 +364,7 @@ async fn what_a_redis_has_lost_comes_back_from_the_outbox() {
     let ids = Ids::new(Clock::system());
     let mut all = Vec::new();
     for _ in 0..20 {
-        let job = chainhost::domain::job::NewJob { id: JobId(ids.next()), ..rig.job(Queue::Email, None) };
+        let job = NewJob { id: JobId(ids.next()), ..rig.job(Queue::Email, None) };
         all.push(job.id);
         services.db.write(move |tx| store::outbox::enqueue(tx, &job)).await.unwrap();
     }
@@ -361,7 +405,7 @@ async fn what_has_ended_is_not_handed_over_again_and_what_is_rerun_is() {
     let server = Server::start(&[]);
     let rig = Rig::on(&server);
     let (clock, hands) = Clock::manual(1_800_000_000_000);
-    let wish = chainhost::engines::redis::Wish { clock: clock.clone(), ..rig.wish("one") };
+    let wish = Wish { clock: clock.clone(), ..rig.wish("one") };
     let wish = wish.owned_by(rig.ids.next());
     let jobs = Jobs::new(QueueRedis::open(&Secret::new(rig.url.clone()), &wish).unwrap());
     let folder = tempfile::tempdir().unwrap();
@@ -371,7 +415,7 @@ async fn what_has_ended_is_not_handed_over_again_and_what_is_rerun_is() {
         let count = services.db.read(|tx| tx.one("SELECT COUNT(*) FROM outbox WHERE handed_ms > 0", params![])?.int(0));
         count.await.unwrap()
     };
-    let new = |number| chainhost::domain::job::NewJob { created_ms: number, ..rig.job(Queue::Email, None) };
+    let new = |number| NewJob { created_ms: number, ..rig.job(Queue::Email, None) };
     let (well, badly) = (new(1), new(2));
     for job in [well.clone(), badly.clone()] {
         services.db.write(move |tx| store::outbox::enqueue(tx, &job)).await.unwrap();

@@ -418,9 +418,7 @@ impl QueueThread {
                 nothing()
             }
             Asker::Sweep => {
-                if let Err(error) = value {
-                    self.was_refused(&error);
-                }
+                value.err().iter().for_each(|error| self.was_refused(error));
                 nothing()
             }
             Asker::Untaken(finished) => {
