@@ -66,6 +66,8 @@ mod schedules;
 mod server;
 mod services;
 mod serving;
+#[cfg(all(feature = "postgres", feature = "redis"))]
+mod story;
 mod support;
 mod tidy;
 mod upgrade;

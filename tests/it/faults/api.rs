@@ -14,48 +14,54 @@ use crate::support::{
 };
 
 /// The connection ended in the middle of an answer.
-pub(super) const CUT: &[u8] = b"cut";
+pub(crate) const CUT: &[u8] = b"cut";
 /// The connection was made, and ended without an answer.
-pub(super) const RESET: &[u8] = b"reset";
+pub(crate) const RESET: &[u8] = b"reset";
 
 /// The API of a server, in the name of one key. The server may move to another port, or be away.
 #[derive(Clone)]
-pub(super) struct Api {
+pub(crate) struct Api {
     port: Arc<AtomicU16>,
     key: String,
 }
 
 /// What is asked for with a deployment.
 #[derive(Clone, Default)]
-pub(super) struct Wish {
-    pub(super) message: String,
-    pub(super) idempotency_key: Option<String>,
-    pub(super) if_live: Option<String>,
-    pub(super) publish: Option<bool>,
+pub(crate) struct Wish {
+    pub(crate) message: String,
+    pub(crate) idempotency_key: Option<String>,
+    pub(crate) if_live: Option<String>,
+    pub(crate) publish: Option<bool>,
 }
 
 impl Api {
-    pub(super) fn new(host: &Host, key: &str) -> Self {
+    pub(crate) fn new(host: &Host, key: &str) -> Self {
         Self { port: Arc::new(AtomicU16::new(host.port)), key: key.to_owned() }
     }
 
+    /// A server of which only its port is known.
+    #[cfg(all(feature = "postgres", feature = "redis"))]
+    pub(crate) fn at(port: u16, key: &str) -> Self {
+        Self { port: Arc::new(AtomicU16::new(port)), key: key.to_owned() }
+    }
+
     /// The server has another port now.
-    pub(super) fn moved(&self, host: &Host) {
+    pub(crate) fn moved(&self, host: &Host) {
         self.port.store(host.port, Ordering::SeqCst);
     }
 
     /// The same server in the name of another key.
-    pub(super) fn with_key(&self, key: &str) -> Self {
+    pub(crate) fn with_key(&self, key: &str) -> Self {
         Self { port: Arc::clone(&self.port), key: key.to_owned() }
     }
 
-    pub(super) fn port(&self) -> u16 {
+    pub(crate) fn port(&self) -> u16 {
         self.port.load(Ordering::SeqCst)
     }
 
     /// Calls; the status 0 when there was no whole answer, and then [`CUT`] or [`RESET`] as the body, or nothing when
     /// nobody listened.
-    pub(super) fn call(&self, call: &str, body: &[u8]) -> Answer {
+    pub(crate) fn call(&self, call: &str, body: &[u8]) -> Answer {
         let port = self.port();
         let head = format!(
             "{call} HTTP/1.1\r\nHost: localhost:{port}\r\nAuthorization: Bearer {}\r\nConnection: close\r\n\
@@ -73,7 +79,7 @@ impl Api {
     }
 
     /// Calls and must be answered with `status`; the body as JSON.
-    pub(super) fn must(&self, call: &str, body: &Value, status: u16) -> Value {
+    pub(crate) fn must(&self, call: &str, body: &Value, status: u16) -> Value {
         let body = if body.is_null() { String::new() } else { body.to_string() };
         let answer = self.call(call, body.as_bytes());
         assert_eq!(answer.status, status, "{call}: {}", answer.text());
@@ -81,7 +87,7 @@ impl Api {
     }
 
     /// Begins a deployment of these files.
-    pub(super) fn begin(&self, site: &str, files: &[(String, Vec<u8>)], wish: &Wish) -> Answer {
+    pub(crate) fn begin(&self, site: &str, files: &[(String, Vec<u8>)], wish: &Wish) -> Answer {
         let list: Vec<Value> = files
             .iter()
             .map(|(path, bytes)| json!([format!("/{path}"), bytes.len(), Sha256::of(bytes).hex()]))
@@ -99,7 +105,7 @@ impl Api {
     }
 
     /// Sends what is missing.
-    pub(super) fn send(&self, site: &str, id: &str, files: &[(String, Vec<u8>)], missing: &Value) -> Answer {
+    pub(crate) fn send(&self, site: &str, id: &str, files: &[(String, Vec<u8>)], missing: &Value) -> Answer {
         let missing: Vec<&str> = missing.as_array().unwrap().iter().map(|it| it.as_str().unwrap()).collect();
         let mut body = Vec::new();
         for (_, bytes) in files {
@@ -110,12 +116,12 @@ impl Api {
         self.call(&format!("POST /api/v1/sites/{site}/deployments/{id}/blobs"), &body)
     }
 
-    pub(super) fn finish(&self, site: &str, id: &str) -> Answer {
+    pub(crate) fn finish(&self, site: &str, id: &str) -> Answer {
         self.call(&format!("POST /api/v1/sites/{site}/deployments/{id}/finish"), b"")
     }
 
     /// Deploys; the deployment as acknowledged, or the first answer that was none of success.
-    pub(super) fn deploy(&self, site: &str, files: &[(String, Vec<u8>)], wish: &Wish) -> Result<Value, Answer> {
+    pub(crate) fn deploy(&self, site: &str, files: &[(String, Vec<u8>)], wish: &Wish) -> Result<Value, Answer> {
         let begun = self.begin(site, files, wish);
         if begun.status != 201 {
             return Err(begun);
@@ -133,14 +139,14 @@ impl Api {
     }
 
     /// Deploys the version `number` of the site of the tests, which must work.
-    pub(super) fn deploy_version(&self, site: &str, number: u64) -> Value {
+    pub(crate) fn deploy_version(&self, site: &str, number: u64) -> Value {
         let wish = Wish { message: format!("version {number}"), ..Wish::default() };
         self.deploy(site, &super::version(number), &wish)
             .unwrap_or_else(|answer| panic!("version {number} of {site}: {} {}", answer.status, answer.text()))
     }
 
     /// All of a list, page by page.
-    pub(super) fn list(&self, path: &str) -> Vec<Value> {
+    pub(crate) fn list(&self, path: &str) -> Vec<Value> {
         let mut all = Vec::new();
         let mut after = String::new();
         loop {
@@ -155,7 +161,7 @@ impl Api {
 }
 
 /// A blob as it is sent.
-pub(super) fn frame(bytes: &[u8]) -> Vec<u8> {
+pub(crate) fn frame(bytes: &[u8]) -> Vec<u8> {
     let length = u64::try_from(bytes.len()).unwrap().to_be_bytes();
     [&Sha256::of(bytes).0[..], &length, bytes].concat()
 }

@@ -5,7 +5,7 @@
 
 #![expect(clippy::indexing_slicing, reason = "a test that panics says what went wrong")]
 
-mod api;
+pub(crate) mod api;
 mod collect;
 mod database;
 mod disk;
