@@ -1,9 +1,9 @@
 //! Watched folders: a site that is deployed from a folder on this server whenever the folder changes.
 //!
 //! Each site has a task of its own, so that a folder that never rests holds up no other. It waits until the folder is quiet
-//! for two seconds, and looks again every minute in any case, since some file systems (NFS) tell nothing. Acts as the system
-//! user `watch`. A folder that is gone, or empty, changes nothing, and neither does one with the files that were deployed
-//! from it last: what somebody has published since stays, also after a restart.
+//! for two seconds, and looks again every minute in any case, since some file systems (NFS) tell nothing. One that is not there
+//! yet is looked for every two seconds. Acts as the system user `watch`. A folder that is gone, or empty, changes nothing, and
+//! neither does one with the files that were deployed from it last: what somebody has published since stays, also after a restart.
 
 use std::{
     collections::HashMap,
@@ -131,15 +131,33 @@ impl Watch {
     /// Looks whenever something changes, until told to stop.
     async fn follow(mut self) {
         let changed = Arc::new(Notify::new());
-        let _watcher = watcher(&self.folder, &changed);
+        let (mut is_missing, mut _watcher) = (true, None);
         while !self.stop.is_cancelled() {
+            if is_missing && self.is_there().await {
+                (is_missing, _watcher) = (false, watcher(&self.folder, &changed));
+            }
             self.look_once().await;
+            self.rest(&changed, is_missing).await;
+        }
+    }
+
+    /// Waits until it is time to look: a folder that is not there yet tells nothing when it comes.
+    async fn rest(&self, changed: &Notify, is_missing: bool) {
+        let look = time::sleep(LOOK);
+        tokio::pin!(look);
+        loop {
             tokio::select! {
-                () = changed.notified() => {}
-                () = time::sleep(LOOK) => {}
-                () = self.stop.cancelled() => {}
+                () = changed.notified() => return,
+                () = &mut look => return,
+                () = self.stop.cancelled() => return,
+                () = time::sleep(QUIET), if is_missing => if self.is_there().await { return },
             }
         }
+    }
+
+    async fn is_there(&self) -> bool {
+        let folder = self.folder.clone();
+        self.read(move || Ok(folder.is_dir())).await.unwrap_or(false)
     }
 
     /// Looks, and keeps what was found for people to see.
