@@ -322,8 +322,8 @@ impl State {
         self.full().map_or_else(|| self.connect_anyway(address), Err)
     }
 
-    /// The same also when the server had none free for others: for who cannot do without, and asks seldom. Of a server that is down, one at a time tries whether it is back; the others
-    /// are told at once that it is not.
+    /// The same also when the server had none free for others: for who cannot do without, and asks seldom. Of a server that is down,
+    /// one at a time tries whether it is back; the others are told at once that it is not.
     fn connect_anyway(&self, address: &Address) -> Result<Session> {
         let Some((when, error)) = self.down() else { return self.try_to_connect(address) };
         if when.elapsed() < SAME_ANSWER || self.is_tried.swap(true, Ordering::AcqRel) {

@@ -107,8 +107,8 @@ impl Drop for Others {
     }
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn a_server_without_a_free_connection_is_not_taken_for_gone() {
+/// A server, an engine with one connection that reads and one that writes, those who have all others, and the session of the writes.
+async fn full() -> (Server, Db, Others, i64) {
     let server = Server::start(SMALL);
     let db = open(&server);
     count(&db).await.unwrap();
@@ -116,6 +116,12 @@ async fn a_server_without_a_free_connection_is_not_taken_for_gone() {
     let writes = session(&db).await;
     let others = Others::default();
     until("all connections are taken", async || others.take(&server, 2)).await;
+    (server, db, others, writes)
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_server_without_a_free_connection_is_not_taken_for_gone() {
+    let (server, db, others, writes) = full().await;
     // One read holds the connection that reads; the next one finds no other.
     let (go_on, may_go_on) = mpsc::channel::<()>();
     let (holds, is_held) = mpsc::channel();
@@ -160,13 +166,7 @@ async fn a_server_without_a_free_connection_is_not_taken_for_gone() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn many_reads_share_the_few_connections_that_a_server_has_free() {
-    let server = Server::start(SMALL);
-    let db = open(&server);
-    count(&db).await.unwrap();
-    assert_eq!(value(&db).await.unwrap(), 1);
-    let writes = session(&db).await;
-    let others = Others::default();
-    until("all connections are taken", async || others.take(&server, 2)).await;
+    let (server, db, others, writes) = full().await;
     // One reads already.
     others.give(2);
     let before = refusals(&server);

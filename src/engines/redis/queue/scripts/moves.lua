@@ -115,7 +115,7 @@ local function keep_few(q, what, kept)
   end
 end
 
--- Where a job ended: `done` looks whether too many are kept.
+-- Queues and ends (`1completed`) in which a job of this script ended: `done` looks whether too many are kept there.
 local overfull = {}
 
 -- Ends a job without what depends on it.
