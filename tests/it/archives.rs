@@ -444,21 +444,52 @@ fn blobs_are_committed_in_batches_and_a_stop_is_heard() {
     assert_eq!(blobs.list().unwrap().len(), 2_500);
 }
 
+const KINDS: [Kind; 4] = [Kind::Tar, Kind::TarGz, Kind::TarZst, Kind::Zip];
+
+/// A small archive of two files, one of them with a long name's header where the kind has those.
+fn two_files(kind: Kind) -> Vec<u8> {
+    let tape = tar(&[
+        file("a.txt", &[b'x'; 300]),
+        [entry(EntryType::XHeader, b"x", &pax(&[("path", "b.txt")])), file("b", b"2")].concat(),
+    ]);
+    match kind {
+        Kind::Tar => tape,
+        Kind::TarGz => gz(&tape),
+        Kind::TarZst => zstd::encode_all(&tape[..], 3).unwrap(),
+        Kind::Zip => zip(&[Zipped { deflate: true, ..zipped("a.txt", b"text text text") }, zipped("b/c.txt", b"2")]),
+    }
+}
+
+/// How many files may come out of damaged bytes: no more than were put in, except where nothing tells of the damage. A
+/// frame of zstd without a checksum may say something else, as long as each header that it says is whole.
+fn at_most(kind: Kind, bytes: &[u8]) -> usize {
+    if kind == Kind::TarZst { zstd::decode_all(bytes).map_or(0, |tape| tape.len() / 512) } else { 2 }
+}
+
+#[test]
+fn a_frame_without_a_checksum_may_say_something_else() {
+    let mut bytes = two_files(Kind::TarZst);
+    // The kind of the second header moves into its padding, where it counts the same: a header of a file, three of them.
+    assert_eq!(
+        std::mem::replace(&mut bytes[107], b'2'),
+        b'1',
+        "the frame is another one: look for a byte that does this"
+    );
+    let files = take(Kind::TarZst, &bytes).unwrap();
+    assert_eq!(names(&files), ["a.txt", "x", "b"]);
+    assert!(files.len() <= at_most(Kind::TarZst, &bytes));
+}
+
 proptest::proptest! {
     #![proptest_config(proptest::prelude::ProptestConfig::with_cases(200))]
     #[test]
     fn flipped_bytes_never_panic(at in 0_usize..4000, byte: u8, kind in 0_usize..4) {
-        let tape = tar(&[file("a.txt", &[b'x'; 300]), [entry(EntryType::XHeader, b"x", &pax(&[("path", "b.txt")])), file("b", b"2")].concat()]);
-        let (kind, mut bytes) = match kind {
-            0 => (Kind::Tar, tape),
-            1 => (Kind::TarGz, gz(&tape)),
-            2 => (Kind::TarZst, zstd::encode_all(&tape[..], 3).unwrap()),
-            _ => (Kind::Zip, zip(&[Zipped { deflate: true, ..zipped("a.txt", b"text text text") }, zipped("b/c.txt", b"2")])),
-        };
+        let kind = KINDS[kind];
+        let mut bytes = two_files(kind);
         let at = at % bytes.len();
         bytes[at] = byte;
         if let Ok(files) = take(kind, &bytes) {
-            proptest::prop_assert!(files.len() <= 2);
+            proptest::prop_assert!(files.len() <= at_most(kind, &bytes));
         }
     }
 }
