@@ -140,6 +140,7 @@ impl QueueThread {
                 tracing::warn!(redis = self.address.name(), %error, "the job queue has no Redis yet");
                 self.session = None;
                 self.failures = 1;
+                self.shared.note(Some(error.clone()));
                 self.away = error;
             }
             Err(error) => return Err(error),
@@ -219,12 +220,16 @@ impl QueueThread {
         let now = Instant::now();
         if now >= self.renew_at {
             self.renew_at = now + self.lease / 3;
+            if self.refused {
+                self.probe();
+            }
             if !self.held.is_empty() || self.refused {
                 work.push((self.with_held("renew"), Asker::Renew));
             }
         }
         if now >= self.sweep_at {
             self.look_again();
+            self.probe();
             self.sweep_at = now + SWEEP_MAX.min(self.lease / 2);
             if !self.refused {
                 work.push((calls::keep("sweep"), Asker::Sweep));
@@ -248,6 +253,23 @@ impl QueueThread {
             tracing::error!(redis, %error, "the job queue stops until this is mended");
         }
         self.leave(error);
+    }
+
+    /// Finds out whether changes are taken, so that this is known also while nobody wants one.
+    fn probe(&mut self) {
+        let Some(session) = &mut self.session else { return };
+        match session.takes_changes(self.scripts.prefix()) {
+            Ok(taken) => {
+                let trouble = taken.err();
+                let (now, redis) = (trouble.clone(), self.address.name());
+                match (self.shared.note(trouble), now) {
+                    (None, Some(error)) => tracing::warn!(redis, %error, "the Redis of the job queue takes no changes"),
+                    (Some(_), None) => tracing::info!(redis, "the Redis of the job queue takes changes again"),
+                    _ => {}
+                }
+            }
+            Err(error) => self.lose(&error),
+        }
     }
 
     fn follow(&self, heard: Heard, work: &mut Vec<(Call, Asker)>) {
@@ -554,6 +576,7 @@ impl QueueThread {
     fn leave(&mut self, why: Error) {
         self.session = None;
         self.shared.up.store(false, Ordering::Relaxed);
+        self.shared.note(Some(why.clone()));
         self.away = why;
         self.failures = 0;
         self.connect_at = Instant::now();
@@ -575,6 +598,7 @@ impl QueueThread {
                 self.sweep_at = Instant::now() + self.lease;
                 self.renew_at = Instant::now();
                 self.shared.up.store(true, Ordering::Relaxed);
+                self.shared.note(None);
                 self.shared.returned.notify_one();
                 // Whatever has happened meanwhile may have woken somebody.
                 for it in Queue::ALL {
@@ -590,6 +614,7 @@ impl QueueThread {
                 let pause = RECONNECT_MIN.saturating_mul(1 << self.failures.min(5)).min(RECONNECT_MAX);
                 self.failures = self.failures.saturating_add(1);
                 self.connect_at = Instant::now() + pause;
+                self.shared.note(Some(error.clone()));
                 self.away = error;
                 false
             }
