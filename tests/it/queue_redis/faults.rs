@@ -208,6 +208,23 @@ async fn each_of_many_callers_has_an_answer_of_its_own() {
     }
 }
 
+/// Of many who ask at once for a job with the same key one gets it, also when they are all taken in together.
+#[tokio::test(flavor = "multi_thread")]
+async fn one_of_many_callers_has_the_key() {
+    let rig = Rig::new();
+    let jobs = Jobs::new(rig.open("one").0);
+    for round in 0..20 {
+        let mut answers = JoinSet::new();
+        for _ in 0..30 {
+            let keyed = NewJob { unique: Some(format!("{round}")), ..rig.job(Queue::Email, tenant(2)) };
+            let jobs = jobs.clone();
+            answers.spawn(async move { jobs.enqueue(vec![keyed]).await.unwrap() });
+        }
+        assert_eq!(answers.join_all().await.into_iter().sum::<u64>(), 1, "in round {round}");
+    }
+    assert_eq!(jobs.depths(tenant(2)).await.unwrap()[1].waiting, 20);
+}
+
 /// While a Redis refuses to make leases longer they run out, for no fault of their workers: nobody calls these dead afterwards.
 #[tokio::test(flavor = "multi_thread")]
 async fn leases_that_a_redis_did_not_renew_are_no_deaths() {

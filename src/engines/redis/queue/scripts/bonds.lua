@@ -9,7 +9,8 @@ local function key_taken(j)
   local field = key_of(j.q, j.owner, j.unique)
   local holder = call('HGET', OWN .. 'unique', field)
   if not holder or holder == j.cid then return false end
-  -- A job that somebody has removed with another program gives its key back.
+  -- A job that somebody has removed with another program gives its key back. One that this script has just taken in is there.
+  write_added()
   local other = find(holder)
   return other ~= nil and other.st ~= 'c' and other.st ~= 'f'
 end
