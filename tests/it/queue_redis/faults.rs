@@ -1,6 +1,6 @@
 //! A Redis that throws things out, dies, and comes back without what it had.
 
-use std::{collections::BTreeSet, sync::Arc, time::Duration};
+use std::{collections::BTreeSet, sync::Arc};
 
 use chainhost::{
     base::{clock::Clock, ids::Ids, secret::Secret},
@@ -22,7 +22,7 @@ use chainhost::{
 use tokio::task::JoinSet;
 
 use super::{Rig, tenant, until};
-use crate::support::{ground::ground, read_files, redis::Server};
+use crate::support::{Host, ground::ground, read_files, redis::Server};
 
 #[tokio::test]
 async fn a_redis_that_throws_keys_out_is_refused_with_the_cure() {
@@ -76,9 +76,7 @@ async fn a_redis_that_takes_no_changes_says_why() {
 async fn a_redis_that_takes_no_changes_is_told_to_who_looks() {
     let server = Server::start(&[]);
     let rig = Rig::on(&server);
-    // It looks twice in a lease, at most every five seconds.
-    let wish = Wish { lease: Duration::from_secs(1), ..rig.wish("one") };
-    let jobs = Jobs::new(QueueRedis::open(&Secret::new(rig.url.clone()), &wish).unwrap());
+    let jobs = Jobs::new(rig.open("one").0);
     assert!(jobs.health().is_ok());
     for (setting, bad, good, code) in
         [("min-replicas-to-write", "1", "0", "queue_replicas"), ("maxmemory", "1", "0", "queue_full")]
@@ -100,6 +98,21 @@ async fn a_redis_that_takes_no_changes_is_told_to_who_looks() {
     until("the replica to be left", async || jobs.health().is_err_and(|it| it.code == "queue_unreachable")).await;
     server.ask(&["REPLICAOF", "NO", "ONE"]);
     until("the master", async || jobs.health().is_ok()).await;
+}
+
+/// The same from outside: a balancer, or whoever watches the server, asks `/healthz`.
+#[test]
+fn health_tells_of_a_redis_that_takes_no_changes() {
+    let server = Server::start(&[]);
+    let host = Host::start_as(&[("CHAINHOST_REDIS_QUEUE_URL", server.url())], &[]);
+    let health = || host.get("localhost", "/healthz").json();
+    let tells = |word: &str| host.until(word, || (health()["queue"] == word).then_some(()));
+    tells("ok");
+    server.ask(&["CONFIG", "SET", "min-replicas-to-write", "1"]);
+    tells("queue_replicas");
+    assert_eq!((&health()["sites"], &health()["control"]), (&"ok".into(), &"ok".into()));
+    server.ask(&["CONFIG", "SET", "min-replicas-to-write", "0"]);
+    tells("ok");
 }
 
 /// The commands that the scripts call, from their text.

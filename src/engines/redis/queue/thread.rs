@@ -45,6 +45,8 @@ const RECONNECT_MIN: Duration = Duration::from_millis(50);
 const RECONNECT_MAX: Duration = Duration::from_secs(1);
 /// How soon a Redis that refuses changes is asked again.
 const REFUSED_AGAIN: Duration = Duration::from_secs(1);
+/// How often it is tried whether a Redis takes changes.
+const PROBE: Duration = Duration::from_secs(5);
 /// How often dead workers are looked for, at most.
 const SWEEP_MAX: Duration = Duration::from_secs(5);
 
@@ -88,6 +90,8 @@ pub(super) struct QueueThread {
     seen_ms: i64,
     renew_at: Instant,
     sweep_at: Instant,
+    /// When it is tried whether changes are taken.
+    probe_at: Instant,
     /// Redis has refused to make leases longer, for all who share it: nobody's end says that they are dead.
     refused: bool,
 }
@@ -127,6 +131,7 @@ impl QueueThread {
             seen_ms: i64::MIN,
             renew_at: now + wish.lease / 3,
             sweep_at: now + wish.lease,
+            probe_at: now + PROBE,
             refused: false,
         }
     }
@@ -193,7 +198,7 @@ impl QueueThread {
     /// Waits for a message, or until something is due.
     fn sleep(&self) -> Option<Message> {
         let now = Instant::now();
-        let mut until = self.sweep_at.min(self.renew_at);
+        let mut until = self.sweep_at.min(self.renew_at).min(self.probe_at);
         if self.session.is_none() {
             until = self.connect_at;
         } else if let Some(due_ms) = self.due_ms {
@@ -218,18 +223,17 @@ impl QueueThread {
         let heard = self.shared.heard.lock().map(|mut it| std::mem::take(&mut *it)).unwrap_or_default();
         self.follow(heard, &mut work);
         let now = Instant::now();
+        if now >= self.probe_at {
+            self.probe_at = now + if self.probe() { PROBE } else { REFUSED_AGAIN };
+        }
         if now >= self.renew_at {
             self.renew_at = now + self.lease / 3;
-            if self.refused {
-                self.probe();
-            }
             if !self.held.is_empty() || self.refused {
                 work.push((self.with_held("renew"), Asker::Renew));
             }
         }
         if now >= self.sweep_at {
             self.look_again();
-            self.probe();
             self.sweep_at = now + SWEEP_MAX.min(self.lease / 2);
             if !self.refused {
                 work.push((calls::keep("sweep"), Asker::Sweep));
@@ -256,19 +260,23 @@ impl QueueThread {
     }
 
     /// Finds out whether changes are taken, so that this is known also while nobody wants one.
-    fn probe(&mut self) {
-        let Some(session) = &mut self.session else { return };
+    fn probe(&mut self) -> bool {
+        let Some(session) = &mut self.session else { return true };
         match session.takes_changes(self.scripts.prefix()) {
             Ok(taken) => {
                 let trouble = taken.err();
                 let (now, redis) = (trouble.clone(), self.address.name());
-                match (self.shared.note(trouble), now) {
+                match (self.shared.note(trouble), &now) {
                     (None, Some(error)) => tracing::warn!(redis, %error, "the Redis of the job queue takes no changes"),
                     (Some(_), None) => tracing::info!(redis, "the Redis of the job queue takes changes again"),
                     _ => {}
                 }
+                now.is_none()
             }
-            Err(error) => self.lose(&error),
+            Err(error) => {
+                self.lose(&error);
+                true
+            }
         }
     }
 
