@@ -29,10 +29,10 @@ may('HDEL', NONE, 'f') may('HEXISTS', NONE, 'f') may('HGET', NONE, 'f') may('HIN
 may('HLEN', NONE) may('HMGET', NONE, 'f') may('HSET', KEY, 'f', 'v') may('HSETNX', KEY, 'f', 'v')
 may('LINDEX', NONE, 0) may('LLEN', NONE) may('LPOS', NONE, 'e') may('LPUSH', KEY, 'e') may('LRANGE', NONE, 0, 0)
 may('LREM', NONE, 0, 'e') may('LTRIM', NONE, 0, 0) may('RPUSH', KEY, 'e')
-may('SADD', KEY, 'm') may('SISMEMBER', NONE, 'm') may('SMEMBERS', NONE) may('SREM', NONE, 'm')
+may('SADD', KEY, 'm') may('SCARD', NONE) may('SISMEMBER', NONE, 'm') may('SMEMBERS', NONE) may('SREM', NONE, 'm')
 may('XADD', KEY, '*', 'f', 'v')
 may('ZADD', KEY, 0, 'm') may('ZCARD', NONE) may('ZRANGE', NONE, 0, 0) may('ZRANGEBYLEX', NONE, '-', '+')
-may('ZRANGEBYSCORE', NONE, 0, 0) may('ZREM', NONE, 'm') may('ZREMRANGEBYRANK', NONE, 0, 0) may('ZREVRANGE', NONE, 0, 0)
+may('ZRANGEBYSCORE', NONE, 0, 0) may('ZMSCORE', NONE, 'm') may('ZREM', NONE, 'm') may('ZREMRANGEBYRANK', NONE, 0, 0) may('ZREVRANGE', NONE, 0, 0)
 may('ZREVRANGEBYLEX', NONE, '+', '-') may('ZSCORE', NONE, 'm')
 redis.call('DEL', KEY)
 
