@@ -50,6 +50,8 @@ mod postgres_replicas;
 #[cfg(all(feature = "postgres", feature = "redis"))]
 mod postgres_silence;
 #[cfg(feature = "postgres")]
+mod postgres_upgrade;
+#[cfg(feature = "postgres")]
 mod postgres_wall;
 mod proxies;
 mod queue_redb;

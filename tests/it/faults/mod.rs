@@ -39,7 +39,7 @@ use chainhost::{
     services::Services,
 };
 
-use crate::support::{Host, ground::wish, http};
+use crate::support::{Host, http};
 
 /// Files of a version.
 const FILES: u64 = 40;
@@ -108,7 +108,7 @@ fn inside(host: &Host, act: impl AsyncFnOnce(&Services)) {
     let runtime = tokio::runtime::Runtime::new().unwrap();
     runtime.block_on(async {
         let folder = Folder::take(&host.data()).unwrap();
-        let opened = ground::open(&folder, &wish(host.database_settings())).await.unwrap();
+        let opened = ground::open(&folder, &host.wish()).await.unwrap();
         if opened.services.node.shares {
             opened.services.beat().await.unwrap();
         }
