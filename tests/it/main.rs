@@ -75,3 +75,5 @@ mod tidy;
 mod upgrade;
 mod verify;
 mod web;
+#[cfg(all(feature = "postgres", feature = "redis"))]
+mod workers;

@@ -138,7 +138,8 @@ impl Pair {
         static SERVER: OnceLock<Server> = OnceLock::new();
         let server = SERVER.get_or_init(|| {
             sweep();
-            Server::start(&["--appendonly", "yes", "--databases", &PAIRS.to_string()])
+            // None of these tests lets it die, and a slow disk is not what they are about.
+            Server::start(&["--databases", &PAIRS.to_string()])
         });
         format!("{}/{}", server.url(), self.database)
     }
