@@ -3,7 +3,7 @@
 use std::{path::Path, time::Duration};
 
 use chainhost::{
-    base::{clock::Clock, ids::Id},
+    base::{clock::Clock, ids::Id, limits::JOBS_WAITING_MAX},
     domain::{
         access::Actor,
         error::Kind,
@@ -11,8 +11,7 @@ use chainhost::{
         tenant::TenantId,
         user::Role,
     },
-    engines::queue_redb::QueueRedb,
-    ports::queue::{Finish, Jobs, Lease, Outcome},
+    ports::queue::{Finish, Lease, Outcome},
     services::Services,
 };
 use tokio::time::timeout;
@@ -38,7 +37,7 @@ struct Rig {
 }
 
 fn services(folder: &Path, base: &Base) -> Services {
-    let jobs = Jobs::new(QueueRedb::open(&folder.join("queue.redb"), Clock::system()).unwrap());
+    let jobs = base.open_queue(&Clock::system(), JOBS_WAITING_MAX);
     Services::new(ground(folder, base.open(), jobs, Clock::system()))
 }
 

@@ -16,9 +16,8 @@ use chainhost::{
         tenant::TenantId,
         user::Role,
     },
-    engines::queue_redb::QueueRedb,
     params,
-    ports::queue::{Finish, Jobs, Outcome},
+    ports::queue::{Finish, Outcome},
     services::{JobFilter, Services, schedules::NewSchedule},
     store,
 };
@@ -44,12 +43,7 @@ fn services(folder: &Path, base: &Base, clock: Clock) -> Services {
 }
 
 fn services_with(folder: &Path, base: &Base, clock: Clock, waiting_max: u64) -> Services {
-    let queue = folder.join("queue.redb");
-    let open = move || -> std::io::Result<Box<dyn redb::StorageBackend>> {
-        let file = std::fs::File::options().read(true).write(true).create(true).truncate(false).open(&queue)?;
-        Ok(Box::new(redb::backends::FileBackend::new(file).map_err(std::io::Error::other)?))
-    };
-    let jobs = Jobs::new(QueueRedb::open_on(Box::new(open), clock.clone(), waiting_max).unwrap());
+    let jobs = base.open_queue(&clock, waiting_max);
     Services::new(ground(folder, base.open(), jobs, clock))
 }
 

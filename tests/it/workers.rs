@@ -104,3 +104,26 @@ fn a_worker_for_other_queues_leaves_a_job_alone() {
     assert_eq!((&job(&api)["attempt"], worker.ran(), other.ran()), (&json!(1), 1, 0));
     assert_eq!(other.stop(), Some(0));
 }
+
+#[test]
+fn a_job_of_a_worker_is_cancelled_at_a_web() {
+    let shared = Shared::new();
+    let (web, api) = web(&shared);
+    let worker = shared.worker();
+    deploy(&api);
+    wait_until_it_runs(&web, &api);
+    let path = format!("/api/v1/jobs/{}", job(&api)["id"].as_str().unwrap());
+    let told = api.must(&format!("POST {path}/cancel"), &json!(null), 200);
+    assert_eq!(told["removed"], false, "it ran");
+    let begun = Instant::now();
+    let ended = web.until("the end of the job", || Some(job(&api)).filter(|it| it["state"] != "running"));
+    assert_eq!(
+        (&ended["state"], &ended["error"], &ended["attempt"]),
+        (&json!("failed"), &json!("cancelled"), &json!(1))
+    );
+    println!("ended {:?} after the cancel", begun.elapsed());
+    // It is free for what is asked for next.
+    api.must(&format!("POST {path}/rerun"), &json!(null), 204);
+    wait_until_it_is_done(&web, &api);
+    assert_eq!(worker.stop(), Some(0));
+}

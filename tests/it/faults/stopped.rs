@@ -37,7 +37,7 @@ fn a_worker_that_stood_still_for_longer_than_its_lease_ends_nothing() {
     drop(other);
     // It is not left out for ever: the next job is its own.
     api.deploy("hello", &version(2), &Wish::default()).unwrap_or_else(|it| panic!("{}", it.text()));
-    web.until("the next job", || {
+    web.until_within(Duration::from_mins(4), Duration::from_millis(200), "the next job", || {
         let jobs = api.must("GET /api/v1/jobs", &Value::Null, 200);
         let jobs = jobs["items"].as_array().unwrap();
         (jobs.len() == 2 && jobs.iter().all(|it| it["state"] == "done")).then_some(())

@@ -1,23 +1,28 @@
-//! The database of a test that has services and no server: of the kind that `CHAINHOST_TEST_DATABASE` asks for, and changed behind
-//! the back of the services as well.
+//! The database and the queue of a test that has services and no server: of the kinds that `CHAINHOST_TEST_DATABASE` and
+//! `CHAINHOST_TEST_QUEUE` ask for. The database is changed behind the back of the services as well.
 
 use std::path::{Path, PathBuf};
 
 use chainhost::{
+    base::clock::Clock,
     engines::{schema, sqlite::Sqlite},
-    ports::db::Db,
+    ports::{db::Db, queue::Jobs},
 };
 use rusqlite::Connection;
 
 #[cfg(feature = "postgres")]
-use super::{postgres, stores};
+use super::postgres;
+#[cfg(any(feature = "postgres", feature = "redis"))]
+use super::stores;
+use crate::{conformance::Place, queue_redb::FilePlace};
 
-/// A database that no other test has.
+/// A database and a queue that no other test has.
 pub(crate) struct Base {
     /// Of the file, when it is one.
     path: PathBuf,
     #[cfg(feature = "postgres")]
     server: Option<postgres::Database>,
+    queue: Box<dyn Place>,
 }
 
 impl Base {
@@ -27,7 +32,20 @@ impl Base {
             path: folder.join(name),
             #[cfg(feature = "postgres")]
             server: stores::database(),
+            #[cfg(feature = "redis")]
+            queue: if stores::queue_kind() == "redis" {
+                Box::new(crate::queue_redis::PrefixPlace::new())
+            } else {
+                Box::new(FilePlace::new())
+            },
+            #[cfg(not(feature = "redis"))]
+            queue: Box::new(FilePlace::new()),
         }
+    }
+
+    /// Opens the queue. One that was opened before must be gone.
+    pub(crate) fn open_queue(&self, clock: &Clock, waiting_max: u64) -> Jobs {
+        Jobs::new(self.queue.open(clock.clone(), waiting_max))
     }
 
     /// Opens it, each time anew, as one process more does.

@@ -93,7 +93,7 @@ pub(super) fn database() -> Option<postgres::Database> {
 
 /// Where the tests are to have queue and cache.
 #[cfg(feature = "redis")]
-fn queue_kind() -> &'static str {
+pub(super) fn queue_kind() -> &'static str {
     static KIND: std::sync::OnceLock<&str> = std::sync::OnceLock::new();
     KIND.get_or_init(|| kind("CHAINHOST_TEST_QUEUE", ["redb", "redis"]))
 }
