@@ -60,11 +60,16 @@ impl Shared {
     }
 
     pub(crate) fn worker(&self) -> Worker {
+        self.worker_for("deploy")
+    }
+
+    /// A worker for some queues.
+    pub(crate) fn worker_for(&self, queues: &str) -> Worker {
         let folder = tempfile::tempdir().unwrap();
         let log = File::create(folder.path().join("log")).unwrap();
         let mut command = Command::new(PROGRAM);
         let port = free_port();
-        command.args(["worker", "--queues", "deploy", "--labels", "type=worker"]);
+        command.args(["worker", "--queues", queues, "--labels", "type=worker"]);
         command
             .args(["--listen", &format!("127.0.0.1:{port}"), "--data"])
             .arg(folder.path().join("data"))
@@ -73,7 +78,7 @@ impl Shared {
         let mut line = String::new();
         BufReader::new(child.stdout.take().unwrap()).read_line(&mut line).unwrap();
         let worker = Worker { child, folder, port };
-        assert_eq!(line, "ready worker for deploy\n", "{}", worker.log());
+        assert_eq!(line, format!("ready worker for {queues}\n"), "{}", worker.log());
         worker
     }
 }
@@ -86,7 +91,7 @@ pub(crate) struct Worker {
 }
 
 impl Worker {
-    /// How many jobs it has run.
+    /// How many jobs of deploys it has run.
     pub(crate) fn ran(&self) -> u64 {
         let name = "chainhost_job_run_seconds_count{queue=\"deploy\"} ";
         let answer = http::ask(self.port, &format!("GET /metrics HTTP/1.1\r\nHost: localhost:{}\r\n", self.port), b"");
@@ -102,7 +107,8 @@ impl Worker {
         kill_process(Pid::from_child(&self.child), signal).unwrap();
     }
 
-    fn kill(mut self) {
+    /// Ends it at once, as a crash would.
+    pub(crate) fn kill(mut self) {
         self.child.kill().unwrap();
         self.child.wait().unwrap();
     }

@@ -51,6 +51,8 @@ mod postgres_replicas;
 #[cfg(all(feature = "postgres", feature = "redis"))]
 mod postgres_silence;
 #[cfg(feature = "postgres")]
+mod postgres_upgrade;
+#[cfg(feature = "postgres")]
 mod postgres_wall;
 mod proxies;
 mod queue_redb;
@@ -74,3 +76,5 @@ mod tidy;
 mod upgrade;
 mod verify;
 mod web;
+#[cfg(all(feature = "postgres", feature = "redis"))]
+mod workers;

@@ -3,7 +3,7 @@
 use std::{path::Path, time::Duration};
 
 use chainhost::{
-    base::{clock::Clock, ids::Id},
+    base::{clock::Clock, ids::Id, limits::JOBS_WAITING_MAX},
     domain::{
         access::Actor,
         error::Kind,
@@ -11,17 +11,14 @@ use chainhost::{
         tenant::TenantId,
         user::Role,
     },
-    engines::{queue_redb::QueueRedb, schema, sqlite::Sqlite},
-    ports::{
-        db::Db,
-        queue::{Finish, Jobs, Lease, Outcome},
-    },
+    ports::queue::{Finish, Lease, Outcome},
     services::Services,
 };
 use tokio::time::timeout;
 
 use crate::support::{
     Host,
+    base::Base,
     browser::{Browser, archive},
     ground::ground,
 };
@@ -35,19 +32,20 @@ const AT_ONCE: Duration = Duration::ZERO;
 /// The services without a server, in a folder.
 struct Rig {
     services: Services,
+    _base: Base,
     _folder: tempfile::TempDir,
 }
 
-fn services(folder: &Path) -> Services {
-    let db = Db::new(Sqlite::open(&folder.join("chainhost.db"), schema::SQLITE).unwrap());
-    let jobs = Jobs::new(QueueRedb::open(&folder.join("queue.redb"), Clock::system()).unwrap());
-    Services::new(ground(folder, db, jobs, Clock::system()))
+fn services(folder: &Path, base: &Base) -> Services {
+    let jobs = base.open_queue(&Clock::system(), JOBS_WAITING_MAX);
+    Services::new(ground(folder, base.open(), jobs, Clock::system()))
 }
 
 impl Rig {
     fn new() -> Self {
         let folder = tempfile::tempdir().unwrap();
-        Self { services: services(folder.path()), _folder: folder }
+        let base = Base::new(folder.path(), "chainhost.db");
+        Self { services: services(folder.path(), &base), _base: base, _folder: folder }
     }
 
     fn of(&self, tenant: u8, role: Role, super_admin: bool) -> Actor {

@@ -17,17 +17,13 @@ use chainhost::{
         tenant::TenantId,
         user::Role,
     },
-    engines::{queue_redb::QueueRedb, schema, sqlite::Sqlite},
     params,
-    ports::{
-        db::Db,
-        queue::{Finish, Jobs, Outcome},
-    },
+    ports::queue::{Finish, Outcome},
     services::{JobFilter, Services, schedules::NewSchedule},
     store,
 };
 
-use crate::support::ground::ground;
+use crate::support::{base::Base, ground::ground};
 
 /// Monday, 4 May 2026, 06:59:30 UTC.
 const START_MS: i64 = 1_777_877_970_000;
@@ -39,22 +35,17 @@ const DAY_MS: i64 = 24 * 60 * MINUTE_MS;
 struct Rig {
     services: Services,
     hands: Hands,
+    base: Base,
     folder: tempfile::TempDir,
 }
 
-fn services(folder: &Path, clock: Clock) -> Services {
-    services_with(folder, clock, 1_000_000)
+fn services(folder: &Path, base: &Base, clock: Clock) -> Services {
+    services_with(folder, base, clock, 1_000_000)
 }
 
-fn services_with(folder: &Path, clock: Clock, waiting_max: u64) -> Services {
-    let queue = folder.join("queue.redb");
-    let open = move || -> std::io::Result<Box<dyn redb::StorageBackend>> {
-        let file = std::fs::File::options().read(true).write(true).create(true).truncate(false).open(&queue)?;
-        Ok(Box::new(redb::backends::FileBackend::new(file).map_err(std::io::Error::other)?))
-    };
-    let db = Db::new(Sqlite::open(&folder.join("chainhost.db"), schema::SQLITE).unwrap());
-    let jobs = Jobs::new(QueueRedb::open_on(Box::new(open), clock.clone(), waiting_max).unwrap());
-    Services::new(ground(folder, db, jobs, clock))
+fn services_with(folder: &Path, base: &Base, clock: Clock, waiting_max: u64) -> Services {
+    let jobs = base.open_queue(&clock, waiting_max);
+    Services::new(ground(folder, base.open(), jobs, clock))
 }
 
 impl Rig {
@@ -66,7 +57,8 @@ impl Rig {
     fn new() -> Self {
         let folder = tempfile::tempdir().unwrap();
         let (clock, hands) = Clock::manual(START_MS);
-        Self { services: services(folder.path(), clock), hands, folder }
+        let base = Base::new(folder.path(), "chainhost.db");
+        Self { services: services(folder.path(), &base, clock), hands, base, folder }
     }
 
     fn admin(&self, tenant: u8) -> Actor {
@@ -149,10 +141,10 @@ async fn one_due_time_is_one_job_whatever_happens() {
     rig.add("nightly", "@hourly", Missed::All).await;
     rig.hands.advance(MINUTE_MS);
     rig.fire().await.unwrap();
-    let Rig { services: before, hands, folder } = rig;
+    let Rig { services: before, hands, base, folder } = rig;
     let clock = before.clock.clone();
     drop(before);
-    let rig = Rig { services: services(folder.path(), clock), hands, folder };
+    let rig = Rig { services: services(folder.path(), &base, clock), hands, base, folder };
     assert_eq!(rig.due().await, [30_000], "the row was durable");
     rig.hands.advance(-MINUTE_MS);
     assert_eq!(rig.due().await, NONE);
@@ -248,7 +240,8 @@ async fn a_schedule_that_cannot_be_read_does_not_stop_the_others() {
 async fn the_relay_goes_round_what_is_refused() {
     let folder = tempfile::tempdir().unwrap();
     let (clock, _hands) = Clock::manual(START_MS);
-    let services = services_with(folder.path(), clock, 2);
+    let base = Base::new(folder.path(), "chainhost.db");
+    let services = services_with(folder.path(), &base, clock, 2);
     let job = |tenant: u8, kind: &str| NewJob {
         id: JobId(services.ids.next()),
         queue: Queue::Email,

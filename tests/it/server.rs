@@ -33,6 +33,22 @@ fn a_first_start_gives_a_claim_link_and_a_private_folder() {
     assert!(!host.data().join("control.sock").exists());
 }
 
+/// Or a run of the tests on other engines would tell nothing of them.
+#[test]
+fn its_data_is_where_the_run_of_the_tests_wants_it() {
+    let asked = |variable: &str, kinds: &[&str]| {
+        std::env::var_os(variable).is_some_and(|it| kinds.iter().any(|kind| it == *kind))
+    };
+    let host = Host::start();
+    let key = host.key("owner@example.org", "super-admin");
+    host.api_json(&key, "GET /api/v1/jobs", "", 200);
+    let there = |name: &str| host.data().join(name).exists();
+    let on_server = asked("CHAINHOST_TEST_DATABASE", &["postgres", "pgbouncer"]);
+    assert_eq!((host.database_settings().is_some(), there("chainhost.db")), (on_server, !on_server));
+    let in_redis = asked("CHAINHOST_TEST_QUEUE", &["redis"]);
+    assert_eq!((host.wish().queue_url.is_some(), there("queue.redb")), (in_redis, !in_redis));
+}
+
 #[test]
 fn a_second_instance_says_who_holds_the_folder() {
     let host = Host::start();

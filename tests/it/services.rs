@@ -1,7 +1,6 @@
 //! The use cases on real stores, without a server: what a row, a trigger or a small limit can provoke.
 
 use std::{
-    path::PathBuf,
     pin::Pin,
     sync::{Arc, Mutex},
 };
@@ -18,21 +17,16 @@ use chainhost::{
         site::SiteName,
         tenant::TenantId,
     },
-    engines::{schema, sqlite::Sqlite},
-    ports::{
-        db::Db,
-        queue::{Command, Jobs, QueueEngine},
-    },
+    ports::queue::{Command, Jobs, QueueEngine},
     services::{Ground, Services, access::Origin, nodes::Node, uploads::Request},
     store,
 };
-use rusqlite::Connection;
 use tempfile::TempDir;
 
 use crate::{
     conformance::Place as _,
     queue_redb::MemoryPlace,
-    support::{PASSWORD, PATIENCE, ground::ground},
+    support::{PASSWORD, PATIENCE, base::Base, ground::ground},
 };
 
 /// Services on stores of their own.
@@ -40,7 +34,7 @@ struct Rig {
     services: Services,
     actor: Actor,
     site: SiteName,
-    queue: MemoryPlace,
+    base: Base,
     folder: TempDir,
 }
 
@@ -64,30 +58,46 @@ impl Rig {
 
     async fn with(clock: Clock, jobs_waiting_max: u64, tenant_bytes_max: Option<u64>, node: Node) -> Self {
         let folder = tempfile::tempdir().unwrap();
-        let queue = MemoryPlace::new(1);
         let tasks = Tasks::new();
         // Nobody serves here, so that nobody may wait for it.
         tasks.stop();
         std::fs::create_dir(folder.path().join("archives")).unwrap();
-        let db = Db::new(Sqlite::open(&folder.path().join("db"), schema::SQLITE).unwrap());
-        let jobs = Jobs::new(queue.open(clock.clone(), jobs_waiting_max));
-        let services =
-            Services::new(Ground { tasks, tenant_bytes_max, node, ..ground(folder.path(), db, jobs, clock) });
+        let base = Base::new(folder.path(), "db");
+        let jobs = base.open_queue(&clock, jobs_waiting_max);
+        let ground = ground(folder.path(), base.open(), jobs, clock);
+        let services = Services::new(Ground { tasks, tenant_bytes_max, node, ..ground });
         let actor = services.actor_local().await.unwrap();
         let site = services.create_site(&actor, "hello").await.unwrap().site.name;
-        Self { services, actor, site, queue, folder }
-    }
-
-    fn sql(&self) -> Connection {
-        Connection::open(PathBuf::from(self.folder.path()).join("db")).unwrap()
+        Self { services, actor, site, base, folder }
     }
 
     fn count(&self, sql: &str) -> i64 {
-        self.sql().query_row(sql, [], |row| row.get(0)).unwrap()
+        self.base.count(sql)
     }
 
     fn run(&self, sql: &str) {
-        self.sql().execute_batch(sql).unwrap();
+        self.base.run(sql);
+    }
+
+    /// From now on a row more in a table makes this statement run, or fail when there is none.
+    fn set_trap(&self, table: &str, statement: Option<&str>) {
+        let sqlite = statement.unwrap_or("SELECT RAISE(ABORT, 'deaf')");
+        let on_server = statement.unwrap_or("RAISE EXCEPTION 'deaf'");
+        self.run(&self.base.of(
+            format!("CREATE TRIGGER trap AFTER INSERT ON {table} BEGIN {sqlite}; END"),
+            format!(
+                "CREATE FUNCTION trap() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN {on_server}; RETURN NULL; END $$;
+                 CREATE TRIGGER trap AFTER INSERT ON {table} FOR EACH ROW EXECUTE FUNCTION trap()"
+            ),
+        ));
+    }
+
+    fn remove_trap(&self, table: &str) {
+        self.run(
+            &self
+                .base
+                .of(String::from("DROP TRIGGER trap"), format!("DROP TRIGGER trap ON {table}; DROP FUNCTION trap()")),
+        );
     }
 
     /// A list of one file, whose bytes are in the store.
@@ -139,8 +149,11 @@ async fn a_row_that_no_queue_takes_holds_up_nobody() {
     let rig = Rig::new(100, None).await;
     let tenant = rig.actor.scope.tenant();
     let bad = [rig.ask(Some(tenant)).await, rig.ask(Some(tenant)).await, rig.ask(None).await];
-    rig.run("UPDATE outbox SET queue = 'nonsense' WHERE id = (SELECT MIN(id) FROM outbox)");
-    rig.run("UPDATE outbox SET payload = printf('%70000d', 1), queue = 'email' WHERE queue <> 'nonsense' AND tenant_id IS NOT NULL");
+    rig.run("UPDATE outbox SET queue = 'nonsense' WHERE id = (SELECT id FROM outbox ORDER BY id LIMIT 1)");
+    let large = rig.base.of("printf('%70000d', 1)", "repeat(' ', 70000)");
+    rig.run(&format!(
+        "UPDATE outbox SET payload = {large}, queue = 'email' WHERE queue <> 'nonsense' AND tenant_id IS NOT NULL"
+    ));
     rig.run("UPDATE outbox SET priority = 101 WHERE tenant_id IS NULL");
     let good = rig.ask(Some(tenant)).await;
     assert_eq!(rig.services.relay_outbox().await.unwrap(), 1);
@@ -161,7 +174,6 @@ async fn a_row_that_no_queue_takes_holds_up_nobody() {
     let job = NewJob { id: JobId(rig.services.ids.next()), payload: "x".repeat(65 * 1024), ..test_job() };
     let refused = rig.services.db.write(move |tx| store::outbox::enqueue(tx, &job)).await.unwrap_err();
     assert_eq!(refused.code, "job_payload_too_large");
-    drop(rig.queue);
 }
 
 /// An engine that notes how large what it is handed is.
@@ -191,8 +203,8 @@ async fn the_relay_takes_large_jobs_a_few_at_a_time() {
     let engine = MemoryPlace::new(2).open(Clock::system(), 10_000);
     let weighed = Arc::new(Weighed { engine, bytes: Mutex::default() });
     let engine: Arc<dyn QueueEngine> = Arc::<Weighed>::clone(&weighed);
-    let db = Db::new(Sqlite::open(&rig.folder.path().join("other"), schema::SQLITE).unwrap());
-    let services = Services::new(ground(rig.folder.path(), db, Jobs::new(engine), Clock::system()));
+    let base = Base::new(rig.folder.path(), "other");
+    let services = Services::new(ground(rig.folder.path(), base.open(), Jobs::new(engine), Clock::system()));
     let ids: Vec<JobId> = (0..300).map(|_| JobId(services.ids.next())).collect();
     let asked = ids.clone();
     services
@@ -219,9 +231,8 @@ async fn the_relay_takes_large_jobs_a_few_at_a_time() {
     for id in [huge, small] {
         services.db.write(move |tx| store::outbox::enqueue(tx, &NewJob { id, ..test_job() })).await.unwrap();
     }
-    let sql = Connection::open(rig.folder.path().join("other")).unwrap();
-    sql.execute("UPDATE outbox SET payload = printf('%20000000d', 1) WHERE id = ?1", [huge.0.as_bytes().as_slice()])
-        .unwrap();
+    let text = base.of("printf('%20000000d', 1)", "repeat(' ', 20000000)");
+    base.run(&format!("UPDATE outbox SET payload = {text} WHERE id = X'{}'", huge.0));
     assert_eq!(services.relay_outbox().await.unwrap(), 1);
     assert!(services.jobs.get(small).await.unwrap().is_some());
 }
@@ -255,7 +266,7 @@ async fn a_tenant_with_too_many_jobs_holds_up_nobody() {
     for id in theirs[..3].iter().chain(&others) {
         assert!(rig.queued(*id).await, "in its order, as many as fit");
     }
-    assert_eq!(rig.count("SELECT COUNT(*) FROM outbox WHERE refused IS NULL"), 2);
+    assert_eq!(rig.count("SELECT COUNT(*) FROM outbox WHERE refused IS NULL AND handed_ms IS NULL"), 2);
     assert_eq!(rig.services.relay_outbox().await.unwrap(), 0);
     // When one has ended, the next goes in.
     assert!(rig.services.jobs.cancel(theirs[0]).await.unwrap());
@@ -305,7 +316,7 @@ async fn the_relay_looks_where_rows_can_be_and_misses_none_for_long() {
     let other = Services::new(ground(rig.folder.path(), db, jobs, clock));
     assert_eq!(other.relay_outbox().await.unwrap(), 1);
     assert!(rig.queued(oldest).await);
-    assert_eq!(rig.count("SELECT COUNT(*) FROM outbox"), 0);
+    assert_eq!(rig.count("SELECT COUNT(*) FROM outbox WHERE handed_ms IS NULL"), 0);
 }
 
 #[tokio::test]
@@ -334,20 +345,20 @@ async fn what_cannot_be_recorded_does_not_happen() {
     let (services, origin) = (&rig.services, Origin::default());
     let password = || Secret::new(String::from(PASSWORD));
     let token = services.new_claim().await.unwrap().unwrap();
-    rig.run("CREATE TRIGGER deaf BEFORE INSERT ON audit_log BEGIN SELECT RAISE(ABORT, 'deaf'); END");
+    rig.set_trap("audit_log", None);
     let claim = async || services.claim(token.expose(), "owner@example.org", password(), &origin, "").await;
     assert!(claim().await.is_err());
-    let both = "SELECT (SELECT COUNT(*) FROM user) + (SELECT COUNT(*) FROM session)";
+    let both = "SELECT (SELECT COUNT(*) FROM \"user\") + (SELECT COUNT(*) FROM session)";
     assert_eq!(rig.count(both), 0, "somebody has claimed the server, and no record says so");
-    rig.run("DROP TRIGGER deaf");
+    rig.remove_trap("audit_log");
     claim().await.unwrap();
     assert_eq!((rig.count(both), rig.count("SELECT COUNT(*) FROM audit_log WHERE kind = 'server.claimed'")), (2, 1));
 
-    rig.run("CREATE TRIGGER deaf BEFORE INSERT ON audit_log BEGIN SELECT RAISE(ABORT, 'deaf'); END");
+    rig.set_trap("audit_log", None);
     let sign_in = async || services.sign_in("owner@example.org", password(), &origin, "").await;
     assert_eq!(sign_in().await.unwrap_err().kind, Kind::Internal);
     assert_eq!(rig.count("SELECT COUNT(*) FROM session"), 1);
-    rig.run("DROP TRIGGER deaf");
+    rig.remove_trap("audit_log");
     sign_in().await.unwrap();
     assert_eq!(rig.count("SELECT COUNT(*) FROM session"), 2);
 }
@@ -430,9 +441,9 @@ async fn a_node_that_has_lost_watched_folders_deploys_nothing() {
     };
     let hold = rig.services.hold(Duty::Watch);
     // The duty goes to another node while the files are checked.
-    rig.run("CREATE TRIGGER taken AFTER INSERT ON deployment BEGIN UPDATE lease SET fence = fence + 1; END");
+    rig.set_trap("deployment", Some("UPDATE lease SET fence = fence + 1"));
     assert_eq!(deploy(b"new", hold).await.unwrap_err().code, "lease_lost");
-    rig.run("DROP TRIGGER taken");
+    rig.remove_trap("deployment");
     assert_eq!(deploy(b"new", hold).await.unwrap_err().code, "lease_lost");
     let site = rig.services.get_site(&rig.actor, &rig.site).await.unwrap().site.id;
     let tenant = rig.actor.scope.tenant();
@@ -475,15 +486,16 @@ async fn what_was_interrupted_is_ended_behind_any_number_of_uploads() {
     let begun = rig.services.begin_upload(&rig.actor, &rig.site, rig.list("a", b"a"), request()).await.unwrap();
     let number = begun.deployment.number;
     // A thousand uploads are older than the one that is being unpacked.
-    rig.run(
+    let id = rig.base.of("CAST(printf('%016d', i) AS BLOB)", "convert_to(lpad(i::text, 16, '0'), 'UTF8')");
+    rig.run(&format!(
         "INSERT INTO deployment
          WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 1000)
-         SELECT tenant_id, site_id, CAST(printf('%016d', i) AS BLOB), 1000 + i, 'uploading', source, message, actor,
+         SELECT tenant_id, site_id, {id}, 1000 + i, 'uploading', source, message, actor,
            created_ms, finished_ms, wanted, manifest, root, files, bytes, files_changed, files_sent, bytes_sent, preview,
            problem, allow_env, publish, if_live, idempotency_key, node_id FROM deployment, n;
          UPDATE deployment SET state = 'checking', id = X'ffffffffffffffffffffffffffffffff' WHERE number < 1000;
          UPDATE deployment SET state = 'checking', node_id = X'01010101010101010101010101010101' WHERE number = 2000;",
-    );
+    ));
     let mut changed = rig.services.signals().changed.subscribe();
     changed.borrow_and_update();
     rig.services.fail_interrupted(i64::MAX).await.unwrap();
@@ -535,7 +547,7 @@ async fn links_keys_and_sessions_end_when_they_are_said_to() {
     hands.advance(30 * MINUTE);
     assert!(!services.is_claim_good(token.expose()).await.unwrap());
     assert_eq!(claim(token.expose()).await.unwrap_err().kind, Kind::Forbidden);
-    assert_eq!(rig.count("SELECT COUNT(*) FROM user"), 0);
+    assert_eq!(rig.count("SELECT COUNT(*) FROM \"user\""), 0);
     let token = services.new_claim().await.unwrap().unwrap();
     hands.advance(30 * MINUTE - 1);
     assert!(services.is_claim_good(token.expose()).await.unwrap());

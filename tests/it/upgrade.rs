@@ -9,11 +9,11 @@ use serde_json::json;
 use crate::support::{Host, PASSWORD, browser::Browser, write_files};
 
 /// A database of a server as it was before the second step of the schema.
-const FIRST: &str = include_str!("upgrade/schema_1.sql");
+pub(crate) const FIRST: &str = include_str!("upgrade/schema_1.sql");
 /// A key in it, which may do everything.
-const KEY: &str = "ch_L7iO5pVAzH0annZSJ4PBDYBGgwrhMjzzrn8w7sBoXSMa7bYom";
+pub(crate) const KEY: &str = "ch_L7iO5pVAzH0annZSJ4PBDYBGgwrhMjzzrn8w7sBoXSMa7bYom";
 /// The installation that it belongs to.
-const INSTANCE: &str = "01a22463753d7000ab5a7fc798296df8\n";
+pub(crate) const INSTANCE: &str = "01a22463753d7000ab5a7fc798296df8\n";
 
 /// Every object of a schema, but what the database itself keeps.
 fn schema(database: &Connection) -> Vec<String> {
@@ -101,7 +101,7 @@ fn every_earlier_schema_is_upgraded_with_all_rows_and_can_be_had_back() {
 }
 
 /// The files of that server: two pages, their manifests, and the lists that they were sent by.
-fn blobs() -> [(&'static str, String); 4] {
+pub(crate) fn blobs() -> [(&'static str, String); 4] {
     let manifest = |hash: &str| {
         format!(
             "{{\"entries\":[{{\"path\":\"/index.html\",\"sha256\":\"{hash}\",\"size\":4,\"type\":\"text/html; charset=utf-8\"}}],\

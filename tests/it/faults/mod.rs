@@ -6,6 +6,7 @@
 #![expect(clippy::indexing_slicing, reason = "a test that panics says what went wrong")]
 
 pub(crate) mod api;
+mod cancel;
 mod collect;
 mod database;
 mod disk;
@@ -39,7 +40,13 @@ use chainhost::{
     services::Services,
 };
 
-use crate::support::{Host, ground::wish, http};
+use serde_json::Value as Json;
+
+use self::api::Api;
+use crate::{
+    queue_redb::Dice,
+    support::{Host, http},
+};
 
 /// Files of a version.
 const FILES: u64 = 40;
@@ -50,7 +57,7 @@ fn is_long() -> bool {
 }
 
 /// One number in a normal run, another in a long one.
-fn rounds(normal: u64, long: u64) -> u64 {
+pub(crate) fn rounds(normal: u64, long: u64) -> u64 {
     if is_long() { long } else { normal }
 }
 
@@ -63,6 +70,32 @@ fn version(number: u64) -> Vec<(String, Vec<u8>)> {
             (path, format!("version {number} file {file}\n").repeat(words).into_bytes())
         })
         .collect()
+}
+
+/// Files that take seconds to compress.
+pub(crate) fn heavy(number: u64) -> Vec<(String, Vec<u8>)> {
+    let words = ["site", "visitor", "deploy", "queue", "worker", "lease", "fence", "attempt", "blob", "proof"];
+    (0..24)
+        .map(|file| {
+            let mut dice = Dice::new(number * 100 + file);
+            let mut text = String::new();
+            while text.len() < 450_000 {
+                let at = usize::try_from(dice.below(10)).unwrap();
+                text.push_str(words[at]);
+                text.push_str(&dice.below(100_000).to_string());
+                text.push(' ');
+            }
+            (if file == 0 { String::from("index.html") } else { format!("{file}.txt") }, text.into_bytes())
+        })
+        .collect()
+}
+
+/// The only job; null when there is none.
+pub(crate) fn job(api: &Api) -> Json {
+    let jobs = api.must("GET /api/v1/jobs", &Json::Null, 200);
+    let jobs = jobs["items"].as_array().unwrap();
+    assert!(jobs.len() <= 1, "{jobs:?}");
+    jobs.first().cloned().unwrap_or_default()
 }
 
 /// The version that a file's bytes name; all of its lines must be those of that version.
@@ -108,7 +141,7 @@ fn inside(host: &Host, act: impl AsyncFnOnce(&Services)) {
     let runtime = tokio::runtime::Runtime::new().unwrap();
     runtime.block_on(async {
         let folder = Folder::take(&host.data()).unwrap();
-        let opened = ground::open(&folder, &wish(host.database_settings())).await.unwrap();
+        let opened = ground::open(&folder, &host.wish()).await.unwrap();
         if opened.services.node.shares {
             opened.services.beat().await.unwrap();
         }

@@ -15,7 +15,11 @@ use chainhost::{
         secret::Secret,
     },
     domain::job::{JobId, NewJob, Queue},
-    engines::{redis::QueueRedis, schema, sqlite::Sqlite},
+    engines::{
+        redis::{Limits, QueueRedis, Wish},
+        schema,
+        sqlite::Sqlite,
+    },
     params,
     ports::{
         db::Db,
@@ -31,9 +35,12 @@ use tokio::{
 };
 
 use super::{Rig, tenant};
-use crate::support::{
-    ground::ground,
-    redis_ha::{Nodes, Watched, ask},
+use crate::{
+    faults::rounds,
+    support::{
+        ground::ground,
+        redis_ha::{Nodes, Watched, ask},
+    },
 };
 
 /// How long servers that belong together may take to agree, and the work to come to its end.
@@ -221,6 +228,43 @@ async fn a_failover_loses_no_acknowledged_job() {
     work.end(tasks).await;
 }
 
+/// After each kill of the master the queue takes jobs again soon after the Sentinels have another, and no job is lost.
+#[tokio::test(flavor = "multi_thread")]
+async fn the_queue_is_back_soon_after_each_kill_of_its_master() {
+    let mut watched = tokio::task::spawn_blocking(Watched::start).await.unwrap();
+    let folder = tempfile::tempdir().unwrap();
+    let (work, tasks) = Work::begin(watched.url(), &folder);
+    // As patient as a server is.
+    let wish = Wish { limits: Limits::default(), ..work.rig.wish("asks") };
+    let jobs = Jobs::new(QueueRedis::open(&Secret::new(watched.url()), &wish).unwrap());
+    let mut all = Vec::new();
+    for _ in 0..rounds(3, 20) {
+        work.more("work before the kill", 60).await;
+        let master = watched.master();
+        watched.servers[master].kill();
+        let killed = Instant::now();
+        until("another master", async || watched.master() != master).await;
+        let chosen = killed.elapsed();
+        let job = work.rig.job(Queue::Email, tenant(9));
+        until("the queue to take a job", async || jobs.enqueue(vec![job.clone()]).await.is_ok()).await;
+        let back = killed.elapsed();
+        all.push((chosen, back));
+        // How long the Sentinels take is not the queue's doing, and on a busy machine long.
+        assert!(back < chosen + Duration::from_secs(20), "master and queue were back after {all:?}");
+        work.more("work after the failover", 60).await;
+        watched.servers[master].go();
+        watched = tokio::task::spawn_blocking(move || {
+            watched.until_agreed(2);
+            watched
+        })
+        .await
+        .unwrap();
+    }
+    work.end(tasks).await;
+    all.sort_unstable_by_key(|it| it.1);
+    println!("{} kills; another master and the queue were back after, by the latter: {all:?}", all.len());
+}
+
 /// The same in a cluster, whose nodes choose the new master by themselves.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_failover_in_a_cluster_loses_no_acknowledged_job() {
@@ -271,7 +315,7 @@ async fn nothing_is_half_done_while_the_slot_moves() {
     let nodes = tokio::task::spawn_blocking(Nodes::steady).await.unwrap();
     let rig = Rig::at(nodes.url(&[0]));
     let (clock, hands): (Clock, Hands) = Clock::manual(1_800_000_000_000);
-    let wish = chainhost::engines::redis::Wish { clock, ..rig.wish("one") };
+    let wish = Wish { clock, ..rig.wish("one") };
     let jobs = Jobs::new(QueueRedis::open(&Secret::new(rig.url.clone()), &wish).unwrap());
     let job = |number, run_at_ms| NewJob { run_at_ms, ..rig.job(Queue::Deploy, tenant(number)) };
     // What a job that becomes due meets is there, but for the line of its tenant.

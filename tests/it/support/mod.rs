@@ -1,5 +1,6 @@
 //! A real server for a test: the program itself, with a data folder and a port of its own.
 
+pub(crate) mod base;
 pub(crate) mod browser;
 pub(crate) mod ground;
 pub(crate) mod http;
@@ -15,6 +16,7 @@ pub(crate) mod redis_ha;
 #[cfg(feature = "s3")]
 pub(crate) mod s3;
 pub(crate) mod seed;
+mod stores;
 pub(crate) mod strace;
 
 use std::{
@@ -25,10 +27,12 @@ use std::{
     time::Duration,
 };
 
+use chainhost::{app::ground::Wish, config::database::Postgres};
 use serde_json::Value;
 use tempfile::TempDir;
 
 pub(crate) use self::http::Answer;
+use self::stores::Stores;
 
 /// The program under test.
 pub(crate) const PROGRAM: &str = env!("CARGO_BIN_EXE_chainhost");
@@ -56,16 +60,11 @@ pub(crate) fn free_port() -> u16 {
     }
 }
 
-/// The databases that `CHAINHOST_TEST_DATABASE` can ask for; all tests with a server then use it.
-#[cfg(feature = "postgres")]
-const DATABASES: [&str; 3] = ["sqlite", "postgres", "pgbouncer"];
-
 /// A running server. Dropped, it is stopped, and what it logged is shown when the test failed.
 pub(crate) struct Host {
     folder: TempDir,
     arguments: Vec<String>,
-    #[cfg(feature = "postgres")]
-    database: Option<postgres::Database>,
+    stores: Stores,
     /// More variables of its environment.
     environment: Vec<(String, String)>,
     child: Option<Child>,
@@ -95,19 +94,19 @@ impl Host {
         Self::start_in(folder, &["--config", file.to_str().unwrap()])
     }
 
-    /// As [`Host::start_configured`], with no other database than the settings name.
+    /// As [`Host::start_configured`], with no other stores than the settings name.
     #[cfg(all(feature = "postgres", feature = "s3"))]
     pub(crate) fn start_configured_alone(settings: &str) -> Self {
         let folder = tempfile::tempdir().unwrap();
         let file = folder.path().join("chainhost.toml");
         write_files(folder.path(), &[("chainhost.toml", settings.as_bytes())]);
         let mut host = Self::prepare(folder, &["--config", file.to_str().unwrap()]);
-        host.database = None;
+        host.stores = Stores::default();
         host.restart();
         host
     }
 
-    /// A new server on the embedded database, for what only that one can lose: its files.
+    /// A new server that has all in its data folder, for what only such a one can lose: its files.
     pub(crate) fn start_embedded() -> Self {
         Self::start_embedded_in(tempfile::tempdir().unwrap())
     }
@@ -115,10 +114,7 @@ impl Host {
     /// As [`Host::start_embedded`], in a folder of the caller's.
     pub(crate) fn start_embedded_in(folder: TempDir) -> Self {
         let mut host = Self::prepare(folder, &[]);
-        #[cfg(feature = "postgres")]
-        {
-            host.database = None;
-        }
+        host.stores = Stores::default();
         host.restart();
         host
     }
@@ -131,11 +127,17 @@ impl Host {
         host
     }
 
-    /// A new server that uses the database at a URL.
+    /// A new server that uses the database at a URL, and the queue in its folder.
     #[cfg(feature = "postgres")]
     pub(crate) fn start_on(url: &str) -> Self {
-        let mut host = Self::prepare(tempfile::tempdir().unwrap(), &[]);
-        host.database = None;
+        Self::start_on_in(url, tempfile::tempdir().unwrap())
+    }
+
+    /// As [`Host::start_on`], in a folder of the caller's.
+    #[cfg(feature = "postgres")]
+    pub(crate) fn start_on_in(url: &str, folder: TempDir) -> Self {
+        let mut host = Self::prepare(folder, &[]);
+        host.stores = Stores::default();
         host.environment.push((String::from("CHAINHOST_DATABASE_URL"), url.to_owned()));
         host.restart();
         host
@@ -145,7 +147,7 @@ impl Host {
     #[cfg(feature = "postgres")]
     pub(crate) fn start_with_replica(url: &str, replica: &str) -> Self {
         let mut host = Self::prepare(tempfile::tempdir().unwrap(), &[]);
-        host.database = None;
+        host.stores = Stores::default();
         host.environment.push((String::from("CHAINHOST_DATABASE_URL"), url.to_owned()));
         host.environment.push((String::from("CHAINHOST_DATABASE_REPLICA_URLS"), replica.to_owned()));
         host.restart();
@@ -156,7 +158,7 @@ impl Host {
     #[cfg(feature = "postgres")]
     pub(crate) fn start_as(environment: &[(&str, String)], arguments: &[&str]) -> Self {
         let mut host = Self::prepare(tempfile::tempdir().unwrap(), arguments);
-        host.database = None;
+        host.stores = Stores::default();
         host.environment.extend(environment.iter().map(|(name, value)| ((*name).to_owned(), value.clone())));
         host.restart();
         host
@@ -178,27 +180,14 @@ impl Host {
 
     fn prepare(folder: TempDir, arguments: &[&str]) -> Self {
         let arguments = arguments.iter().map(|it| (*it).to_owned()).collect();
-        Self {
-            folder,
-            arguments,
-            #[cfg(feature = "postgres")]
-            database: database(),
-            environment: Vec::new(),
-            child: None,
-            out: None,
-            port: 0,
-        }
+        Self { folder, arguments, stores: Stores::asked(), environment: Vec::new(), child: None, out: None, port: 0 }
     }
 
-    /// The program, told of this server's database.
+    /// The program, told of this server's stores.
     fn program(&self) -> Command {
         let mut command = Command::new(PROGRAM);
         command.envs(self.environment.iter().map(|(name, value)| (name, value)));
-        #[cfg(feature = "postgres")]
-        if let Some(database) = &self.database {
-            command.env("CHAINHOST_DATABASE_URL", database.url());
-            command.env("CHAINHOST_DATABASE_DIRECT_URL", database.direct_url());
-        }
+        self.stores.name_to(&mut command);
         command
     }
 
@@ -229,19 +218,13 @@ impl Host {
     }
 
     /// The settings of the database on a server that this one uses; `None` when it uses the embedded one.
-    #[cfg_attr(not(feature = "postgres"), expect(clippy::unused_self, reason = "then there is only one kind"))]
-    pub(crate) fn database_settings(&self) -> Option<chainhost::config::database::Postgres> {
-        #[cfg(feature = "postgres")]
-        if let Some(database) = &self.database {
-            let url = chainhost::base::secret::Secret::new(database.url());
-            return Some(chainhost::config::database::Postgres {
-                url: url.into(),
-                direct_url: None,
-                replica_urls: Vec::new(),
-                pool: 4,
-            });
-        }
-        None
+    pub(crate) fn database_settings(&self) -> Option<Postgres> {
+        self.stores.database_settings()
+    }
+
+    /// The wish of who opens the stores of this server while it is stopped.
+    pub(crate) fn wish(&self) -> Wish {
+        self.stores.wish()
     }
 
     /// The data folder.
@@ -386,26 +369,6 @@ impl Host {
             assert!(start.elapsed() < patience, "waited in vain for {what}\n{}", self.log());
             std::thread::sleep(period);
         }
-    }
-}
-
-/// The kind of database that the tests are to use.
-#[cfg(feature = "postgres")]
-pub(crate) fn database_kind() -> &'static str {
-    static KIND: std::sync::OnceLock<&str> = std::sync::OnceLock::new();
-    KIND.get_or_init(|| {
-        let asked = std::env::var_os("CHAINHOST_TEST_DATABASE").unwrap_or_else(|| "sqlite".into());
-        let known = DATABASES.into_iter().find(|it| asked == **it);
-        known.unwrap_or_else(|| panic!("CHAINHOST_TEST_DATABASE is {}, not one of {DATABASES:?}", asked.display()))
-    })
-}
-
-#[cfg(feature = "postgres")]
-fn database() -> Option<postgres::Database> {
-    match database_kind() {
-        "postgres" => Some(postgres::Database::new(postgres::Way::Direct)),
-        "pgbouncer" => Some(postgres::Database::new(postgres::Way::Pooled)),
-        _ => None,
     }
 }
 

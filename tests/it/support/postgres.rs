@@ -17,7 +17,7 @@ use std::{
 };
 
 use chainhost::base::files::write_atomic;
-use postgres::{Client, NoTls};
+use postgres::{Client, NoTls, SimpleQueryMessage};
 use rustix::process::{Pid, Signal, geteuid, kill_process, set_parent_process_death_signal, test_kill_process};
 
 use super::free_port;
@@ -70,6 +70,17 @@ impl Database {
 }
 
 impl Database {
+    /// Runs statements past the pooler, as somebody else would; the first column of the rows that they give, which are texts or are
+    /// written as such.
+    pub(crate) fn ask(&self, sql: &str) -> Vec<String> {
+        let (database, sql) = (self.name.clone(), sql.to_owned());
+        let text = |it: SimpleQueryMessage| match it {
+            SimpleQueryMessage::Row(row) => Some(row.get(0).unwrap().to_owned()),
+            _ => None,
+        };
+        apart(move || connect(&database).simple_query(&sql).unwrap().into_iter().filter_map(text).collect())
+    }
+
     /// Keeps it until the server ends; where it is.
     pub(crate) fn keep(self) -> String {
         static KEPT: Mutex<Vec<Database>> = Mutex::new(Vec::new());

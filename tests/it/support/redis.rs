@@ -24,6 +24,8 @@ use super::free_port;
 
 /// How long a server may take to start.
 const PATIENCE: Duration = Duration::from_mins(1);
+/// Servers of one run of the tests that can have a queue in a Redis.
+const PAIRS: u32 = 2_000;
 /// What the names of the folders begin with; the process id follows.
 const PREFIX: &str = "chainhost-redis-";
 
@@ -114,6 +116,40 @@ pub(crate) fn shared() -> &'static Server {
         sweep();
         Server::start(&[])
     })
+}
+
+/// Where one server of the tests has its jobs, and what it caches. What is cached has the name of its installation; for its jobs
+/// each installation needs a database of its own.
+pub(crate) struct Pair {
+    database: u32,
+}
+
+impl Pair {
+    /// One that nobody has used.
+    pub(crate) fn new() -> Self {
+        static NEXT: AtomicU32 = AtomicU32::new(0);
+        let database = NEXT.fetch_add(1, Ordering::Relaxed);
+        assert!(database < PAIRS, "there are more servers than databases");
+        Self { database }
+    }
+
+    /// The Redis of the queue.
+    pub(crate) fn queue_url(&self) -> String {
+        static SERVER: OnceLock<Server> = OnceLock::new();
+        let server = SERVER.get_or_init(|| {
+            sweep();
+            // None of these tests lets it die, and a slow disk is not what they are about.
+            Server::start(&["--databases", &PAIRS.to_string()])
+        });
+        format!("{}/{}", server.url(), self.database)
+    }
+
+    /// The Redis of the cache.
+    #[expect(clippy::unused_self, reason = "it goes with the other")]
+    pub(crate) fn cache_url(&self) -> String {
+        static SERVER: OnceLock<Server> = OnceLock::new();
+        SERVER.get_or_init(|| Server::start(&["--maxmemory", "64mb", "--maxmemory-policy", "allkeys-lru"])).url()
+    }
 }
 
 /// Starts a program that ends with this process: the kernel sends the signal when the thread that started it is gone, and that

@@ -7,8 +7,7 @@ use chainhost::{
         blobs::Blobs,
         server::{Flags, Server},
     },
-    domain::{month::Retention, node::Role},
-    services::{Addresses, Services},
+    services::Services,
     store::settings,
 };
 
@@ -26,26 +25,7 @@ fn inside(host: &Host, later_ms: i64, act: impl AsyncFnOnce(&Services)) {
         let mut folder = Folder::take(&host.data()).unwrap();
         folder.attach(&bucket.unwrap(), cache_bytes, None, &tasks).unwrap();
         let (clock, _) = Clock::manual(Clock::system().now_ms() + later_ms);
-        let wish = Stores {
-            postgres: host.database_settings(),
-            addresses: Addresses {
-                scheme: "http",
-                sites_domain: String::from("localhost"),
-                port: String::new(),
-                panel_host: String::from("localhost"),
-                local_port: 80,
-            },
-            disk_reserve: None,
-            tenant_bytes_max: None,
-            clock,
-            tasks: tasks.clone(),
-            snapshot: None,
-            role: Role::All,
-            labels: Vec::new(),
-            retention: Retention::default(),
-            queue_url: None,
-            cache_url: None,
-        };
+        let wish = Stores { clock, tasks: tasks.clone(), ..host.wish() };
         let opened = ground::open(&folder, &wish).await.unwrap();
         act(&opened.services).await;
         tasks.stop();
