@@ -20,8 +20,8 @@ local TEXT = { '1', '2', '3', '4' }
 -- its functions looks for all that it takes from outside, one by one among all that any of them takes.
 local base, lanes, moves, bonds, chores = {}, {}, {}, {}, {}
 local mem = {
-  -- Queues in which a job became claimable, those whose BullMQ workers were told so, and jobs whose workers must be told to end.
-  woken = {}, marked = {}, told = {},
+  -- Queues of whose jobs something was said, in which a job became claimable, those whose BullMQ workers were told so, and jobs whose workers must be told to end.
+  spoken = {}, woken = {}, marked = {}, told = {},
   -- When the first delayed job is due.
   first_due = nil,
   -- Tenants whose counts are no longer true, since another program has removed jobs.
@@ -41,7 +41,7 @@ local mem = {
   -- out), and the first of those that stand in Redis, as far as they were asked for.
   boards = {},
 
-  -- How many jobs of a tenant waited when it was last looked.
+  -- How many jobs of a tenant have not started, once that was asked for.
   waited = {},
   -- Names of keys that were made of their parts once.
   lane_names = {}, of_class = {}, line_names = {},
@@ -79,45 +79,50 @@ function base.where(cid)
   return call('ZRANGEBYLEX', OWN .. 'all', '[' .. cid, '[' .. cid .. '~', 'LIMIT', 0, 1)[1]
 end
 
--- A job as the moves need it; nil when it is not there, or was never ours. Fields that say what most jobs say are left out.
+-- A job as the moves need it; nil when it is not there, or was never ours. Fields that say what most jobs say are left out; `xt` says
+-- that a job has others than `st`, `t`, `ats`, `pb`, `seq` and `si` of ours.
 function base.load(ref)
   local cid, q, bid = base.split(ref)
   local key = B[q] .. bid
-  local v = call('HMGET', key, 'st', 't', 'ats', 'un', 'can', 'u', 'af', 'pb', 'cid', 'wt', 'progress', 'pr', 'li', 'seq', 'si', 'stc',
-    'aw', 'at', 'timestamp')
+  local v = call('HMGET', key, 'st', 't', 'ats', 'pb', 'seq', 'si', 'timestamp', 'xt', 'un', 'can', 'u', 'af', 'cid', 'wt', 'progress',
+    'pr', 'li', 'stc', 'aw', 'at')
   if not v[1] then return nil end
   return {
-    ref = ref, cid = cid, q = q, bid = bid, key = key, st = v[1], owner = v[2], attempt = tonumber(v[3] or 0),
-    uncounted = tonumber(v[4] or 0), cancelling = v[5], unique = v[6], after = v[7], holder = v[8], named = v[9], awaited = v[10],
-    progress = v[11], prio = tonumber(v[12] or 0), class = v[13] or 'f', seq = tonumber(v[14] or 0), since = tonumber(v[15] or 0),
-    deaths = tonumber(v[16] or 0), awaits = tonumber(v[17] or 0), run_at = tonumber(v[18] or 0), created = tonumber(v[19] or 0),
+    ref = ref, cid = cid, q = q, bid = bid, key = key, st = v[1], owner = v[2], attempt = tonumber(v[3] or 0), holder = v[4],
+    seq = tonumber(v[5] or 0), since = tonumber(v[6] or 0), created = tonumber(v[7] or 0), uncounted = tonumber(v[9] or 0),
+    cancelling = v[10], unique = v[11], after = v[12], named = v[13], awaited = v[14], progress = v[15], prio = tonumber(v[16] or 0),
+    class = v[17] or 'f', deaths = tonumber(v[18] or 0), awaits = tonumber(v[19] or 0), run_at = tonumber(v[20] or 0),
   }
 end
 
--- What of it is looked at when its attempt has gone well.
-function base.load_short(ref)
-  local cid, q, bid = base.split(ref)
-  local key = B[q] .. bid
-  local v = call('HMGET', key, 'st', 't', 'ats', 'un', 'can', 'u', 'af', 'pb', 'cid', 'wt', 'progress')
+-- What of a job that we made is looked at when its attempt has gone well.
+function base.load_short(cid, q)
+  local ref, key = cid .. TEXT[q], B[q] .. cid
+  local v = call('HMGET', key, 'st', 't', 'ats', 'pb', 'xt')
   if not v[1] then return nil end
-  return {
-    ref = ref, cid = cid, q = q, bid = bid, key = key, st = v[1], owner = v[2], attempt = tonumber(v[3] or 0),
-    uncounted = tonumber(v[4] or 0), cancelling = v[5], unique = v[6], after = v[7], holder = v[8], named = v[9], awaited = v[10],
-    progress = v[11],
-  }
+  if v[5] then return base.load(ref) end
+  return { ref = ref, cid = cid, q = q, bid = cid, key = key, st = v[1], owner = v[2], attempt = tonumber(v[3] or 0), holder = v[4], uncounted = 0 }
 end
 
 -- A waiting job with what a lease tells of it.
-function base.load_for_lease(ref)
-  local cid, q, bid = base.split(ref)
+function base.load_for_lease(ref, q)
+  local cid = string.sub(ref, 1, 32)
+  local bid = #ref > 33 and string.sub(ref, 34) or cid
   local key = B[q] .. bid
-  local v = call('HMGET', key, 'st', 'name', 't', 'data', 'pr', 'at', 'ti', 'timestamp', 'u', 'af', 'li', 'ats', 'progress', 'si')
+  local v = call('HMGET', key, 'st', 'name', 't', 'data', 'ti', 'timestamp', 'si', 'xt', 'ats')
   if not v[1] then return nil end
-  return {
-    ref = ref, cid = cid, q = q, bid = bid, key = key, st = v[1], owner = v[3], class = v[11] or 'f', attempt = tonumber(v[12] or 0),
-    progress = v[13], since = tonumber(v[14] or 0), created = tonumber(v[8] or 0),
-    told = { cid, '', v[2], v[3], v[4], v[5] or '0', v[6] or '0', v[7], v[8], v[9], v[10] },
+  local j = {
+    ref = ref, cid = cid, q = q, bid = bid, key = key, st = v[1], owner = v[3], class = 'f', attempt = tonumber(v[9] or 0),
+    since = tonumber(v[7] or 0), created = tonumber(v[6] or 0),
+    told = { cid, '', v[2], v[3], v[4], '0', '0', v[5], v[6], false, false },
   }
+  if v[8] then
+    local more = call('HMGET', key, 'pr', 'at', 'u', 'af', 'li', 'progress')
+    local told = j.told
+    told[6], told[7], told[10], told[11] = more[1] or '0', more[2] or '0', more[3], more[4]
+    j.class, j.progress = more[5] or 'f', more[6]
+  end
+  return j
 end
 
 -- The same by id.
@@ -171,7 +176,7 @@ local BOARD_MAX = 32
 function base.board(key)
   local of = mem.boards[key]
   if not of then
-    of = { moved = {}, who = {} }
+    of = { moved = {}, size = 0, who = {}, scores = {}, from = 1, rising = true }
     mem.boards[key] = of
   end
   return of
@@ -195,24 +200,41 @@ end
 
 -- Puts a tenant at its place, or takes it out.
 function base.stand(key, owner, score)
-  local of = base.board(key)
-  local who = of.who
-  if of.moved[owner] == nil then who[#who + 1] = owner end
+  local of = mem.boards[key] or base.board(key)
+  if of.moved[owner] == nil then of.size = of.size + 1 end
   of.moved[owner] = score
-  if #who > BOARD_MAX then base.write_board(key) end
+  if score then
+    local who, scores = of.who, of.scores
+    local n = #who
+    if n > 0 and score < scores[n] then of.rising = false end
+    who[n + 1], scores[n + 1] = owner, score
+  end
+  if of.size > BOARD_MAX then base.write_board(key) end
+end
+
+-- The first of those that were moved. Most were put behind those before them.
+function base.first_moved(of)
+  local moved, who, scores, best = of.moved, of.who, of.scores, nil
+  while who[of.from] and moved[who[of.from]] ~= scores[of.from] do of.from = of.from + 1 end
+  if of.rising then return who[of.from], scores[of.from] end
+  for at = of.from, #who do
+    local score = scores[at]
+    if moved[who[at]] == score and (not best or score < scores[best] or score == scores[best] and who[at] < who[best]) then best = at end
+  end
+  return who[best], scores[best]
 end
 
 -- Who is first, and the score. `some`: how many will be asked for.
 function base.front(key, some)
-  local of = base.board(key)
-  local first, moved = of.first, of.moved
+  local of = mem.boards[key] or base.board(key)
+  local first = of.first
   if not first then
     some = math.min(some, BOARD_MAX)
     first = call('ZRANGE', key, 0, some - 1, 'WITHSCORES')
     of.first, of.at, of.all = first, 1, #first < 2 * some
   end
   local owner = first[of.at]
-  while owner and moved[owner] ~= nil do
+  while owner and of.moved[owner] ~= nil do
     of.at = of.at + 2
     owner = first[of.at]
   end
@@ -220,12 +242,11 @@ function base.front(key, some)
     base.write_board(key)
     return base.front(key, some)
   end
-  local best, who = owner and tonumber(first[of.at + 1]), of.who
-  for at = 1, #who do
-    local score = moved[who[at]]
-    if score and (not best or score < best or score == best and who[at] < owner) then owner, best = who[at], score end
-  end
-  return owner, best
+  local other, of_other = base.first_moved(of)
+  if not owner then return other, of_other end
+  local score = tonumber(first[of.at + 1])
+  if other and (of_other < score or of_other == score and other < owner) then return other, of_other end
+  return owner, score
 end
 
 function base.count(owner, q, st, by)
@@ -236,12 +257,12 @@ function base.count(owner, q, st, by)
   end
   local field = TEXT[q] .. st
   of[field] = (of[field] or 0) + by
+  if mem.waited[owner] and (st == 'w' or st == 'd') then mem.waited[owner] = mem.waited[owner] + by end
 end
 
 function base.write()
   base.write_all_added()
   for key in pairs(mem.boards) do base.write_board(key) end
-  mem.waited = {}
   for owner, of in pairs(mem.counted) do
     local key = OWN .. 'counts:' .. owner
     for field, by in pairs(of) do
@@ -309,21 +330,21 @@ end
 
 -- How many jobs of a tenant have not started.
 function base.waiting_of(owner)
-  local not_started = { '1w', '1d', '2w', '2d', '3w', '3d', '4w', '4d' }
   if not mem.waited[owner] then
-    mem.waited[owner] = 0
-    for _, n in ipairs(call('HMGET', OWN .. 'counts:' .. owner, unpack(not_started))) do
-      mem.waited[owner] = mem.waited[owner] + tonumber(n or 0)
-    end
+    local n, unwritten = 0, mem.counted[owner] or {}
+    local fields = { '1w', '1d', '2w', '2d', '3w', '3d', '4w', '4d' }
+    local v = call('HMGET', OWN .. 'counts:' .. owner, unpack(fields))
+    for at = 1, 8 do n = n + tonumber(v[at] or 0) + (unwritten[fields[at]] or 0) end
+    mem.waited[owner] = n
   end
-  local n, unwritten = mem.waited[owner], mem.counted[owner]
-  if not unwritten then return n end
-  for _, field in ipairs(not_started) do n = n + (unwritten[field] or 0) end
-  return n
+  return mem.waited[owner]
 end
 
 -- Says to clients of BullMQ what happened. `by` lets our own engines pass over it.
 function base.event(q, what, bid, ...)
+  if mem.spoken[q] then return call('XADD', B[q] .. 'events', '*', 'event', what, 'jobId', bid, 'by', TOKEN, ...) end
+  -- The others of a script make the stream longer by no more than this script says.
+  mem.spoken[q] = true
   call('XADD', B[q] .. 'events', 'MAXLEN', '~', EVENTS_MAX, '*', 'event', what, 'jobId', bid, 'by', TOKEN, ...)
 end
 
@@ -345,16 +366,18 @@ end
 
 -- Fields and values of a job that are written with the next of it.
 function base.note(j, ...)
-  if not j.fields then
+  local fields = j.fields
+  if not fields then
     j.fields = { ... }
     return
   end
-  local fields, n = j.fields, #j.fields
-  for at, it in ipairs({ ... }) do fields[n + at] = it end
+  local n, more = #fields, { ... }
+  for at = 1, #more do fields[n + at] = more[at] end
 end
 
 -- Writes fields of a job, with those that were noted.
 function base.put(j, ...)
+  if not j.fields then return call('HSET', j.key, ...) end
   base.note(j, ...)
   call('HSET', j.key, unpack(j.fields))
   j.fields = nil

@@ -47,7 +47,7 @@ function bonds.await_others(j)
     local other = cid ~= j.cid and base.find(cid)
     if other and other.st ~= 'c' then
       call('ZADD', OWN .. 'after:' .. cid, 0, j.ref)
-      call('HSET', other.key, 'wt', 1)
+      call('HSET', other.key, 'wt', 1, 'xt', 1)
     end
   end
 end
@@ -103,7 +103,7 @@ end
 -- Puts a job that ran back to its old place, which is the front. The claim does not count.
 function bonds.release(j)
   j.uncounted = j.uncounted + 1
-  call('HSET', j.key, 'un', j.uncounted)
+  call('HSET', j.key, 'un', j.uncounted, 'xt', 1)
   moves.wait(j)
 end
 
@@ -147,7 +147,7 @@ function bonds.adopt(q, bid)
   local ref = cid .. TEXT[q] .. (cid == bid and '' or bid)
   local prio = 0 - (bonds.whole(v[3], 100) or (tonumber(v[3]) or 0) > 100 and 100 or 0)
   local limited = name ~= '' and RULES[q].kind == name and 'l' or 'f'
-  call('HSET', key, 'st', 'n', 't', '-', 'pr', prio, 'li', limited, 'cid', cid, 'ti', name, 'at', 0)
+  call('HSET', key, 'st', 'n', 't', '-', 'pr', prio, 'li', limited, 'cid', cid, 'ti', name, 'at', 0, 'xt', 1)
   base.keep_of('-', ref)
   local j = base.load(ref)
   j.st = nil

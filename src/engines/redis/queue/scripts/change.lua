@@ -13,7 +13,7 @@ function acts.rerun(j)
     call('ZREM', B[j.q] .. 'failed', j.bid)
     call('HDEL', j.key, 'finishedOn', 'stc')
     j.uncounted, j.deaths = j.attempt, 0
-    call('HSET', j.key, 'un', j.uncounted, 'progress', 0, 'atm', 0)
+    call('HSET', j.key, 'un', j.uncounted, 'progress', 0, 'atm', 0, 'xt', 1)
     bonds.hold_key(j)
     if open > 0 then
       bonds.await_others(j)
@@ -33,7 +33,7 @@ end
 -- Waiting or delayed → removed; 1 when it runs.
 function acts.cancel(j)
   if j.st == 'r' then
-    call('HSET', j.key, 'can', 1)
+    call('HSET', j.key, 'can', 1, 'xt', 1)
     mem.told[#mem.told + 1] = j.cid
     return 1
   end
@@ -75,7 +75,7 @@ end
 
 function acts.progress(j)
   if j.st ~= 'r' or j.attempt ~= tonumber(ARGV[8]) or j.holder ~= TOKEN then return base.refuse('stale_lease') end
-  call('HSET', j.key, 'progress', ARGV[9])
+  call('HSET', j.key, 'progress', ARGV[9], 'xt', 1)
   return 0
 end
 

@@ -61,18 +61,18 @@ local function take_in(at)
     ref = cid .. TEXT[q], cid = cid, q = q, bid = cid, key = B[q] .. cid, owner = owner, prio = prio, class = class,
     since = NOW, run_at = run_at, created = tonumber(ARGV[at + 8]), attempt = 0, uncounted = 0, awaits = 0,
     fields = { 'name', ARGV[at + 3], 'data', ARGV[at + 4], 'opts', ARGV[at + 11], 'timestamp', ARGV[at + 8],
-      'priority', base.text(101 - prio), 't', owner, 'ti', ARGV[at + 7] },
+      'priority', prio == 0 and '101' or base.text(101 - prio), 't', owner, 'ti', ARGV[at + 7] },
   }
-  if prio ~= 0 then base.note(j, 'pr', ARGV[at + 5]) end
-  if class ~= 'f' then base.note(j, 'li', class) end
-  if run_at ~= 0 then base.note(j, 'at', ARGV[at + 6]) end
+  if prio ~= 0 then base.note(j, 'pr', ARGV[at + 5], 'xt', 1) end
+  if class ~= 'f' then base.note(j, 'li', class, 'xt', 1) end
+  if run_at ~= 0 then base.note(j, 'at', ARGV[at + 6], 'xt', 1) end
   if after ~= '' then
     j.after = after
-    base.note(j, 'af', after)
+    base.note(j, 'af', after, 'xt', 1)
   end
   if unique ~= '' then
     j.unique = unique
-    base.note(j, 'u', unique)
+    base.note(j, 'u', unique, 'xt', 1)
   end
   base.add(ALL, '0', j.ref)
   base.add(key_of(owner), '0', j.ref)

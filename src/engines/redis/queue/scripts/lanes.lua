@@ -16,14 +16,14 @@ function lanes.of_queue(all, q)
 end
 
 function lanes.lane(q, what)
-  local of = lanes.of_queue(mem.lane_names, q)
+  local of = mem.lane_names[q] or lanes.of_queue(mem.lane_names, q)
   of[what] = of[what] or OWN .. TEXT[q] .. ':' .. what
   return of[what]
 end
 
 -- The names of what stands for a class.
 function lanes.of_class(q, class)
-  local of = lanes.of_queue(mem.of_class, q)
+  local of = mem.of_class[q] or lanes.of_queue(mem.of_class, q)
   if not of[class] then
     of[class] = {
       turns = lanes.lane(q, 'turns:' .. class), young = lanes.lane(q, 'young:' .. class), aged = lanes.lane(q, 'aged:' .. class),
@@ -33,7 +33,7 @@ function lanes.of_class(q, class)
 end
 
 function lanes.line_key(q, owner, name)
-  local of = lanes.of_queue(lanes.of_queue(mem.line_names, q), owner)
+  local of = mem.line_names[q] and mem.line_names[q][owner] or lanes.of_queue(lanes.of_queue(mem.line_names, q), owner)
   of[name] = of[name] or lanes.lane(q, 'line:') .. owner .. ':' .. name
   return of[name]
 end
@@ -44,7 +44,7 @@ end
 
 -- The tenant's turn; nil when it waits for none.
 function lanes.turn(q, owner)
-  local of = lanes.of_queue(mem.turn_of, q)
+  local of = mem.turn_of[q] or lanes.of_queue(mem.turn_of, q)
   if of[owner] == nil then of[owner] = tonumber(call('HGET', lanes.lane(q, 'turn'), owner) or nil) or false end
   return of[owner] or nil
 end
@@ -61,7 +61,7 @@ end
 
 
 function lanes.seen_of(q, owner)
-  local of = lanes.of_queue(mem.seen, q)
+  local of = mem.seen[q] or lanes.of_queue(mem.seen, q)
   of[owner] = of[owner] or { f = {}, l = {} }
   return of[owner]
 end
@@ -77,8 +77,8 @@ function lanes.look_ahead(q, key)
   if mem.wanted > 0 then
     local bids = {}
     for at = 1, #next, 2 do
-      local _, _, bid = base.split(next[at])
-      bids[#bids + 1] = bid
+      local ref = next[at]
+      bids[#bids + 1] = #ref > 33 and string.sub(ref, 34) or string.sub(ref, 1, 32)
     end
     base.write_added(B[q] .. 'prioritized')
     next.there = call('ZMSCORE', B[q] .. 'prioritized', unpack(bids))
@@ -100,7 +100,7 @@ function lanes.head_of(q, owner, name)
   local prio, class = string.match(name, '^(-?%d+):(%a)$')
   local ref = next[next.at]
   local j
-  if mem.wanted > 0 then j = base.load_for_lease(ref) else j = base.load(ref) end
+  if mem.wanted > 0 then j = base.load_for_lease(ref, q) else j = base.load(ref) end
   head = {
     name = name, prio = tonumber(prio), class = class, ref = ref, seq = tonumber(next[next.at + 1]), job = j,
     there = next.there and next.there[(next.at + 1) / 2], since = j and j.since or 0, created = j and j.created or 0,
@@ -216,7 +216,7 @@ function lanes.join_line(j)
   -- What comes last of all stands behind all others of its line.
   if j.seq == mem.last_seq and (mem.filled[key] or call('ZCARD', key) > 0) then
     mem.filled[key] = true
-    return base.add(key, base.text(j.seq), j.ref)
+    return base.add(key, j.seq_text or base.text(j.seq), j.ref)
   end
   local before = lanes.head_of(q, owner, name)
   base.cut_line(key)
@@ -260,7 +260,7 @@ function lanes.pop_line(q, owner, name)
   local head = lanes.head_of(q, owner, name)
   if head then
     -- It was read for its place alone, or not at all.
-    if head.unread or head.job and not head.job.told then head.job = base.load_for_lease(head.ref) end
+    if head.unread or head.job and not head.job.told then head.job = base.load_for_lease(head.ref, q) end
     local key = lanes.line_key(q, owner, name)
     mem.popped[key], mem.first_of_line[key], mem.filled[key] = (mem.popped[key] or 0) + 1, nil, nil
     if mem.ahead[key] then mem.ahead[key].at = mem.ahead[key].at + 2 end

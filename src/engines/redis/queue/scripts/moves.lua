@@ -2,7 +2,8 @@
 
 -- Puts a job into its line at its seq.
 function moves.wait(j)
-  base.put(j, 'st', 'w', 'si', base.text(j.since), 'seq', base.text(j.seq), 'delay', '0')
+  j.seq_text = base.text(j.seq)
+  base.put(j, 'st', 'w', 'si', j.since == NOW and NOW_TEXT or base.text(j.since), 'seq', j.seq_text, 'delay', '0')
   base.add(B[j.q] .. 'prioritized', base.text((101 - j.prio) * 4294967296 + j.seq % 4294967296), j.bid)
   local from = j.st
   base.moved(j, 'w')

@@ -24,7 +24,7 @@ end
 -- The job with this id: most are in this queue, and were made by us. `short`: as `load_short` gives it.
 local function find_near(cid, short)
   local j
-  if short then j = base.load_short(cid .. TEXT[q]) else j = base.load(cid .. TEXT[q]) end
+  if short then j = base.load_short(cid, q) else j = base.load(cid .. TEXT[q]) end
   if j and j.st == 'r' and j.holder == TOKEN and (not j.named or j.named == cid) then return j end
   return base.find(cid)
 end
@@ -60,7 +60,7 @@ local function finish(cid, attempt, outcome, error, after, random)
   elseif outcome == 'S' then
     note_attempts(j)
     j.uncounted = j.uncounted + 1
-    base.note(j, 'un', j.uncounted)
+    base.note(j, 'un', j.uncounted, 'xt', 1)
     try_later(j, tonumber(after))
   else
     note_attempts(j)
