@@ -226,7 +226,7 @@ impl Server {
         apart(move || {
             let answers = Client::connect(&url, NoTls).unwrap().simple_query(&sql).unwrap();
             let first = answers.iter().find_map(|it| match it {
-                postgres::SimpleQueryMessage::Row(row) => row.get(0).map(str::to_owned),
+                SimpleQueryMessage::Row(row) => row.get(0).map(str::to_owned),
                 _ => None,
             });
             first.unwrap_or_default()

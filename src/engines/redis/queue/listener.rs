@@ -4,7 +4,6 @@
 //! BullMQ's event streams. What this process did itself is passed over. When it cannot keep up, it wakes all instead.
 
 use std::{
-    collections::HashMap,
     sync::{
         Arc, PoisonError,
         atomic::{AtomicBool, AtomicI64, Ordering},
@@ -23,11 +22,13 @@ use super::{super::link::Address, Limits, Message, Shared, Wish, reply::queues, 
 const WAIT: Duration = Duration::from_secs(2);
 /// Entries of one stream in one look; who has more to say is not read to the end.
 const ENTRIES_MAX: usize = 500;
+/// Pause after something was heard: who does much is heard in one look, not in a look for each thing.
+const PACE: Duration = Duration::from_millis(5);
 /// Pause after a connection was lost.
 const AGAIN: Duration = Duration::from_millis(500);
 
-/// What stands in an entry of a stream.
-type Fields = HashMap<String, String>;
+/// What stands in an entry of a stream: names, each with its value behind it.
+type Fields = Vec<Value>;
 /// Streams with their new entries.
 type Streams = Vec<(String, Vec<(String, Fields)>)>;
 
@@ -135,11 +136,17 @@ impl Listener {
             if let Err(error) = listened {
                 tracing::debug!(%error, "listening to the Redis of the job queue was interrupted");
                 connection = None;
-                if self.stopped.recv_timeout(AGAIN) != Err(RecvTimeoutError::Timeout) {
+                if self.is_stopped_within(AGAIN) {
                     return;
                 }
+            } else if self.is_stopped_within(PACE) {
+                return;
             }
         }
+    }
+
+    fn is_stopped_within(&self, pause: Duration) -> bool {
+        self.stopped.recv_timeout(pause) != Err(RecvTimeoutError::Timeout)
     }
 
     fn connect(&mut self) -> RedisResult<Connection> {
@@ -197,30 +204,28 @@ impl Listener {
 
     /// An entry of BullMQ's: ours say who wrote them.
     fn hear(&self, queue: Queue, entry: &Fields, news: &mut Heard) {
-        if let Some(by) = entry.get("by") {
-            news.stirred |= *by != self.token;
+        if let Some(by) = field(entry, b"by") {
+            news.stirred |= by != self.token.as_bytes();
             return;
         }
         news.stirred = true;
-        if let Some(id) = entry.get("jobId") {
-            news.moved.push((queue, id.clone()));
+        if let Some(id) = field(entry, b"jobId") {
+            news.moved.push((queue, String::from_utf8_lossy(id).into_owned()));
         }
         self.shared.ready.ring(queue);
     }
 
     /// An entry that one of our scripts wrote.
     fn hear_ready(&self, entry: &Fields, news: &mut Heard) {
-        if entry.get("by") == Some(&self.token) {
+        if field(entry, b"by") == Some(self.token.as_bytes()) {
             return;
         }
-        let words = |name| entry.get(name).map_or("", String::as_str);
         news.stirred = true;
-        for queue in queues(words("queues")) {
+        for queue in queues(&String::from_utf8_lossy(field(entry, b"queues").unwrap_or_default())) {
             self.shared.ready.ring(queue);
         }
-        let cancelled = words("cancelled");
-        let ids =
-            cancelled.as_bytes().chunks_exact(32).filter_map(|it| std::str::from_utf8(it).ok()?.parse::<JobId>().ok());
+        let cancelled = field(entry, b"cancelled").unwrap_or_default();
+        let ids = cancelled.chunks_exact(32).filter_map(|it| std::str::from_utf8(it).ok()?.parse::<JobId>().ok());
         news.cancelled.extend(ids);
     }
 
@@ -242,4 +247,13 @@ impl Listener {
         // Full: the thread is awake, and looks.
         drop(self.nudge.try_send(Message::Look));
     }
+}
+
+/// The value of a field.
+fn field<'a>(entry: &'a Fields, name: &[u8]) -> Option<&'a [u8]> {
+    let words = entry.chunks_exact(2).find_map(|it| match it {
+        [Value::BulkString(found), Value::BulkString(value)] if found == name => Some(value),
+        _ => None,
+    });
+    words.map(Vec::as_slice)
 }
