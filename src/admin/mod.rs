@@ -113,6 +113,8 @@ fn pages() -> Router<Panel> {
         .route("/jobs/queues/{queue}/pause", post(jobs::pause))
         .route("/jobs/queues/{queue}/resume", post(jobs::resume))
         .route("/schedules", get(schedules::list))
+        .route("/schedules/new", get(schedules::new_form).post(schedules::create))
+        .route("/schedules/{name}/delete", get(schedules::delete_question).post(schedules::delete))
         .route("/schedules/{name}/pause", post(schedules::pause))
         .route("/schedules/{name}/resume", post(schedules::resume))
         .route("/schedules/{name}/run", post(schedules::run))

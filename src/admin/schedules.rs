@@ -3,21 +3,28 @@
 use askama::Template;
 use axum::extract::Path;
 use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
+use serde::Deserialize;
 
 use super::{
+    form::Problems,
     gate::Answer,
+    questions::Question,
     shell::{Crumb, Notice, Place, Shell, Sign},
-    visit::{Visit, go, show},
+    visit::{Fields, Visit, again, go, show},
     words::{self, When},
 };
 use crate::{
+    base::limits::PAGE_ROWS_MAX,
     domain::{
+        Kind, Result,
         access::Right,
         job::{Job, State},
+        schedule::{Chore, Missed},
+        zone::Zone,
     },
     services::{
         agenda::{Every, TaskView},
-        schedules::ScheduleView,
+        schedules::{ScheduleView, WantedSchedule},
     },
 };
 
@@ -35,6 +42,34 @@ pub(super) struct Schedules {
     pub(super) may_change: bool,
     /// Empty for who may not see what concerns the server.
     pub(super) tasks: Vec<TaskRow>,
+}
+
+/// The form for one more.
+#[derive(Debug, Template)]
+#[template(path = "schedules/new.html")]
+pub(super) struct NewSchedule {
+    pub(super) shell: Shell,
+    pub(super) crumbs: Vec<Crumb>,
+    pub(super) chores: Vec<ChoreRow>,
+    /// Names to choose from.
+    pub(super) sites: Vec<String>,
+    /// When it would run, on the clocks of its zone; empty while that is not right.
+    pub(super) times: Vec<String>,
+    pub(super) name: String,
+    pub(super) kind: String,
+    pub(super) site: String,
+    pub(super) cron: String,
+    pub(super) zone: String,
+    pub(super) missed: String,
+    pub(super) problems: Problems,
+}
+
+/// Something that can be asked for again and again.
+#[derive(Clone, Debug)]
+pub(super) struct ChoreRow {
+    pub(super) word: &'static str,
+    pub(super) words: &'static str,
+    pub(super) text: &'static str,
 }
 
 /// A schedule.
@@ -166,6 +201,132 @@ pub(super) async fn list(visit: Visit) -> Answer {
         may_change: visit.may(Right::ManageTenant),
         tasks,
     })
+}
+
+/// Times that the form shows.
+const SHOWN: usize = 3;
+
+/// What was typed into the form.
+#[derive(Deserialize)]
+pub(super) struct Sent {
+    #[serde(default)]
+    name: String,
+    #[serde(default)]
+    kind: String,
+    #[serde(default)]
+    site: String,
+    #[serde(default)]
+    cron: String,
+    #[serde(default)]
+    zone: String,
+    #[serde(default)]
+    missed: String,
+    /// `look`: show the next times, and make nothing.
+    #[serde(default)]
+    act: String,
+}
+
+const fn chore_words(chore: Chore) -> &'static str {
+    match chore {
+        Chore::CheckFiles => "Check the files",
+    }
+}
+
+/// When what is typed would run.
+fn upcoming(visit: &Visit, sent: &Sent) -> Result<Vec<String>> {
+    let zone = Zone::parse(sent.zone.trim())?;
+    let times = visit.services.preview_schedule(&visit.actor, &sent.cron, zone.name(), SHOWN)?;
+    Ok(times.into_iter().map(|it| zone.clock_time(it)).collect())
+}
+
+async fn form(visit: &Visit, sent: Sent, problems: Problems) -> Result<NewSchedule> {
+    let sites = visit.services.list_sites(&visit.actor, "", PAGE_ROWS_MAX).await?;
+    Ok(NewSchedule {
+        shell: visit.shell(Place::Jobs).await?,
+        crumbs: vec![Crumb::new("Jobs", "/jobs"), Crumb::new("What runs by itself", "/schedules")],
+        chores: Chore::ALL.map(|it| ChoreRow { word: it.word(), words: chore_words(it), text: it.text() }).to_vec(),
+        sites: sites.into_iter().map(|it| it.site.name.to_string()).collect(),
+        times: upcoming(visit, &sent).unwrap_or_default(),
+        name: sent.name,
+        kind: sent.kind,
+        site: sent.site,
+        cron: sent.cron,
+        zone: sent.zone,
+        missed: sent.missed,
+        problems,
+    })
+}
+
+/// The form for a schedule.
+pub(super) async fn new_form(visit: Visit) -> Answer {
+    visit.actor.require(Right::ManageTenant)?;
+    let sent = Sent {
+        name: String::new(),
+        kind: Chore::CheckFiles.word().to_owned(),
+        site: String::new(),
+        cron: String::from("0 3 * * *"),
+        zone: Zone::UTC.name().to_owned(),
+        missed: Missed::Once.word().to_owned(),
+        act: String::new(),
+    };
+    show(&form(&visit, sent, Problems::none()).await?)
+}
+
+/// Makes a schedule, or shows when it would run.
+pub(super) async fn create(visit: Visit, Fields(sent): Fields<Sent>) -> Answer {
+    visit.actor.require(Right::ManageTenant)?;
+    let looks = sent.act == "look";
+    let done = if looks { upcoming(&visit, &sent).map(drop) } else { make(&visit, &sent).await };
+    match done {
+        Ok(()) if looks => show(&form(&visit, sent, Problems::none()).await?),
+        Ok(()) => go(&visit.services, "/schedules", Some(Notice::ScheduleMade)),
+        Err(error) if matches!(error.kind, Kind::Invalid | Kind::Conflict) => {
+            let problems = Problems::of(&error, &["name", "site", "cron", "zone"]);
+            again(&error, &form(&visit, sent, problems).await?)
+        }
+        Err(error) => Err(error.into()),
+    }
+}
+
+async fn make(visit: &Visit, sent: &Sent) -> Result<()> {
+    let site = sent.site.trim();
+    let wanted = WantedSchedule {
+        name: sent.name.clone(),
+        cron: sent.cron.clone(),
+        zone: sent.zone.trim().to_owned(),
+        missed: sent.missed.clone(),
+        kind: sent.kind.clone(),
+        site: (!site.is_empty()).then(|| site.to_owned()),
+    };
+    visit.services.add_schedule(&visit.actor, wanted).await.map(drop)
+}
+
+/// The question before one goes.
+pub(super) async fn delete_question(visit: Visit, Path(of): Path<String>) -> Answer {
+    visit.actor.require(Right::ManageTenant)?;
+    let found = visit.services.get_schedule(&visit.actor, &of).await?;
+    let row = ScheduleRow::new(ScheduleView { schedule: found, last: None }, visit.now_ms());
+    show(&Question {
+        shell: visit.shell(Place::Jobs).await?,
+        crumbs: vec![Crumb::new("Jobs", "/jobs"), Crumb::new("What runs by itself", "/schedules")],
+        here: String::from("Delete"),
+        title: format!("Delete {}?", row.name),
+        text: vec![String::from("It asks for nothing any more. Jobs that it has asked for stay.")],
+        facts: vec![("Asks for", row.title), ("When", row.times)],
+        keep: (String::from("Keep it"), String::from("/schedules")),
+        act: (String::from("Delete the schedule"), format!("/schedules/{}/delete", row.path)),
+        destroys: true,
+        asked: None,
+        typed: None,
+        hidden: Vec::new(),
+        problems: Problems::none(),
+    })
+}
+
+/// Deletes it.
+pub(super) async fn delete(visit: Visit, Path(of): Path<String>) -> Answer {
+    visit.services.delete_schedule(&visit.actor, &of).await?;
+    go(&visit.services, "/schedules", Some(Notice::ScheduleDeleted))
 }
 
 /// Asks for no more jobs of a schedule.

@@ -144,6 +144,10 @@ pub(super) enum Notice {
     JobsPaused,
     /// A tenant starts jobs again.
     JobsResumed,
+    /// A schedule was made.
+    ScheduleMade,
+    /// A schedule was deleted.
+    ScheduleDeleted,
     /// A schedule asks for no more jobs.
     SchedulePaused,
     /// A schedule asks for jobs again.
@@ -175,7 +179,7 @@ pub(super) enum Notice {
 }
 
 impl Notice {
-    const ALL: [Self; 34] = [
+    const ALL: [Self; 36] = [
         Self::Claimed,
         Self::SiteCreated,
         Self::SiteDeleted,
@@ -196,6 +200,8 @@ impl Notice {
         Self::QueueResumed,
         Self::JobsPaused,
         Self::JobsResumed,
+        Self::ScheduleMade,
+        Self::ScheduleDeleted,
         Self::SchedulePaused,
         Self::ScheduleResumed,
         Self::ScheduleRun,
@@ -235,6 +241,8 @@ impl Notice {
             Self::QueueResumed => "queue-resumed",
             Self::JobsPaused => "jobs-paused",
             Self::JobsResumed => "jobs-resumed",
+            Self::ScheduleMade => "schedule-made",
+            Self::ScheduleDeleted => "schedule-deleted",
             Self::SchedulePaused => "schedule-paused",
             Self::ScheduleResumed => "schedule-resumed",
             Self::ScheduleRun => "schedule-run",
@@ -286,6 +294,8 @@ impl Notice {
             Self::QueueResumed => "The queue goes on.",
             Self::JobsPaused => "The jobs are paused, also over a restart. What runs goes on; what comes waits.",
             Self::JobsResumed => "The jobs go on.",
+            Self::ScheduleMade => "The schedule is made. Its next time is in the list.",
+            Self::ScheduleDeleted => "The schedule is deleted. Jobs that it has asked for stay.",
             Self::SchedulePaused => "The schedule is paused. It asks for nothing until it is resumed.",
             Self::ScheduleResumed => "The schedule goes on, from its next time.",
             Self::ScheduleRun => "The job is asked for. It is in its queue in a moment.",

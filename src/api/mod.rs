@@ -112,6 +112,8 @@ const ROUTES: &[Route] = routes! {
         () "Drain" => "200 Drained";
     get "/schedules" schedules::list, "Schedules of the tenant by name, and how their last runs ended",
         () "" => "200 [Schedule]";
+    post "/schedules" schedules::create, "Make a schedule", () "NewSchedule" => "201 Schedule";
+    delete "/schedules/{name}" schedules::delete, "Delete a schedule; jobs that it has asked for stay", () "" => "204";
     post "/schedules/{name}/pause" schedules::pause, "Ask for no more jobs of a schedule", () "" => "204";
     post "/schedules/{name}/resume" schedules::resume, "Ask for them again, from its next time on", () "" => "204";
     post "/schedules/{name}/run" schedules::run, "Ask for its job now", () "" => "202 Made";

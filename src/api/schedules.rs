@@ -4,22 +4,26 @@ use axum::{
     extract::{Path, State},
     http::StatusCode,
 };
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use serde_json::json;
 
 use super::{
     answer::{Answer, done, json, ok},
-    caller::Caller,
+    caller::{Caller, Json},
     jobs::Job,
 };
 use crate::{
     base::clock::rfc3339,
+    domain::{schedule::Missed, zone::Zone},
     services::{
         Services,
         agenda::{Every, TaskView},
-        schedules::ScheduleView,
+        schedules::{ScheduleView, WantedSchedule},
     },
 };
+
+/// Times that are told of a schedule.
+const UPCOMING: usize = 3;
 
 #[derive(Debug, Serialize)]
 struct Schedule {
@@ -32,11 +36,14 @@ struct Schedule {
     title: String,
     paused: bool,
     next_at: Option<String>,
+    /// From the next one on, as many as there are up to [`UPCOMING`].
+    upcoming: Vec<String>,
     last: Option<Job>,
 }
 
 impl From<ScheduleView> for Schedule {
     fn from(ScheduleView { schedule: it, last }: ScheduleView) -> Self {
+        let upcoming = it.upcoming(UPCOMING);
         Self {
             name: it.name,
             cron: it.cron.text().to_owned(),
@@ -47,6 +54,7 @@ impl From<ScheduleView> for Schedule {
             title: it.template.title,
             paused: it.paused,
             next_at: it.next_ms.map(rfc3339),
+            upcoming: upcoming.into_iter().map(rfc3339).collect(),
             last: last.map(Job::from),
         }
     }
@@ -56,6 +64,48 @@ pub(super) async fn list(State(services): State<Services>, Caller(actor, _): Cal
     let schedules = services.list_schedules_with_last(&actor).await?;
     let items: Vec<Schedule> = schedules.into_iter().map(Schedule::from).collect();
     ok(&json!({ "items": items, "next": null }))
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct NewSchedule {
+    name: String,
+    cron: String,
+    #[serde(default = "utc")]
+    zone: String,
+    #[serde(default = "once")]
+    missed: String,
+    kind: String,
+    #[serde(default)]
+    site: Option<String>,
+}
+
+fn utc() -> String {
+    Zone::UTC.name().to_owned()
+}
+
+fn once() -> String {
+    Missed::Once.word().to_owned()
+}
+
+pub(super) async fn create(
+    State(services): State<Services>,
+    Caller(actor, _): Caller,
+    Json(new): Json<NewSchedule>,
+) -> Answer {
+    let NewSchedule { name, cron, zone, missed, kind, site } = new;
+    let wanted = WantedSchedule { name, cron, zone, missed, kind, site };
+    let schedule = services.add_schedule(&actor, wanted).await?;
+    json(StatusCode::CREATED, &Schedule::from(ScheduleView { schedule, last: None }))
+}
+
+pub(super) async fn delete(
+    State(services): State<Services>,
+    Caller(actor, _): Caller,
+    Path(of): Path<String>,
+) -> Answer {
+    services.delete_schedule(&actor, &of).await?;
+    done()
 }
 
 pub(super) async fn pause(

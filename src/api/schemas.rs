@@ -18,6 +18,10 @@ pub(super) const SENT: &[(&str, &[&str])] = &[
         "Begin",
         &["files: [listed]", "message?: string", "publish?: boolean", "if_live?: string?", "allow_env?: boolean"],
     ),
+    (
+        "NewSchedule",
+        &["name: string", "cron: string", "zone?: string", "missed?: string", "kind: string", "site?: string?"],
+    ),
     ("Collect", &["dry_run?: boolean"]),
     ("Drain", &["wait_seconds?: integer"]),
 ];
@@ -144,6 +148,7 @@ const ANSWERED: &[(&str, &[&str])] = &[
             "title: string",
             "paused: boolean",
             "next_at: time?",
+            "upcoming: [time]",
             "last: Job?",
         ],
     ),

@@ -13,6 +13,7 @@ use super::{
     table::{Cell, Column, Table},
     terminal, text,
 };
+use crate::domain::site::SiteName;
 
 /// The arguments of `schedules`.
 #[derive(Args)]
@@ -29,12 +30,62 @@ pub(super) struct Schedules {
 
 #[derive(Subcommand)]
 enum Command {
+    /// Make a schedule: a job that is asked for again and again
+    Add(New),
+    /// Remove a schedule; jobs that it has asked for stay
+    Remove(Named),
     /// Run a schedule's job, or a task of the server, now
     Run(Named),
     /// Ask for no more jobs of a schedule
     Pause(Named),
     /// Ask for them again, from its next time on
     Resume(Named),
+}
+
+#[derive(Args)]
+struct New {
+    /// Its name, one in your tenant
+    name: String,
+    /// When: minute, hour, day, month, weekday, or a word such as @daily
+    #[arg(long, value_name = "EXPRESSION")]
+    cron: String,
+    /// The time zone of the expression, as in Europe/Berlin
+    #[arg(long, default_value = "UTC")]
+    zone: String,
+    /// What becomes of runs that were missed: skip, once (one for all of them), all
+    #[arg(long, default_value = "once")]
+    missed: String,
+    /// What to do; `check_files` reads every file of what is live, and says which are damaged or gone
+    #[arg(long, default_value = "check_files")]
+    kind: String,
+    /// For this site [default: for all of your tenant]
+    #[arg(long, value_parser = super::sites::name)]
+    site: Option<SiteName>,
+    #[command(flatten)]
+    server: ServerArgument,
+}
+
+impl New {
+    async fn run(&self) -> Result<()> {
+        let (client, _) = output::open(&self.server)?;
+        let Self { name, cron, zone, missed, kind, site, .. } = self;
+        let site = site.as_ref().map(SiteName::as_str);
+        let body = json!({ "name": name, "cron": cron, "zone": zone, "missed": missed, "kind": kind, "site": site });
+        let made: shapes::Schedule = client.call(&Call::post("/api/v1/schedules", &body)?).await?;
+        let times: Vec<String> = made.upcoming.iter().map(|it| minute(it)).collect();
+        let name = text::plain(&made.name);
+        match times.as_slice() {
+            [] => terminal::print(&format!("The schedule {name} is made.")),
+            times => {
+                terminal::print(&format!("The schedule {name} is made. Its next times: {} (UTC).", times.join(", ")))
+            }
+        }
+    }
+}
+
+/// `2026-11-30 03:00` of a time as the API tells it.
+fn minute(at: &str) -> String {
+    text::plain(at.get(..16).unwrap_or(at)).replace('T', " ")
 }
 
 #[derive(Args)]
@@ -63,6 +114,12 @@ impl Named {
         }
     }
 
+    async fn remove(&self) -> Result<()> {
+        let (client, _) = output::open(&self.server)?;
+        client.done(&Call::delete(&format!("/api/v1/schedules/{}", escape(&self.name)))).await?;
+        terminal::print(&format!("The schedule {} is removed. Jobs that it has asked for stay.", self.name))
+    }
+
     async fn change(&self, act: &str, done: &str) -> Result<()> {
         let (client, _) = output::open(&self.server)?;
         match client.done(&Call::post(&self.path("schedules", act), &json!({}))?).await {
@@ -81,6 +138,8 @@ impl Schedules {
         client::run(async {
             match &self.command {
                 None => self.list().await,
+                Some(Command::Add(new)) => new.run().await,
+                Some(Command::Remove(of)) => of.remove().await,
                 Some(Command::Run(of)) => of.run().await,
                 Some(Command::Pause(of)) => of.change("pause", "is paused").await,
                 Some(Command::Resume(of)) => of.change("resume", "goes on").await,
@@ -96,7 +155,9 @@ impl Schedules {
             return output::json(&json!({ "schedules": schedules, "tasks": tasks }));
         }
         if schedules.is_empty() {
-            terminal::note("Your tenant has no schedule.");
+            terminal::note(
+                "Your tenant has no schedule. Make one: chainhost schedules add nightly --cron \"0 3 * * *\"",
+            );
         } else {
             terminal::print(&show_schedules(output::read(schedules)?, output))?;
         }

@@ -67,6 +67,47 @@ impl Times {
     pub fn next_after(&self, after_ms: i64) -> Option<i64> {
         self.cron.next_ms(&self.zone, after_ms)
     }
+
+    /// Up to `count` of them after `after_ms`.
+    pub fn upcoming(&self, after_ms: i64, count: usize) -> Vec<i64> {
+        std::iter::successors(self.next_after(after_ms), |it| self.next_after(*it)).take(count).collect()
+    }
+}
+
+/// What people may have done again and again. This is all of it: a queue takes jobs of any kind, and a schedule of one that no
+/// handler knows would fail each time.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Chore {
+    /// Reads every file that visitors are served, and says which of them are damaged or gone.
+    CheckFiles,
+}
+
+impl Chore {
+    /// All of them.
+    pub const ALL: [Self; 1] = [Self::CheckFiles];
+
+    /// The kind of its jobs: the stored and shown word.
+    pub const fn word(self) -> &'static str {
+        match self {
+            Self::CheckFiles => "check_files",
+        }
+    }
+
+    /// What it does, as a sentence.
+    pub const fn text(self) -> &'static str {
+        match self {
+            Self::CheckFiles => "Reads every file of what is live, and says which of them are damaged or gone.",
+        }
+    }
+
+    /// Reads the word.
+    pub fn parse(word: &str) -> Result<Self> {
+        Self::ALL.into_iter().find(|it| it.word() == word).ok_or_else(|| {
+            let known = Self::ALL.map(Self::word).join(", ");
+            Error::invalid("schedule_kind", format!("`{word}` cannot be asked for again and again. What can: {known}."))
+                .on("kind")
+        })
+    }
 }
 
 /// What a schedule asks for each time.
@@ -142,6 +183,11 @@ impl Schedule {
             }
         };
         Some(Firing { due_ms, next_ms, cut })
+    }
+
+    /// Up to `count` due times, from the next one on; none while it is paused.
+    pub fn upcoming(&self, count: usize) -> Vec<i64> {
+        std::iter::successors(self.next_ms, |it| self.next_after(*it)).take(count).collect()
     }
 
     /// The first due time after `after_ms`.

@@ -5,7 +5,10 @@
 
 use std::fmt;
 
-use jiff::tz::{TimeZone, TimeZoneDatabase};
+use jiff::{
+    Timestamp,
+    tz::{TimeZone, TimeZoneDatabase},
+};
 
 use crate::domain::{Error, Result};
 
@@ -36,6 +39,12 @@ impl Zone {
         self.0.iana_name().unwrap_or("UTC")
     }
 
+    /// What the clocks there show at a moment: `Mon 30 Nov 2026, 03:00`.
+    pub fn clock_time(&self, ms: i64) -> String {
+        let at = Timestamp::from_millisecond(ms).unwrap_or(Timestamp::MAX);
+        self.0.to_datetime(at).strftime("%a %-d %b %Y, %H:%M").to_string()
+    }
+
     /// The rules.
     pub(in crate::domain) const fn rules(&self) -> &TimeZone {
         &self.0
@@ -56,6 +65,7 @@ mod tests {
     fn zones_are_known_by_name_without_the_system() {
         assert_eq!(Zone::parse("europe/berlin").unwrap().name(), "Europe/Berlin");
         assert_eq!(Zone::parse("UTC").unwrap(), Zone::UTC);
+        assert_eq!(Zone::parse("Europe/Berlin").unwrap().clock_time(1_777_878_000_000), "Mon 4 May 2026, 09:00");
         for wrong in ["", "Mars/Olympus", "+02:00", "../etc/passwd", "CEST-2"] {
             assert_eq!(Zone::parse(wrong).unwrap_err().code, "zone", "{wrong}");
         }

@@ -142,6 +142,9 @@ impl Postgres {
             Some(_) => wall::stands(&mut Session::connect(&address)?)?,
             None => wall::stands(&mut session)?,
         };
+        if wall {
+            wall::warn_of_gaps(&mut session)?;
+        }
         drop(session);
         let state = Arc::new(State { wall, ..State::default() });
         let most = wish.pool.max(2);

@@ -11,14 +11,10 @@ use serde::{Serialize, de::DeserializeOwned};
 
 use crate::domain::{Result, tenant::TenantId};
 
-/// Times to live from the scaling guide.
+/// Times to live from the scaling guide, of what is cached.
 pub mod ttl {
     use std::time::Duration;
 
-    /// Answers of the API and pages: the guide's 5 to 30 minutes.
-    pub const APPLICATION: Duration = Duration::from_mins(5);
-    /// Frequent queries: the guide's 1 to 5 minutes.
-    pub const DATABASE: Duration = Duration::from_mins(1);
     /// The sites of a user: the guide's 5 minutes.
     pub const SITES: Duration = Duration::from_mins(5);
 }

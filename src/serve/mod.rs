@@ -45,7 +45,7 @@ use self::{
 };
 use crate::{
     base::{
-        blob_dir::{BlobDir, Coding},
+        blob_dir::{BlobDir, BlobError, Coding},
         hash::Sha256,
         ids::Id,
         tasks::Tasks,
@@ -182,6 +182,16 @@ impl DataPlane {
     /// How many blobs and compressed forms are known to be damaged.
     pub fn damaged(&self) -> usize {
         self.0.incidents.count()
+    }
+
+    /// Somebody has read a blob and found that it cannot be served: as if a visitor had asked for it.
+    pub fn found_damaged(&self, blob: Sha256, why: &BlobError) {
+        self.0.incidents.report(blob, why.into(), why);
+    }
+
+    /// Somebody has read a blob and found it whole.
+    pub fn found_whole(&self, blob: Sha256) {
+        self.0.incidents.verified(blob);
     }
 
     /// A damaged compressed form was removed: what is not there is not damaged.

@@ -22,7 +22,8 @@ impl Services {
     /// A page of the tenant's audit log, newest first.
     pub async fn list_audit(&self, actor: &Actor, after: Option<Id>, limit: u32) -> Result<Vec<Recorded>> {
         let scope = actor.require(Right::ManageTenant)?;
-        self.db.read_near(scope, move |tx| store::audit_log::list(tx, scope, after, limit.into())).await
+        let now = self.clock.now_ms();
+        self.db.read_near(scope, move |tx| store::audit_log::list(tx, scope, after, limit.into(), now)).await
     }
 
     /// Seals what is not sealed yet; how many events. Order in a chain is the order of ids.

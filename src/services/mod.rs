@@ -10,6 +10,7 @@ pub mod archive;
 mod audit;
 pub mod bundle;
 pub mod carry_jobs;
+pub mod check_files;
 mod claim;
 pub mod collect;
 mod complete;

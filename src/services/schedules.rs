@@ -8,20 +8,21 @@ use std::collections::HashMap;
 use crate::{
     base::{ids::Id, limits::PAGE_ROWS_MAX},
     domain::{
-        Error, Result,
+        Error, Kind, Result,
         access::{Actor, Right},
         cron::Cron,
         event::Event,
         job::{Job, JobId, Queue},
         node::Topic,
-        schedule::{Firing, Missed, Schedule, ScheduleId, Template},
+        schedule::{Chore, Firing, Missed, Schedule, ScheduleId, Template, Times},
+        site::{Site, SiteName},
         zone::Zone,
     },
     ports::{db::WriteTx, queue::JobFilter},
     store,
 };
 
-use super::{Services, access, nodes::Hold};
+use super::{Services, access, check_files, nodes::Hold};
 
 /// Schedules fired in one transaction.
 const FIRED_AT_ONCE: i64 = 256;
@@ -43,6 +44,23 @@ pub struct NewSchedule {
     pub template: Template,
 }
 
+/// What people say to make a schedule.
+#[derive(Clone, Debug, Default)]
+pub struct WantedSchedule {
+    /// Its name, one in the tenant: 1 to 60 characters.
+    pub name: String,
+    /// When: five fields, or a word such as `@daily`.
+    pub cron: String,
+    /// In which IANA time zone.
+    pub zone: String,
+    /// What becomes of missed runs: `skip`, `once`, `all`.
+    pub missed: String,
+    /// What it asks for: the word of a [`Chore`].
+    pub kind: String,
+    /// For which site; `None`: for all of the tenant.
+    pub site: Option<String>,
+}
+
 /// A schedule as people see it.
 #[derive(Clone, Debug)]
 pub struct ScheduleView {
@@ -53,6 +71,40 @@ pub struct ScheduleView {
 }
 
 impl Services {
+    /// Makes the schedule that somebody asks for. What they got wrong is told with its field.
+    pub async fn add_schedule(&self, actor: &Actor, wanted: WantedSchedule) -> Result<Schedule> {
+        actor.require(Right::ManageTenant)?;
+        let WantedSchedule { name, cron, zone, missed, kind, site } = wanted;
+        let missed = Missed::parse(&missed)?;
+        let template = match Chore::parse(&kind)? {
+            Chore::CheckFiles => {
+                let site = match site {
+                    Some(name) => Some(self.site_of_schedule(actor, &name).await?),
+                    None => None,
+                };
+                check_files::template(site)?
+            }
+        };
+        self.create_schedule(actor, NewSchedule { name, cron, zone, missed, template }).await
+    }
+
+    async fn site_of_schedule(&self, actor: &Actor, name: &str) -> Result<Site> {
+        let unknown = || Error::invalid("schedule_site", format!("There is no site `{name}`.")).on("site");
+        let parsed = SiteName::parse(name).map_err(|_| unknown())?;
+        match self.get_site(actor, &parsed).await {
+            Ok(found) => Ok(found.site),
+            Err(error) if error.kind == Kind::NotFound => Err(unknown()),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// The next times of a schedule that is not made yet, at most `count`.
+    pub fn preview_schedule(&self, actor: &Actor, cron: &str, zone: &str, count: usize) -> Result<Vec<i64>> {
+        actor.require(Right::ManageTenant)?;
+        let times = Times { cron: Cron::parse(cron)?, zone: Zone::parse(zone)? };
+        Ok(times.upcoming(self.clock.now_ms(), count))
+    }
+
     /// Makes a schedule in the actor's tenant. It is first due at the next time that its expression names.
     pub async fn create_schedule(&self, actor: &Actor, new: NewSchedule) -> Result<Schedule> {
         let scope = actor.require(Right::ManageTenant)?;
@@ -95,6 +147,14 @@ impl Services {
     pub async fn list_schedules(&self, actor: &Actor) -> Result<Vec<Schedule>> {
         let scope = actor.require(Right::Read)?;
         self.db.read_near(scope, move |tx| store::schedules::list(tx, scope, crate::base::limits::SCHEDULES_MAX)).await
+    }
+
+    /// One schedule by its name.
+    pub async fn get_schedule(&self, actor: &Actor, name: &str) -> Result<Schedule> {
+        let scope = actor.require(Right::Read)?;
+        let name = name.to_owned();
+        let found = self.db.read(move |tx| store::schedules::find(tx, scope, &name)).await?;
+        found.ok_or_else(|| Error::not_found("schedule"))
     }
 
     /// The same with the newest job that each has asked for, as long as the queue keeps it.

@@ -6,6 +6,7 @@ use crate::{
         Error, Result,
         access::{Actor, ServerScope, TenantScope},
         event::{Event, Recorded},
+        month::Month,
         tenant::TenantId,
     },
     params,
@@ -41,14 +42,71 @@ fn read(row: &Row) -> Result<Recorded> {
     })
 }
 
-/// A page of a tenant's events, newest first, older than the one with the id `after`.
-pub fn list(tx: &mut ReadTx<'_>, scope: TenantScope, after: Option<Id>, limit: i64) -> Result<Vec<Recorded>> {
+/// A page of a tenant's events, newest first, older than the one with the id `after`. Events are as old as the time that they were
+/// made at, and as their id among those of one time.
+///
+/// The newest months are read first, and older ones only as long as the page is not full: where each month has a part of its own, a
+/// page costs what its months cost.
+pub fn list(
+    tx: &mut ReadTx<'_>,
+    scope: TenantScope,
+    after: Option<Id>,
+    limit: i64,
+    now_ms: i64,
+) -> Result<Vec<Recorded>> {
+    let (before_ms, before) = match after {
+        Some(after) => (find_time(tx, scope, after)?, after),
+        None => (i64::MAX, Id::LAST),
+    };
+    let mut found = Vec::new();
+    // What is dated in the future, by a clock that was set back since, comes with the present month.
+    let (mut until_ms, mut month, mut months) = (i64::MAX, Month::of(before_ms.min(now_ms)), 1);
+    loop {
+        let is_last = months > MONTHS_MAX;
+        let from_ms = if is_last { i64::MIN } else { month.start_ms() };
+        let left = limit.saturating_sub(i64::try_from(found.len()).unwrap_or(i64::MAX));
+        found.extend(list_between(tx, scope, (from_ms, until_ms), (before_ms, before), left)?);
+        if is_last || found.len() >= usize::try_from(limit).unwrap_or(0) {
+            return Ok(found);
+        }
+        // Who has few events has them anywhere: ever more months at once.
+        (until_ms, month, months) = (from_ms, month.plus(-months), months * 2);
+    }
+}
+
+/// Months that are looked at in one step before all that are left are.
+const MONTHS_MAX: i64 = 16;
+
+/// Events from `from_ms` on and before `until_ms`, which are before the time and the id, newest first.
+fn list_between(
+    tx: &mut ReadTx<'_>,
+    scope: TenantScope,
+    (from_ms, until_ms): (i64, i64),
+    (before_ms, before): (i64, Id),
+    limit: i64,
+) -> Result<Vec<Recorded>> {
     let tenant = tx.tenant(scope)?;
     let sql = format!(
-        "SELECT {COLUMNS} FROM audit_log WHERE tenant_id = $1 AND id < $2
-         ORDER BY id DESC LIMIT $3"
+        "SELECT {COLUMNS} FROM audit_log
+         WHERE tenant_id = $1 AND created_ms >= $2 AND created_ms < $3 AND (created_ms, id) < ($4, $5)
+         ORDER BY created_ms DESC, id DESC LIMIT $6"
     );
-    tx.query(&sql, params![tenant, after.unwrap_or(Id::LAST), limit])?.iter().map(read).collect()
+    tx.query(&sql, params![tenant, from_ms, until_ms, before_ms, before, limit])?.iter().map(read).collect()
+}
+
+/// When the event with this id was made: for one that is gone, about when its id was.
+fn find_time(tx: &mut ReadTx<'_>, scope: TenantScope, id: Id) -> Result<i64> {
+    let tenant = tx.tenant(scope)?;
+    let sql =
+        "SELECT created_ms FROM audit_log WHERE tenant_id = $1 AND id = $2 AND created_ms >= $3 AND created_ms < $4";
+    // Nearly always in the month of its id.
+    let (from_ms, until_ms) = Month::of(id.millis()).range_ms();
+    for (from_ms, until_ms) in [(from_ms, until_ms), (i64::MIN, i64::MAX)] {
+        if let Some(row) = tx.find(sql, params![tenant, id, from_ms, until_ms])? {
+            return row.int(0);
+        }
+    }
+    Ok(id.millis())
 }
 
 /// Tenants that have unsealed events.

@@ -2,7 +2,8 @@
 //!
 //! A handler takes an effect in the transaction that records it, and acts only when it was the first. For what is sent (a letter, a
 //! transaction of a chain) the row is the intent: it is taken before the sending, under a key that the receiver knows again.
-//! The only kind of job so far, `compress_variants`, needs none: a variant has the name of its bytes, and is the same each time.
+//! `compress_variants` needs none: a variant has the name of its bytes, and is the same each time. `check_files` takes one for each
+//! deployment that it found damaged, so that the audit log has that once.
 
 use crate::{
     domain::{Result, access::TenantScope, job::JobId},

@@ -3,6 +3,7 @@
 //! A job has input, is retried and idempotent; a task has none, looks for itself, and runs on a signal and on a period.
 //! [`run_job`], [`start`], [`own_tasks`] and [`duties`] list all of them.
 
+mod check_files;
 mod compress_variants;
 mod driver;
 mod fire_schedules;
@@ -18,7 +19,11 @@ use std::{path::PathBuf, sync::Arc, time::Duration};
 use self::driver::Task;
 use crate::{
     base::{ids::Id, tasks::Tasks},
-    domain::{job::Queue, node::Duty, schedule::Times},
+    domain::{
+        job::Queue,
+        node::Duty,
+        schedule::{Chore, Times},
+    },
     ports::queue::{Lease, Outcome},
     serve::DataPlane,
     services::{
@@ -72,6 +77,7 @@ async fn run_job(context: &Context, lease: &Lease) -> Outcome {
 async fn run_known(context: &Context, lease: &Lease) -> Outcome {
     match lease.job.kind.as_str() {
         publish::COMPRESS_VARIANTS => compress_variants::run(context, lease).await,
+        kind if kind == Chore::CheckFiles.word() => check_files::run(context, lease).await,
         other => Outcome::Cancel { error: format!("This version does not know jobs of the kind `{other}`.") },
     }
 }

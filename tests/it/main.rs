@@ -9,6 +9,7 @@
 )]
 
 mod archives;
+mod checks;
 mod client;
 #[cfg(all(feature = "postgres", feature = "redis"))]
 mod cluster;

@@ -8,10 +8,12 @@ use chainhost::{
     base::{
         clock::{Clock, Hands},
         hash::Sha256,
+        ids::Id,
         tasks::Tasks,
     },
     domain::{
         access::{Actor, TenantScope},
+        event::Recorded,
         month::Retention,
         node::Duty,
         tenant::{Tenant, TenantId},
@@ -354,6 +356,41 @@ async fn a_month_ends_under_load(open: Open) {
     assert_eq!(rig.verify(&rig.actor).await, None);
 }
 
+/// Pages join without a gap and without an event that stands twice, over months with many events and months with none, and also
+/// where a clock was wrong for a while.
+async fn pages_of_events_lose_nothing_over_months(open: Open) {
+    let rig = Rig::new(open, None).await;
+    let mut number = 0;
+    for days in [0, 0, 1, 31, 40, 400, -500, 0, 600, 0, -3, 90, 0, 0] {
+        rig.hands.advance(days * DAY_MS + 1);
+        rig.pass().await;
+        number += 1;
+        rig.act(&rig.actor, &format!("site-{number}")).await;
+    }
+    let stranger = rig.other().await;
+    rig.act(&stranger, "theirs").await;
+    let ask = async |after, limit| rig.services.list_audit(&rig.actor, after, limit).await.unwrap();
+    let all = ask(None, 200).await;
+    let made = |it: &&Recorded| it.kind == "site.created";
+    assert_eq!(all.iter().filter(made).count(), number);
+    assert!(all.is_sorted_by(|a, b| (a.created_ms, &a.id) > (b.created_ms, &b.id)), "{all:?}");
+    for size in [1, 3, 5] {
+        let (mut joined, mut after) = (Vec::new(), None);
+        loop {
+            let page = ask(after, size).await;
+            let Some(last) = page.last() else { break };
+            assert!(page.len() <= usize::try_from(size).unwrap());
+            after = Some(last.id.parse().unwrap());
+            joined.extend(page.into_iter().map(|it| it.id));
+        }
+        assert_eq!(joined, all.iter().map(|it| it.id.clone()).collect::<Vec<_>>());
+    }
+    // What is behind an event that is gone is what is older than its id.
+    let gone = Id::before(START_MS + 20 * DAY_MS);
+    let older = ask(Some(gone), 200).await;
+    assert!(!older.is_empty() && older.iter().all(|it| it.created_ms < START_MS + 20 * DAY_MS), "{older:?}");
+}
+
 macro_rules! clauses {
     ($engine:ident: $($clause:ident)*) => {
         $(#[tokio::test(flavor = "multi_thread")]
@@ -377,6 +414,7 @@ macro_rules! suite {
 
 suite! {
     a_month_ends_and_later_goes
+    pages_of_events_lose_nothing_over_months
     nothing_goes_before_it_is_archived_and_only_once
     anchors_go_by_month_too_and_everything_stays_when_nothing_is_said
     a_node_that_has_lost_the_duty_archives_and_removes_nothing
@@ -448,7 +486,10 @@ async fn what_was_archived_and_could_not_be_removed_is_removed_later_and_archive
 
 #[cfg(feature = "postgres")]
 mod parts {
+    use std::{sync::mpsc::sync_channel, time::Duration};
+
     use chainhost::{domain::month::Month, params};
+    use tokio::sync::oneshot;
 
     use super::*;
 
@@ -487,6 +528,52 @@ mod parts {
         assert_eq!(rig.count("SELECT COUNT(*) FROM pg_class WHERE relname = 'audit_log_2026_01'").await, 0);
         // Nobody deleted rows: the part went with them.
         assert_eq!(rig.verify(&rig.actor).await, None);
+    }
+
+    /// A page of the newest events does not touch the parts of older months: somebody holds one of these, and nobody waits.
+    #[tokio::test(flavor = "multi_thread")]
+    async fn a_page_of_events_leaves_older_parts_alone() {
+        let rig = Rig::new(postgres, None).await;
+        rig.pass().await;
+        for name in ["one", "two", "three"] {
+            rig.act(&rig.actor, name).await;
+        }
+        rig.hands.advance(35 * DAY_MS);
+        rig.pass().await;
+        for name in ["four", "five", "six", "seven"] {
+            rig.act(&rig.actor, name).await;
+        }
+        let page = "SELECT id FROM audit_log WHERE tenant_id = $1 AND created_ms >= $2 AND created_ms < $3
+                    AND (created_ms, id) < ($3, $1) ORDER BY created_ms DESC, id DESC LIMIT 50";
+        let plan = plan(&rig, page).await;
+        assert!(plan.contains("audit_log_2026_01") && !plan.contains("2026_02") && !plan.contains("default"), "{plan}");
+
+        let (locked, is_locked) = oneshot::channel();
+        let (release, released) = sync_channel(1);
+        let holder = rig.services.db.write(move |tx| {
+            tx.execute("LOCK TABLE audit_log_2026_01 IN ACCESS EXCLUSIVE MODE", &[])?;
+            let _ = locked.send(());
+            let _ = released.recv_timeout(Duration::from_mins(1));
+            Ok(())
+        });
+        let look = async {
+            is_locked.await.unwrap();
+            let first = rig.services.list_audit(&rig.actor, None, 3).await;
+            let after = first.as_ref().ok().and_then(|it| it[1].id.parse().ok());
+            let second = rig.services.list_audit(&rig.actor, after, 2).await;
+            release.send(()).unwrap();
+            (first.unwrap(), second.unwrap())
+        };
+        let (ended, (first, second)) = tokio::join!(holder, look);
+        ended.unwrap();
+        let texts = |all: &[Recorded]| all.iter().map(|it| it.entity_id.clone()).collect::<Vec<_>>();
+        assert_eq!((texts(&first), texts(&second)), (names(&["seven", "six", "five"]), names(&["five", "four"])));
+        let all = rig.services.list_audit(&rig.actor, None, 200).await.unwrap();
+        assert!(texts(&all).contains(&String::from("one")), "what is missing comes from there");
+    }
+
+    fn names(all: &[&str]) -> Vec<String> {
+        all.iter().map(|it| (*it).to_owned()).collect()
     }
 
     #[tokio::test(flavor = "multi_thread")]

@@ -38,7 +38,7 @@ fn the_printed_link_makes_the_owner_once() {
 }
 
 /// Addresses of the panel: all of those that show or change something.
-const PAGES: [&str; 25] = [
+const PAGES: [&str; 26] = [
     "/",
     "/sites",
     "/sites/new",
@@ -58,6 +58,7 @@ const PAGES: [&str; 25] = [
     "/sites/hello/deployments/1/proof/bundle",
     "/jobs",
     "/schedules",
+    "/schedules/new",
     "/audit-log",
     "/storage",
     "/settings",

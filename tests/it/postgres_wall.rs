@@ -166,3 +166,47 @@ fn a_server_works_behind_the_wall() {
     let events = host.api_json(&key, "GET /api/v1/audit?limit=200", "", 200);
     assert!(events["items"].as_array().unwrap().len() > 3);
 }
+
+/// A tenant's table that the wall leaves out would show all tenants' rows to a statement that forgets its tenant.
+#[tokio::test(flavor = "multi_thread")]
+async fn every_table_with_tenants_rows_is_behind_the_wall() {
+    // Those that are read to find out whose something is, and those that only the host reads.
+    const OPEN: [&str; 6] = ["api_key", "hostname", "membership", "outbox", "session", "site_name"];
+    let (server, url) = server();
+    drop(open(&url));
+    put_up(&url);
+    let tables = "SELECT string_agg(c.relname, ' ' ORDER BY c.relname) FROM pg_class c JOIN pg_attribute a ON a.attrelid = c.oid
+        WHERE c.relnamespace = 'public'::regnamespace AND c.relkind IN ('r', 'p') AND NOT c.relispartition AND a.attname = 'tenant_id'
+        AND NOT (c.relrowsecurity AND c.relforcerowsecurity AND EXISTS
+          (SELECT 1 FROM pg_policy p WHERE p.polrelid = c.oid AND p.polname = 'chainhost_tenant'))";
+    let db = url.rsplit_once('/').unwrap().1;
+    let found = server.ask_in(db, tables);
+    assert_eq!(
+        found.split_whitespace().collect::<Vec<_>>(),
+        OPEN,
+        "say in `schema::PLACES` that its rows are a tenant's"
+    );
+}
+
+/// The wall was put up before an upgrade brought another table: whoever starts the server is told of it.
+#[test]
+fn a_table_beside_the_wall_is_told_at_the_start() {
+    let (server, url) = server();
+    let mut host = Host::start_on(&url);
+    assert_eq!(host.stop(), Some(0));
+    put_up(&url);
+    host.restart();
+    assert!(!host.log().contains("row-level security does not stand"), "{}", host.log());
+    assert_eq!(host.stop(), Some(0));
+    let db = url.rsplit_once('/').unwrap().1;
+    server.ask_in(db, "DROP POLICY chainhost_tenant ON schedule");
+    server.ask_in(db, "ALTER TABLE effect DISABLE ROW LEVEL SECURITY");
+    host.restart();
+    let log = host.log();
+    assert!(log.contains("row-level security does not stand") && log.contains("effect, schedule"), "{log}");
+    assert_eq!(host.stop(), Some(0));
+    put_up(&url);
+    let before = host.log().matches("row-level security does not stand").count();
+    host.restart();
+    assert_eq!(host.log().matches("row-level security does not stand").count(), before);
+}

@@ -6,6 +6,7 @@ use chainhost::{
     base::{
         clock::{Clock, Hands},
         ids::Id,
+        limits::SCHEDULES_MAX,
     },
     domain::{
         access::Actor,
@@ -200,6 +201,21 @@ async fn schedules_are_made_by_the_tenants_admins() {
     let template = Template { priority: 101, ..new("", "", Missed::Skip).template };
     assert_eq!(code(NewSchedule { template, ..new("o", "@daily", Missed::Skip) }).await, "job_priority");
     rig.services.create_schedule(&rig.admin(2), new("nightly", "@daily", Missed::Skip)).await.unwrap();
+}
+
+/// The names of a tenant's schedules are its own, and so is their greatest number.
+#[tokio::test]
+async fn a_tenant_has_so_many_schedules_and_no_more() {
+    let rig = Rig::new();
+    for number in 0..SCHEDULES_MAX {
+        rig.add(&format!("schedule {number}"), "@daily", Missed::Skip).await;
+    }
+    let more = rig.services.create_schedule(&rig.admin(1), new("one more", "@daily", Missed::Skip)).await.unwrap_err();
+    assert_eq!((more.code, more.kind), ("schedules_max", Kind::Conflict));
+    rig.services.create_schedule(&rig.admin(2), new("schedule 1", "@daily", Missed::Skip)).await.unwrap();
+    rig.services.delete_schedule(&rig.admin(1), "schedule 7").await.unwrap();
+    rig.add("one more", "@daily", Missed::Skip).await;
+    assert_eq!(i64::try_from(rig.services.list_schedules(&rig.admin(1)).await.unwrap().len()), Ok(SCHEDULES_MAX));
 }
 
 /// A row that this version cannot read is set aside and holds up nobody.

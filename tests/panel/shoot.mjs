@@ -12,6 +12,7 @@ import { join } from "node:path";
 import { gzipSync } from "node:zlib";
 import { folders } from "./folders.mjs";
 import { look, open } from "./look.mjs";
+import { schedules } from "./schedules.mjs";
 import { settings } from "./settings.mjs";
 
 const [out = "shots", binary = new URL("../../target/debug/chainhost", import.meta.url).pathname] = process.argv.slice(2).filter((it) => it !== "quick");
@@ -262,7 +263,8 @@ try {
   await page.getByText("The user is disabled.").waitFor();
   await mate.goto(`${base}/sites`);
   assert.equal(await heading(mate), "Sign in", "a disabled user is out at once");
-  for (const [name, path] of [["settings", "/settings"], ["sessions", "/settings/sessions"], ["nodes", "/settings/nodes"], ["audit-log", "/audit-log"], ["storage", "/storage"], ["jobs", "/jobs"], ["schedules", "/schedules"]]) await shoot(name, path);
+  for (const [name, path] of [["settings", "/settings"], ["sessions", "/settings/sessions"], ["nodes", "/settings/nodes"], ["audit-log", "/audit-log"], ["storage", "/storage"], ["jobs", "/jobs"]]) await shoot(name, path);
+  await schedules({ base, page, press, shoot, step });
   await page.goto(`${base}/audit-log`);
   await page.keyboard.press("Tab");
   assert.equal(await page.evaluate(() => document.activeElement.className), "skip", "the first stop skips the navigation");

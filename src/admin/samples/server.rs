@@ -12,7 +12,7 @@ use crate::{
         nodes::{NodeRow, Nodes},
         overview::{Figure, Latest, Overview, QueueRow, Step, Want},
         password::Password,
-        schedules::{Last, ScheduleRow, Schedules, TaskRow},
+        schedules::{ChoreRow, Last, NewSchedule, ScheduleRow, Schedules, TaskRow},
         seal::{Level, Size},
         sessions::{SessionRow, Sessions},
         settings::{self as settings_of, General},
@@ -122,6 +122,27 @@ fn schedules() -> Schedules {
             ),
             task("keep-months", "Makes room for the months to come.", false, ""),
         ],
+    }
+}
+
+fn new_schedule() -> NewSchedule {
+    NewSchedule {
+        shell: shell(Place::Jobs),
+        crumbs: vec![Crumb::new("Jobs", "/jobs"), Crumb::new("What runs by itself", "/schedules")],
+        chores: vec![ChoreRow {
+            word: "check_files",
+            words: "Check the files",
+            text: "Reads every file of what is live, and says which of them are damaged or gone.",
+        }],
+        sites: vec!["harbour-cafe".into(), HOSTILE.into()],
+        times: vec!["Tue 24 Nov 2026, 03:00".into(), "Wed 25 Nov 2026, 03:00".into()],
+        name: HOSTILE.into(),
+        kind: "check_files".into(),
+        site: String::new(),
+        cron: "0 3 * * *".into(),
+        zone: "Europe/Berlin".into(),
+        missed: "once".into(),
+        problems: Problems::with("name", "There is a schedule `nightly` already."),
     }
 }
 
@@ -249,6 +270,7 @@ pub(super) fn pages() -> Vec<Sample> {
     vec![
         ("jobs", render(&jobs), "Compress lantern-books 9"),
         ("schedules", render(&schedules()), "collect-garbage"),
+        ("schedule-new", render(&new_schedule()), "Make the schedule"),
         ("audit-log", render(&audit), "published deployment 42"),
         ("storage", render(&storage), "Remove the unused files"),
     ]

@@ -167,6 +167,8 @@ pub(in crate::cli) struct Schedule {
     #[serde(default)]
     pub(in crate::cli) paused: bool,
     pub(in crate::cli) next_at: Option<String>,
+    #[serde(default)]
+    pub(in crate::cli) upcoming: Vec<String>,
     pub(in crate::cli) last: Option<LastRun>,
 }
 

@@ -6,6 +6,7 @@
 //! It never goes up by itself: it costs a round trip in each transaction, and `pg_dump` then needs a superuser.
 
 use super::{
+    super::schema::{PLACES, Place},
     WRITERS_LOCK,
     address::Address,
     session::{Session, explain},
@@ -31,6 +32,35 @@ pub(super) fn stands(session: &mut Session) -> Result<bool> {
                WHERE polname = 'chainhost_tenant'";
     let found = session.simple(sql).map_err(|error| explain(&error, sql))?;
     Ok(found.first().is_some_and(|it| it == "true"))
+}
+
+/// The tables of tenants that are open beside a wall that stands: a later version has made them.
+fn find_gaps(session: &mut Session) -> Result<Vec<String>> {
+    // The names are ours: letters and underscores.
+    let ours: Vec<String> =
+        PLACES.iter().filter(|it| it.1 == Place::Tenant).map(|(name, _)| format!("'{name}'")).collect();
+    let sql = format!(
+        "SELECT COALESCE(string_agg(c.relname, ' ' ORDER BY c.relname), '') FROM pg_class c
+         JOIN pg_namespace n ON n.oid = c.relnamespace
+         WHERE n.nspname = current_schema() AND c.relkind IN ('r', 'p') AND c.relname IN ({})
+           AND NOT (c.relrowsecurity AND EXISTS
+             (SELECT 1 FROM pg_policy p WHERE p.polrelid = c.oid AND p.polname = 'chainhost_tenant'))",
+        ours.join(", ")
+    );
+    let found = session.simple(&sql).map_err(|error| explain(&error, &sql))?;
+    Ok(found.first().map_or("", String::as_str).split_whitespace().map(str::to_owned).collect())
+}
+
+/// Tells of tables beside the wall, if there are any.
+pub(super) fn warn_of_gaps(session: &mut Session) -> Result<()> {
+    let gaps = find_gaps(session)?;
+    if !gaps.is_empty() {
+        tracing::error!(
+            tables = gaps.join(", "),
+            "row-level security does not stand for these tables of tenants. Run: chainhost scale row-security --run"
+        );
+    }
+    Ok(())
 }
 
 /// Runs the `statements` that put the wall up, all or none, and says whether it now stands for the user of this URL. Blocks; must not

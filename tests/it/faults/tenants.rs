@@ -49,6 +49,7 @@ pub(super) fn body(method: &str, path: &str) -> Vec<u8> {
         ("PATCH", "/sites/{name}") => json!({ "taken_down": "because" }),
         ("POST", "/sites/{name}/deployments") => json!({ "files": [["/a", 1, "0".repeat(64)]] }),
         ("PUT", "/sites/{name}/deployments") => return tar_of_one(),
+        ("POST", "/schedules") => json!({ "name": "new", "cron": "@daily", "kind": "check_files" }),
         ("POST", "/sites/{name}/rollback") => json!({ "to": "1" }),
         ("POST", _) => json!({}),
         _ => return Vec::new(),
@@ -249,6 +250,9 @@ pub(super) fn filled(path: &str, things: &Things) -> String {
         "/sites/{name}/hostnames" => form(&[("hostname", "more.example.net")]),
         "/settings/users" => {
             form(&[("email", "new@example.org"), ("role", "user"), ("password", crate::support::PASSWORD)])
+        }
+        "/schedules/new" => {
+            form(&[("name", "new"), ("kind", "check_files"), ("cron", "@daily"), ("zone", "UTC"), ("missed", "once")])
         }
         "/sites/{name}/watch" => form(&[("folder", "/srv/site")]),
         _ => String::new(),

@@ -1,6 +1,6 @@
 //! A Redis that throws things out, dies, and comes back without what it had.
 
-use std::sync::Arc;
+use std::{collections::BTreeSet, sync::Arc};
 
 use chainhost::{
     base::{clock::Clock, ids::Ids, secret::Secret},
@@ -22,7 +22,7 @@ use chainhost::{
 use tokio::task::JoinSet;
 
 use super::{Rig, tenant, until};
-use crate::support::{ground::ground, redis::Server};
+use crate::support::{Host, ground::ground, read_files, redis::Server};
 
 #[tokio::test]
 async fn a_redis_that_throws_keys_out_is_refused_with_the_cure() {
@@ -71,6 +71,118 @@ async fn a_redis_that_takes_no_changes_says_why() {
     assert!(ended[0].is_ok() && leases[0].job == two);
 }
 
+/// What a Redis refuses is known before anybody wants a change: who looks after the server hears of it.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_redis_that_takes_no_changes_is_told_to_who_looks() {
+    let server = Server::start(&[]);
+    let rig = Rig::on(&server);
+    let jobs = Jobs::new(rig.open("one").0);
+    assert!(jobs.health().is_ok());
+    for (setting, bad, good, code) in
+        [("min-replicas-to-write", "1", "0", "queue_replicas"), ("maxmemory", "1", "0", "queue_full")]
+    {
+        server.ask(&["CONFIG", "SET", setting, bad]);
+        until("the trouble", async || jobs.health().is_err_and(|it| it.code == code)).await;
+        let seen = jobs.depths(None).await.map(drop);
+        assert!(jobs.is_up(), "{setting}: {seen:?}");
+        server.ask(&["CONFIG", "SET", setting, good]);
+        until("its end", async || jobs.health().is_ok()).await;
+    }
+    std::fs::remove_dir_all(&server.folder).unwrap();
+    server.ask(&["CONFIG", "SET", "save", "3600 1"]);
+    server.ask(&["BGSAVE"]);
+    until("the disk to be missed", async || jobs.health().is_err_and(|it| it.code == "queue_disk")).await;
+    server.ask(&["CONFIG", "SET", "stop-writes-on-bgsave-error", "no"]);
+    until("its end", async || jobs.health().is_ok()).await;
+    server.ask(&["REPLICAOF", "127.0.0.1", "1"]);
+    until("the replica to be left", async || jobs.health().is_err_and(|it| it.code == "queue_unreachable")).await;
+    server.ask(&["REPLICAOF", "NO", "ONE"]);
+    until("the master", async || jobs.health().is_ok()).await;
+}
+
+/// The same from outside: a balancer, or whoever watches the server, asks `/healthz`.
+#[test]
+fn health_tells_of_a_redis_that_takes_no_changes() {
+    let server = Server::start(&[]);
+    let host = Host::start_as(&[("CHAINHOST_REDIS_QUEUE_URL", server.url())], &[]);
+    let health = || host.get("localhost", "/healthz").json();
+    let tells = |word: &str| host.until(word, || (health()["queue"] == word).then_some(()));
+    tells("ok");
+    server.ask(&["CONFIG", "SET", "min-replicas-to-write", "1"]);
+    tells("queue_replicas");
+    assert_eq!((&health()["sites"], &health()["control"]), (&"ok".into(), &"ok".into()));
+    server.ask(&["CONFIG", "SET", "min-replicas-to-write", "0"]);
+    tells("ok");
+}
+
+/// The commands that the scripts call, from their text.
+fn commands() -> BTreeSet<String> {
+    let folder = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("src/engines/redis/queue/scripts");
+    let mut found = BTreeSet::new();
+    for (name, text) in read_files(&folder) {
+        if name.ends_with("rights.lua") {
+            continue;
+        }
+        let text = String::from_utf8(text).unwrap();
+        for mark in ["call('", "call_many('", "call_many(", "pcall('"] {
+            for rest in text.split(mark).skip(1) {
+                // `call_many(a and 'SADD' or 'SREM', …`: all words in capitals of the first argument.
+                let line = rest.split(['\n', ',']).next().unwrap();
+                let words = if mark.ends_with('\'') {
+                    line.split('\'').take(1).collect()
+                } else {
+                    line.split('\'').collect::<Vec<_>>()
+                };
+                let is_command = |it: &&str| it.len() > 2 && it.bytes().all(|it| it.is_ascii_uppercase());
+                found.extend(words.into_iter().filter(is_command).map(str::to_owned));
+            }
+        }
+    }
+    assert!(found.len() > 30 && found.contains("ZADD") && found.contains("SREM"), "{found:?}");
+    found
+}
+
+/// A user who may not call one of the commands is refused with its name, before a script ends halfway.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_user_who_lacks_a_command_is_refused_with_its_name() {
+    let server = Server::start(&[]);
+    let mut rig = Rig::on(&server);
+    rig.url = server.url().replace("//", "//app:secret@");
+    let allow = |rights: &[&str]| {
+        server.ask(&[&["ACL", "SETUSER", "app", "reset", "on", ">secret", "&*"], rights].concat());
+    };
+    let refused = |rights: &[&str]| {
+        allow(rights);
+        let error = QueueRedis::open(&Secret::new(rig.url.clone()), &rig.wish("one")).unwrap_err();
+        assert_eq!(error.code, "queue_forbidden", "{rights:?}: {error}");
+        error.message
+    };
+    let all = commands();
+    for command in &all {
+        let said = refused(&["~*", "+@all", &format!("-{}", command.to_lowercase())]);
+        assert!(said.contains(&format!("call {command},")), "{command}: {said}");
+    }
+    let said = refused(&["~*", "+@all", "-zadd", "-xadd", "-hset"]);
+    assert!(said.contains("HSET, XADD, ZADD"), "{said}");
+    let said = refused(&[&format!("~{}:host:*", rig.prefix), "+@all"]);
+    assert!(said.contains(":deploy:*"), "{said}");
+    refused(&["~*", "+@all", "-evalsha"]);
+    // Those, and what a connection needs, are enough.
+    let mut rights: Vec<String> = all.iter().map(|it| format!("+{}", it.to_lowercase())).collect();
+    let more =
+        ["+auth", "+hello", "+info", "+evalsha", "+script", "+client", "+xread", "+xrevrange", "+select", "+ping"];
+    rights.extend(more.map(str::to_owned));
+    rights.push(format!("~{}:*", rig.prefix));
+    allow(&rights.iter().map(String::as_str).collect::<Vec<_>>());
+    let jobs = Jobs::new(rig.open("one").0);
+    assert_eq!(jobs.enqueue(vec![rig.job(Queue::Email, tenant(1))]).await.unwrap(), 1);
+    let lease = jobs.next(Queue::Email, 1, Vec::new()).await.unwrap().1.remove(0);
+    let done = vec![Finish { id: lease.job.id, attempt: lease.attempt, outcome: Outcome::Done }];
+    assert!(jobs.next(Queue::Email, 0, done).await.unwrap().0[0].is_ok());
+    let left = server.ask(&["KEYS", &format!("{}:host:rights*", rig.prefix)]);
+    assert_eq!(left, "", "nothing stays of the question");
+}
+
 /// Jobs of many who ask at once are taken in together; what one is refused for concerns nobody else.
 #[tokio::test(flavor = "multi_thread")]
 async fn each_of_many_callers_has_an_answer_of_its_own() {
@@ -107,6 +219,23 @@ async fn each_of_many_callers_has_an_answer_of_its_own() {
     for (number, waiting) in [(1, 1), (2, 1), (3, 12), (4, 0)] {
         assert_eq!(jobs.depths(tenant(number)).await.unwrap()[1].waiting, waiting, "of tenant {number}");
     }
+}
+
+/// Of many who ask at once for a job with the same key one gets it, also when they are all taken in together.
+#[tokio::test(flavor = "multi_thread")]
+async fn one_of_many_callers_has_the_key() {
+    let rig = Rig::new();
+    let jobs = Jobs::new(rig.open("one").0);
+    for round in 0..20 {
+        let mut answers = JoinSet::new();
+        for _ in 0..30 {
+            let keyed = NewJob { unique: Some(format!("{round}")), ..rig.job(Queue::Email, tenant(2)) };
+            let jobs = jobs.clone();
+            answers.spawn(async move { jobs.enqueue(vec![keyed]).await.unwrap() });
+        }
+        assert_eq!(answers.join_all().await.into_iter().sum::<u64>(), 1, "in round {round}");
+    }
+    assert_eq!(jobs.depths(tenant(2)).await.unwrap()[1].waiting, 20);
 }
 
 /// While a Redis refuses to make leases longer they run out, for no fault of their workers: nobody calls these dead afterwards.

@@ -219,6 +219,20 @@ impl Server {
 }
 
 impl Server {
+    /// The first column of the first row in another database of this server, as text; empty when there is none.
+    pub(crate) fn ask_in(&self, database: &str, sql: &str) -> String {
+        let url = format!("postgres://postgres@127.0.0.1:{}/{database}", self.port);
+        let sql = sql.to_owned();
+        apart(move || {
+            let answers = Client::connect(&url, NoTls).unwrap().simple_query(&sql).unwrap();
+            let first = answers.iter().find_map(|it| match it {
+                postgres::SimpleQueryMessage::Row(row) => row.get(0).map(str::to_owned),
+                _ => None,
+            });
+            first.unwrap_or_default()
+        })
+    }
+
     /// The first column of the first row, which is a text.
     pub(crate) fn ask(&self, sql: &str) -> String {
         let (url, sql) = (self.url(""), sql.to_owned());

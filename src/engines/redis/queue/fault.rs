@@ -41,6 +41,11 @@ pub(super) fn said(error: &RedisError) -> Error {
             "The Redis of the job queue has fewer replicas than its min-replicas-to-write asks for, and takes no jobs.",
         )
         .because(error),
+        Some("NOPERM") => Error::unavailable(
+            "queue_forbidden",
+            "The Redis of the job queue does not let its user do what the queue needs. Give the user more rights, with `ACL SETUSER`.",
+        )
+        .because(error),
         _ => unreachable(error),
     }
 }
@@ -73,6 +78,16 @@ pub(super) fn evicts(name: &str, policy: &str) -> Error {
 pub(super) fn old(name: &str, version: &str) -> Error {
     let text = format!("The Redis at {name} is {version}. The job queue needs Redis 6.2 or later, or Valkey.");
     Error::unavailable("queue_old", text)
+}
+
+/// The user of this Redis may not do what the scripts do.
+pub(super) fn forbids(name: &str, lacking: &[String]) -> Error {
+    let what = lacking.join(", ");
+    let text = format!(
+        "The Redis at {name} does not let its user call {what}, which the job queue needs. Give the user the rights, with \
+         `ACL SETUSER` and `+@all ~*`, or with + and the name of each command."
+    );
+    Error::unavailable("queue_forbidden", text)
 }
 
 /// This Redis holds the queues of somebody else.

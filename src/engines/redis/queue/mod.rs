@@ -40,7 +40,7 @@ use tokio::sync::Notify;
 
 use crate::{
     base::{clock::Clock, ids::Id, limits, random, secret::Secret, tasks::join_thread},
-    domain::{Result, job::Queue},
+    domain::{Error, Result, job::Queue},
     ports::queue::{Command, QueueEngine, busy},
 };
 
@@ -129,7 +129,16 @@ struct Shared {
     ready: Bells,
     returned: Notify,
     up: AtomicBool,
+    /// Why nothing can be changed in it, when it is away or refuses that.
+    trouble: Mutex<Option<Error>>,
     heard: Mutex<Heard>,
+}
+
+impl Shared {
+    /// Notes why nothing can be changed, or that it can; what was known before.
+    fn note(&self, trouble: Option<Error>) -> Option<Error> {
+        std::mem::replace(&mut *self.trouble.lock().unwrap_or_else(PoisonError::into_inner), trouble)
+    }
 }
 
 /// One of something for each queue.
@@ -245,5 +254,10 @@ impl QueueEngine for QueueRedis {
 
     fn is_up(&self) -> bool {
         self.shared.up.load(Ordering::Relaxed)
+    }
+
+    fn health(&self) -> Result<()> {
+        let trouble = self.shared.trouble.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        trouble.map_or(Ok(()), Err)
     }
 }

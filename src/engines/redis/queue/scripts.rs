@@ -82,6 +82,11 @@ impl Scripts {
         [&self.enqueue, &self.next, &self.look, &self.change, &self.keep]
     }
 
+    /// What all keys begin with.
+    pub(super) fn prefix(&self) -> &str {
+        &self.prefix
+    }
+
     const fn of(&self, which: Which) -> &Script {
         match which {
             Which::Enqueue => &self.enqueue,

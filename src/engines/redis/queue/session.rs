@@ -2,16 +2,23 @@
 //!
 //! Guarantees: no wait is longer than the limits of the connection; after an error of the connection it is used no more.
 
-use redis::{Connection, RedisError, RedisResult, Value, cmd};
+use redis::{Connection, RedisError, RedisResult, Script, Value, cmd};
 
 use crate::domain::{Error, Result};
 
 use super::{
     super::link::Address,
     Limits,
-    fault::{evicts, is_away, old, said, unreachable},
+    fault::{evicts, forbids, is_away, old, said, unreachable},
     scripts::{Call, Scripts, SharedArgs},
 };
+
+/// Tries the commands of all scripts on keys like theirs.
+const RIGHTS: &str = include_str!("scripts/rights.lua");
+/// How long the key is kept that shows that changes are taken.
+const PROBE_KEPT_MS: u64 = 60_000;
+/// What a Redis answers that is there and takes no changes.
+const REFUSALS: [&str; 3] = ["OOM", "MISCONF", "NOREPLICAS"];
 
 /// A connection that is in use.
 pub(super) struct Session {
@@ -29,7 +36,33 @@ impl Session {
         session.check(address.name())?;
         session.warn(address.name());
         session.load(scripts).map_err(|error| said(&error))?;
+        session.check_rights(address.name(), scripts.prefix())?;
         Ok(session)
+    }
+
+    /// Makes sure that this user may do all that scripts do: one that may not would end a script halfway.
+    fn check_rights(&mut self, name: &str, prefix: &str) -> Result<()> {
+        let asked = Script::new(RIGHTS).key(format!("{prefix}:host:rights")).arg(prefix).invoke(&mut self.connection);
+        match asked {
+            Ok::<Vec<String>, _>(lacking) if lacking.is_empty() => Ok(()),
+            Ok(lacking) => Err(forbids(name, &lacking)),
+            Err(error) => Err(said(&error)),
+        }
+    }
+
+    /// Whether this Redis takes changes now. `Err` of `Err`: the connection is broken or the server cannot be used.
+    pub(super) fn takes_changes(&mut self, prefix: &str) -> RedisResult<Result<()>> {
+        let kept = cmd("SET")
+            .arg(format!("{prefix}:host:probe"))
+            .arg(1)
+            .arg("PX")
+            .arg(PROBE_KEPT_MS)
+            .exec(&mut self.connection);
+        match kept {
+            Ok(()) => Ok(Ok(())),
+            Err(error) if error.code().is_some_and(|it| REFUSALS.contains(&it)) => Ok(Err(said(&error))),
+            Err(error) => Err(error),
+        }
     }
 
     /// Looks at the server again: somebody may have changed its settings, or made it a replica.

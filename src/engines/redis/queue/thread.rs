@@ -45,6 +45,8 @@ const RECONNECT_MIN: Duration = Duration::from_millis(50);
 const RECONNECT_MAX: Duration = Duration::from_secs(1);
 /// How soon a Redis that refuses changes is asked again.
 const REFUSED_AGAIN: Duration = Duration::from_secs(1);
+/// How often it is tried whether a Redis takes changes.
+const PROBE: Duration = Duration::from_secs(5);
 /// How often dead workers are looked for, at most.
 const SWEEP_MAX: Duration = Duration::from_secs(5);
 
@@ -88,6 +90,8 @@ pub(super) struct QueueThread {
     seen_ms: i64,
     renew_at: Instant,
     sweep_at: Instant,
+    /// When it is tried whether changes are taken.
+    probe_at: Instant,
     /// Redis has refused to make leases longer, for all who share it: nobody's end says that they are dead.
     refused: bool,
 }
@@ -127,6 +131,7 @@ impl QueueThread {
             seen_ms: i64::MIN,
             renew_at: now + wish.lease / 3,
             sweep_at: now + wish.lease,
+            probe_at: now + PROBE,
             refused: false,
         }
     }
@@ -140,6 +145,7 @@ impl QueueThread {
                 tracing::warn!(redis = self.address.name(), %error, "the job queue has no Redis yet");
                 self.session = None;
                 self.failures = 1;
+                self.shared.note(Some(error.clone()));
                 self.away = error;
             }
             Err(error) => return Err(error),
@@ -192,7 +198,7 @@ impl QueueThread {
     /// Waits for a message, or until something is due.
     fn sleep(&self) -> Option<Message> {
         let now = Instant::now();
-        let mut until = self.sweep_at.min(self.renew_at);
+        let mut until = self.sweep_at.min(self.renew_at).min(self.probe_at);
         if self.session.is_none() {
             until = self.connect_at;
         } else if let Some(due_ms) = self.due_ms {
@@ -217,6 +223,9 @@ impl QueueThread {
         let heard = self.shared.heard.lock().map(|mut it| std::mem::take(&mut *it)).unwrap_or_default();
         self.follow(heard, &mut work);
         let now = Instant::now();
+        if now >= self.probe_at {
+            self.probe_at = now + if self.probe() { PROBE } else { REFUSED_AGAIN };
+        }
         if now >= self.renew_at {
             self.renew_at = now + self.lease / 3;
             if !self.held.is_empty() || self.refused {
@@ -248,6 +257,27 @@ impl QueueThread {
             tracing::error!(redis, %error, "the job queue stops until this is mended");
         }
         self.leave(error);
+    }
+
+    /// Finds out whether changes are taken, so that this is known also while nobody wants one.
+    fn probe(&mut self) -> bool {
+        let Some(session) = &mut self.session else { return true };
+        match session.takes_changes(self.scripts.prefix()) {
+            Ok(taken) => {
+                let trouble = taken.err();
+                let (now, redis) = (trouble.clone(), self.address.name());
+                match (self.shared.note(trouble), &now) {
+                    (None, Some(error)) => tracing::warn!(redis, %error, "the Redis of the job queue takes no changes"),
+                    (Some(_), None) => tracing::info!(redis, "the Redis of the job queue takes changes again"),
+                    _ => {}
+                }
+                now.is_none()
+            }
+            Err(error) => {
+                self.lose(&error);
+                true
+            }
+        }
     }
 
     fn follow(&self, heard: Heard, work: &mut Vec<(Call, Asker)>) {
@@ -554,6 +584,7 @@ impl QueueThread {
     fn leave(&mut self, why: Error) {
         self.session = None;
         self.shared.up.store(false, Ordering::Relaxed);
+        self.shared.note(Some(why.clone()));
         self.away = why;
         self.failures = 0;
         self.connect_at = Instant::now();
@@ -575,6 +606,7 @@ impl QueueThread {
                 self.sweep_at = Instant::now() + self.lease;
                 self.renew_at = Instant::now();
                 self.shared.up.store(true, Ordering::Relaxed);
+                self.shared.note(None);
                 self.shared.returned.notify_one();
                 // Whatever has happened meanwhile may have woken somebody.
                 for it in Queue::ALL {
@@ -590,6 +622,7 @@ impl QueueThread {
                 let pause = RECONNECT_MIN.saturating_mul(1 << self.failures.min(5)).min(RECONNECT_MAX);
                 self.failures = self.failures.saturating_add(1);
                 self.connect_at = Instant::now() + pause;
+                self.shared.note(Some(error.clone()));
                 self.away = error;
                 false
             }

@@ -1,81 +1,81 @@
 -- What people do with single jobs and queues. ARGV[6]: which; ARGV[7]: the id, queue or tenant.
-make_room()
-chores()
+chores.make_room()
+chores.chores()
 
 local acts = {}
 
 -- Dead or delayed → waiting now, or delayed while others that it waits for have not ended.
 function acts.rerun(j)
   if j.st == 'f' then
-    if key_taken(j) then return refuse('job_unique') end
-    local open, dead = awaited(j)
-    if dead then return refuse('job_waits') end
+    if bonds.key_taken(j) then return base.refuse('job_unique') end
+    local open, dead = bonds.awaited(j)
+    if dead then return base.refuse('job_waits') end
     call('ZREM', B[j.q] .. 'failed', j.bid)
     call('HDEL', j.key, 'finishedOn', 'stc')
     j.uncounted, j.deaths = j.attempt, 0
-    call('HSET', j.key, 'un', j.uncounted, 'progress', 0, 'atm', 0)
-    hold_key(j)
+    call('HSET', j.key, 'un', j.uncounted, 'progress', 0, 'atm', 0, 'xt', 1)
+    bonds.hold_key(j)
     if open > 0 then
-      await_others(j)
-      delay_for_others(j, open)
+      bonds.await_others(j)
+      moves.delay_for_others(j, open)
       return 0
     end
   elseif j.st == 'd' then
-    if j.awaits > 0 then return refuse('job_waits') end
-    leave_due(j)
+    if j.awaits > 0 then return base.refuse('job_waits') end
+    moves.leave_due(j)
   else
     return { 'refused', 'job_rerun', STATES[j.st] }
   end
-  wait_last(j)
+  moves.wait_last(j)
   return 0
 end
 
 -- Waiting or delayed → removed; 1 when it runs.
 function acts.cancel(j)
   if j.st == 'r' then
-    call('HSET', j.key, 'can', 1)
-    told[#told + 1] = j.cid
+    call('HSET', j.key, 'can', 1, 'xt', 1)
+    mem.told[#mem.told + 1] = j.cid
     return 1
   end
   if j.st == 'w' then
-    take_out(j)
-    leave_line(j)
+    moves.take_out(j)
+    lanes.leave_line(j)
   elseif j.st == 'd' then
-    leave_due(j)
+    moves.leave_due(j)
   else
-    return refuse('job_ended')
+    return base.refuse('job_ended')
   end
-  stop_awaiting(j)
-  close(j, false)
-  forget(j)
+  bonds.stop_awaiting(j)
+  bonds.close(j, false)
+  moves.forget(j)
   return 0
 end
 
 -- Waiting or delayed → dead, with the error ARGV[8].
 function acts.bury(j)
   if j.st == 'w' then
-    take_out(j)
-    leave_line(j)
+    moves.take_out(j)
+    lanes.leave_line(j)
   elseif j.st == 'd' then
-    leave_due(j)
+    moves.leave_due(j)
   else
-    return refuse('job_started')
+    return base.refuse('job_started')
   end
-  stop_awaiting(j)
-  end_job(j, 'f', ARGV[8])
+  bonds.stop_awaiting(j)
+  bonds.end_job(j, 'f', ARGV[8])
   return 0
 end
 
 -- Removes an ended job.
 function acts.dismiss(j)
-  if j.st ~= 'c' and j.st ~= 'f' then return refuse('job_not_ended') end
-  forget(j)
+  if j.st ~= 'c' and j.st ~= 'f' then return base.refuse('job_not_ended') end
+  moves.forget(j)
   return 0
 end
 
 function acts.progress(j)
-  if j.st ~= 'r' or j.attempt ~= tonumber(ARGV[8]) or j.holder ~= TOKEN then return refuse('stale_lease') end
-  call('HSET', j.key, 'progress', ARGV[9])
+  if j.st ~= 'r' or j.attempt ~= tonumber(ARGV[8]) or j.holder ~= TOKEN then return base.refuse('stale_lease') end
+  call('HSET', j.key, 'progress', ARGV[9], 'xt', 1)
   return 0
 end
 
@@ -87,21 +87,21 @@ if what == 'pause' then
     call('DEL', B[q] .. 'marker')
   else
     call('HDEL', B[q] .. 'meta', 'paused')
-    woken[q] = true
-    mark(q)
+    mem.woken[q] = true
+    base.mark(q)
   end
   call('XADD', B[q] .. 'events', 'MAXLEN', '~', EVENTS_MAX, '*', 'event', ARGV[8] == '1' and 'paused' or 'resumed', 'by', TOKEN)
-  return done(0)
+  return chores.done(0)
 end
 
 if what == 'stop' then
-  stop_tenant(ARGV[7], ARGV[8] == '1')
+  lanes.stop_tenant(ARGV[7], ARGV[8] == '1')
   if ARGV[8] ~= '1' then
-    for q = 1, 4 do woken[q] = true end
+    for q = 1, 4 do mem.woken[q] = true end
   end
-  return done(0)
+  return chores.done(0)
 end
 
-local j = find(ARGV[7])
-if not j then return done(refuse(what == 'progress' and 'stale_lease' or 'not_found')) end
-return done(acts[what](j))
+local j = base.find(ARGV[7])
+if not j then return chores.done(base.refuse(what == 'progress' and 'stale_lease' or 'not_found')) end
+return chores.done(acts[what](j))

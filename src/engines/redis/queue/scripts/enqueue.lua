@@ -3,26 +3,48 @@
 local WAITING_MAX = tonumber(ARGV[6])
 -- Refused here, before anything is changed, when memory is short.
 call('SET', OWN .. 'probe', '')
-chores()
+chores.chores()
+
+-- The keys of what is kept of tenants whose jobs come.
+local keys_of = {}
+local function key_of(owner)
+  if not keys_of[owner] then
+    -- Whose jobs wait is among them.
+    if base.waiting_of(owner) == 0 then call('SADD', OWN .. 'owners', owner) end
+    keys_of[owner] = OWN .. 'of:' .. owner
+  end
+  return keys_of[owner]
+end
 
 -- Whose the jobs of this call are, taken or known before.
 local owners = {}
 
+-- When jobs of this call had gone, and which are kept: asked for many at once.
+local gone_at, kept = {}, {}
+
+local function ask_for(cids, keys)
+  local gone = call('ZMSCORE', OWN .. 'gone', unpack(cids))
+  for at, cid in ipairs(cids) do gone_at[cid] = gone[at] end
+  if call('EXISTS', unpack(keys)) > 0 then
+    for _, cid in ipairs(cids) do kept[cid] = base.where(cid) end
+  end
+end
+
 local function is_known(cid)
-  if owners[cid] then return true end
-  local was = call('ZSCORE', OWN .. 'gone', cid)
-  if was and tonumber(was) > known_since() or where(cid) then return true end
+  if owners[cid] or kept[cid] then return true end
+  local was = gone_at[cid]
+  if was and tonumber(was) > base.known_since() then return true end
   if was then call('ZREM', OWN .. 'gone', cid) end
   return false
 end
 
 -- Whether all that the job at `at` waits for belongs to its tenant, or is not there.
 local function waits_for_its_own(at, own)
-  write_added()
-  for other in ids(ARGV[at + 10]) do
+  base.write_all_added()
+  for other in base.ids(ARGV[at + 10]) do
     local whose = own[other] or owners[other]
     if not whose then
-      local found = find(other)
+      local found = base.find(other)
       whose = found and found.owner
     end
     if whose and whose ~= ARGV[at + 2] then return false end
@@ -30,53 +52,75 @@ local function waits_for_its_own(at, own)
   return true
 end
 
+local ALL = OWN .. 'all'
+
 local function take_in(at)
   local cid, q, owner, prio = ARGV[at], tonumber(ARGV[at + 1]), ARGV[at + 2], tonumber(ARGV[at + 5])
+  local run_at, unique, after, class = tonumber(ARGV[at + 6]), ARGV[at + 9], ARGV[at + 10], ARGV[at + 12]
   local j = {
-    ref = cid .. q, cid = cid, q = q, bid = cid, key = B[q] .. cid, owner = owner, prio = prio, class = ARGV[at + 12],
-    seq = 0, since = NOW, attempt = 0, uncounted = 0, deaths = 0, awaits = 0, run_at = tonumber(ARGV[at + 6]),
-    created = tonumber(ARGV[at + 8]), unique = ARGV[at + 9] ~= '' and ARGV[at + 9] or nil, after = ARGV[at + 10],
+    ref = cid .. TEXT[q], cid = cid, q = q, bid = cid, key = B[q] .. cid, owner = owner, prio = prio, class = class,
+    since = NOW, run_at = run_at, created = tonumber(ARGV[at + 8]), attempt = 0, uncounted = 0, awaits = 0,
+    fields = { 'name', ARGV[at + 3], 'data', ARGV[at + 4], 'opts', ARGV[at + 11], 'timestamp', ARGV[at + 8],
+      'priority', prio == 0 and '101' or base.text(101 - prio), 't', owner, 'ti', ARGV[at + 7] },
   }
-  note(j, 'name', ARGV[at + 3], 'data', ARGV[at + 4], 'opts', ARGV[at + 11], 'timestamp', ARGV[at + 8],
-    'delay', 0, 'priority', 101 - prio, 'ats', 0, 'atm', 0, 't', owner, 'pr', prio, 'li', j.class, 'at', ARGV[at + 6],
-    'ti', ARGV[at + 7], 'af', j.after)
-  if j.unique then note(j, 'u', j.unique) end
-  add(OWN .. 'all', 0, j.ref)
-  add(OWN .. 'of:' .. owner, 0, j.ref)
-  hold_key(j)
-  if j.after == '' then return begin_waiting(j) end
-  -- It may wait for one of those before it.
-  write_added()
-  local open, dead = awaited(j)
-  if dead then
-    put(j)
-    -- It is taken in and dies at once, so that who waits for it hears of it.
-    end_job(j, 'f', dead)
-  elseif open > 0 then
-    await_others(j)
-    delay_for_others(j, open)
-  else
-    begin_waiting(j)
+  if prio ~= 0 then base.note(j, 'pr', ARGV[at + 5], 'xt', 1) end
+  if class ~= 'f' then base.note(j, 'li', class, 'xt', 1) end
+  if run_at ~= 0 then base.note(j, 'at', ARGV[at + 6], 'xt', 1) end
+  if after ~= '' then
+    j.after = after
+    base.note(j, 'af', after, 'xt', 1)
   end
+  if unique ~= '' then
+    j.unique = unique
+    base.note(j, 'u', unique, 'xt', 1)
+  end
+  base.add(ALL, '0', j.ref)
+  base.add(key_of(owner), '0', j.ref)
+  bonds.hold_key(j)
+  if not j.after then return bonds.begin_waiting(j) end
+  -- It may wait for one of those before it.
+  base.write_all_added()
+  local open, dead = bonds.awaited(j)
+  if dead then
+    base.put(j)
+    -- It is taken in and dies at once, so that who waits for it hears of it.
+    bonds.end_job(j, 'f', dead)
+  elseif open > 0 then
+    bonds.await_others(j)
+    moves.delay_for_others(j, open)
+  else
+    bonds.begin_waiting(j)
+  end
+end
+
+-- One job that waits for no others and has no key.
+local function answer_plain(at)
+  if is_known(ARGV[at]) then return 0 end
+  local owner = ARGV[at + 2]
+  if base.waiting_of(owner) >= WAITING_MAX then return base.refuse('jobs_waiting_max') end
+  owners[ARGV[at]] = owner
+  take_in(at)
+  return 1
 end
 
 -- The jobs from `first` to `last` of one who asks.
 local function answer(first, last)
+  if first + 12 == last and ARGV[first + 9] == '' and ARGV[first + 10] == '' then return answer_plain(first) end
   local own, fresh, absorbed, keys, coming = {}, {}, {}, {}, {}
   for at = first, last, 13 do
     local cid, q, owner, unique = ARGV[at], tonumber(ARGV[at + 1]), ARGV[at + 2], ARGV[at + 9]
     if not own[cid] and not is_known(cid) then
       own[cid] = owner
-      if ARGV[at + 10] ~= '' and not waits_for_its_own(at, own) then return refuse('job_after') end
+      if ARGV[at + 10] ~= '' and not waits_for_its_own(at, own) then return base.refuse('job_after') end
       local free = true
       if unique ~= '' then
-        local key = key_of(q, owner, unique)
-        free = not keys[key] and not key_taken({ q = q, owner = owner, unique = unique, cid = cid })
+        local key = bonds.key_of(q, owner, unique)
+        free = not keys[key] and not bonds.key_taken({ q = q, owner = owner, unique = unique, cid = cid })
         keys[key] = true
       end
       if free then
-        coming[owner] = (coming[owner] or waiting_of(owner)) + 1
-        if coming[owner] > WAITING_MAX then return refuse('jobs_waiting_max') end
+        coming[owner] = (coming[owner] or base.waiting_of(owner)) + 1
+        if coming[owner] > WAITING_MAX then return base.refuse('jobs_waiting_max') end
         fresh[#fresh + 1] = at
       else
         absorbed[#absorbed + 1] = cid
@@ -84,16 +128,31 @@ local function answer(first, last)
     end
   end
   for cid, owner in pairs(own) do owners[cid] = owner end
-  for owner in pairs(coming) do call('SADD', OWN .. 'owners', owner) end
   for _, at in ipairs(fresh) do take_in(at) end
   for _, cid in ipairs(absorbed) do call('ZADD', OWN .. 'gone', NOW, cid) end
   return #fresh
 end
 
-local answers, at = {}, 7
+local at, cids, keys = 7, {}, {}
+while at <= #ARGV do
+  local last = at + tonumber(ARGV[at]) * 13
+  for job = at + 1, last, 13 do
+    cids[#cids + 1] = ARGV[job]
+    keys[#keys + 1] = B[tonumber(ARGV[job + 1])] .. ARGV[job]
+    if #cids == 1000 then
+      ask_for(cids, keys)
+      cids, keys = {}, {}
+    end
+  end
+  at = last + 1
+end
+if #cids > 0 then ask_for(cids, keys) end
+
+local answers = {}
+at = 7
 while at <= #ARGV do
   local last = at + tonumber(ARGV[at]) * 13
   answers[#answers + 1] = answer(at + 1, last)
   at = last + 1
 end
-return done(answers)
+return chores.done(answers)

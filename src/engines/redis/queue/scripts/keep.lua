@@ -1,21 +1,21 @@
 -- What the engine does by itself. ARGV[6]: which.
-make_room()
-chores()
+chores.make_room()
+chores.chores()
 local what = ARGV[6]
 
 -- Whose queues these are: ARGV[7], an id, or nothing when nobody asks.
 if what == 'owner' then
   local owner = ARGV[7] ~= '' and call('HSETNX', OWN .. 'about', 'owner', ARGV[7]) == 0 and call('HGET', OWN .. 'about', 'owner')
-  if owner and owner ~= ARGV[7] then return done({ 'refused', 'queue_foreign', owner }) end
+  if owner and owner ~= ARGV[7] then return chores.done({ 'refused', 'queue_foreign', owner }) end
   -- Before its first pass through the outbox it has settled nothing.
   if ARGV[7] ~= '' then call('HSETNX', OWN .. 'about', 'asked', NOW) end
-  return done(0)
+  return chores.done(0)
 end
 
 -- What had ended before ARGV[7] is in no outbox any more.
 if what == 'settled' then
   call('HSET', OWN .. 'about', 'asked', ARGV[7])
-  return done(0)
+  return chores.done(0)
 end
 
 -- A process begins ("open"), or comes back after its connection was lost ("back"): jobs that this node holds and nobody of it
@@ -27,27 +27,24 @@ if what == 'open' or what == 'back' then
   end
   local live = {}
   for at = 7, #ARGV, 2 do live[ARGV[at]] = tonumber(ARGV[at + 1]) end
-  local held = call('SMEMBERS', OWN .. 'held:' .. NODE)
-  table.sort(held)
-  for _, ref in ipairs(held) do
-    local j = load(ref)
-    local holder = j and j.holder and string.match(j.holder, '^(.*):%d+$')
-    if not j or j.st ~= 'r' or holder ~= NODE then
-      call('SREM', OWN .. 'held:' .. NODE, ref)
-    elseif live[j.cid] ~= j.attempt then
-      if leave_active(j) then
-        recover(j, what == 'open')
-      else
-        call('SREM', OWN .. 'held:' .. NODE, ref)
-        settle(j.q, j.bid)
+  for q = 1, 4 do
+    local active = call('LRANGE', B[q] .. 'active', 0, -1)
+    -- The oldest lease stands last.
+    for at = #active, 1, -1 do
+      local bid = active[at]
+      local v = call('HMGET', B[q] .. bid, 'pb', 'cid')
+      if v[1] and string.match(v[1], '^(.*):%d+$') == NODE then
+        local cid = v[2] or bid
+        local j = base.load(cid .. TEXT[q] .. (cid == bid and '' or bid))
+        if j and j.st == 'r' and live[j.cid] ~= j.attempt and moves.leave_active(j) then bonds.recover(j, what == 'open') end
       end
     end
   end
-  write()
+  base.write()
   for q = 1, 4 do
-    if call('HLEN', lane(q, 'turn')) > 0 then woken[q] = true end
+    if call('HLEN', lanes.lane(q, 'turn')) > 0 then mem.woken[q] = true end
   end
-  return done(0)
+  return chores.done(0)
 end
 
 -- This process lives: its leases are longer. ARGV[7…]: id and attempt. Answers id and attempt of those that are no longer its
@@ -55,7 +52,7 @@ end
 if what == 'renew' then
   local lost, cancelled = {}, {}
   for at = 7, #ARGV, 2 do
-    local j = find(ARGV[at])
+    local j = base.find(ARGV[at])
     -- A Redis that has lost jobs may count attempts anew: the holder tells whose this one is.
     if j and j.st == 'r' and j.attempt == tonumber(ARGV[at + 1]) and j.holder == TOKEN then
       call('SET', j.key .. ':lock', TOKEN, 'PX', LEASE)
@@ -65,7 +62,7 @@ if what == 'renew' then
       lost[#lost + 1] = ARGV[at + 1]
     end
   end
-  return done({ lost, cancelled })
+  return chores.done({ lost, cancelled })
 end
 
 -- Jobs whose workers no longer say that they live go back.
@@ -74,24 +71,24 @@ if what == 'sweep' then
   for q = 1, 4 do
     for _, bid in ipairs(call('LRANGE', B[q] .. 'active', 0, -1)) do
       if call('EXISTS', B[q] .. bid .. ':lock') == 0 then
-        local j = settle(q, bid)
-        if j and j.st == 'r' and leave_active(j) then
-          recover(j, true)
+        local j = bonds.settle(q, bid)
+        if j and j.st == 'r' and moves.leave_active(j) then
+          bonds.recover(j, true)
           dead = dead + 1
         end
       end
     end
-    take_in_others(q)
+    chores.take_in_others(q)
   end
   -- A part of all jobs is looked at for those that another program has removed without a word.
   local last = call('HGET', OWN .. 'about', 'walked') or ''
   local some = call('ZRANGEBYLEX', OWN .. 'all', last == '' and '-' or '(' .. last, '+', 'LIMIT', 0, AT_ONCE)
   for _, ref in ipairs(some) do
-    local _, q, bid = split(ref)
-    if call('EXISTS', B[q] .. bid) == 0 then bury(ref) end
+    local _, q, bid = base.split(ref)
+    if call('EXISTS', B[q] .. bid) == 0 then bonds.bury(ref) end
   end
   call('HSET', OWN .. 'about', 'walked', #some < AT_ONCE and '' or some[#some])
-  return done(dead)
+  return chores.done(dead)
 end
 
 -- Whether queues run anything: ARGV[7…]. Answers for each whether it is paused, and how many run.
@@ -99,11 +96,11 @@ if what == 'drains' then
   local found = {}
   for at = 7, #ARGV do
     local q = tonumber(ARGV[at])
-    found[#found + 1] = { is_paused(q) and 1 or 0, call('LLEN', B[q] .. 'active') }
+    found[#found + 1] = { base.is_paused(q) and 1 or 0, call('LLEN', B[q] .. 'active') }
   end
-  return done(found)
+  return chores.done(found)
 end
 
 -- Follows jobs that clients of BullMQ made or moved: ARGV[7…], queue and id.
-for at = 7, #ARGV, 2 do settle(tonumber(ARGV[at]), ARGV[at + 1]) end
-return done(0)
+for at = 7, #ARGV, 2 do bonds.settle(tonumber(ARGV[at]), ARGV[at + 1]) end
+return chores.done(0)

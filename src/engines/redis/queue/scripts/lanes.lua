@@ -6,128 +6,194 @@
 -- lines:OWNER its lines · heads when the first jobs of the tenant were asked for · flip whether its aged job is next.
 local TURNS_MAX = 17592186044416
 
-local function lane(q, what) return OWN .. q .. ':' .. what end
+function lanes.of_queue(all, q)
+  local of = all[q]
+  if not of then
+    of = {}
+    all[q] = of
+  end
+  return of
+end
 
-local function line_key(q, owner, name) return OWN .. q .. ':line:' .. owner .. ':' .. name end
+function lanes.lane(q, what)
+  local of = mem.lane_names[q] or lanes.of_queue(mem.lane_names, q)
+  of[what] = of[what] or OWN .. TEXT[q] .. ':' .. what
+  return of[what]
+end
 
-local function line_of(j) return j.prio .. ':' .. j.class end
+-- The names of what stands for a class.
+function lanes.of_class(q, class)
+  local of = mem.of_class[q] or lanes.of_queue(mem.of_class, q)
+  if not of[class] then
+    of[class] = {
+      turns = lanes.lane(q, 'turns:' .. class), young = lanes.lane(q, 'young:' .. class), aged = lanes.lane(q, 'aged:' .. class),
+    }
+  end
+  return of[class]
+end
 
-local function of_queue(all, q)
-  all[q] = all[q] or {}
-  return all[q]
+function lanes.line_key(q, owner, name)
+  local of = mem.line_names[q] and mem.line_names[q][owner] or lanes.of_queue(lanes.of_queue(mem.line_names, q), owner)
+  of[name] = of[name] or lanes.lane(q, 'line:') .. owner .. ':' .. name
+  return of[name]
+end
+
+function lanes.line_of(j)
+  return j.prio == 0 and (j.class == 'f' and '0:f' or '0:l') or j.prio .. ':' .. j.class
 end
 
 -- The tenant's turn; nil when it waits for none.
-local function turn(q, owner)
-  local of = of_queue(turn_of, q)
-  if of[owner] == nil then of[owner] = tonumber(call('HGET', lane(q, 'turn'), owner) or nil) or false end
+function lanes.turn(q, owner)
+  local of = mem.turn_of[q] or lanes.of_queue(mem.turn_of, q)
+  if of[owner] == nil then of[owner] = tonumber(call('HGET', lanes.lane(q, 'turn'), owner) or nil) or false end
   return of[owner] or nil
 end
 
-local function set_turn(q, owner, number)
-  of_queue(turn_of, q)[owner] = number
-  of_queue(turned, q)[owner] = true
+function lanes.set_turn(q, owner, number)
+  lanes.of_queue(mem.turn_of, q)[owner] = number
+  lanes.of_queue(mem.turned, q)[owner] = true
 end
 
-local function next_turn(q, owner)
-  last_turn[q] = (last_turn[q] or tonumber(call('HGET', OWN .. 'turns', q) or 0)) + 1
-  set_turn(q, owner, last_turn[q])
+function lanes.next_turn(q, owner)
+  mem.last_turn[q] = (mem.last_turn[q] or tonumber(call('HGET', OWN .. 'turns', q) or 0)) + 1
+  lanes.set_turn(q, owner, mem.last_turn[q])
 end
 
--- What this script knows of a tenant in a queue: the names of its lines; and for each class where it stands, as far as that is known:
--- its score among the turns, and since when its oldest head waits there (`false`: nowhere); `heads` what stands there of it.
-local seen = {}
--- The first job of each line that was looked at, and whether a tenant is paused.
-local first_of_line, stopped = {}, {}
 
-local function seen_of(q, owner)
-  local of = of_queue(seen, q)
+function lanes.seen_of(q, owner)
+  local of = mem.seen[q] or lanes.of_queue(mem.seen, q)
   of[owner] = of[owner] or { f = {}, l = {} }
   return of[owner]
 end
 
--- How many jobs of a line are looked for at once.
-local reach = 1
 
--- The first job of a line; nil when it is empty. It is loaded, unless it is not there any more.
-local function head_of(q, owner, name)
-  local key = line_key(q, owner, name)
-  if not first_of_line[key] then
-    local next = ahead[key]
-    if not next or not next[next.at] then
-      cut_line(key)
-      next = call('ZRANGE', key, 0, reach - 1, 'WITHSCORES')
-      if not next[1] then return nil end
-      next.at = 1
-      ahead[key] = next
+-- Reads the next jobs of a line, and, when they are to be leased, whether workers of BullMQ have left them where they look.
+function lanes.look_ahead(q, key)
+  base.cut_line(key)
+  base.write_added(key)
+  local next = call('ZRANGE', key, 0, mem.reach - 1, 'WITHSCORES')
+  if not next[1] then return nil end
+  next.at = 1
+  if mem.wanted > 0 then
+    local bids = {}
+    for at = 1, #next, 2 do
+      local ref = next[at]
+      bids[#bids + 1] = #ref > 33 and string.sub(ref, 34) or string.sub(ref, 1, 32)
     end
-    local prio, class = string.match(name, '^(-?%d+):(%a)$')
-    local ref = next[next.at]
-    local j = load(ref, reach > 1)
-    first_of_line[key] = {
-      name = name, prio = tonumber(prio), class = class, ref = ref, seq = tonumber(next[next.at + 1]), job = j,
-      since = j and j.since or 0, created = j and j.created or 0,
-    }
+    base.write_added(B[q] .. 'prioritized')
+    next.there = call('ZMSCORE', B[q] .. 'prioritized', unpack(bids))
   end
-  return first_of_line[key]
+  mem.ahead[key] = next
+  return next
 end
 
--- The heads of a tenant's lines, the highest priority first, and of one priority those with a rate first.
-local function heads(q, owner)
-  local found, known = {}, seen_of(q, owner)
-  known.lines = known.lines or call('ZREVRANGE', lane(q, 'lines:' .. owner), 0, -1)
-  for _, name in ipairs(known.lines) do
-    local head = head_of(q, owner, name)
+-- The first job of a line; nil when it is empty. It is loaded, unless it is not there any more.
+function lanes.head_of(q, owner, name)
+  local key = lanes.line_key(q, owner, name)
+  local head = mem.first_of_line[key]
+  if head then return head end
+  local next = mem.ahead[key]
+  if not next or not next[next.at] then
+    next = lanes.look_ahead(q, key)
+    if not next then return nil end
+  end
+  local prio, class = string.match(name, '^(-?%d+):(%a)$')
+  local ref = next[next.at]
+  local j
+  if mem.wanted > 0 then j = base.load_for_lease(ref, q) else j = base.load(ref) end
+  head = {
+    name = name, prio = tonumber(prio), class = class, ref = ref, seq = tonumber(next[next.at + 1]), job = j,
+    there = next.there and next.there[(next.at + 1) / 2], since = j and j.since or 0, created = j and j.created or 0,
+  }
+  mem.first_of_line[key] = head
+  return head
+end
+
+-- The names of a tenant's lines, the highest priority first, and of one priority those with a rate first.
+function lanes.names(q, owner)
+  local known = lanes.seen_of(q, owner)
+  known.lines = known.lines or call('ZREVRANGE', lanes.lane(q, 'lines:') .. owner, 0, -1)
+  return known.lines
+end
+
+-- The heads of these lines.
+function lanes.heads(q, owner)
+  local found, names = {}, lanes.names(q, owner)
+  for _, name in ipairs(names) do
+    local head = lanes.head_of(q, owner, name)
     if head then
       found[#found + 1] = head
     else
-      call('ZREM', lane(q, 'lines:' .. owner), name)
+      call('ZREM', lanes.lane(q, 'lines:') .. owner, name)
     end
   end
-  if #found < #known.lines then known.lines = nil end
+  if #found < #names then lanes.seen_of(q, owner).lines = nil end
   return found
 end
 
-local function leave_turns(q, owner, class)
-  local known = seen_of(q, owner)[class]
+function lanes.leave_turns(q, owner, class)
+  local known, of = lanes.seen_of(q, owner)[class], lanes.of_class(q, class)
   if known.score == false then return end
-  call('ZREM', lane(q, 'turns:' .. class), owner)
-  call('ZREM', lane(q, 'young:' .. class), owner)
-  call('ZREM', lane(q, 'aged:' .. class), owner)
+  base.stand(of.turns, owner, false)
+  base.stand(of.young, owner, false)
+  base.stand(of.aged, owner, false)
   known.score, known.since = false, nil
 end
 
--- Which classes have nobody among the aged.
-local none_aged = {}
-
 -- Puts a tenant among the turns of a class, and among the young or the aged.
-local function take_turn(q, owner, class, score, since)
-  local known = seen_of(q, owner)[class]
-  if known.score ~= score then call('ZADD', lane(q, 'turns:' .. class), score, owner) end
+function lanes.take_turn(q, owner, class, score, since)
+  local known, of = lanes.seen_of(q, owner)[class], lanes.of_class(q, class)
+  if known.score ~= score then base.stand(of.turns, owner, score) end
   if since <= NOW - AGED then
-    call('ZREM', lane(q, 'young:' .. class), owner)
-    call('ZADD', lane(q, 'aged:' .. class), turn(q, owner), owner)
-    none_aged[q .. class] = nil
+    base.stand(of.young, owner, false)
+    base.stand(of.aged, owner, lanes.turn(q, owner))
   elseif known.since ~= since then
-    call('ZADD', lane(q, 'young:' .. class), since, owner)
+    base.stand(of.young, owner, since)
     -- Who stood among the young is not among the aged.
-    if not known.since or known.since <= NOW - AGED then call('ZREM', lane(q, 'aged:' .. class), owner) end
+    if not known.since or known.since <= NOW - AGED then base.stand(of.aged, owner, false) end
   end
   known.score, known.since = score, since
 end
 
--- Puts a tenant where it belongs now.
-local function place(q, owner)
-  local found = heads(q, owner)
-  if #found == 0 then
-    leave_turns(q, owner, 'f')
-    leave_turns(q, owner, 'l')
-    set_turn(q, owner, false)
-    call('HDEL', lane(q, 'flip'), owner)
-    call('ZREM', lane(q, 'heads'), owner)
-    seen_of(q, owner).heads = nil
-    return
+function lanes.is_stopped(owner)
+  if mem.none_stopped == nil then mem.none_stopped = call('SCARD', OWN .. 'paused') == 0 end
+  if mem.none_stopped then return false end
+  if mem.stopped[owner] == nil then mem.stopped[owner] = call('SISMEMBER', OWN .. 'paused', owner) == 1 end
+  return mem.stopped[owner]
+end
+
+-- A tenant has no job that waits.
+function lanes.leave(q, owner)
+  lanes.leave_turns(q, owner, 'f')
+  lanes.leave_turns(q, owner, 'l')
+  lanes.set_turn(q, owner, false)
+  call('HDEL', lanes.lane(q, 'flip'), owner)
+  base.stand(lanes.lane(q, 'heads'), owner, false)
+  lanes.seen_of(q, owner).heads = nil
+end
+
+-- Puts a tenant among the turns of a class, when it has jobs of this class and may begin them.
+function lanes.place_in(q, owner, class, prio, since)
+  if prio and not lanes.is_stopped(owner) then
+    lanes.take_turn(q, owner, class, (100 - prio) * TURNS_MAX + lanes.turn(q, owner), since)
+  else
+    lanes.leave_turns(q, owner, class)
   end
+end
+
+-- Puts a tenant where it belongs now.
+function lanes.place(q, owner)
+  local known, names = lanes.seen_of(q, owner), lanes.names(q, owner)
+  local only = #names == 1 and lanes.head_of(q, owner, names[1])
+  if only then
+    -- As below.
+    if known.heads ~= only.created then base.stand(lanes.lane(q, 'heads'), owner, only.created) end
+    known.heads = only.created
+    lanes.place_in(q, owner, 'f', only.class == 'f' and only.prio, only.since)
+    return lanes.place_in(q, owner, 'l', only.class == 'l' and only.prio, only.since)
+  end
+  local found = lanes.heads(q, owner)
+  if #found == 0 then return lanes.leave(q, owner) end
   local created, top, since = nil, {}, {}
   for _, head in ipairs(found) do
     local c = head.class
@@ -135,143 +201,156 @@ local function place(q, owner)
     if not top[c] then top[c] = head.prio end
     if not since[c] or head.since < since[c] then since[c] = head.since end
   end
-  local known = seen_of(q, owner)
-  if known.heads ~= created then call('ZADD', lane(q, 'heads'), created, owner) end
+  if known.heads ~= created then base.stand(lanes.lane(q, 'heads'), owner, created) end
   known.heads = created
-  if stopped[owner] == nil then stopped[owner] = call('SISMEMBER', OWN .. 'paused', owner) == 1 end
-  for _, c in ipairs({ 'f', 'l' }) do
-    if top[c] and not stopped[owner] then
-      take_turn(q, owner, c, (100 - top[c]) * TURNS_MAX + turn(q, owner), since[c])
-    else
-      leave_turns(q, owner, c)
-    end
-  end
+  lanes.place_in(q, owner, 'f', top.f, since.f)
+  lanes.place_in(q, owner, 'l', top.l, since.l)
 end
 
 -- Takes a waiting job into its line.
-local function join_line(j)
-  local q, owner, name = j.q, j.owner, line_of(j)
-  local key = line_key(q, owner, name)
-  local before = head_of(q, owner, name)
-  cut_line(key)
-  if call('ZADD', key, j.seq, j.ref) == 1 then lined[q] = (lined[q] or 0) + 1 end
+function lanes.join_line(j)
+  local q, owner, name = j.q, j.owner, lanes.line_of(j)
+  local key = lanes.line_key(q, owner, name)
+  base.cut_line(key)
+  mem.queue_of_line[key] = q
+  -- What comes last of all stands behind all others of its line.
+  if j.seq == mem.last_seq and (mem.filled[key] or call('ZCARD', key) > 0) then
+    mem.filled[key] = true
+    return base.add(key, j.seq_text or base.text(j.seq), j.ref)
+  end
+  local before = lanes.head_of(q, owner, name)
+  base.cut_line(key)
+  base.add(key, base.text(j.seq), j.ref)
   -- Behind others of its line it changes nobody's place.
   if before and before.ref ~= j.ref and (before.seq < j.seq or before.seq == j.seq and before.ref < j.ref) then return end
-  first_of_line[key] = nil
-  if before and before.ref == j.ref then return end
-  if not before then
-    call('ZADD', lane(q, 'lines:' .. owner), j.prio * 2 + (j.class == 'l' and 1 or 0), name)
-    seen_of(q, owner).lines = nil
+  base.write_added(key)
+  mem.filled[key] = true
+  if before and before.ref == j.ref then
+    mem.first_of_line[key] = nil
+    return
   end
-  if not turn(q, owner) then next_turn(q, owner) end
-  place(q, owner)
+  -- It is loaded when it is leased.
+  mem.first_of_line[key] = {
+    name = name, prio = j.prio, class = j.class, ref = j.ref, seq = j.seq, since = j.since, created = j.created, unread = true,
+  }
+  if not before then
+    call('ZADD', lanes.lane(q, 'lines:') .. owner, j.prio * 2 + (j.class == 'l' and 1 or 0), name)
+    lanes.seen_of(q, owner).lines = nil
+  end
+  if not lanes.turn(q, owner) then lanes.next_turn(q, owner) end
+  lanes.place(q, owner)
 end
 
 -- Takes a job out of its line, wherever it stands there.
-local function leave_line(j)
-  local key = line_key(j.q, j.owner, line_of(j))
-  cut_line(key)
+function lanes.leave_line(j)
+  local key = lanes.line_key(j.q, j.owner, lanes.line_of(j))
+  base.cut_line(key)
+  base.write_added(key)
   local first = call('ZRANGE', key, 0, 0)[1]
   if call('ZREM', key, j.ref) == 0 then return end
-  lined[j.q] = (lined[j.q] or 0) - 1
+  mem.lined[j.q], mem.filled[key] = (mem.lined[j.q] or 0) - 1, nil
   if first == j.ref then
-    first_of_line[key] = nil
-    place(j.q, j.owner)
+    mem.first_of_line[key] = nil
+    lanes.place(j.q, j.owner)
   end
 end
 
--- Takes the first job of a line, its ref and, when it is there, itself; the tenant's turn is over.
-local function pop_line(q, owner, name)
-  local head = head_of(q, owner, name)
+-- Takes the first job of a line, which has itself with it when it is still there; the tenant's turn is over.
+function lanes.pop_line(q, owner, name)
+  local head = lanes.head_of(q, owner, name)
   if head then
-    local key = line_key(q, owner, name)
-    popped[key], first_of_line[key] = (popped[key] or 0) + 1, nil
-    if ahead[key] then ahead[key].at = ahead[key].at + 2 end
-    lined[q] = (lined[q] or 0) - 1
+    -- It was read for its place alone, or not at all.
+    if head.unread or head.job and not head.job.told then head.job = base.load_for_lease(head.ref, q) end
+    local key = lanes.line_key(q, owner, name)
+    mem.popped[key], mem.first_of_line[key], mem.filled[key] = (mem.popped[key] or 0) + 1, nil, nil
+    if mem.ahead[key] then mem.ahead[key].at = mem.ahead[key].at + 2 end
+    mem.lined[q] = (mem.lined[q] or 0) - 1
   end
-  next_turn(q, owner)
-  place(q, owner)
-  return head and head.ref, head and head.job
+  lanes.next_turn(q, owner)
+  lanes.place(q, owner)
+  return head
 end
 
 -- Takes a tenant out of the turns, or puts it back at their end.
-local function stop_tenant(owner, stop)
+function lanes.stop_tenant(owner, stop)
   local changed
   if stop then changed = call('SADD', OWN .. 'paused', owner) else changed = call('SREM', OWN .. 'paused', owner) end
-  stopped[owner] = stop
+  mem.stopped[owner], mem.none_stopped = stop, nil
   for q = 1, 4 do
-    if changed == 1 and turn(q, owner) then
-      next_turn(q, owner)
-      place(q, owner)
+    if changed == 1 and lanes.turn(q, owner) then
+      lanes.next_turn(q, owner)
+      lanes.place(q, owner)
     end
   end
 end
 
 -- Moves the tenants whose oldest job has waited long enough. Once in a script is enough, since `take_turn` looks as well.
-local grown = {}
-local function grow_old(q, class)
-  if grown[q .. class] then return end
-  grown[q .. class] = true
+function lanes.grow_old(q, class)
+  local of = lanes.of_class(q, class)
+  local key = of.young
+  if mem.grown[key] then return end
+  mem.grown[key] = true
   while true do
-    local old = call('ZRANGEBYSCORE', lane(q, 'young:' .. class), '-inf', NOW - AGED, 'LIMIT', 0, 1000)
+    base.write_board(key)
+    local old = call('ZRANGEBYSCORE', key, '-inf', NOW - AGED, 'LIMIT', 0, 1000)
     for _, owner in ipairs(old) do
-      call('ZREM', lane(q, 'young:' .. class), owner)
-      call('ZADD', lane(q, 'aged:' .. class), turn(q, owner), owner)
-      seen_of(q, owner)[class].since, none_aged[q .. class] = nil, nil
+      base.stand(key, owner, false)
+      base.stand(of.aged, owner, lanes.turn(q, owner))
+      lanes.seen_of(q, owner)[class].since = nil
     end
     if #old < 1000 then return end
   end
 end
 
-local function first_in(q, what, class, best)
-  if what == 'aged:' and none_aged[q .. class] then return best end
-  local first = call('ZRANGE', lane(q, what .. class), 0, 0, 'WITHSCORES')
-  if not first[1] then
-    if what == 'aged:' then none_aged[q .. class] = true end
-    return best
-  end
-  local score = tonumber(first[2])
-  if best and best.score <= score then return best end
-  return { owner = first[1], score = score }
-end
-
 -- The line of this priority whose head came first.
-local function first_of(q, owner, prio, all)
+function lanes.first_of(q, owner, prio, all)
+  local names = lanes.names(q, owner)
+  if #names == 1 then return names[1] end
   local best
-  for _, head in ipairs(heads(q, owner)) do
+  for _, head in ipairs(lanes.heads(q, owner)) do
     if head.prio == prio and (all or head.class == 'f') and (not best or head.seq < best.seq) then best = head end
   end
   return best and best.name
 end
 
 -- The line whose head has waited longest.
-local function oldest_of(q, owner, all)
+function lanes.oldest_of(q, owner, all)
+  local names = lanes.names(q, owner)
+  if #names == 1 then return names[1] end
   local best
-  for _, head in ipairs(heads(q, owner)) do
+  for _, head in ipairs(lanes.heads(q, owner)) do
     if (all or head.class == 'f') and (not best or head.since < best.since) then best = head end
   end
   return best and best.name
 end
 
--- Whose turn it is, and which of its lines. `all`: also the kinds that have a rate.
-local function choose(q, all)
-  grow_old(q, 'f')
-  local first, aged = first_in(q, 'turns:', 'f'), first_in(q, 'aged:', 'f')
+-- Who is first in a lane of each class, and the score. `all`: also of the kinds that have a rate.
+function lanes.first_in(q, what, all)
+  local owner, score = base.front(lanes.of_class(q, 'f')[what], mem.wanted)
   if all then
-    grow_old(q, 'l')
-    first, aged = first_in(q, 'turns:', 'l', first), first_in(q, 'aged:', 'l', aged)
+    local other, of_other = base.front(lanes.of_class(q, 'l')[what], mem.wanted)
+    if other and (not owner or of_other < score) then return other, of_other end
   end
-  if not first then return nil end
-  local turn, prio = first.score % TURNS_MAX, 100 - math.floor(first.score / TURNS_MAX)
-  if not aged or aged.score > turn then return first.owner, first_of(q, first.owner, prio, all) end
-  if aged.score == turn then
+  return owner, score
+end
+
+-- Whose turn it is, and which of its lines.
+function lanes.choose(q, all)
+  lanes.grow_old(q, 'f')
+  if all then lanes.grow_old(q, 'l') end
+  local owner, score = lanes.first_in(q, 'turns', all)
+  if not owner then return nil end
+  local turn, prio = score % TURNS_MAX, 100 - math.floor(score / TURNS_MAX)
+  local aged, since = lanes.first_in(q, 'aged', all)
+  if not aged or since > turn then return owner, lanes.first_of(q, owner, prio, all) end
+  if since == turn then
     -- The same tenant has both: it takes them in turn as well.
-    if call('HGET', lane(q, 'flip'), first.owner) == '1' then
-      call('HSET', lane(q, 'flip'), first.owner, '0')
+    if call('HGET', lanes.lane(q, 'flip'), owner) == '1' then
+      call('HSET', lanes.lane(q, 'flip'), owner, '0')
     else
-      call('HSET', lane(q, 'flip'), first.owner, '1')
-      return first.owner, first_of(q, first.owner, prio, all)
+      call('HSET', lanes.lane(q, 'flip'), owner, '1')
+      return owner, lanes.first_of(q, owner, prio, all)
     end
   end
-  return aged.owner, oldest_of(q, aged.owner, all)
+  return aged, lanes.oldest_of(q, aged, all)
 end

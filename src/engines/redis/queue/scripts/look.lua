@@ -1,38 +1,41 @@
 -- What people see. ARGV[6]: get, list, depths, fates, or tick for what time alone brings.
-make_room()
-chores()
+chores.make_room()
+chores.chores()
 
 local function shown(ref)
-  local cid, q, bid = split(ref)
+  local cid, q, bid = base.split(ref)
   local v = call('HMGET', B[q] .. bid, 'name', 't', 'data', 'pr', 'at', 'ti', 'timestamp', 'u', 'af', 'st', 'ats', 'stc',
     'failedReason', 'processedOn', 'finishedOn', 'progress')
   if not v[10] then return nil end
+  -- What most jobs say is left out.
+  v[4], v[5] = v[4] or '0', v[5] or '0'
+  if v[10] == 'c' then v[16] = '100' end
   return { cid, q, unpack(v, 1, 16) }
 end
 
 local what = ARGV[6]
-if what == 'tick' then return done(0) end
+if what == 'tick' then return chores.done(0) end
 
 if what == 'get' then
-  local ref = where(ARGV[7])
-  return done({ ref and shown(ref) or false })
+  local ref = base.where(ARGV[7])
+  return chores.done({ ref and shown(ref) or false })
 end
 
 if what == 'fates' then
   local fates = {}
   for at = 7, #ARGV do
-    local j = find(ARGV[at])
+    local j = base.find(ARGV[at])
     if j then
       fates[#fates + 1] = (j.st == 'c' or j.st == 'f') and 'ended' or 'open'
-    elseif where(ARGV[at]) then
+    elseif base.where(ARGV[at]) then
       -- Removed with another program.
-      bury(where(ARGV[at]))
+      bonds.bury(base.where(ARGV[at]))
       fates[#fates + 1] = 'ended'
     else
-      fates[#fates + 1] = is_gone(ARGV[at]) and 'ended' or 'unknown'
+      fates[#fates + 1] = base.is_gone(ARGV[at]) and 'ended' or 'unknown'
     end
   end
-  return done(fates)
+  return chores.done(fates)
 end
 
 if what == 'depths' then
@@ -52,15 +55,15 @@ if what == 'depths' then
     end
     local oldest
     if owner == '' then
-      oldest = call('ZRANGE', lane(q, 'heads'), 0, 0, 'WITHSCORES')[2]
+      oldest = call('ZRANGE', lanes.lane(q, 'heads'), 0, 0, 'WITHSCORES')[2]
     else
-      oldest = call('ZSCORE', lane(q, 'heads'), owner)
+      oldest = call('ZSCORE', lanes.lane(q, 'heads'), owner)
     end
-    counts[6], counts[7] = oldest or '', is_paused(q) and 1 or 0
+    counts[6], counts[7] = oldest or '', base.is_paused(q) and 1 or 0
     counts[8] = owner ~= '' and call('SISMEMBER', OWN .. 'paused', owner) or 0
     depths[q] = counts
   end
-  return done(depths)
+  return chores.done(depths)
 end
 
 -- list: queue or 0, state or '', owner or '', after or '', limit.
@@ -71,7 +74,7 @@ local found, looks = {}, 0
 -- Whether the list is full.
 local function look(ref)
   looks = looks + 1
-  local cid, q, bid = split(ref)
+  local cid, q, bid = base.split(ref)
   if (only == 0 or only == q) and (after == '' or cid < after) then
     local v = call('HMGET', B[q] .. bid, 'st', 't')
     if v[1] and (state == '' or v[1] == state) and (owner == '' or v[2] == owner) then
@@ -94,7 +97,7 @@ local function look_at(sets)
         end
         for _, bid in ipairs(members) do
           local cid = #bid == 32 and bid or call('HGET', B[q] .. bid, 'cid')
-          if cid then refs[#refs + 1] = cid .. q .. (cid == bid and '' or bid) end
+          if cid then refs[#refs + 1] = cid .. TEXT[q] .. (cid == bid and '' or bid) end
         end
       end
     end
@@ -140,4 +143,4 @@ if limit > 0 then
     walk(owner == '' and OWN .. 'all' or OWN .. 'of:' .. owner)
   end
 end
-return done(found)
+return chores.done(found)

@@ -1,12 +1,17 @@
 -- Ends attempts, then leases up to so many jobs. ARGV[6]: queue, [7]: how many, [8]: 1 when this is said for the second time,
 -- since the first answer was lost; then six values for each attempt. Answers what became of the attempts, and the leases.
 local q, take, again = tonumber(ARGV[6]), tonumber(ARGV[7]), ARGV[8] == '1'
-make_room()
-chores()
+chores.make_room()
+-- Jobs of the same tenants follow one another: what each of some lines holds next is read at once.
+mem.wanted, mem.reach = take, math.max(1, math.min(16, math.floor(take / 8)))
+chores.chores()
+
+-- Notes how many attempts count; a job that ends has it from `end_alone`.
+local function note_attempts(j) base.note(j, 'atm', base.text(math.max(0, j.attempt - j.uncounted))) end
 
 -- Puts a job that ran aside for a while.
 local function try_later(j, after_ms)
-  if after_ms > 0 then delay(j, NOW + after_ms) else wait_last(j) end
+  if after_ms > 0 then moves.delay(j, NOW + after_ms) else moves.wait_last(j) end
 end
 
 local function backoff(j, random)
@@ -16,46 +21,50 @@ local function backoff(j, random)
   return math.floor(random / 4294967296 * (ceiling + 1))
 end
 
--- The job with this id: most are in this queue, and were made by us.
-local function find_near(cid)
-  local j = load(cid .. q)
+-- The job with this id: most are in this queue, and were made by us. `short`: as `load_short` gives it.
+local function find_near(cid, short)
+  local j
+  if short then j = base.load_short(cid, q) else j = base.load(cid .. TEXT[q]) end
   if j and j.st == 'r' and j.holder == TOKEN and (not j.named or j.named == cid) then return j end
-  return find(cid)
+  return base.find(cid)
 end
 
 local function finish(cid, attempt, outcome, error, after, random)
-  local j = find_near(cid)
+  local j = find_near(cid, outcome == 'D')
   if again and ((j and call('HGET', j.key, 'fa') == attempt) or (not j and call('ZSCORE', OWN .. 'gone', cid))) then
     return 0
   end
   -- A Redis that has lost jobs counts attempts anew: the holder tells whose this one is.
   if not j or j.st ~= 'r' or j.attempt ~= tonumber(attempt) or j.holder ~= TOKEN then return 1 end
-  if not leave_active(j) then
-    settle(j.q, j.bid)
+  if not moves.leave_active(j) then
+    bonds.settle(j.q, j.bid)
     return 1
   end
-  note(j, 'fa', attempt, 'atm', math.max(0, j.attempt - j.uncounted))
+  base.note(j, 'fa', attempt)
   -- A queue that allows so many at once may go on.
-  if RULES[j.q].limit > 0 then woken[j.q] = true end
+  if RULES[j.q].limit > 0 then mem.woken[j.q] = true end
   if outcome == 'D' then
-    end_job(j, 'c')
+    bonds.end_job(j, 'c')
   elseif j.cancelling then
-    end_job(j, 'f', 'cancelled')
+    bonds.end_job(j, 'f', 'cancelled')
   elseif outcome == 'C' then
-    end_job(j, 'f', error)
+    bonds.end_job(j, 'f', error)
   elseif outcome == 'R' then
-    note(j, 'failedReason', error)
+    base.note(j, 'failedReason', error)
+    note_attempts(j)
     if j.attempt - j.uncounted >= RULES[j.q].attempts then
-      end_job(j, 'f')
+      bonds.end_job(j, 'f')
     else
       try_later(j, after ~= '' and tonumber(after) or backoff(j, tonumber(random)))
     end
   elseif outcome == 'S' then
+    note_attempts(j)
     j.uncounted = j.uncounted + 1
-    note(j, 'un', j.uncounted)
+    base.note(j, 'un', j.uncounted, 'xt', 1)
     try_later(j, tonumber(after))
   else
-    release(j)
+    note_attempts(j)
+    bonds.release(j)
   end
   return 0
 end
@@ -66,33 +75,36 @@ for at = 9, #ARGV, 6 do
 end
 
 local leases = {}
-if take > 0 and not is_paused(q) then
-  take_in_others(q)
+if take > 0 and not base.is_paused(q) then
+  chores.take_in_others(q)
   local limit = RULES[q].limit
   if limit > 0 then take = math.min(take, limit - call('LLEN', B[q] .. 'active')) end
-  local held = {}
-  reach = 16
+  local out, active = {}, {}
   while #leases < take do
-    local owner, name = choose(q, rate_of(q) and room_ms(q) <= NOW)
+    local owner, name = lanes.choose(q, chores.rate_of(q) and chores.room_ms(q) <= NOW)
     if not owner then break end
-    local ref, j = pop_line(q, owner, name)
-    if j and j.st == 'w' and take_out(j) then
-      if j.class == 'l' then note_start(q) end
-      local attempt = j.attempt + 1
-      call('HSET', j.key, 'ats', attempt, 'st', 'r', 'processedOn', NOW, 'progress', 0, 'pb', TOKEN)
+    local head = lanes.pop_line(q, owner, name)
+    local j = head and head.job
+    if j and j.st == 'w' and (head.there or moves.take_out(j)) then
+      if head.there then out[#out + 1] = j.bid end
+      if j.class == 'l' then chores.note_start(q) end
+      local attempt = base.text(j.attempt + 1)
+      call('HSET', j.key, 'ats', attempt, 'st', 'r', 'processedOn', NOW_TEXT, 'pb', TOKEN)
+      if j.progress then call('HDEL', j.key, 'progress') end
       call('SET', j.key .. ':lock', TOKEN, 'PX', LEASE)
-      call('LPUSH', B[q] .. 'active', j.bid)
-      held[#held + 1] = ref
-      moved(j, 'r')
-      event(q, 'active', j.bid, 'prev', 'waiting')
-      leases[#leases + 1] = { j.cid, attempt, unpack(j.told or load(ref, true).told, 1, 9) }
+      active[#active + 1] = j.bid
+      base.moved(j, 'r')
+      base.event(q, 'active', j.bid, 'prev', 'waiting')
+      j.told[2] = attempt
+      leases[#leases + 1] = j.told
     elseif j then
       -- A worker of BullMQ was faster.
-      settle(q, j.bid)
-    elseif ref then
-      bury(ref, owner)
+      bonds.settle(q, j.bid)
+    elseif head then
+      bonds.bury(head.ref, owner)
     end
   end
-  call_many('SADD', OWN .. 'held:' .. NODE, held)
+  base.call_many('ZREM', B[q] .. 'prioritized', out)
+  base.call_many('LPUSH', B[q] .. 'active', active)
 end
-return done({ answers, leases })
+return chores.done({ answers, leases })
