@@ -96,7 +96,8 @@ fn a_worker_for_other_queues_leaves_a_job_alone() {
     // It lives and is on good terms with the others.
     let mut seen = beat();
     for _ in 0..3 {
-        seen = web.until("a sign of life", || Some(beat()).filter(|it| *it > seen));
+        let often = Duration::from_millis(200);
+        seen = web.until_within(PATIENCE, often, "a sign of life", || Some(beat()).filter(|it| *it > seen));
     }
     assert_eq!(job(&api)["state"], "waiting");
     let worker = shared.worker();
