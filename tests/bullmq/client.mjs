@@ -35,6 +35,25 @@ const acts = {
     return ended;
   },
 
+  // A worker without a name takes one job, and ends it when a key says so.
+  async hold() {
+    let times = 0;
+    const worker = new Worker(
+      name,
+      async () => {
+        times += 1;
+        while ((await connection.exists(`${prefix}:let-go`)) === 0) await new Promise((resolve) => setTimeout(resolve, 20));
+      },
+      { connection, prefix, concurrency: 1 },
+    );
+    const ended = await new Promise((resolve, reject) => {
+      worker.on('error', reject);
+      worker.on('completed', resolve);
+    });
+    await worker.close();
+    return { id: ended.id, times };
+  },
+
   // Adds jobs of every kind, and waits until somebody has ended all of them.
   async fill() {
     const events = new QueueEvents(name, { connection: connection.duplicate(), prefix });

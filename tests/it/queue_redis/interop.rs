@@ -70,6 +70,31 @@ async fn a_worker_of_bullmq_drains_our_queue() {
     assert_eq!(jobs.enqueue(vec![again]).await.unwrap(), 1, "the key was given back");
 }
 
+/// A job that we have given back, and that a worker of BullMQ runs now, stays with it when we come again.
+#[tokio::test]
+async fn a_job_that_a_worker_of_bullmq_has_after_us_stays_with_it() {
+    let rig = Rig::new();
+    let job = rig.job(Queue::Email, tenant(1));
+    {
+        let jobs = Jobs::new(rig.open("one").0);
+        jobs.enqueue(vec![job.clone()]).await.unwrap();
+        let (_, leases) = jobs.next(Queue::Email, 1, Vec::new()).await.unwrap();
+        let finished = vec![Finish { id: job.id, attempt: leases[0].attempt, outcome: Outcome::Release }];
+        jobs.next(Queue::Email, 0, finished).await.unwrap().0.remove(0).unwrap();
+    }
+    let other = Jobs::new(rig.open("two").0);
+    let child = start(&rig, "hold", Queue::Email, "");
+    let state = async || other.get(job.id).await.unwrap().map(|it| it.state);
+    until("the worker of BullMQ", async || state().await == Some(State::Running)).await;
+    let again = Jobs::new(rig.open("one").0);
+    assert!(again.next(Queue::Email, 9, Vec::new()).await.unwrap().1.is_empty());
+    let found = again.get(job.id).await.unwrap().unwrap();
+    assert_eq!((found.state, found.deaths), (State::Running, 0));
+    redis::shared().ask(&["SET", &format!("{}:let-go", rig.prefix), "1"]);
+    assert_eq!(said(child), json!({ "id": job.id.to_string(), "times": 1 }));
+    until("its end", async || state().await == Some(State::Done)).await;
+}
+
 /// We run what a client of BullMQ has queued, and it hears of the ends.
 #[tokio::test]
 async fn our_worker_runs_jobs_of_bullmq() {

@@ -171,7 +171,7 @@ function base.cut_line(key)
   mem.popped[key], mem.ahead[key] = nil, nil
 end
 
-local BOARD_MAX = 32
+local BOARD_MAX, MOVES_MAX = 32, 256
 
 function base.board(key)
   local of = mem.boards[key]
@@ -209,7 +209,7 @@ function base.stand(key, owner, score)
     if n > 0 and score < scores[n] then of.rising = false end
     who[n + 1], scores[n + 1] = owner, score
   end
-  if of.size > BOARD_MAX then base.write_board(key) end
+  if of.size > BOARD_MAX or #of.who > MOVES_MAX then base.write_board(key) end
 end
 
 -- The first of those that were moved. Most were put behind those before them.
@@ -261,6 +261,8 @@ function base.count(owner, q, st, by)
 end
 
 function base.write()
+  -- First, since they are counted from the front of what stands in Redis.
+  for key in pairs(mem.popped) do base.cut_line(key) end
   base.write_all_added()
   for key in pairs(mem.boards) do base.write_board(key) end
   for owner, of in pairs(mem.counted) do
@@ -284,7 +286,6 @@ function base.write()
     end
   end
   for at = 1, #mem.unlocked, 1000 do call('DEL', unpack(mem.unlocked, at, math.min(#mem.unlocked, at + 999))) end
-  for key in pairs(mem.popped) do base.cut_line(key) end
   mem.counted, mem.lined, mem.last_seq, mem.last_turn, mem.turn_of, mem.turned, mem.unlocked = {}, {}, nil, {}, {}, {}, {}
 end
 

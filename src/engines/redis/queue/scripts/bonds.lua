@@ -213,6 +213,8 @@ function bonds.settle(q, bid)
       if score then base.due(math.floor(tonumber(score) / 4096)) end
     end
     call('HSET', j.key, 'st', st)
+    -- Who runs it may note its progress.
+    if st == 'r' then call('HSET', j.key, 'xt', 1) end
     base.moved(j, st)
     if st == 'c' or st == 'f' then bonds.close(j, st == 'c') end
   end

@@ -33,7 +33,9 @@ if what == 'open' or what == 'back' then
     for at = #active, 1, -1 do
       local bid = active[at]
       local v = call('HMGET', B[q] .. bid, 'pb', 'cid')
-      if v[1] and string.match(v[1], '^(.*):%d+$') == NODE then
+      -- A worker of BullMQ that has a job after us says so by its lock alone.
+      local holder = call('GET', B[q] .. bid .. ':lock') or v[1]
+      if holder and string.match(holder, '^(.*):%d+$') == NODE then
         local cid = v[2] or bid
         local j = base.load(cid .. TEXT[q] .. (cid == bid and '' or bid))
         if j and j.st == 'r' and live[j.cid] ~= j.attempt and moves.leave_active(j) then bonds.recover(j, what == 'open') end
@@ -80,12 +82,14 @@ if what == 'sweep' then
     end
     chores.take_in_others(q)
   end
-  -- A part of all jobs is looked at for those that another program has removed without a word.
+  -- A part of all jobs is looked at for those that another program has removed or ended while nobody listened.
   local last = call('HGET', OWN .. 'about', 'walked') or ''
   local some = call('ZRANGEBYLEX', OWN .. 'all', last == '' and '-' or '(' .. last, '+', 'LIMIT', 0, AT_ONCE)
   for _, ref in ipairs(some) do
     local _, q, bid = base.split(ref)
-    if call('EXISTS', B[q] .. bid) == 0 then bonds.bury(ref) end
+    local st = call('HGET', B[q] .. bid, 'st')
+    if not st and call('EXISTS', B[q] .. bid) == 0 then bonds.bury(ref) end
+    if st == 'r' and not call('LPOS', B[q] .. 'active', bid) then bonds.settle(q, bid) end
   end
   call('HSET', OWN .. 'about', 'walked', #some < AT_ONCE and '' or some[#some])
   return chores.done(dead)
