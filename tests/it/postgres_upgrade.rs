@@ -14,16 +14,13 @@ use chainhost::{
     },
 };
 use rusqlite::{Connection, types::Value};
-use serde_json::json;
 
 use crate::{
     support::{
         Host,
-        browser::Browser,
         postgres::{Database, Way},
-        write_files,
     },
-    upgrade::{FIRST, INSTANCE, KEY, blobs},
+    upgrade::{FIRST, served, use_what_was_kept, write_kept_files},
 };
 
 /// A table of the first schema.
@@ -160,29 +157,9 @@ fn a_server_takes_over_what_the_first_schema_kept() {
     let database = first();
     let folder = tempfile::tempdir().unwrap();
     let data = folder.path().join("data");
-    write_files(&data, &[("instance", INSTANCE.as_bytes())]);
-    for (hash, text) in blobs() {
-        write_files(&data.join("blobs").join(&hash[..2]), &[(hash, text.as_bytes())]);
-    }
+    write_kept_files(&data);
     let mut host = Host::start_on_in(&database.url(), folder);
-    let served = |host: &Host, name: &str| host.get(name, "/").text();
-    for name in ["hello.localhost", "www.example.org"] {
-        host.until("the site", || (served(&host, name) == "two\n").then_some(()));
-    }
-    assert_eq!(host.api_json(KEY, "GET /api/v1/me", "", 200)["email"], "owner@example.org");
-    assert!(Browser::signed_in(&host, "owner@example.org").page("/sites").contains("hello"));
-    let listed = host.api_json(KEY, "GET /api/v1/sites/hello/deployments", "", 200);
-    let numbers: Vec<_> = listed["items"].as_array().unwrap().iter().map(|it| it["number"].clone()).collect();
-    assert_eq!(numbers, [json!(2), json!(1)]);
-    host.until("the job that waited", || {
-        let answer = host.api(KEY, "GET /api/v1/jobs/01a22463aa3d7000b1c6582d4f081a59", b"");
-        (answer.status == 200 && answer.json()["state"] == "done").then_some(())
-    });
-    host.api_json(KEY, "POST /api/v1/sites/hello/rollback", r#"{"to":"1"}"#, 200);
-    assert_eq!(served(&host, "hello.localhost"), "one\n");
-    write_files(&host.beside("site"), &[("index.html", b"three")]);
-    host.cli_json(KEY, &["deploy", host.beside("site").to_str().unwrap(), "--site", "hello", "--json"]);
-    assert_eq!(served(&host, "hello.localhost"), "three");
+    use_what_was_kept(&host);
     assert_eq!(host.stop(), Some(0), "{}", host.log());
     assert!(database.ask("SELECT name FROM chainhost_before_2.site") == ["hello"], "no copy was made on the way");
     host.restart();

@@ -1,5 +1,7 @@
 //! From an older schema to this one with all that was stored, and back by the copy that was made on the way.
 
+#![expect(clippy::indexing_slicing, reason = "a test that panics says what went wrong")]
+
 use std::{fs, path::Path};
 
 use chainhost::engines::{schema::SQLITE, sqlite::Sqlite};
@@ -11,9 +13,9 @@ use crate::support::{Host, PASSWORD, browser::Browser, write_files};
 /// A database of a server as it was before the second step of the schema.
 pub(crate) const FIRST: &str = include_str!("upgrade/schema_1.sql");
 /// A key in it, which may do everything.
-pub(crate) const KEY: &str = "ch_L7iO5pVAzH0annZSJ4PBDYBGgwrhMjzzrn8w7sBoXSMa7bYom";
+const KEY: &str = "ch_L7iO5pVAzH0annZSJ4PBDYBGgwrhMjzzrn8w7sBoXSMa7bYom";
 /// The installation that it belongs to.
-pub(crate) const INSTANCE: &str = "01a22463753d7000ab5a7fc798296df8\n";
+const INSTANCE: &str = "01a22463753d7000ab5a7fc798296df8\n";
 
 /// Every object of a schema, but what the database itself keeps.
 fn schema(database: &Connection) -> Vec<String> {
@@ -101,7 +103,7 @@ fn every_earlier_schema_is_upgraded_with_all_rows_and_can_be_had_back() {
 }
 
 /// The files of that server: two pages, their manifests, and the lists that they were sent by.
-pub(crate) fn blobs() -> [(&'static str, String); 4] {
+fn blobs() -> [(&'static str, String); 4] {
     let manifest = |hash: &str| {
         format!(
             "{{\"entries\":[{{\"path\":\"/index.html\",\"sha256\":\"{hash}\",\"size\":4,\"type\":\"text/html; charset=utf-8\"}}],\
@@ -121,22 +123,26 @@ pub(crate) fn blobs() -> [(&'static str, String); 4] {
     ]
 }
 
-#[test]
-fn a_server_takes_over_what_the_first_schema_kept() {
-    let folder = tempfile::tempdir().unwrap();
-    let data = folder.path().join("data");
-    write_files(&data, &[("instance", INSTANCE.as_bytes())]);
+/// What the site answers at `/`.
+pub(crate) fn served(host: &Host, name: &str) -> String {
+    host.get(name, "/").text()
+}
+
+/// The files that the first schema's rows name, and the id of its installation.
+pub(crate) fn write_kept_files(data: &Path) {
+    write_files(data, &[("instance", INSTANCE.as_bytes())]);
     for (hash, text) in blobs() {
         write_files(&data.join("blobs").join(&hash[..2]), &[(hash, text.as_bytes())]);
     }
-    Connection::open(data.join("chainhost.db")).unwrap().execute_batch(FIRST).unwrap();
-    let mut host = Host::start_embedded_in(folder);
-    let served = |host: &Host, name: &str| host.get(name, "/").text();
+}
+
+/// Signs in, looks, rolls back and deploys on a server that took over what the first schema kept.
+pub(crate) fn use_what_was_kept(host: &Host) {
     for name in ["hello.localhost", "www.example.org"] {
-        host.until("the site", || (served(&host, name) == "two\n").then_some(()));
+        host.until("the site", || (served(host, name) == "two\n").then_some(()));
     }
     assert_eq!(host.api_json(KEY, "GET /api/v1/me", "", 200)["email"], "owner@example.org");
-    assert!(Browser::signed_in(&host, "owner@example.org").page("/sites").contains("hello"));
+    assert!(Browser::signed_in(host, "owner@example.org").page("/sites").contains("hello"));
     let listed = host.api_json(KEY, "GET /api/v1/sites/hello/deployments", "", 200);
     let numbers: Vec<_> = listed["items"].as_array().unwrap().iter().map(|it| it["number"].clone()).collect();
     assert_eq!(numbers, [json!(2), json!(1)]);
@@ -146,10 +152,20 @@ fn a_server_takes_over_what_the_first_schema_kept() {
         (answer.status == 200 && answer.json()["state"] == "done").then_some(())
     });
     host.api_json(KEY, "POST /api/v1/sites/hello/rollback", r#"{"to":"1"}"#, 200);
-    assert_eq!(served(&host, "hello.localhost"), "one\n");
+    assert_eq!(served(host, "hello.localhost"), "one\n");
     write_files(&host.beside("site"), &[("index.html", b"three")]);
     host.cli_json(KEY, &["deploy", host.beside("site").to_str().unwrap(), "--site", "hello", "--json"]);
-    assert_eq!(served(&host, "hello.localhost"), "three");
+    assert_eq!(served(host, "hello.localhost"), "three");
+}
+
+#[test]
+fn a_server_takes_over_what_the_first_schema_kept() {
+    let folder = tempfile::tempdir().unwrap();
+    let data = folder.path().join("data");
+    write_kept_files(&data);
+    Connection::open(data.join("chainhost.db")).unwrap().execute_batch(FIRST).unwrap();
+    let mut host = Host::start_embedded_in(folder);
+    use_what_was_kept(&host);
     let made =
         host.admin(&["create-user", "--email", "new@example.org", "--role", "user", "--password-stdin"], PASSWORD);
     assert!(made.status.success(), "{}", String::from_utf8_lossy(&made.stderr));

@@ -1,5 +1,7 @@
 //! The master of the queue changes while it is worked with: a failover, a slot of a cluster that moves.
 
+#![expect(clippy::indexing_slicing, reason = "a test that panics says what went wrong")]
+
 use std::{
     collections::{HashMap, HashSet},
     sync::{
@@ -210,13 +212,7 @@ async fn a_failover_loses_no_acknowledged_job() {
         // It comes back without its data, and takes itself for a master until the Sentinels have told it.
         until("another master", async || watched.master() != master).await;
         work.more("work after the failover", 60).await;
-        watched.servers[master].go();
-        watched = tokio::task::spawn_blocking(move || {
-            watched.until_agreed(2);
-            watched
-        })
-        .await
-        .unwrap();
+        watched = bring_back(watched, master).await;
         let lost = work.lost.load(Ordering::SeqCst) - before;
         println!("round {round}: {} done, {lost} were lost", work.count());
         if alone && lost >= 10 {
@@ -226,6 +222,16 @@ async fn a_failover_loses_no_acknowledged_job() {
         assert!(round < 5, "the replicas had what they should not have had");
     }
     work.end(tasks).await;
+}
+
+/// Starts a killed server again, and waits until it follows the master as the other one does.
+async fn bring_back(mut watched: Watched, killed: usize) -> Watched {
+    watched.servers[killed].go();
+    let agree = move || {
+        watched.until_agreed(2);
+        watched
+    };
+    tokio::task::spawn_blocking(agree).await.unwrap()
 }
 
 /// After each kill of the master the queue takes jobs again soon after the Sentinels have another, and no job is lost.
@@ -252,13 +258,7 @@ async fn the_queue_is_back_soon_after_each_kill_of_its_master() {
         // How long the Sentinels take is not the queue's doing, and on a busy machine long.
         assert!(back < chosen + Duration::from_secs(20), "master and queue were back after {all:?}");
         work.more("work after the failover", 60).await;
-        watched.servers[master].go();
-        watched = tokio::task::spawn_blocking(move || {
-            watched.until_agreed(2);
-            watched
-        })
-        .await
-        .unwrap();
+        watched = bring_back(watched, master).await;
     }
     work.end(tasks).await;
     all.sort_unstable_by_key(|it| it.1);
