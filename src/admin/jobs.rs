@@ -65,6 +65,8 @@ pub(super) struct Board {
     pub(super) tenant: String,
     /// It starts no jobs.
     pub(super) tenant_paused: bool,
+    /// Its jobs that run still, while it is paused.
+    pub(super) tenant_running: u64,
     /// Whether who looks may pause it.
     pub(super) may_pause_tenant: bool,
     /// How long jobs took lately, of each queue that had any.
@@ -172,14 +174,16 @@ async fn board(visit: &Visit, queue: Option<Queue>, took: Vec<TookRow>) -> Resul
     let mut done = rows(list(State::Done).await?);
     done.truncate(DONE);
     let counted = queues.iter().filter(|it| queue.is_none_or(|queue| queue.word() == it.name));
+    let tenant_paused = services.are_jobs_paused(&visit.actor).await?;
     Ok(Board {
+        tenant_running: if tenant_paused { services.count_running_jobs(&visit.actor).await? } else { 0 },
         running: rows(list(State::Running).await?),
         failed: rows(list(State::Failed).await?),
         waiting_total: counted.map(|it| it.waiting).sum(),
         waiting: [rows(waiting), rows(delayed)].concat(),
         done,
         may_pause: visit.may(Right::ManageServer),
-        tenant_paused: services.are_jobs_paused(&visit.actor).await?,
+        tenant_paused,
         may_pause_tenant: visit.may(Right::ManageTenant),
         tenant: visit.who.tenant.name.clone(),
         took,
@@ -327,4 +331,38 @@ pub(super) async fn cancel(visit: Visit, Path(of): Path<String>) -> Answer {
 pub(super) async fn dismiss(visit: Visit, Path(of): Path<String>) -> Answer {
     visit.services.dismiss_job(&visit.actor, id(&of)?).await?;
     go(&visit.services, "/jobs", Some(Notice::JobDismissed))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn shown(tenant_paused: bool, tenant_running: u64) -> String {
+        let board = Board {
+            queues: Vec::new(),
+            running: Vec::new(),
+            failed: Vec::new(),
+            waiting: Vec::new(),
+            done: Vec::new(),
+            may_pause: true,
+            tenant: String::from("default"),
+            tenant_paused,
+            tenant_running,
+            may_pause_tenant: true,
+            took: Vec::new(),
+            waiting_total: 0,
+        };
+        board.render().unwrap()
+    }
+
+    #[test]
+    fn who_drains_a_tenant_sees_what_is_still_at_work() {
+        let page = shown(true, 2);
+        assert!(page.contains("Draining") && page.contains("2 still at work"), "{page}");
+        assert!(page.contains("/jobs/resume") && !page.contains("/jobs/pause"), "{page}");
+        let page = shown(true, 0);
+        assert!(page.contains("None of them runs") && !page.contains("Draining"), "{page}");
+        let page = shown(false, 0);
+        assert!(page.contains("/jobs/pause") && !page.contains("None of them runs"), "{page}");
+    }
 }

@@ -54,6 +54,12 @@ impl Services {
         self.is_tenant_paused(scope.tenant()).await
     }
 
+    /// How many jobs of the actor's tenant run, in all queues: none, once what was paused is drained.
+    pub async fn count_running_jobs(&self, actor: &Actor) -> Result<u64> {
+        let scope = actor.require(Right::Read)?;
+        Ok(self.jobs.depths(Some(scope.tenant())).await?.iter().map(|it| it.running).sum())
+    }
+
     /// Which of these tenants are paused, as far as the actor may know: their own, or any for a super admin.
     pub async fn paused_tenants(&self, actor: &Actor, of: HashSet<TenantId>) -> Result<HashSet<TenantId>> {
         let visible = Self::visible(actor)?;

@@ -1,8 +1,9 @@
 //! The job that reads every file of what is live and says which are damaged or gone: on a schedule, its owner hears of it before a
 //! visitor does.
 //!
-//! Changes no file. Where the folder is a cache of a store, what is damaged in it is brought anew by the reading itself, and
-//! counts as whole. Idempotent: what it finds is written down once for each job and deployment.
+//! Changes no file. Where the folder is a cache of a store, it is the store that is read, all of it and past the folder: a good copy in
+//! the folder does not hide that the store has none, and nothing is pushed out of the folder by what nobody has asked for. Only what is
+//! damaged in the folder is brought anew, and counts as whole. Idempotent: what it finds is written down once for each job and deployment.
 
 use std::collections::HashMap;
 
@@ -39,6 +40,8 @@ struct Found {
     files: usize,
     /// How many are not as they were deployed.
     bad: usize,
+    /// How many of those are served here all the same, from a cache.
+    cached: usize,
     /// The first of them, and what is wrong.
     named: Vec<String>,
 }
@@ -137,12 +140,12 @@ fn tell(site: &Site, live: &Deployment, found: &Found) -> String {
     let more = found.bad.saturating_sub(found.named.len());
     let more = if more > 0 { format!(", and {more} more") } else { String::new() };
     let (name, number) = (&site.name, live.number);
-    format!(
-        "{} of {} files of {name} {number} cannot be served: {}{more}.",
-        found.bad,
-        found.files,
-        found.named.join(", ")
-    )
+    let what = match found.cached {
+        0 => "cannot be served",
+        cached if cached == found.bad => "are served from the cache of a server alone",
+        _ => "cannot be served, or from the cache of a server alone",
+    };
+    format!("{} of {} files of {name} {number} {what}: {}{more}.", found.bad, found.files, found.named.join(", "))
 }
 
 async fn read_all(context: &Context, lease: &Lease, manifest: Sha256) -> Result<Found, Early> {
@@ -161,17 +164,19 @@ async fn read_all(context: &Context, lease: &Lease, manifest: Sha256) -> Result<
 /// which says nothing about them.
 fn read(blobs: &BlobDir, plane: &DataPlane, manifest: Sha256, stop: &dyn Fn() -> bool) -> Result<Option<Found>> {
     let mut found = Found::default();
+    if let Some(wrong) = look(blobs, plane, manifest)? {
+        found.files = 1;
+        found.note("its list of files", wrong);
+    }
     let bytes = match blobs.read_verified(&manifest) {
         Ok(bytes) => bytes,
         Err(error @ BlobError::Away(_)) => return Err(error.into()),
-        Err(error) => {
-            found.files = 1;
-            found.note("its list of files", wrong(plane, manifest, &error));
-            return Ok(Some(found));
-        }
+        // Told above.
+        Err(_) if found.bad > 0 => return Ok(Some(found)),
+        Err(error) => return Err(error.into()),
     };
     // What is known of each blob: many paths may have the same bytes.
-    let mut seen: HashMap<Sha256, Option<&'static str>> = HashMap::new();
+    let mut seen: HashMap<Sha256, Option<Wrong>> = HashMap::new();
     for entry in Manifest::parse(&bytes)?.entries() {
         if stop() {
             return Ok(None);
@@ -189,35 +194,55 @@ fn read(blobs: &BlobDir, plane: &DataPlane, manifest: Sha256, stop: &dyn Fn() ->
     Ok(Some(found))
 }
 
+/// What is wrong with a blob.
+#[derive(Clone, Copy, Debug)]
+struct Wrong {
+    words: &'static str,
+    /// The store alone has it not.
+    cached: bool,
+}
+
 /// What is wrong with a blob, if anything.
-fn look(blobs: &BlobDir, plane: &DataPlane, blob: Sha256) -> Result<Option<&'static str>> {
-    match blobs.open_verified(&blob) {
-        Ok(_) => {
+fn look(blobs: &BlobDir, plane: &DataPlane, blob: Sha256) -> Result<Option<Wrong>> {
+    let looked = match blobs.home() {
+        None => blobs.open_verified(&blob).map(drop),
+        Some(home) => match (home.check_blocking(blob), blobs.check_local(&blob)) {
+            (Ok(()), Err(BlobError::Corrupt)) => home.fetch_blocking(blob),
+            (Err(error @ (BlobError::Missing | BlobError::Corrupt)), Ok(())) => {
+                let gone = matches!(error, BlobError::Missing);
+                let words = if gone { "is gone from the bucket" } else { "is damaged in the bucket" };
+                return Ok(Some(Wrong { words, cached: true }));
+            }
+            (stored, _) => stored,
+        },
+    };
+    match looked {
+        Ok(()) => {
             plane.found_whole(blob);
             Ok(None)
         }
         Err(error @ BlobError::Away(_)) => Err(error.into()),
-        Err(error) => Ok(Some(wrong(plane, blob, &error))),
-    }
-}
-
-/// Tells what looks after damaged blobs, and says it in words.
-fn wrong(plane: &DataPlane, blob: Sha256, error: &BlobError) -> &'static str {
-    plane.found_damaged(blob, error);
-    match error {
-        BlobError::Missing => "is gone",
-        BlobError::Corrupt => "is damaged",
-        BlobError::Io(_) | BlobError::Away(_) => "cannot be read",
+        Err(error) => {
+            // What looks after damaged blobs hears of it.
+            plane.found_damaged(blob, &error);
+            let words = match error {
+                BlobError::Missing => "is gone",
+                BlobError::Corrupt => "is damaged",
+                BlobError::Io(_) | BlobError::Away(_) => "cannot be read",
+            };
+            Ok(Some(Wrong { words, cached: false }))
+        }
     }
 }
 
 impl Found {
-    fn note(&mut self, path: &str, wrong: &str) {
+    fn note(&mut self, path: &str, wrong: Wrong) {
         self.bad += 1;
+        self.cached += usize::from(wrong.cached);
         if self.named.len() < NAMED_MAX {
             let cut = path.char_indices().nth(PATH_CHARS_MAX).and_then(|(at, _)| path.get(..at));
             let path = cut.map_or_else(|| path.to_owned(), |cut| format!("{cut}…"));
-            self.named.push(format!("{path} {wrong}"));
+            self.named.push(format!("{path} {}", wrong.words));
         }
     }
 }

@@ -139,6 +139,69 @@ fn a_scheduled_check_finds_what_is_damaged_or_gone() {
     assert_eq!((of("schedule.created"), of("schedule.deleted")), (2, 1));
 }
 
+/// The names of the blobs in the data folder.
+#[cfg(feature = "s3")]
+fn cached(host: &Host) -> std::collections::BTreeSet<String> {
+    let folders = fs::read_dir(host.data().join("blobs")).unwrap();
+    let files = folders.flat_map(|it| fs::read_dir(it.unwrap().path()).unwrap());
+    files.map(|it| it.unwrap().file_name().into_string().unwrap()).collect()
+}
+
+#[cfg(feature = "s3")]
+#[test]
+fn a_check_reads_the_bucket_past_the_cache_and_leaves_the_cache_alone() {
+    use crate::support::s3::{Bucket, wipe};
+    let bucket = Bucket::new();
+    let host = Host::start_configured(&bucket.settings("cache_bytes = '1 MiB'"));
+    let key = host.key(OWNER, "super-admin");
+    let mut owner = Browser::signed_in(&host, OWNER);
+    publish(&host, &mut owner, "hello", "first");
+    // More than the cache may have, of bytes that nothing makes smaller.
+    let large: Vec<(String, Vec<u8>)> = (0..12_u8)
+        .map(|number| {
+            let bytes = (0..6_000_u32).flat_map(|it| Sha256::of(&[[number; 4], it.to_le_bytes()].concat()).0);
+            (format!("{number}.bin"), bytes.collect())
+        })
+        .collect();
+    let large: Vec<(&str, &[u8])> = large.iter().map(|it| (it.0.as_str(), it.1.as_slice())).collect();
+    let begun = owner.upload("/sites/new", &[("name", "large")], Some(&archive(&large)));
+    assert_eq!(begun.status, 303, "{}", begun.text());
+    host.until("the deployment", || (host.get("large.localhost", "/11.bin").status == 200).then_some(()));
+    for name in ["hello", "large"] {
+        let body = json!({ "name": name, "cron": "@weekly", "kind": "check_files", "site": name });
+        host.api_json(&key, "POST /api/v1/schedules", &body.to_string(), 201);
+    }
+    wipe(&host.data());
+    // What visitors want stays in the cache, and nothing comes into it but the list of files.
+    host.until("a visitor", || (host.get("hello.localhost", "/").status == 200).then_some(()));
+    assert_eq!(host.get("hello.localhost", "/a.css").status, 200);
+    let before = cached(&host);
+    assert_eq!(run(&host, &key, "large"), (String::from("done"), String::new()));
+    let after = cached(&host);
+    assert!(before.is_subset(&after) && after.len() <= before.len() + 1, "{before:?} {after:?}");
+
+    // A good copy here does not hide what the bucket has lost, nor what it has as other bytes.
+    let object = |bytes: &[u8]| {
+        let hex = Sha256::of(bytes).hex();
+        format!("blobs/{}/{hex}", hex.get(..2).unwrap())
+    };
+    bucket.put(&object(b"a{}"), b"b{}".to_vec());
+    bucket.delete(&object(b"soon gone"));
+    let found = "3 of 4 files of hello 1 cannot be served, or from the cache of a server alone: /a.css is damaged in the bucket, \
+                 /b.css is damaged in the bucket, /gone.txt is gone.";
+    assert_eq!(run(&host, &key, "hello"), (String::from("failed"), found.to_owned()));
+    assert_eq!(damage_events(&host, &key), [format!("found damage: {found}")]);
+    assert_eq!(host.get("hello.localhost", "/a.css").text(), "a{}");
+    assert!(cached(&host).contains(&Sha256::of(b"a{}").hex()), "the one good copy that there is");
+
+    // Put back, all is well; what is damaged here only is brought anew.
+    bucket.put(&object(b"a{}"), b"a{}".to_vec());
+    bucket.put(&object(b"soon gone"), b"soon gone".to_vec());
+    put(&blob(&host, b"a{}"), b"c{}");
+    assert_eq!(run(&host, &key, "hello"), (String::from("done"), String::new()));
+    assert_eq!(fs::read(blob(&host, b"a{}")).unwrap(), b"a{}");
+}
+
 #[test]
 fn what_is_wrong_with_a_schedule_is_said_with_its_field() {
     let host = Host::start();

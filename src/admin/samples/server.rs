@@ -70,6 +70,7 @@ fn board() -> Board {
         may_pause: true,
         tenant: "default".into(),
         tenant_paused: false,
+        tenant_running: 0,
         may_pause_tenant: true,
         took: vec![
             took("deploy", "100 jobs", ["12 ms", "340 ms", "1 s", "14 s"]),
@@ -406,6 +407,7 @@ pub(super) fn empty() -> Vec<Sample> {
         may_pause: false,
         tenant: "default".into(),
         tenant_paused: true,
+        tenant_running: 1,
         may_pause_tenant: true,
         took: Vec::new(),
         waiting_total: 0,

@@ -29,6 +29,8 @@ pub trait Home: Send + Sync + std::fmt::Debug {
     fn fetch_variants(&self, hash: Sha256) -> Coming<'_, ()>;
     /// As [`Home::fetch_variants`]; blocks.
     fn fetch_variants_blocking(&self, hash: Sha256);
+    /// Hashes a blob as the store has it, and changes nothing in the folder; blocks.
+    fn check_blocking(&self, hash: Sha256) -> Result<(), BlobError>;
     /// A file of the folder was read: others go before it.
     fn used(&self, hash: Sha256);
 }
@@ -60,21 +62,28 @@ impl BlobDir {
 
     /// The file of a blob and its size, hashed now, as [`BlobDir::read_verified`].
     pub fn open_verified(&self, hash: &Sha256) -> Result<(File, u64), BlobError> {
-        self.local_or_fetched(*hash, || {
-            let file = self.open_local(hash)?;
-            let (mut hasher, mut size, mut buffer) = (Hasher::new(), 0_u64, vec![0; CHUNK]);
-            loop {
-                let read = match (&file).read(&mut buffer) {
-                    Ok(0) => break,
-                    Ok(read) => read,
-                    Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
-                    Err(error) => return Err(error.into()),
-                };
-                hasher.update(buffer.get(..read).unwrap_or_default());
-                size = size.saturating_add(u64::try_from(read).unwrap_or(u64::MAX));
-            }
-            if hasher.finish() == *hash { Ok((file, size)) } else { Err(BlobError::Corrupt) }
-        })
+        self.local_or_fetched(*hash, || self.open_whole(hash))
+    }
+
+    /// Hashes the file of a blob in the folder, which stays as it is, and where it is in the order of those that go.
+    pub fn check_local(&self, hash: &Sha256) -> Result<(), BlobError> {
+        self.open_whole(hash).map(drop)
+    }
+
+    fn open_whole(&self, hash: &Sha256) -> Result<(File, u64), BlobError> {
+        let file = self.open_local(hash)?;
+        let (mut hasher, mut size, mut buffer) = (Hasher::new(), 0_u64, vec![0; CHUNK]);
+        loop {
+            let read = match (&file).read(&mut buffer) {
+                Ok(0) => break,
+                Ok(read) => read,
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
+                Err(error) => return Err(error.into()),
+            };
+            hasher.update(buffer.get(..read).unwrap_or_default());
+            size = size.saturating_add(u64::try_from(read).unwrap_or(u64::MAX));
+        }
+        if hasher.finish() == *hash { Ok((file, size)) } else { Err(BlobError::Corrupt) }
     }
 
     fn local_or_fetched<T>(&self, hash: Sha256, read: impl Fn() -> Result<T, BlobError>) -> Result<T, BlobError> {

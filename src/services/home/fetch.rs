@@ -179,6 +179,27 @@ impl Home {
         if hasher.finish() == hash { Ok(size) } else { Err(BlobError::Corrupt) }
     }
 
+    /// As [`Home::read_back`], for as long as the store answers. What it does not have as it should is sent anew by the next deployment
+    /// that has it.
+    async fn check(&self, hash: Sha256) -> Result<(), BlobError> {
+        if !self.0.breaker.admits() {
+            return Err(away("the store of files does not answer").into());
+        }
+        let late = || Err(away("the transfer took too long").into());
+        let read = tokio::select! {
+            read = timeout(TRANSFER_MAX, self.read_back(hash)) => read.unwrap_or_else(|_| late()),
+            () = self.0.tasks.stopping() => return Err(away("the server is stopping").into()),
+        };
+        match &read {
+            Err(BlobError::Away(why)) => self.0.breaker.failed(why),
+            _ => self.0.breaker.answered(),
+        }
+        if matches!(read, Err(BlobError::Missing | BlobError::Corrupt)) {
+            self.lose(hash);
+        }
+        read.map(drop)
+    }
+
     /// Brings the compressed forms that the store has by now, whatever it had when it was asked before.
     pub(super) async fn fetch_variants_for_work(&self, hash: Sha256) -> Result<(), BlobError> {
         Ok(self.bring(Key::Variants(hash), For::Work).await?)
@@ -329,6 +350,13 @@ impl Behind for Home {
         let home = self.clone();
         self.0.tasks.spawn(async move { drop(done.send(home.bring(Key::Variants(hash), For::Work).await)) });
         drop(is_done.recv_timeout(VARIANTS_MAX));
+    }
+
+    fn check_blocking(&self, hash: Sha256) -> Result<(), BlobError> {
+        let (done, is_done) = mpsc::sync_channel(1);
+        let home = self.clone();
+        self.0.tasks.spawn(async move { drop(done.send(home.check(hash).await)) });
+        is_done.recv().unwrap_or_else(|_| Err(broken().into()))
     }
 
     fn used(&self, hash: Sha256) {
