@@ -4,6 +4,7 @@ mod faults;
 mod interop;
 mod masters;
 mod together;
+mod torn;
 
 use std::{
     sync::{
