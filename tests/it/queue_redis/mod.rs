@@ -3,6 +3,7 @@
 mod faults;
 mod interop;
 mod masters;
+mod skew;
 mod together;
 mod torn;
 
