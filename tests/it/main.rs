@@ -63,7 +63,11 @@ mod real_sites;
 #[cfg(feature = "redis")]
 mod redis_cache;
 #[cfg(feature = "redis")]
+mod redis_cache_moves;
+#[cfg(feature = "redis")]
 mod redis_link;
+#[cfg(feature = "redis")]
+mod redis_tls;
 mod runner;
 mod schedules;
 mod server;

@@ -107,6 +107,11 @@ fn tenant(number: u8) -> Option<TenantId> {
     Some(TenantId(Id::from_bytes([number; 16])))
 }
 
+/// A job that nobody else asks for.
+pub(crate) fn sample(queue: Queue) -> NewJob {
+    Rig::at(String::new()).job(queue, None)
+}
+
 /// Waits until something is so.
 async fn until(what: &str, mut is_so: impl AsyncFnMut() -> bool) {
     let start = Instant::now();
