@@ -32,6 +32,8 @@ mod moving_bytes;
 mod moving_changes;
 #[cfg(all(feature = "postgres", feature = "redis"))]
 mod moving_jobs;
+#[cfg(all(feature = "postgres", feature = "redis"))]
+mod moving_kills;
 #[cfg(feature = "postgres")]
 mod nodes;
 mod operating;
@@ -75,7 +77,7 @@ mod schedules;
 mod server;
 mod services;
 mod serving;
-#[cfg(all(feature = "postgres", feature = "redis"))]
+#[cfg(all(feature = "postgres", feature = "redis", feature = "s3"))]
 mod story;
 mod support;
 mod tidy;
