@@ -45,6 +45,8 @@ mod postgres_citus;
 #[cfg(feature = "postgres")]
 mod postgres_full;
 #[cfg(feature = "postgres")]
+mod postgres_pages;
+#[cfg(feature = "postgres")]
 mod postgres_prepared;
 #[cfg(feature = "postgres")]
 mod postgres_replicas;
