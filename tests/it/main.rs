@@ -47,6 +47,8 @@ mod postgres_citus;
 #[cfg(feature = "postgres")]
 mod postgres_full;
 #[cfg(feature = "postgres")]
+mod postgres_pages;
+#[cfg(feature = "postgres")]
 mod postgres_pooler;
 #[cfg(feature = "postgres")]
 mod postgres_prepared;
