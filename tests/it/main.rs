@@ -47,6 +47,10 @@ mod postgres_citus;
 #[cfg(feature = "postgres")]
 mod postgres_full;
 #[cfg(feature = "postgres")]
+mod postgres_pages;
+#[cfg(feature = "postgres")]
+mod postgres_pooler;
+#[cfg(feature = "postgres")]
 mod postgres_prepared;
 #[cfg(feature = "postgres")]
 mod postgres_replicas;
@@ -65,7 +69,11 @@ mod real_sites;
 #[cfg(feature = "redis")]
 mod redis_cache;
 #[cfg(feature = "redis")]
+mod redis_cache_moves;
+#[cfg(feature = "redis")]
 mod redis_link;
+#[cfg(feature = "redis")]
+mod redis_tls;
 mod runner;
 mod schedules;
 mod server;
