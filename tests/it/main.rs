@@ -32,6 +32,8 @@ mod moving_bytes;
 mod moving_changes;
 #[cfg(all(feature = "postgres", feature = "redis"))]
 mod moving_jobs;
+#[cfg(all(feature = "postgres", feature = "redis"))]
+mod moving_kills;
 #[cfg(feature = "postgres")]
 mod nodes;
 mod operating;
@@ -46,6 +48,8 @@ mod postgres_citus;
 mod postgres_full;
 #[cfg(feature = "postgres")]
 mod postgres_pages;
+#[cfg(feature = "postgres")]
+mod postgres_pooler;
 #[cfg(feature = "postgres")]
 mod postgres_prepared;
 #[cfg(feature = "postgres")]
@@ -65,13 +69,17 @@ mod real_sites;
 #[cfg(feature = "redis")]
 mod redis_cache;
 #[cfg(feature = "redis")]
+mod redis_cache_moves;
+#[cfg(feature = "redis")]
 mod redis_link;
+#[cfg(feature = "redis")]
+mod redis_tls;
 mod runner;
 mod schedules;
 mod server;
 mod services;
 mod serving;
-#[cfg(all(feature = "postgres", feature = "redis"))]
+#[cfg(all(feature = "postgres", feature = "redis", feature = "s3"))]
 mod story;
 mod support;
 mod tidy;

@@ -6,10 +6,11 @@ use chainhost::{
     app::ground::{self, Folder, Opened},
     base::secret::Secret,
     config::database::Postgres,
-    domain::node::Duty,
+    domain::{node::Duty, site::SiteName},
+    services::nodes::LOOK,
 };
 use postgres::{Client, NoTls};
-use tokio::time::Instant;
+use tokio::{task::JoinSet, time::Instant};
 
 use crate::support::{
     Host,
@@ -61,6 +62,45 @@ fn what_one_node_changes_all_of_them_serve() {
     // And the other way round; a key of one is a key of all.
     other.api_json(&key, "PATCH /api/v1/sites/blog", r#"{"taken_down":null}"#, 200);
     one.until("the site is back", || (one.get("blog.localhost", "/").status != 451).then_some(()));
+}
+
+/// News come by the looks of each node and by nothing else: the first look after a change brings it, and there are four a second.
+#[tokio::test(flavor = "multi_thread")]
+async fn the_first_look_after_a_change_brings_it() {
+    const { assert!(LOOK.as_millis() * 4 <= 1_000) };
+    let database = Database::new(Way::Direct);
+    let place = tempfile::tempdir().unwrap();
+    let folders = ["one", "other"].map(|it| Folder::take(&place.path().join(it)).unwrap());
+    let (one, other) = (open(&database, &folders[0]).await, open(&database, &folders[1]).await);
+    // Who changes what visitors see waits until they are served it; nobody is here who serves.
+    let (mut serving, served) = (JoinSet::new(), one.services.clone());
+    serving.spawn(async move {
+        let mut wanted = served.signals().routes_wanted();
+        while wanted.changed().await.is_ok() {
+            served.signals().routes_applied(*wanted.borrow_and_update());
+        }
+    });
+    let mut heard = other.services.signals().routes_wanted();
+    let actor = one.services.actor_local().await.unwrap();
+    let name = SiteName::parse("blog").unwrap();
+    other.services.look_for_news().await.unwrap();
+    for step in 0..5 {
+        heard.mark_unchanged();
+        other.services.look_for_news().await.unwrap();
+        assert!(!heard.has_changed().unwrap(), "there is no news before step {step}");
+        if step == 0 {
+            one.services.create_site(&actor, "blog").await.unwrap();
+        } else {
+            let reason = (step % 2 == 1).then(|| format!("Being repaired for the {step}th time"));
+            one.services.change_taken_down(&actor, &name, reason).await.unwrap();
+        }
+        assert!(!heard.has_changed().unwrap(), "somebody has looked");
+        other.services.look_for_news().await.unwrap();
+        assert!(heard.has_changed().unwrap(), "step {step} is no news");
+    }
+    serving.abort_all();
+    one.close();
+    other.close();
 }
 
 #[test]

@@ -34,9 +34,9 @@ const LONG: Duration = Duration::from_mins(5);
 const DEADLINE: Duration = Duration::from_secs(20);
 
 /// What one process has.
-struct Process {
-    cache: Cache,
-    engine: Arc<CacheRedis>,
+pub(crate) struct Process {
+    pub(crate) cache: Cache,
+    pub(crate) engine: Arc<CacheRedis>,
 }
 
 impl Process {
@@ -49,13 +49,13 @@ impl Process {
     }
 
     /// Opened, and connected.
-    fn start(url: &str, instance: Id) -> Self {
+    pub(crate) fn start(url: &str, instance: Id) -> Self {
         let process = Self::open(url, instance, PATIENT);
         process.until_up();
         process
     }
 
-    fn until_up(&self) {
+    pub(crate) fn until_up(&self) {
         until("the second layer", || self.engine.figures().up);
     }
 
@@ -74,7 +74,7 @@ impl Process {
     }
 }
 
-fn tenant(number: u8) -> TenantId {
+pub(crate) fn tenant(number: u8) -> TenantId {
     TenantId(Id::from_bytes([number; 16]))
 }
 
@@ -86,7 +86,7 @@ fn key(which: &str) -> Key {
     Key { what: "test", tenant: Some(tenant(1)), which: which.to_owned() }
 }
 
-fn instance() -> Id {
+pub(crate) fn instance() -> Id {
     Id::from_bytes(random::bytes())
 }
 
@@ -96,6 +96,8 @@ async fn a_change_in_one_process_is_seen_in_the_others() {
     let (one, other) = (Process::start(&url, instance), Process::start(&url, instance));
     let stranger = Process::start(&url, self::instance());
     assert_eq!(stranger.load("a", 999).await, 999);
+    let heard = || other.engine.figures().heard;
+    let before = heard();
     let mut longest = Duration::ZERO;
     for round in 0..20 {
         one.load("a", round).await;
@@ -110,6 +112,8 @@ async fn a_change_in_one_process_is_seen_in_the_others() {
         assert_eq!(one.load("a", round + 1).await, round + 1);
     }
     println!("a change was seen after {} ms at the latest", longest.as_millis());
+    // Values live for far longer than this test: nothing but the channel can have brought the changes.
+    assert!(heard() >= before + 20);
     assert_eq!(stranger.load("a", 0).await, 999, "another installation");
 }
 

@@ -28,7 +28,7 @@ use crate::support::{
 /// How long what must come may take.
 const DEADLINE: Duration = Duration::from_secs(20);
 
-fn address(url: &str) -> Address {
+pub(crate) fn address(url: &str) -> Address {
     Address::parse(&Secret::new(url.to_owned())).unwrap()
 }
 
@@ -173,7 +173,7 @@ fn a_cluster_leads_to_the_owner_while_slots_move() {
 }
 
 /// An authority and a server's certificate that it signed for 127.0.0.1, in a folder.
-fn certificates(folder: &Path) {
+pub(crate) fn certificates(folder: &Path) {
     let run = |words: &[&str]| {
         let out = Command::new("openssl").args(words).current_dir(folder).stdin(Stdio::null()).output().unwrap();
         assert!(out.status.success(), "{}", String::from_utf8_lossy(&out.stderr));

@@ -136,7 +136,7 @@ impl Address {
 
     fn connect_once(&self) -> Result<(Client, bool), Unmade> {
         if self.is_pooler.load(Ordering::Relaxed) {
-            return Ok((self.connect_with(None)?, false));
+            return Ok((self.answering(self.connect_with(None)?)?, false));
         }
         let word = random::label::<20>();
         match self.connect_with(Some(&word)) {
@@ -150,7 +150,7 @@ impl Address {
                 Ok((client, is_whole))
             }
             Err(Unmade::Engine(told)) if is_refused(&told) => {
-                let client = self.connect_with(None)?;
+                let client = self.answering(self.connect_with(None)?)?;
                 self.is_pooler.store(true, Ordering::Relaxed);
                 Ok((client, false))
             }
@@ -176,6 +176,15 @@ impl Address {
             }
         }
         made
+    }
+
+    /// A connection to a pooler that leads to the server: one that has no session of it free takes connections all the same, and who
+    /// took these for a sign of life would wait on each of them anew.
+    fn answering(&self, mut client: Client) -> Result<Client, Unmade> {
+        client.limit(Some(self.limits.read));
+        let answered = client.simple_query("SELECT 1");
+        answered.map_err(|error| self.silent_or(&client, error))?;
+        Ok(client)
     }
 
     fn silent_or(&self, client: &Client, error: Told) -> Unmade {

@@ -6,6 +6,8 @@
 #![expect(clippy::indexing_slicing, reason = "a test that panics says what went wrong")]
 
 pub(crate) mod api;
+#[cfg(all(feature = "postgres", feature = "redis"))]
+mod away;
 mod cancel;
 mod collect;
 mod database;

@@ -49,6 +49,8 @@ use crate::{
 const PATIENCE: Duration = Duration::from_mins(3);
 /// Jobs that a master has which no replica has.
 const ALONE: u64 = 40;
+/// From the kill of a master to a job that is taken, as operators are told.
+const BACK_MAX: Duration = Duration::from_secs(10);
 /// The slot of the product's keys: of the first node of a cluster.
 const SLOT: u16 = 1_188;
 
@@ -263,6 +265,11 @@ async fn the_queue_is_back_soon_after_each_kill_of_its_master() {
     work.end(tasks).await;
     all.sort_unstable_by_key(|it| it.1);
     println!("{} kills; another master and the queue were back after, by the latter: {all:?}", all.len());
+    // With Sentinels that wait for a second, as an operator sets them who wants it, changes are taken again within ten: so it is after
+    // the half of many kills at least, however busy the machine was after some.
+    if all.len() >= 20 {
+        assert!(all[all.len() / 2].1 < BACK_MAX, "back after {all:?}");
+    }
 }
 
 /// The same in a cluster, whose nodes choose the new master by themselves.

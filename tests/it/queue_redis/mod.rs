@@ -3,7 +3,9 @@
 mod faults;
 mod interop;
 mod masters;
+mod skew;
 mod together;
+mod torn;
 
 use std::{
     sync::{
@@ -103,6 +105,11 @@ fn place() -> String {
 #[expect(clippy::unnecessary_wraps, reason = "jobs name their tenant like this")]
 fn tenant(number: u8) -> Option<TenantId> {
     Some(TenantId(Id::from_bytes([number; 16])))
+}
+
+/// A job that nobody else asks for.
+pub(crate) fn sample(queue: Queue) -> NewJob {
+    Rig::at(String::new()).job(queue, None)
 }
 
 /// Waits until something is so.
