@@ -61,7 +61,7 @@ def die_with_us():
     ctypes.CDLL(None).prctl(1, signal.SIGKILL)
 
 
-def until(what, done, seconds=60):
+def until(what, done, seconds=60, pause=0.02):
     """The first true answer of `done`, which may fail with what a server that is not there gives."""
     ends = time.monotonic() + seconds
     while True:
@@ -70,7 +70,7 @@ def until(what, done, seconds=60):
                 return found
         if time.monotonic() > ends:
             raise SystemExit(f"waited in vain for {what}")
-        time.sleep(0.02)
+        time.sleep(pause)
 
 
 class Process:
