@@ -269,20 +269,28 @@ function delay() return math.random(0, %d) end
 """
 
 
-def measure_panel(server, what, runs, seconds=10, connections=16, rate=200):
-    """Rows for three pages of the panel, asked in turn by somebody who is signed in, about `rate` times a second."""
+def measure_panel(server, what, runs, seconds=10, connections=16, rate=200, beside=()):
+    """Rows for three pages of the panel, asked in turn by somebody who is signed in, about `rate` times a second; and the processor time
+    of a page, of the server and of the programs `beside` it: a name and a process each."""
+    parts = [("the server", server.process.pid), *beside]
+    used = {name: [] for name, _ in parts}
     # Each connection pauses twice the mean at most.
     script, p50, p95, rates = PANEL_SCRIPT % (server.sign_in(), 2 * connections * 1000 // rate), [], [], []
     for _ in range(runs):
+        before = {name: cpu_s(pid) for name, pid in parts}
         found = wrk(f"http://127.0.0.1:{server.port}/", seconds, connections, script=script, host=f"localhost:{server.port}")
         if found["failures"]:
             raise SystemExit(f"{found['failures']} pages failed")
+        for name, pid in parts:
+            used[name].append((cpu_s(pid) - before[name]) * 1e3 / found["requests"])
         p50.append(found["p50"])
         p95.append(found["p95"])
         rates.append(found["requests"] / found["seconds"])
     row(f"{what}, overview, sites and jobs in turn: p50", p50, "ms")
     row(f"{what}, overview, sites and jobs in turn: p95", p95, "ms", "≤ 10 ms")
     row("at a rate of", rates, "/s", f"{rate} /s", 0)
+    for name, times in used.items():
+        row(f"processor time of a page, {name}", times, "ms", digits=2)
 
 
 WRK_DONE = """

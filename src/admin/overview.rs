@@ -141,12 +141,11 @@ pub(super) async fn overview(State(panel): State<Panel>, visit: Visit) -> Answer
             href: String::from("/schedules"),
         }));
     }
-    let has_key = !services.list_keys(&visit.actor).await?.is_empty();
     let command = if counts.sites == 0 { sites::command(services, "my-site", true) } else { String::new() };
     let steps = [
         ("Claim this server", "/", true),
         ("Publish a first site", "/sites/new", counts.live > 0),
-        ("Make a key for the command line", "/settings/keys", has_key),
+        ("Make a key for the command line", "/settings/keys", summary.has_key),
         ("Give a site a hostname of your own", "/sites", counts.hostnames > 0),
     ];
     let steps: Vec<_> =

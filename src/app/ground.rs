@@ -334,7 +334,9 @@ pub async fn open(folder: &Folder, wish: &Wish) -> Result<Opened> {
         // Before any job is there alone.
         queues::note(&db, url).await?;
         moving::jobs::carry_into(&folder.path, &db, &queues.jobs, wish.clock.clone()).await?;
+        queues::come_back(&db, url, &queues.jobs).await?;
     }
+    queues::leave_others(&db, wish.queue_url.as_deref(), wish.clock.now_ms()).await?;
     let services = Services::new(Ground {
         db,
         jobs: queues.jobs,

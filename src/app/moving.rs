@@ -45,7 +45,7 @@ use crate::{
         server::Server,
     },
     domain::{Error, Result},
-    services::carry_jobs::Carried,
+    services::{carry_jobs::Carried, home::send::Sent},
     store,
 };
 
@@ -121,6 +121,8 @@ pub struct Report {
     pub queue: Option<String>,
     /// Where the bytes are from the next start on; `None` when they stay.
     pub blobs: Option<String>,
+    /// The files that were moved, or that would be: each has the SHA-256 after which it is named, in the place where it is then.
+    pub files: Option<Sent>,
     /// Jobs that are still to be done, and dead ones, that came from a Redis.
     pub jobs: Carried,
     /// The rehearsal, when there was one.
@@ -139,11 +141,9 @@ pub struct Report {
 pub fn run(runtime: &Runtime, settings: &Server, wish: &Wish, ask: Ask<'_>, watch: &Watch) -> Result<Report> {
     let begun = Instant::now();
     let data = data_folder(&settings.data)?;
-    let instance = ground::read_instance(&data.join(ground::INSTANCE))?
-        .ok_or_else(|| {
-            Error::invalid("data_folder", "No server has run with this data folder yet; there is nothing to move.")
-        })?
-        .to_string();
+    let instance = ground::read_instance(&data.join(ground::INSTANCE))?.ok_or_else(|| {
+        Error::invalid("data_folder", "No server has run with this data folder yet; there is nothing to move.")
+    })?;
     let _one = FolderLock::take(&data.join(LOCK), &format!("process {}", std::process::id()))?
         .map_err(|held| Error::conflict("move_runs", format!("Another move is at work: {}.", held.by)))?;
     // Held for as long as the move lasts, so that no server starts meanwhile.
@@ -166,11 +166,12 @@ pub fn run(runtime: &Runtime, settings: &Server, wish: &Wish, ask: Ask<'_>, watc
     let runs = folder.is_none();
     let mut report = Report { restart: runs, ..Report::default() };
     if let Some(to) = &wish.blobs {
-        if to.expose() == "folder" {
-            bytes::to_folder(&data, ask, watch, wish.rehearse)?;
+        let sent = if to.expose() == "folder" {
+            bytes::to_folder(&data, ask, watch, wish.rehearse)?
         } else {
-            bytes::to_bucket(runtime, &data, to, &instance, wish.rehearse)?;
-        }
+            bytes::to_bucket(runtime, (settings, &data), to, instance, watch, wish.rehearse)?
+        };
+        report.files = Some(sent);
         report.blobs = Some(to.expose().to_owned());
     }
     if let Some(to) = &wish.redis {
@@ -185,7 +186,8 @@ pub fn run(runtime: &Runtime, settings: &Server, wish: &Wish, ask: Ask<'_>, watc
         report.queue = Some(to.name());
     }
     if let Some(target) = target {
-        let mover = Mover { runtime, data: &data, instance, source, target, ask, watch, listens, runs };
+        let mover =
+            Mover { runtime, data: &data, instance: instance.to_string(), source, target, ask, watch, listens, runs };
         mover.run(wish, &mut report)?;
     }
     report.duration_ms = millis(begun);

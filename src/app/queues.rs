@@ -7,7 +7,11 @@ use crate::{
     config::database::public_part,
     domain::{Error, Result, node::NodeId},
     engines::queue_redb::QueueRedb,
-    ports::{db::Db, queue::Jobs},
+    ports::{
+        db::{Db, WriteTx},
+        queue::Jobs,
+    },
+    services::carry_jobs::drop_ended,
     store,
 };
 
@@ -34,6 +38,7 @@ pub(super) async fn open(
     if let Some(url) = url {
         return shared(url, Some(instance), node, clock).await;
     }
+    super::moving::jobs::adopt(&folder.path)?;
     let engine = QueueRedb::open(&folder.path.join(FILE), clock)?;
     Ok(Queues { jobs: Jobs::new(Arc::<QueueRedb>::clone(&engine)), close: Box::new(move || engine.close()) })
 }
@@ -54,19 +59,67 @@ pub(super) async fn check(db: &Db, url: Option<&Secret>) -> Result<()> {
     Err(Error::unavailable("queue_elsewhere", text))
 }
 
-/// Notes which Redis has the jobs now.
+/// Notes which Redis has the jobs now. Those of another one, and of this one before it was left, are needed no more.
 pub(super) async fn note(db: &Db, url: &Secret) -> Result<()> {
-    let at = public_part(url.expose()).to_owned();
+    let at = name(url);
     let known = db.read(|tx| store::settings::find(tx, store::settings::QUEUE)).await?;
     if known.as_ref() == Some(&at) {
         return Ok(());
     }
-    db.write(move |tx| store::settings::set(tx, store::settings::QUEUE, &at)).await
+    let note = move |tx: &mut WriteTx<'_>| {
+        if let Some(before) = &known {
+            store::settings::set(tx, &left(before), "")?;
+        }
+        store::settings::set(tx, store::settings::QUEUE, &at)
+    };
+    db.write(note).await
 }
 
 /// No Redis has jobs of this installation that are still needed.
 pub(super) async fn forget(db: &Db) -> Result<()> {
-    db.write(|tx| store::settings::remove(tx, store::settings::QUEUE)).await
+    let forget = |tx: &mut WriteTx<'_>| {
+        let Some(before) = store::settings::find(tx, store::settings::QUEUE)? else { return Ok(()) };
+        store::settings::set(tx, &left(&before), "")?;
+        store::settings::remove(tx, store::settings::QUEUE)
+    };
+    db.write(forget).await
+}
+
+/// As a Redis stands in the database: without user and password.
+fn name(url: &Secret) -> String {
+    public_part(url.expose()).to_owned()
+}
+
+fn left(name: &str) -> String {
+    format!("{}{name}", store::settings::QUEUE_LEFT)
+}
+
+/// Each Redis that was left, but for the one at `url`, has no job of this installation that is younger than this start.
+pub(super) async fn leave_others(db: &Db, url: Option<&Secret>, now_ms: i64) -> Result<()> {
+    let all = db.read(|tx| store::settings::list(tx, store::settings::QUEUE_LEFT)).await?;
+    let here = url.map(|it| left(&name(it)));
+    let open: Vec<String> =
+        all.into_iter().filter(|it| it.1.is_empty() && Some(&it.0) != here.as_ref()).map(|it| it.0).collect();
+    if open.is_empty() {
+        return Ok(());
+    }
+    db.write(move |tx| open.iter().try_for_each(|it| store::settings::set(tx, it, &now_ms.to_string()))).await
+}
+
+/// Takes out of the Redis at `url` what has ended elsewhere since it was left, if it was.
+pub(super) async fn come_back(db: &Db, url: &Secret, jobs: &Jobs) -> Result<()> {
+    let mark = left(&name(url));
+    let asked = mark.clone();
+    let Some(since) = db.read(move |tx| store::settings::find(tx, &asked)).await? else { return Ok(()) };
+    // It was never left in the end, when nothing stands there.
+    if let Ok(left_ms) = since.parse() {
+        let dropped = drop_ended(db, jobs, left_ms).await?;
+        tracing::info!(
+            dropped,
+            "the queue is in a Redis again that it had left; what has ended since was taken out of it"
+        );
+    }
+    db.write(move |tx| store::settings::remove(tx, &mark)).await
 }
 
 #[cfg(feature = "redis")]

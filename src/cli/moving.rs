@@ -21,7 +21,10 @@ use super::{
 };
 use crate::{
     app::moving::{self, Progress, Report, Wish},
-    base::{secret::Secret, units::thousands},
+    base::{
+        secret::Secret,
+        units::{ByteSize, thousands},
+    },
     domain::{Error, Kind, Result},
     services::carry_jobs::Carried,
 };
@@ -104,6 +107,15 @@ impl Move {
                 text::duration(it.copied_ms),
                 thousands(rate),
                 text::duration(it.read_only_ms)
+            ));
+        }
+        if let Some(files) = &report.files {
+            let place = if self.rehearse { "where they are now" } else { "where they go" };
+            terminal::note(&format!(
+                "{} of {} verified {place}, each by its SHA-256; over all: {}.",
+                text::count(files.files, "file"),
+                ByteSize(files.bytes),
+                files.sha256
             ));
         }
         if self.rehearse {
@@ -243,7 +255,7 @@ impl Steps {
             }
             Progress::Step(name, _) if !io::stderr().is_terminal() => terminal::note(&format!("{name} …")),
             Progress::Step(name, rows) => {
-                let style = ProgressStyle::with_template("{msg:40} {bar:30} {human_pos} of {human_len} rows, {eta}")
+                let style = ProgressStyle::with_template("{msg:40} {bar:30} {human_pos} of {human_len}, {eta}")
                     .unwrap_or_else(|_| ProgressStyle::default_bar());
                 let next = ProgressBar::with_draw_target(Some(rows), ProgressDrawTarget::stderr()).with_style(style);
                 next.set_message(name);

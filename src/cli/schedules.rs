@@ -107,27 +107,55 @@ impl Named {
         match client.done(&Call::post(&path, &json!({}))?).await {
             Ok(()) => terminal::print(&format!("The job of {} is asked for. See: chainhost jobs", self.name)),
             Err(failure) if failure.is_not_found() => {
-                client.done(&Call::post(&self.path("tasks", "run"), &json!({}))?).await?;
-                terminal::print(&format!("{} looks now. How it ends: chainhost schedules", self.name))
+                match client.done(&Call::post(&self.path("tasks", "run"), &json!({}))?).await {
+                    Ok(()) => terminal::print(&format!("{} looks now. How it ends: chainhost schedules", self.name)),
+                    Err(failure) if failure.is_not_found() || failure.is_forbidden() => {
+                        Err(self.unknown(&client).await?)
+                    }
+                    Err(failure) => Err(failure),
+                }
             }
             Err(failure) => Err(failure),
         }
     }
 
+    /// Says which names there are, where this is none of a schedule.
+    async fn unknown(&self, client: &Client) -> Result<Failure> {
+        let schedules = client.call::<shapes::Page>(&Call::get("/api/v1/schedules")).await?.items;
+        let names = |all: Vec<Value>| -> Vec<String> {
+            all.iter().filter_map(|it| it["name"].as_str().map(text::plain)).collect()
+        };
+        let (schedules, tasks) = (names(schedules), names(tasks(client).await?.unwrap_or_default()));
+        let name = text::plain(&self.name);
+        if tasks.contains(&name) {
+            let text = format!("{name} is a task of the server, which needs it: it cannot be paused or removed.");
+            return Ok(Failure::Server(text));
+        }
+        let listed = |what: &str, names: &[String]| match names {
+            [] => String::new(),
+            names => format!(" {what}: {}.", names.join(", ")),
+        };
+        let there = [listed("Schedules", &schedules), listed("Tasks of the server", &tasks)].concat();
+        let said = format!("There is no schedule {name}.{there}");
+        Ok(Failure::Server(said))
+    }
+
     async fn remove(&self) -> Result<()> {
         let (client, _) = output::open(&self.server)?;
-        client.done(&Call::delete(&format!("/api/v1/schedules/{}", escape(&self.name)))).await?;
-        terminal::print(&format!("The schedule {} is removed. Jobs that it has asked for stay.", self.name))
+        match client.done(&Call::delete(&format!("/api/v1/schedules/{}", escape(&self.name)))).await {
+            Ok(()) => {
+                terminal::print(&format!("The schedule {} is removed. Jobs that it has asked for stay.", self.name))
+            }
+            Err(failure) if failure.is_not_found() => Err(self.unknown(&client).await?),
+            Err(failure) => Err(failure),
+        }
     }
 
     async fn change(&self, act: &str, done: &str) -> Result<()> {
         let (client, _) = output::open(&self.server)?;
         match client.done(&Call::post(&self.path("schedules", act), &json!({}))?).await {
             Ok(()) => terminal::print(&format!("The schedule {} {done}.", self.name)),
-            Err(failure) if failure.is_not_found() => {
-                let text = "There is no such schedule. Tasks of the server cannot be paused: it needs them.";
-                Err(Failure::Server(String::from(text)))
-            }
+            Err(failure) if failure.is_not_found() => Err(self.unknown(&client).await?),
             Err(failure) => Err(failure),
         }
     }

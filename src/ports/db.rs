@@ -115,6 +115,12 @@ impl<T: Param> From<Option<T>> for Value {
 pub struct Row(pub Vec<Value>);
 
 impl Row {
+    /// The first `at` columns, and those after them: a row of a join.
+    pub fn split(mut self, at: usize) -> (Self, Self) {
+        let rest = self.0.split_off(at.min(self.0.len()));
+        (self, Self(rest))
+    }
+
     fn wrong(&self, at: usize, wanted: &str) -> Error {
         Error::internal(format!("column {at} is {:?}, not {wanted}", self.0.get(at)))
     }

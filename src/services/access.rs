@@ -13,14 +13,10 @@ use crate::{
         api_key,
         session::SessionId,
         tenant::{DEFAULT_TENANT, Tenant, TenantId},
-        user::{Role, User, UserId},
+        user::{Role, User},
     },
-    ports::{
-        cache::Tag,
-        db::{ReadTx, WriteTx},
-        position::Position,
-    },
-    store,
+    ports::{cache::Tag, db::WriteTx, position::Position},
+    store::{self, tenants::Member},
 };
 
 use super::Services;
@@ -75,57 +71,42 @@ impl Services {
         };
         let token = api_key::stored_hash(key).ok_or_else(wrong)?;
         let now = self.clock.now_ms();
-        let found = self
-            .db
-            .read(move |tx| {
-                let Some(found) = store::api_keys::find(tx, token)? else { return Ok(None) };
-                Ok(member(tx, found.user, found.tenant)?.map(|(user, tenant, role)| (found, user, tenant, role)))
-            })
-            .await?;
-        let (found, user, tenant, role) = found.ok_or_else(wrong)?;
-        if found.key.expires_ms.is_some_and(|it| it <= now) {
+        let found = self.db.read(move |tx| store::api_keys::find(tx, token)).await?;
+        let (key, Member { user, tenant, role }) = found.ok_or_else(wrong)?;
+        if key.expires_ms.is_some_and(|it| it <= now) {
             return Err(Error::unauthenticated(
                 "key_expired",
                 "This API key has expired. Make a new one in the panel.",
             ));
         }
         let (max, window) = (limits::API_CALLS_MAX, limits::API_WINDOW_MS);
-        let of_key = format!("api {}", found.key.id);
+        let of_key = format!("api {}", key.id);
         self.windows().take(&of_key, max, window, "api_calls", "This key has been used too often.").await?;
-        if found.key.used_ms.is_none_or(|it| now - it >= TOUCH_MS) {
-            let id = found.key.id;
+        if key.used_ms.is_none_or(|it| now - it >= TOUCH_MS) {
+            let id = key.id;
             self.note(move |tx| store::api_keys::touch(tx, id, now));
         }
         self.show_seen(TenantScope::grant(tenant.id), &origin);
         let actor = Actor {
             user: Some(user.id),
-            label: format!("key {} of {}", found.key.name, user.email),
+            label: format!("key {} of {}", key.name, user.email),
             role,
             super_admin: user.super_admin,
-            credential: Credential::Key(found.key.id, found.key.scope),
+            credential: Credential::Key(key.id, key.scope),
             scope: TenantScope::grant(tenant.id),
             address: origin.address,
             request_id: origin.request_id,
         };
-        Ok((actor, Whoami { user, tenant, role, key: Some((found.key.name, found.key.scope)), session: None }))
+        Ok((actor, Whoami { user, tenant, role, key: Some((key.name, key.scope)), session: None }))
     }
 
     /// The actor of a session's secret; `None` when there is no such session any more.
     pub async fn actor_by_session(&self, token: &str, origin: Origin) -> Result<Option<(Actor, Whoami)>> {
         let hash = Sha256::of(token.as_bytes());
         let now = self.clock.now_ms();
-        let found = self
-            .db
-            .read(move |tx| {
-                let Some(found) = store::sessions::find(tx, hash)? else { return Ok(None) };
-                if found.session.is_over(now) {
-                    return Ok(None);
-                }
-                Ok(member(tx, found.user, found.tenant)?
-                    .map(|(user, tenant, role)| (found.session, user, tenant, role)))
-            })
-            .await?;
-        let Some((session, user, tenant, role)) = found else { return Ok(None) };
+        let found = self.db.read(move |tx| store::sessions::find(tx, hash)).await?;
+        let found = found.filter(|(session, _)| !session.is_over(now));
+        let Some((session, Member { user, tenant, role })) = found else { return Ok(None) };
         if now - session.seen_ms >= TOUCH_MS {
             let id = session.id;
             self.note(move |tx| store::sessions::touch(tx, id, now));
@@ -216,14 +197,6 @@ impl Services {
         store::tenants::insert(tx, &tenant)?;
         Ok(tenant)
     }
-}
-
-/// A user who is not disabled, their tenant and their role in it, read now.
-fn member(tx: &mut ReadTx<'_>, user: UserId, tenant: TenantId) -> Result<Option<(User, Tenant, Role)>> {
-    let Some(user) = store::users::find(tx, user)?.filter(|it| !it.disabled) else { return Ok(None) };
-    let Some(role) = store::tenants::find_role(tx, tenant, user.id)? else { return Ok(None) };
-    let Some(tenant) = store::tenants::find(tx, tenant)? else { return Ok(None) };
-    Ok(Some((user, tenant, role)))
 }
 
 /// A new secret for a cookie or a link: 256 bits.

@@ -10,7 +10,7 @@ use serde::Serialize;
 use crate::{
     domain::{
         Kind, Result,
-        job::{Job, NewJob, Queue, State},
+        job::{Job, JobId, NewJob, Queue, State},
     },
     ports::{
         db::{Db, WriteTx},
@@ -36,9 +36,18 @@ pub struct Carried {
     pub dead: u64,
 }
 
+/// What becomes of the pauses of the queue that takes the jobs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Pauses {
+    /// It may be in use: what is paused in either is paused.
+    Join,
+    /// Nobody works on it: it pauses what the other one does, whatever an earlier move that broke off has left.
+    Replace,
+}
+
 /// Brings what `from` has to `to`, by way of the outbox of `db`.
-pub async fn carry_jobs(db: &Db, from: &Jobs, to: &Jobs) -> Result<Carried> {
-    carry_pauses(db, from, to).await?;
+pub async fn carry_jobs(db: &Db, from: &Jobs, to: &Jobs, pauses: Pauses) -> Result<Carried> {
+    carry_pauses(db, from, to, pauses).await?;
     let (mut carried, mut after) = (Carried::default(), None);
     loop {
         // All states at once: a list of one state may end early.
@@ -65,6 +74,8 @@ async fn bury(to: &Jobs, job: Job) -> Result<bool> {
     // Until it is dead nobody may start it.
     let asleep = NewJob { run_at_ms: ASLEEP_MS, after: Vec::new(), ..job.new };
     let taken = match to.enqueue(vec![asleep]).await {
+        // It has it already. Started again there meanwhile, it stays so.
+        Ok(0) if !is_asleep(to, id).await? => return Ok(false),
         Ok(_) => to.bury(id, error).await,
         Err(error) => Err(error),
     };
@@ -78,17 +89,50 @@ async fn bury(to: &Jobs, job: Job) -> Result<bool> {
     }
 }
 
-async fn carry_pauses(db: &Db, from: &Jobs, to: &Jobs) -> Result<()> {
+/// Whether a queue has a job between the two steps of [`bury`]: the one who took them was killed there.
+async fn is_asleep(jobs: &Jobs, id: JobId) -> Result<bool> {
+    let found = jobs.get(id).await?;
+    Ok(found.is_some_and(|it| it.state == State::Delayed && it.new.run_at_ms == ASLEEP_MS))
+}
+
+/// Takes jobs out of a queue that was left at `left_ms` and is in use again now: those that were open then, and have ended since in
+/// another queue. What has not ended is in the outbox, of whichever queue it was. How many were taken out.
+pub async fn drop_ended(db: &Db, jobs: &Jobs, left_ms: i64) -> Result<u64> {
+    let (mut dropped, mut after) = (0, None);
+    loop {
+        let page = jobs.list(JobFilter { after, limit: PAGE, ..JobFilter::default() }).await?;
+        let Some(last) = page.last() else { return Ok(dropped) };
+        after = Some(last.new.id);
+        let open = |it: &Job| matches!(it.state, State::Waiting | State::Delayed | State::Running);
+        let open: Vec<JobId> =
+            page.iter().filter(|it| open(it) && it.new.created_ms <= left_ms).map(|it| it.new.id).collect();
+        let leave = access::server_scope();
+        let asked = open.clone();
+        let needed = db.read(move |tx| store::outbox::which(tx, leave, &asked)).await?;
+        for id in open.into_iter().filter(|it| !needed.contains(it)) {
+            match jobs.cancel(id).await {
+                Ok(_) => dropped += 1,
+                Err(error) if matches!(error.kind, Kind::Unavailable | Kind::Internal) => return Err(error),
+                // It has ended by itself, as one that waited for another that went.
+                Err(error) => tracing::debug!(job = %id, %error, "a job has left the queue before it was taken out"),
+            }
+        }
+    }
+}
+
+async fn carry_pauses(db: &Db, from: &Jobs, to: &Jobs, pauses: Pauses) -> Result<()> {
     let depths = from.depths(None).await?;
-    for (queue, _) in Queue::ALL.into_iter().zip(depths).filter(|it| it.1.paused) {
-        to.pause(queue, true).await?;
+    for (queue, depth) in Queue::ALL.into_iter().zip(depths) {
+        if depth.paused || pauses == Pauses::Replace {
+            to.pause(queue, depth.paused).await?;
+        }
     }
     let leave = access::server_scope();
     let tenants = db.read(move |tx| store::tenants::list(tx, leave)).await?;
     for tenant in tenants {
-        let depths = from.depths(Some(tenant.id)).await?;
-        if depths.iter().any(|it| it.tenant_paused) {
-            to.pause_tenant(tenant.id, true).await?;
+        let stands = from.depths(Some(tenant.id)).await?.iter().any(|it| it.tenant_paused);
+        if stands || pauses == Pauses::Replace {
+            to.pause_tenant(tenant.id, stands).await?;
         }
     }
     Ok(())

@@ -13,6 +13,7 @@
 //! | `room` | the bound of the folder |
 //! | `breaker` | whether the store is asked at all |
 //! | `carry` | what was deployed before there was a store |
+//! | `send` | all of the folder into the store, before that is its home |
 //! | `bring` | out of the store into the folder, to leave the store |
 //! | `sweep` | garbage collection in the store |
 //! | `deploy` | what a deployment needs kept, and the fence against garbage collection |
@@ -27,6 +28,7 @@ mod fetch;
 mod keep;
 mod places;
 mod room;
+pub mod send;
 mod sweep;
 
 use std::{

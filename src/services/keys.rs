@@ -130,7 +130,7 @@ impl Services {
 }
 
 /// Whose keys the actor may see and revoke: `None` for all of the tenant.
-fn key_owner(actor: &Actor) -> Result<Option<UserId>> {
+pub(super) fn key_owner(actor: &Actor) -> Result<Option<UserId>> {
     if actor.may(Right::ManageTenant) { Ok(None) } else { own_user(actor).map(Some) }
 }
 

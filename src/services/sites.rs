@@ -132,14 +132,10 @@ impl Services {
         let load = || async move {
             let reading = services.clone();
             let read = move |tx: &mut ReadTx<'_>| -> Result<Vec<SiteView>> {
-                let sites = store::sites::list(tx, scope, &after, limit.into())?;
-                sites.into_iter().map(|site| reading.view(tx, scope, site)).collect()
+                let found = store::sites::list_shown(tx, scope, &after, limit.into())?;
+                Ok(found.into_iter().map(|it| reading.listed(it)).collect())
             };
-            // What all nodes will be shown for minutes must not be a replica's, which may be behind.
-            let found = match services.cache.shared() {
-                Some(_) => services.db.read(read).await?,
-                None => services.db.read_near(scope, read).await?,
-            };
+            let found = services.read_to_keep(scope, read).await?;
             let weight = u32::try_from(found.len() * ROW_BYTES).unwrap_or(u32::MAX);
             Ok((found, weight))
         };
@@ -147,10 +143,27 @@ impl Services {
         Ok((*found).clone())
     }
 
-    /// How many sites the tenant has.
-    pub async fn count_sites(&self, actor: &Actor) -> Result<i64> {
-        let scope = actor.require(Right::Read)?;
-        self.db.read_near(scope, move |tx| store::sites::count(tx, scope)).await
+    /// Reads what will be kept in the cache. What all nodes will be shown for minutes must not be a replica's, which may be behind.
+    pub(super) async fn read_to_keep<T, F>(&self, scope: TenantScope, read: F) -> Result<T>
+    where
+        T: Send + 'static,
+        F: Fn(&mut ReadTx<'_>) -> Result<T> + Send + Sync + 'static,
+    {
+        match self.cache.shared() {
+            Some(_) => self.db.read(read).await,
+            None => self.db.read_near(scope, read).await,
+        }
+    }
+
+    fn listed(&self, it: store::sites::Listed) -> SiteView {
+        SiteView {
+            url: self.addresses.site(&it.site.name),
+            site: it.site,
+            hostnames: it.hostnames,
+            live: it.live,
+            published_ms: it.published_ms,
+            deployments: it.deployments,
+        }
     }
 
     fn view(&self, tx: &mut ReadTx<'_>, scope: TenantScope, site: Site) -> Result<SiteView> {

@@ -6,15 +6,21 @@ use crate::{
         access::{Actor, Right},
         site::Site,
     },
+    ports::{
+        cache::{Key, Tag, ttl},
+        db::ReadTx,
+    },
     store,
 };
 
-use super::{Services, deployments::DeploymentView};
+use super::{Services, deployments::DeploymentView, keys::key_owner};
 
 pub use crate::store::summary::Counts;
 
 /// A site that was made and given nothing for so long needs a person.
 const EMPTY_MS: i64 = 24 * 3_600_000;
+/// About what the counts of a tenant take in the cache.
+const COUNTS_BYTES: u32 = 64;
 /// Rows of each list: a page that needs more than an eye takes in says the number instead.
 const LISTED_MAX: i64 = 6;
 
@@ -29,27 +35,36 @@ pub struct Summary {
     pub failed: Vec<DeploymentView>,
     /// Sites that show nothing: empty for a day, or taken down.
     pub dark: Vec<Site>,
+    /// Whether there is an API key that the actor may see.
+    pub has_key: bool,
 }
 
 impl Services {
-    /// What the actor's tenant has.
+    /// What the actor's tenant has: kept as long as the list of its sites is.
     pub async fn counts(&self, actor: &Actor) -> Result<Counts> {
         let scope = actor.require(Right::Read)?;
-        self.db.read_near(scope, move |tx| store::summary::count(tx, scope)).await
+        let key = Key { what: "counts", tenant: Some(scope.tenant()), which: String::new() };
+        let load = || async move {
+            let read = move |tx: &mut ReadTx<'_>| store::summary::count(tx, scope);
+            Ok((self.read_to_keep(scope, read).await?, COUNTS_BYTES))
+        };
+        Ok(*self.cache.get_or(key, Tag::Sites(scope.tenant()), ttl::SITES, load).await?)
     }
 
     /// How the actor's tenant is.
     pub async fn summary(&self, actor: &Actor) -> Result<Summary> {
         let scope = actor.require(Right::Read)?;
-        let (services, before) = (self.clone(), self.clock.now_ms() - EMPTY_MS);
+        let counts = self.counts(actor).await?;
+        let (services, before, keys_of) = (self.clone(), self.clock.now_ms() - EMPTY_MS, key_owner(actor)?);
         self.db
             .read_near(scope, move |tx| {
                 let show = |found: Vec<_>| found.into_iter().map(|(site, it)| services.show(&site, it)).collect();
                 Ok(Summary {
-                    counts: store::summary::count(tx, scope)?,
+                    counts,
                     latest: show(store::summary::list_latest(tx, scope, LISTED_MAX)?),
                     failed: show(store::summary::list_failed(tx, scope, LISTED_MAX)?),
                     dark: store::summary::list_dark(tx, scope, before, LISTED_MAX)?,
+                    has_key: store::api_keys::any(tx, scope, keys_of)?,
                 })
             })
             .await

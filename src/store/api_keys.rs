@@ -13,6 +13,8 @@ use crate::{
     ports::db::{ReadTx, Row, WriteTx},
 };
 
+use super::tenants::{MEMBER, Member, read_member};
+
 /// Keys listed for one tenant: more is not read by anybody.
 const LISTED_MAX: i64 = 500;
 
@@ -63,14 +65,21 @@ pub fn insert(tx: &mut WriteTx<'_>, found: &Found, token: Sha256) -> Result<()> 
     Ok(())
 }
 
-/// The key of a secret.
-pub fn find(tx: &mut ReadTx<'_>, token: Sha256) -> Result<Option<Found>> {
+/// The key of a secret, and whose it is: a user who is not disabled, in a tenant that they belong to. One statement, since every call
+/// begins with it.
+pub fn find(tx: &mut ReadTx<'_>, token: Sha256) -> Result<Option<(ApiKey, Member)>> {
     let sql = format!(
-        "SELECT {COLUMNS}, k.user_id, k.tenant_id FROM api_key k JOIN \"user\" u ON u.id = k.user_id
-         WHERE k.token_hash = $1"
+        "SELECT {COLUMNS}, {MEMBER}
+         FROM api_key k JOIN \"user\" u ON u.id = k.user_id JOIN tenant t ON t.id = k.tenant_id
+         JOIN membership m ON m.tenant_id = k.tenant_id AND m.user_id = k.user_id
+         WHERE k.token_hash = $1 AND u.disabled = $2"
     );
-    let row = tx.find(&sql, params![token])?;
-    row.map(|row| Ok(Found { key: read(&row)?, user: row.id(8)?, tenant: row.id(9)? })).transpose()
+    let row = tx.find(&sql, params![token, false])?;
+    row.map(|row| {
+        let (key, member) = row.split(8);
+        Ok((read(&key)?, read_member(member)?))
+    })
+    .transpose()
 }
 
 /// Notes the last use.
@@ -88,6 +97,13 @@ pub fn list(tx: &mut ReadTx<'_>, scope: TenantScope, user: Option<UserId>) -> Re
     );
     let rows = tx.query(&sql, params![tenant, user.map_or(Id::NIL, |it| it.0), Id::NIL, LISTED_MAX])?;
     rows.iter().map(read).collect()
+}
+
+/// Whether a tenant has a key; of one user when `user` is given.
+pub fn any(tx: &mut ReadTx<'_>, scope: TenantScope, user: Option<UserId>) -> Result<bool> {
+    let tenant = tx.tenant(scope)?;
+    let sql = "SELECT 1 FROM api_key WHERE tenant_id = $1 AND (user_id = $2 OR $2 = $3) LIMIT 1";
+    Ok(tx.find(sql, params![tenant, user.map_or(Id::NIL, |it| it.0), Id::NIL])?.is_some())
 }
 
 /// Removes a key of a tenant, of one user when `user` is given; whether there was one.

@@ -14,8 +14,8 @@ use crate::{
     ports::db::{ReadTx, Row, WriteTx},
 };
 
-const COLUMNS: &str = "id, number, state, source, message, actor, created_ms, finished_ms, manifest, root, files, \
-                       bytes, files_changed, files_sent, bytes_sent, preview, problem";
+pub(super) const COLUMNS: &str = "d.id, d.number, d.state, d.source, d.message, d.actor, d.created_ms, d.finished_ms, d.manifest, \
+    d.root, d.files, d.bytes, d.files_changed, d.files_sent, d.bytes_sent, d.preview, d.problem";
 
 /// Lines of one deployment's log.
 const LINES_MAX: i64 = 10_000;
@@ -37,7 +37,7 @@ pub struct Wish {
     pub idempotency_key: Option<String>,
 }
 
-fn read(row: &Row) -> Result<Deployment> {
+pub(super) fn read(row: &Row) -> Result<Deployment> {
     Ok(Deployment {
         id: row.id(0)?,
         number: row.int(1)?,
@@ -107,7 +107,7 @@ pub fn find(tx: &mut ReadTx<'_>, scope: TenantScope, site: SiteId, of: Deploymen
         DeploymentRef::Number(number) => ("number", number.into()),
         DeploymentRef::Id(id) => ("id", id.0.into()),
     };
-    let sql = format!("SELECT {COLUMNS} FROM deployment WHERE tenant_id = $1 AND site_id = $2 AND {column} = $3");
+    let sql = format!("SELECT {COLUMNS} FROM deployment d WHERE d.tenant_id = $1 AND site_id = $2 AND {column} = $3");
     tx.find(&sql, &[tenant.into(), site.0.into(), value])?.as_ref().map(read).transpose()
 }
 
@@ -135,7 +135,7 @@ pub fn find_wish(tx: &mut ReadTx<'_>, scope: TenantScope, site: SiteId, id: Depl
 pub fn find_by_key(tx: &mut ReadTx<'_>, scope: TenantScope, site: SiteId, key: &str) -> Result<Option<Deployment>> {
     let tenant = tx.tenant(scope)?;
     let sql =
-        format!("SELECT {COLUMNS} FROM deployment WHERE tenant_id = $1 AND site_id = $2 AND idempotency_key = $3");
+        format!("SELECT {COLUMNS} FROM deployment d WHERE d.tenant_id = $1 AND site_id = $2 AND idempotency_key = $3");
     tx.find(&sql, params![tenant, site.0, key])?.as_ref().map(read).transpose()
 }
 
@@ -143,7 +143,7 @@ pub fn find_by_key(tx: &mut ReadTx<'_>, scope: TenantScope, site: SiteId, key: &
 pub fn list(tx: &mut ReadTx<'_>, scope: TenantScope, site: SiteId, below: i64, limit: i64) -> Result<Vec<Deployment>> {
     let tenant = tx.tenant(scope)?;
     let sql = format!(
-        "SELECT {COLUMNS} FROM deployment WHERE tenant_id = $1 AND site_id = $2 AND number < $3
+        "SELECT {COLUMNS} FROM deployment d WHERE d.tenant_id = $1 AND site_id = $2 AND number < $3
          ORDER BY number DESC LIMIT $4"
     );
     tx.query(&sql, params![tenant, site.0, below, limit])?.iter().map(read).collect()

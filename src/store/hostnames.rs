@@ -1,5 +1,7 @@
 //! Custom hostnames of sites. A global table: a name belongs to one site of the server.
 
+use std::collections::HashMap;
+
 use crate::{
     domain::{
         Result,
@@ -50,6 +52,26 @@ pub fn list(tx: &mut ReadTx<'_>, scope: TenantScope, site: SiteId) -> Result<Vec
         params![tenant, site.0, PER_SITE_MAX],
     )?;
     rows.iter().map(|row| row.text(0).map(str::to_owned)).collect()
+}
+
+/// The hostnames of a page of a tenant's sites, as [`super::sites::list_shown`] takes it: of each site, by name.
+pub fn list_of_page(
+    tx: &mut ReadTx<'_>,
+    scope: TenantScope,
+    after: &str,
+    limit: i64,
+) -> Result<HashMap<SiteId, Vec<String>>> {
+    let tenant = tx.tenant(scope)?;
+    let rows = tx.query(
+        "SELECT h.site_id, h.name FROM (SELECT id FROM site WHERE tenant_id = $1 AND name > $2 ORDER BY name LIMIT $3) s
+         JOIN hostname h ON h.tenant_id = $1 AND h.site_id = s.id ORDER BY h.name LIMIT $4",
+        params![tenant, after, limit, ALL_MAX],
+    )?;
+    let mut found: HashMap<SiteId, Vec<String>> = HashMap::new();
+    for row in rows {
+        found.entry(row.id(0)?).or_default().push(row.text(1)?.to_owned());
+    }
+    Ok(found)
 }
 
 /// Every hostname of the server with its site.

@@ -12,6 +12,8 @@ use crate::{
     ports::db::{ReadTx, Row, WriteTx},
 };
 
+use super::tenants::{MEMBER, Member, read_member};
+
 /// Sessions listed for one user: more is not read by anybody.
 const LISTED_MAX: i64 = 100;
 
@@ -47,13 +49,21 @@ pub fn insert(tx: &mut WriteTx<'_>, found: &Found, token: Sha256) -> Result<()> 
     Ok(())
 }
 
-/// The session of a secret.
-pub fn find(tx: &mut ReadTx<'_>, token: Sha256) -> Result<Option<Found>> {
-    let row = tx.find(
-        "SELECT id, created_ms, seen_ms, address, agent, user_id, tenant_id FROM session WHERE token_hash = $1",
-        params![token],
-    )?;
-    row.map(|row| Ok(Found { session: read(&row)?, user: row.id(5)?, tenant: row.id(6)? })).transpose()
+/// The session of a secret, and whose it is: a user who is not disabled, in a tenant that they belong to. One statement, since every
+/// page begins with it.
+pub fn find(tx: &mut ReadTx<'_>, token: Sha256) -> Result<Option<(Session, Member)>> {
+    let sql = format!(
+        "SELECT n.id, n.created_ms, n.seen_ms, n.address, n.agent, {MEMBER}
+         FROM session n JOIN \"user\" u ON u.id = n.user_id JOIN tenant t ON t.id = n.tenant_id
+         JOIN membership m ON m.tenant_id = n.tenant_id AND m.user_id = n.user_id
+         WHERE n.token_hash = $1 AND u.disabled = $2"
+    );
+    let row = tx.find(&sql, params![token, false])?;
+    row.map(|row| {
+        let (session, member) = row.split(5);
+        Ok((read(&session)?, read_member(member)?))
+    })
+    .transpose()
 }
 
 /// Notes the last request.

@@ -17,6 +17,10 @@ pub const SHARED_FOLDER: &str = "blobs_folder ";
 /// Which Redis has the jobs of this installation: set, no server starts without one.
 pub const QUEUE: &str = "queue";
 
+/// Before the name of a Redis that had the jobs of this installation: since when (UTC, milliseconds) it has them no more, or nothing
+/// until the next start.
+pub const QUEUE_LEFT: &str = "queue_left ";
+
 /// Where the data of this database was moved: set, it takes no change any more.
 pub const MOVED_TO: &str = "moved_to";
 
@@ -27,6 +31,13 @@ pub const FILLING: &str = "move";
 pub fn find(tx: &mut ReadTx<'_>, name: &str) -> Result<Option<String>> {
     let row = tx.find("SELECT value FROM setting WHERE name = $1", params![name])?;
     row.map(|row| row.text(0).map(str::to_owned)).transpose()
+}
+
+/// Those whose names begin like this, with their values.
+pub fn list(tx: &mut ReadTx<'_>, prefix: &str) -> Result<Vec<(String, String)>> {
+    let rows = tx.query("SELECT name, value FROM setting ORDER BY name", &[])?;
+    let all = rows.iter().map(|row| Ok((row.text(0)?.to_owned(), row.text(1)?.to_owned())));
+    all.filter(|it: &Result<(String, String)>| it.as_ref().map_or(true, |it| it.0.starts_with(prefix))).collect()
 }
 
 /// Removes a setting.

@@ -5,11 +5,13 @@ use crate::{
         Result,
         access::ServerScope,
         tenant::{Tenant, TenantId},
-        user::{Role, UserId},
+        user::{Role, User, UserId},
     },
     params,
     ports::db::{ReadTx, Row, WriteTx},
 };
+
+use super::users;
 
 /// Tenants of one server: each read of all of them is bounded by this.
 pub const TENANTS_MAX: i64 = 100_000;
@@ -18,15 +20,30 @@ fn read(row: &Row) -> Result<Tenant> {
     Ok(Tenant { id: row.id(0)?, name: row.text(1)?.to_owned(), created_ms: row.int(2)? })
 }
 
+/// A user in a tenant.
+#[derive(Clone, Debug)]
+pub struct Member {
+    /// The user.
+    pub user: User,
+    /// The tenant.
+    pub tenant: Tenant,
+    /// Their role in it.
+    pub role: Role,
+}
+
+/// What is read of a member, of `"user" u`, `tenant t` and `membership m`.
+pub(super) const MEMBER: &str =
+    "u.id, u.email, u.super_admin, u.created_ms, u.disabled, t.id, t.name, t.created_ms, m.role";
+
+pub(super) fn read_member(row: Row) -> Result<Member> {
+    let (user, rest) = row.split(users::WIDTH);
+    let (tenant, role) = rest.split(3);
+    Ok(Member { user: users::read(&user)?, tenant: read(&tenant)?, role: Role::parse(role.text(0)?)? })
+}
+
 /// The tenant of this name.
 pub fn find_by_name(tx: &mut ReadTx<'_>, name: &str) -> Result<Option<Tenant>> {
     let row = tx.find("SELECT id, name, created_ms FROM tenant WHERE name = $1", params![name])?;
-    row.as_ref().map(read).transpose()
-}
-
-/// The tenant of this id.
-pub fn find(tx: &mut ReadTx<'_>, id: TenantId) -> Result<Option<Tenant>> {
-    let row = tx.find("SELECT id, name, created_ms FROM tenant WHERE id = $1", params![id.0])?;
     row.as_ref().map(read).transpose()
 }
 

@@ -12,7 +12,10 @@ use crate::{
 
 const COLUMNS: &str = "u.id, u.email, u.super_admin, u.created_ms, u.disabled";
 
-fn read(row: &Row) -> Result<User> {
+/// How many [`COLUMNS`] are.
+pub(super) const WIDTH: usize = 5;
+
+pub(super) fn read(row: &Row) -> Result<User> {
     Ok(User {
         id: row.id(0)?,
         email: Email::parse(row.text(1)?)?,

@@ -15,6 +15,8 @@ use std::{
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;
 
+#[cfg(feature = "s3")]
+use crate::support::s3::{self, Bucket};
 use crate::support::{
     Host, PROGRAM, free_port, http,
     postgres::{Database, Way},
@@ -28,6 +30,9 @@ pub(crate) struct Shared {
     cache: Server,
     pub(crate) database: Database,
     folder: tempfile::TempDir,
+    /// Has the bytes instead of the folder.
+    #[cfg(feature = "s3")]
+    pub(crate) bucket: Option<Bucket>,
 }
 
 impl Shared {
@@ -37,11 +42,37 @@ impl Shared {
             cache: Server::start(&["--maxmemory", "64mb", "--maxmemory-policy", "allkeys-lru"]),
             database: Database::new(Way::Direct),
             folder: tempfile::tempdir().unwrap(),
+            #[cfg(feature = "s3")]
+            bucket: None,
         }
     }
 
+    /// With a pooler before the database, and a bucket instead of the folder.
+    #[cfg(feature = "s3")]
+    pub(crate) fn far() -> Self {
+        Self { database: Database::new(Way::Pooled), bucket: Some(Bucket::new()), ..Self::new() }
+    }
+
     /// The variables that name it.
+    #[cfg(feature = "s3")]
     pub(crate) fn environment(&self) -> Vec<(&'static str, String)> {
+        let mut all = self.in_folder();
+        if let Some(bucket) = &self.bucket {
+            all.retain(|it| it.0 != "CHAINHOST_CONFIG");
+            all.push(("CHAINHOST_DATABASE_DIRECT_URL", self.database.direct_url()));
+            all.push(("CHAINHOST_BLOBS_URL", bucket.url()));
+            all.extend(s3::KEYS.map(|(name, value)| (name, value.to_owned())));
+        }
+        all
+    }
+
+    /// The variables that name it.
+    #[cfg(not(feature = "s3"))]
+    pub(crate) fn environment(&self) -> Vec<(&'static str, String)> {
+        self.in_folder()
+    }
+
+    fn in_folder(&self) -> Vec<(&'static str, String)> {
         let config = self.folder.path().join("chainhost.toml");
         let blobs = self.folder.path().join("blobs");
         std::fs::create_dir_all(&blobs).unwrap();

@@ -289,3 +289,37 @@ fn users_come_in_pages() {
     let keys: Vec<_> = first["items"][0].as_object().unwrap().keys().collect();
     assert_eq!(shape.keys().collect::<Vec<_>>(), keys);
 }
+
+#[test]
+fn a_list_says_of_a_site_what_is_said_of_it_alone() {
+    let host = Host::start();
+    let key = host.key("owner@example.org", "super-admin");
+    let folder = host.beside("page");
+    write_files(&folder, &[("index.html", b"here")]);
+    let deploy = |site: &str| {
+        host.cli_json(&key, &["deploy", folder.to_str().unwrap(), "--site", site, "--create", "--json"]);
+    };
+    for site in ["down", "own", "twice", "twice"] {
+        deploy(site);
+    }
+    host.api_json(&key, "POST /api/v1/sites", r#"{"name":"empty"}"#, 201);
+    for call in ["own/hostnames/b.example", "own/hostnames/a.example", "empty/hostnames/c.example"] {
+        assert_eq!(host.api(&key, &format!("PUT /api/v1/sites/{call}"), b"").status, 204);
+    }
+    // What is published last is the end of a takedown, or a takedown.
+    for (site, reason) in [("twice", "soon back"), ("down", "gone")] {
+        host.api_json(&key, &format!("PATCH /api/v1/sites/{site}"), &json!({"taken_down": reason}).to_string(), 200);
+    }
+    host.api_json(&key, "PATCH /api/v1/sites/twice", r#"{"taken_down":null}"#, 200);
+    let mut seen = Vec::new();
+    for after in ["", "?limit=2", "?limit=2&after=empty"] {
+        let list = host.api_json(&key, &format!("GET /api/v1/sites{after}"), "", 200);
+        for it in list["items"].as_array().unwrap() {
+            let name = it["name"].as_str().unwrap();
+            assert_eq!(*it, host.api_json(&key, &format!("GET /api/v1/sites/{name}"), "", 200), "{after}");
+            assert_eq!(it["live"].is_null(), name == "empty", "{it}");
+            seen.push(name.to_owned());
+        }
+    }
+    assert_eq!(seen, ["down", "empty", "own", "twice", "down", "empty", "own", "twice"]);
+}

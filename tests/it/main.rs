@@ -32,6 +32,8 @@ mod moving_bytes;
 mod moving_changes;
 #[cfg(all(feature = "postgres", feature = "redis"))]
 mod moving_jobs;
+#[cfg(all(feature = "postgres", feature = "redis"))]
+mod moving_kills;
 #[cfg(feature = "postgres")]
 mod nodes;
 mod operating;
@@ -44,6 +46,8 @@ mod postgres;
 mod postgres_citus;
 #[cfg(feature = "postgres")]
 mod postgres_full;
+#[cfg(feature = "postgres")]
+mod postgres_pages;
 #[cfg(feature = "postgres")]
 mod postgres_pooler;
 #[cfg(feature = "postgres")]
@@ -75,7 +79,7 @@ mod schedules;
 mod server;
 mod services;
 mod serving;
-#[cfg(all(feature = "postgres", feature = "redis"))]
+#[cfg(all(feature = "postgres", feature = "redis", feature = "s3"))]
 mod story;
 mod support;
 mod tidy;

@@ -37,9 +37,10 @@ use crate::support::{
     write_files,
 };
 
+/// The program beside a server, with what the server will have in its environment.
 pub(crate) fn command(host: &Host, arguments: &[&str]) -> Command {
     let mut command = Command::new(PROGRAM);
-    command.args(arguments).arg("--data").arg(host.data());
+    command.args(arguments).arg("--data").arg(host.data()).envs(host.environment());
     command
 }
 

@@ -30,7 +30,7 @@ use crate::{
 const PATIENCE: Duration = Duration::from_mins(2);
 
 /// The queue in the data folder of a server that does not run.
-async fn in_folder<T>(host: &Host, work: impl AsyncFnOnce(&Jobs) -> T) -> T {
+pub(crate) async fn in_folder<T>(host: &Host, work: impl AsyncFnOnce(&Jobs) -> T) -> T {
     let engine = QueueRedb::open(&host.data().join("queue.redb"), Clock::system()).unwrap();
     let out = work(&Jobs::new(Arc::<QueueRedb>::clone(&engine))).await;
     engine.close();
@@ -38,7 +38,7 @@ async fn in_folder<T>(host: &Host, work: impl AsyncFnOnce(&Jobs) -> T) -> T {
 }
 
 /// The queue in a Redis, looked at by nobody who works.
-async fn in_redis<T>(redis: &Server, work: impl AsyncFnOnce(&Jobs) -> T) -> T {
+pub(crate) async fn in_redis<T>(redis: &Server, work: impl AsyncFnOnce(&Jobs) -> T) -> T {
     let url = redis.url();
     let open = move || QueueRedis::open(&Secret::new(url), &Wish::new("looks", Clock::system())).unwrap();
     let engine = std::thread::spawn(open).join().unwrap();
@@ -47,7 +47,7 @@ async fn in_redis<T>(redis: &Server, work: impl AsyncFnOnce(&Jobs) -> T) -> T {
     out
 }
 
-fn job(ids: &Ids, tenant: Option<TenantId>, title: &str) -> NewJob {
+pub(crate) fn job(ids: &Ids, tenant: Option<TenantId>, title: &str) -> NewJob {
     let now_ms = Clock::system().now_ms();
     NewJob {
         id: ids.next().into(),
@@ -65,10 +65,15 @@ fn job(ids: &Ids, tenant: Option<TenantId>, title: &str) -> NewJob {
 }
 
 /// Every open or dead job: title, state, error, payload.
-async fn all(jobs: &Jobs) -> Vec<(String, State, Option<String>, String)> {
-    let listed = jobs.list(JobFilter { limit: 200, ..JobFilter::default() }).await.unwrap();
-    let open = listed.into_iter().filter(|it| it.state != State::Done);
-    let mut all: Vec<_> = open.map(|it| (it.new.title, it.state, it.error, it.new.payload)).collect();
+pub(crate) async fn all(jobs: &Jobs) -> Vec<(String, State, Option<String>, String)> {
+    let (mut all, mut after) = (Vec::new(), None);
+    loop {
+        let page = jobs.list(JobFilter { after, limit: 200, ..JobFilter::default() }).await.unwrap();
+        let Some(last) = page.last() else { break };
+        after = Some(last.new.id);
+        let open = page.into_iter().filter(|it| it.state != State::Done);
+        all.extend(open.map(|it| (it.new.title, it.state, it.error, it.new.payload)));
+    }
     all.sort_by(|one, other| one.0.cmp(&other.0));
     all
 }

@@ -93,7 +93,7 @@ async fn a_statement_that_forgets_its_tenant_meets_the_wall() {
         tx.all_tenants(ServerScope::grant())?;
         let all = count(tx)?;
         tx.tenant(scope(2))?;
-        Ok((own, all, count(tx)?, store::sites::count(tx, scope(1))?))
+        Ok((own, all, count(tx)?, store::summary::count(tx, scope(1))?.sites))
     });
     assert_eq!(both.await.unwrap(), (1, 2, 1, 1));
     // A row of another tenant is neither made nor changed nor removed.

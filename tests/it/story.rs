@@ -1,16 +1,19 @@
-//! The story of an installation: one process, PostgreSQL, Redis, three webs and two workers, and back, while people visit, make sites and
-//! deploy.
+//! The story of an installation: one process, PostgreSQL, a pooler before it, Redis, a bucket, three webs and two workers, and back, while
+//! people visit, make sites and deploy.
 //!
-//! At each stop all rows that people made are the same in the databases before and behind it, on every node; at the end what was
-//! acknowledged is there, once, and its jobs are done.
+//! At each stop all rows that people made are the same in the databases before and behind it, on every node; what was refused in
+//! between was refused with a reason and a time to come back, and at the end what was acknowledged is there, once, and its jobs are done.
 
 #![expect(clippy::indexing_slicing, reason = "a test that panics says what went wrong")]
 
 use std::{
     collections::{BTreeMap, BTreeSet},
     fmt::Write as _,
+    fs,
+    path::Path,
+    process::Command,
     sync::{
-        Arc,
+        Arc, Mutex,
         atomic::{AtomicBool, AtomicU16, AtomicU64, Ordering},
     },
     thread,
@@ -24,7 +27,7 @@ use crate::{
     cluster::{Shared, jobs},
     faults::api::{Api, Wish},
     moving::{self, ask},
-    support::{Host, http},
+    support::{Answer, Host, PROGRAM, http, s3},
 };
 
 /// Tables of which every row is the same before and after a step, and what of a row passes all the same.
@@ -50,15 +53,18 @@ const GROWS: [(&str, &[&str]); 2] = [("audit_log", &["seq", "hash"]), ("deployme
 /// What nodes tell one another, and what is on its way.
 const PASSING: [&str; 7] = ["audit_head", "lease", "month_archive", "news", "node", "outbox", "session"];
 
-/// All rows of a table, sorted, without what passes.
-fn rows(host: &Host, table: &str, passing: &[&str]) -> BTreeSet<String> {
+/// What the names of settings begin with that are of a place, and not of people.
+const PLACES: [&str; 3] = ["queue", "moved_to", "blobs_"];
+
+/// All rows of a table, sorted, without what passes, of the database that the program of `shell` finds.
+fn rows_by(shell: &dyn Fn(&[&str]) -> Command, table: &str, passing: &[&str]) -> BTreeSet<String> {
     let sql = format!("SELECT * FROM \"{table}\"");
-    let out = moving::run(host, &["db", "shell", "--json", "--limit", "100000", "-c", &sql]);
+    let out = shell(&["db", "shell", "--json", "--limit", "100000", "-c", &sql]).output().unwrap();
     assert!(out.status.success(), "{table}: {}", String::from_utf8_lossy(&out.stderr));
     let all = String::from_utf8(out.stdout).unwrap();
     let all = all.lines().map(|it| serde_json::from_str::<Value>(it).unwrap());
-    // Where the jobs are is what some steps change.
-    let all = all.filter(|it| table != "setting" || it["name"] != "queue").map(|mut row| {
+    let of_place = |row: &Value| PLACES.iter().any(|it| row["name"].as_str().unwrap().starts_with(it));
+    let all = all.filter(|it| table != "setting" || !of_place(it)).map(|mut row| {
         let fields = row.as_object_mut().unwrap();
         fields.retain(|name, _| !passing.contains(&name.as_str()));
         for value in fields.values_mut() {
@@ -72,13 +78,50 @@ fn rows(host: &Host, table: &str, passing: &[&str]) -> BTreeSet<String> {
     all.collect()
 }
 
-/// What must outlive a step, by table.
-fn state(host: &Host) -> BTreeMap<&'static str, BTreeSet<String>> {
-    SAME.iter().chain(&GROWS).map(|(table, passing)| (*table, rows(host, table, passing))).collect()
+fn rows(host: &Host, table: &str) -> BTreeSet<String> {
+    rows_by(&|arguments| moving::command(host, arguments), table, &[])
+}
+
+/// All rows of people, by table.
+type Rows = BTreeMap<&'static str, BTreeSet<String>>;
+
+fn state_by(shell: &dyn Fn(&[&str]) -> Command) -> Rows {
+    SAME.iter().chain(&GROWS).map(|(table, passing)| (*table, rows_by(shell, table, passing))).collect()
+}
+
+/// What must outlive a step.
+fn state(host: &Host) -> Rows {
+    state_by(&|arguments| moving::command(host, arguments))
+}
+
+/// What is in the file that a server has left: a copy of it, since the data folder has another database by now.
+fn left_in_file(host: &Host) -> Rows {
+    let copy = tempfile::tempdir().unwrap();
+    for name in ["instance", "chainhost.db", "chainhost.db-wal"] {
+        let from = host.data().join(name);
+        if from.exists() {
+            fs::copy(from, copy.path().join(name)).unwrap();
+        }
+    }
+    state_by(&|arguments| shell_on(arguments, copy.path()))
+}
+
+fn shell_on(arguments: &[&str], data: &Path) -> Command {
+    let mut command = Command::new(PROGRAM);
+    command.args(arguments).arg("--data").arg(data);
+    command
+}
+
+/// Sees that two databases have the same.
+fn are_equal(one: &Rows, other: &Rows) {
+    for (table, rows) in one {
+        assert_eq!(rows, &other[table], "{table}");
+    }
+    assert_eq!(hash(one), hash(other));
 }
 
 /// A hash over all rows of the tables that stay the same.
-fn hash(state: &BTreeMap<&str, BTreeSet<String>>) -> String {
+fn hash(state: &Rows) -> String {
     let mut text = String::new();
     for (table, _) in SAME {
         for row in &state[table] {
@@ -89,7 +132,7 @@ fn hash(state: &BTreeMap<&str, BTreeSet<String>>) -> String {
 }
 
 /// Sees that all is there that was there, and nothing else but what may come.
-fn is_as_before(host: &Host, before: &BTreeMap<&'static str, BTreeSet<String>>) {
+fn is_as_before(host: &Host, before: &Rows) {
     let after = state(host);
     for (table, _) in SAME {
         assert_eq!(after[table], before[table], "{table}");
@@ -176,6 +219,8 @@ impl Drop for Visitors {
 struct Writers {
     ports: Arc<Vec<AtomicU16>>,
     rounds: Arc<AtomicU64>,
+    /// The codes of what was refused.
+    refused: Arc<Mutex<Vec<String>>>,
     stop: Arc<AtomicBool>,
     thread: Option<thread::JoinHandle<Vec<(String, String)>>>,
 }
@@ -184,17 +229,19 @@ impl Writers {
     fn new(nodes: usize, key: &str) -> Self {
         let ports: Arc<Vec<AtomicU16>> = Arc::new((0..nodes).map(|_| AtomicU16::new(0)).collect());
         let (rounds, stop) = (Arc::<AtomicU64>::default(), Arc::<AtomicBool>::default());
-        let mut writers = Self { ports, rounds, stop, thread: None };
+        let mut writers = Self { ports, rounds, refused: Arc::default(), stop, thread: None };
         let (ports, rounds) = (Arc::clone(&writers.ports), Arc::clone(&writers.rounds));
+        let refused = Arc::clone(&writers.refused);
         let (stop, key) = (Arc::clone(&writers.stop), key.to_owned());
         writers.thread = Some(thread::spawn(move || {
             let mut made = Vec::new();
             while !stop.load(Ordering::Acquire) {
                 let there: Vec<u16> = ports.iter().map(|it| it.load(Ordering::Acquire)).filter(|it| *it > 0).collect();
-                if !there.is_empty()
-                    && let Some(site) = write(&Api::at(there[made.len() % there.len()], &key), made.len())
-                {
-                    made.push(site);
+                if !there.is_empty() {
+                    match write(&Api::at(there[made.len() % there.len()], &key), made.len()) {
+                        Ok(site) => made.push(site),
+                        Err(answer) => refused.lock().unwrap().push(why(&answer)),
+                    }
                 }
                 rounds.fetch_add(1, Ordering::Release);
                 // A key may make 1,000 calls in 15 minutes.
@@ -230,6 +277,13 @@ impl Writers {
         }
     }
 
+    /// Waits until somebody who writes all the time has heard of the reason with this code once more.
+    fn hear(&self, host: &Host, code: &str) {
+        let heard = || self.refused.lock().unwrap().iter().filter(|it| *it == code).count();
+        let before = heard();
+        host.until(code, || (heard() > before).then_some(()));
+    }
+
     /// The sites that were acknowledged, and their pages.
     fn end(mut self) -> Vec<(String, String)> {
         self.stop.store(true, Ordering::Release);
@@ -244,8 +298,8 @@ impl Drop for Writers {
 }
 
 /// Makes a site with a page, or goes on where that was refused before, which a move may do for a while. The site once all was
-/// acknowledged, and its page.
-fn write(api: &Api, number: usize) -> Option<(String, String)> {
+/// acknowledged, and its page; or how it was refused.
+fn write(api: &Api, number: usize) -> Result<(String, String), Answer> {
     let name = format!("written-{number}");
     let page = format!("<p>{name}</p>{}", "<p>Something that is worth compressing.</p>".repeat(100));
     let made = api.call("POST /api/v1/sites", format!("{{\"name\":\"{name}\"}}").as_bytes());
@@ -253,15 +307,18 @@ fn write(api: &Api, number: usize) -> Option<(String, String)> {
         201 => {}
         // It was made in a round before, whose deployment was refused.
         409 if made.text().contains("site_name_taken") => {}
-        429 | 503 => return None,
-        status => panic!("{name}: {status} {}", made.text()),
+        _ => return Err(made),
     }
     let wish = Wish { idempotency_key: Some(name.clone()), ..Wish::default() };
-    match api.deploy(&name, &[(String::from("index.html"), page.clone().into_bytes())], &wish) {
-        Ok(_) => Some((name, page)),
-        Err(answer) if matches!(answer.status, 429 | 503) => None,
-        Err(answer) => panic!("{name}: {} {}", answer.status, answer.text()),
-    }
+    api.deploy(&name, &[(String::from("index.html"), page.clone().into_bytes())], &wish).map(|_| (name, page))
+}
+
+/// The code of a refusal, which says when to come back: nothing else is one.
+fn why(answer: &Answer) -> String {
+    assert!(matches!(answer.status, 429 | 503), "{} {}", answer.status, answer.text());
+    let later = answer.header("retry-after").and_then(|it| it.parse::<u64>().ok());
+    assert!(later.is_some_and(|it| it > 0), "{:?} {}", answer.headers, answer.text());
+    answer.json()["code"].as_str().unwrap().to_owned()
 }
 
 /// All people of the story.
@@ -283,7 +340,7 @@ impl People {
 }
 
 /// What is there now, with nobody at work for a moment.
-fn still(host: &Host, people: &People) -> BTreeMap<&'static str, BTreeSet<String>> {
+fn still(host: &Host, people: &People) -> Rows {
     let ports = people.writers.pause(host);
     let state = state(host);
     people.writers.go_on(&ports);
@@ -291,7 +348,7 @@ fn still(host: &Host, people: &People) -> BTreeMap<&'static str, BTreeSet<String
 }
 
 /// Sees that all is there that was there, whatever came meanwhile: every site is written once, and not changed again.
-fn keeps(host: &Host, before: &BTreeMap<&'static str, BTreeSet<String>>) {
+fn keeps(host: &Host, before: &Rows) {
     let after = state(host);
     for (table, rows) in before {
         let lost: Vec<&String> = rows.difference(&after[table]).collect();
@@ -356,7 +413,7 @@ fn five(host: &mut Host, shared: &Shared, people: &People, key: &str) {
     // What is in the one database, each node tells, also what others have just made.
     let ports = people.writers.pause(host);
     no_jobs_left(host, key);
-    let there = rows(host, "site", &[]).len();
+    let there = rows(host, "site").len();
     for web in others.iter().chain([&*host]) {
         let lists = || Api::new(web, key).list("/api/v1/sites").len();
         web.until("it lists what others made", || (lists() == there).then_some(()));
@@ -379,27 +436,18 @@ fn five(host: &mut Host, shared: &Shared, people: &People, key: &str) {
 
 #[test]
 fn an_installation_grows_from_one_process_to_five_and_goes_back() {
-    let shared = Shared::new();
-    let all = shared.environment();
-    // One process, all in its folder but the bytes, which have a place of their own from the beginning.
-    let bytes: Vec<_> = all.iter().filter(|it| it.0 == "CHAINHOST_CONFIG").cloned().collect();
+    let shared = Shared::far();
+    // One process, all in its folder.
     let mut host = Host::start_embedded();
-    step_from_nothing(&mut host, &bytes);
+    let keys = s3::KEYS.map(|(name, value)| (name, value.to_owned()));
+    host.become_as(&keys, &[]);
     let key = host.key("owner@example.org", "super-admin");
     publish(&host, &key, 1);
     knows_all_tables(&host);
     let people =
         People { visitors: Visitors::new(3), writers: Writers::new(3, &host.key("writer@example.org", "super-admin")) };
     people.come(0, &host);
-
-    // To PostgreSQL: the data folder remembers where it went.
-    let was = still(&host, &people);
-    let there = moving::moved(&host, &shared.database.url(), &[]);
-    assert_eq!(there["restart"], true);
-    step(&mut host, &people, |_| {});
-    keeps(&host, &was);
-    told(&host, 1);
-    publish(&host, &key, 2);
+    to_postgres(&mut host, &shared, &people, &key);
 
     // To Redis: what waits goes along.
     moving::moved_with(&host, &["--redis", &shared.redis.url()]);
@@ -407,21 +455,27 @@ fn an_installation_grows_from_one_process_to_five_and_goes_back() {
     step(&mut host, &people, |_| {});
     told(&host, 3);
     all_done(&host, &people, &key);
+    // To a bucket, from which the others will have all.
+    let bucket = shared.bucket.as_ref().unwrap();
+    moving::moved_with(&host, &["--blobs", &bucket.url()]);
+    step(&mut host, &people, |_| {});
+    told(&host, 3);
 
     five(&mut host, &shared, &people, &key);
     // Nobody works on this one: it comes back with the queue.
     publish(&host, &key, 5);
     moving::moved_with(&host, &["--redis", "none"]);
-    step(&mut host, &people, |host| host.become_as(&bytes, &[]));
+    step(&mut host, &people, |host| host.become_as(&pooled(&shared), &[]));
     told(&host, 5);
     all_done(&host, &people, &key);
-    let was = still(&host, &people);
-    moving::moved(&host, "sqlite", &[]);
-    step(&mut host, &people, |_| {});
-    keeps(&host, &was);
+    moving::moved_with(&host, &["--blobs", "folder"]);
+    step(&mut host, &people, |_| bucket.gate.set(s3::Way::Shut));
     told(&host, 5);
+    from_postgres(&mut host, &shared, &people, &keys);
     publish(&host, &key, 6);
-    assert!(!host.data().join("database-url").exists() && !host.data().join("queue-url").exists());
+    for left in ["database-url", "queue-url", "blobs-url"] {
+        assert!(!host.data().join(left).exists(), "{left}");
+    }
     let rolled = host.cli(&key, &["rollback", "--site", "story"]);
     assert!(rolled.status.success());
     told(&host, 5);
@@ -431,6 +485,50 @@ fn an_installation_grows_from_one_process_to_five_and_goes_back() {
     assert!(asked > 100, "only {asked} visitors");
     all_is_there(&host, &written);
     println!("{asked} visitors, none of whom failed; {} sites written", written.len());
+}
+
+/// What a server has in its environment that is alone behind the pooler.
+fn pooled(shared: &Shared) -> Vec<(&'static str, String)> {
+    let mut all = shared.environment();
+    all.retain(|it| it.0.starts_with("CHAINHOST_DATABASE") || it.0.starts_with("AWS"));
+    all
+}
+
+/// From the file to PostgreSQL, and then behind a pooler.
+fn to_postgres(host: &mut Host, shared: &Shared, people: &People, key: &str) {
+    let was = still(host, people);
+    let there = moving::moved(host, &shared.database.direct_url(), &[]);
+    assert_eq!(there["restart"], true);
+    // Who writes all the time is told; and the one database has what the other has, to the last row that was acknowledged.
+    people.writers.hear(host, "database_moved");
+    are_equal(&left_in_file(host), &state(host));
+    // The data folder remembers where it went.
+    step(host, people, |_| {});
+    keeps(host, &was);
+    told(host, 1);
+    step(host, people, |host| {
+        fs::remove_file(host.data().join("database-url")).unwrap();
+        host.become_as(&pooled(shared), &[]);
+    });
+    publish(host, key, 2);
+}
+
+/// And back to the file.
+fn from_postgres(host: &mut Host, shared: &Shared, people: &People, keys: &[(&str, String)]) {
+    let was = still(host, people);
+    moving::moved(host, "sqlite", &[]);
+    people.writers.hear(host, "database_moved");
+    host.become_as(keys, &[]);
+    let url = shared.database.direct_url();
+    let left = state_by(&|arguments| {
+        let mut shell = shell_on(arguments, &host.data());
+        shell.env("CHAINHOST_DATABASE_URL", &url);
+        shell
+    });
+    are_equal(&left, &state(host));
+    step(host, people, |_| {});
+    keeps(host, &was);
+    told(host, 5);
 }
 
 /// What was acknowledged is served, was published once, and its job has been done.
@@ -449,11 +547,4 @@ fn all_is_there(host: &Host, written: &[(String, String)]) {
         let coded = http::ask(host.port, &format!("{head}Accept-Encoding: zstd\r\n"), b"");
         assert_eq!(coded.header("content-encoding"), Some("zstd"), "{name}");
     }
-}
-
-/// Gives an embedded server that has nothing yet the place of its bytes.
-fn step_from_nothing(host: &mut Host, bytes: &[(&str, String)]) {
-    assert_eq!(host.stop(), Some(0), "{}", host.log());
-    host.become_as(bytes, &[]);
-    host.restart();
 }

@@ -10,7 +10,7 @@ use crate::{
     domain::{Result, node::NodeId},
     engines::queue_redb::QueueRedb,
     ports::{db::Db, queue::Jobs},
-    services::carry_jobs::{Carried, carry_jobs},
+    services::carry_jobs::{Carried, Pauses, carry_jobs},
 };
 
 use super::{
@@ -20,18 +20,19 @@ use super::{
 
 /// What the file of a queue is called once its jobs are elsewhere.
 const LEFT: &str = "queue.redb.left";
+/// And before all that a Redis has is in it.
+const COMING: &str = "queue.redb.coming";
 
 /// Brings what the queue in a data folder has to the one that takes its place. Nobody else may have its file open.
 pub(in crate::app) async fn carry_into(data: &Path, db: &Db, to: &Jobs, clock: Clock) -> Result<()> {
+    // Of a move away from this Redis that did not come to its end.
+    remove(&data.join(COMING))?;
     let path = data.join(queues::FILE);
-    match fs::metadata(&path) {
-        Ok(file) if file.len() > 0 => {}
-        Ok(_) => return Ok(()),
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
-        Err(error) => return Err(error.into()),
+    if !has_queue(&path)? {
+        return Ok(());
     }
     let engine = QueueRedb::open(&path, clock)?;
-    let carried = carry_jobs(db, &Jobs::new(Arc::<QueueRedb>::clone(&engine)), to).await;
+    let carried = carry_jobs(db, &Jobs::new(Arc::<QueueRedb>::clone(&engine)), to, Pauses::Join).await;
     engine.close();
     let Carried { open, dead } = carried?;
     // Its ids are known to it for a day: it would not take them again, should they come back.
@@ -39,6 +40,32 @@ pub(in crate::app) async fn carry_into(data: &Path, db: &Db, to: &Jobs, clock: C
     files::sync_folder(data)?;
     tracing::info!(open, dead, "the jobs of the data folder are in the Redis of the queue now");
     Ok(())
+}
+
+/// Whether there is a file of a queue with something in it.
+fn has_queue(path: &Path) -> Result<bool> {
+    match fs::metadata(path) {
+        Ok(file) => Ok(file.len() > 0),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(false),
+        Err(error) => Err(error.into()),
+    }
+}
+
+fn remove(path: &Path) -> Result<()> {
+    match fs::remove_file(path) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error.into()),
+        _ => Ok(()),
+    }
+}
+
+/// Gives the queue that has come from a Redis its name, before it is opened: nothing else says that it is elsewhere any more.
+pub(in crate::app) fn adopt(data: &Path) -> Result<()> {
+    let (path, coming) = (data.join(queues::FILE), data.join(COMING));
+    if has_queue(&path)? || !has_queue(&coming)? {
+        return Ok(());
+    }
+    fs::rename(coming, path)?;
+    files::sync_folder(data).map_err(Into::into)
 }
 
 /// Where the queue of a server is.
@@ -98,7 +125,7 @@ pub(super) fn go(runtime: &Runtime, data: &Path, db: &Db, from: Place<'_>, to: P
             let from = open_redis(runtime, from)?;
             let carried = match to {
                 Place::Redis(to) => open_redis(runtime, to).and_then(|to| {
-                    let carried = runtime.block_on(carry_jobs(db, &from.jobs, &to.jobs));
+                    let carried = runtime.block_on(carry_jobs(db, &from.jobs, &to.jobs, Pauses::Replace));
                     (to.close)();
                     carried
                 }),
@@ -120,10 +147,17 @@ pub(super) fn go(runtime: &Runtime, data: &Path, db: &Db, from: Place<'_>, to: P
     Ok(carried)
 }
 
+/// Into a file that the next start takes, if it finds no Redis named: broken off anywhere before that, nothing has come.
 fn bring_back(runtime: &Runtime, data: &Path, db: &Db, from: &Jobs) -> Result<Carried> {
-    let path = data.join(queues::FILE);
+    if has_queue(&data.join(queues::FILE))? {
+        // No server has started on that Redis: all is here still.
+        return Ok(Carried::default());
+    }
+    let path = data.join(COMING);
+    remove(&path)?;
     let engine = QueueRedb::open(&path, Clock::system())?;
-    let carried = runtime.block_on(carry_jobs(db, from, &Jobs::new(Arc::<QueueRedb>::clone(&engine))));
+    let to = Jobs::new(Arc::<QueueRedb>::clone(&engine));
+    let carried = runtime.block_on(carry_jobs(db, from, &to, Pauses::Replace));
     engine.close();
     give_to_owner(data, &path)?;
     carried

@@ -121,6 +121,11 @@ impl Client {
         self.line.connection.is_none() || self.asks.is_closed()
     }
 
+    /// Takes in what has come unasked, and waits for nothing: a connection that has ended is then known to be closed.
+    pub(super) fn listen(&mut self) {
+        self.line.listen();
+    }
+
     /// Asks, and drives the connection until the answer is there. A late one is an error that says that the connection is closed.
     pub(super) fn ask<T, E: From<Error>>(
         &mut self,
@@ -136,6 +141,21 @@ impl Client {
 }
 
 impl Line {
+    fn listen(&mut self) {
+        let Self { runtime, connection, .. } = self;
+        runtime.block_on(async {
+            // Meanwhile the runtime asks the system what has come.
+            tokio::task::yield_now().await;
+            std::future::poll_fn(|cx| {
+                if connection.as_mut().is_some_and(|it| it.as_mut().poll(cx).is_ready()) {
+                    *connection = None;
+                }
+                Poll::Ready(())
+            })
+            .await;
+        });
+    }
+
     fn run<T, E: From<Error>>(&mut self, work: impl Future<Output = Result<T, E>>) -> Result<T, E> {
         let Self { runtime, connection, limit, is_silent } = self;
         runtime.block_on(async {

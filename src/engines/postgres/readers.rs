@@ -1,7 +1,8 @@
 //! The connections that read: made when they are needed, up to a limit, and given back when they are not.
 //!
 //! Guarantees: a request sees one snapshot and cannot write (a read-only transaction); it waits for no writer; a connection that
-//! died while nobody used it is replaced before the request begins.
+//! died while nobody used it is replaced before anything of the request has run. A transaction begins in the round trip of its first
+//! statement.
 //! It never holds a connection that nobody has used for a minute, but one.
 
 use std::{
@@ -24,7 +25,7 @@ use crate::{
 use super::{
     FULL, State,
     address::Address,
-    session::{Session, Statements, explain},
+    session::{Session, Statements},
 };
 
 /// Reads that may wait.
@@ -145,9 +146,9 @@ impl Readers {
         let mut is_connected = false;
         while let Some((job, since)) = self.next(is_connected) {
             let waited = since.elapsed();
-            let begun = self.begin(&mut session);
-            self.connected(&mut is_connected, begun.is_ok());
-            let job = match &begun {
+            let found = self.connection(session.take());
+            self.connected(&mut is_connected, found.is_ok());
+            let job = match &found {
                 Err(error) if error.code == FULL => match self.leave_to_others(job, since) {
                     Some(job) => job,
                     None => return,
@@ -155,8 +156,8 @@ impl Readers {
                 _ => job,
             };
             self.state.waited(waited);
-            match begun {
-                Ok(begun) => self.answer(&mut session, begun, job),
+            match found {
+                Ok((found, is_new)) => session = self.answer(found, is_new, job),
                 Err(error) => {
                     if error.code == FULL && self.state.is_replica {
                         self.state.shut_out(&error);
@@ -212,37 +213,35 @@ impl Readers {
         }
     }
 
-    fn answer(&self, kept: &mut Option<Session>, mut session: Session, job: ReadJob) {
-        let mut statements = Statements::begun(&mut session, self.state.wall, BEGIN);
+    /// Answers a request on a connection, which is given back when it is still of use. The transaction begins with the first statement.
+    /// A connection that shows then to be of no use is replaced, once; a new one only when it was ended, and not when it says nothing.
+    fn answer(&self, mut session: Session, is_new: bool, job: ReadJob) -> Option<Session> {
+        let renew = |it: &Session| {
+            let may = if is_new { it.is_closed() && !it.is_silent() } else { true };
+            may.then(|| self.state.connect(&self.address))
+        };
+        let mut statements = Statements::beginning(&mut session, self.state.wall, BEGIN, &renew);
         // A defect in one request must not take a reader away; its caller sees the dropped channel.
         drop(catch_unwind(AssertUnwindSafe(|| {
             job(Ok(&mut ReadTx::new(&mut statements)));
         })));
-        if !session.is_closed() && session.simple("ROLLBACK").is_ok() {
-            *kept = Some(session);
-        } else if session.is_silent() {
-            // Whether the server is gone is known before the next request comes.
-            *kept = self.state.connect(&self.address).ok();
+        let has_begun = statements.has_begun();
+        if !session.is_closed() && (!has_begun || session.simple("ROLLBACK").is_ok()) {
+            return Some(session);
         }
+        // Whether the server is gone is known before the next request comes.
+        if session.is_silent() { self.state.connect(&self.address).ok() } else { None }
     }
 
-    /// Begins a transaction. A connection that is of no use is replaced; also a new one, once, when it is ended before anything has run.
-    fn begin(&self, kept: &mut Option<Session>) -> Result<Session> {
-        if let Some(mut session) = kept.take()
+    /// The connection that was kept, or another where that has ended; whether it is a new one.
+    fn connection(&self, kept: Option<Session>) -> Result<(Session, bool)> {
+        if let Some(mut session) = kept
             && self.state.trusts(&mut session, &self.address, Duration::MAX, self.address.limits().read)
-            && session.simple(BEGIN).is_ok()
+            && !session.has_ended()
         {
-            return Ok(session);
+            return Ok((session, false));
         }
-        let mut tries = 0;
-        loop {
-            let mut session = self.state.connect(&self.address)?;
-            match session.simple(BEGIN) {
-                Ok(_) => return Ok(session),
-                Err(_) if session.is_closed() && !session.is_silent() && tries == 0 => tries += 1,
-                Err(error) => return Err(explain(&error, "BEGIN")),
-            }
-        }
+        self.state.connect(&self.address).map(|it| (it, true))
     }
 }
 

@@ -4,7 +4,12 @@
 //! transaction mode may stand between (FINDINGS D); a statement never runs after another one of its transaction has failed.
 //! It never decides about transactions: the writer and the readers do.
 
-use std::{pin::pin, time::Duration};
+use std::{
+    future::poll_fn,
+    pin::{Pin, pin},
+    task::Poll,
+    time::Duration,
+};
 
 use tokio::time::Instant;
 use tokio_postgres::{
@@ -62,6 +67,12 @@ impl Session {
         self.client.is_closed()
     }
 
+    /// Whether the connection has ended while nobody used it, as far as this machine knows.
+    pub(super) fn has_ended(&mut self) -> bool {
+        self.client.listen();
+        self.client.is_closed()
+    }
+
     /// Whether it is of no more use since an answer did not come in time.
     pub(super) const fn is_silent(&self) -> bool {
         self.client.is_silent()
@@ -92,42 +103,30 @@ impl Session {
         Ok(last)
     }
 
-    fn run(&mut self, sql: &str, params: &[Value]) -> Result<(Vec<Row>, u64), Failure> {
+    /// Runs a statement. What has to run before it, without parameters, goes in the same round trip; when that fails, the statement
+    /// has not answered anything, whatever it did.
+    fn run(&mut self, ahead: &str, sql: &str, params: &[Value]) -> Result<(Vec<Row>, u64), Failure> {
         let types: Vec<Type> = params.iter().map(wire_type).collect();
-        let prepared = self.prepare(sql, &types)?;
+        let way = self.prepared.as_mut().map_or(Way::Plain, |it| it.way(sql, &types));
+        let mut made = None;
         let found = self.client.ask(async |it| {
-            let values = params.iter().map(Typed);
-            let found = match &prepared {
-                Some(statement) => it.query_raw(statement, values).await?,
-                None => it.query_typed_raw(sql, values.zip(types)).await?,
+            let mut before = pin!(it.simple_query(ahead));
+            // Once it was asked it is on its way, before all that is asked after it.
+            let early = if ahead.is_empty() { Some(Ok(Vec::new())) } else { poll_once(before.as_mut()).await };
+            let found = query(it, way, &mut made, sql, params, types).await;
+            let before = match early {
+                Some(answered) => answered,
+                None => before.await,
             };
-            let mut found = pin!(found);
-            let mut rows = Vec::new();
-            while let Some(row) = found.next().await {
-                let row = row?;
-                let columns = row.columns().iter().enumerate();
-                let values =
-                    columns.map(|(at, column)| value(&row, at, column.type_(), sql)).collect::<Result<_, Failure>>()?;
-                rows.push(Row(values));
-            }
-            Ok::<_, Failure>((rows, found.rows_affected().unwrap_or(0)))
-        })?;
-        self.heard = Instant::now();
-        Ok(found)
-    }
-
-    /// The prepared statement of a text that has come before, where there may be one.
-    fn prepare(&mut self, sql: &str, types: &[Type]) -> Result<Option<Statement>, tokio_postgres::Error> {
-        let Some(prepared) = &mut self.prepared else { return Ok(None) };
-        match prepared.way(sql, types) {
-            Way::Plain => Ok(None),
-            Way::Ready(statement) => Ok(Some(statement)),
-            Way::Prepare => {
-                let statement = self.client.ask(async |it| it.prepare_typed(sql, types).await)?;
-                prepared.keep(sql, statement.clone());
-                Ok(Some(statement))
-            }
+            before.map_err(Failure::Ahead).and(found)
+        });
+        if let (Some(prepared), Some(made)) = (&mut self.prepared, made) {
+            prepared.keep(sql, made);
         }
+        if found.is_ok() {
+            self.heard = Instant::now();
+        }
+        found
     }
 
     /// Forgets what is prepared, for good when the session is not always the same.
@@ -141,34 +140,110 @@ impl Session {
     }
 }
 
+/// Asks, and sees whether the answer is there already.
+async fn poll_once<T>(mut asked: Pin<&mut impl Future<Output = T>>) -> Option<T> {
+    poll_fn(|cx| match asked.as_mut().poll(cx) {
+        Poll::Ready(out) => Poll::Ready(Some(out)),
+        Poll::Pending => Poll::Ready(None),
+    })
+    .await
+}
+
+/// Asks a statement in this way; one that is prepared for it is left in `made`.
+async fn query(
+    client: &tokio_postgres::Client,
+    way: Way,
+    made: &mut Option<Statement>,
+    sql: &str,
+    params: &[Value],
+    types: Vec<Type>,
+) -> Result<(Vec<Row>, u64), Failure> {
+    let prepared = match way {
+        Way::Plain => None,
+        Way::Ready(statement) => Some(statement),
+        Way::Prepare => Some(made.insert(client.prepare_typed(sql, &types).await?).clone()),
+    };
+    let values = params.iter().map(Typed);
+    let found = match &prepared {
+        Some(statement) => client.query_raw(statement, values).await?,
+        None => client.query_typed_raw(sql, values.zip(types)).await?,
+    };
+    let mut found = pin!(found);
+    let mut rows = Vec::new();
+    while let Some(row) = found.next().await {
+        let row = row?;
+        let columns = row.columns().iter().enumerate();
+        let values =
+            columns.map(|(at, column)| value(&row, at, column.type_(), sql)).collect::<Result<_, Failure>>()?;
+        rows.push(Row(values));
+    }
+    Ok((rows, found.rows_affected().unwrap_or(0)))
+}
+
+/// A transaction that begins with its first statement, in the same round trip.
+struct Beginning<'a> {
+    with: &'static str,
+    /// Gives another connection when this one shows to be of no use before anything has run on it.
+    renew: &'a dyn Fn(&Session) -> Option<Result<Session>>,
+}
+
 /// Runs the statements of one transaction on its connection.
 pub(super) struct Statements<'a> {
     session: &'a mut Session,
     /// Whether the wall between tenants stands.
     wall: bool,
-    /// How the transaction was begun, if it may be begun again as long as nothing has run in it.
-    begin: Option<&'static str>,
+    /// `None` once it has begun.
+    beginning: Option<Beginning<'a>>,
+    /// Enters or leaves a tenant with the next statement.
+    enter: String,
 }
 
 impl<'a> Statements<'a> {
     /// For a transaction that has begun.
     pub(super) const fn new(session: &'a mut Session, wall: bool) -> Self {
-        Self { session, wall, begin: None }
+        Self { session, wall, beginning: None, enter: String::new() }
     }
 
-    /// For one that was begun with `begin`, and may begin again before its first statement.
-    pub(super) const fn begun(session: &'a mut Session, wall: bool, begin: &'static str) -> Self {
-        Self { session, wall, begin: Some(begin) }
+    /// For one that begins with its first statement. `renew` is asked for another connection, once, when that fails on this one; it
+    /// answers `None` when there is to be no second try.
+    pub(super) const fn beginning(
+        session: &'a mut Session,
+        wall: bool,
+        with: &'static str,
+        renew: &'a dyn Fn(&Session) -> Option<Result<Session>>,
+    ) -> Self {
+        Self { session, wall, beginning: Some(Beginning { with, renew }), enter: String::new() }
     }
 
-    /// Runs a statement once more that failed for being prepared, in a new transaction. Where the old one has run others before, what
-    /// they have read or written would be lost: whoever asked has to ask again.
-    fn again(&mut self, why: Stale, sql: &str, params: &[Value]) -> Result<(Vec<Row>, u64), Failure> {
+    /// Whether there is a transaction to end.
+    pub(super) const fn has_begun(&self) -> bool {
+        self.beginning.is_none()
+    }
+
+    /// Begins, and runs the first statement.
+    fn first(&mut self, it: &Beginning<'_>, sql: &str, params: &[Value]) -> Result<(Vec<Row>, u64), Failure> {
+        let ahead = format!("{};{}", it.with, self.enter);
+        let mut found = self.session.run(&ahead, sql, params);
+        if matches!(found, Err(Failure::Ahead(_)))
+            && let Some(renewed) = (it.renew)(self.session)
+        {
+            *self.session = renewed.map_err(Failure::Ours)?;
+            found = self.session.run(&ahead, sql, params);
+        }
+        let Some(why) = found.as_ref().err().and_then(Failure::stale) else { return found };
+        // In a new transaction: nothing has run in this one.
         self.session.unprepare(why);
-        let Some(begin) = self.begin.take() else { return Err(Failure::Ours(changed())) };
         self.session.simple("ROLLBACK")?;
-        self.session.simple(begin)?;
-        self.session.run(sql, params)
+        self.session.run(&ahead, sql, params)
+    }
+
+    /// Runs one of the others. Once more is not possible for one that failed for being prepared: what the transaction has read or
+    /// written before would be lost, so whoever asked has to ask again.
+    fn next(&mut self, sql: &str, params: &[Value]) -> Result<(Vec<Row>, u64), Failure> {
+        let found = self.session.run(&self.enter, sql, params);
+        let Some(why) = found.as_ref().err().and_then(Failure::stale) else { return found };
+        self.session.unprepare(why);
+        Err(Failure::Ours(changed()))
     }
 }
 
@@ -178,28 +253,38 @@ impl Executor for Statements<'_> {
     }
 
     fn run(&mut self, sql: &str, params: &[Value]) -> Result<(Vec<Row>, u64)> {
-        let mut found = self.session.run(sql, params);
-        if let Err(Failure::Engine(error)) = &found
-            && let Some(why) = stale(error)
-        {
-            found = self.again(why, sql, params);
-        }
-        self.begin = None;
+        let found = match self.beginning.take() {
+            Some(it) => self.first(&it, sql, params),
+            None => self.next(sql, params),
+        };
+        self.enter.clear();
         found.map_err(|failure| match failure {
-            Failure::Engine(error) => explain(&error, sql),
+            Failure::Ahead(error) | Failure::Engine(error) => explain(&error, sql),
             Failure::Ours(error) => error,
         })
     }
 
     fn enter(&mut self, tenant: Option<Id>) -> Result<()> {
-        if self.wall { self.run(wall::ENTER, &[Value::Text(wall::spell(tenant))]).map(|_| ()) } else { Ok(()) }
+        if self.wall {
+            self.enter = wall::enter(tenant);
+        }
+        Ok(())
     }
 }
 
 /// What can go wrong with a statement: in PostgreSQL or on the way to it, or in how it was asked.
 enum Failure {
+    /// What had to run before it: where that begins a transaction, nothing has run in one.
+    Ahead(tokio_postgres::Error),
     Engine(tokio_postgres::Error),
     Ours(Error),
+}
+
+impl Failure {
+    /// Whether the statement failed for being prepared.
+    fn stale(&self) -> Option<Stale> {
+        if let Self::Engine(error) = self { stale(error) } else { None }
+    }
 }
 
 impl From<tokio_postgres::Error> for Failure {

@@ -3,7 +3,7 @@
 //! Guarantees: once a transaction has entered a tenant, PostgreSQL itself shows and takes no row of another one, even to a statement that
 //! forgot to ask for its tenant. A transaction that has entered none sees all, so that the host's own tasks work and nothing that is
 //! shared by all tenants is ever taken for unused. The wall does not stand for superusers and roles with BYPASSRLS.
-//! It never goes up by itself: it costs a round trip in each transaction, and `pg_dump` then needs a superuser.
+//! It never goes up by itself: it costs time in each transaction, and `pg_dump` then needs a superuser.
 
 use super::{
     super::schema::{PLACES, Place},
@@ -16,14 +16,14 @@ use crate::{
     domain::Result,
 };
 
-/// Enters the tenant of `$1`, in hexadecimal digits, or leaves it when that is empty. It holds until the transaction ends.
-pub(super) const ENTER: &str = "SELECT set_config('chainhost.tenant', $1, true)";
 /// Begins a request among others in one transaction: the tenant of the one before is left.
 pub(super) const SAVEPOINT: &str = "SAVEPOINT request; SELECT set_config('chainhost.tenant', '', true)";
 
-/// The tenant as the policies spell it.
-pub(super) fn spell(tenant: Option<Id>) -> String {
-    tenant.map_or_else(String::new, |it| it.to_string())
+/// Enters a tenant, or leaves the one that was entered. It holds until the transaction ends.
+pub(super) fn enter(tenant: Option<Id>) -> String {
+    // The policies spell it in hexadecimal digits: nothing in them needs quoting.
+    let spelled = tenant.map_or_else(String::new, |it| it.to_string());
+    format!("SELECT set_config('chainhost.tenant', '{spelled}', true)")
 }
 
 /// Whether the wall stands for the user of this session.

@@ -5,9 +5,12 @@ use std::{sync::Arc, time::Duration};
 use serde::{Deserialize, Serialize};
 use tokio::time::Instant;
 
-use super::super::Services;
+use super::{super::Services, send::hash_names};
 use crate::{
-    base::{blob_dir::BlobError, hash::Sha256},
+    base::{
+        blob_dir::{BlobError, Coding},
+        hash::Sha256,
+    },
     domain::{Error, Result},
 };
 
@@ -23,6 +26,12 @@ pub struct Brought {
     pub next: Option<String>,
     /// Blobs that this call has brought or verified.
     pub seen: u64,
+    /// The bytes of those that are whole.
+    #[serde(default)]
+    pub bytes: u64,
+    /// At the end: of the names of all blobs in their order, each of which is the SHA-256 of its bytes.
+    #[serde(default)]
+    pub sha256: String,
     /// Blobs that kept deployments name.
     pub total: u64,
     /// Blobs of this call that are nowhere whole: their sites are no worse off without the store.
@@ -55,19 +64,19 @@ impl Services {
             let verify = move |home: super::Home, hash: Sha256| {
                 let blobs = Arc::clone(&blobs);
                 async move {
-                    let (here, looked) = (blobs.has(&hash), Arc::clone(&blobs));
-                    let found = home.0.tasks.blocking(move || looked.open_verified(&hash).map(drop)).await;
+                    let looked = Arc::clone(&blobs);
+                    let found = home.0.tasks.blocking(move || looked.open_verified(&hash).map(|it| it.1)).await;
                     match found.ok_or_else(|| Error::internal("verifying a file panicked"))? {
-                        Ok(()) if here => Ok(true),
-                        Ok(()) => {
-                            if let Some(store) = blobs.home() {
-                                store.fetch_variants(hash).await;
+                        Ok(size) => {
+                            // Another node may have made them, and only the store has them then.
+                            if Coding::ALL.into_iter().all(|it| blobs.variant_size(&hash, it).is_none()) {
+                                home.fetch_variants_for_work(hash).await?;
                             }
-                            Ok(true)
+                            Ok(Some(size))
                         }
                         Err(error @ (BlobError::Missing | BlobError::Corrupt)) => {
                             tracing::error!(blob = %hash, %error, "a file is neither in the store nor in the folder");
-                            Ok(false)
+                            Ok(None)
                         }
                         Err(error) => Err(Error::from(error)),
                     }
@@ -75,10 +84,12 @@ impl Services {
             };
             let whole = home.each(some.to_vec(), verify).await?;
             brought.seen += u64::try_from(whole.len()).unwrap_or(u64::MAX);
-            brought.lost += u64::try_from(whole.iter().filter(|it| !**it).count()).unwrap_or(u64::MAX);
+            brought.lost += u64::try_from(whole.iter().filter(|it| it.is_none()).count()).unwrap_or(u64::MAX);
+            brought.bytes += whole.into_iter().flatten().sum::<u64>();
             brought.next = some.last().map(ToString::to_string);
         }
         brought.next = None;
+        brought.sha256 = hash_names(marked.iter().copied());
         let blobs = self.blobs.clone();
         let lost = self.blocking(move || Ok(marked.iter().filter(|it| !blobs.has(it)).count())).await?;
         brought.gone = u64::try_from(lost).unwrap_or(u64::MAX);

@@ -19,7 +19,7 @@ use super::{FAILED, Home, SEEN_MAX, places::For};
 use crate::{
     base::{
         blob_dir::{BlobError, Coding, Coming, Home as Behind},
-        hash::Sha256,
+        hash::{Hasher, Sha256},
         limits::{MEMORY_VARIANT_BYTES_MAX, SITE_BYTES_MAX},
     },
     ports::blobs::{Name, StoreError},
@@ -165,6 +165,23 @@ impl Home {
     /// As [`Behind::fetch`], for what no visitor waits for.
     pub(super) async fn fetch_for_work(&self, hash: Sha256) -> Result<(), BlobError> {
         Ok(self.bring(Key::Blob(hash), For::Work).await?)
+    }
+
+    /// Hashes a blob as the store gives it, and keeps nothing of it; its size.
+    pub(super) async fn read_back(&self, hash: Sha256) -> Result<u64, BlobError> {
+        let mut pieces = answer(self.0.store.get(Name::Blob(hash))).await?;
+        let (mut hasher, mut size, mut pace) = (Hasher::new(), 0_u64, Pace::new());
+        while let Some(bytes) = next(&mut pieces).await? {
+            hasher.update(&bytes);
+            size = size.saturating_add(u64::try_from(bytes.len()).unwrap_or(u64::MAX));
+            pace.check(size)?;
+        }
+        if hasher.finish() == hash { Ok(size) } else { Err(BlobError::Corrupt) }
+    }
+
+    /// Brings the compressed forms that the store has by now, whatever it had when it was asked before.
+    pub(super) async fn fetch_variants_for_work(&self, hash: Sha256) -> Result<(), BlobError> {
+        Ok(self.bring(Key::Variants(hash), For::Work).await?)
     }
 
     async fn transfer_blob(&self, hash: Sha256) -> Brought {

@@ -136,7 +136,22 @@ fn a_drain_that_does_not_end_in_time_says_what_is_left() {
         404,
         json!({ "code": "not_found", "detail": "There is no such schedule." }),
     );
-    assert!(bad(&fake, &["schedules", "pause", "gc"], 1).contains("cannot be paused"));
+    fake.answer("GET /api/v1/schedules", 200, json!({ "items": [{ "name": "nightly" }], "next": null }));
+    fake.answer("GET /api/v1/tasks", 200, json!({ "items": [{ "name": "gc" }, { "name": "relay" }], "next": null }));
+    assert!(bad(&fake, &["schedules", "pause", "gc"], 1).contains("gc is a task of the server, which needs it"));
+    for (act, call) in [("run", "POST"), ("pause", "POST"), ("remove", "DELETE")] {
+        let of = |kind: &str| {
+            format!("{call} /api/v1/{kind}/nihgtly{}", if call == "POST" { format!("/{act}") } else { String::new() })
+        };
+        for kind in ["schedules", "tasks"] {
+            fake.answer(&of(kind), 404, json!({ "code": "not_found", "detail": "There is no such thing." }));
+        }
+        let said = bad(&fake, &["schedules", act, "nihgtly"], 1);
+        assert!(
+            said.contains("There is no schedule nihgtly. Schedules: nightly. Tasks of the server: gc, relay."),
+            "{said}"
+        );
+    }
 }
 
 #[test]

@@ -171,6 +171,12 @@ impl Host {
         self.arguments = arguments.iter().map(|it| (*it).to_owned()).collect();
     }
 
+    /// What it has in its environment beside what all have.
+    #[cfg(feature = "postgres")]
+    pub(crate) fn environment(&self) -> impl Iterator<Item = (&str, &str)> {
+        self.environment.iter().map(|(name, value)| (name.as_str(), value.as_str()))
+    }
+
     /// A server in a folder of the caller's.
     pub(crate) fn start_in(folder: TempDir, arguments: &[&str]) -> Self {
         let mut host = Self::prepare(folder, arguments);

@@ -38,6 +38,8 @@ const PREFIX: &str = "chainhost-s3-";
 const NAME: &str = "chainhost";
 pub(crate) const KEY: &str = "tester";
 pub(crate) const SECRET: &str = "a-secret-of-the-tests";
+/// The keys as a server and the program take them from their environment.
+pub(crate) const KEYS: [(&str, &str); 2] = [("AWS_ACCESS_KEY_ID", KEY), ("AWS_SECRET_ACCESS_KEY", SECRET)];
 
 struct Server {
     port: u16,

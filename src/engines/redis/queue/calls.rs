@@ -207,9 +207,8 @@ fn options(job: &NewJob) -> String {
         Backoff::Exponential(ms) => ("exponential", ms),
     };
     format!(
-        r#"{{"attempts":{},"backoff":{{"type":"{kind}","delay":{wait_ms}}},"jobId":"{}","priority":{},"removeOnComplete":false,"removeOnFail":false}}"#,
+        r#"{{"attempts":{},"backoff":{{"type":"{kind}","delay":{wait_ms}}},"priority":{},"removeOnComplete":false,"removeOnFail":false}}"#,
         rules.attempts,
-        job.id,
         101 - i16::from(job.priority),
     )
 }

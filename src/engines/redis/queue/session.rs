@@ -103,47 +103,44 @@ impl Session {
         scripts.all().iter().try_for_each(|it| it.load(&mut self.connection).map(drop))
     }
 
-    /// Calls scripts, all at once, and gives their answers in order. `Err`: the connection is broken or the server cannot be
-    /// used now, and nobody knows which calls were done.
-    pub(super) fn call(
+    /// Calls scripts, all at once. Their answers are still to be received. `Err`: as of `receive`.
+    pub(super) fn send(&mut self, scripts: &Scripts, calls: &[&Call], shared: &SharedArgs<'_>) -> RedisResult<()> {
+        let mut bytes = Vec::new();
+        for call in calls {
+            scripts.command(call, shared).write_packed_command(&mut bytes);
+        }
+        self.connection.send_packed_command(&bytes)
+    }
+
+    /// The answers of the calls that were sent last, in order. `Err`: the connection is broken or the server cannot be used now,
+    /// and nobody knows which calls were done.
+    pub(super) fn receive(
         &mut self,
         scripts: &Scripts,
         calls: &[&Call],
         shared: &SharedArgs<'_>,
     ) -> RedisResult<Vec<Answer>> {
-        let mut answers = self.send(scripts, calls, shared)?;
+        let mut answers = calls.iter().map(|_| self.answer()).collect::<RedisResult<Vec<_>>>()?;
         let lost = |it: &Answer| it.as_ref().is_err_and(|error| error.code() == Some("NOSCRIPT"));
-        if !answers.iter().any(lost) {
-            return Ok(answers);
-        }
-        // Somebody has flushed the scripts. Those that were not there have done nothing.
-        self.load(scripts)?;
-        for (answer, call) in answers.iter_mut().zip(calls).filter(|it| lost(it.0)) {
-            if let Some(again) = self.send(scripts, &[*call], shared)?.pop() {
-                *answer = again;
+        if answers.iter().any(lost) {
+            // Somebody has flushed the scripts. Those that were not there have done nothing.
+            self.load(scripts)?;
+            for (answer, call) in answers.iter_mut().zip(calls).filter(|it| lost(it.0)) {
+                self.send(scripts, &[*call], shared)?;
+                *answer = self.answer()?;
             }
         }
         Ok(answers)
     }
 
-    fn send(&mut self, scripts: &Scripts, calls: &[&Call], shared: &SharedArgs<'_>) -> RedisResult<Vec<Answer>> {
-        let mut bytes = Vec::new();
-        for call in calls {
-            scripts.command(call, shared).write_packed_command(&mut bytes);
-        }
-        self.connection.send_packed_command(&bytes)?;
-        let mut answers = Vec::with_capacity(calls.len());
-        for _ in calls {
-            let answer = match self.connection.recv_response()? {
-                Value::ServerError(error) => Err(RedisError::from(error)),
-                value => Ok(value),
-            };
-            match answer {
-                Err(error) if is_away(&error) => return Err(error),
-                answer => answers.push(answer),
+    fn answer(&mut self) -> RedisResult<Answer> {
+        match self.connection.recv_response()? {
+            Value::ServerError(error) => {
+                let error = RedisError::from(error);
+                if is_away(&error) { Err(error) } else { Ok(Err(error)) }
             }
+            value => Ok(Ok(value)),
         }
-        Ok(answers)
     }
 
     /// Lets another connection of this process, which waits in Redis, go on.

@@ -3,9 +3,13 @@
 //! Guarantees: commands are done and answered in their order; when the connection breaks, those that may be repeated are, once,
 //! and all others hear that nobody knows whether they were done. Beside that it says every third of a lease that this process
 //! lives, looks for workers that do not, and sleeps until something is due.
+//!
+//! Redis works on what has come meanwhile while those are woken and answered whose answers are here: one batch is under way at a
+//! time, and Redis waits for no more than the way there and back. What the thread does by itself needs to know all, so that those
+//! answers come first.
 
 use std::{
-    collections::{BTreeMap, VecDeque},
+    collections::BTreeMap,
     sync::{
         Arc,
         atomic::Ordering,
@@ -24,16 +28,18 @@ use crate::{
         Error, Result,
         job::{JobId, Queue},
     },
-    ports::queue::{Finish, Lease, Next, Outcome},
+    ports::queue::{Command, Finish},
 };
+
+mod answers;
 
 use super::{
     super::link::Address,
     Limits, Message, Shared, Wish,
     calls::{self, Asker},
-    fault::{UNREACHABLE, may_pass, resumed, said, stale, unreachable},
+    fault::{UNREACHABLE, may_pass, resumed, unreachable},
     listener::{Heard, Stopper},
-    reply::{self, Reply},
+    reply,
     scripts::{Call, Scripts, SharedArgs},
     session::{Answer, Session},
 };
@@ -58,8 +64,8 @@ struct Held {
     lost: bool,
 }
 
-/// What is sent once all is known: it gives back the leases that nobody took.
-type Send = Box<dyn FnOnce() -> Vec<Finish>>;
+/// Who waits, and what became of the call.
+type Answers = Vec<(Asker, Answer)>;
 
 /// The thread's own things.
 pub(super) struct QueueThread {
@@ -87,7 +93,7 @@ pub(super) struct QueueThread {
     drains: Vec<(Queue, oneshot::Sender<Result<()>>)>,
     untaken: Vec<Finish>,
     due_ms: Option<i64>,
-    seen_ms: i64,
+    called_ms: i64,
     renew_at: Instant,
     sweep_at: Instant,
     /// When it is tried whether changes are taken.
@@ -128,7 +134,7 @@ impl QueueThread {
             drains: Vec::new(),
             untaken: Vec::new(),
             due_ms: None,
-            seen_ms: i64::MIN,
+            called_ms: i64::MIN,
             renew_at: now + wish.lease / 3,
             sweep_at: now + wish.lease,
             probe_at: now + PROBE,
@@ -155,44 +161,67 @@ impl QueueThread {
 
     /// Works until it is told to stop and all that was asked before is done.
     pub(super) fn run(mut self) {
+        let mut answers = Vec::new();
         loop {
-            let mut batch = VecDeque::new();
-            let mut weight = 0;
-            let mut stop = false;
-            let mut take = |message, batch: &mut VecDeque<_>| {
-                match message {
-                    Message::Command(command) => {
-                        weight += command.weight();
-                        batch.push_back(command);
-                    }
-                    Message::Look => {}
-                    Message::Stop => stop = true,
-                }
-                weight < BATCH_WEIGHT
-            };
-            let mut more = true;
-            if (self.untaken.is_empty() || self.session.is_none())
-                && let Some(message) = self.sleep()
-            {
-                more = take(message, &mut batch);
+            if self.has_own_work() {
+                self.tell(std::mem::take(&mut answers));
             }
-            while more && let Ok(message) = self.commands.try_recv() {
-                more = take(message, &mut batch);
-            }
-            let mut work = self.own_work(batch.is_empty());
-            for (call, asker) in batch.into_iter().filter_map(|it| calls::call(it, self.waiting_max)) {
+            let (commands, stop) = self.gather(answers.is_empty());
+            let mut work = if answers.is_empty() { self.own_work(commands.is_empty()) } else { Vec::new() };
+            for (call, asker) in commands.into_iter().filter_map(|it| calls::call(it, self.waiting_max)) {
                 calls::add(&mut work, call, asker);
             }
-            self.batch(work);
+            answers = self.batch(work, answers);
             if stop {
+                self.tell(answers);
                 let rest = self.own_work(false);
-                self.batch(rest);
+                let answers = self.batch(rest, Vec::new());
+                self.tell(answers);
                 break;
             }
         }
         if let Some(stopper) = self.stopper.take() {
             stopper.stop(self.session.as_mut());
         }
+    }
+
+    /// The commands that are there, about as many as go into a batch, and whether to stop after them. `idle`: nobody waits to be
+    /// told an answer that is here, so that it may sleep until there is a command.
+    fn gather(&self, idle: bool) -> (Vec<Command>, bool) {
+        let (mut commands, mut weight, mut stop) = (Vec::new(), 0, false);
+        let mut take = |message| {
+            match message {
+                Message::Command(command) => {
+                    weight += command.weight();
+                    commands.push(command);
+                }
+                Message::Look => {}
+                Message::Stop => stop = true,
+            }
+            weight < BATCH_WEIGHT
+        };
+        let may_sleep = idle && !self.has_heard() && (self.untaken.is_empty() || self.session.is_none());
+        let mut more = true;
+        if may_sleep && let Some(message) = self.sleep() {
+            more = take(message);
+        }
+        while more && let Ok(message) = self.commands.try_recv() {
+            more = take(message);
+        }
+        (commands, stop)
+    }
+
+    /// Whether something was heard that is to be followed.
+    fn has_heard(&self) -> bool {
+        let matters =
+            |it: &Heard| !it.cancelled.is_empty() || !it.moved.is_empty() || it.stirred && !self.drains.is_empty();
+        self.shared.heard.lock().is_ok_and(|it| matters(&it))
+    }
+
+    /// Whether there is something that the engine does by itself now, other than what time brings to jobs.
+    fn has_own_work(&self) -> bool {
+        let due = self.sweep_at.min(self.renew_at).min(self.probe_at);
+        !self.untaken.is_empty() || !self.drains.is_empty() || self.has_heard() || Instant::now() >= due
     }
 
     /// Waits for a message, or until something is due.
@@ -241,7 +270,7 @@ impl QueueThread {
         }
         let now_ms = self.clock.now_ms();
         // Also when the clock was set back, since what was waited for may be far away now.
-        if idle && work.is_empty() && (now_ms < self.seen_ms || self.due_ms.is_some_and(|it| it <= now_ms)) {
+        if idle && work.is_empty() && (now_ms < self.called_ms || self.due_ms.is_some_and(|it| it <= now_ms)) {
             work.push((calls::tick(), Asker::Nobody));
         }
         work
@@ -311,24 +340,31 @@ impl QueueThread {
         self.held.range((id, 0)..=(id, u32::MAX)).for_each(|it| it.1.cancelled.cancel());
     }
 
-    /// Makes calls and answers all who wait for them.
-    fn batch(&mut self, work: Vec<(Call, Asker)>) {
+    /// Makes calls, and while Redis works on them tells the answers of those before. Gives the answers of these, which nobody was
+    /// told yet.
+    fn batch(&mut self, work: Vec<(Call, Asker)>, mut before: Answers) -> Answers {
+        if work.is_empty() || self.session.is_none() {
+            self.tell(std::mem::take(&mut before));
+        }
         if !self.connect() {
             for (_, asker) in work {
                 self.refuse(asker, &self.away.clone());
             }
             self.let_drains_go();
-            return;
+            return Vec::new();
         }
         if work.is_empty() {
-            return;
+            return Vec::new();
         }
-        let answers = self.call(&work.iter().map(|(call, _)| call).collect::<Vec<_>>());
-        match answers {
-            Ok(answers) => self.answer(work.into_iter().map(|it| it.1).zip(answers).collect()),
+        let calls = calls_of(&work);
+        let sent = self.send(&calls);
+        self.tell_meanwhile(before);
+        match sent.and_then(|()| self.receive(&calls)) {
+            Ok(answers) => work.into_iter().map(|it| it.1).zip(answers).collect(),
             Err(error) => {
                 self.lose(&error);
                 self.repeat(work, &unreachable(&error));
+                Vec::new()
             }
         }
     }
@@ -344,7 +380,7 @@ impl QueueThread {
             calls::say_again(call);
         }
         let answers = if connected {
-            self.call(&again.iter().map(|(call, _)| call).collect::<Vec<_>>()).map_err(|error| {
+            self.call(&calls_of(&again)).map_err(|error| {
                 self.lose(&error);
                 unreachable(&error)
             })
@@ -352,7 +388,7 @@ impl QueueThread {
             Err(error.clone())
         };
         match answers {
-            Ok(answers) => self.answer(again.into_iter().map(|it| it.1).zip(answers).collect()),
+            Ok(answers) => self.tell(again.into_iter().map(|it| it.1).zip(answers).collect()),
             Err(error) => {
                 for (_, asker) in again {
                     self.refuse(asker, &error);
@@ -371,166 +407,20 @@ impl QueueThread {
     }
 
     fn call(&mut self, calls: &[&Call]) -> redis::RedisResult<Vec<Answer>> {
-        let now_ms = self.clock.now_ms();
-        self.seen_ms = now_ms;
-        let lease_ms = u64::try_from(self.lease.as_millis()).unwrap_or(u64::MAX);
-        let shared = SharedArgs { now_ms, token: &self.token, node: &self.node, lease_ms };
-        match &mut self.session {
-            Some(session) => session.call(&self.scripts, calls, &shared),
-            None => Err(std::io::Error::from(std::io::ErrorKind::NotConnected).into()),
-        }
+        self.send(calls)?;
+        self.receive(calls)
     }
 
-    /// Reads the frame of an answer, and wakes.
-    fn read(&mut self, answer: Answer) -> Result<Value> {
-        let reply = Reply::read(answer.map_err(|error| said(&error))?)?;
-        self.due_ms = reply.due_ms;
-        // Woken before answered: who has an answer knows that no wake-up of it is still to come.
-        reply.woken.into_iter().for_each(|it| self.shared.ready.ring(it));
-        reply::accepted(reply.answer, self.waiting_max)
+    fn send(&mut self, calls: &[&Call]) -> redis::RedisResult<()> {
+        self.called_ms = self.clock.now_ms();
+        let shared = shared_args(self.called_ms, &self.token, &self.node, self.lease);
+        self.session.as_mut().ok_or_else(not_connected)?.send(&self.scripts, calls, &shared)
     }
 
-    fn answer(&mut self, answers: Vec<(Asker, Answer)>) {
-        let answers: Vec<(Asker, Result<Value>)> =
-            answers.into_iter().map(|(asker, answer)| (asker, self.read(answer))).collect();
-        let sends: Vec<Send> = answers.into_iter().map(|(asker, value)| self.settle(asker, value)).collect();
-        self.answer_drains();
-        self.untaken.extend(sends.into_iter().flat_map(|send| send()));
-    }
-
-    /// What an answer means for this process; the answer itself is sent by what this gives.
-    fn settle(&mut self, asker: Asker, value: Result<Value>) -> Send {
-        match asker {
-            Asker::Enqueue(all) => {
-                let answers = value.and_then(|it| reply::taken_in(it, all.len(), self.waiting_max));
-                Box::new(move || {
-                    match answers {
-                        Ok(answers) => all.into_iter().zip(answers).for_each(|(to, it)| drop(to.send(it))),
-                        Err(error) => Asker::Enqueue(all).refuse(&error),
-                    }
-                    Vec::new()
-                })
-            }
-            Asker::Next { queue, finished, answer } => {
-                let next = value.and_then(|it| self.next(queue, &finished, it));
-                Box::new(move || match answer.send(next) {
-                    Err(Ok((_, leases))) => leases.into_iter().map(Lease::released).collect(),
-                    _ => Vec::new(),
-                })
-            }
-            Asker::Get(to) => later(to, value.and_then(|it| reply::job(first(it)?))),
-            Asker::Fates(to) => later(to, value.and_then(reply::fates)),
-            Asker::List(to) => {
-                let jobs = value.and_then(|it| {
-                    let jobs = reply::list(it)?.into_iter().map(reply::job).collect::<Result<Vec<_>>>();
-                    Ok(jobs?.into_iter().flatten().collect())
-                });
-                later(to, jobs)
-            }
-            Asker::Depths(to) => later(to, value.and_then(reply::depths)),
-            Asker::Cancel(id, to) => {
-                let removed = value.and_then(|it| reply::is_well(&it));
-                if matches!(removed, Ok(false)) {
-                    self.tell_to_end(id);
-                }
-                later(to, removed)
-            }
-            Asker::Drain(queue, to) => match value {
-                Ok(_) => {
-                    self.drains.push((queue, to));
-                    nothing()
-                }
-                Err(error) => later(to, Err(error)),
-            },
-            Asker::Repeatable(to) | Asker::Once(to) => later(to, value.map(drop)),
-            Asker::Renew => {
-                self.renewed(value);
-                nothing()
-            }
-            Asker::Sweep => {
-                value.err().iter().for_each(|error| self.was_refused(error));
-                nothing()
-            }
-            Asker::Untaken(finished) => {
-                if let Err(error) = value {
-                    tracing::warn!(%error, "leases that nobody took go back only when they have run out");
-                }
-                // What is lost belongs to a handler that still works. Nobody makes the others longer any more.
-                for fence in finished.iter().map(|it| (it.id, it.attempt)) {
-                    if self.held.get(&fence).is_some_and(|it| !it.lost) {
-                        self.held.remove(&fence);
-                    }
-                }
-                nothing()
-            }
-            Asker::Nobody => {
-                if let Err(error) = value {
-                    tracing::warn!(%error, "the job queue could not do what was due");
-                }
-                nothing()
-            }
-        }
-    }
-
-    fn next(&mut self, queue: Queue, finished: &[(JobId, u32)], value: Value) -> Result<Next> {
-        let [answers, leases] = <[Value; 2]>::try_from(reply::list(value)?).map_err(|_| unreachable("no two lists"))?;
-        let answers = reply::list(answers)?.iter().map(reply::is_well).collect::<Result<Vec<_>>>()?;
-        let leases = reply::list(leases)?.into_iter().map(|it| reply::lease(it, queue)).collect::<Result<Vec<_>>>()?;
-        let ended = answers.into_iter().map(|well| if well { Ok(()) } else { Err(stale()) }).collect();
-        for fence in finished {
-            self.held.remove(fence);
-        }
-        let mut taken = Vec::new();
-        for (id, attempt, job) in leases {
-            let before = self.held.get_mut(&(id, attempt)).map(|it| it.lost = true);
-            let job = match job {
-                Ok(job) if before.is_none() => job,
-                // A handler of this process still works on an attempt with this number, of before Redis lost its data. The next
-                // claim has another number.
-                Ok(_) => {
-                    self.untaken.push(Finish { id, attempt, outcome: Outcome::Release });
-                    continue;
-                }
-                Err(error) => {
-                    tracing::warn!(job = %id, %error, "a job of another program makes no sense");
-                    self.untaken.push(Finish { id, attempt, outcome: Outcome::Cancel { error: error.to_string() } });
-                    continue;
-                }
-            };
-            let cancelled = CancellationToken::new();
-            self.held.insert((id, attempt), Held { cancelled: cancelled.clone(), lost: false });
-            taken.push(Lease { job, attempt, cancelled });
-        }
-        Ok((ended, taken))
-    }
-
-    /// Some leases are longer now; some are not ours any more.
-    fn renewed(&mut self, value: Result<Value>) {
-        let lists = value.and_then(|it| {
-            let [lost, cancelled] =
-                <[Value; 2]>::try_from(reply::list(it)?).map_err(|_| unreachable("no two lists"))?;
-            Ok((reply::list(lost)?, reply::list(cancelled)?))
-        });
-        let (lost, cancelled) = match lists {
-            Ok(lists) => lists,
-            Err(error) => return self.was_refused(&error),
-        };
-        if std::mem::take(&mut self.refused) {
-            // Others who live must say so before anybody calls them dead.
-            self.sweep_at = Instant::now() + self.lease;
-        }
-        // An id and an attempt each.
-        for pair in lost.chunks_exact(2) {
-            let [id, attempt] = pair else { continue };
-            let (Ok(id), Ok(attempt)) = (reply::id(id), reply::int(attempt)) else { continue };
-            let Some(held) = u32::try_from(attempt).ok().and_then(|it| self.held.get_mut(&(id, it))) else { continue };
-            tracing::warn!(job = %id, attempt, "this process was silent for too long; the job is no longer its own");
-            held.lost = true;
-            held.cancelled.cancel();
-        }
-        for id in cancelled.iter().filter_map(|it| reply::id(it).ok()) {
-            self.tell_to_end(id);
-        }
+    /// The answers of the calls that were sent last.
+    fn receive(&mut self, calls: &[&Call]) -> redis::RedisResult<Vec<Answer>> {
+        let shared = shared_args(self.called_ms, &self.token, &self.node, self.lease);
+        self.session.as_mut().ok_or_else(not_connected)?.receive(&self.scripts, calls, &shared)
     }
 
     /// Redis is there, and takes no changes.
@@ -644,17 +534,14 @@ impl QueueThread {
     }
 }
 
-fn later<T: std::marker::Send + 'static>(to: oneshot::Sender<Result<T>>, value: Result<T>) -> Send {
-    Box::new(move || {
-        drop(to.send(value));
-        Vec::new()
-    })
+fn shared_args<'a>(now_ms: i64, token: &'a str, node: &'a str, lease: Duration) -> SharedArgs<'a> {
+    SharedArgs { now_ms, token, node, lease_ms: u64::try_from(lease.as_millis()).unwrap_or(u64::MAX) }
 }
 
-fn nothing() -> Send {
-    Box::new(Vec::new)
+fn calls_of(work: &[(Call, Asker)]) -> Vec<&Call> {
+    work.iter().map(|(call, _)| call).collect()
 }
 
-fn first(value: Value) -> Result<Value> {
-    Ok(reply::list(value)?.into_iter().next().unwrap_or(Value::Nil))
+fn not_connected() -> redis::RedisError {
+    std::io::Error::from(std::io::ErrorKind::NotConnected).into()
 }

@@ -15,6 +15,10 @@ local B = {}
 for q = 1, 4 do B[q] = P .. ':' .. NAMES[q] .. ':' end
 -- Redis and Lua write numbers with all digits that a fraction may have, which is slow: calls that are made for each job have texts.
 local TEXT = { '1', '2', '3', '4' }
+local RATE_FIELDS = {}
+for q = 1, 4 do
+  if RULES[q].starts > 0 then RATE_FIELDS[#RATE_FIELDS + 1] = 'rate' .. q end
+end
 
 -- What the files of the scripts do, and what a script knows and has still to write. All in tables: whenever a script begins, each of
 -- its functions looks for all that it takes from outside, one by one among all that any of them takes.
@@ -50,8 +54,12 @@ local mem = {
   seen = {},
   -- The first job of each line that was looked at.
   first_of_line = {},
-  -- Whether a tenant is paused, and whether none is.
-  stopped = {}, none_stopped = nil,
+  -- Whether a tenant is paused, whether none is, and whether a queue is.
+  stopped = {}, none_stopped = nil, paused = {},
+  -- Queues whose starts were looked at.
+  pulled = {},
+  -- What is noted of the whole, once that was asked for; and whether something was done that a rate has to do with.
+  about = nil, rated = false,
   -- Queues and classes whose young tenants were looked at.
   grown = {},
   -- How many jobs are to be leased, and how many of a line are looked for at once.
@@ -316,10 +324,20 @@ function base.keep_of(owner, ref)
   call('SADD', OWN .. 'owners', owner)
 end
 
+-- What is noted of the whole. Nothing that a script changes of it is asked for again.
+function base.about(field)
+  if not mem.about then
+    local v = call('HMGET', OWN .. 'about', 'chores', 'asked', unpack(RATE_FIELDS))
+    mem.about = { chores = v[1], asked = v[2] }
+    for at = 1, #RATE_FIELDS do mem.about[RATE_FIELDS[at]] = v[at + 2] end
+  end
+  return mem.about[field]
+end
+
 -- Ids of ended jobs are known for a day at least, and for a day after all that were handed over were asked for and settled: before
 -- that, a row of the outbox may still be there that would start them again.
 function base.known_since()
-  local settled = tonumber(call('HGET', OWN .. 'about', 'asked') or NOW)
+  local settled = tonumber(base.about('asked') or NOW)
   return math.min(NOW, settled) - DAY
 end
 
@@ -350,7 +368,8 @@ function base.event(q, what, bid, ...)
 end
 
 function base.is_paused(q)
-  return call('HEXISTS', B[q] .. 'meta', 'paused') == 1
+  if mem.paused[q] == nil then mem.paused[q] = call('HEXISTS', B[q] .. 'meta', 'paused') == 1 end
+  return mem.paused[q]
 end
 
 -- Wakes the workers of BullMQ, once in a script.

@@ -82,7 +82,8 @@ end
 local what = ARGV[6]
 if what == 'pause' then
   local q = tonumber(ARGV[7])
-  if ARGV[8] == '1' then
+  mem.paused[q] = ARGV[8] == '1'
+  if mem.paused[q] then
     call('HSET', B[q] .. 'meta', 'paused', 1)
     call('DEL', B[q] .. 'marker')
   else

@@ -9,7 +9,9 @@ end
 -- From when on the rate of a queue allows a start.
 function chores.room_ms(q)
   local rule = chores.rate_of(q)
-  if not rule or call('LLEN', lanes.lane(q, 'starts')) < rule.starts then return 0 end
+  if not rule then return 0 end
+  chores.pull_starts(q)
+  if call('LLEN', lanes.lane(q, 'starts')) < rule.starts then return 0 end
   return tonumber(call('LINDEX', lanes.lane(q, 'starts'), 0)) + rule.window
 end
 
@@ -20,6 +22,8 @@ end
 
 -- After the clock was set back, starts that are still to come count as now.
 function chores.pull_starts(q)
+  if mem.pulled[q] then return end
+  mem.pulled[q] = true
   local key = lanes.lane(q, 'starts')
   local last = call('LINDEX', key, -1)
   if not last or tonumber(last) <= NOW then return end
@@ -57,11 +61,8 @@ function chores.drop_old(q, what)
 end
 
 function chores.chores()
-  for q = 1, 4 do
-    chores.wake_due(q)
-    if chores.rate_of(q) then chores.pull_starts(q) end
-  end
-  local at = tonumber(call('HGET', OWN .. 'about', 'chores') or 0)
+  for q = 1, 4 do chores.wake_due(q) end
+  local at = tonumber(base.about('chores') or 0)
   -- A time far away means that the clock was set back.
   if at > NOW and at <= NOW + 60000 then return base.write() end
   for q = 1, 4 do
@@ -105,13 +106,14 @@ function chores.take_in_others(q)
   end
 end
 
--- Notes when a rate that is used up allows a start again, and wakes its queue when it does.
+-- Notes when a rate that is used up allows a start again, and wakes its queue when it does. A script that takes jobs in looks only
+-- when one of them has a rate, or that was noted.
 function chores.watch_rates()
   for q = 1, 4 do
-    if chores.rate_of(q) then
+    if chores.rate_of(q) and (mem.rated or base.about('rate' .. q)) then
       base.write_board(lanes.lane(q, 'turns:l'))
       local room = call('ZCARD', lanes.lane(q, 'turns:l')) > 0 and chores.room_ms(q) or nil
-      local noted = call('HGET', OWN .. 'about', 'rate' .. q)
+      local noted = base.about('rate' .. q)
       if room and room > NOW then
         base.due(room)
         if tonumber(noted) ~= room then call('HSET', OWN .. 'about', 'rate' .. q, room) end
@@ -144,4 +146,7 @@ function chores.done(answer)
 end
 
 -- Never refused when memory is short, which only the first write of a script is asked for: it makes room.
-function chores.make_room() call('DEL', OWN .. 'none') end
+function chores.make_room()
+  call('DEL', OWN .. 'none')
+  mem.rated = true
+end

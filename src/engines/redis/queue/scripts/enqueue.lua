@@ -76,7 +76,7 @@ local function take_in(at)
   end
   base.add(ALL, '0', j.ref)
   base.add(key_of(owner), '0', j.ref)
-  bonds.hold_key(j)
+  if j.unique then bonds.hold_key(j) end
   if not j.after then return bonds.begin_waiting(j) end
   -- It may wait for one of those before it.
   base.write_all_added()

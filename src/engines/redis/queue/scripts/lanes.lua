@@ -143,6 +143,7 @@ end
 -- Puts a tenant among the turns of a class, and among the young or the aged.
 function lanes.take_turn(q, owner, class, score, since)
   local known, of = lanes.seen_of(q, owner)[class], lanes.of_class(q, class)
+  if class == 'l' then mem.rated = true end
   if known.score ~= score then base.stand(of.turns, owner, score) end
   if since <= NOW - AGED then
     base.stand(of.young, owner, false)
