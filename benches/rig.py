@@ -161,17 +161,18 @@ PAGES = {
 }
 
 
-def zipped_pages():
+def zipped(pages):
+    """An archive of files by their names."""
     out = io.BytesIO()
     with zipfile.ZipFile(out, "w", zipfile.ZIP_DEFLATED) as archive:
-        for name, text in PAGES.items():
+        for name, text in pages.items():
             archive.writestr(name, text)
     return out.getvalue()
 
 
 def seed_sites(server, count, workers=4):
     """Makes `count` sites, `site-0000` and on, each with some pages, all live."""
-    numbers, lock, zipped = iter(range(count)), threading.Lock(), zipped_pages()
+    numbers, lock, archive = iter(range(count)), threading.Lock(), zipped(PAGES)
 
     def work():
         client = server.client()
@@ -181,7 +182,7 @@ def seed_sites(server, count, workers=4):
             if number is None:
                 return
             client.call("POST", "/api/v1/sites", {"name": f"site-{number:04}"})
-            client.send("PUT", f"/api/v1/sites/site-{number:04}/deployments", zipped, "application/zip")
+            client.send("PUT", f"/api/v1/sites/site-{number:04}/deployments", archive, "application/zip")
 
     threads = [threading.Thread(target=work) for _ in range(workers)]
     for thread in threads:

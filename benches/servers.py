@@ -23,7 +23,12 @@ import time
 import rig
 
 URL = "postgres://postgres@127.0.0.1:{}/{}"
-PROGRAMS = {"pgbouncer": "pgbouncer", "redis-server": "redis-server", "haproxy": "haproxy"}
+PROGRAMS = {"pgbouncer": "pgbouncer", "redis-server": "redis-server", "redis-sentinel": "redis-sentinel", "redis-cli": "redis-tools",
+            "haproxy": "haproxy"}
+# What a key has from the one that is there already, `k`, behind its id and its hash.
+KEY_COLUMNS = "k.user_id, k.tenant_id, k.name, k.hint, k.scope, k.created_ms, NULL, NULL"
+# The slot of a cluster that has the keys of the product's queue.
+SLOT = 1_188
 
 
 def need():
@@ -61,7 +66,7 @@ def die_with_us():
     ctypes.CDLL(None).prctl(1, signal.SIGKILL)
 
 
-def until(what, done, seconds=60):
+def until(what, done, seconds=60, pause=0.02):
     """The first true answer of `done`, which may fail with what a server that is not there gives."""
     ends = time.monotonic() + seconds
     while True:
@@ -70,7 +75,7 @@ def until(what, done, seconds=60):
                 return found
         if time.monotonic() > ends:
             raise SystemExit(f"waited in vain for {what}")
-        time.sleep(0.02)
+        time.sleep(pause)
 
 
 class Process:
@@ -202,7 +207,7 @@ class Postgres(Process):
         keys = [make_key() for _ in range(count)]
         rows = ",".join(f"('\\x{secrets.token_hex(16)}'::bytea, '\\x{hashlib.sha256(it.encode()).hexdigest()}'::bytea)" for it in keys)
         with self.session(database) as session:
-            session.run(f"INSERT INTO api_key SELECT v.id, v.hash, k.user_id, k.tenant_id, k.name, k.hint, k.scope, k.created_ms, NULL, NULL "
+            session.run(f"INSERT INTO api_key SELECT v.id, v.hash, {KEY_COLUMNS} "
                         f"FROM (SELECT * FROM api_key ORDER BY id LIMIT 1) k, (VALUES {rows}) AS v (id, hash)")
         return keys
 
@@ -239,10 +244,11 @@ class Pooler(Process):
 class Redis(Process):
     """A Redis that syncs each change to its log, as the queue wants it."""
 
-    def __init__(self, folder, sync="always"):
-        self.port = free_port()
+    def __init__(self, folder, sync="always", name="redis", more=()):
+        self.port, self.folder = free_port(), folder / name
+        self.folder.mkdir()
         super().__init__(["redis-server", "--bind", "127.0.0.1", "--port", str(self.port), "--save", "", "--appendonly", "yes",
-                          "--appendfsync", sync, "--dir", folder], folder / "redis.log")
+                          "--appendfsync", sync, "--dir", self.folder, *more], folder / f"{name}.log")
         self.url = f"redis://127.0.0.1:{self.port}"
         self.start()
 
@@ -255,6 +261,105 @@ class Redis(Process):
         with socket.create_connection(("127.0.0.1", self.port), 10) as line, line.makefile("rb") as answer:
             line.sendall(" ".join(words).encode() + b"\r\n")
             return answer.readline().decode().strip()
+
+    def tell(self, *words):
+        """All lines of the answer."""
+        return redis_cli(self.port, *words)
+
+
+def redis_cli(port, *words):
+    told = subprocess.run(["redis-cli", "-p", str(port), *map(str, words)], stdin=subprocess.DEVNULL, capture_output=True, text=True)
+    return told.stdout.strip()
+
+
+class Watched:
+    """A master with two replicas, and three Sentinels that begin a failover a second after it is gone."""
+
+    def __init__(self, folder, stack):
+        quick = ("--repl-diskless-sync-delay", "0", "--repl-ping-replica-period", "1")
+        self.servers = [stack.enter_context(Redis(folder, name="redis-0", more=quick))]
+        follow = (*quick, "--replicaof", "127.0.0.1", str(self.servers[0].port))
+        self.servers += [stack.enter_context(Redis(folder, name=f"redis-{it}", more=follow)) for it in (1, 2)]
+        self.ports = [self.sentinel(folder, stack, it) for it in range(3)]
+        self.url = f"redis+sentinel://{','.join(f'127.0.0.1:{it}' for it in self.ports)}/main"
+        self.agree()
+
+    def sentinel(self, folder, stack, number):
+        port, path = free_port(), folder / f"sentinel-{number}.conf"
+        path.write_text(f"port {port}\nbind 127.0.0.1\ndir {folder}\nsentinel monitor main 127.0.0.1 {self.servers[0].port} 2\n"
+                        "sentinel down-after-milliseconds main 1000\nsentinel failover-timeout main 3000\n")
+        process = stack.enter_context(Process(["redis-sentinel", path], path.with_suffix(".log")))
+        process.start()
+        until("a Sentinel", lambda: redis_cli(port, "PING") == "PONG")
+        return port
+
+    def agree(self):
+        """Waits until each Sentinel could do a failover to either replica."""
+        good = lambda text: "flags\nslave\n" in text and "master-link-status\nok\n" in text
+        known = lambda port: sum(map(good, redis_cli(port, "SENTINEL", "replicas", "main").split("name\n")))
+        quorum = lambda port: redis_cli(port, "SENTINEL", "ckquorum", "main").startswith("OK 3 ")
+        until("the Sentinels to agree", lambda: all(known(it) == 2 and quorum(it) for it in self.ports), 120)
+
+    def kill_master(self):
+        """What brings the killed server back as a replica."""
+        port = int(redis_cli(self.ports[0], "SENTINEL", "get-master-addr-by-name", "main").split("\n")[1])
+        [server] = [it for it in self.servers if it.port == port]
+        server.end()
+
+        def mend():
+            server.start()
+            self.agree()
+
+        return mend
+
+
+class Cluster:
+    """Three masters, and a replica of the one with the slot of the queue."""
+
+    def __init__(self, folder, stack):
+        enabled = ("--cluster-enabled", "yes", "--cluster-node-timeout", "2000")
+        self.servers = [stack.enter_context(Redis(folder, name=f"redis-{it}", more=enabled)) for it in range(4)]
+        nodes = [f"127.0.0.1:{it.port}" for it in self.servers]
+        self.url = f"redis+cluster://{','.join(nodes)}"
+        subprocess.run(["redis-cli", "--cluster", "create", *nodes[:3], "--cluster-yes"], check=True, stdout=subprocess.DEVNULL)
+        self.well(3)
+        first, last = self.servers[0], self.servers[3]
+        last.tell("CLUSTER", "MEET", "127.0.0.1", first.port)
+        until("a replica", lambda: last.tell("CLUSTER", "REPLICATE", first.tell("CLUSTER", "MYID")) == "OK")
+        self.well(4)
+
+    def well(self, count):
+        good = lambda it: "cluster_state:ok" in it.tell("CLUSTER", "INFO") and it.tell("CLUSTER", "NODES").count(" connected") == count
+        until("the cluster", lambda: all(map(good, self.servers[:count])), 120)
+        follows = lambda it: it.tell("ROLE").startswith("master") or "master_link_status:up" in it.tell("INFO", "replication")
+        until("the replica to follow", lambda: all(map(follows, self.servers[:count])), 120)
+
+    def owner(self):
+        """The master of the slot: of the first and the last server one is it."""
+        return next(it for it in (self.servers[0], self.servers[3]) if it.tell("ROLE").startswith("master"))
+
+    def kill_master(self):
+        server = self.owner()
+        server.end()
+
+        def mend():
+            server.start()
+            self.well(4)
+
+        return mend
+
+    def move_slot(self):
+        """To another node and back, key by key."""
+        ways = [(self.owner(), self.servers[1]), (self.servers[1], self.owner())]
+        for source, target in ways:
+            ids = {it: it.tell("CLUSTER", "MYID") for it in self.servers}
+            target.tell("CLUSTER", "SETSLOT", SLOT, "IMPORTING", ids[source])
+            source.tell("CLUSTER", "SETSLOT", SLOT, "MIGRATING", ids[target])
+            while keys := source.tell("CLUSTER", "GETKEYSINSLOT", SLOT, 50).split():
+                source.tell("MIGRATE", "127.0.0.1", target.port, "", 0, 20_000, "KEYS", *keys)
+            masters = [it for it in self.servers if it.tell("ROLE").startswith("master") and it not in (source, target)]
+            for it in (target, source, *masters):
+                it.tell("CLUSTER", "SETSLOT", SLOT, "NODE", ids[target])
 
 
 class Haproxy(Process):

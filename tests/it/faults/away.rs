@@ -3,19 +3,23 @@
 use std::{
     sync::atomic::{AtomicBool, AtomicU64, Ordering},
     thread,
+    time::Duration,
 };
 
 use serde_json::json;
 
 use super::{api::Api, version, version_of, whole_site};
 use crate::support::{
-    Host,
+    Host, PATIENCE,
     http::{Fate, Kept},
     postgres, redis,
 };
 
 /// Visits that each state of the servers must see.
 const VISITS: u64 = 200;
+
+/// A key may make so many calls only.
+const SELDOM: Duration = Duration::from_millis(200);
 
 /// A server and all that it needs. Fields drop in order: first the server.
 struct Rig {
@@ -64,7 +68,7 @@ impl Rig {
     fn all_done(&self, last: u64) {
         let mut wanted: Vec<String> = (1..=last).map(|it| format!("Compress hello {it}")).collect();
         wanted.sort_unstable();
-        self.host.until("all jobs to be done, once each", || {
+        self.host.until_within(PATIENCE, SELDOM, "all jobs to be done, once each", || {
             let answer = self.api.call("GET /api/v1/jobs?limit=200", b"");
             if answer.status != 200 {
                 return None;
@@ -160,7 +164,7 @@ fn no_visitor_notices_that_the_databases_of_the_control_plane_are_away() {
     });
     println!("{} visits", visits.count.load(Ordering::SeqCst));
     assert_eq!(failed, Vec::<String>::new());
-    rig.host.until("the site", || {
+    rig.host.until_within(PATIENCE, SELDOM, "the site", || {
         let there = rig.api.call("GET /api/v1/sites/hello", b"");
         (there.status == 200).then_some(())
     });
@@ -179,7 +183,7 @@ fn no_visitor_notices_that_the_databases_of_the_control_plane_are_away() {
     rig.api.moved(&rig.host);
     rig.until_health("control", true);
     rig.until_health("queue", true);
-    rig.host.until("the list of sites", || {
+    rig.host.until_within(PATIENCE, SELDOM, "the list of sites", || {
         let there = rig.api.call("GET /api/v1/sites", b"");
         (there.status == 200 && there.json()["items"].as_array().map(Vec::len) == Some(1)).then_some(())
     });
