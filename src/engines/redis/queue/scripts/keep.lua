@@ -77,6 +77,11 @@ if what == 'sweep' then
         if j and j.st == 'r' and moves.leave_active(j) then
           bonds.recover(j, true)
           dead = dead + 1
+        elseif call('LREM', B[q] .. 'active', '-1', bid) > 0 then
+          -- A log that was torn in a transaction is read at the next start as if what came after belonged to it: what had ended runs
+          -- again, and counts are changed twice.
+          if RULES[q].limit > 0 then mem.woken[q] = true end
+          if j then mem.miscounted[j.owner] = true end
         end
       end
     end
