@@ -333,8 +333,8 @@ pub async fn open(folder: &Folder, wish: &Wish) -> Result<Opened> {
     if let Some(url) = &wish.queue_url {
         // Before any job is there alone.
         queues::note(&db, url).await?;
+        queues::come_back(&db, url, instance, &wish.clock, true).await?;
         moving::jobs::carry_into(&folder.path, &db, &queues.jobs, wish.clock.clone()).await?;
-        queues::come_back(&db, url, &queues.jobs).await?;
     }
     queues::leave_others(&db, wish.queue_url.as_deref(), wish.clock.now_ms()).await?;
     let services = Services::new(Ground {

@@ -178,10 +178,10 @@ pub fn run(runtime: &Runtime, settings: &Server, wish: &Wish, ask: Ask<'_>, watc
         let from = settings.redis.queue_url.as_deref().map_or(jobs::Place::Folder, jobs::Place::Redis);
         let to = jobs::Place::parse(to);
         if wish.rehearse {
-            jobs::check(runtime, to)?;
+            jobs::check(runtime, to, instance)?;
         } else if from.name() != to.name() || matches!(to, jobs::Place::Folder) {
             let opened = source.open(runtime, true)?;
-            report.jobs = jobs::go(runtime, &data, &opened.db, from, to)?;
+            report.jobs = jobs::go(runtime, (&data, instance), &opened.db, from, to)?;
         }
         report.queue = Some(to.name());
     }

@@ -11,7 +11,6 @@ use crate::{
         db::{Db, WriteTx},
         queue::Jobs,
     },
-    services::carry_jobs::drop_ended,
     store,
 };
 
@@ -94,7 +93,7 @@ fn left(name: &str) -> String {
     format!("{}{name}", store::settings::QUEUE_LEFT)
 }
 
-/// Each Redis that was left, but for the one at `url`, has no job of this installation that is younger than this start.
+/// Each Redis that was left, but for the one at `url`, is one that this installation works without from this start on.
 pub(super) async fn leave_others(db: &Db, url: Option<&Secret>, now_ms: i64) -> Result<()> {
     let all = db.read(|tx| store::settings::list(tx, store::settings::QUEUE_LEFT)).await?;
     let here = url.map(|it| left(&name(it)));
@@ -106,20 +105,93 @@ pub(super) async fn leave_others(db: &Db, url: Option<&Secret>, now_ms: i64) -> 
     db.write(move |tx| open.iter().try_for_each(|it| store::settings::set(tx, it, &now_ms.to_string()))).await
 }
 
-/// Takes out of the Redis at `url` what has ended elsewhere since it was left, if it was.
-pub(super) async fn come_back(db: &Db, url: &Secret, jobs: &Jobs) -> Result<()> {
+/// What the mark of a Redis that was left says once that has forgotten what it had then.
+const CLEARED: &str = "cleared";
+/// The mark while a process lets it forget, followed by since when (UTC, milliseconds).
+const CLEARING: &str = "clearing ";
+/// After so long without an end the one who began is dead.
+const CLEARING_MAX_MS: i64 = 60_000;
+
+/// What is to be done with a Redis that was left.
+enum Return {
+    Nothing,
+    Clear,
+    Wait,
+}
+
+/// Lets the Redis at `url` forget the jobs that it had when it was left, if it was: they have ended elsewhere since, were started again
+/// there or are in the outbox. One process does it, and all others wait for its end.
+/// `begins`: a server works with it from now on. Otherwise jobs are brought there first.
+pub(super) async fn come_back(db: &Db, url: &Arc<Secret>, instance: Id, clock: &Clock, begins: bool) -> Result<()> {
     let mark = left(&name(url));
-    let asked = mark.clone();
-    let Some(since) = db.read(move |tx| store::settings::find(tx, &asked)).await? else { return Ok(()) };
-    // It was never left in the end, when nothing stands there.
-    if let Ok(left_ms) = since.parse() {
-        let dropped = drop_ended(db, jobs, left_ms).await?;
-        tracing::info!(
-            dropped,
-            "the queue is in a Redis again that it had left; what has ended since was taken out of it"
-        );
+    loop {
+        let (key, now_ms) = (mark.clone(), clock.now_ms());
+        let decide = move |tx: &mut WriteTx<'_>| {
+            let Some(word) = store::settings::find(tx, &key)? else { return Ok(Return::Nothing) };
+            let since = word.strip_prefix(CLEARING).and_then(|it| it.parse::<i64>().ok());
+            if since.is_some_and(|it| now_ms.saturating_sub(it).abs() < CLEARING_MAX_MS) {
+                return Ok(Return::Wait);
+            }
+            // Nothing: it was never left in the end.
+            if word.is_empty() || begins && word == CLEARED {
+                if begins {
+                    store::settings::remove(tx, &key)?;
+                }
+                return Ok(Return::Nothing);
+            }
+            store::settings::set(tx, &key, &format!("{CLEARING}{now_ms}"))?;
+            Ok(Return::Clear)
+        };
+        match db.write(decide).await? {
+            Return::Nothing => return Ok(()),
+            Return::Wait => tokio::time::sleep(std::time::Duration::from_millis(200)).await,
+            Return::Clear => {
+                let forgotten = clear(Arc::clone(url), instance, clock.clone()).await?;
+                tracing::info!(forgotten, "a Redis that the queue had left has forgotten the jobs of then");
+                let key = mark.clone();
+                let end = move |tx: &mut WriteTx<'_>| {
+                    if begins { store::settings::remove(tx, &key) } else { store::settings::set(tx, &key, CLEARED) }
+                };
+                return db.write(end).await;
+            }
+        }
     }
-    db.write(move |tx| store::settings::remove(tx, &mark)).await
+}
+
+/// Runs what waits for the network on a thread of its own.
+#[cfg(feature = "redis")]
+async fn apart<T: Send + 'static>(work: impl FnOnce() -> Result<T> + Send + 'static) -> Result<T> {
+    let (answer, answered) = tokio::sync::oneshot::channel();
+    // Nobody waits any more when the server is stopping.
+    std::thread::Builder::new().name(String::from("queue-open")).spawn(move || drop(answer.send(work())))?;
+    answered.await.map_err(Error::internal)?
+}
+
+#[cfg(feature = "redis")]
+async fn clear(url: Arc<Secret>, instance: Id, clock: Clock) -> Result<u64> {
+    use crate::engines::redis::{Wish, check_owner, clear};
+    let wish = Wish::new("return", clock).owned_by(instance);
+    apart(move || check_owner(&url, &wish).and_then(|()| clear(&url, &wish))).await
+}
+
+#[cfg(not(feature = "redis"))]
+#[expect(clippy::unused_async, reason = "the same signature as with the feature")]
+async fn clear(_url: Arc<Secret>, _instance: Id, _clock: Clock) -> Result<u64> {
+    Err(super::caches::missing())
+}
+
+/// Sees that the queues in the Redis at `url` are those of this installation, or of nobody. Changes nothing there.
+#[cfg(feature = "redis")]
+pub(super) async fn check_owner(url: Arc<Secret>, instance: Id) -> Result<()> {
+    use crate::engines::redis::{Wish, check_owner};
+    let wish = Wish::new("look", Clock::system()).owned_by(instance);
+    apart(move || check_owner(&url, &wish)).await
+}
+
+#[cfg(not(feature = "redis"))]
+#[expect(clippy::unused_async, reason = "the same signature as with the feature")]
+pub(super) async fn check_owner(_url: Arc<Secret>, _instance: Id) -> Result<()> {
+    Err(super::caches::missing())
 }
 
 #[cfg(feature = "redis")]
@@ -129,14 +201,7 @@ pub(super) async fn shared(url: Arc<Secret>, instance: Option<Id>, node: NodeId,
     if let Some(instance) = instance {
         wish = wish.owned_by(instance);
     }
-    let (answer, answered) = tokio::sync::oneshot::channel();
-    // It waits for the network.
-    let open = move || {
-        // Nobody waits any more when the server is stopping.
-        drop(answer.send(QueueRedis::open(&url, &wish)));
-    };
-    std::thread::Builder::new().name(String::from("queue-open")).spawn(open)?;
-    let engine = answered.await.map_err(Error::internal)??;
+    let engine = apart(move || QueueRedis::open(&url, &wish)).await?;
     Ok(Queues { jobs: Jobs::new(Arc::<QueueRedis>::clone(&engine)), close: Box::new(move || engine.close()) })
 }
 

@@ -13,5 +13,5 @@ mod queue;
 pub use self::{
     cache::{CacheRedis, Patience},
     link::{Address, is_lost},
-    queue::{Limits, QueueRedis, Wish},
+    queue::{Limits, QueueRedis, Wish, check_owner, clear},
 };

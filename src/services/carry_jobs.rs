@@ -95,31 +95,6 @@ async fn is_asleep(jobs: &Jobs, id: JobId) -> Result<bool> {
     Ok(found.is_some_and(|it| it.state == State::Delayed && it.new.run_at_ms == ASLEEP_MS))
 }
 
-/// Takes jobs out of a queue that was left at `left_ms` and is in use again now: those that were open then, and have ended since in
-/// another queue. What has not ended is in the outbox, of whichever queue it was. How many were taken out.
-pub async fn drop_ended(db: &Db, jobs: &Jobs, left_ms: i64) -> Result<u64> {
-    let (mut dropped, mut after) = (0, None);
-    loop {
-        let page = jobs.list(JobFilter { after, limit: PAGE, ..JobFilter::default() }).await?;
-        let Some(last) = page.last() else { return Ok(dropped) };
-        after = Some(last.new.id);
-        let open = |it: &Job| matches!(it.state, State::Waiting | State::Delayed | State::Running);
-        let open: Vec<JobId> =
-            page.iter().filter(|it| open(it) && it.new.created_ms <= left_ms).map(|it| it.new.id).collect();
-        let leave = access::server_scope();
-        let asked = open.clone();
-        let needed = db.read(move |tx| store::outbox::which(tx, leave, &asked)).await?;
-        for id in open.into_iter().filter(|it| !needed.contains(it)) {
-            match jobs.cancel(id).await {
-                Ok(_) => dropped += 1,
-                Err(error) if matches!(error.kind, Kind::Unavailable | Kind::Internal) => return Err(error),
-                // It has ended by itself, as one that waited for another that went.
-                Err(error) => tracing::debug!(job = %id, %error, "a job has left the queue before it was taken out"),
-            }
-        }
-    }
-}
-
 async fn carry_pauses(db: &Db, from: &Jobs, to: &Jobs, pauses: Pauses) -> Result<()> {
     let depths = from.depths(None).await?;
     for (queue, depth) in Queue::ALL.into_iter().zip(depths) {

@@ -1,7 +1,5 @@
 //! The outbox: jobs asked for in the transaction of the change that needs them, until the queue has them durably.
 
-use std::collections::HashSet;
-
 use crate::{
     base::ids::Id,
     domain::{
@@ -134,17 +132,6 @@ pub fn unmark(tx: &mut WriteTx<'_>, _leave: ServerScope, ids: &[JobId]) -> Resul
         tx.execute("UPDATE outbox SET handed_ms = NULL WHERE id = $1", params![id.0])?;
     }
     Ok(())
-}
-
-/// Those of these ids that have a row, whatever becomes of it.
-pub fn which(tx: &mut ReadTx<'_>, _leave: ServerScope, ids: &[JobId]) -> Result<HashSet<JobId>> {
-    let mut found = HashSet::new();
-    for id in ids {
-        if tx.find("SELECT 1 FROM outbox WHERE id = $1", params![id.0])?.is_some() {
-            found.insert(*id);
-        }
-    }
-    Ok(found)
 }
 
 /// The oldest `limit` rows after the one with the id `after` that were handed over.

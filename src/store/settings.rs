@@ -17,8 +17,8 @@ pub const SHARED_FOLDER: &str = "blobs_folder ";
 /// Which Redis has the jobs of this installation: set, no server starts without one.
 pub const QUEUE: &str = "queue";
 
-/// Before the name of a Redis that had the jobs of this installation: since when (UTC, milliseconds) it has them no more, or nothing
-/// until the next start.
+/// Before the name of a Redis that had the jobs of this installation: since when (UTC, milliseconds) it has them no more, nothing
+/// until the next start, or how far it has forgotten them, for the way back.
 pub const QUEUE_LEFT: &str = "queue_left ";
 
 /// Where the data of this database was moved: set, it takes no change any more.

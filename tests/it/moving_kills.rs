@@ -189,6 +189,70 @@ async fn a_redis_that_was_left_does_nothing_again() {
     assert_eq!(in_redis(&redis, titles).await, ["stays"]);
 }
 
+/// What happened to a job elsewhere counts, not what a Redis has of it that was left meanwhile.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_redis_that_was_left_knows_nothing_of_then() {
+    let redis = [Server::start(&["--appendonly", "yes"]), Server::start(&["--appendonly", "yes"])];
+    let mut host = Host::start_embedded();
+    assert_eq!(host.stop(), Some(0));
+    let ids = Ids::new(Clock::system());
+    let [first, mut second, dies] = ["first", "second", "dies"].map(|it| job(&ids, None, it));
+    second.after = vec![first.id];
+    let (first_id, dies_id) = (first.id, dies.id);
+    in_folder(&host, async |jobs| {
+        jobs.pause(Queue::Email, true).await.unwrap();
+        jobs.enqueue(vec![first, second, dies]).await.unwrap();
+    })
+    .await;
+    for redis in &redis {
+        moved_with(&host, &["--redis", &redis.url()]);
+        host.restart();
+        handed_over(&host);
+        assert_eq!(host.stop(), Some(0));
+    }
+    in_redis(&redis[1], async |jobs| {
+        jobs.bury(dies_id, String::from("it rained")).await.unwrap();
+        jobs.pause(Queue::Email, false).await.unwrap();
+        let (_, leases) = jobs.next(Queue::Email, 1, Vec::new()).await.unwrap();
+        assert_eq!(leases.iter().map(|it| it.job.id).collect::<Vec<_>>(), [first_id]);
+        jobs.pause(Queue::Email, true).await.unwrap();
+        let end = Finish { id: first_id, attempt: leases[0].attempt, outcome: Outcome::Done };
+        assert!(jobs.next(Queue::Email, 0, vec![end]).await.unwrap().0.iter().all(Result::is_ok));
+    })
+    .await;
+    host.restart();
+    host.until("what has ended has no row", || (ask(&host, "SELECT id FROM outbox").len() == 1).then_some(()));
+    moved_with(&host, &["--redis", &redis[0].url()]);
+    // Thought better of, and then not.
+    moved_with(&host, &["--redis", &redis[1].url()]);
+    moved_with(&host, &["--redis", &redis[0].url()]);
+    assert_eq!(host.stop(), Some(0));
+    host.restart();
+    handed_over(&host);
+    assert_eq!(host.stop(), Some(0));
+    let there = in_redis(&redis[0], all).await;
+    let there: Vec<_> = there.iter().map(|it| (it.0.as_str(), it.1, it.2.as_deref())).collect();
+    assert_eq!(there, [("dies", State::Failed, Some("it rained")), ("second", State::Waiting, None)]);
+    let left = ask(&host, "SELECT name FROM setting WHERE name LIKE 'queue_left%'");
+    assert_eq!(left.len(), 1, "{left:?}");
+    let port = redis[1].url().rsplit(':').next().unwrap().to_owned();
+    assert!(left[0].to_string().contains(&port), "{left:?}");
+}
+
+#[test]
+fn a_queue_is_not_moved_to_a_redis_of_another_installation() {
+    let redis = Server::start(&["--appendonly", "yes"]);
+    let host = Host::start_embedded();
+    redis.ask(&["HSET", "{chainhost}:host:about", "owner", "019abcde"]);
+    for more in [&["--rehearse"][..], &[]] {
+        let out = command(&host, &[&["move", "--redis", &redis.url()][..], more].concat()).output().unwrap();
+        assert!(!out.status.success());
+        assert!(said(&out).contains("another installation, whose id is 019abcde"), "{}", said(&out));
+    }
+    assert_eq!(redis.ask(&["HLEN", "{chainhost}:host:about"]).trim(), "1");
+    assert!(!host.data().join("queue-url").exists());
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn what_was_started_again_meanwhile_is_not_dead_after_a_second_carrying() {
     let folder = tempfile::tempdir().unwrap();

@@ -20,12 +20,15 @@ use super::{
 
 /// What the file of a queue is called once its jobs are elsewhere.
 const LEFT: &str = "queue.redb.left";
-/// And before all that a Redis has is in it.
+/// What it is called when all that a Redis has is in it, before a start takes it.
 const COMING: &str = "queue.redb.coming";
+/// And before all is in it.
+const PART: &str = "queue.redb.coming.part";
 
 /// Brings what the queue in a data folder has to the one that takes its place. Nobody else may have its file open.
 pub(in crate::app) async fn carry_into(data: &Path, db: &Db, to: &Jobs, clock: Clock) -> Result<()> {
     // Of a move away from this Redis that did not come to its end.
+    remove(&data.join(PART))?;
     remove(&data.join(COMING))?;
     let path = data.join(queues::FILE);
     if !has_queue(&path)? {
@@ -92,12 +95,10 @@ impl<'a> Place<'a> {
     }
 }
 
-/// Sees that a queue can be there.
-pub(super) fn check(runtime: &Runtime, place: Place<'_>) -> Result<()> {
-    if let Place::Redis(url) = place {
-        (open_redis(runtime, url)?.close)();
-    }
-    Ok(())
+/// Sees that a queue can be there, and that it is nobody else's. Changes nothing.
+pub(super) fn check(runtime: &Runtime, place: Place<'_>, instance: Id) -> Result<()> {
+    let Place::Redis(url) = place else { return Ok(()) };
+    runtime.block_on(queues::check_owner(Arc::new(Secret::new(url.expose().to_owned())), instance))
 }
 
 /// Opens a queue as nobody who works on it.
@@ -113,18 +114,30 @@ fn open_redis(runtime: &Runtime, url: &Secret) -> Result<Queues> {
     Ok(queues)
 }
 
+/// The same where jobs are to be brought; a Redis that was left has forgotten then what it had.
+fn open_clear(runtime: &Runtime, db: &Db, url: &Secret, instance: Id) -> Result<Queues> {
+    let shared = Arc::new(Secret::new(url.expose().to_owned()));
+    runtime.block_on(queues::come_back(db, &shared, instance, &Clock::system(), false))?;
+    open_redis(runtime, url)
+}
+
 /// Lets the next start have its queue in another place. What a Redis has of dead jobs and pauses is brought now; what is open in it
 /// comes with the outbox, and what is in the data folder at the next start, when nobody else has its file.
-pub(super) fn go(runtime: &Runtime, data: &Path, db: &Db, from: Place<'_>, to: Place<'_>) -> Result<Carried> {
+pub(super) fn go(
+    runtime: &Runtime,
+    (data, instance): (&Path, Id),
+    db: &Db,
+    from: Place<'_>,
+    to: Place<'_>,
+) -> Result<Carried> {
+    check(runtime, from, instance)?;
+    check(runtime, to, instance)?;
     let carried = match (from, to) {
-        (Place::Folder, _) => {
-            check(runtime, to)?;
-            Carried::default()
-        }
+        (Place::Folder, _) => Carried::default(),
         (Place::Redis(from), to) => {
             let from = open_redis(runtime, from)?;
             let carried = match to {
-                Place::Redis(to) => open_redis(runtime, to).and_then(|to| {
+                Place::Redis(to) => open_clear(runtime, db, to, instance).and_then(|to| {
                     let carried = runtime.block_on(carry_jobs(db, &from.jobs, &to.jobs, Pauses::Replace));
                     (to.close)();
                     carried
@@ -153,12 +166,15 @@ fn bring_back(runtime: &Runtime, data: &Path, db: &Db, from: &Jobs) -> Result<Ca
         // No server has started on that Redis: all is here still.
         return Ok(Carried::default());
     }
-    let path = data.join(COMING);
+    let path = data.join(PART);
     remove(&path)?;
     let engine = QueueRedb::open(&path, Clock::system())?;
     let to = Jobs::new(Arc::<QueueRedb>::clone(&engine));
     let carried = runtime.block_on(carry_jobs(db, from, &to, Pauses::Replace));
     engine.close();
+    let carried = carried?;
     give_to_owner(data, &path)?;
-    carried
+    fs::rename(&path, data.join(COMING))?;
+    files::sync_folder(data)?;
+    Ok(carried)
 }

@@ -7,6 +7,7 @@
 //! | `reply` | what scripts answer, read |
 //! | `session` | a connection with the scripts loaded, and whether this Redis may hold jobs |
 //! | `listener` | what other processes and clients of BullMQ do, heard at once |
+//! | `left` | queues that nobody works on: whose they are, and that they forget |
 //! | `scripts` | all that changes a job: one script a command, atomic |
 //! | `fault` | errors |
 //!
@@ -18,6 +19,7 @@
 
 mod calls;
 mod fault;
+mod left;
 mod listener;
 mod reply;
 mod scripts;
@@ -43,6 +45,8 @@ use crate::{
     domain::{Error, Result, job::Queue},
     ports::queue::{Command, QueueEngine, busy},
 };
+
+pub use self::left::{check_owner, clear};
 
 use self::{
     listener::{Heard, Listener},

@@ -143,6 +143,11 @@ impl Session {
         }
     }
 
+    /// The id of the installation whose queues these are, once one has said so.
+    pub(super) fn owner(&mut self, prefix: &str) -> RedisResult<Option<String>> {
+        cmd("HGET").arg(format!("{prefix}:host:about")).arg("owner").query(&mut self.connection)
+    }
+
     /// Lets another connection of this process, which waits in Redis, go on.
     pub(super) fn unblock(&mut self, client: i64) {
         // It ends by itself a little later, too.

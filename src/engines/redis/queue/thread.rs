@@ -442,7 +442,11 @@ impl QueueThread {
         for (queue, _) in &self.drains {
             call.push(queue.number().to_string());
         }
-        let Ok(Some(answer)) = self.call(&[&call]).map(|mut it| it.pop()) else { return };
+        let answer = match self.call(&[&call]) {
+            Ok(mut answers) => answers.pop(),
+            Err(error) => return self.lose(&error),
+        };
+        let Some(answer) = answer else { return };
         let Ok(stands) = self.read(answer).and_then(reply::list) else { return };
         for ((queue, answer), stand) in std::mem::take(&mut self.drains).into_iter().zip(stands) {
             let stand = reply::list(stand).unwrap_or_default();

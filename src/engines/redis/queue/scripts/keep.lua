@@ -100,6 +100,34 @@ if what == 'sweep' then
   return chores.done(dead)
 end
 
+-- Forgets the jobs behind the ref ARGV[7] that this program has put in, whatever they are about to do, and in the end what it knows
+-- of those that have gone: what is still to be done is in an outbox. Those of other programs stay. Answers how many went, and the
+-- last ref that was looked at, or nothing when that was all.
+if what == 'clear' then
+  local gone = 0
+  local some = call('ZRANGEBYLEX', OWN .. 'all', ARGV[7] == '' and '-' or '(' .. ARGV[7], '+', 'LIMIT', 0, 200)
+  for _, ref in ipairs(some) do
+    local j = base.load(ref)
+    if j and not j.named then
+      if j.st == 'w' then
+        moves.take_out(j)
+        lanes.leave_line(j)
+      elseif j.st == 'd' then
+        moves.leave_due(j)
+      elseif j.st == 'r' then
+        moves.leave_active(j)
+      end
+      bonds.stop_awaiting(j)
+      bonds.give_key_back(j)
+      call('DEL', OWN .. 'after:' .. j.cid)
+      moves.forget(j)
+      gone = gone + 1
+    end
+  end
+  if #some < 200 then call('DEL', OWN .. 'gone') end
+  return chores.done({ gone, #some < 200 and '' or some[#some] })
+end
+
 -- Whether queues run anything: ARGV[7…]. Answers for each whether it is paused, and how many run.
 if what == 'drains' then
   local found = {}
