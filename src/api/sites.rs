@@ -132,13 +132,13 @@ pub(super) async fn change(
 ) -> Answer {
     let name = SiteName::parse(&name)?;
     let changes = SiteChanges { taken_down: changes.taken_down, watch_folder: changes.watch_folder };
-    services.change_site(&actor, &name, changes).await.map_err(|error| match error.field {
+    let site = services.change_site(&actor, &name, changes).await.map_err(|error| match error.field {
         // The panel's forms have names of their own.
         Some("reason") => error.on("taken_down"),
         Some("folder") => error.on("watch_folder"),
         _ => error,
     })?;
-    ok(&Site::new(&services, services.get_site(&actor, &name).await?))
+    ok(&Site::new(&services, site))
 }
 
 pub(super) async fn add_hostname(

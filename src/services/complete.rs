@@ -148,7 +148,7 @@ impl Services {
             files_changed: Some(made.changed),
             ..found
         };
-        self.changes_routes(tx)?;
+        self.changes_routes(tx, scope)?;
         store::deployments::complete(tx, scope, site.id, &done, made.wanted)?;
         store::uploads::delete(tx, scope, id)?;
         store::deployments::append_line(tx, scope, id, (&summary(&done), now))?;

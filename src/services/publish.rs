@@ -65,7 +65,7 @@ impl Services {
         why: Move,
     ) -> Result<()> {
         let scope = actor.scope;
-        self.changes_routes(tx)?;
+        self.changes_routes(tx, scope)?;
         if let Some(before) = site.live {
             store::deployments::change_state(tx, scope, site.id, before, State::Superseded)?;
         }
@@ -100,7 +100,7 @@ impl Services {
             // Nothing changes for visitors, so there is nothing to publish or to record.
             return Ok(());
         }
-        self.changes_routes(tx)?;
+        self.changes_routes(tx, scope)?;
         store::sites::change_taken_down(tx, scope, site.id, reason)?;
         let live = match site.live {
             Some(id) => store::deployments::find(tx, scope, site.id, DeploymentRef::Id(id))?,
@@ -225,11 +225,15 @@ impl Services {
         self.settled().await;
     }
 
-    /// Tells the data plane when this transaction has ended. Until then, whoever asks how a deployment stands waits.
-    pub(super) fn changes_routes(&self, tx: &mut WriteTx<'_>) -> Result<()> {
-        let moving = Moving::new(self.clone());
+    /// Tells the data plane when this transaction has ended. Until then, whoever asks how a deployment stands waits. Also drops what
+    /// is cached of the tenant's sites, since whoever asked for the change may have gone by then.
+    pub(super) fn changes_routes(&self, tx: &mut WriteTx<'_>, scope: TenantScope) -> Result<()> {
+        let (moving, services) = (Moving::new(self.clone()), self.clone());
         self.tell(tx, Topic::Routes)?;
-        tx.after_commit(move || drop(moving));
+        tx.after_commit(move || {
+            services.forget(scope);
+            drop(moving);
+        });
         Ok(())
     }
 

@@ -15,7 +15,7 @@ use crate::{
     },
     ports::{
         cache::{Key, Tag, ttl},
-        db::ReadTx,
+        db::{ReadTx, WriteTx},
     },
     store,
 };
@@ -100,7 +100,7 @@ impl Services {
                 taken_down: None,
                 watch_folder: None,
             };
-            services.changes_routes(tx)?;
+            services.changes_routes(tx, scope)?;
             store::sites::take_name(tx, scope, &site.name, site.id)?;
             store::sites::insert(tx, scope, &site)?;
             let text = format!("made the site {}", site.name);
@@ -200,7 +200,7 @@ impl Services {
                     services.move_live(tx, &actor, &site, None, Move::Takedown)?;
                 }
                 store::sites::release_name(tx, scope, &name, services.clock.now_ms())?;
-                services.changes_routes(tx)?;
+                services.changes_routes(tx, scope)?;
                 store::sites::delete(tx, scope, site.id)?;
                 services.tell(tx, Topic::Watch)?;
                 let text = format!("deleted the site {name}");
@@ -214,16 +214,19 @@ impl Services {
 
     /// Takes a site down with a reason that visitors read, or with `None` puts it back.
     pub async fn change_taken_down(&self, actor: &Actor, name: &SiteName, reason: Option<String>) -> Result<()> {
-        self.change_site(actor, name, SiteChanges { taken_down: Change::To(reason), ..SiteChanges::default() }).await
+        let changes = SiteChanges { taken_down: Change::To(reason), ..SiteChanges::default() };
+        self.change_site(actor, name, changes).await.map(drop)
     }
 
     /// Deploys a site from a folder on this server whenever it changes, or with `None` no longer.
     pub async fn change_watch_folder(&self, actor: &Actor, name: &SiteName, folder: Option<String>) -> Result<()> {
-        self.change_site(actor, name, SiteChanges { watch_folder: Change::To(folder), ..SiteChanges::default() }).await
+        let changes = SiteChanges { watch_folder: Change::To(folder), ..SiteChanges::default() };
+        self.change_site(actor, name, changes).await.map(drop)
     }
 
-    /// Changes all that is given, or nothing.
-    pub async fn change_site(&self, actor: &Actor, name: &SiteName, changes: SiteChanges) -> Result<()> {
+    /// Changes all that is given, or nothing. The site as the change leaves it: of the same transaction, so that what is saved is
+    /// never answered with the failure of a look behind it.
+    pub async fn change_site(&self, actor: &Actor, name: &SiteName, changes: SiteChanges) -> Result<SiteView> {
         let SiteChanges { taken_down, watch_folder } = changes;
         let (shows, watches) = (taken_down != Change::Keep, watch_folder != Change::Keep);
         // A folder of the server is read with the server's rights, so only its admin may name one.
@@ -246,19 +249,15 @@ impl Services {
             {
                 services.hide(tx, &actor, &site, reason.as_deref())?;
             }
-            let Change::To(folder) = &watch_folder else { return Ok(()) };
-            if site.watch_folder == *folder {
-                return Ok(());
+            if let Change::To(folder) = &watch_folder
+                && site.watch_folder != *folder
+            {
+                services.watch(tx, &actor, &site, folder.as_deref())?;
             }
-            store::sites::change_watch_folder(tx, scope, site.id, folder.as_deref())?;
-            services.tell(tx, Topic::Watch)?;
-            let text = match folder {
-                Some(folder) => format!("deploys {name} from {folder} from now on"),
-                None => format!("stopped deploying {name} from a folder"),
-            };
-            services.record(tx, &actor, &Event::new("site.watch_changed", "site", &name, text))
+            let site = store::sites::find(tx, scope, &name)?.ok_or_else(|| Error::not_found("site"))?;
+            services.view(tx, scope, site)
         });
-        written.await?;
+        let site = written.await?;
         if watches {
             self.forget(scope);
             self.signals().watch.notify_one();
@@ -266,7 +265,17 @@ impl Services {
         if shows {
             self.shown(scope).await;
         }
-        Ok(())
+        Ok(site)
+    }
+
+    fn watch(&self, tx: &mut WriteTx<'_>, actor: &Actor, site: &Site, folder: Option<&str>) -> Result<()> {
+        store::sites::change_watch_folder(tx, actor.scope, site.id, folder)?;
+        self.tell(tx, Topic::Watch)?;
+        let text = match folder {
+            Some(folder) => format!("deploys {} from {folder} from now on", site.name),
+            None => format!("stopped deploying {} from a folder", site.name),
+        };
+        self.record(tx, actor, &Event::new("site.watch_changed", "site", &site.name, text))
     }
 
     /// Gives a hostname to a site.
@@ -295,7 +304,7 @@ impl Services {
                     let text = format!("A site has at most {HOSTNAMES_MAX} hostnames.");
                     return Err(Error::conflict("hostnames_max", text));
                 }
-                services.changes_routes(tx)?;
+                services.changes_routes(tx, scope)?;
                 store::hostnames::insert(tx, scope, site.id, &hostname, services.clock.now_ms())?;
                 let text = format!("gave {hostname} to {name}");
                 services.record(tx, &actor, &Event::new("hostname.added", "site", &name, text))
@@ -316,7 +325,7 @@ impl Services {
                 if !store::hostnames::delete(tx, scope, site.id, &hostname)? {
                     return Err(Error::not_found("hostname on this site"));
                 }
-                services.changes_routes(tx)?;
+                services.changes_routes(tx, scope)?;
                 let text = format!("took {hostname} from {name}");
                 services.record(tx, &actor, &Event::new("hostname.removed", "site", &name, text))
             })

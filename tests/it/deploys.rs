@@ -3,8 +3,10 @@
 use std::{
     fs::{self, File},
     io::Write as _,
+    net::TcpStream,
     path::{Path, PathBuf},
     process::Command,
+    time::Duration,
 };
 
 use chainhost::base::hash::Sha256;
@@ -322,4 +324,42 @@ fn a_list_says_of_a_site_what_is_said_of_it_alone() {
         }
     }
     assert_eq!(seen, ["down", "empty", "own", "twice", "down", "empty", "own", "twice"]);
+}
+
+/// Who asks for a change may hang up at any moment of it: what was kept of the list before is not shown for longer.
+#[test]
+fn a_list_has_what_was_made_for_somebody_who_hung_up() {
+    let host = Host::start();
+    let key = host.key("owner@example.org", "super-admin");
+    let listed = || -> Vec<String> {
+        let list = host.api_json(&key, "GET /api/v1/sites?limit=100", "", 200);
+        list["items"].as_array().unwrap().iter().map(|it| it["name"].as_str().unwrap().to_owned()).collect()
+    };
+    let mut made = 0;
+    for number in 0..25 {
+        let name = format!("site-{number:02}");
+        let before = listed();
+        let body = json!({ "name": name }).to_string();
+        let asked = format!(
+            "POST /api/v1/sites HTTP/1.1\r\nhost: localhost:{}\r\nauthorization: Bearer {key}\r\n\
+             content-type: application/json\r\ncontent-length: {}\r\n\r\n{body}",
+            host.port,
+            body.len()
+        );
+        let mut line = TcpStream::connect(("127.0.0.1", host.port)).unwrap();
+        line.write_all(asked.as_bytes()).unwrap();
+        std::thread::sleep(Duration::from_micros(150 * number));
+        drop(line);
+        // It is made within some milliseconds, or was never begun.
+        let is_made = (0..10).any(|_| {
+            std::thread::sleep(Duration::from_millis(5));
+            host.api(&key, &format!("GET /api/v1/sites/{name}"), b"").status == 200
+        });
+        if is_made {
+            made += 1;
+            assert!(!before.contains(&name));
+            host.until("the list has it", || listed().contains(&name).then_some(()));
+        }
+    }
+    println!("{made} of 25 were made");
 }
