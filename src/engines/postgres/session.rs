@@ -375,7 +375,11 @@ fn changed() -> Error {
 pub(super) fn explain(error: &tokio_postgres::Error, what: &str) -> Error {
     let detail = format!("{} in: {what}", whole(error));
     let Some(code) = error.code() else {
-        return if error.is_closed() || is_io(error) { lost() } else { Error::internal(&detail) }.because(detail);
+        if !error.is_closed() && !is_io(error) {
+            return Error::internal(&detail).because(detail);
+        }
+        tracing::warn!(error = %detail, "a connection to the database was lost while it was in use");
+        return lost().because(detail);
     };
     let out = if error.as_db_error().is_some_and(|it| it.message() == MOVED) {
         moved()
@@ -409,6 +413,7 @@ pub(super) fn explain(error: &tokio_postgres::Error, what: &str) -> Error {
             "PostgreSQL has no database of that name. Make it with CREATE DATABASE, or correct the database URL.",
         )
     } else if ends_session(code) {
+        tracing::warn!(error = %detail, "a connection to the database was ended while it was in use");
         lost()
     } else {
         Error::internal(&detail)
