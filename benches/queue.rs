@@ -97,26 +97,18 @@ async fn fill(jobs: &Jobs, ids: &Ids, total: usize) {
     }
 }
 
-/// `callers` end the batch before and claim the next in one call each, until nothing is left.
-async fn drain(jobs: &Jobs, callers: usize, batch: usize) -> Duration {
+/// Ends the batch before and claims the next in one call, until nothing is left.
+async fn drain(jobs: &Jobs, batch: usize) -> Duration {
     let start = Instant::now();
-    let mut draining = JoinSet::new();
-    for _ in 0..callers {
-        let jobs = jobs.clone();
-        draining.spawn(async move {
-            let mut finished = Vec::new();
-            loop {
-                let (_, leases) = jobs.next(Queue::Email, batch, finished).await.unwrap();
-                if leases.is_empty() {
-                    break;
-                }
-                let done = |it: Lease| Finish { id: it.job.id, attempt: it.attempt, outcome: Outcome::Done };
-                finished = black_box(leases).into_iter().map(done).collect();
-            }
-        });
+    let mut finished = Vec::new();
+    loop {
+        let (_, leases) = jobs.next(Queue::Email, batch, finished).await.unwrap();
+        if leases.is_empty() {
+            return start.elapsed();
+        }
+        let done = |it: Lease| Finish { id: it.job.id, attempt: it.attempt, outcome: Outcome::Done };
+        finished = black_box(leases).into_iter().map(done).collect();
     }
-    draining.join_all().await;
-    start.elapsed()
 }
 
 fn measure(criterion: &mut Criterion) {
@@ -136,7 +128,7 @@ fn measure(criterion: &mut Criterion) {
                     // Whole batches, so that few rounds do not measure an empty one.
                     let whole = usize::try_from(total).unwrap().next_multiple_of(batch);
                     fill(&rig.jobs, &rig.ids, whole).await;
-                    let took = drain(&rig.jobs, 1, batch).await;
+                    let took = drain(&rig.jobs, batch).await;
                     took.mul_f64(f64::from(u32::try_from(total).unwrap()) / f64::from(u32::try_from(whole).unwrap()))
                 })
             });
@@ -183,14 +175,13 @@ fn rates(place: &str, total: usize) {
     runtime.block_on(async {
         // One caller waits for each job: a tenth of them says enough.
         found.insert("add_1".into(), rate(enqueue(&jobs, &ids, 1, count / 10).await, whole / 10.0).into());
-        drain(&jobs, 1, FILL).await;
+        drain(&jobs, FILL).await;
         found.insert("add_64".into(), rate(enqueue(&jobs, &ids, 64, count).await, whole).into());
-        // Halves, so that jobs run while the queue works: in the other program each job asks for the next one by itself.
-        found.insert("run_64".into(), rate(drain(&jobs, 2, 32).await, whole).into());
+        found.insert("run_64".into(), rate(drain(&jobs, 64).await, whole).into());
         let start = Instant::now();
         fill(&jobs, &ids, total).await;
         found.insert("add_bulk".into(), rate(start.elapsed(), whole).into());
-        found.insert("run_bulk".into(), rate(drain(&jobs, 2, FILL / 2).await, whole).into());
+        found.insert("run_bulk".into(), rate(drain(&jobs, FILL).await, whole).into());
     });
     println!("{}", serde_json::Value::Object(found));
 }
