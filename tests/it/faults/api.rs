@@ -35,6 +35,20 @@ pub(crate) struct Wish {
 }
 
 impl Api {
+    /// Whether the done jobs are those with these titles, in their order, each once. `None` too when nobody can say.
+    #[cfg(all(feature = "postgres", feature = "redis"))]
+    pub(super) fn are_done(&self, titles: &[String]) -> Option<()> {
+        let answer = self.call("GET /api/v1/jobs?limit=200", b"");
+        if answer.status != 200 {
+            return None;
+        }
+        let jobs = answer.json();
+        let done = jobs["items"].as_array().unwrap().iter().filter(|it| it["state"] == "done");
+        let mut found: Vec<&str> = done.map(|it| it["title"].as_str().unwrap()).collect();
+        found.sort_unstable();
+        (found == titles).then_some(())
+    }
+
     pub(crate) fn new(host: &Host, key: &str) -> Self {
         Self { port: Arc::new(AtomicU16::new(host.port)), key: key.to_owned() }
     }

@@ -68,17 +68,7 @@ impl Rig {
     fn all_done(&self, last: u64) {
         let mut wanted: Vec<String> = (1..=last).map(|it| format!("Compress hello {it}")).collect();
         wanted.sort_unstable();
-        self.host.until_within(PATIENCE, SELDOM, "all jobs to be done, once each", || {
-            let answer = self.api.call("GET /api/v1/jobs?limit=200", b"");
-            if answer.status != 200 {
-                return None;
-            }
-            let jobs = answer.json();
-            let done = jobs["items"].as_array().unwrap().iter().filter(|it| it["state"] == "done");
-            let mut titles: Vec<String> = done.map(|it| it["title"].as_str().unwrap().to_owned()).collect();
-            titles.sort_unstable();
-            (titles == wanted).then_some(())
-        });
+        self.host.until_within(PATIENCE, SELDOM, "all jobs to be done, once each", || self.api.are_done(&wanted));
     }
 }
 
