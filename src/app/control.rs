@@ -4,6 +4,7 @@
 //! somebody has opened the folder's rights.
 
 use std::{
+    collections::HashSet,
     fs, io,
     os::{fd::AsRawFd as _, unix::fs::PermissionsExt as _},
     path::{Path, PathBuf},
@@ -91,6 +92,12 @@ pub enum Command {
         version: String,
         /// The last file of the answer before.
         after: Option<String>,
+        /// The next start is without the bucket.
+        #[serde(default)]
+        leaves: bool,
+        /// Files that earlier answers have told to be lost.
+        #[serde(default)]
+        lost: HashSet<String>,
     },
     /// Revoke a key by its secret.
     RevokeKey {
@@ -123,10 +130,10 @@ pub async fn run(services: &Services, data: &Path, command: Command) -> Result<D
             services.db.freeze(db::moved(), None).await?;
             return Ok(Done::default());
         }
-        Command::BringHome { version, after } => {
+        Command::BringHome { version, after, leaves, lost } => {
             check_version(&version)?;
             let parse = |it: String| it.parse().map_err(|_| Error::invalid("after", "That is no SHA-256."));
-            let brought = services.bring_home(after.map(parse).transpose()?).await?;
+            let brought = services.bring_home(after.map(parse).transpose()?, leaves, &lost).await?;
             return Ok(Done { brought: Some(brought), ..Done::default() });
         }
         other => other,

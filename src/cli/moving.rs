@@ -117,6 +117,12 @@ impl Move {
                 ByteSize(files.bytes),
                 files.sha256
             ));
+            if files.lost > 0 {
+                terminal::note(&format!(
+                    "{} of kept deployments are whole neither in the bucket nor in the data folder; the log of the server names them.",
+                    text::count(files.lost, "file")
+                ));
+            }
         }
         if self.rehearse {
             let places = report

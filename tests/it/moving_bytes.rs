@@ -184,6 +184,38 @@ fn a_bucket_is_not_left_while_bytes_are_missing() {
 }
 
 #[test]
+fn what_is_lost_is_not_among_what_was_brought() {
+    let bucket = Bucket::new();
+    let mut host = Host::start_embedded();
+    let key = host.key("owner@example.org", "super-admin");
+    deploy(&host, &key, "one", "<p>one</p>");
+    assert!(move_blobs(&host, &bucket.url()).status.success());
+    assert_eq!(host.stop(), Some(0));
+    host.become_as(&KEYS.map(|(name, value)| (name, value.to_owned())), &[]);
+    host.restart();
+    host.until("the files are carried", || carried(&host).then_some(()));
+    let held = || host.log().contains("no file leaves the data folder any more");
+    let rehearse = ["move", "--json", "--blobs", "folder", "--rehearse"];
+    let whole = files(&command(&host, &rehearse).envs(KEYS).output().unwrap());
+    assert!(!held(), "a rehearsal changes nothing");
+
+    let local = s3::local(&host.data(), &Sha256::of(b"the same").hex());
+    let kept = std::fs::read(&local).unwrap();
+    let name = bucket.list().into_keys().find(|it| it.ends_with(&Sha256::of(b"the same").hex())).unwrap();
+    bucket.put(&name, damage(&kept));
+    drop(std::fs::remove_file(&local));
+    write_files(local.parent().unwrap(), &[(local.file_name().unwrap().to_str().unwrap(), &damage(&kept))]);
+    let out = move_blobs(&host, "folder");
+    let told = files(&out);
+    let count = |it: &Value, name: &str| it.get(name).unwrap().as_u64().unwrap();
+    assert_eq!((count(&whole, "lost"), count(&told, "lost")), (0, 1), "{told}");
+    assert_eq!(count(&told, "files") + 1, count(&whole, "files"));
+    assert_eq!(count(&told, "bytes") + 8, count(&whole, "bytes"));
+    assert_ne!(told.get("sha256"), whole.get("sha256"));
+    assert!(held());
+}
+
+#[test]
 fn a_cache_that_is_too_small_is_told_before_anything_is_brought() {
     let bucket = Bucket::new();
     let mut host = Host::start_embedded();

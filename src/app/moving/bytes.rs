@@ -121,11 +121,16 @@ fn send(
     ))
 }
 
+/// Files that are lost in a bucket that can be left all the same: their names go with each command.
+const LOST_MAX: usize = 2_000;
+
 /// Lets the running server bring all bytes into its folder, and the next start leave the bucket.
 pub(super) fn to_folder(data: &Path, ask: Ask<'_>, watch: &Watch, rehearse: bool) -> Result<Sent> {
-    let (mut after, mut begun, mut sent) = (None, false, Sent::default());
+    let (mut after, mut begun, mut sent, mut lost) = (None, false, Sent::default(), Vec::new());
     loop {
-        let command = json!({ "command": "bring-home", "version": env!("CHAINHOST_VERSION"), "after": after });
+        let command = json!({
+            "command": "bring-home", "version": env!("CHAINHOST_VERSION"), "after": after, "leaves": !rehearse, "lost": lost
+        });
         let Some(done) = ask(&command)? else {
             let text = "The running server brings its files from the bucket. Start it, and try again.";
             return Err(Error::conflict("server_needed", text));
@@ -136,7 +141,13 @@ pub(super) fn to_folder(data: &Path, ask: Ask<'_>, watch: &Watch, rehearse: bool
             watch(Progress::Step("bringing files", brought.total));
         }
         watch(Progress::Rows(brought.seen));
-        sent.files += brought.seen;
+        sent.files += brought.seen.saturating_sub(u64::try_from(brought.lost.len()).unwrap_or(0));
+        lost.extend(brought.lost);
+        if lost.len() > LOST_MAX {
+            let text = "Thousands of files are whole neither in the bucket nor in the data folder; the log of the server names them. Restore \
+                        a backup of the bucket, or delete the deployments that name them, and try again.";
+            return Err(Error::conflict("files_lost", text));
+        }
         sent.bytes += brought.bytes;
         if brought.next.is_some() {
             after = brought.next;
@@ -151,6 +162,7 @@ pub(super) fn to_folder(data: &Path, ask: Ask<'_>, watch: &Watch, rehearse: bool
             return Err(Error::conflict("cache_full", text));
         }
         sent.sha256 = brought.sha256;
+        sent.lost = u64::try_from(lost.len()).unwrap_or(u64::MAX);
         if !rehearse {
             remember(data, REMEMBERED, None)?;
         }

@@ -1,6 +1,6 @@
 //! Brings what kept deployments name out of the store into the folder, so that the store can be left.
 
-use std::{sync::Arc, time::Duration};
+use std::{collections::HashSet, sync::Arc, time::Duration};
 
 use serde::{Deserialize, Serialize};
 use tokio::time::Instant;
@@ -24,26 +24,29 @@ const STEP: usize = 64;
 pub struct Brought {
     /// Ask again behind this blob; `None`: that was all.
     pub next: Option<String>,
-    /// Blobs that this call has brought or verified.
+    /// Blobs that this call has looked at: brought, verified, or found to be lost.
     pub seen: u64,
     /// The bytes of those that are whole.
     #[serde(default)]
     pub bytes: u64,
-    /// At the end: of the names of all blobs in their order, each of which is the SHA-256 of its bytes.
+    /// At the end: of the names of all whole blobs in their order, each of which is the SHA-256 of its bytes.
     #[serde(default)]
     pub sha256: String,
     /// Blobs that kept deployments name.
     pub total: u64,
     /// Blobs of this call that are nowhere whole: their sites are no worse off without the store.
-    pub lost: u64,
-    /// At the end: blobs that were here and are not any more, since the folder may not have so many bytes.
+    #[serde(default)]
+    pub lost: Vec<String>,
+    /// At the end: blobs that are not here, since they are lost, or since the folder may not have so many bytes.
     pub gone: u64,
 }
 
 impl Services {
     /// Brings blobs into the folder, in the order of their hashes from the one behind `after` on, and verifies those that are
-    /// there. An error when there is no store, when it does not answer, and before anything begins when not all of it fits.
-    pub async fn bring_home(&self, after: Option<Sha256>) -> Result<Brought> {
+    /// there. With `leaves` nothing leaves the folder meanwhile, and after the end nothing until the shutdown: the next start is without
+    /// the store. `lost` are those that earlier calls have found to be lost.
+    /// An error when there is no store, when it does not answer, and before anything begins when not all of it fits.
+    pub async fn bring_home(&self, after: Option<Sha256>, leaves: bool, lost: &HashSet<String>) -> Result<Brought> {
         let Some(home) = &self.home else {
             return Err(Error::conflict("no_store", "The files of this server are in its folder already."));
         };
@@ -57,6 +60,9 @@ impl Services {
         let first = after.map_or(0, |after| marked.partition_point(|it| *it <= after));
         let rest = marked.get(first..).unwrap_or_default();
         for some in rest.chunks(STEP) {
+            if leaves {
+                home.hold();
+            }
             if begun.elapsed() > CALL_MAX {
                 return Ok(brought);
             }
@@ -84,15 +90,27 @@ impl Services {
             };
             let whole = home.each(some.to_vec(), verify).await?;
             brought.seen += u64::try_from(whole.len()).unwrap_or(u64::MAX);
-            brought.lost += u64::try_from(whole.iter().filter(|it| it.is_none()).count()).unwrap_or(u64::MAX);
+            let nowhere = some.iter().zip(&whole).filter(|it| it.1.is_none());
+            brought.lost.extend(nowhere.map(|(hash, _)| hash.to_string()));
             brought.bytes += whole.into_iter().flatten().sum::<u64>();
             brought.next = some.last().map(ToString::to_string);
         }
         brought.next = None;
-        brought.sha256 = hash_names(marked.iter().copied());
+        let is_whole = |it: &Sha256| {
+            let name = it.to_string();
+            !lost.contains(&name) && !brought.lost.contains(&name)
+        };
+        brought.sha256 = hash_names(marked.iter().copied().filter(is_whole));
+        if leaves {
+            // Before they are counted.
+            home.hold_for_good();
+        }
         let blobs = self.blobs.clone();
-        let lost = self.blocking(move || Ok(marked.iter().filter(|it| !blobs.has(it)).count())).await?;
-        brought.gone = u64::try_from(lost).unwrap_or(u64::MAX);
+        let gone = self.blocking(move || Ok(marked.iter().filter(|it| !blobs.has(it)).count())).await?;
+        brought.gone = u64::try_from(gone).unwrap_or(u64::MAX);
+        if brought.gone > 0 {
+            home.release();
+        }
         Ok(brought)
     }
 }

@@ -15,7 +15,10 @@ use std::{
     time::Duration,
 };
 
-use tokio::{sync::Notify, time};
+use tokio::{
+    sync::Notify,
+    time::{self, Instant},
+};
 use tokio_stream::StreamExt as _;
 
 use super::Home;
@@ -34,6 +37,18 @@ const USED_MAX: usize = 300_000;
 /// Files whose object is asked for before they go, at once.
 const STEP: usize = 256;
 
+/// So long nothing leaves the folder after all of it was asked to come home: it may soon be the only copy. Longer than one step takes.
+const HELD: Duration = Duration::from_mins(5);
+
+/// Until when nothing leaves the folder.
+#[derive(Debug, Default)]
+enum Held {
+    #[default]
+    No,
+    Until(Instant),
+    ForGood,
+}
+
 /// What is known of the folder between two looks at it.
 #[derive(Debug)]
 pub(super) struct Room {
@@ -45,6 +60,7 @@ pub(super) struct Room {
     /// As of the last look, and what has come by fetching since.
     bytes: AtomicU64,
     used: Mutex<HashMap<Sha256, i64>>,
+    held: Mutex<Held>,
     wake: Notify,
 }
 
@@ -56,6 +72,7 @@ impl Room {
             wanted: AtomicU64::new(0),
             bytes: AtomicU64::new(0),
             used: Mutex::default(),
+            held: Mutex::default(),
             wake: Notify::new(),
         }
     }
@@ -71,6 +88,18 @@ impl Room {
             used.retain(|_, at| *at > middle);
         }
         used.insert(hash, now_ms);
+    }
+
+    /// Removes a file, unless the folder is held.
+    fn let_go(&self, remove: impl FnOnce() -> std::io::Result<()>) -> std::io::Result<bool> {
+        // Kept while it is removed: once the folder is held, nothing goes any more.
+        let held = self.held.lock().unwrap_or_else(PoisonError::into_inner);
+        match *held {
+            Held::ForGood => return Ok(false),
+            Held::Until(end) if Instant::now() < end => return Ok(false),
+            Held::Until(_) | Held::No => {}
+        }
+        remove().map(|()| true)
     }
 
     /// A file has come.
@@ -112,6 +141,30 @@ impl Home {
                 }
             }
         });
+    }
+
+    /// Lets nothing leave the folder for some minutes.
+    pub fn hold(&self) {
+        let mut held = self.0.room.held.lock().unwrap_or_else(PoisonError::into_inner);
+        if !matches!(*held, Held::ForGood) {
+            *held = Held::Until(Instant::now() + HELD);
+        }
+    }
+
+    /// Lets nothing leave the folder any more: from the next start on it is the only copy.
+    pub fn hold_for_good(&self) {
+        let mut held = self.0.room.held.lock().unwrap_or_else(PoisonError::into_inner);
+        if !matches!(*held, Held::ForGood) {
+            tracing::info!(
+                "no file leaves the data folder any more: its files are to be in no bucket from the next start on"
+            );
+            *held = Held::ForGood;
+        }
+    }
+
+    /// Files may leave the folder again.
+    pub(super) fn release(&self) {
+        *self.0.room.held.lock().unwrap_or_else(PoisonError::into_inner) = Held::No;
     }
 
     /// Sees that files leave the folder until its disk has space for so many bytes beside the reserve, if they can.
@@ -220,10 +273,10 @@ impl Home {
             {
                 return Ok(0);
             }
-            let folder = home.0.folder.clone();
-            let removed = home.0.tasks.blocking(move || folder.remove(&hash)).await;
-            removed.ok_or_else(|| Error::internal("removing a file panicked"))??;
-            Ok(local.bytes)
+            let (folder, holds) = (home.0.folder.clone(), home.clone());
+            let removed = home.0.tasks.blocking(move || holds.0.room.let_go(|| folder.remove(&hash))).await;
+            let gone = removed.ok_or_else(|| Error::internal("removing a file panicked"))??;
+            Ok(if gone { local.bytes } else { 0 })
         });
         Ok(removed.await?.into_iter().sum())
     }

@@ -31,6 +31,8 @@ pub struct Sent {
     pub bytes: u64,
     /// Of the names of all files in their order, each of which is the SHA-256 of its bytes.
     pub sha256: String,
+    /// Files that kept deployments name and that are nowhere whole: they are not among these.
+    pub lost: u64,
 }
 
 impl Home {
@@ -128,6 +130,7 @@ fn summary(mut files: Vec<(Sha256, u64)>) -> Sent {
         files: u64::try_from(files.len()).unwrap_or(u64::MAX),
         bytes: files.iter().map(|it| it.1).sum(),
         sha256: hash_names(files.iter().map(|it| it.0)),
+        lost: 0,
     }
 }
 

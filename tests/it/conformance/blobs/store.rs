@@ -351,6 +351,25 @@ fn a_cache_lets_go_only_of_what_the_store_has() {
 }
 
 #[test]
+fn nothing_leaves_a_folder_that_is_to_be_the_only_copy() {
+    for for_good in [false, true] {
+        let place = Cached::new();
+        let (dir, home) = place.open_with(Some(250_000));
+        let mut seed = Seed::new(9);
+        let all = [(); 3].map(|()| dir.put(&seed.bytes(100_000)).unwrap());
+        for it in &all {
+            place.keep(&dir, *it);
+        }
+        if for_good {
+            home.hold_for_good();
+        }
+        home.hold();
+        assert_eq!(runtime().block_on(home.make_room()).unwrap(), 0);
+        assert!(all.iter().all(|it| dir.has(it)));
+    }
+}
+
+#[test]
 fn what_one_server_keeps_another_reads() {
     let place = Cached::new();
     let (dir, elsewhere) = (place.open(), tempfile::tempdir().unwrap());
