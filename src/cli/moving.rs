@@ -192,6 +192,11 @@ impl Move {
                     "Before the next start: remove `{key}` from [{section}], or {variable}, which still name the old place."
                 )),
                 None => {}
+                Some(value) if section == &"blobs" => terminal::note(&format!(
+                    "The data folder remembers the bucket, but not its keys: AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY must be in the \
+                     server's environment, or `access_key_id` and `secret_access_key` in [blobs]. To have the bucket in the settings \
+                     too: `{key} = \"{value}\"` in [{section}], or {variable}."
+                )),
                 Some(value) => terminal::note(&format!(
                     "No setting is needed: the data folder remembers it. To have it in the settings, with user and password: \
                      `{key} = \"{value}\"` in [{section}], or {variable}."
