@@ -6,7 +6,7 @@ use std::{
     sync::{Arc, Mutex, PoisonError},
 };
 
-use clap::Args;
+use clap::{ArgGroup, Args};
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use serde::Serialize;
 use serde_json::Value;
@@ -31,10 +31,11 @@ use crate::{
 
 /// The arguments of `move`.
 #[derive(Args)]
+#[command(group(ArgGroup::new("what").args(["to", "redis", "blobs"]).required(true).multiple(true)))]
 pub(super) struct Move {
     /// sqlite, `postgres://user:password@host:5432/database` (past a pooler), or - to read that from standard input, where no
     /// other user of this machine sees the password
-    #[arg(long, value_name = "DATABASE", required_unless_present_any = ["redis", "blobs"])]
+    #[arg(long, value_name = "DATABASE")]
     to: Option<String>,
     /// Where the jobs go with the next start: `redis://user:password@host:6379/0`, or none for the data folder; - reads it from
     /// standard input, behind that of --to
@@ -146,10 +147,10 @@ impl Move {
         }
         self.say_settings(report);
         if report.restart {
-            let meanwhile = if report.to.is_some() {
-                "answers for its sites and takes no changes"
-            } else {
-                "goes on with its old queue"
+            let meanwhile = match (&report.to, &report.queue) {
+                (Some(_), _) => "answers for its sites and takes no changes",
+                (None, Some(_)) => "goes on with its old queue",
+                (None, None) => "goes on with its old place for files",
             };
             terminal::note(&format!(
                 "The running server {meanwhile} until it is restarted: systemctl restart chainhost"
