@@ -259,7 +259,6 @@ impl Services {
         });
         let site = written.await?;
         if watches {
-            self.forget(scope);
             self.signals().watch.notify_one();
         }
         if shows {
@@ -270,6 +269,7 @@ impl Services {
 
     fn watch(&self, tx: &mut WriteTx<'_>, actor: &Actor, site: &Site, folder: Option<&str>) -> Result<()> {
         store::sites::change_watch_folder(tx, actor.scope, site.id, folder)?;
+        self.changes_sites(tx, actor.scope);
         self.tell(tx, Topic::Watch)?;
         let text = match folder {
             Some(folder) => format!("deploys {} from {folder} from now on", site.name),

@@ -95,7 +95,8 @@ impl Copying {
             return Ok(());
         }
         (self.watch)(Progress::Step("analysing the new tables", u64::try_from(self.tables.len()).unwrap_or(u64::MAX)));
-        for table in self.tables.iter().cloned() {
+        for table in self.tables.iter() {
+            let table = table.clone();
             self.handle.block_on(self.target.write(move |tx| copy::analyze(tx, &table)))?;
             (self.watch)(Progress::Rows(1));
         }
