@@ -208,7 +208,7 @@ async fn a_read_that_loses_its_connection_gets_that_of_another() {
     });
     let held = tokio::task::spawn_blocking(move || is_held.recv_timeout(BOUND).unwrap()).await.unwrap();
     let mut lost = held;
-    until("another one reads", async || {
+    until("another one reader", async || {
         timeout(BOUND, db.read(own)).await.unwrap().is_ok_and(|it| {
             lost = it;
             it != held
@@ -218,7 +218,7 @@ async fn a_read_that_loses_its_connection_gets_that_of_another() {
     until("all connections are taken", async || others.take(&server, 3)).await;
     let (reader, asked, takers) = (db.clone(), Arc::clone(&server), others.clone());
     let second = tokio::spawn(async move {
-        let lose = move |tx: &mut ReadTx<'_>| {
+        let begun_on_it = move |tx: &mut ReadTx<'_>| {
             takers.with(move |all| {
                 let pid = i32::try_from(lost).unwrap();
                 all[0].execute("SELECT pg_terminate_backend($1, 20000)", &[&pid]).unwrap();
@@ -231,7 +231,7 @@ async fn a_read_that_loses_its_connection_gets_that_of_another() {
             is_full.send(refusals(&asked)).unwrap();
             own(tx)
         };
-        reader.read(lose).await
+        reader.read(begun_on_it).await
     });
     let before = tokio::task::spawn_blocking(move || may_lose.recv_timeout(BOUND).unwrap()).await.unwrap();
     // It finds none before that of the other is free.
