@@ -198,7 +198,8 @@ async fn a_read_that_loses_its_connection_gets_that_of_another() {
     let (is_full, may_lose) = mpsc::channel();
     let own = |tx: &mut ReadTx<'_>| tx.one("SELECT CAST(pg_backend_pid() AS BIGINT)", &[])?.int(0);
     let reader = db.clone();
-    let first = tokio::spawn(async move {
+    let (mut first, mut second) = (JoinSet::new(), JoinSet::new());
+    first.spawn(async move {
         let slow = move |tx: &mut ReadTx<'_>| {
             holds.send(own(tx)?).unwrap();
             may_go_on.recv_timeout(BOUND).unwrap();
@@ -217,7 +218,7 @@ async fn a_read_that_loses_its_connection_gets_that_of_another() {
     .await;
     until("all connections are taken", async || others.take(&server, 3)).await;
     let (reader, asked, takers) = (db.clone(), Arc::clone(&server), others.clone());
-    let second = tokio::spawn(async move {
+    second.spawn(async move {
         let begun_on_it = move |tx: &mut ReadTx<'_>| {
             takers.with(move |all| {
                 let pid = i32::try_from(lost).unwrap();
@@ -235,10 +236,12 @@ async fn a_read_that_loses_its_connection_gets_that_of_another() {
     });
     let before = tokio::task::spawn_blocking(move || may_lose.recv_timeout(BOUND).unwrap()).await.unwrap();
     // It finds none before that of the other is free.
-    until("a connection is refused", async || refusals(&server) > before || first.is_finished()).await;
+    until("a connection is refused", async || refusals(&server) > before).await;
     go_on.send(()).unwrap();
-    assert_eq!(first.await.unwrap().unwrap(), held);
-    assert_eq!(timeout(BOUND, second).await.expect("a read hangs").unwrap().unwrap(), held);
+    for reads in [first, second] {
+        let found = timeout(BOUND, reads.join_all()).await.expect("a read hangs");
+        assert_eq!(found.into_iter().map(Result::unwrap).collect::<Vec<_>>(), [held]);
+    }
     assert_eq!(value(&db).await.unwrap(), 1);
     db.health().unwrap();
 }

@@ -25,6 +25,7 @@ use chainhost::{
 use tempfile::TempDir;
 use tokio::{
     sync::oneshot,
+    task::JoinSet,
     time::{Instant, timeout},
 };
 
@@ -400,7 +401,8 @@ async fn a_list_counts_an_upload_that_was_begun_for_somebody_who_hung_up() {
         let (holds, is_held) = oneshot::channel();
         let (go_on, may_go_on) = mpsc::channel::<()>();
         let db = rig.services.db.clone();
-        let held = tokio::spawn(async move {
+        let mut held = JoinSet::new();
+        held.spawn(async move {
             db.write(move |_| {
                 holds.send(()).unwrap();
                 Ok(may_go_on.recv_timeout(PATIENCE).is_ok())
@@ -411,7 +413,7 @@ async fn a_list_counts_an_upload_that_was_begun_for_somebody_who_hung_up() {
         let upload = rig.services.begin_upload(&rig.actor, &rig.site, rig.list("a", b"a"), request());
         assert!(timeout(Duration::from_millis(wait_ms), upload).await.is_err(), "nobody held it up");
         go_on.send(()).unwrap();
-        assert!(held.await.unwrap().unwrap());
+        assert!(held.join_all().await.pop().unwrap().unwrap());
         // Whatever was asked for before has ended when this has.
         rig.services.db.write(|_| Ok(())).await.unwrap();
         if rig.count("SELECT COUNT(*) FROM deployment") == 1 {
