@@ -328,15 +328,8 @@ pub async fn open(folder: &Folder, wish: &Wish) -> Result<Opened> {
     let node = nodes::find_id(&folder.path)?;
     let shares = wish.postgres.is_some();
     let caches = caches::open(wish.cache_url.as_deref(), instance, shares)?;
-    queues::check(&db, wish.queue_url.as_deref()).await?;
-    let queues = queues::open(folder, wish.queue_url.clone(), instance, node, wish.clock.clone()).await?;
-    if let Some(url) = &wish.queue_url {
-        // Before any job is there alone.
-        queues::note(&db, url).await?;
-        queues::come_back(&db, url, instance, &wish.clock, true).await?;
-        moving::jobs::carry_into(&folder.path, &db, &queues.jobs, wish.clock.clone()).await?;
-    }
-    queues::leave_others(&db, wish.queue_url.as_deref(), wish.clock.now_ms()).await?;
+    let who = queues::Who { instance, node, clock: wish.clock.clone() };
+    let queues = queues::open(folder, &db, wish.queue_url.as_ref(), &who).await?;
     let services = Services::new(Ground {
         db,
         jobs: queues.jobs,

@@ -37,15 +37,16 @@ use self::{
 use super::{
     control::Done,
     ground::{self, Folder},
+    queues::Who,
 };
 use crate::{
-    base::{files::FolderLock, secret::Secret},
+    base::{clock::Clock, files::FolderLock, secret::Secret},
     config::{
         database::{self, Postgres},
         server::Server,
     },
     domain::{Error, Result},
-    services::{carry_jobs::Carried, home::send::Sent},
+    services::{carry_jobs::Carried, home::send::Sent, nodes},
     store,
 };
 
@@ -125,6 +126,8 @@ pub struct Report {
     pub files: Option<Sent>,
     /// Jobs that are still to be done, and dead ones, that came from a Redis.
     pub jobs: Carried,
+    /// The Redis that has the jobs and that nobody named: what is dead and paused there stays there.
+    pub left_behind: Option<String>,
     /// The rehearsal, when there was one.
     pub rehearsal: Option<Rehearsed>,
     /// The tables, after a move.
@@ -178,10 +181,12 @@ pub fn run(runtime: &Runtime, settings: &Server, wish: &Wish, ask: Ask<'_>, watc
         let from = settings.redis.queue_url.as_deref().map_or(jobs::Place::Folder, jobs::Place::Redis);
         let to = jobs::Place::parse(to);
         if wish.rehearse {
-            jobs::check(runtime, to, instance)?;
-        } else if from.name() != to.name() || matches!(to, jobs::Place::Folder) {
+            runtime.block_on(jobs::check(to, instance))?;
+        } else {
             let opened = source.open(runtime, true)?;
-            report.jobs = jobs::go(runtime, (&data, instance), &opened.db, from, to)?;
+            let who = Who { instance, node: nodes::find_id(&data)?, clock: Clock::system() };
+            let led = runtime.block_on(jobs::go(&data, &opened.db, &who, from, to))?;
+            (report.jobs, report.left_behind) = (led.carried, led.behind);
         }
         report.queue = Some(to.name());
     }

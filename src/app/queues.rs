@@ -1,20 +1,18 @@
 //! Opens the queue: in a file of the data folder, or in a Redis that other processes share.
 
+pub(super) mod home;
+
 use std::sync::Arc;
 
 use crate::{
     base::{clock::Clock, ids::Id, secret::Secret},
-    config::database::public_part,
     domain::{Error, Result, node::NodeId},
     engines::queue_redb::QueueRedb,
-    ports::{
-        db::{Db, WriteTx},
-        queue::Jobs,
-    },
+    ports::{db::Db, queue::Jobs},
     store,
 };
 
-use super::ground::Folder;
+use super::{ground::Folder, moving};
 
 /// The file with the queue.
 pub(super) const FILE: &str = "queue.redb";
@@ -26,29 +24,39 @@ pub(super) struct Queues {
     pub(super) close: Box<dyn FnOnce() + Send>,
 }
 
+/// Who opens the queue of an installation.
+pub(super) struct Who {
+    pub(super) instance: Id,
+    pub(super) node: NodeId,
+    pub(super) clock: Clock,
+}
+
 /// Opens the queue of a data folder, or the shared one as a node.
-pub(super) async fn open(
-    folder: &Folder,
-    url: Option<Arc<Secret>>,
-    instance: Id,
-    node: NodeId,
-    clock: Clock,
-) -> Result<Queues> {
-    if let Some(url) = url {
-        return shared(url, Some(instance), node, clock).await;
-    }
-    super::moving::jobs::adopt(&folder.path)?;
-    let engine = QueueRedb::open(&folder.path.join(FILE), clock)?;
-    Ok(Queues { jobs: Jobs::new(Arc::<QueueRedb>::clone(&engine)), close: Box::new(move || engine.close()) })
+pub(super) async fn open(folder: &Folder, db: &Db, url: Option<&Arc<Secret>>, who: &Who) -> Result<Queues> {
+    let data = &folder.path;
+    let Some(url) = url else {
+        check_none(db).await?;
+        moving::jobs::come_home(data, db, who).await?;
+        let engine = QueueRedb::open(&data.join(FILE), who.clock.clone())?;
+        home::leave_others(db, None, who.clock.now_ms()).await?;
+        return Ok(Queues {
+            jobs: Jobs::new(Arc::<QueueRedb>::clone(&engine)),
+            close: Box::new(move || engine.close()),
+        });
+    };
+    // Before any job is there alone.
+    let place = home::enter(data, db, url, who).await?;
+    let queues = shared(Arc::clone(url), Some((who.instance, place.clone())), who.node, who.clock.clone()).await?;
+    home::come_back(db, url, &place, who, true).await?;
+    moving::jobs::carry_into(data, db, &queues.jobs, who.clock.clone()).await?;
+    home::leave_others(db, Some(&place), who.clock.now_ms()).await?;
+    Ok(queues)
 }
 
 /// Refuses a start without a Redis while one has jobs of this installation. What had not ended would be done again, in part by
 /// another server beside it; and what has failed, and what is paused, would be forgotten.
-pub(super) async fn check(db: &Db, url: Option<&Secret>) -> Result<()> {
+async fn check_none(db: &Db) -> Result<()> {
     let Some(at) = db.read(|tx| store::settings::find(tx, store::settings::QUEUE)).await? else { return Ok(()) };
-    if url.is_some() {
-        return Ok(());
-    }
     let text = format!(
         "The jobs of this server are in the Redis at {at}, which no setting names. Sites go on answering; nothing can be changed. \
          Name it in `queue_url` of [redis] or in CHAINHOST_REDIS_QUEUE_URL and restart; to bring the jobs into the data folder, name \
@@ -56,106 +64,6 @@ pub(super) async fn check(db: &Db, url: Option<&Secret>) -> Result<()> {
          had not ended then come from the database, and those that had failed are lost."
     );
     Err(Error::unavailable("queue_elsewhere", text))
-}
-
-/// Notes which Redis has the jobs now. Those of another one, and of this one before it was left, are needed no more.
-pub(super) async fn note(db: &Db, url: &Secret) -> Result<()> {
-    let at = name(url);
-    let known = db.read(|tx| store::settings::find(tx, store::settings::QUEUE)).await?;
-    if known.as_ref() == Some(&at) {
-        return Ok(());
-    }
-    let note = move |tx: &mut WriteTx<'_>| {
-        if let Some(before) = &known {
-            store::settings::set(tx, &left(before), "")?;
-        }
-        store::settings::set(tx, store::settings::QUEUE, &at)
-    };
-    db.write(note).await
-}
-
-/// No Redis has jobs of this installation that are still needed.
-pub(super) async fn forget(db: &Db) -> Result<()> {
-    let forget = |tx: &mut WriteTx<'_>| {
-        let Some(before) = store::settings::find(tx, store::settings::QUEUE)? else { return Ok(()) };
-        store::settings::set(tx, &left(&before), "")?;
-        store::settings::remove(tx, store::settings::QUEUE)
-    };
-    db.write(forget).await
-}
-
-/// As a Redis stands in the database: without user and password.
-fn name(url: &Secret) -> String {
-    public_part(url.expose()).to_owned()
-}
-
-fn left(name: &str) -> String {
-    format!("{}{name}", store::settings::QUEUE_LEFT)
-}
-
-/// Each Redis that was left, but for the one at `url`, is one that this installation works without from this start on.
-pub(super) async fn leave_others(db: &Db, url: Option<&Secret>, now_ms: i64) -> Result<()> {
-    let all = db.read(|tx| store::settings::list(tx, store::settings::QUEUE_LEFT)).await?;
-    let here = url.map(|it| left(&name(it)));
-    let open: Vec<String> =
-        all.into_iter().filter(|it| it.1.is_empty() && Some(&it.0) != here.as_ref()).map(|it| it.0).collect();
-    if open.is_empty() {
-        return Ok(());
-    }
-    db.write(move |tx| open.iter().try_for_each(|it| store::settings::set(tx, it, &now_ms.to_string()))).await
-}
-
-/// What the mark of a Redis that was left says once that has forgotten what it had then.
-const CLEARED: &str = "cleared";
-/// The mark while a process lets it forget, followed by since when (UTC, milliseconds).
-const CLEARING: &str = "clearing ";
-/// After so long without an end the one who began is dead.
-const CLEARING_MAX_MS: i64 = 60_000;
-
-/// What is to be done with a Redis that was left.
-enum Return {
-    Nothing,
-    Clear,
-    Wait,
-}
-
-/// Lets the Redis at `url` forget the jobs that it had when it was left, if it was: they have ended elsewhere since, were started again
-/// there or are in the outbox. One process does it, and all others wait for its end.
-/// `begins`: a server works with it from now on. Otherwise jobs are brought there first.
-pub(super) async fn come_back(db: &Db, url: &Arc<Secret>, instance: Id, clock: &Clock, begins: bool) -> Result<()> {
-    let mark = left(&name(url));
-    loop {
-        let (key, now_ms) = (mark.clone(), clock.now_ms());
-        let decide = move |tx: &mut WriteTx<'_>| {
-            let Some(word) = store::settings::find(tx, &key)? else { return Ok(Return::Nothing) };
-            let since = word.strip_prefix(CLEARING).and_then(|it| it.parse::<i64>().ok());
-            if since.is_some_and(|it| now_ms.saturating_sub(it).abs() < CLEARING_MAX_MS) {
-                return Ok(Return::Wait);
-            }
-            // Nothing: it was never left in the end.
-            if word.is_empty() || begins && word == CLEARED {
-                if begins {
-                    store::settings::remove(tx, &key)?;
-                }
-                return Ok(Return::Nothing);
-            }
-            store::settings::set(tx, &key, &format!("{CLEARING}{now_ms}"))?;
-            Ok(Return::Clear)
-        };
-        match db.write(decide).await? {
-            Return::Nothing => return Ok(()),
-            Return::Wait => tokio::time::sleep(std::time::Duration::from_millis(200)).await,
-            Return::Clear => {
-                let forgotten = clear(Arc::clone(url), instance, clock.clone()).await?;
-                tracing::info!(forgotten, "a Redis that the queue had left has forgotten the jobs of then");
-                let key = mark.clone();
-                let end = move |tx: &mut WriteTx<'_>| {
-                    if begins { store::settings::remove(tx, &key) } else { store::settings::set(tx, &key, CLEARED) }
-                };
-                return db.write(end).await;
-            }
-        }
-    }
 }
 
 /// Runs what waits for the network on a thread of its own.
@@ -167,46 +75,75 @@ async fn apart<T: Send + 'static>(work: impl FnOnce() -> Result<T> + Send + 'sta
     answered.await.map_err(Error::internal)?
 }
 
+/// The word of the Redis at `url`, if it has one. Sees that its queues are those of this installation, or of nobody. Changes nothing there.
 #[cfg(feature = "redis")]
-async fn clear(url: Arc<Secret>, instance: Id, clock: Clock) -> Result<u64> {
-    use crate::engines::redis::{Wish, check_owner, clear};
-    let wish = Wish::new("return", clock).owned_by(instance);
-    apart(move || check_owner(&url, &wish).and_then(|()| clear(&url, &wish))).await
+pub(super) async fn look(url: &Arc<Secret>, instance: Id) -> Result<Option<String>> {
+    use crate::engines::redis::{Wish, look};
+    let (url, wish) = (Arc::clone(url), Wish::new("look", Clock::system()).owned_by(instance));
+    apart(move || look(&url, &wish)).await
 }
 
-#[cfg(not(feature = "redis"))]
-#[expect(clippy::unused_async, reason = "the same signature as with the feature")]
-async fn clear(_url: Arc<Secret>, _instance: Id, _clock: Clock) -> Result<u64> {
-    Err(super::caches::missing())
-}
-
-/// Sees that the queues in the Redis at `url` are those of this installation, or of nobody. Changes nothing there.
+/// The same, and makes it this installation's, with the word `fresh` if it has none.
 #[cfg(feature = "redis")]
-pub(super) async fn check_owner(url: Arc<Secret>, instance: Id) -> Result<()> {
-    use crate::engines::redis::{Wish, check_owner};
-    let wish = Wish::new("look", Clock::system()).owned_by(instance);
-    apart(move || check_owner(&url, &wish)).await
+pub(super) async fn claim(url: &Arc<Secret>, instance: Id, fresh: String) -> Result<String> {
+    use crate::engines::redis::{Wish, claim};
+    let (url, wish) = (Arc::clone(url), Wish::new("look", Clock::system()).owned_by(instance).placed(fresh));
+    apart(move || claim(&url, &wish)).await
 }
 
-#[cfg(not(feature = "redis"))]
-#[expect(clippy::unused_async, reason = "the same signature as with the feature")]
-pub(super) async fn check_owner(_url: Arc<Secret>, _instance: Id) -> Result<()> {
-    Err(super::caches::missing())
-}
-
+/// Lets the Redis at `url` forget the jobs that came from this program. How many.
 #[cfg(feature = "redis")]
-pub(super) async fn shared(url: Arc<Secret>, instance: Option<Id>, node: NodeId, clock: Clock) -> Result<Queues> {
+async fn clear(url: &Arc<Secret>, who: &Who) -> Result<u64> {
+    use crate::engines::redis::{Wish, clear, look};
+    let (url, wish) = (Arc::clone(url), Wish::new("return", who.clock.clone()).owned_by(who.instance));
+    apart(move || look(&url, &wish).and_then(|_| clear(&url, &wish))).await
+}
+
+/// Opens the queues in a Redis as a node, for an installation and with the word that they must have, or as nobody.
+#[cfg(feature = "redis")]
+pub(super) async fn shared(
+    url: Arc<Secret>,
+    owned: Option<(Id, String)>,
+    node: NodeId,
+    clock: Clock,
+) -> Result<Queues> {
     use crate::engines::redis::{QueueRedis, Wish};
     let mut wish = Wish::new(node.to_string(), clock);
-    if let Some(instance) = instance {
-        wish = wish.owned_by(instance);
+    if let Some((instance, place)) = owned {
+        wish = wish.owned_by(instance).placed(place);
     }
     let engine = apart(move || QueueRedis::open(&url, &wish)).await?;
     Ok(Queues { jobs: Jobs::new(Arc::<QueueRedis>::clone(&engine)), close: Box::new(move || engine.close()) })
 }
 
 #[cfg(not(feature = "redis"))]
-#[expect(clippy::unused_async, reason = "the same signature as with the feature")]
-pub(super) async fn shared(_url: Arc<Secret>, _instance: Option<Id>, _node: NodeId, _clock: Clock) -> Result<Queues> {
-    Err(super::caches::missing())
+use without::clear;
+#[cfg(not(feature = "redis"))]
+pub(super) use without::{claim, look, shared};
+
+/// The same signatures as with the feature.
+#[cfg(not(feature = "redis"))]
+mod without {
+    use super::{super::caches::missing, Arc, Clock, Id, NodeId, Queues, Result, Secret, Who};
+
+    pub(in crate::app) async fn look(_url: &Arc<Secret>, _instance: Id) -> Result<Option<String>> {
+        Err(missing())
+    }
+
+    pub(in crate::app) async fn claim(_url: &Arc<Secret>, _instance: Id, _fresh: String) -> Result<String> {
+        Err(missing())
+    }
+
+    pub(in crate::app) async fn clear(_url: &Arc<Secret>, _who: &Who) -> Result<u64> {
+        Err(missing())
+    }
+
+    pub(in crate::app) async fn shared(
+        _url: Arc<Secret>,
+        _owned: Option<(Id, String)>,
+        _node: NodeId,
+        _clock: Clock,
+    ) -> Result<Queues> {
+        Err(missing())
+    }
 }

@@ -142,6 +142,12 @@ impl Move {
             };
             terminal::print(&format!("The jobs are in {queue} from the next start on.{jobs}"))?;
         }
+        if let Some(at) = &report.left_behind {
+            terminal::note(&format!(
+                "The Redis at {at} had the jobs and was not named: those that had not ended come from the database, and what is dead or \
+                 paused stays there. If it answers, name it in the settings and run this again."
+            ));
+        }
         if let Some(blobs) = &report.blobs {
             terminal::print(&format!("The files are in {blobs} from the next start on."))?;
         }

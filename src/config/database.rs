@@ -70,7 +70,7 @@ pub(super) fn choose(configured: Option<Postgres>, data: &Path) -> Result<Option
 }
 
 /// The URL in a file that `chainhost move` has written; `None` when there is none.
-pub(super) fn remembered(path: &Path) -> Result<Option<Secret>> {
+pub fn remembered(path: &Path) -> Result<Option<Secret>> {
     match fs::read_to_string(path) {
         Ok(text) => Ok(Some(Secret::new(text.trim().to_owned()))),
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),

@@ -22,10 +22,19 @@ pub struct Redis {
 /// The file in a data folder with the URL of the Redis that its queue was moved to.
 pub const REMEMBERED: &str = "queue-url";
 
+/// Where the queues at a URL are: hosts, and the number or the name behind them; without user and password.
+pub fn place_of(url: &str) -> String {
+    let query = url.split_once('?').map_or("", |(_, query)| query);
+    match query.split('&').rev().find_map(|it| it.strip_prefix("db=")) {
+        Some(number) if number != "0" => format!("{}?db={number}", public_part(url)),
+        _ => public_part(url).to_owned(),
+    }
+}
+
 /// The Redis of a server's queue: the one that its settings name, or the one that the queue was moved to.
 pub(super) fn choose(configured: Redis, data: &Path) -> Result<Redis> {
     let Some(moved) = remembered(&data.join(REMEMBERED))? else { return Ok(configured) };
-    let name = |it: &Secret| public_part(it.expose()).to_owned();
+    let name = |it: &Secret| place_of(it.expose());
     match &configured.queue_url {
         None => Ok(Redis { queue_url: Some(Arc::new(moved)), ..configured }),
         Some(it) if name(it) == name(&moved) => Ok(configured),
@@ -74,6 +83,14 @@ mod tests {
         );
         let error = choose(at("redis://h/2"), folder.path()).unwrap_err();
         assert!(error.message.contains("h/2") && !error.message.contains("hidden"), "{error}");
+    }
+
+    #[test]
+    fn a_number_behind_the_question_mark_is_another_place() {
+        let url = "redis+sentinel://user:word@h:26379/main";
+        assert_eq!(place_of(url), "h:26379/main");
+        assert_eq!(place_of(&format!("{url}?tls=yes&db=0&sentinel_password=hidden")), "h:26379/main");
+        assert_eq!(place_of(&format!("{url}?sentinel_password=hidden&db=2")), "h:26379/main?db=2");
     }
 
     #[test]

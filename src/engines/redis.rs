@@ -13,5 +13,5 @@ mod queue;
 pub use self::{
     cache::{CacheRedis, Patience},
     link::{Address, is_lost},
-    queue::{Limits, QueueRedis, Wish, check_owner, clear},
+    queue::{Limits, QueueRedis, Wish, claim, clear, look},
 };

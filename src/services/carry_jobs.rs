@@ -8,13 +8,14 @@
 use serde::Serialize;
 
 use crate::{
+    base::ids::Id,
     domain::{
         Kind, Result,
         job::{Job, JobId, NewJob, Queue, State},
     },
     ports::{
         db::{Db, WriteTx},
-        queue::{JobFilter, Jobs},
+        queue::{Fate, JobFilter, Jobs},
     },
     store,
 };
@@ -23,6 +24,8 @@ use super::access;
 
 /// Jobs of one page, and of one transaction.
 const PAGE: u32 = 200;
+/// Rows of the outbox whose jobs are asked for at once.
+const ROWS: i64 = 2_000;
 
 /// A time that nobody waits for: in the year 2096.
 const ASLEEP_MS: i64 = 4_000_000_000_000;
@@ -57,7 +60,11 @@ pub async fn carry_jobs(db: &Db, from: &Jobs, to: &Jobs, pauses: Pauses) -> Resu
         let mut open = Vec::new();
         for job in page {
             match job.state {
-                State::Waiting | State::Delayed | State::Running => open.push(job.new),
+                // Started again by hand, its time may be one that has not come, or that of a job that was brought as a dead one.
+                State::Waiting | State::Running => {
+                    open.push(NewJob { run_at_ms: job.new.run_at_ms.min(job.new.created_ms), ..job.new });
+                }
+                State::Delayed => open.push(job.new),
                 State::Failed => carried.dead += u64::from(bury(to, job).await?),
                 State::Done => {}
             }
@@ -65,6 +72,21 @@ pub async fn carry_jobs(db: &Db, from: &Jobs, to: &Jobs, pauses: Pauses) -> Resu
         carried.open += u64::try_from(open.len()).unwrap_or(u64::MAX);
         let ask = move |tx: &mut WriteTx<'_>| open.iter().try_for_each(|job| store::outbox::enqueue(tx, job));
         db.write(ask).await?;
+    }
+}
+
+/// Takes the rows of jobs that have ended in `from` out of the outbox, so that the next queue does not do them again; how many. For a
+/// queue on which nobody works.
+pub async fn let_go_of_ended(db: &Db, from: &Jobs) -> Result<u64> {
+    let (leave, mut after, mut count) = (access::server_scope(), JobId(Id::NIL), 0);
+    loop {
+        let ids = db.read(move |tx| store::outbox::list_handed(tx, leave, after, ROWS)).await?;
+        let Some(last) = ids.last() else { return Ok(count) };
+        after = *last;
+        let fates = from.fates(ids.clone()).await?;
+        let ended: Vec<JobId> = ids.into_iter().zip(fates).filter(|it| it.1 == Fate::Ended).map(|it| it.0).collect();
+        count += u64::try_from(ended.len()).unwrap_or(u64::MAX);
+        db.write(move |tx| store::outbox::delete(tx, leave, &ended)).await?;
     }
 }
 

@@ -9,7 +9,7 @@ use crate::{
         Error, Result,
         access::{Actor, Right},
         event::Event,
-        job::{Job, JobId, Queue},
+        job::{Job, JobId, NewJob, Queue},
         tenant::TenantId,
     },
     ports::queue::{Depth, JobFilter},
@@ -99,7 +99,9 @@ impl Services {
         if self.jobs.keeps() || job.new.check().is_err() {
             return Ok(());
         }
-        let (leave, job, now_ms) = (access::server_scope(), job.new.clone(), self.clock.now_ms());
+        let (leave, now_ms) = (access::server_scope(), self.clock.now_ms());
+        // Whatever its time was: a job that was brought from another queue as a dead one has one that never comes.
+        let job = NewJob { run_at_ms: now_ms.min(job.new.run_at_ms), ..job.new.clone() };
         self.db.write(move |tx| store::outbox::keep_handed(tx, leave, &job, now_ms)).await
     }
 

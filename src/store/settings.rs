@@ -17,7 +17,13 @@ pub const SHARED_FOLDER: &str = "blobs_folder ";
 /// Which Redis has the jobs of this installation: set, no server starts without one.
 pub const QUEUE: &str = "queue";
 
-/// Before the name of a Redis that had the jobs of this installation: since when (UTC, milliseconds) it has them no more, nothing
+/// The word in that Redis by which it is known, whatever its address is.
+pub const QUEUE_PLACE: &str = "queue_place";
+
+/// The word of the Redis to which `chainhost move` leads the queue: it has the jobs from the first start on it on.
+pub const QUEUE_NEXT: &str = "queue_next";
+
+/// Before the word of a Redis that had the jobs of this installation: since when (UTC, milliseconds) it has them no more, nothing
 /// until the next start, or how far it has forgotten them, for the way back.
 pub const QUEUE_LEFT: &str = "queue_left ";
 

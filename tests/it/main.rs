@@ -34,6 +34,8 @@ mod moving_changes;
 mod moving_jobs;
 #[cfg(all(feature = "postgres", feature = "redis"))]
 mod moving_kills;
+#[cfg(feature = "redis")]
+mod moving_places;
 #[cfg(feature = "postgres")]
 mod nodes;
 mod operating;

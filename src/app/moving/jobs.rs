@@ -2,24 +2,30 @@
 
 use std::{fs, io, path::Path, sync::Arc};
 
-use tokio::runtime::Runtime;
-
 use crate::{
     base::{clock::Clock, files, ids::Id, random, secret::Secret},
-    config::{database::public_part, redis::REMEMBERED},
-    domain::{Result, node::NodeId},
+    config::{
+        database::remembered,
+        redis::{REMEMBERED, place_of},
+    },
+    domain::{Error, Result, node::NodeId},
     engines::queue_redb::QueueRedb,
     ports::{db::Db, queue::Jobs},
-    services::carry_jobs::{Carried, Pauses, carry_jobs},
+    services::carry_jobs::{Carried, Pauses, carry_jobs, let_go_of_ended},
 };
 
 use super::{
-    super::queues::{self, Queues},
+    super::queues::{
+        self, Queues, Who,
+        home::{self, Home},
+    },
     places::{give_to_owner, remember},
 };
 
 /// What the file of a queue is called once its jobs are elsewhere.
 const LEFT: &str = "queue.redb.left";
+/// The file with the URL of the Redis that a move leads away from, until a start on the other queue.
+const BEFORE: &str = "queue-url.before";
 /// What it is called when all that a Redis has is in it, before a start takes it.
 const COMING: &str = "queue.redb.coming";
 /// And before all is in it.
@@ -62,7 +68,7 @@ fn remove(path: &Path) -> Result<()> {
 }
 
 /// Gives the queue that has come from a Redis its name, before it is opened: nothing else says that it is elsewhere any more.
-pub(in crate::app) fn adopt(data: &Path) -> Result<()> {
+fn adopt(data: &Path) -> Result<()> {
     let (path, coming) = (data.join(queues::FILE), data.join(COMING));
     if has_queue(&path)? || !has_queue(&coming)? {
         return Ok(());
@@ -90,91 +96,265 @@ impl<'a> Place<'a> {
     pub(super) fn name(self) -> String {
         match self {
             Self::Folder => String::from("folder"),
-            Self::Redis(url) => format!("redis://{}", public_part(url.expose())),
+            Self::Redis(url) => format!("redis://{}", place_of(url.expose())),
         }
     }
 }
 
-/// Sees that a queue can be there, and that it is nobody else's. Changes nothing.
-pub(super) fn check(runtime: &Runtime, place: Place<'_>, instance: Id) -> Result<()> {
-    let Place::Redis(url) = place else { return Ok(()) };
-    runtime.block_on(queues::check_owner(Arc::new(Secret::new(url.expose().to_owned())), instance))
+/// Sees that a queue can be there, and that it is nobody else's. Changes nothing. The word of a Redis, if it has one.
+pub(super) async fn check(place: Place<'_>, instance: Id) -> Result<Option<String>> {
+    match place {
+        Place::Folder => Ok(None),
+        Place::Redis(url) => queues::look(&share(url), instance).await,
+    }
+}
+
+fn share(url: &Secret) -> Arc<Secret> {
+    Arc::new(Secret::new(url.expose().to_owned()))
 }
 
 /// Opens a queue as nobody who works on it.
-fn open_redis(runtime: &Runtime, url: &Secret) -> Result<Queues> {
-    let url = Arc::new(Secret::new(url.expose().to_owned()));
+async fn visit(url: &Arc<Secret>) -> Result<Queues> {
     let node = NodeId(Id::from_bytes(random::bytes()));
-    let queues = runtime.block_on(queues::shared(url, None, node, Clock::system()))?;
-    // A server would wait for a Redis that is away; a command does not.
-    if let Err(error) = runtime.block_on(queues.jobs.depths(None)) {
+    let queues = queues::shared(Arc::clone(url), None, node, Clock::system()).await?;
+    // A server would wait for a Redis that is away; this does not.
+    if let Err(error) = queues.jobs.depths(None).await {
         (queues.close)();
         return Err(error);
     }
     Ok(queues)
 }
 
-/// The same where jobs are to be brought; a Redis that was left has forgotten then what it had.
-fn open_clear(runtime: &Runtime, db: &Db, url: &Secret, instance: Id) -> Result<Queues> {
-    let shared = Arc::new(Secret::new(url.expose().to_owned()));
-    runtime.block_on(queues::come_back(db, &shared, instance, &Clock::system(), false))?;
-    open_redis(runtime, url)
+/// What came of leading a queue elsewhere.
+#[derive(Debug, Default)]
+pub(super) struct Led {
+    pub(super) carried: Carried,
+    /// The Redis that has the jobs and that nobody named: its dead jobs and pauses stay in it.
+    pub(super) behind: Option<String>,
 }
 
-/// Lets the next start have its queue in another place. What a Redis has of dead jobs and pauses is brought now; what is open in it
-/// comes with the outbox, and what is in the data folder at the next start, when nobody else has its file.
-pub(super) fn go(
-    runtime: &Runtime,
-    (data, instance): (&Path, Id),
+/// Lets the next start have its queue in another place. What a Redis has of dead jobs and pauses is brought now, so that it is there
+/// when that one is gone by then; a start that reaches it brings all anew. What is open in it comes with the outbox, and what is in
+/// the data folder at the next start, when nobody else has its file.
+pub(super) async fn go(data: &Path, db: &Db, who: &Who, from: Place<'_>, to: Place<'_>) -> Result<Led> {
+    // Before anything is changed.
+    let from_word = check(from, who.instance).await?;
+    let to_word = check(to, who.instance).await?;
+    let known = home::read(db).await?;
+    let source = source(data, db, who, &known, (from, from_word)).await?;
+    let known = home::read(db).await?;
+    if let Place::Redis(url) = to
+        && known.at.is_some()
+        && known.is(url, to_word.as_deref())
+    {
+        home::lead_to(db, None).await?;
+        forget_before(data)?;
+        remember(data, REMEMBERED, Some(url))?;
+        return Ok(Led::default());
+    }
+    let mut led = Led::default();
+    if source.is_none()
+        && let Some(at) = &known.at
+    {
+        if matches!(from, Place::Redis(_)) && from.name() != to.name() {
+            return Err(not_there(&from.name(), at));
+        }
+        led.behind = Some(at.clone());
+    }
+    match to {
+        Place::Redis(url) => {
+            if known.at.is_some() {
+                led.carried = prepare(data, db, who, source.as_ref(), &share(url)).await?;
+            }
+            remember(data, REMEMBERED, Some(url))?;
+        }
+        Place::Folder => {
+            if let Some(from) = &source {
+                led.carried = fill(data, db, from).await?;
+                remember(data, BEFORE, Some(from))?;
+            }
+            // Before the folder forgets where they were: broken off in between, the next start is on that Redis, and notes it again.
+            home::forget(db).await?;
+            remember(data, REMEMBERED, None)?;
+        }
+    }
+    Ok(led)
+}
+
+fn not_there(named: &str, at: &str) -> Error {
+    let text = format!(
+        "The settings name {named} for the queue, while the jobs of this server are in the Redis at {at}. Name that one, and try again."
+    );
+    Error::conflict("queue_other", text)
+}
+
+/// The Redis that has the jobs, among those that are named: by the settings, or by a move that no start has ended.
+async fn source(
+    data: &Path,
     db: &Db,
-    from: Place<'_>,
-    to: Place<'_>,
-) -> Result<Carried> {
-    check(runtime, from, instance)?;
-    check(runtime, to, instance)?;
-    let carried = match (from, to) {
-        (Place::Folder, _) => Carried::default(),
-        (Place::Redis(from), to) => {
-            let from = open_redis(runtime, from)?;
-            let carried = match to {
-                Place::Redis(to) => open_clear(runtime, db, to, instance).and_then(|to| {
-                    let carried = runtime.block_on(carry_jobs(db, &from.jobs, &to.jobs, Pauses::Replace));
-                    (to.close)();
-                    carried
-                }),
-                Place::Folder => bring_back(runtime, data, db, &from.jobs),
-            };
+    who: &Who,
+    known: &Home,
+    (from, word): (Place<'_>, Option<String>),
+) -> Result<Option<Arc<Secret>>> {
+    let mut candidates = Vec::new();
+    if let Place::Redis(url) = from {
+        candidates.push((share(url), word));
+    }
+    if let Some(before) = remembered(&data.join(BEFORE))? {
+        let before = Arc::new(before);
+        match queues::look(&before, who.instance).await {
+            Ok(word) => candidates.push((before, word)),
+            Err(error) => tracing::debug!(%error, "the Redis of before the last move cannot be used"),
+        }
+    }
+    for (url, word) in &candidates {
+        let has_them = match (&known.at, word) {
+            (Some(_), word) => known.is(url, word.as_deref()),
+            (None, Some(word)) => home::is_just_left(db, word).await?,
+            (None, None) => false,
+        };
+        if has_them {
+            let word = queues::claim(url, who.instance, known.place.clone().unwrap_or_else(home::word)).await?;
+            home::note(db, url, word).await?;
+            return Ok(Some(Arc::clone(url)));
+        }
+    }
+    // What a move has brought is there, and the one before cannot be asked any more.
+    let next = |it: &&(Arc<Secret>, Option<String>)| known.next.is_some() && it.1 == known.next;
+    Ok(candidates.iter().find(next).map(|it| Arc::clone(&it.0)))
+}
+
+/// Brings dead jobs and pauses to a Redis, and lets the next start be on it.
+async fn prepare(data: &Path, db: &Db, who: &Who, from: Option<&Arc<Secret>>, to: &Arc<Secret>) -> Result<Carried> {
+    let word = queues::claim(to, who.instance, home::word()).await?;
+    home::come_back(db, to, &word, who, false).await?;
+    let carried = match from {
+        None => {
+            forget_before(data)?;
+            Carried::default()
+        }
+        Some(url) => {
+            let from = visit(url).await?;
+            let carried = into_redis(db, &from.jobs, to).await;
             (from.close)();
+            remember(data, BEFORE, Some(url))?;
             carried?
         }
     };
-    let url = match to {
-        // Before the folder forgets where they were: broken off in between, the next start is on that Redis, and notes it again.
-        Place::Folder => {
-            runtime.block_on(queues::forget(db))?;
-            None
-        }
-        Place::Redis(url) => Some(url),
-    };
-    remember(data, REMEMBERED, url)?;
+    home::lead_to(db, Some(word)).await?;
     Ok(carried)
 }
 
+async fn into_redis(db: &Db, from: &Jobs, to: &Arc<Secret>) -> Result<Carried> {
+    let to = visit(to).await?;
+    let carried = carry_jobs(db, from, &to.jobs, Pauses::Replace).await;
+    (to.close)();
+    carried
+}
+
 /// Into a file that the next start takes, if it finds no Redis named: broken off anywhere before that, nothing has come.
-fn bring_back(runtime: &Runtime, data: &Path, db: &Db, from: &Jobs) -> Result<Carried> {
+async fn fill(data: &Path, db: &Db, from: &Arc<Secret>) -> Result<Carried> {
     if has_queue(&data.join(queues::FILE))? {
         // No server has started on that Redis: all is here still.
         return Ok(Carried::default());
     }
+    let from = visit(from).await?;
+    let filled = fill_from(data, db, &from.jobs).await;
+    (from.close)();
+    filled
+}
+
+async fn fill_from(data: &Path, db: &Db, from: &Jobs) -> Result<Carried> {
     let path = data.join(PART);
     remove(&path)?;
     let engine = QueueRedb::open(&path, Clock::system())?;
     let to = Jobs::new(Arc::<QueueRedb>::clone(&engine));
-    let carried = runtime.block_on(carry_jobs(db, from, &to, Pauses::Replace));
+    let carried = carry_jobs(db, from, &to, Pauses::Replace).await;
     engine.close();
     let carried = carried?;
     give_to_owner(data, &path)?;
     fs::rename(&path, data.join(COMING))?;
     files::sync_folder(data)?;
     Ok(carried)
+}
+
+/// Ends a move from Redis to Redis: what has died, was started again, was paused or was resumed since the move is as the one before has it,
+/// and what has ended there is in the outbox no more. Without that one, what the move has brought stays. Nobody works on either.
+pub(in crate::app) async fn bring(
+    data: &Path,
+    db: &Db,
+    to: &Arc<Secret>,
+    (known, next): (&Home, &str),
+    who: &Who,
+) -> Result<()> {
+    let at = known.at.clone().unwrap_or_default();
+    let from = match before(data, who, async |word| Ok(known.place.as_deref() == Some(word))).await {
+        Ok(from) => from,
+        Err(error) => {
+            warn_behind(&at, &error);
+            return Ok(());
+        }
+    };
+    let brought = async {
+        home::forget_all(db, to, next, who).await?;
+        let ended = let_go_of_ended(db, &from.jobs).await?;
+        let carried = into_redis(db, &from.jobs, to).await?;
+        tracing::info!(
+            ended,
+            dead = carried.dead,
+            open = carried.open,
+            "the jobs of the Redis before are in this one now"
+        );
+        Ok(())
+    }
+    .await;
+    (from.close)();
+    brought
+}
+
+/// The same for a move to the data folder, which then has the queue that comes.
+pub(in crate::app) async fn come_home(data: &Path, db: &Db, who: &Who) -> Result<()> {
+    let (path, coming) = (data.join(queues::FILE), data.join(COMING));
+    if !has_queue(&path)? && has_queue(&coming)? {
+        match before(data, who, async |word| home::is_just_left(db, word).await).await {
+            Ok(from) => {
+                let brought = async {
+                    let_go_of_ended(db, &from.jobs).await?;
+                    fill_from(data, db, &from.jobs).await
+                }
+                .await;
+                (from.close)();
+                brought?;
+            }
+            Err(error) => warn_behind("the Redis before", &error),
+        }
+    }
+    adopt(data)?;
+    forget_before(data)
+}
+
+/// The Redis that the last move leads away from, when its word is the right one.
+async fn before(data: &Path, who: &Who, is_right: impl AsyncFnOnce(&str) -> Result<bool>) -> Result<Queues> {
+    let Some(url) = remembered(&data.join(BEFORE))?.map(Arc::new) else {
+        return Err(Error::unavailable("queue_before", "This data folder does not know its address."));
+    };
+    match queues::look(&url, who.instance).await? {
+        Some(word) if is_right(&word).await? => visit(&url).await,
+        _ => Err(Error::unavailable("queue_before", "What is at its address has other queues now.")),
+    }
+}
+
+fn warn_behind(at: &str, error: &Error) {
+    tracing::warn!(
+        redis = at,
+        %error,
+        "the Redis that had the jobs before cannot be asked again: what has died, was paused or was resumed there since `chainhost move` \
+         stays as it was then, and jobs that ended just before a crash may be done again"
+    );
+}
+
+/// A start has decided where the queue is: no move is under way.
+pub(in crate::app) fn forget_before(data: &Path) -> Result<()> {
+    let path = data.join(BEFORE);
+    if path.exists() { remember(data, BEFORE, None) } else { Ok(()) }
 }

@@ -73,6 +73,7 @@ impl Place for PrefixPlace {
             lease: PATIENT.answer,
             waiting_max,
             owner: String::new(),
+            place: String::new(),
             limits: PATIENT,
             clock,
         };

@@ -110,6 +110,15 @@ fn foreign(instance: &str) -> Error {
     )
 }
 
+/// This Redis has queues of this installation that are not those in use.
+pub(super) fn other(name: &str) -> Error {
+    let text = format!(
+        "The Redis at {name} is not the one that has the jobs of this server now: it had them before, or was to get them. Nothing \
+         in it was changed. Let `queue_url` lead to the one that has them, and restart."
+    );
+    Error::unavailable("queue_other", text)
+}
+
 /// What a script refused, by its code.
 pub(super) fn refused(code: &str, more: &str, waiting_max: u64) -> Error {
     match code {

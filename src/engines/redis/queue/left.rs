@@ -32,6 +32,13 @@ impl<'w> Visit<'w> {
         Ok(Self { session, scripts, token: format!("{}:{}", wish.node, random::below(1 << 52)), wish })
     }
 
+    fn look(&mut self) -> Result<Option<String>> {
+        match self.session.whose(&self.wish.prefix).map_err(|error| said(&error))? {
+            (Some(owner), _) if owner != self.wish.owner => Err(refused("queue_foreign", &owner, 0)),
+            (_, place) => Ok(place),
+        }
+    }
+
     fn ask(&mut self, call: &Call) -> Result<Value> {
         let lease_ms = u64::try_from(self.wish.lease.as_millis()).unwrap_or(u64::MAX);
         let shared =
@@ -43,15 +50,25 @@ impl<'w> Visit<'w> {
     }
 }
 
-/// Sees that the queues at `url` are those of [`Wish::owner`], or of nobody yet. Changes nothing. Blocks.
+/// The word of the queues at `url`, once they have one. Sees that they are those of [`Wish::owner`], or of nobody yet. Changes nothing.
+/// Blocks.
 ///
-/// Errors: `queue_foreign`, and those of [`super::QueueRedis::open`].
-pub fn check_owner(url: &Secret, wish: &Wish) -> Result<()> {
+/// Errors: `queue_unreachable` when this Redis is away, `queue_foreign`, and those of [`super::QueueRedis::open`].
+pub fn look(url: &Secret, wish: &Wish) -> Result<Option<String>> {
     let mut visit = Visit::begin(url, wish)?;
-    match visit.session.owner(&wish.prefix).map_err(|error| said(&error))? {
-        Some(owner) if owner != wish.owner => Err(refused("queue_foreign", &owner, 0)),
-        _ => Ok(()),
+    visit.look()
+}
+
+/// As [`look`], and gives the queues the owner and the word of the wish where they have none. Answers the word that they have. Blocks.
+pub fn claim(url: &Secret, wish: &Wish) -> Result<String> {
+    let mut visit = Visit::begin(url, wish)?;
+    if let Some(place) = visit.look()? {
+        return Ok(place);
     }
+    let mut call = keep("owner");
+    call.push(&wish.owner);
+    visit.ask(&call)?;
+    visit.session.place(&wish.prefix, &wish.place).map_err(|error| said(&error))
 }
 
 /// Lets the queues at `url` forget all jobs that came from this program, also what they know of those that have gone, so that they

@@ -46,7 +46,7 @@ use crate::{
     ports::queue::{Command, QueueEngine, busy},
 };
 
-pub use self::left::{check_owner, clear};
+pub use self::left::{claim, clear, look};
 
 use self::{
     listener::{Heard, Listener},
@@ -99,6 +99,8 @@ pub struct Wish {
     pub waiting_max: u64,
     /// Whose queues these are: a Redis with those of another installation is refused. Empty: nobody asks.
     pub owner: String,
+    /// The word of these queues: a Redis that has another one is refused, one that has none gets it. Empty: nobody asks.
+    pub place: String,
     /// What is waited for, and how long.
     pub limits: Limits,
     /// The time of day.
@@ -115,6 +117,7 @@ impl Wish {
             lease: LEASE,
             waiting_max: limits::JOBS_WAITING_MAX,
             owner: String::new(),
+            place: String::new(),
             limits: Limits::default(),
             clock,
         }
@@ -124,6 +127,12 @@ impl Wish {
     #[must_use]
     pub fn owned_by(self, instance: Id) -> Self {
         Self { owner: instance.to_string(), ..self }
+    }
+
+    /// For the queues with this word.
+    #[must_use]
+    pub fn placed(self, place: String) -> Self {
+        Self { place, ..self }
     }
 }
 
@@ -196,7 +205,7 @@ impl QueueRedis {
     /// Blocks; not for a thread of an async runtime that others need.
     ///
     /// Errors: `redis_url`, `queue_old`, `queue_evicts` when this Redis may throw jobs away, `queue_foreign` when it holds the queues of
-    /// another installation.
+    /// another installation, `queue_other` when it has another word than the wish.
     pub fn open(url: &Secret, wish: &Wish) -> Result<Arc<Self>> {
         let address = Arc::new(Address::parse(url)?);
         let scripts = Arc::new(Scripts::new(&wish.prefix));

@@ -9,7 +9,7 @@ use crate::domain::{Error, Result};
 use super::{
     super::link::Address,
     Limits,
-    fault::{cannot_connect, evicts, forbids, is_away, old, said, unreachable},
+    fault::{cannot_connect, evicts, forbids, is_away, old, other, refused, said, unreachable},
     scripts::{Call, Scripts, SharedArgs},
 };
 
@@ -143,9 +143,30 @@ impl Session {
         }
     }
 
-    /// The id of the installation whose queues these are, once one has said so.
-    pub(super) fn owner(&mut self, prefix: &str) -> RedisResult<Option<String>> {
-        cmd("HGET").arg(format!("{prefix}:host:about")).arg("owner").query(&mut self.connection)
+    /// The id of the installation whose queues these are, and the word of these queues, once they have them.
+    pub(super) fn whose(&mut self, prefix: &str) -> RedisResult<(Option<String>, Option<String>)> {
+        cmd("HMGET").arg(format!("{prefix}:host:about")).arg(&["owner", "place"]).query(&mut self.connection)
+    }
+
+    /// Sees that these are the queues of `owner` with the word `place`, and gives it to those that have none.
+    pub(super) fn check_place(&mut self, name: &str, prefix: &str, owner: &str, place: &str) -> Result<()> {
+        if place.is_empty() {
+            return Ok(());
+        }
+        let has = match self.whose(prefix).map_err(|error| said(&error))? {
+            (Some(other), _) if other != owner => return Err(refused("queue_foreign", &other, 0)),
+            (_, Some(has)) => has,
+            // Lost with all else, or from before there were such words.
+            (_, None) => self.place(prefix, place).map_err(|error| said(&error))?,
+        };
+        if has == place { Ok(()) } else { Err(other(name)) }
+    }
+
+    /// Gives these queues a word by which they are known wherever they are; the one that they have, which may be another.
+    pub(super) fn place(&mut self, prefix: &str, word: &str) -> RedisResult<String> {
+        let about = format!("{prefix}:host:about");
+        cmd("HSETNX").arg(&about).arg("place").arg(word).exec(&mut self.connection)?;
+        cmd("HGET").arg(about).arg("place").query(&mut self.connection)
     }
 
     /// Lets another connection of this process, which waits in Redis, go on.

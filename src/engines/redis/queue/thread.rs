@@ -74,6 +74,7 @@ pub(super) struct QueueThread {
     node: String,
     token: String,
     owner: String,
+    place: String,
     lease: Duration,
     clock: Clock,
     waiting_max: u64,
@@ -117,6 +118,7 @@ impl QueueThread {
             scripts,
             node: wish.node.clone(),
             owner: wish.owner.clone(),
+            place: wish.place.clone(),
             token,
             lease: wish.lease,
             clock: wish.clock.clone(),
@@ -524,7 +526,8 @@ impl QueueThread {
     }
 
     /// Gives back what this process holds without knowing of it: answers that were lost, or what the process before held.
-    fn come_back(&mut self, session: Session) -> Result<()> {
+    fn come_back(&mut self, mut session: Session) -> Result<()> {
+        session.check_place(self.address.name(), self.scripts.prefix(), &self.owner, &self.place)?;
         self.session = Some(session);
         let mut whose = calls::keep("owner");
         whose.push(&self.owner);
