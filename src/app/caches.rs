@@ -42,21 +42,9 @@ fn shared(url: &Secret, instance: Id, memory: Arc<CacheMoka>) -> Result<Caches> 
     })
 }
 
-/// Whether a Redis can be used where the settings name it.
-#[cfg(feature = "redis")]
-pub fn check(url: Option<&Secret>) -> Result<()> {
-    url.map(crate::engines::redis::Address::parse).transpose().map(|_| ())
-}
-
 #[cfg(not(feature = "redis"))]
 fn shared(_url: &Secret, _instance: Id, _memory: Arc<CacheMoka>) -> Result<Caches> {
     Err(missing())
-}
-
-/// Whether a Redis can be used where the settings name it.
-#[cfg(not(feature = "redis"))]
-pub fn check(url: Option<&Secret>) -> Result<()> {
-    if url.is_some() { Err(missing()) } else { Ok(()) }
 }
 
 #[cfg(not(feature = "redis"))]

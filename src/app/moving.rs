@@ -278,6 +278,7 @@ impl Mover<'_> {
         let target = self.target.open(self.runtime, false)?;
         let copying = self.copying(&ours, &target)?;
         let mut copied = copying.all("copying", &source.db)?;
+        copying.analyze()?;
         copying.follow(&source.db, &mut copied)?;
         let begun = Instant::now();
         let sums = self.cut_over(&source, copying, copied);

@@ -22,12 +22,7 @@ impl Check {
     /// Exit 0 when the settings can be used, 2 when not.
     pub(super) fn run(&self) -> ExitCode {
         let flags = Flags { config: self.config.clone(), ..Flags::default() };
-        let loaded = Server::load(&flags).and_then(|it| {
-            app::logs::check(&it.log)?;
-            app::caches::check(it.redis.queue_url.as_deref())?;
-            app::caches::check(it.redis.cache_url.as_deref())?;
-            Ok(it)
-        });
+        let loaded = Server::load(&flags).and_then(|it| app::settings::check_all(&it).map(|()| it));
         match loaded {
             Ok(settings) => {
                 let listen: Vec<String> = settings.listen.iter().map(ToString::to_string).collect();

@@ -6,7 +6,7 @@ use std::{
     sync::{Arc, Mutex, PoisonError},
 };
 
-use clap::Args;
+use clap::{ArgGroup, Args};
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use serde::Serialize;
 use serde_json::Value;
@@ -31,10 +31,11 @@ use crate::{
 
 /// The arguments of `move`.
 #[derive(Args)]
+#[command(group(ArgGroup::new("what").args(["to", "redis", "blobs"]).required(true).multiple(true)))]
 pub(super) struct Move {
     /// sqlite, `postgres://user:password@host:5432/database` (past a pooler), or - to read that from standard input, where no
     /// other user of this machine sees the password
-    #[arg(long, value_name = "DATABASE", required_unless_present_any = ["redis", "blobs"])]
+    #[arg(long, value_name = "DATABASE")]
     to: Option<String>,
     /// Where the jobs go with the next start: `redis://user:password@host:6379/0`, or none for the data folder; - reads it from
     /// standard input, behind that of --to
@@ -158,10 +159,10 @@ impl Move {
         }
         self.say_settings(report);
         if report.restart {
-            let meanwhile = if report.to.is_some() {
-                "answers for its sites and takes no changes"
-            } else {
-                "goes on with its old queue"
+            let meanwhile = match (&report.to, &report.queue) {
+                (Some(_), _) => "answers for its sites and takes no changes",
+                (None, Some(_)) => "goes on with its old queue",
+                (None, None) => "goes on with its old place for files",
             };
             terminal::note(&format!(
                 "The running server {meanwhile} until it is restarted: systemctl restart chainhost"
@@ -204,6 +205,11 @@ impl Move {
                     "Before the next start: remove `{key}` from [{section}], or {variable}, which still name the old place."
                 )),
                 None => {}
+                Some(value) if section == &"blobs" => terminal::note(&format!(
+                    "The data folder remembers the bucket, but not its keys: AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY must be in the \
+                     server's environment, or `access_key_id` and `secret_access_key` in [blobs]. To have the bucket in the settings \
+                     too: `{key} = \"{value}\"` in [{section}], or {variable}."
+                )),
                 Some(value) => terminal::note(&format!(
                     "No setting is needed: the data folder remembers it. To have it in the settings, with user and password: \
                      `{key} = \"{value}\"` in [{section}], or {variable}."

@@ -74,6 +74,7 @@ pub(super) fn run(command: &str, flags: &Flags) -> ExitCode {
 
 fn serve(flags: &Flags) -> Result<()> {
     let settings = Server::load(flags)?;
+    app::settings::check(&settings)?;
     app::logs::start(&settings.log, settings.log_format)?;
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
     let served = runtime.block_on(async {

@@ -46,9 +46,9 @@ pub struct Bucket {
     pub region: String,
     /// Whether the bucket stands in the path and not in the host.
     pub path_style: bool,
-    /// The public part of the key.
+    /// The public part of the key; empty when none is set.
     pub access_key_id: String,
-    /// The secret part.
+    /// The secret part; empty when none is set.
     pub secret_access_key: Arc<Secret>,
     /// Of temporary keys.
     pub session_token: Option<Arc<Secret>>,
@@ -86,7 +86,33 @@ impl Bucket {
     /// The bucket at a URL, with the keys of the environment.
     #[expect(clippy::disallowed_methods, reason = "the one door for the keys of a bucket that no setting names yet")]
     pub fn at(url: &str) -> Result<Self> {
-        bucket(url, Section::default(), |name| std::env::var(name).ok())
+        let bucket = bucket(url, Section::default(), |name| std::env::var(name).ok().filter(|it| !it.is_empty()))?;
+        bucket.check_keys()?;
+        Ok(bucket)
+    }
+
+    /// Whether both parts of the key are set. A server starts without them as it does with wrong ones: it serves what it has on its
+    /// disk, and says what is wrong.
+    pub fn check_keys(&self) -> Result<()> {
+        match self.lacks() {
+            Some(what) => Err(wrong(&format!("a bucket needs its key and secret: set {what}"))),
+            None => Ok(()),
+        }
+    }
+
+    /// What must still be set, for people.
+    pub fn lacks(&self) -> Option<&'static str> {
+        match (self.access_key_id.is_empty(), self.secret_access_key.expose().is_empty()) {
+            (false, false) => None,
+            (true, false) => Some("AWS_ACCESS_KEY_ID in the server's environment, or `access_key_id` in [blobs]"),
+            (false, true) => {
+                Some("AWS_SECRET_ACCESS_KEY in the server's environment, or `secret_access_key` in [blobs]")
+            }
+            (true, true) => Some(
+                "AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY in the server's environment, or `access_key_id` and \
+                 `secret_access_key` in [blobs]",
+            ),
+        }
     }
 }
 
@@ -159,17 +185,19 @@ fn bucket(url: &str, section: Section, env: impl Fn(&str) -> Option<String>) -> 
         let (key, value) = pair.split_once('=').unwrap_or((pair, ""));
         let value = percent_decode_str(value).decode_utf8().map_err(|_| wrong("the URL is not UTF-8"))?.into_owned();
         match key {
-            "endpoint" if value.starts_with("http://") || value.starts_with("https://") => endpoint = Some(value),
+            "endpoint" if is_endpoint(&value) => endpoint = Some(value),
             "region" if !value.is_empty() => region = Some(value),
             "path_style" if value == "true" || value == "false" => path_style = Some(value == "true"),
-            "endpoint" => return Err(wrong("the endpoint in the URL must begin with http:// or https://")),
+            // SECURITY: it may hold a key, as in http://key:secret@host.
+            "endpoint" => {
+                return Err(wrong(
+                    "the endpoint in the URL must be http://HOST:PORT or https://HOST:PORT, with nothing behind",
+                ));
+            }
             "path_style" => return Err(wrong("`path_style` in the URL is `true` or `false`")),
             _ => return Err(wrong("the URL takes `endpoint`, `region` and `path_style` behind `?`")),
         }
     }
-    let lacks = |what: &str, twin: &str| {
-        wrong(&format!("a bucket needs its {what}: set {twin} or `{}`", twin.trim_start_matches("AWS_").to_lowercase()))
-    };
     let access_key_id = env("AWS_ACCESS_KEY_ID").or(section.access_key_id);
     let secret = env("AWS_SECRET_ACCESS_KEY").map(Secret::new).or(section.secret_access_key);
     Ok(Bucket {
@@ -178,10 +206,23 @@ fn bucket(url: &str, section: Section, env: impl Fn(&str) -> Option<String>) -> 
         path_style: path_style.unwrap_or(endpoint.is_some()),
         endpoint: endpoint.map(|it| it.trim_end_matches('/').to_owned()),
         region: region.or_else(|| env("AWS_REGION")).unwrap_or_else(|| String::from(REGION)),
-        access_key_id: access_key_id.ok_or_else(|| lacks("key", "AWS_ACCESS_KEY_ID"))?,
-        secret_access_key: Arc::new(secret.ok_or_else(|| lacks("secret", "AWS_SECRET_ACCESS_KEY"))?),
+        access_key_id: access_key_id.unwrap_or_default(),
+        secret_access_key: Arc::new(secret.unwrap_or_else(|| Secret::new(String::new()))),
         session_token: env("AWS_SESSION_TOKEN").map(Secret::new).map(Arc::new),
     })
+}
+
+/// Whether a text is a scheme, a host and perhaps a port, and no more.
+fn is_endpoint(text: &str) -> bool {
+    let Ok(uri) = text.parse::<http::Uri>() else { return false };
+    let Some(authority) = uri.authority() else { return false };
+    // A port that is not one is left in the authority unread.
+    let port = authority.as_str().strip_prefix(authority.host()).unwrap_or("@");
+    let is_port = port.is_empty() || authority.port_u16().is_some_and(|it| it != 0);
+    matches!(uri.scheme_str(), Some("http" | "https"))
+        && !authority.host().is_empty()
+        && is_port
+        && uri.path_and_query().is_none_or(|it| it.as_str() == "/")
 }
 
 fn wrong(why: &str) -> Error {
@@ -243,6 +284,14 @@ mod tests {
             ("url = 's3://sites/../x'", "prefix"),
             ("url = 's3://sites/a//b'", "prefix"),
             ("url = 's3://sites?endpoint=host'", "http://"),
+            ("url = 's3://sites?endpoint=ftp://host'", "http://"),
+            ("url = 's3://sites?endpoint=http://'", "http://"),
+            ("url = 's3://sites?endpoint=http://127.0.0.1:58334x'", "http://"),
+            ("url = 's3://sites?endpoint=http://h:70000'", "http://"),
+            ("url = 's3://sites?endpoint=http://h:0'", "http://"),
+            ("url = 's3://sites?endpoint=http://key:hidden@h:1'", "http://"),
+            ("url = 's3://sites?endpoint=http://h/path'", "http://"),
+            ("url = 's3://sites?endpoint=http://h%20x'", "http://"),
             ("url = 's3://sites?path_style=1'", "path_style"),
             ("url = 's3://sites?other=1'", "endpoint"),
             ("url = 's3://sites'\nfolder = '/srv'", "either"),
@@ -251,7 +300,14 @@ mod tests {
             let error = read(&format!("{KEYS}{text}"), &[]).unwrap_err();
             assert!(error.message.contains(word) && !error.message.contains("hidden"), "{text}: {error}");
         }
-        assert!(read("url = 's3://sites'", &[]).unwrap_err().message.contains("`access_key_id`"));
+        for (env, word) in [
+            (&[][..], "AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY"),
+            (&[("AWS_ACCESS_KEY_ID", "one")][..], "set AWS_SECRET_ACCESS_KEY"),
+            (&[("AWS_SECRET_ACCESS_KEY", "hidden")][..], "set AWS_ACCESS_KEY_ID in"),
+        ] {
+            let error = read("url = 's3://sites'", env).unwrap().bucket.unwrap().check_keys().unwrap_err();
+            assert!(error.message.contains(word) && !error.message.contains("hidden"), "{error}");
+        }
         assert!(read("folder = 'srv'", &[]).unwrap_err().message.contains('/'));
         assert!(read("cache_bytes = '1 GiB'", &[]).unwrap_err().message.contains("url"));
     }

@@ -38,6 +38,8 @@ pub struct S3 {
     store: Arc<AmazonS3>,
     prefix: Path,
     place: String,
+    /// What of its key is not set.
+    lacks: Option<&'static str>,
 }
 
 impl std::fmt::Debug for S3 {
@@ -75,7 +77,7 @@ impl S3 {
         };
         let store = Arc::new(builder.build().map_err(|error| wrong(&error))?);
         let prefix = Path::parse(&bucket.prefix).map_err(|error| wrong(&error))?;
-        Ok(Arc::new(Self { store, prefix, place: bucket.to_string() }))
+        Ok(Arc::new(Self { store, prefix, place: bucket.to_string(), lacks: bucket.lacks() }))
     }
 
     fn path(&self, name: &str) -> Path {
@@ -90,6 +92,12 @@ impl S3 {
 
     fn wrong(&self, error: object_store::Error) -> StoreError {
         let place = &self.place;
+        let refused = |also: &str| {
+            StoreError::Refused(match self.lacks {
+                None => format!("{place} refuses this key and secret{also}"),
+                Some(what) => format!("{place} wants a key and a secret: set {what}"),
+            })
+        };
         match error {
             object_store::Error::NotFound { source, .. } => {
                 // An object that is not there has this kind too; a bucket that is not there says so in its body.
@@ -100,13 +108,13 @@ impl S3 {
                 StoreError::Missing
             }
             object_store::Error::PermissionDenied { .. } | object_store::Error::Unauthenticated { .. } => {
-                StoreError::Refused(format!("{place} refuses this key and secret, or the key may not do this"))
+                refused(", or the key may not do this")
             }
             other => {
                 let text = chain(&other);
                 // Some stores answer 400 to a key that they do not know.
                 if ["InvalidAccessKeyId", "SignatureDoesNotMatch"].iter().any(|it| text.contains(it)) {
-                    return StoreError::Refused(format!("{place} refuses this key and secret"));
+                    return refused("");
                 }
                 StoreError::Away(format!("{place} does not answer: {text}"))
             }
@@ -217,6 +225,9 @@ impl BlobStore for S3 {
             // Of another's files nothing is known, so that nothing may be mixed with them.
             if let Some(other) = self.store.list(Some(&self.prefix)).next().await {
                 let other = other.map_err(|it| self.wrong(it))?;
+                if other.location == self.path(MARK) {
+                    return Ok(());
+                }
                 let why = format!(
                     "{} has objects that are not ours, such as `{}`: give an empty bucket, or a prefix of its own",
                     self.place, other.location
@@ -226,9 +237,7 @@ impl BlobStore for S3 {
             let options = PutOptions { mode: PutMode::Create, ..PutOptions::default() };
             let put = self.store.put_opts(&self.path(MARK), PutPayload::from(text), options).await;
             match put {
-                Err(object_store::Error::AlreadyExists { .. } | object_store::Error::Precondition { .. }) => {
-                    Err(StoreError::Refused(format!("{} was taken by another server just now", self.place)))
-                }
+                Err(object_store::Error::AlreadyExists { .. } | object_store::Error::Precondition { .. }) => Ok(()),
                 other => other.map(drop).map_err(|it| self.wrong(it)),
             }
         })

@@ -378,6 +378,11 @@ fn warn_of_settings(session: &mut Session) {
     }
 }
 
+/// Whether a URL can be used, as far as its text says: its shape, and the certificates in the files that it names.
+pub fn check(url: &Secret) -> Result<()> {
+    Address::parse(url).map(drop)
+}
+
 /// Runs statements without parameters on a connection of its own; the columns of the last row, as text. For who looks at a database
 /// before it is opened; each answer may take as long as one to a read. Blocks; must not be called on a thread of an async runtime.
 pub fn run_once(url: &Secret, sql: &str) -> Result<Vec<String>> {

@@ -9,6 +9,7 @@ pub const SQLITE: &[Migration<'static>] = &[
     (3, "schedules", include_str!("schema/0003_schedules.sqlite.sql")),
     (4, "nodes", include_str!("schema/0004_nodes.sqlite.sql")),
     (5, "handed_over", include_str!("schema/0005_handed_over.sqlite.sql")),
+    (6, "glance", include_str!("schema/0006_glance.sqlite.sql")),
 ];
 
 /// For PostgreSQL.
@@ -18,6 +19,7 @@ pub const POSTGRES: &[Migration<'static>] = &[
     (3, "schedules", include_str!("schema/0003_schedules.postgres.sql")),
     (4, "nodes", include_str!("schema/0004_nodes.postgres.sql")),
     (5, "handed_over", include_str!("schema/0005_handed_over.postgres.sql")),
+    (6, "glance", include_str!("schema/0006_glance.postgres.sql")),
 ];
 
 /// Where the rows of a table are on a Citus cluster.

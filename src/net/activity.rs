@@ -1,7 +1,8 @@
 //! What a connection is doing, seen from its bytes and its requests, and until when it may go on like that.
 //!
 //! Two limits: a request's head must be whole in time, from the accept or from its first byte on; and a connection
-//! on which no byte moves and no request is worked on is idle, and ends. Knows HTTP by the first bytes only.
+//! on which no byte moves and no request is worked on is idle, and ends. Knows HTTP by the first bytes only; what may come in is
+//! for `framing` to say.
 
 use std::{
     io,
@@ -19,6 +20,8 @@ use tokio::{
     time::Instant,
 };
 
+use super::framing::Framing;
+
 /// How the preface of HTTP/2 begins.
 pub(super) const PREFACE: &[u8; 4] = b"PRI ";
 
@@ -34,6 +37,8 @@ pub(super) struct Activity {
     streams: AtomicBool,
     /// A first request has begun.
     asked: AtomicBool,
+    /// The connection has another protocol now.
+    switched: AtomicBool,
 }
 
 impl Activity {
@@ -46,6 +51,7 @@ impl Activity {
             working: AtomicU32::new(0),
             streams: AtomicBool::new(false),
             asked: AtomicBool::new(false),
+            switched: AtomicBool::new(false),
         }
     }
 
@@ -94,6 +100,11 @@ impl Activity {
         self.asked.load(Ordering::Relaxed)
     }
 
+    /// A request was answered by a switch to another protocol.
+    pub(super) fn switch(&self) {
+        self.switched.store(true, Ordering::Relaxed);
+    }
+
     /// Until when the connection may go on as it does.
     pub(super) fn deadline(&self, head: Duration, idle: Duration) -> Instant {
         self.accepted + self.time_limit(self.now(), head, idle)
@@ -125,12 +136,14 @@ impl Drop for Working {
 pub(super) struct Watched<S> {
     stream: S,
     activity: Arc<Activity>,
+    /// What may come in, unless that is for HTTP/2.
+    framing: Option<Framing>,
     first: bool,
 }
 
 impl<S> Watched<S> {
-    pub(super) const fn new(stream: S, activity: Arc<Activity>) -> Self {
-        Self { stream, activity, first: true }
+    pub(super) const fn new(stream: S, activity: Arc<Activity>, framing: Option<Framing>) -> Self {
+        Self { stream, activity, framing, first: true }
     }
 }
 
@@ -141,11 +154,23 @@ impl<S: AsyncRead + Unpin> AsyncRead for Watched<S> {
         buffer: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
         let before = buffer.filled().len();
-        let polled = Pin::new(&mut self.stream).poll_read(context, buffer);
-        let new = buffer.filled().get(before..).unwrap_or_default();
-        if !new.is_empty() {
-            self.activity.read(self.activity.now(), new, self.first);
-            self.first = false;
+        let this = &mut *self;
+        if this.framing.as_ref().is_some_and(Framing::is_broken) {
+            return Poll::Ready(Ok(()));
+        }
+        let polled = Pin::new(&mut this.stream).poll_read(context, buffer);
+        let new = buffer.filled_mut().get_mut(before..).unwrap_or_default();
+        if new.is_empty() {
+            return polled;
+        }
+        this.activity.read(this.activity.now(), new, this.first);
+        this.first = false;
+        if let Some(framing) = &mut this.framing {
+            if this.activity.switched.load(Ordering::Relaxed) {
+                framing.switch();
+            }
+            let passed = framing.pass(new);
+            buffer.set_filled(before + passed);
         }
         polled
     }

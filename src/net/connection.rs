@@ -14,7 +14,7 @@ use std::{
     time::Duration,
 };
 
-use hyper::{Request, body::Incoming, service::service_fn};
+use hyper::{Request, StatusCode, body::Incoming, service::service_fn};
 use hyper_util::{
     rt::{TokioIo, TokioTimer},
     server::conn::auto,
@@ -26,6 +26,7 @@ use tokio::{
 
 use super::{
     activity::{Activity, PREFACE, Watched},
+    framing::Framing,
     listen,
     seats::{Seat, Seats},
 };
@@ -136,14 +137,14 @@ struct Versions {
 }
 
 impl Versions {
-    /// For a connection that begins with these bytes, four at most.
-    fn of(&self, start: &[u8]) -> &auto::Builder<Executor> {
+    /// For a connection that begins with these bytes, four at most; and what watches over what comes.
+    fn of(&self, start: &[u8]) -> (&auto::Builder<Executor>, Option<Framing>) {
         if start == PREFACE {
-            &self.two
+            (&self.two, None)
         } else if PREFACE.starts_with(start) {
-            &self.either
+            (&self.either, Some(Framing::new()))
         } else {
-            &self.one
+            (&self.one, Some(Framing::new()))
         }
     }
 }
@@ -280,15 +281,18 @@ impl Server {
         // Small answers go out at once; without it only the speed differs.
         drop(stream.set_nodelay(true));
         let activity = Arc::new(Activity::new());
-        let Some(http) = self.version(&stream, &activity).await else { return };
-        let io = TokioIo::new(Watched::new(stream, Arc::clone(&activity)));
+        let Some((http, framing)) = self.version(&stream, &activity).await else { return };
+        let io = TokioIo::new(Watched::new(stream, Arc::clone(&activity), framing));
         let service = {
             let activity = Arc::clone(&activity);
             service_fn(move |request| {
-                let working = activity.begin();
+                let (working, seen) = (activity.begin(), Arc::clone(&activity));
                 let answer = handler(request, peer);
                 async move {
                     let response = answer.await;
+                    if response.status() == StatusCode::SWITCHING_PROTOCOLS {
+                        seen.switch();
+                    }
                     drop(working);
                     Ok::<_, Infallible>(response)
                 }
@@ -301,7 +305,11 @@ impl Server {
 
     /// How a connection is to be served, by its first bytes, which stay to be read. `None` when it ends before them,
     /// or its time or ours does.
-    async fn version(&self, stream: &TcpStream, activity: &Activity) -> Option<&auto::Builder<Executor>> {
+    async fn version(
+        &self,
+        stream: &TcpStream,
+        activity: &Activity,
+    ) -> Option<(&auto::Builder<Executor>, Option<Framing>)> {
         let mut start = [0; PREFACE.len()];
         let deadline = activity.deadline(self.limits.head, self.limits.idle);
         // The first request of who has connected before the sign to stop may be on its way: see `first_asked`.

@@ -5,5 +5,6 @@
 
 mod activity;
 pub mod connection;
+mod framing;
 pub mod listen;
 mod seats;

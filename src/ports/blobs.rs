@@ -128,7 +128,8 @@ pub trait BlobStore: Send + Sync {
     fn delete(&self, names: Vec<Name>) -> Answer<'_, ()>;
     /// Whose store it is: the text of its mark; `None` without one.
     fn mark(&self) -> Answer<'_, Option<String>>;
-    /// Marks it. Refused when it has objects that are not ours to share, or another made a mark at the same time.
+    /// Marks it, unless it is marked already: what counts is what [`BlobStore::mark`] says then. Refused when it has objects that are not ours
+    /// to share.
     fn set_mark(&self, text: String) -> Answer<'_, ()>;
 }
 

@@ -148,10 +148,10 @@ impl Services {
                 let services = self.clone();
                 let gone = self.write_held(hold, move |tx| {
                     services.tell(tx, Topic::Routes)?;
+                    services.changes_sites(tx, scope);
                     prune_site(tx, scope, id)
                 });
                 pruned += gone.await?;
-                self.forget(scope);
             }
         }
         self.forget_effects(hold, now - limits::EFFECT_KEPT_MS).await?;
@@ -204,16 +204,17 @@ impl Services {
             }
             for (tenant, site, id) in open {
                 let scope = access::task_scope(tenant);
+                let services = self.clone();
                 let ended = self.write_held(hold, move |tx| {
                     if !store::deployments::fail(tx, scope, site, id, (why, now))? {
                         return Ok(());
                     }
+                    // Whoever waits for it, or looks at it, sees its end.
+                    services.changes_sites(tx, scope);
                     store::deployments::append_line(tx, scope, id, (why, now))?;
                     store::uploads::delete(tx, scope, id)
                 });
                 ended.await?;
-                // Whoever waits for it, or looks at it, sees its end.
-                self.forget(scope);
             }
         }
     }

@@ -181,15 +181,14 @@ impl Services {
                     // Another call has finished it meanwhile.
                     return Ok(());
                 }
+                services.changes_sites(tx, scope);
                 store::uploads::delete(tx, scope, id)?;
                 let line = format!("Failed: {text}");
                 store::deployments::append_line(tx, scope, id, (&line, now))?;
                 let text = format!("a deployment of {} failed", site.name);
                 services.record(tx, &actor, &Event::new("deployment.failed", "site", &site.name, text))
             })
-            .await?;
-        self.forget(scope);
-        Ok(())
+            .await
     }
 }
 

@@ -192,7 +192,9 @@ impl Home {
             found
         } else {
             self.asked(ASK_MAX, store.set_mark(ours.clone())).await?;
-            ours.clone()
+            // Another may have been quicker: of a web and a worker that are started together, one is.
+            let set = self.asked(ASK_MAX, store.mark()).await?;
+            set.ok_or_else(|| Error::internal(format!("the mark in {} is gone as soon as it was put", store.place())))?
         };
         if found != ours {
             let text = format!(

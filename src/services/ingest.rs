@@ -73,7 +73,6 @@ impl Services {
             services.begin(tx, &acting, &site, State::Checking, &wish, None, (0, 0))
         });
         let begun = begun.await?;
-        self.forget(actor.scope);
         let (services, actor, name, id) = (self.clone(), actor.clone(), name.clone(), begun.id);
         self.tasks.spawn(async move {
             let unpacked = services.unpack(received, kind, request.allow_env).await;
@@ -190,7 +189,6 @@ impl Services {
             services.begin(tx, &acting, &site, State::Checking, &request, None, counts)
         });
         let begun = begun.await?;
-        self.forget(actor.scope);
         self.complete_or_fail(actor, name, (begun.id, hold), list).await
     }
 

@@ -206,6 +206,12 @@ impl Services {
         self.signals().touch();
     }
 
+    /// As [`Services::forget`], with the commit of this transaction: whoever asked for the change may have gone by then.
+    pub(super) fn changes_sites(&self, tx: &mut WriteTx<'_>, scope: TenantScope) {
+        let services = self.clone();
+        tx.after_commit(move || services.forget(scope));
+    }
+
     /// Tells the data plane and waits until it serves what the database says. On a shutdown nobody new is served any more,
     /// and the next start begins with what the database says.
     pub(super) async fn served(&self, scope: TenantScope) {

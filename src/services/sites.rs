@@ -7,7 +7,7 @@ use crate::{
     domain::{
         Error, Result,
         access::{Actor, Right, TenantScope},
-        deployment::{Deployment, DeploymentRef},
+        deployment::Deployment,
         event::Event,
         hostname::Hostname,
         node::Topic,
@@ -24,9 +24,6 @@ use super::{Services, publish::Move};
 
 /// Hostnames of one site: each needs a certificate.
 const HOSTNAMES_MAX: usize = 100;
-
-/// Publications among which the one of the live deployment is looked for: how often a reason is changed in a row.
-const PUBLICATIONS_LOOKED_AT: i64 = 10;
 
 /// About what a site takes in the cache.
 const ROW_BYTES: usize = 600;
@@ -105,7 +102,7 @@ impl Services {
             store::sites::insert(tx, scope, &site)?;
             let text = format!("made the site {}", site.name);
             services.record(tx, &actor, &Event::new("site.created", "site", &site.name, text))?;
-            services.view(tx, scope, site)
+            services.view(tx, scope, &site.name)
         });
         let made = made.await?;
         self.served(scope).await;
@@ -116,12 +113,7 @@ impl Services {
     pub async fn get_site(&self, actor: &Actor, name: &SiteName) -> Result<SiteView> {
         let scope = actor.require(Right::Read)?;
         let (services, name) = (self.clone(), name.clone());
-        self.db
-            .read(move |tx| {
-                let site = store::sites::find(tx, scope, &name)?.ok_or_else(|| Error::not_found("site"))?;
-                services.view(tx, scope, site)
-            })
-            .await
+        self.db.read(move |tx| services.view(tx, scope, &name)).await
     }
 
     /// A page of the tenant's sites by name, after the name `after`.
@@ -166,27 +158,10 @@ impl Services {
         }
     }
 
-    fn view(&self, tx: &mut ReadTx<'_>, scope: TenantScope, site: Site) -> Result<SiteView> {
-        let live = match site.live {
-            Some(id) => store::deployments::find(tx, scope, site.id, DeploymentRef::Id(id))?,
-            None => None,
-        };
-        let published_ms = match live {
-            // Taking a site down is a publication too, and publishes nothing.
-            Some(_) => {
-                let lately = store::publications::list(tx, scope, site.id, PUBLICATIONS_LOOKED_AT)?;
-                lately.iter().find(|it| it.deployment == site.live).map(|it| it.created_ms)
-            }
-            None => None,
-        };
-        Ok(SiteView {
-            hostnames: store::hostnames::list(tx, scope, site.id)?,
-            deployments: store::deployments::count(tx, scope, site.id)?,
-            url: self.addresses.site(&site.name),
-            live,
-            published_ms,
-            site,
-        })
+    /// A site as lists show it.
+    fn view(&self, tx: &mut ReadTx<'_>, scope: TenantScope, name: &SiteName) -> Result<SiteView> {
+        let found = store::sites::find_shown(tx, scope, name)?.ok_or_else(|| Error::not_found("site"))?;
+        Ok(self.listed(found))
     }
 
     /// Deletes a site with its deployments. Its name rests for 30 days, for others; its history stays.
@@ -254,12 +229,10 @@ impl Services {
             {
                 services.watch(tx, &actor, &site, folder.as_deref())?;
             }
-            let site = store::sites::find(tx, scope, &name)?.ok_or_else(|| Error::not_found("site"))?;
-            services.view(tx, scope, site)
+            services.view(tx, scope, &name)
         });
         let site = written.await?;
         if watches {
-            self.forget(scope);
             self.signals().watch.notify_one();
         }
         if shows {
@@ -270,6 +243,7 @@ impl Services {
 
     fn watch(&self, tx: &mut WriteTx<'_>, actor: &Actor, site: &Site, folder: Option<&str>) -> Result<()> {
         store::sites::change_watch_folder(tx, actor.scope, site.id, folder)?;
+        self.changes_sites(tx, actor.scope);
         self.tell(tx, Topic::Watch)?;
         let text = match folder {
             Some(folder) => format!("deploys {} from {folder} from now on", site.name),

@@ -85,7 +85,6 @@ impl Services {
             self.begin_wanted(actor, name, asked, (wanted, listed), fence).await
         });
         let (site, deployment) = begun.await?;
-        self.forget(scope);
         let missing = if deployment.state == State::Uploading {
             self.find_missing(scope, &site, &deployment, &list).await?
         } else {
@@ -145,6 +144,7 @@ impl Services {
     ) -> Result<Deployment> {
         let scope = actor.scope;
         let now = self.clock.now_ms();
+        self.changes_sites(tx, scope);
         let deployment = Deployment {
             id: self.ids.next().into(),
             number: store::sites::take_number(tx, scope, site.id)?,

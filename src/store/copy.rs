@@ -353,6 +353,13 @@ pub fn prepare(tx: &mut WriteTx<'_>, tables: &[Table], instance: &str) -> Result
     tx.execute("DELETE FROM setting WHERE name = $1", params![settings::MOVED_TO]).map(|_| ())
 }
 
+/// Has a database that plans by what it knows of its tables look at this one, whose rows came at once: it would do so by itself a minute
+/// later, and plan badly until then.
+pub fn analyze(tx: &mut WriteTx<'_>, table: &Table) -> Result<()> {
+    take_time(tx)?;
+    tx.execute(&format!("ANALYZE \"{}\"", table.name), &[]).map(|_| ())
+}
+
 /// The database is complete: servers may start on it.
 pub fn open(tx: &mut WriteTx<'_>) -> Result<()> {
     tx.execute("DELETE FROM setting WHERE name = $1", params![settings::FILLING]).map(|_| ())

@@ -119,35 +119,54 @@ pub struct Listed {
     pub hostnames: Vec<String>,
 }
 
-/// A page of a tenant's sites as lists show them, by name, after the name `after`: two statements, however many sites there are. The
-/// page is taken first, so that a database that knows nothing yet of its tables looks at no more than its rows.
-pub fn list_shown(tx: &mut ReadTx<'_>, scope: TenantScope, after: &str, limit: i64) -> Result<Vec<Listed>> {
-    let tenant = tx.tenant(scope)?;
+/// Asks for the rows of `page`, which are of the table `site`, with what stands beside each; `$1` is the tenant.
+fn beside(page: &str) -> String {
     let live = deployments::COLUMNS;
-    let sql = format!(
+    format!(
         "SELECT {COLUMNS},
            (SELECT p.created_ms FROM publication p WHERE p.tenant_id = $1 AND p.site_id = s.id AND p.deployment_id = s.live
             ORDER BY p.seq DESC LIMIT 1),
            (SELECT COUNT(*) FROM deployment c WHERE c.tenant_id = $1 AND c.site_id = s.id),
            {live}
-         FROM (SELECT * FROM site WHERE tenant_id = $1 AND name > $2 ORDER BY name LIMIT $3) s
-         LEFT JOIN deployment d ON d.tenant_id = $1 AND d.site_id = s.id AND d.id = s.live ORDER BY s.name LIMIT $3"
-    );
+         FROM ({page}) s LEFT JOIN deployment d ON d.tenant_id = $1 AND d.site_id = s.id AND d.id = s.live"
+    )
+}
+
+/// A row of [`beside`], without hostnames.
+fn read_beside(row: Row) -> Result<Listed> {
+    let (site, rest) = row.split(WIDTH);
+    let (beside, live) = rest.split(2);
+    Ok(Listed {
+        site: read(&site)?,
+        hostnames: Vec::new(),
+        live: live.opt_blob(0)?.is_some().then(|| deployments::read(&live)).transpose()?,
+        published_ms: beside.opt_int(0)?,
+        deployments: beside.int(1)?,
+    })
+}
+
+/// A page of a tenant's sites as lists show them, by name, after the name `after`: two statements, however many sites there are. The
+/// page is taken first, so that a database that knows nothing yet of its tables looks at no more than its rows.
+pub fn list_shown(tx: &mut ReadTx<'_>, scope: TenantScope, after: &str, limit: i64) -> Result<Vec<Listed>> {
+    let tenant = tx.tenant(scope)?;
+    let page = "SELECT * FROM site WHERE tenant_id = $1 AND name > $2 ORDER BY name LIMIT $3";
+    let sql = format!("{} ORDER BY s.name LIMIT $3", beside(page));
     let rows = tx.query(&sql, params![tenant, after, limit])?;
     let mut hostnames = hostnames::list_of_page(tx, scope, after, limit)?;
-    let show = |row: Row| {
-        let (site, rest) = row.split(WIDTH);
-        let (beside, live) = rest.split(2);
-        let site = read(&site)?;
-        Ok(Listed {
-            hostnames: hostnames.remove(&site.id).unwrap_or_default(),
-            live: live.opt_blob(0)?.is_some().then(|| deployments::read(&live)).transpose()?,
-            published_ms: beside.opt_int(0)?,
-            deployments: beside.int(1)?,
-            site,
-        })
+    let mut show = |row: Row| {
+        let it = read_beside(row)?;
+        Ok(Listed { hostnames: hostnames.remove(&it.site.id).unwrap_or_default(), ..it })
     };
-    rows.into_iter().map(show).collect()
+    rows.into_iter().map(&mut show).collect()
+}
+
+/// A site as lists show it, in two statements.
+pub fn find_shown(tx: &mut ReadTx<'_>, scope: TenantScope, name: &SiteName) -> Result<Option<Listed>> {
+    let tenant = tx.tenant(scope)?;
+    let sql = beside("SELECT * FROM site WHERE tenant_id = $1 AND name = $2");
+    let Some(row) = tx.find(&sql, params![tenant, name.as_str()])? else { return Ok(None) };
+    let it = read_beside(row)?;
+    Ok(Some(Listed { hostnames: hostnames::list(tx, scope, it.site.id)?, ..it }))
 }
 
 /// Every site of the server with its tenant, for the host's own tasks.

@@ -60,24 +60,29 @@ pub fn list_latest(tx: &mut ReadTx<'_>, scope: TenantScope, limit: i64) -> Resul
     pairs(tx, scope, &sql, limit)
 }
 
-/// Sites whose newest deployment failed, with that deployment, the latest failure first.
+/// Sites whose newest deployment failed, with that deployment, the latest failure first. Failed deployments are looked at by an index of
+/// their own (`deployment_failed`), newest first, and not all sites.
 pub fn list_failed(tx: &mut ReadTx<'_>, scope: TenantScope, limit: i64) -> Result<Vec<(Site, Deployment)>> {
     let (site, deployment) = (sites::COLUMNS, deployments::COLUMNS);
     let sql = format!(
-        "SELECT {site}, {deployment} FROM site s JOIN deployment d
-           ON d.tenant_id = s.tenant_id AND d.site_id = s.id AND d.number = s.next_number - 1
-         WHERE s.tenant_id = $1 AND d.state = 'failed' ORDER BY d.id DESC LIMIT $2"
+        "SELECT {site}, {deployment}
+         FROM (SELECT * FROM deployment f WHERE f.tenant_id = $1 AND f.state = 'failed' AND f.number =
+                 (SELECT n.next_number - 1 FROM site n WHERE n.tenant_id = $1 AND n.id = f.site_id)
+               ORDER BY f.id DESC LIMIT $2) d
+         JOIN site s ON s.tenant_id = $1 AND s.id = d.site_id ORDER BY d.id DESC LIMIT $2"
     );
     pairs(tx, scope, &sql, limit)
 }
 
-/// Sites that have nothing live and were made before `before_ms`, and those that are taken down.
+/// Sites that have nothing live and were made before `before_ms`, and those that are taken down. The index `site_dark` has these alone:
+/// its condition stands here word by word, since only then a database knows that it may use it.
 pub fn list_dark(tx: &mut ReadTx<'_>, scope: TenantScope, before_ms: i64, limit: i64) -> Result<Vec<Site>> {
     let tenant = tx.tenant(scope)?;
     let columns = sites::COLUMNS;
     let sql = format!(
         "SELECT {columns} FROM site s
-         WHERE s.tenant_id = $1 AND ((s.live IS NULL AND s.created_ms < $2) OR s.taken_down IS NOT NULL)
+         WHERE s.tenant_id = $1 AND (s.live IS NULL OR s.taken_down IS NOT NULL)
+           AND (s.created_ms < $2 OR s.taken_down IS NOT NULL)
          ORDER BY s.name LIMIT $3"
     );
     tx.query(&sql, params![tenant, before_ms, limit])?.iter().map(sites::read).collect()

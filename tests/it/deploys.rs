@@ -313,6 +313,12 @@ fn a_list_says_of_a_site_what_is_said_of_it_alone() {
         host.api_json(&key, &format!("PATCH /api/v1/sites/{site}"), &json!({"taken_down": reason}).to_string(), 200);
     }
     host.api_json(&key, "PATCH /api/v1/sites/twice", r#"{"taken_down":null}"#, 200);
+    // However often a reason is changed.
+    for number in 0..12 {
+        let reason = json!({"taken_down": format!("gone, {number}")}).to_string();
+        let down = host.api_json(&key, "PATCH /api/v1/sites/down", &reason, 200);
+        assert!(down["live"]["published_at"].is_string(), "{down}");
+    }
     let mut seen = Vec::new();
     for after in ["", "?limit=2", "?limit=2&after=empty"] {
         let list = host.api_json(&key, &format!("GET /api/v1/sites{after}"), "", 200);

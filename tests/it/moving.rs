@@ -182,6 +182,10 @@ async fn data_moves_to_postgresql_and_back_with_equal_hashes() {
         moved(&host, &url, &[])
     });
     assert_eq!(there["restart"], true);
+    // It has looked at what came, and by no look of its own, which comes a minute later.
+    let unseen = "SELECT relname FROM pg_stat_user_tables WHERE last_analyze IS NULL
+         AND relname IN ('site', 'deployment', 'audit_log', 'user', 'outbox')";
+    host.until("the new database to have looked at its tables", || database.ask(unseen).is_empty().then_some(()));
     // The old database takes nothing any more, also from who has not heard of it.
     let old = Sqlite::open(&host.data().join("chainhost.db"), schema::SQLITE).unwrap();
     for sql in [

@@ -33,12 +33,20 @@ fn bytes_go_to_a_bucket_and_come_back() {
         .output()
         .unwrap();
     assert!(!refused.status.success() && !host.data().join("blobs-url").exists(), "{}", said(&refused));
+    let refused = command(&host, &["move", "--blobs", &bucket.url()]).output().unwrap();
+    assert!(refused.status.code() == Some(2) && said(&refused).contains(KEYS[0].0), "{}", said(&refused));
     let out = move_blobs(&host, &bucket.url());
     assert!(out.status.success(), "{}", said(&out));
     let report: Value = serde_json::from_slice(&out.stdout).unwrap();
     let setting = report.pointer("/settings/0").unwrap();
     assert_eq!(setting.get("variable").unwrap(), "CHAINHOST_BLOBS_URL");
     assert!(bucket.blobs().len() >= 3, "before the restart");
+    assert_eq!(host.stop(), Some(0));
+    // Without the keys, which the folder does not remember, sites answer, and what is missing is said.
+    host.restart();
+    assert_eq!(host.get("one.localhost", "/").text(), "<p>one</p>");
+    let told = host.get("localhost", "/healthz").text() + &host.log();
+    assert!(told.contains("set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY"), "{told}");
     assert_eq!(host.stop(), Some(0));
     host.become_as(&KEYS.map(|(name, value)| (name, value.to_owned())), &[]);
     host.restart();

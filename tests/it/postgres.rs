@@ -424,6 +424,22 @@ async fn tls_and_passwords_are_as_the_url_says() {
     }
 }
 
+#[test]
+fn who_does_not_own_the_database_hears_what_to_do() {
+    let server = Server::start(&["fsync=off"]);
+    server.run("CREATE ROLE guest LOGIN");
+    server.run("CREATE DATABASE others");
+    let url = format!("postgres://guest@127.0.0.1:{}/others", server.port);
+    let out = Command::new(crate::support::PROGRAM)
+        .args(["serve", "--listen", "127.0.0.1:0", "--data"])
+        .arg(tempfile::tempdir().unwrap().path().join("data"))
+        .env("CHAINHOST_DATABASE_URL", url)
+        .output()
+        .unwrap();
+    let said = String::from_utf8_lossy(&out.stderr);
+    assert!(out.status.code() == Some(1) && said.contains("ALTER DATABASE"), "{said}");
+}
+
 /// Ends the threads of a test also when it fails: a scope waits for them.
 struct Stopping<'a>(&'a AtomicBool);
 

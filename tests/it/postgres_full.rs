@@ -184,3 +184,64 @@ async fn many_reads_share_the_few_connections_that_a_server_has_free() {
     db.health().unwrap();
     assert_eq!(session(&db).await, writes, "the writer gave up a good connection");
 }
+
+/// A read that has begun, and whose connection ends before its first statement, cannot be left to another reader. It waits for the
+/// connection of one.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_read_that_loses_its_connection_gets_that_of_another() {
+    let server = Arc::new(Server::start(SMALL));
+    let (db, others) = (open(&server), Others::default());
+    count(&db).await.unwrap();
+    // Two that read have a connection each, and tell which.
+    let (go_on, may_go_on) = mpsc::channel::<()>();
+    let (holds, is_held) = mpsc::channel();
+    let (is_full, may_lose) = mpsc::channel();
+    let own = |tx: &mut ReadTx<'_>| tx.one("SELECT CAST(pg_backend_pid() AS BIGINT)", &[])?.int(0);
+    let reader = db.clone();
+    let (mut first, mut second) = (JoinSet::new(), JoinSet::new());
+    first.spawn(async move {
+        let slow = move |tx: &mut ReadTx<'_>| {
+            holds.send(own(tx)?).unwrap();
+            may_go_on.recv_timeout(BOUND).unwrap();
+            own(tx)
+        };
+        reader.read(slow).await
+    });
+    let held = tokio::task::spawn_blocking(move || is_held.recv_timeout(BOUND).unwrap()).await.unwrap();
+    let mut lost = held;
+    until("another one reader", async || {
+        timeout(BOUND, db.read(own)).await.unwrap().is_ok_and(|it| {
+            lost = it;
+            it != held
+        })
+    })
+    .await;
+    until("all connections are taken", async || others.take(&server, 3)).await;
+    let (reader, asked, takers) = (db.clone(), Arc::clone(&server), others.clone());
+    second.spawn(async move {
+        let begun_on_it = move |tx: &mut ReadTx<'_>| {
+            takers.with(move |all| {
+                let pid = i32::try_from(lost).unwrap();
+                all[0].execute("SELECT pg_terminate_backend($1, 20000)", &[&pid]).unwrap();
+            });
+            let begun = Instant::now();
+            while !takers.take(&asked, 2) {
+                assert!(begun.elapsed() < BOUND, "the place was not taken");
+                thread::sleep(Duration::from_millis(20));
+            }
+            is_full.send(refusals(&asked)).unwrap();
+            own(tx)
+        };
+        reader.read(begun_on_it).await
+    });
+    let before = tokio::task::spawn_blocking(move || may_lose.recv_timeout(BOUND).unwrap()).await.unwrap();
+    // It finds none before that of the other is free.
+    until("a connection is refused", async || refusals(&server) > before).await;
+    go_on.send(()).unwrap();
+    for reads in [first, second] {
+        let found = timeout(BOUND, reads.join_all()).await.expect("a read hangs");
+        assert_eq!(found.into_iter().map(Result::unwrap).collect::<Vec<_>>(), [held]);
+    }
+    assert_eq!(value(&db).await.unwrap(), 1);
+    db.health().unwrap();
+}

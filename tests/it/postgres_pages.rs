@@ -14,6 +14,8 @@ use chainhost::{
     store,
 };
 
+use tokio::time::{Instant, sleep};
+
 use crate::support::{Host, PATIENCE, browser::Browser, postgres::Server, write_files};
 
 fn open(server: &Server) -> Db {
@@ -75,6 +77,20 @@ fn pairs(server: &Server) -> u64 {
     removed.map(|it| it.split_whitespace().next().unwrap().parse().unwrap()).max().unwrap_or(0)
 }
 
+/// The plans of the statements that have these words, once so many are told: the server tells one when its transaction ends.
+async fn plans(server: &Server, words: &str, count: usize) -> Vec<String> {
+    let begun = Instant::now();
+    loop {
+        let log = fs::read_to_string(server.folder.join("log")).unwrap();
+        let plans = log.split("Query Text: ").filter(|it| it.contains(words)).map(str::to_owned).collect::<Vec<_>>();
+        if plans.len() >= count {
+            return plans;
+        }
+        assert!(begun.elapsed() < PATIENCE, "{count} plans of {words}: {log}");
+        sleep(Duration::from_millis(20)).await;
+    }
+}
+
 /// Rows of a tenant that came at once, before the server has counted the tables: 1,000 sites with a deployment each. Taken for some few,
 /// they were all put beside all.
 #[tokio::test(flavor = "multi_thread")]
@@ -114,6 +130,15 @@ async fn lists_are_short_work_for_a_database_that_knows_nothing_of_its_tables() 
     let failed = db.read(move |tx| store::summary::list_failed(tx, scope, 6)).await.unwrap();
     assert_eq!(failed.first().unwrap().0.name.to_string(), "site-1000");
     assert!(db.read(move |tx| store::summary::list_dark(tx, scope, 1, 6)).await.unwrap().is_empty());
+    // Of the sites that fail or show nothing there are few, and only these are looked at: also once the tables have been counted.
+    server.run("ANALYZE site, deployment; UPDATE site SET taken_down = 'closed' WHERE name = 'site-7'");
+    assert_eq!(db.read(move |tx| store::summary::list_failed(tx, scope, 6)).await.unwrap().len(), 6);
+    let dark = db.read(move |tx| store::summary::list_dark(tx, scope, 1, 6)).await.unwrap();
+    assert_eq!(dark.iter().map(|it| it.name.as_str()).collect::<Vec<_>>(), ["site-7"]);
+    for (asked, index) in [("f.state = 'failed'", "deployment_failed"), ("s.created_ms < $2", "site_dark")] {
+        let plans = plans(&server, asked, 2).await;
+        assert!(plans.iter().all(|it| it.contains(index) && !it.contains("Seq Scan")), "{plans:#?}");
+    }
     let page = db.read(move |tx| store::sites::list_shown(tx, scope, "site-5", 51)).await.unwrap();
     let shown: Vec<_> =
         page.iter().map(|it| (it.site.name.to_string(), it.hostnames.clone(), it.published_ms)).collect();
@@ -146,9 +171,9 @@ async fn a_transaction_that_reads_begins_with_its_first_statement() {
     // It has ended with the request, also where that asked nothing.
     db.read(|_| Ok(())).await.unwrap();
     let open = "SELECT CAST(COUNT(*) AS TEXT) FROM pg_stat_activity WHERE state = 'idle in transaction'";
-    let start = tokio::time::Instant::now();
+    let start = Instant::now();
     while server.ask(open) != "0" {
         assert!(start.elapsed() < PATIENCE, "a transaction stays open");
-        tokio::time::sleep(Duration::from_millis(20)).await;
+        sleep(Duration::from_millis(20)).await;
     }
 }

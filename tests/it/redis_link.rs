@@ -13,8 +13,9 @@ use std::{
 };
 
 use chainhost::{
-    base::secret::Secret,
-    engines::redis::{Address, is_lost},
+    base::{clock::Clock, secret::Secret},
+    engines::redis::{Address, QueueRedis, Wish, is_lost},
+    ports::queue::Jobs,
 };
 use redis::{Connection, RedisResult};
 use tokio::time::Instant;
@@ -241,6 +242,27 @@ fn wrong_passwords_are_a_clear_error() {
     }
     for login in [":right@", "app:p@ss%2Fword@", "app:p%40ss%2Fword@"] {
         assert!(address(&format!("redis://{login}127.0.0.1:{}", server.port)).connect().is_ok(), "{login}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_queue_says_why_it_has_no_redis() {
+    let closed = Server::start(&["--requirepass", "right"]);
+    let open = Server::start(&[]);
+    for (url, word) in [
+        (format!("redis://:wrong@127.0.0.1:{}", closed.port), "refuses the user or the password"),
+        (format!("redis://127.0.0.1:{}", closed.port), "wants a password"),
+        (format!("redis://127.0.0.1:{}/99", open.port), "has no database with the number"),
+        (format!("rediss://127.0.0.1:{}", open.port), "by TLS"),
+        (format!("redis+cluster://127.0.0.1:{}", open.port), "is no cluster"),
+        (format!("redis://127.0.0.1:{}", free_port()), "cannot be reached"),
+    ] {
+        let url = Secret::new(url);
+        let engine = QueueRedis::open(&url, &Wish::new("one", Clock::system())).unwrap();
+        let error = Jobs::new(Arc::<QueueRedis>::clone(&engine)).depths(None).await.unwrap_err();
+        engine.close();
+        assert!(error.message.contains(word) && error.message.contains("127.0.0.1:"), "{word}: {error:?}");
+        assert!(error.code == "queue_unreachable" && !format!("{error:?}").contains("wrong"), "{error:?}");
     }
 }
 

@@ -172,6 +172,32 @@ fn settings_are_checked_and_the_line_is_named() {
     assert!(code == Some(2) && error.contains("line 2") && error.contains("panel_hosst"), "{error}");
 }
 
+#[test]
+#[cfg(all(feature = "postgres", feature = "redis"))]
+fn a_url_that_no_start_could_use_is_refused_by_check_and_serve_with_the_name_of_its_setting() {
+    let folder = tempfile::tempdir().unwrap();
+    for (name, url, words) in [
+        ("CHAINHOST_DATABASE_URL", "mysql://u:hidden@h/d", "`url` in [database]"),
+        ("CHAINHOST_DATABASE_URL", "postgres://u:hidden@h:5432x/d", "CHAINHOST_DATABASE_URL"),
+        ("CHAINHOST_REDIS_QUEUE_URL", "redis://:hidden@h:63x/x", "`queue_url` in [redis]"),
+        ("CHAINHOST_REDIS_CACHE_URL", "http://:hidden@h", "CHAINHOST_REDIS_CACHE_URL"),
+        ("CHAINHOST_BLOBS_URL", "s3://bucket?endpoint=http://h:58334x", "endpoint"),
+    ] {
+        for command in [&["check"][..], &["serve", "--listen", "127.0.0.1:0"]] {
+            let mut run = Command::new(PROGRAM);
+            run.args(command).current_dir(&folder).env(name, url);
+            let out = run.env("AWS_ACCESS_KEY_ID", "a").env("AWS_SECRET_ACCESS_KEY", "b").output().unwrap();
+            let said = String::from_utf8(out.stderr).unwrap();
+            assert!(out.status.code() == Some(2) && said.contains(words) && !said.contains("hidden"), "{url}: {said}");
+        }
+    }
+    // A start serves what it has without them.
+    let out = Command::new(PROGRAM).arg("check").env("CHAINHOST_BLOBS_URL", "s3://bucket").output().unwrap();
+    let said = String::from_utf8(out.stderr).unwrap();
+    assert!(out.status.code() == Some(2) && said.contains("AWS_SECRET_ACCESS_KEY"), "{said}");
+    assert_eq!(fs::read_dir(&folder).unwrap().count(), 0, "nothing was made");
+}
+
 /// Every path below a folder with its rights and, for a file, its bytes.
 fn state(folder: &Path) -> Vec<(PathBuf, u32, Vec<u8>)> {
     let mut found = Vec::new();

@@ -2,7 +2,8 @@
 
 use std::{
     pin::Pin,
-    sync::{Arc, Mutex},
+    sync::{Arc, Mutex, mpsc},
+    time::Duration,
 };
 
 use chainhost::{
@@ -22,6 +23,11 @@ use chainhost::{
     store,
 };
 use tempfile::TempDir;
+use tokio::{
+    sync::oneshot,
+    task::JoinSet,
+    time::{Instant, timeout},
+};
 
 use crate::{
     conformance::Place as _,
@@ -382,6 +388,41 @@ async fn uploads_under_way_count_towards_the_quota_and_once() {
     assert_eq!(try_begin(rig.list("small.html", &[3; 40])).await.unwrap().deployment.state, State::Uploading);
 }
 
+/// What was kept of the list before is dropped with the commit, and not by who asked.
+#[tokio::test]
+async fn a_list_counts_an_upload_that_was_begun_for_somebody_who_hung_up() {
+    let rig = Rig::new(100, None).await;
+    let listed = async || rig.services.list_sites(&rig.actor, "", 10).await.unwrap()[0].deployments;
+    let begun = Instant::now();
+    for wait_ms in (10..).step_by(20) {
+        assert!(begun.elapsed() < PATIENCE, "none was begun");
+        assert_eq!(listed().await, 0);
+        // While it is held up, others wait behind it.
+        let (holds, is_held) = oneshot::channel();
+        let (go_on, may_go_on) = mpsc::channel::<()>();
+        let db = rig.services.db.clone();
+        let mut held = JoinSet::new();
+        held.spawn(async move {
+            db.write(move |_| {
+                holds.send(()).unwrap();
+                Ok(may_go_on.recv_timeout(PATIENCE).is_ok())
+            })
+            .await
+        });
+        is_held.await.unwrap();
+        let upload = rig.services.begin_upload(&rig.actor, &rig.site, rig.list("a", b"a"), request());
+        assert!(timeout(Duration::from_millis(wait_ms), upload).await.is_err(), "nobody held it up");
+        go_on.send(()).unwrap();
+        assert!(held.join_all().await.pop().unwrap().unwrap());
+        // Whatever was asked for before has ended when this has.
+        rig.services.db.write(|_| Ok(())).await.unwrap();
+        if rig.count("SELECT COUNT(*) FROM deployment") == 1 {
+            assert_eq!(listed().await, 1);
+            return;
+        }
+    }
+}
+
 #[tokio::test]
 async fn failed_deployments_push_out_no_complete_ones() {
     let rig = Rig::new(100, None).await;
@@ -413,7 +454,7 @@ async fn a_node_that_has_lost_cleaning_prunes_and_collects_nothing() {
     rig.services.blobs.put(b"nobody's").unwrap();
     let hex = Sha256::of(b"nobody's").hex();
     let blob = rig.folder.path().join("blobs").join(&hex[..2]).join(&hex);
-    let old = std::time::UNIX_EPOCH + std::time::Duration::from_secs(1_000_000_000);
+    let old = std::time::UNIX_EPOCH + Duration::from_secs(1_000_000_000);
     std::fs::OpenOptions::new().read(true).open(&blob).unwrap().set_modified(old).unwrap();
     let hold = rig.services.hold(Duty::Clean).unwrap();
     rig.run("UPDATE lease SET fence = fence + 1");
@@ -470,14 +511,14 @@ async fn a_node_is_silent_when_its_number_stands_still_whatever_its_clock_says()
         nodes.into_iter().find(|it| !it.this).unwrap()
     };
     assert!(!other().await.silent, "its number has grown since it was looked at");
-    let begun = tokio::time::Instant::now();
+    let begun = Instant::now();
     // This one does not look again after this, so that the other is not taken for dead.
     rig.services.beat().await.unwrap();
     while !other().await.silent {
         assert!(begun.elapsed() < PATIENCE);
-        tokio::time::sleep(std::time::Duration::from_millis(100)).await;
+        tokio::time::sleep(Duration::from_millis(100)).await;
     }
-    assert!(begun.elapsed() >= std::time::Duration::from_secs(7), "{:?}", begun.elapsed());
+    assert!(begun.elapsed() >= Duration::from_secs(7), "{:?}", begun.elapsed());
 }
 
 #[tokio::test]
@@ -561,7 +602,7 @@ async fn links_keys_and_sessions_end_when_they_are_said_to() {
             if rig.count("SELECT COALESCE(MAX(seen_ms), 0) FROM session") >= now_ms {
                 return;
             }
-            tokio::time::sleep(std::time::Duration::from_millis(10)).await;
+            tokio::time::sleep(Duration::from_millis(10)).await;
         }
         panic!("no use was noted");
     };

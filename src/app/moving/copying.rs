@@ -16,7 +16,7 @@ use super::{
 };
 use crate::{
     domain::{Error, Result},
-    ports::db::{Db, Value, WriteTx},
+    ports::db::{Db, Dialect, Value, WriteTx},
     store::copy::{self, Span, Table, Values, changes},
 };
 
@@ -86,6 +86,21 @@ impl Copying {
         (self.watch)(Progress::Step(step, rows));
         let read = &mut self.reading(source);
         self.tables.iter().map(|table| self.table(table, false, read)).collect()
+    }
+
+    /// Has the target look at its tables, so that it plans well from the first request on. SQLite needs that not: it plans by the schema
+    /// alone, and figures that nobody keeps true would be worse than none.
+    pub(super) fn analyze(&self) -> Result<()> {
+        if self.handle.block_on(self.target.read(|tx| Ok(tx.dialect())))? == Dialect::Sqlite {
+            return Ok(());
+        }
+        (self.watch)(Progress::Step("analysing the new tables", u64::try_from(self.tables.len()).unwrap_or(u64::MAX)));
+        for table in self.tables.iter() {
+            let table = table.clone();
+            self.handle.block_on(self.target.write(move |tx| copy::analyze(tx, &table)))?;
+            (self.watch)(Progress::Rows(1));
+        }
+        Ok(())
     }
 
     /// Pages of a source that others may change.

@@ -78,6 +78,11 @@ impl Address {
         if !text.starts_with("postgres://") && !text.starts_with("postgresql://") {
             return Err(wrong("it must begin with postgres://"));
         }
+        let authority =
+            text.split_once("://").map_or("", |(_, rest)| rest).split(['/', '?']).next().unwrap_or_default();
+        if authority.matches('@').count() > 1 {
+            return Err(wrong("there is more than one @ before the host; in a password write it as %40"));
+        }
         let (plain, tls) = split_tls(text)?;
         let mut config: Config = plain.parse().map_err(|error| wrong(&whole(&error)))?;
         if config.get_hosts().is_empty() {
@@ -431,6 +436,7 @@ mod tests {
         for (url, word) in [
             ("mysql://x", "begin with postgres://"),
             ("postgres://", "no host"),
+            ("postgres://u:p@ss@h/d", "%40"),
             ("postgres://h/d?sslmode=on", "verify-full"),
             ("postgres://h/d?speed=9", "speed"),
             ("postgres://h/d?sslmode=verify-full&sslrootcert=/no/such.pem", "/no/such.pem"),

@@ -3,7 +3,7 @@
 //! Guarantees: a call ends within its time limit, also when nothing comes on an open connection: a network that is cut without a word,
 //! a machine or a process that stands still. A connection whose answer was late is of no more use, since nobody knows what the next
 //! answer on it belongs to; its socket is closed at once. An answer that has come is never taken for late, however long this process
-//! itself stood still.
+//! itself stood still; and such a time counts as next to nothing, since what it waits for may have stood still with it.
 //! It never runs on a thread of an async runtime: it drives one of its own. `tokio_postgres` has the same client as the crate
 //! `postgres`, whose calls have no time limit.
 
@@ -23,6 +23,22 @@ use tokio_postgres::{
     tls::{MakeTlsConnect, TlsConnect},
 };
 use tokio_postgres_rustls::MakeRustlsConnect;
+
+/// The time that an answer may take is counted in so many pieces, none longer than this.
+const PIECES: u32 = 8;
+const PIECE_MAX: Duration = Duration::from_millis(500);
+
+/// Ends when so much time has passed in which this process went on: a piece in which it got no turn counts as one all the same. So a
+/// machine that is busy, or stands still as a whole, cuts off nobody.
+async fn passed(time: Duration) {
+    let piece = (time / PIECES).min(PIECE_MAX);
+    let mut left = time;
+    while !left.is_zero() {
+        let next = left.min(piece.max(Duration::from_millis(1)));
+        sleep(next).await;
+        left -= next;
+    }
+}
 
 /// How long a connection that is given up may take to say goodbye: the server then frees its session at once.
 const GOODBYE_MAX: Duration = Duration::from_secs(1);
@@ -90,8 +106,13 @@ impl Client {
         T::TlsConnect: TlsConnect<Socket>,
     {
         let runtime = Builder::new_current_thread().enable_all().build().map_err(Unmade::Here)?;
-        let made = runtime.block_on(async { timeout(limit, config.connect(tls)).await });
-        let made = made.map_err(|_| Unmade::Silent(limit)).and_then(|it| it.map_err(Unmade::Engine));
+        let made = runtime.block_on(async {
+            tokio::select! {
+                biased;
+                made = config.connect(tls) => made.map_err(Unmade::Engine),
+                () = passed(limit) => Err(Unmade::Silent(limit)),
+            }
+        });
         match made {
             Ok((asks, connection)) => {
                 let connection: Option<Driven> = Some(Box::pin(connection));
@@ -162,7 +183,7 @@ impl Line {
             let mut work = pin!(work);
             let mut late = pin!(async {
                 match *limit {
-                    Some(limit) => sleep(limit).await,
+                    Some(limit) => passed(limit).await,
                     None => std::future::pending().await,
                 }
             });
@@ -200,5 +221,50 @@ impl Drop for Line {
             // It writes its last word and ends, since nobody can ask on it any more.
             drop(self.runtime.block_on(async { timeout(GOODBYE_MAX, connection).await }));
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::{future::pending, thread};
+
+    use tokio::sync::oneshot;
+
+    use super::*;
+
+    /// What the connection says when nobody answers.
+    #[derive(Debug, PartialEq)]
+    struct Late;
+
+    impl From<Error> for Late {
+        fn from(_: Error) -> Self {
+            Self
+        }
+    }
+
+    #[test]
+    fn an_answer_is_waited_for_while_this_process_stands_still_and_no_longer() {
+        let runtime = Builder::new_current_thread().enable_all().build().unwrap();
+        let (open, ends) = oneshot::channel::<()>();
+        let connection = async move {
+            let _open = open;
+            pending().await
+        };
+        let mut line = Line {
+            runtime,
+            connection: Some(Box::pin(connection)),
+            limit: Some(Duration::from_secs(1)),
+            is_silent: false,
+        };
+        let answered = line.run(async {
+            sleep(Duration::from_millis(1)).await;
+            // Nothing of this process goes on; whoever is to answer may have stood still as well.
+            thread::sleep(Duration::from_secs(2));
+            sleep(Duration::from_millis(250)).await;
+            Ok::<_, Late>(7)
+        });
+        assert_eq!((answered, line.is_silent), (Ok(7), false));
+        assert_eq!(line.run(async { ends.await.map_err(|_| Late) }), Err(Late), "nobody answers");
+        assert!(line.is_silent);
     }
 }

@@ -18,7 +18,7 @@ use tokio::time::Instant;
 
 use crate::{
     base::tasks::join_thread,
-    domain::Result,
+    domain::{Error, Result},
     ports::db::{ReadJob, ReadTx, busy, stopped},
 };
 
@@ -44,6 +44,8 @@ pub(super) struct Readers {
     most: usize,
     inner: Mutex<Inner>,
     wake: Condvar,
+    /// Wakes those that want another's connection.
+    given: Condvar,
 }
 
 #[derive(Default)]
@@ -52,8 +54,12 @@ struct Inner {
     threads: Vec<JoinHandle<()>>,
     running: usize,
     idle: usize,
-    /// Those that run and have a connection.
+    /// Those that run and have a connection, or had one and want another's.
     connected: usize,
+    /// Those that have begun a request, have lost their connection before its first statement and get no new one.
+    wanting: usize,
+    /// What others have given them.
+    given: Vec<Session>,
     closed: bool,
 }
 
@@ -76,7 +82,8 @@ impl Inner {
 impl Readers {
     /// No connection yet; at most `most`.
     pub(super) fn new(address: Arc<Address>, state: Arc<State>, most: usize) -> Arc<Self> {
-        Arc::new(Self { address, state, most: most.max(1), inner: Mutex::default(), wake: Condvar::new() })
+        let (inner, wake, given) = (Mutex::default(), Condvar::new(), Condvar::new());
+        Arc::new(Self { address, state, most: most.max(1), inner, wake, given })
     }
 
     fn lock(&self) -> MutexGuard<'_, Inner> {
@@ -144,7 +151,7 @@ impl Readers {
     fn run(&self) {
         let mut session = None;
         let mut is_connected = false;
-        while let Some((job, since)) = self.next(is_connected) {
+        while let Some((job, since)) = self.next(&mut session, is_connected) {
             let waited = since.elapsed();
             let found = self.connection(session.take());
             self.connected(&mut is_connected, found.is_ok());
@@ -174,6 +181,8 @@ impl Readers {
         if std::mem::replace(was, is) != is {
             let mut inner = self.lock();
             inner.connected = if is { inner.connected + 1 } else { inner.connected.saturating_sub(1) };
+            drop(inner);
+            self.given.notify_all();
         }
     }
 
@@ -191,12 +200,49 @@ impl Readers {
         None
     }
 
-    /// The next request, and since when it waits; `None` when this thread should end, which has a connection or not.
-    fn next(&self, is_connected: bool) -> Option<(ReadJob, Instant)> {
+    /// Another's connection for a request that has begun, since the server has none free. Waits no longer than for an answer, and for
+    /// nobody where no other has one: then `none` is all that there is to say.
+    fn another(&self, none: Error) -> Result<Session> {
+        let until = Instant::now() + self.address.limits().read;
+        let mut inner = self.lock();
+        inner.wanting += 1;
+        // Those that have nothing to do may give theirs; who wants one as well may be the last to hope for it.
+        self.wake.notify_all();
+        self.given.notify_all();
+        let found = loop {
+            if let Some(mut session) = inner.given.pop() {
+                if !session.has_ended() {
+                    break Ok(session);
+                }
+                continue;
+            }
+            let left = until.saturating_duration_since(Instant::now());
+            if left.is_zero() || inner.connected <= inner.wanting {
+                break Err(none);
+            }
+            inner = self.given.wait_timeout(inner, left).unwrap_or_else(PoisonError::into_inner).0;
+        };
+        inner.wanting -= 1;
+        found
+    }
+
+    /// The next request, and since when it waits; `None` when this thread should end: it has nothing to do, or has given its connection
+    /// to one that had begun a request and lost its own.
+    fn next(&self, session: &mut Option<Session>, is_connected: bool) -> Option<(ReadJob, Instant)> {
         let mut inner = self.lock();
         inner.idle += 1;
         let mut idled = false;
         loop {
+            if inner.wanting > inner.given.len()
+                && let Some(session) = session.take()
+            {
+                inner.given.push(session);
+                inner.idle -= 1;
+                inner.running -= 1;
+                inner.connected -= usize::from(is_connected);
+                self.given.notify_all();
+                return None;
+            }
             if let Some(next) = inner.waiting.pop_front() {
                 inner.idle -= 1;
                 return Some(next);
@@ -205,6 +251,7 @@ impl Readers {
                 inner.idle -= 1;
                 inner.running -= 1;
                 inner.connected -= usize::from(is_connected);
+                self.given.notify_all();
                 return None;
             }
             let (next, timeout) = self.wake.wait_timeout(inner, IDLE_MAX).unwrap_or_else(PoisonError::into_inner);
@@ -215,10 +262,14 @@ impl Readers {
 
     /// Answers a request on a connection, which is given back when it is still of use. The transaction begins with the first statement.
     /// A connection that shows then to be of no use is replaced, once; a new one only when it was ended, and not when it says nothing.
+    /// Where the server has none free, another's takes its place.
     fn answer(&self, mut session: Session, is_new: bool, job: ReadJob) -> Option<Session> {
         let renew = |it: &Session| {
             let may = if is_new { it.is_closed() && !it.is_silent() } else { true };
-            may.then(|| self.state.connect(&self.address))
+            may.then(|| match self.state.connect(&self.address) {
+                Err(error) if error.code == FULL => self.another(error),
+                made => made,
+            })
         };
         let mut statements = Statements::beginning(&mut session, self.state.wall, BEGIN, &renew);
         // A defect in one request must not take a reader away; its caller sees the dropped channel.

@@ -405,12 +405,18 @@ pub(super) fn explain(error: &tokio_postgres::Error, what: &str) -> Error {
     } else if *code == SqlState::INVALID_PASSWORD || *code == SqlState::INVALID_AUTHORIZATION_SPECIFICATION {
         Error::unavailable(
             "database_refused",
-            "PostgreSQL refuses this user or password. Correct the database URL and restart.",
+            "PostgreSQL refuses this user or password. Correct the database URL; a server is restarted then.",
         )
     } else if *code == SqlState::INVALID_CATALOG_NAME {
         Error::unavailable(
             "database_missing",
             "PostgreSQL has no database of that name. Make it with CREATE DATABASE, or correct the database URL.",
+        )
+    } else if *code == SqlState::INSUFFICIENT_PRIVILEGE {
+        Error::unavailable(
+            "database_forbidden",
+            "PostgreSQL does not let the user of the database URL do what is needed: it must own the database. Say \
+             ALTER DATABASE name OWNER TO user, as somebody who may, and start again.",
         )
     } else if ends_session(code) {
         tracing::warn!(error = %detail, "a connection to the database was ended while it was in use");

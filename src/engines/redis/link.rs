@@ -46,6 +46,7 @@ pub(super) const TAG: &str = "chainhost";
 pub struct Address {
     way: Way,
     name: String,
+    tls: bool,
 }
 
 enum Way {
@@ -80,7 +81,7 @@ impl Address {
             }
             Kind::Cluster => Way::Cluster(Cluster::new(parts.nodes, dialler)),
         };
-        Ok(Self { way, name })
+        Ok(Self { way, name, tls: parts.tls })
     }
 
     /// Hosts and ports, for people.
@@ -149,6 +150,15 @@ impl Address {
             }
             (_, Some("ERR")) if error.detail().is_some_and(|it| it.contains("cluster support disabled")) => {
                 format!("The Redis at {name} is no cluster. Write redis:// in its URL.")
+            }
+            (_, Some("ERR")) if error.detail().is_some_and(|it| it.contains("DB index")) => {
+                format!("The Redis at {name} has no database with the number at the end of its URL.")
+            }
+            // A server without TLS waits for the rest of what it takes for a command.
+            _ if self.tls && (error.is_timeout() || error.is_io_error()) => {
+                format!(
+                    "The Redis at {name} cannot be reached by TLS. If it listens without TLS, write its URL without."
+                )
             }
             _ => format!("The Redis at {name} cannot be reached."),
         };

@@ -101,21 +101,21 @@ pub(super) fn parse(url: &str) -> Result<Parts> {
         tls: false,
         roots: None,
     };
-    let mut port = PORT;
-    match scheme {
-        "redis" => parts.database = database(path)?,
-        "rediss" => (parts.database, parts.tls) = (database(path)?, true),
-        "redis+sentinel" => {
-            port = SENTINEL_PORT;
-            parts.kind = Kind::Sentinel(master_name(path)?);
-        }
-        "redis+cluster" if path.is_empty() || path == "0" => parts.kind = Kind::Cluster,
-        "redis+cluster" => return Err(wrong("a cluster has the database 0 alone")),
+    let port = match scheme {
+        "redis" | "rediss" | "redis+cluster" => PORT,
+        "redis+sentinel" => SENTINEL_PORT,
         _ => {
             return Err(wrong("it must begin with redis://, rediss://, redis+sentinel:// or redis+cluster://"));
         }
-    }
+    };
     parts.nodes = hosts.split(',').map(|it| node(it, port)).collect::<Result<_>>()?;
+    match scheme {
+        "redis" => parts.database = database(path)?,
+        "rediss" => (parts.database, parts.tls) = (database(path)?, true),
+        "redis+sentinel" => parts.kind = Kind::Sentinel(master_name(path)?),
+        _ if path.is_empty() || path == "0" => parts.kind = Kind::Cluster,
+        _ => return Err(wrong("a cluster has the database 0 alone")),
+    }
     if parts.nodes.len() > HOSTS_MAX {
         return Err(wrong("it names more than 32 servers"));
     }
@@ -251,6 +251,7 @@ mod tests {
             ("redis://a,b", "several servers"),
             ("redis://a:0", "not host:port"),
             ("redis://a:x", "not host:port"),
+            ("redis://a:63x/first", "not host:port"),
             ("redis://a/first", "database's number"),
             ("redis://me@a", "user:password@"),
             ("redis://a?speed=9", "is not known"),

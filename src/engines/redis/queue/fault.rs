@@ -2,6 +2,7 @@
 
 use redis::RedisError;
 
+use super::super::link::Address;
 use crate::{domain::Error, ports::queue};
 
 pub(super) use crate::ports::queue::{resumed, stale};
@@ -16,6 +17,13 @@ pub(super) fn unreachable(detail: impl std::fmt::Display) -> Error {
         "The Redis of the job queue does not answer. Sites go on answering; no job starts until it is back. Try again in a moment.",
     )
     .because(detail)
+}
+
+/// No connection to this Redis could be made.
+pub(super) fn cannot_connect(address: &Address, error: &RedisError) -> Error {
+    let why = address.explain(error).message;
+    let text = format!("{why} It has the job queue: sites go on answering, and no job starts until it can be used.");
+    Error::unavailable(UNREACHABLE, text).because(error)
 }
 
 /// Whether an error ends by itself, or when somebody mends the Redis: a start does not wait for that.
@@ -69,7 +77,7 @@ pub(super) fn evicts(name: &str, policy: &str) -> Error {
         format!(
             "The Redis at {name} may throw jobs away: its maxmemory-policy is {policy}. Change that with \
              `redis-cli -u redis://{name} CONFIG SET maxmemory-policy noeviction`, keep it with \
-             `redis-cli -u redis://{name} CONFIG REWRITE`, or use another Redis for the cache than for the queue."
+             `redis-cli -u redis://{name} CONFIG REWRITE` (both with --askpass where it wants a password), or use another Redis for the cache than for the queue."
         ),
     )
 }

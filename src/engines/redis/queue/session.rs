@@ -9,7 +9,7 @@ use crate::domain::{Error, Result};
 use super::{
     super::link::Address,
     Limits,
-    fault::{evicts, forbids, is_away, old, other, refused, said, unreachable},
+    fault::{cannot_connect, evicts, forbids, is_away, old, other, refused, said, unreachable},
     scripts::{Call, Scripts, SharedArgs},
 };
 
@@ -31,7 +31,7 @@ pub(super) type Answer = Result<Value, RedisError>;
 impl Session {
     /// Connects, and makes sure that this Redis throws nothing away.
     pub(super) fn open(address: &Address, scripts: &Scripts, limits: Limits) -> Result<Self> {
-        let connection = limits.connect(address).map_err(unreachable)?;
+        let connection = limits.connect(address).map_err(|error| cannot_connect(address, &error))?;
         let mut session = Self { connection };
         session.check(address.name())?;
         session.warn(address.name());
@@ -94,7 +94,7 @@ impl Session {
             tracing::warn!(
                 redis = name,
                 "this Redis keeps no append-only file: after a crash of it, jobs that had not ended are brought back from the \
-                 database. `redis-cli CONFIG SET appendonly yes` makes it keep them"
+                 database. `CONFIG SET appendonly yes` in redis-cli makes it keep them"
             );
         }
     }
