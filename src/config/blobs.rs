@@ -116,13 +116,22 @@ impl Bucket {
     }
 }
 
+/// Bucket, prefix and endpoint of a URL, without what else is behind its `?`.
+fn place(url: &str) -> String {
+    let (bucket, query) = url.split_once('?').unwrap_or((url, ""));
+    let bucket = bucket.trim_end_matches('/');
+    match query.split('&').rev().find_map(|it| it.strip_prefix("endpoint=")) {
+        Some(at) => format!("{bucket}?endpoint={}", percent_decode_str(at).decode_utf8_lossy().trim_end_matches('/')),
+        None => bucket.to_owned(),
+    }
+}
+
 /// The section with the bucket that the bytes were moved to, unless it names the same one.
 pub(super) fn recall(mut section: Section, env: impl Fn(&str) -> Option<String>, data: &Path) -> Result<Section> {
     let Some(moved) = remembered(&data.join(REMEMBERED))? else { return Ok(section) };
     let configured = env("CHAINHOST_BLOBS_URL").or_else(|| section.url.clone());
     let configured = configured.or_else(|| env("CHAINHOST_BLOBS_FOLDER"));
     let configured = configured.or_else(|| section.folder.as_ref().map(|it| it.display().to_string()));
-    let place = |it: &str| it.split('?').next().unwrap_or_default().trim_end_matches('/').to_owned();
     match configured {
         None => section.url = Some(moved.expose().to_owned()),
         Some(it) if place(&it) == place(moved.expose()) => {}
@@ -217,7 +226,8 @@ fn is_endpoint(text: &str) -> bool {
     let Ok(uri) = text.parse::<http::Uri>() else { return false };
     let Some(authority) = uri.authority() else { return false };
     // A port that is not one is left in the authority unread.
-    let port = authority.as_str().strip_prefix(authority.host()).unwrap_or("@");
+    // Before the host there may be a user.
+    let Some(port) = authority.as_str().strip_prefix(authority.host()) else { return false };
     let is_port = port.is_empty() || authority.port_u16().is_some_and(|it| it != 0);
     matches!(uri.scheme_str(), Some("http" | "https"))
         && !authority.host().is_empty()
@@ -238,6 +248,15 @@ mod tests {
     fn read(text: &str, env: &[(&str, &str)]) -> Result<Blobs> {
         let get = |name: &str| env.iter().find(|it| it.0 == name).map(|it| it.1.to_owned());
         super::read(toml::from_str(text).unwrap(), get)
+    }
+
+    #[test]
+    fn another_endpoint_is_another_place() {
+        let url = "s3://sites/a?endpoint=http://h:1&region=r";
+        assert_eq!(place(url), "s3://sites/a?endpoint=http://h:1");
+        assert_eq!(place(url), place("s3://sites/a/?path_style=true&endpoint=http%3A%2F%2Fh:1/"));
+        assert_ne!(place(url), place("s3://sites/a?endpoint=http://h:2"));
+        assert_eq!(place("s3://sites/a/?region=r"), "s3://sites/a");
     }
 
     #[test]

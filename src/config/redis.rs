@@ -31,6 +31,15 @@ pub fn place_of(url: &str) -> String {
     }
 }
 
+/// A URL for people, which is one again with user and password: without those, and without those of Sentinels.
+pub fn shown(url: &str) -> String {
+    let scheme = url.split_once("://").map_or("redis", |(scheme, _)| scheme);
+    let query = url.split_once('?').map_or("", |(_, query)| query);
+    let told: Vec<&str> = query.split('&').filter(|it| !it.is_empty() && !it.starts_with("sentinel_")).collect();
+    let mark = if told.is_empty() { "" } else { "?" };
+    format!("{scheme}://{}{mark}{}", public_part(url), told.join("&"))
+}
+
 /// The Redis of a server's queue: the one that its settings name, or the one that the queue was moved to.
 pub(super) fn choose(configured: Redis, data: &Path) -> Result<Redis> {
     let Some(moved) = remembered(&data.join(REMEMBERED))? else { return Ok(configured) };
@@ -91,6 +100,21 @@ mod tests {
         assert_eq!(place_of(url), "h:26379/main");
         assert_eq!(place_of(&format!("{url}?tls=yes&db=0&sentinel_password=hidden")), "h:26379/main");
         assert_eq!(place_of(&format!("{url}?sentinel_password=hidden&db=2")), "h:26379/main?db=2");
+    }
+
+    #[test]
+    fn what_is_shown_is_a_url_without_secrets() {
+        for (url, wanted) in [
+            ("redis://user:word@h:6379/1", "redis://h:6379/1"),
+            ("rediss://:w@rd@h?sslrootcert=/ca.pem", "rediss://h?sslrootcert=/ca.pem"),
+            ("redis+cluster://u:w@a:1,b:2?tls=yes", "redis+cluster://a:1,b:2?tls=yes"),
+            (
+                "redis+sentinel://u:w@a:1,b:2/main?sentinel_user=u&db=2&sentinel_password=w",
+                "redis+sentinel://a:1,b:2/main?db=2",
+            ),
+        ] {
+            assert_eq!(shown(url), wanted);
+        }
     }
 
     #[test]

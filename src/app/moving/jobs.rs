@@ -6,7 +6,7 @@ use crate::{
     base::{clock::Clock, files, ids::Id, random, secret::Secret},
     config::{
         database::remembered,
-        redis::{REMEMBERED, place_of},
+        redis::{REMEMBERED, place_of, shown},
     },
     domain::{Error, Result, node::NodeId},
     engines::queue_redb::QueueRedb,
@@ -92,11 +92,16 @@ impl<'a> Place<'a> {
         if text.expose() == "none" { Self::Folder } else { Self::Redis(text) }
     }
 
+    /// Whether it is where another URL of a Redis leads.
+    fn is(self, other: &Secret) -> bool {
+        matches!(self, Self::Redis(url) if place_of(url.expose()) == place_of(other.expose()))
+    }
+
     /// For people; without a password.
     pub(super) fn name(self) -> String {
         match self {
             Self::Folder => String::from("folder"),
-            Self::Redis(url) => format!("redis://{}", place_of(url.expose())),
+            Self::Redis(url) => shown(url.expose()),
         }
     }
 }
@@ -156,7 +161,9 @@ pub(super) async fn go(data: &Path, db: &Db, who: &Who, from: Place<'_>, to: Pla
     if source.is_none()
         && let Some(at) = &known.at
     {
-        if matches!(from, Place::Redis(_)) && from.name() != to.name() {
+        if let Place::Redis(named) = from
+            && !to.is(named)
+        {
             return Err(not_there(&from.name(), at));
         }
         led.behind = Some(at.clone());
