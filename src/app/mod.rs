@@ -14,6 +14,7 @@ mod metrics;
 pub mod moving;
 pub mod queues;
 pub mod scale;
+mod stores;
 mod switch;
 
 use std::{net::SocketAddr, path::Path, sync::Arc, time::Duration};
