@@ -6,14 +6,14 @@ use super::ground::{Folder, Wish};
 
 /// Where the stores of a folder are that is opened as wished.
 pub(super) fn describe(folder: &Folder, wish: &Wish) -> Stores {
-    let file = |engine: &str, name: &str| format!("{engine}, in {}", folder.path.join(name).display());
+    let file = |engine: &str, name: &str| format!("{engine}, {name} in the data folder");
     let redis = |url: &Secret| at("Redis", url.expose());
     let files = match &folder.bucket {
-        Some(bucket) => format!("S3, {bucket}; kept at hand in {}", folder.blobs.root().display()),
+        Some(bucket) => format!("S3, {}; kept at hand in {}", public(bucket), folder.blobs.root().display()),
         None if folder.blobs.is_shared() => {
-            format!("The folder {}, which other nodes share", folder.blobs.root().display())
+            format!("{}, which other nodes share", folder.blobs.root().display())
         }
-        None => format!("The folder {}", folder.path.join("blobs").display()),
+        None => folder.path.join("blobs").display().to_string(),
     };
     Stores {
         database: match &wish.postgres {
@@ -27,6 +27,14 @@ pub(super) fn describe(folder: &Folder, wish: &Wish) -> Stores {
         },
         files,
         in_bucket: folder.bucket.is_some(),
+    }
+}
+
+/// A bucket, without its endpoint where that has a user and a password in it.
+fn public(bucket: &str) -> &str {
+    match bucket.split_once(" at ") {
+        Some((name, endpoint)) if endpoint.contains('@') => name,
+        _ => bucket,
     }
 }
 
@@ -45,7 +53,7 @@ fn at(engine: &str, url: &str) -> String {
 
 #[cfg(test)]
 mod tests {
-    use super::at;
+    use super::{at, public};
 
     #[test]
     fn a_place_has_no_secret_in_it() {
@@ -62,5 +70,7 @@ mod tests {
         ] {
             assert_eq!(at("X", url), wanted);
         }
+        assert_eq!(public("s3://quay/sites at http://127.0.0.1:9"), "s3://quay/sites at http://127.0.0.1:9");
+        assert_eq!(public("s3://quay/sites at http://ann:secret@127.0.0.1:9"), "s3://quay/sites");
     }
 }

@@ -194,7 +194,7 @@ async fn list(server: &ServerArgument, as_json: bool) -> Result<()> {
     ];
     // Most servers have nothing to say there.
     let noted = sites.iter().any(|it| it.taken_down.is_some() || it.watch_folder.is_some());
-    columns.extend(noted.then(|| Column::Text("Note")));
+    columns.extend(noted.then_some(Column::Text("Note")));
     let mut table = Table::new(&columns);
     for site in sites {
         let note = note(&site);

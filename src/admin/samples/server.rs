@@ -430,7 +430,7 @@ pub(super) fn empty() -> Vec<Sample> {
     let storage = Storage {
         shell: shell(Place::Storage),
         lead: "Every stored file is in a deployment.".into(),
-        place: vec![words::Fact::words_and_paths("Files", "The folder /var/lib/chainhost/blobs")],
+        place: vec![words::Fact::words_and_paths("Files", "/var/lib/chainhost/blobs")],
         figures: Vec::new(),
         rows: Vec::new(),
         more: 0,
