@@ -26,7 +26,7 @@ use chainhost::{
         db::Db,
         queue::{Finish, Jobs, Outcome},
     },
-    services::{Addresses, Ground, Services, nodes::Node},
+    services::{Addresses, Ground, Services, nodes::Node, stores::Stores},
     store,
 };
 use criterion::{Criterion, Throughput};
@@ -76,6 +76,7 @@ fn services(folder: &Path) -> Services {
         retention: Retention::default(),
         instance: Id::NIL,
         node: Node::alone(),
+        stores: Stores::default(),
         home: None,
     })
 }

@@ -7,7 +7,7 @@ use super::{
     gate::Answer,
     shell::{Pager, Place, Shell},
     visit::{Asked, Visit, show},
-    words::When,
+    words::{self, When},
 };
 use crate::domain::Error;
 
@@ -72,7 +72,7 @@ pub(super) async fn audit_log(visit: Visit, Asked(asked): Asked<After>) -> Answe
     };
     let rows = found.into_iter().map(|it| EventRow {
         when: When::at(it.created_ms, now),
-        actor: it.actor,
+        actor: words::actor(&it.actor),
         text: sentence(&it.text),
         kind: it.kind,
         address: it.address,

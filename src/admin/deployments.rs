@@ -30,6 +30,8 @@ pub(super) struct Row {
     pub(super) title: String,
     pub(super) seal: Markup,
     pub(super) live: bool,
+    /// Its site is taken down.
+    pub(super) down: bool,
     /// Complete, and never was live.
     pub(super) unpublished: bool,
     pub(super) sign: Sign,
@@ -275,6 +277,8 @@ pub(super) struct Deploy {
     pub(super) standing: Standing,
     pub(super) message: String,
     pub(super) publish: bool,
+    /// The site is taken down, so that nothing can be published on it.
+    pub(super) down: bool,
     pub(super) command: String,
     pub(super) problems: Problems,
 }

@@ -17,11 +17,13 @@ pub(super) struct ErrorPage {
     /// `404`.
     pub(super) status: u16,
     /// One sentence, without its full stop in the title bar.
-    pub(super) title: &'static str,
+    pub(super) title: String,
     /// What is and what to do.
     pub(super) text: String,
-    /// Under which the log has the reason.
+    /// Which request it was.
     pub(super) request_id: String,
+    /// Whether the log has the reason under that id.
+    pub(super) logged: bool,
     /// Whether somebody is signed in, so that there is an overview to go to.
     pub(super) signed_in: bool,
 }
@@ -42,15 +44,25 @@ pub(super) const fn title(status: u16) -> &'static str {
     }
 }
 
+/// Title and text for an error: what is not there is said once.
+pub(super) fn words(status: u16, message: &str) -> (String, String) {
+    let is_one = message.ends_with('.') && !message.trim_end_matches('.').contains(['.', '`', '\n']);
+    if status == 404 && is_one && message.starts_with("There is no such ") {
+        return (message.to_owned(), String::new());
+    }
+    (title(status).to_owned(), message.to_owned())
+}
+
 /// The answer while the control plane is not there: sites are served, the panel is not.
 pub fn unavailable(error: &Error, server: &str, request_id: &str) -> Response {
     let status = problem::status(error.kind);
     let page = ErrorPage {
         alone: Alone { server: server.to_owned(), theme: super::shell::Theme::System },
         status: status.as_u16(),
-        title: title(status.as_u16()),
+        title: title(status.as_u16()).to_owned(),
         text: error.message.clone(),
         request_id: request_id.to_owned(),
+        logged: false,
         signed_in: false,
     };
     let mut response = page::answer(status, &page);

@@ -182,12 +182,14 @@ fn explain(panel: &Panel, seen: &Seen, status: StatusCode, error: &Error) -> Our
     }
     let has_session = |it: &str| cookies::find(&seen.headers, it).is_some();
     let addresses = &panel.services.addresses;
+    let (title, text) = error_pages::words(status.as_u16(), &error.message);
     let page = ErrorPage {
         alone: Alone { server: addresses.panel_host.clone(), theme: cookies::theme(&seen.headers) },
         status: status.as_u16(),
-        title: error_pages::title(status.as_u16()),
-        text: error.message.clone(),
+        title,
+        text,
         request_id: seen.id.clone(),
+        logged: error.kind == Kind::Internal,
         signed_in: has_session(&cookies::session_name(seen.scheme, panel.services.instance)),
     };
     let mut response = page::answer(status, &page);

@@ -166,7 +166,7 @@ async fn board(visit: &Visit, queue: Option<Queue>, took: Vec<TookRow>) -> Resul
         _ if queues.iter().any(|it| it.paused && it.name == job.queue.word()) => {
             Some(format!("the queue {} is resumed", job.queue.word()))
         }
-        Some(of) if paused.contains(&of) && of == own => Some(format!("the jobs of {tenant} are resumed")),
+        Some(of) if paused.contains(&of) && of == own => Some(format!("the jobs of the tenant {tenant} are resumed")),
         Some(of) if paused.contains(&of) => Some(String::from("the jobs of its tenant are resumed")),
         _ => None,
     };
@@ -220,7 +220,11 @@ fn lead(board: &Board) -> String {
         [one] => format!(" The queue {one} is paused."),
         [first @ .., last] => format!(" The queues {} and {last} are paused.", first.join(", ")),
     };
-    let own = if board.tenant_paused { format!(" The jobs of {} are paused.", board.tenant) } else { String::new() };
+    let own = if board.tenant_paused {
+        format!(" The jobs of the tenant {} are paused.", board.tenant)
+    } else {
+        String::new()
+    };
     format!("{}{paused}{own}", counted(board))
 }
 

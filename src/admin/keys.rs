@@ -11,7 +11,7 @@ use super::{
     settings,
     shell::{Crumb, Notice, Place, Shell, Tab},
     visit::{Fields, Visit, again, go, show},
-    words::{self, When},
+    words::{self, Fact, When},
 };
 use crate::domain::{Error, Kind, Result, access::KeyScope};
 
@@ -92,9 +92,9 @@ async fn page(visit: &Visit, sent: Sent, problems: Problems) -> Result<Keys> {
     let found = visit.services.list_keys(&visit.actor).await?;
     let count = i64::try_from(found.len()).unwrap_or(i64::MAX);
     let lead = match count {
-        0 => String::from("No key can be used here."),
-        1 => String::from("One key can be used here."),
-        many => format!("{} can be used here.", words::count(many, "key", "keys")),
+        0 => String::from("There is no key yet."),
+        1 => String::from("There is one key."),
+        many => format!("There are {}.", words::count(many, "key", "keys")),
     };
     let rows = found.into_iter().map(|it| KeyRow {
         id: it.id.to_string(),
@@ -163,7 +163,12 @@ pub(super) async fn revoke_question(visit: Visit, Path(id): Path<String>) -> Ans
         here: String::from("Revoke"),
         title: format!("Revoke {}?", key.name),
         text: vec![String::from("Whatever uses this key is refused from that moment on. What it deployed stays.")],
-        facts: vec![("Key", key.hint), ("May", may(key.scope).to_owned()), ("Of", key.email), ("Last used", used)],
+        facts: vec![
+            Fact::mono("Key", key.hint),
+            Fact::plain("May", may(key.scope)),
+            Fact::plain("Of", key.email),
+            Fact::plain("Last used", used),
+        ],
         keep: (String::from("Keep it"), String::from("/settings/keys")),
         act: (String::from("Revoke the key"), format!("/settings/keys/{id}/revoke")),
         destroys: true,

@@ -26,7 +26,7 @@ pub(super) struct Nodes {
 /// A node.
 #[derive(Clone, Debug)]
 pub(super) struct NodeRow {
-    /// The last digits of its id tell it from others.
+    /// Its id, as `chainhost nodes` prints it.
     pub(super) name: String,
     /// Whether it made this page.
     pub(super) this: bool,
@@ -63,7 +63,7 @@ impl NodeRow {
     fn new(it: &NodeView, now_ms: i64) -> Self {
         let duties: Vec<&str> = it.duties.iter().map(|it| duty(it)).collect();
         Self {
-            name: it.id.to_string().chars().skip(24).collect(),
+            name: it.id.to_string(),
             this: it.this,
             does: does(&it.role),
             labels: it.labels.join(", "),

@@ -77,7 +77,6 @@ pub(super) struct Latest {
     pub(super) seal: Markup,
     pub(super) site: String,
     pub(super) href: String,
-    pub(super) live: bool,
     pub(super) note: String,
     pub(super) sign: Sign,
     pub(super) words: &'static str,
@@ -125,7 +124,7 @@ pub(super) async fn overview(State(panel): State<Panel>, visit: Visit) -> Answer
     if services.are_jobs_paused(&visit.actor).await? {
         wants.push(Want {
             bad: false,
-            title: format!("The jobs of {} are paused", visit.who.tenant.name),
+            title: format!("The jobs of the tenant {} are paused", visit.who.tenant.name),
             text: String::from("None is started in any queue until they are resumed."),
             act: "Look at the jobs",
             href: String::from("/jobs"),
@@ -144,7 +143,7 @@ pub(super) async fn overview(State(panel): State<Panel>, visit: Visit) -> Answer
     let command = if counts.sites == 0 { sites::command(services, "my-site", true) } else { String::new() };
     let steps = [
         ("Claim this server", "/", true),
-        ("Publish a first site", "/sites/new", counts.live > 0),
+        ("Publish a first site", "/sites/new", summary.has_published),
         ("Make a key for the command line", "/settings/keys", summary.has_key),
         ("Give a site a hostname of your own", "/sites", counts.hostnames > 0),
     ];
@@ -152,7 +151,7 @@ pub(super) async fn overview(State(panel): State<Panel>, visit: Visit) -> Answer
         steps.into_iter().map(|(text, href, done)| Step { done, text, href, note: String::new() }).collect();
     show(&Overview {
         shell: visit.shell(Place::Overview).await?,
-        state: state(counts.sites, counts.live),
+        state: state(counts.sites, counts.live, summary.dark.iter().any(|it| it.taken_down.is_some())),
         needs: needs(wants.len()),
         lead: lead(&counts, now - panel.started_ms),
         wants,
@@ -164,11 +163,12 @@ pub(super) async fn overview(State(panel): State<Panel>, visit: Visit) -> Answer
     })
 }
 
-fn state(sites: i64, live: i64) -> String {
+fn state(sites: i64, live: i64, some_down: bool) -> String {
     match (sites, live) {
         (0, _) => String::from("This server is ready for its first site."),
         (1, 1) => String::from("Your site is up."),
         (all, up) if all == up => String::from("Every site is up."),
+        (1, _) if some_down => String::from("Your site is taken down."),
         (1, _) => String::from("Your site shows nothing."),
         (_, 0) => String::from("No site shows anything."),
         (all, up) => format!("{} of {} sites are up.", words::thousands(up), words::thousands(all)),
@@ -198,7 +198,9 @@ fn needs(count: usize) -> Option<String> {
 fn wants(summary: &Summary, watches: &[Watching], queues: &[QueueRow], shell: &Shell) -> Vec<Want> {
     let failed = summary.failed.iter().map(|it| {
         let name = &it.site.name;
-        let stays = if it.site.live.is_some() {
+        let stays = if it.site.taken_down.is_some() {
+            "The site is taken down, so visitors notice nothing."
+        } else if it.site.live.is_some() {
             "What was live before still is, so visitors notice nothing."
         } else {
             "The site shows nothing yet."
@@ -261,18 +263,17 @@ fn figures(summary: &Summary, now_ms: i64) -> Vec<Figure> {
     let newest = summary.latest.first().map_or_else(String::new, |it| {
         format!("the newest {}", When::at(it.deployment.finished_ms.unwrap_or(it.deployment.created_ms), now_ms).text)
     });
-    let own = if counts.hostnames == 0 { "each under a name of this server" } else { "besides those of this server" };
-    vec![
-        figure(
-            "Sites",
-            words::thousands(counts.live),
-            format!("of {} live", words::thousands(counts.sites)),
-            String::new(),
-        ),
-        figure("Own hostnames", words::thousands(counts.hostnames), String::new(), own.to_owned()),
-        figure("Deployments", words::thousands(counts.deployments), String::from("kept"), newest),
-        figure("Live files", words::thousands(counts.files), String::new(), words::size(counts.bytes)),
-    ]
+    let own = String::from("besides those of this server");
+    let live = if counts.live == 0 { String::from("None") } else { words::thousands(counts.live) };
+    let of = format!("of {} live", words::thousands(counts.sites));
+    let all = [
+        (counts.sites, figure("Sites", live, of, String::new())),
+        (counts.hostnames, figure("Own hostnames", words::thousands(counts.hostnames), String::new(), own)),
+        (counts.deployments, figure("Deployments", words::thousands(counts.deployments), String::from("kept"), newest)),
+        (counts.files, figure("Live files", words::thousands(counts.files), String::new(), words::size(counts.bytes))),
+    ];
+    // No zeros in large type: what is not there is said in the sentence above, or nowhere.
+    all.into_iter().filter(|(number, _)| *number > 0).map(|(_, it)| it).collect()
 }
 
 /// The four queues at a glance.
@@ -295,10 +296,12 @@ mod tests {
 
     #[test]
     fn the_first_sentence_says_how_things_are() {
-        assert_eq!(state(0, 0), "This server is ready for its first site.");
-        assert_eq!(state(1, 1), "Your site is up.");
-        assert_eq!(state(14, 14), "Every site is up.");
-        assert_eq!(state(14, 13), "13 of 14 sites are up.");
+        assert_eq!(state(0, 0, false), "This server is ready for its first site.");
+        assert_eq!(state(1, 1, false), "Your site is up.");
+        assert_eq!(state(1, 0, false), "Your site shows nothing.");
+        assert_eq!(state(1, 0, true), "Your site is taken down.");
+        assert_eq!(state(14, 14, false), "Every site is up.");
+        assert_eq!(state(14, 13, true), "13 of 14 sites are up.");
         assert_eq!(needs(0), None);
         assert_eq!(needs(3).as_deref(), Some("Three things need you."));
     }

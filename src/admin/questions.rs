@@ -5,6 +5,7 @@ use askama::Template;
 use super::{
     form::Problems,
     shell::{Crumb, Shell},
+    words::Fact,
 };
 
 /// A question. The safe answer is first.
@@ -20,7 +21,7 @@ pub(super) struct Question {
     /// What happens, what stays.
     pub(super) text: Vec<String>,
     /// Facts that help to decide.
-    pub(super) facts: Vec<(&'static str, String)>,
+    pub(super) facts: Vec<Fact>,
     /// `Keep 42 live` and where it leads.
     pub(super) keep: (String, String),
     /// `Roll back to 41` and where the form is sent.

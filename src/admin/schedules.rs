@@ -11,7 +11,7 @@ use super::{
     questions::Question,
     shell::{Crumb, Notice, Place, Shell, Sign},
     visit::{Fields, Visit, again, go, show},
-    words::{self, When},
+    words::{self, Fact, When},
 };
 use crate::{
     base::limits::PAGE_ROWS_MAX,
@@ -166,7 +166,7 @@ impl TaskRow {
             next: it.next_ms.map(|it| When::at(it, now_ms)),
             every: match &about.every {
                 Every::Period(period) => {
-                    format!("every {}", words::span(i64::try_from(period.as_millis()).unwrap_or(i64::MAX)))
+                    format!("every {}", words::period(i64::try_from(period.as_millis()).unwrap_or(i64::MAX)))
                 }
                 Every::At(times) => format!("at {} ({})", times.cron.text(), times.zone.name()),
             },
@@ -312,7 +312,7 @@ pub(super) async fn delete_question(visit: Visit, Path(of): Path<String>) -> Ans
         here: String::from("Delete"),
         title: format!("Delete {}?", row.name),
         text: vec![String::from("It asks for nothing any more. Jobs that it has asked for stay.")],
-        facts: vec![("Asks for", row.title), ("When", row.times)],
+        facts: vec![Fact::plain("Asks for", row.title), Fact::mono("When", row.times)],
         keep: (String::from("Keep it"), String::from("/schedules")),
         act: (String::from("Delete the schedule"), format!("/schedules/{}/delete", row.path)),
         destroys: true,

@@ -10,7 +10,7 @@ use super::{
     gate::Answer,
     shell::{Notice, Place, Shell, Tab, Theme},
     visit::{Fields, Visit, go, show},
-    words::{self, When},
+    words::{self, Fact, When},
 };
 use crate::base::{files, units::ByteSize};
 
@@ -21,7 +21,9 @@ pub(super) struct General {
     pub(super) shell: Shell,
     pub(super) tabs: Vec<Tab>,
     pub(super) lead: String,
-    pub(super) facts: Vec<(&'static str, String)>,
+    pub(super) facts: Vec<Fact>,
+    /// Where the data is; empty for who may not manage the server.
+    pub(super) stores: Vec<Fact>,
 }
 
 /// The tabs of the settings; users only for who may manage them.
@@ -51,23 +53,29 @@ pub(super) async fn general(State(panel): State<Panel>, visit: Visit) -> Answer 
     let now = visit.now_ms();
     let version = env!("CARGO_PKG_VERSION");
     let mut facts = vec![
-        ("Version", version.to_owned()),
-        ("Panel", services.addresses.panel()),
-        ("Sites", format!("NAME.{}{}", services.addresses.sites_domain, services.addresses.port)),
-        ("Started", When::at(panel.started_ms, now).text),
+        Fact::plain("Version", version),
+        Fact::plain("Panel", services.addresses.panel()),
+        Fact::plain("Sites", format!("NAME.{}{}", services.addresses.sites_domain, services.addresses.port)),
+        Fact::plain("Started", When::at(panel.started_ms, now).text),
     ];
+    let mut stores = Vec::new();
     if shell.manages_server {
-        facts.push(("Data", services.data.display().to_string()));
+        let found = services.find_stores(&visit.actor)?;
+        let lines =
+            [("Database", &found.database), ("Queue", &found.queue), ("Cache", &found.cache), ("Files", &found.files)];
+        stores.extend(lines.map(|(name, value)| Fact::words_and_paths(name, value)));
+        facts.push(Fact::path("Data folder", &services.data.display().to_string()));
         if let Ok(space) = files::space(&services.data) {
-            facts.push(("Disk", format!("{} of {} free", ByteSize(space.free), ByteSize(space.total))));
+            facts.push(Fact::plain("Disk", format!("{} of {} free", ByteSize(space.free), ByteSize(space.total))));
         }
     }
-    facts.push(("Installation", services.instance.to_string()));
+    facts.push(Fact::id("Installation", &services.instance.to_string()));
     show(&General {
         tabs: tabs(&shell, "General"),
         lead: format!("Chain Host {version}, running for {}.", words::span(now - panel.started_ms)),
         shell,
         facts,
+        stores,
     })
 }
 

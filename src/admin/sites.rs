@@ -13,7 +13,7 @@ use super::{
     markup::Markup,
     shell::{Crumb, Notice, Pager, Place, Shell, Sign, Tab},
     visit::{Asked, Visit, again, go, show},
-    words::{self, When},
+    words::{self, Fact, When},
 };
 use crate::{
     base::limits,
@@ -83,15 +83,18 @@ pub(super) struct Site {
     pub(super) url: String,
     /// The address without its scheme.
     pub(super) address: String,
-    /// What follows the address in the sentence under the title.
+    /// The one other hostname and its address.
+    pub(super) other: Option<(String, String)>,
+    /// What follows the addresses in the sentence under the title.
     pub(super) lead: String,
     pub(super) standing: Standing,
     pub(super) live: Option<Live>,
     pub(super) rows: Vec<Row>,
     /// All deployments of the site.
     pub(super) total: i64,
-    pub(super) hostnames: Vec<(String, String)>,
-    pub(super) facts: Vec<(&'static str, String)>,
+    /// Hostname, address, note.
+    pub(super) hostnames: Vec<(String, String, &'static str)>,
+    pub(super) facts: Vec<Fact>,
     pub(super) command: String,
     pub(super) may_deploy: bool,
 }
@@ -201,6 +204,7 @@ fn site_row(of: &SiteView, now_ms: i64) -> SiteRow {
         (None, Some(_)) => (Sign::Ok, "Up"),
         (None, None) => (Sign::Todo, "Empty"),
     };
+    let shown = of.live.as_ref().filter(|_| of.site.taken_down.is_none());
     let own = bare(&of.url);
     let more = of.hostnames.len().saturating_sub(1);
     let hostnames = match of.hostnames.first() {
@@ -214,9 +218,9 @@ fn site_row(of: &SiteView, now_ms: i64) -> SiteRow {
         hostnames,
         sign,
         words: words.to_owned(),
-        live: of.live.as_ref().map(|it| (it.number, When::at(of.published_ms.unwrap_or(it.created_ms), now_ms))),
+        live: shown.map(|it| (it.number, When::at(of.published_ms.unwrap_or(it.created_ms), now_ms))),
         deployments: of.deployments,
-        size: of.live.as_ref().map(|it| words::size(it.bytes)).unwrap_or_default(),
+        size: shown.map(|it| words::size(it.bytes)).unwrap_or_default(),
     }
 }
 
@@ -240,7 +244,8 @@ pub(super) async fn list(visit: Visit, Asked(asked): Asked<After>) -> Answer {
     } else {
         format!("{} of {}", found.len(), words::thousands(counts.sites))
     };
-    let lead = lead(counts.sites, counts.live, counts.hostnames);
+    let some_down = found.iter().any(|it| it.site.taken_down.is_some());
+    let lead = lead(counts.sites, counts.live, counts.hostnames, some_down);
     show(&Sites {
         shell: visit.shell(Place::Sites).await?,
         lead,
@@ -251,10 +256,11 @@ pub(super) async fn list(visit: Visit, Asked(asked): Asked<After>) -> Answer {
 }
 
 /// How the sites are, in a sentence.
-fn lead(sites: i64, live: i64, hostnames: i64) -> String {
+fn lead(sites: i64, live: i64, hostnames: i64, some_down: bool) -> String {
     let up = match (sites, live) {
         (0, _) => return String::from("There is none yet."),
         (1, 1) => String::from("One site, and it is live"),
+        (1, _) if some_down => String::from("One site, which is taken down"),
         (1, _) => String::from("One site, which shows nothing"),
         (all, live) if all == live => format!("{} sites, all of them live", words::thousands(all)),
         (all, live) => format!("{} sites, {} of them live", words::thousands(all), words::thousands(live)),
@@ -314,21 +320,27 @@ pub(super) async fn site(visit: Visit, Path(name): Path<String>) -> Answer {
         None => None,
     };
     let lead = match found.hostnames.len() {
-        0 => String::new(),
-        1 => format!(" and {}", found.hostnames.first().map_or("", String::as_str)),
+        0 | 1 => String::new(),
         many => format!(" and {many} more hostnames"),
     };
-    let mut hostnames = vec![(bare(&found.url), String::from("Always there"))];
-    hostnames.extend(found.hostnames.iter().map(|it| (it.clone(), String::from("Your own"))));
-    let mut facts = vec![("Made", When::at(found.site.created_ms, now).text)];
-    facts.extend(found.site.watch_folder.clone().map(|it| ("Watches", it)));
-    facts.push(("Kept", kept()));
+    let addresses = &visit.services.addresses;
+    let url = |it: &String| format!("{}://{it}{}/", addresses.scheme, addresses.port);
+    let mut hostnames = vec![(bare(&found.url), found.url.clone(), "Always there")];
+    hostnames.extend(found.hostnames.iter().map(|it| (it.clone(), url(it), "Your own")));
+    let other = match found.hostnames.as_slice() {
+        [one] => Some((one.clone(), url(one))),
+        _ => None,
+    };
+    let mut facts = vec![Fact::plain("Made", When::at(found.site.created_ms, now).text)];
+    facts.extend(found.site.watch_folder.as_deref().map(|it| Fact::path("Watches", it)));
+    facts.push(Fact::plain("Kept", kept()));
     show(&Site {
         shell: visit.shell(Place::Sites).await?,
         crumbs: crumbs(None),
         tabs: tabs(name.as_str(), "Overview"),
         address: bare(&found.url),
         url: found.url,
+        other,
         lead,
         standing: Standing::of(&visit, &found.site),
         live,
@@ -367,7 +379,11 @@ pub(super) async fn all_deployments(visit: Visit, Path(name): Path<String>, Aske
         format!("{} of {}", rows.len(), words::thousands(found.deployments))
     };
     let number = found.live.as_ref().map(|it| it.number);
-    let is_live = number.map_or_else(|| String::from("none is live"), |it| format!("{it} is live"));
+    let is_live = match number {
+        None => String::from("none is live"),
+        Some(it) if found.site.taken_down.is_some() => format!("{it} comes back when the site does"),
+        Some(it) => format!("{it} is live"),
+    };
     let may_deploy = visit.may(Right::Deploy);
     show(&SiteDeployments {
         shell: visit.shell(Place::Sites).await?,
@@ -388,10 +404,11 @@ mod tests {
 
     #[test]
     fn the_list_says_how_the_sites_are() {
-        assert_eq!(lead(0, 0, 0), "There is none yet.");
-        assert_eq!(lead(1, 1, 0), "One site, and it is live; no hostname of your own yet.");
-        assert_eq!(lead(1, 0, 1), "One site, which shows nothing; 1 hostname of your own.");
-        assert_eq!(lead(3, 3, 2), "3 sites, all of them live; 2 hostnames of your own.");
-        assert_eq!(lead(1_400, 13, 2), "1,400 sites, 13 of them live; 2 hostnames of your own.");
+        assert_eq!(lead(0, 0, 0, false), "There is none yet.");
+        assert_eq!(lead(1, 1, 0, false), "One site, and it is live; no hostname of your own yet.");
+        assert_eq!(lead(1, 0, 1, false), "One site, which shows nothing; 1 hostname of your own.");
+        assert_eq!(lead(1, 0, 0, true), "One site, which is taken down; no hostname of your own yet.");
+        assert_eq!(lead(3, 3, 2, false), "3 sites, all of them live; 2 hostnames of your own.");
+        assert_eq!(lead(1_400, 13, 2, false), "1,400 sites, 13 of them live; 2 hostnames of your own.");
     }
 }

@@ -6,7 +6,7 @@ use super::{
     gate::Answer,
     shell::{Notice, Place, Shell},
     visit::{Visit, go, show},
-    words,
+    words::{self, Fact},
 };
 use crate::base::{files, units::ByteSize};
 
@@ -16,6 +16,8 @@ use crate::base::{files, units::ByteSize};
 pub(super) struct Storage {
     pub(super) shell: Shell,
     pub(super) lead: String,
+    /// Where the bytes are.
+    pub(super) place: Vec<Fact>,
     /// `3.4 GB` in use, `120 MB` unused: name, value, note.
     pub(super) figures: Vec<(&'static str, String, String)>,
     /// Hash and size of the first unused blobs.
@@ -36,14 +38,24 @@ pub(super) async fn storage(visit: Visit) -> Answer {
     let int = |number: u64| i64::try_from(number).unwrap_or(i64::MAX);
     let many = i64::try_from(found.blobs.len()).unwrap_or(i64::MAX);
     let unused = words::size(int(found.bytes()));
-    let mut figures =
-        vec![("Unused", unused.clone(), format!("{}, older than a day", words::count(many, "file", "files")))];
+    let stores = visit.services.find_stores(&visit.actor)?;
+    let mut figures = Vec::new();
+    let (files, bytes) = found.stored;
+    if files > 0 {
+        let name = if stores.in_bucket { "At hand in the folder" } else { "Stored" };
+        let note = format!("{}, each once", words::count(i64::try_from(files).unwrap_or(i64::MAX), "file", "files"));
+        figures.push((name, words::size(int(bytes)), note));
+    }
+    if many > 0 {
+        figures.push(("Unused", unused.clone(), format!("{}, older than a day", words::count(many, "file", "files"))));
+    }
     if let Ok(space) = files::space(&visit.services.data) {
         figures.push(("Free on the disk", ByteSize(space.free).to_string(), format!("of {}", ByteSize(space.total))));
     }
     let rows = found.blobs.iter().take(LISTED);
     show(&Storage {
         shell,
+        place: vec![Fact::words_and_paths("Kept in", &stores.files)],
         lead: if many == 0 {
             String::from("Every stored file is in a deployment, or younger than a day.")
         } else {

@@ -11,7 +11,7 @@ use super::{
     settings,
     shell::{Crumb, Notice, Place, Shell, Sign, Tab},
     visit::{Fields, Visit, again, go, show},
-    words::{self, When},
+    words::{self, Fact, When},
 };
 use crate::{
     base::secret::Secret,
@@ -118,7 +118,7 @@ async fn disable_page(visit: &Visit, id: &str, problems: Problems) -> Result<Que
             String::from("Their sessions end at once, they cannot sign in, and their keys are refused."),
             String::from("What they deployed stays. You can enable them again."),
         ],
-        facts: vec![("Role", grade_words(grade).to_owned())],
+        facts: vec![Fact::plain("Role", grade_words(grade))],
         keep: (String::from("Keep them enabled"), String::from("/settings/users")),
         act: (String::from("Disable the user"), format!("/settings/users/{id}/disable")),
         destroys: true,

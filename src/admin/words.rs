@@ -21,7 +21,7 @@ impl When {
     pub(super) fn at(ms: i64, now_ms: i64) -> Self {
         let exact = clock::rfc3339(ms);
         let text = match now_ms.saturating_sub(ms) {
-            age if (-SECOND..SECOND).contains(&age) => String::from("now"),
+            age if (-SECOND..SECOND).contains(&age) => String::from("just now"),
             age if (0..DAY).contains(&age) => format!("{} ago", span(age)),
             age if (-DAY..0).contains(&age) => format!("in {}", span(-age)),
             _ => date(&exact, &clock::rfc3339(now_ms)),
@@ -67,6 +67,69 @@ pub(super) fn span(ms: i64) -> String {
         ms @ MINUTE..HOUR => format!("{} min", ms / MINUTE),
         ms @ HOUR..DAY => format!("{} h", ms / HOUR),
         ms => count(ms / DAY, "day", "days"),
+    }
+}
+
+/// A fact of a list of facts.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Fact {
+    pub(super) name: &'static str,
+    /// The value, in parts between which a line may break.
+    pub(super) parts: Vec<String>,
+    /// Whether it is a path, an id or an expression rather than words.
+    pub(super) mono: bool,
+}
+
+impl Fact {
+    /// One in words.
+    pub(super) fn plain(name: &'static str, value: impl Into<String>) -> Self {
+        Self { name, parts: vec![value.into()], mono: false }
+    }
+
+    /// One to be read letter by letter.
+    pub(super) fn mono(name: &'static str, value: impl Into<String>) -> Self {
+        Self { name, parts: vec![value.into()], mono: true }
+    }
+
+    /// A path: a line breaks behind a slash.
+    pub(super) fn path(name: &'static str, value: &str) -> Self {
+        Self { name, parts: value.split_inclusive('/').map(str::to_owned).collect(), mono: true }
+    }
+
+    /// Words with a path or an address in them: a line may also break behind a slash.
+    pub(super) fn words_and_paths(name: &'static str, value: &str) -> Self {
+        Self { mono: false, ..Self::path(name, value) }
+    }
+
+    /// An id in hex: a line breaks behind eight digits.
+    pub(super) fn id(name: &'static str, value: &str) -> Self {
+        Self { name, parts: grouped(value).split(' ').map(str::to_owned).collect(), mono: true }
+    }
+}
+
+/// Who did something: `owner@example.org`, `key ci`, `this server`. What the host does by itself is noted as `system: watch`.
+pub(super) fn actor(label: &str) -> String {
+    match label.strip_prefix("system: ") {
+        None if label != "system" => label.to_owned(),
+        Some("watch") => String::from("the watched folder"),
+        Some(_) | None => String::from("this server"),
+    }
+}
+
+/// `Both hostnames`, `All 3 hostnames`, for more than one.
+pub(super) fn all(number: i64, many: &str) -> String {
+    match number {
+        2 => format!("Both {many}"),
+        _ => format!("All {} {many}", thousands(number)),
+    }
+}
+
+/// How often: `hour`, `day`, `10 min`, for what follows "every".
+pub(super) fn period(ms: i64) -> String {
+    match ms {
+        HOUR => String::from("hour"),
+        DAY => String::from("day"),
+        ms => span(ms),
     }
 }
 
@@ -138,7 +201,7 @@ mod tests {
     fn moments_are_relative_under_a_day() {
         let now = 1_795_500_031_000; // 2026-11-24T06:00:31Z
         for (ago, text) in [
-            (0, "now"),
+            (0, "just now"),
             (12 * SECOND, "12 s ago"),
             (4 * MINUTE + 59 * SECOND, "4 min ago"),
             (5 * HOUR, "5 h ago"),
@@ -160,6 +223,10 @@ mod tests {
         assert_eq!(span(41_300), "41 s");
         assert_eq!(span(7), "7 ms");
         assert_eq!(span(3 * DAY), "3 days");
+        assert_eq!((period(HOUR), period(DAY), period(10 * MINUTE)), ("hour".into(), "day".into(), "10 min".into()));
+        assert_eq!(actor("system: watch"), "the watched folder");
+        assert_eq!(actor("system: retention"), "this server");
+        assert_eq!(actor("key ci of a@example.org"), "key ci of a@example.org");
         assert_eq!(size(-1), "0 B");
         assert_eq!(spelled(3), "Three");
         assert_eq!(spelled(13), "13");

@@ -78,6 +78,8 @@ pub struct Folder {
     pub blobs: BlobDir,
     /// Where the bytes live, when the folder is a cache.
     pub home: Option<Home>,
+    /// The bucket before which the folder is, for people.
+    pub bucket: Option<String>,
     _lock: FolderLock,
 }
 
@@ -119,7 +121,7 @@ impl Folder {
                 {
                     return Err(blobs_folder(blobs.root(), &why));
                 }
-                Ok(Self { blobs, home: None, path, _lock: lock })
+                Ok(Self { blobs, home: None, bucket: None, path, _lock: lock })
             }
             Err(held) => Err(Error::conflict(
                 "data_folder_held",
@@ -209,6 +211,7 @@ impl Folder {
         home.start();
         self.blobs = self.blobs.clone().with_home(Arc::new(home.clone()));
         self.home = Some(home);
+        self.bucket = Some(bucket.to_string());
         Ok(())
     }
 
@@ -346,6 +349,7 @@ pub async fn open(folder: &Folder, wish: &Wish) -> Result<Opened> {
         tenant_bytes_max: wish.tenant_bytes_max,
         retention: wish.retention,
         instance,
+        stores: super::stores::describe(folder, wish),
         node: Node { id: node, role: wish.role, labels: wish.labels.clone(), shares },
     });
     Ok(Opened { services, database, close_queue: queues.close, close_cache: caches.close })

@@ -15,6 +15,7 @@ pub mod moving;
 pub mod queues;
 pub mod scale;
 pub mod settings;
+mod stores;
 mod switch;
 
 use std::{net::SocketAddr, path::Path, sync::Arc, time::Duration};

@@ -312,7 +312,8 @@ impl Mover<'_> {
             thread::sleep(NODE_LOOK);
             let alive = others()?.into_iter().filter(|it| !before.contains(it)).count();
             if alive > 0 {
-                let text = format!("{alive} other nodes work with {}. Stop them, and try again.", self.source.name());
+                let (work, them) = if alive == 1 { ("node works", "it") } else { ("nodes work", "them") };
+                let text = format!("{alive} other {work} with {}. Stop {them}, and try again.", self.source.name());
                 return Err(Error::conflict("nodes", text));
             }
         }

@@ -243,6 +243,8 @@ fn show_tasks(rows: Vec<shapes::Task>, Output { terminal, now_ms }: Output) -> S
     for it in rows {
         let every = match (&it.cron, it.every_seconds) {
             (Some(cron), _) => format!("{cron} ({})", it.zone.as_deref().unwrap_or("UTC")),
+            (None, Some(3_600)) => String::from("every hour"),
+            (None, Some(86_400)) => String::from("every day"),
             (None, Some(seconds)) => format!("every {}", text::long(seconds)),
             (None, None) => String::from("-"),
         };

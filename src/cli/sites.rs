@@ -183,27 +183,46 @@ async fn list(server: &ServerArgument, as_json: bool) -> Result<()> {
     if rows.is_empty() {
         return terminal::print("There is no site yet. `chainhost deploy DIR --site NAME --create` makes the first.");
     }
-    let mut table = Table::new(&[
+    let sites = output::read::<Site>(rows)?;
+    let mut columns = vec![
         Column::Whole("Name"),
         Column::Number("Live"),
         Column::Text("Published"),
         Column::Number("Deployments"),
         Column::Whole("Address"),
         Column::Text("Hostnames"),
-    ]);
-    for site in output::read::<Site>(rows)? {
-        let live = site.live.as_ref().map_or_else(|| String::from("–"), |it| it.number.to_string());
+    ];
+    // Most servers have nothing to say there.
+    let noted = sites.iter().any(|it| it.taken_down.is_some() || it.watch_folder.is_some());
+    columns.extend(noted.then_some(Column::Text("Note")));
+    let mut table = Table::new(&columns);
+    for site in sites {
+        let note = note(&site);
+        let live = site
+            .live
+            .as_ref()
+            .filter(|_| site.taken_down.is_none())
+            .map_or_else(|| String::from("–"), |it| it.number.to_string());
         let published = site.live.and_then(|it| it.published_at);
-        table.push([
+        let mut cells = vec![
             Cell::new(site.name),
             Cell::new(live),
             Cell::new(published.map_or_else(String::new, |it| text::when(&it, now_ms))),
             Cell::new(site.deployments.to_string()),
             Cell::new(site.url),
             Cell::new(site.hostnames.join(", ")),
-        ]);
+        ];
+        cells.extend(noted.then(|| Cell::new(note)));
+        table.push_row(cells);
     }
     terminal::print(&table.show(terminal))
+}
+
+/// What else one should know of a site.
+fn note(site: &Site) -> String {
+    let down = site.taken_down.as_ref().map(|reason| format!("taken down: {reason}"));
+    let watched = site.watch_folder.as_ref().map(|folder| format!("deployed from {folder}"));
+    [down, watched].into_iter().flatten().collect::<Vec<_>>().join("; ")
 }
 
 async fn change(name: &SiteName, server: &ServerArgument, changes: &serde_json::Value) -> Result<Site> {

@@ -49,6 +49,8 @@ impl Cell {
             "failed" | "taken_down" => Colour::Bad,
             _ => Colour::None,
         };
+        // As the panel says it.
+        let word = if word == "superseded" { "was live" } else { word };
         Self { text: text::plain(word).replace('_', " "), colour }
     }
 

@@ -38,6 +38,8 @@ const GIVEN_UP_AT_ONCE: i64 = 1_000;
 pub struct Garbage {
     /// Each blob with its size, greatest first.
     pub blobs: Vec<(Sha256, u64)>,
+    /// How many files the folder has, and their bytes, before anything was removed.
+    pub stored: (usize, u64),
     /// Whether it was removed, or only found.
     pub removed: bool,
 }
@@ -87,6 +89,7 @@ impl Services {
         let blobs = self.blobs.clone();
         let listed = blobs.clone();
         let mut found = self.blocking(move || Ok(listed.list()?)).await?;
+        let stored = (found.len(), found.iter().map(|(_, size, _)| size).sum());
         found.retain(|(hash, _, written_ms)| *written_ms < before && !marks.contains(hash));
         // What was begun since the first look pins its blobs: look again before anything goes.
         let marks = if found.is_empty() { marks } else { self.mark_more(marks).await? };
@@ -104,7 +107,7 @@ impl Services {
         let here: HashSet<Sha256> = all.iter().map(|(hash, _)| *hash).collect();
         all.extend(in_store.into_iter().filter(|(hash, _)| !here.contains(hash)));
         all.sort_by_key(|(hash, size)| (std::cmp::Reverse(*size), *hash));
-        Ok(Garbage { blobs: all, removed: !dry_run })
+        Ok(Garbage { blobs: all, stored, removed: !dry_run })
     }
 
     /// Every hash that a kept deployment names.

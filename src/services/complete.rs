@@ -227,5 +227,6 @@ fn summary(of: &Deployment) -> String {
     let number = |it: i64| thousands(u64::try_from(it).unwrap_or(0));
     let size = ByteSize(u64::try_from(of.bytes).unwrap_or(0));
     let changed = of.files_changed.map_or_else(String::new, |it| format!(", {} new or changed", number(it)));
-    format!("Checked {} files, {size}{changed}.", number(of.files))
+    let files = if of.files == 1 { "file" } else { "files" };
+    format!("Checked {} {files}, {size}{changed}.", number(of.files))
 }

@@ -32,6 +32,7 @@ pub mod schedules;
 mod sign_in;
 pub mod signals;
 pub mod sites;
+pub mod stores;
 pub mod summary;
 pub mod uploads;
 mod users;
@@ -78,6 +79,7 @@ use self::{
     places::Places,
     relay::Outlook,
     signals::Signals,
+    stores::Stores,
     watch::Looks,
     windows::Windows,
 };
@@ -117,6 +119,8 @@ pub struct Ground {
     pub instance: Id,
     /// Which of its nodes this is.
     pub node: Node,
+    /// Where the data is, for people.
+    pub stores: Stores,
 }
 
 /// Where sites and panel are reached from outside.

@@ -48,6 +48,13 @@ pub fn count(tx: &mut ReadTx<'_>, scope: TenantScope) -> Result<Counts> {
     })
 }
 
+/// Whether a site of a tenant has something published, also while that site is taken down.
+pub fn any_published(tx: &mut ReadTx<'_>, scope: TenantScope) -> Result<bool> {
+    let tenant = tx.tenant(scope)?;
+    let sql = "SELECT 1 FROM site WHERE tenant_id = $1 AND live IS NOT NULL LIMIT 1";
+    Ok(!tx.query(sql, params![tenant])?.is_empty())
+}
+
 /// The newest deployments of all sites of a tenant, with the site of each. They are taken before their sites are looked for: a database
 /// that knows nothing yet of its tables would else put each beside each.
 pub fn list_latest(tx: &mut ReadTx<'_>, scope: TenantScope, limit: i64) -> Result<Vec<(Site, Deployment)>> {

@@ -222,7 +222,7 @@ fn a_tenants_jobs_are_paused_drained_and_resumed_by_its_admin() {
     assert!(page.contains("/jobs/pause") && !page.contains("/jobs/queues/"), "{page}");
     assert_eq!(mate.post("/jobs/pause", "").status, 303);
     let page = mate.page("/jobs");
-    assert!(page.contains("The jobs of default are paused") && page.contains("/jobs/resume"), "{page}");
+    assert!(page.contains("The jobs of the tenant default are paused") && page.contains("/jobs/resume"), "{page}");
     mate.upload("/sites/new", &[("name", "hello")], Some(&archive(&[("index.html", b"one")])));
     let deploy = |name: &str| {
         let queues = host.api_json(&key, "GET /api/v1/queues", "", 200);
@@ -230,8 +230,8 @@ fn a_tenants_jobs_are_paused_drained_and_resumed_by_its_admin() {
     };
     host.until("its job", || (deploy("waiting") == 1).then_some(()));
     assert!(deploy("tenant_paused") == true && deploy("paused") == false);
-    assert!(mate.page("/jobs").contains("when the jobs of default are resumed"));
-    assert!(mate.page("/").contains("The jobs of default are paused"));
+    assert!(mate.page("/jobs").contains("when the jobs of the tenant default are resumed"));
+    assert!(mate.page("/").contains("The jobs of the tenant default are paused"));
     let out = host.cli(&key, &["jobs"]);
     assert!(String::from_utf8_lossy(&out.stderr).contains("chainhost jobs resume --tenant"), "{out:?}");
     let out = host.cli(&key, &["jobs", "drain", "--tenant"]);
@@ -246,7 +246,7 @@ fn a_tenants_jobs_are_paused_drained_and_resumed_by_its_admin() {
     let user_key = host.key("user@example.org", "user");
     let mut user = Browser::signed_in(&host, "user@example.org");
     let page = user.page("/jobs");
-    assert!(page.contains("The jobs of default are paused") && !page.contains("/jobs/resume"), "no button");
+    assert!(page.contains("The jobs of the tenant default are paused") && !page.contains("/jobs/resume"), "no button");
     assert_eq!(user.post("/jobs/resume", "").status, 403);
     for call in ["POST /api/v1/jobs/resume", "POST /api/v1/jobs/drain", "POST /api/v1/queues/deploy/drain"] {
         assert_eq!(host.api(&user_key, call, b"{}").status, 403, "{call}");
@@ -312,7 +312,7 @@ fn the_servers_own_work_is_listed_and_run_when_asked() {
     let out = host.cli(&key, &["schedules"]);
     let shown = String::from_utf8_lossy(&out.stdout).into_owned();
     assert!(shown.contains("collect-garbage") && shown.contains("0 3 1 1 * (Europe/Berlin)"), "{shown}");
-    assert!(shown.contains("prune-deployments") && shown.contains("every 1 h"), "{shown}");
+    assert!(shown.contains("prune-deployments") && shown.contains("every hour"), "{shown}");
     assert!(String::from_utf8_lossy(&out.stderr).contains("no schedule"), "{out:?}");
     assert_eq!(host.cli(&key, &["schedules", "run", "nothing"]).status.code(), Some(1));
     assert_eq!(host.cli(&key, &["schedules", "pause", "nothing"]).status.code(), Some(1));

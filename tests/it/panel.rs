@@ -361,3 +361,18 @@ fn without_a_database_the_panel_says_so_and_sites_go_on() {
     assert_eq!(host.get("localhost", &sheet).status, 200, "also that page has its style");
     assert_eq!(host.get("localhost", "/api/v1/me").header("content-type"), Some("application/problem+json"));
 }
+
+#[test]
+fn a_page_that_is_not_there_is_told_once_and_names_no_log() {
+    let host = Host::start();
+    host.key(OWNER, "super-admin");
+    let mut owner = Browser::signed_in(&host, OWNER);
+    for (path, wanted) in [("/sites/nobody", "There is no such site."), ("/nowhere", "There is no such page.")] {
+        let answer = owner.get(path);
+        let page = answer.text();
+        assert_eq!(answer.status, 404, "{path}");
+        assert_eq!(page.matches("There is no such").count(), 2, "in the title bar and in the heading: {page}");
+        assert!(page.contains(&format!("<h1 class=\"vast\">{wanted}</h1>")), "{path}: {page}");
+        assert!(!page.contains("the log of the server"), "{path}: {page}");
+    }
+}

@@ -64,7 +64,7 @@ fn a_site_is_taken_down_with_a_reason_and_put_back() {
     }
     assert!(owner.page("/").contains("hello is taken down"));
     let again = owner.page("/sites/hello/take-down");
-    assert!(again.contains("Another reason for hello?") && again.contains("value=\"A &#60;b&#62;court"), "{again}");
+    assert!(again.contains("Another reason for hello?") && again.contains(">A &#60;b&#62;court"), "{again}");
     assert!(owner.page("/sites/hello/put-back").contains("Visitors get deployment 1 again"));
     assert_eq!(owner.post("/sites/hello/put-back", "").status, 303);
     assert_eq!(served(&host), "one");
@@ -376,4 +376,111 @@ fn a_paused_queue_waits_over_a_restart_until_it_is_resumed() {
     assert_eq!((count("queue.paused"), count("queue.resumed")), (2, 1));
     let document = host.api_json(&key, "GET /api/openapi.json", "", 200);
     assert!(document.pointer("/paths/~1api~1v1~1queues~1{queue}~1pause/post").is_some());
+}
+
+/// The text of a page, without its tags and with its line breaks made blanks.
+fn words(page: &str) -> String {
+    let mut text = String::new();
+    for part in page.split('<') {
+        text.push_str(part.split_once('>').map_or(part, |(_, rest)| rest));
+    }
+    text.split_whitespace().collect::<Vec<_>>().join(" ")
+}
+
+#[test]
+fn the_only_site_taken_down_is_told_in_one_way_everywhere() {
+    let host = Host::start();
+    let (_, mut owner) = with_site(&host);
+    let begun = owner.upload("/sites/hello/deploy", &[("publish", "no")], Some(&archive(&[("index.html", b"two")])));
+    assert_eq!(begun.status, 303, "{}", begun.text());
+    host.until("the second deployment", || owner.get("/sites/hello/deployments/2/proof").status.eq(&200).then_some(()));
+    let page = owner.page("/");
+    assert!(page.contains("<li class=\"done\">") && words(&page).contains("1 of 1 live"), "{page}");
+    let down = owner.post("/sites/hello/take-down", &form(&[("reason", "For\r\n repair.")]));
+    assert_eq!(down.status, 303, "{}", down.text());
+    assert!(host.get("hello.localhost", "/").text().contains("For repair."), "the lines of the field are one sentence");
+
+    let page = owner.page("/");
+    let text = words(&page);
+    assert!(text.contains("Your site is taken down.") && text.contains("None of 1 live"), "{text}");
+    assert!(page.contains("<span>Publish a first site</span>"), "what was done stays ticked off: {page}");
+    assert!(!page.contains(">0 B<") && !page.contains("tag--live"), "{text}");
+    let list = owner.page("/sites");
+    assert!(list.contains("One site, which is taken down") && !list.contains(">3 B<"), "{list}");
+    let site = owner.page("/sites/hello");
+    assert!(site.contains("<h1>hello</h1><span class=\"tag tag--look\">Taken down</span>"), "{site}");
+    assert!(!site.contains("tag--live") && !site.contains("notice--bad"), "{site}");
+    let chain = owner.page("/sites/hello/deployments");
+    assert!(words(&chain).contains("1 comes back when the site does") && !chain.contains("tag--live"), "{chain}");
+    let one = owner.page("/sites/hello/deployments/1");
+    assert!(one.contains("state--look") && !one.contains("tag--live"), "{one}");
+    let deploy = words(&owner.page("/sites/hello/deploy"));
+    assert!(deploy.contains("Publish them once it is put back.") && !deploy.contains("at once"), "{deploy}");
+    // Nothing can be published on it, so nothing offers that.
+    assert!(!chain.contains("/sites/hello/publish/2"), "{chain}");
+    assert_eq!(owner.get("/sites/hello/publish/2").header("location"), Some("/sites/hello"));
+    assert_eq!(owner.post("/sites/hello/publish/2", "").status, 409);
+    assert_eq!(owner.post("/sites/hello/put-back", "").status, 303);
+    assert_eq!(served(&host), "one");
+    let page = owner.page("/sites/hello");
+    assert!(page.contains("tag--live") && page.contains("/sites/hello/publish/2"), "{page}");
+}
+
+#[test]
+fn settings_and_storage_say_where_the_data_is_to_who_manages_the_server() {
+    let host = Host::start_embedded();
+    let (_, mut owner) = with_site(&host);
+    let data = host.data().canonicalize().unwrap();
+    let text = words(&owner.page("/settings"));
+    for wanted in [
+        String::from("SQLite, chainhost.db in the data folder"),
+        String::from("redb, queue.redb in the data folder"),
+        String::from("The memory of this process"),
+        format!("{}/blobs", data.display()),
+    ] {
+        assert!(text.contains(&wanted), "{wanted}: {text}");
+    }
+    let storage = owner.page("/storage");
+    assert!(storage.contains("<dt>Stored</dt>") && !storage.contains(">0 B<"), "{storage}");
+    let storage = words(&storage);
+    assert!(storage.contains(&format!("Kept in{}/blobs", data.display())), "{storage}");
+    host.key(MATE, "admin");
+    let mut mate = Browser::signed_in(&host, MATE);
+    let text = words(&mate.page("/settings"));
+    assert!(!text.contains("Where the data is") && !text.contains("chainhost.db"), "{text}");
+}
+
+#[cfg(all(feature = "postgres", feature = "redis", feature = "s3"))]
+#[test]
+fn settings_name_stores_elsewhere_without_their_secrets() {
+    use crate::support::{postgres::Database, s3};
+
+    let database = Database::new(crate::support::postgres::Way::Direct);
+    // Nobody listens there: a server starts without a cache, a queue and a bucket that are away.
+    let away = crate::support::free_port();
+    let secret = "hush-and-say-nothing";
+    let mut environment = vec![
+        ("CHAINHOST_DATABASE_URL", database.url()),
+        ("CHAINHOST_REDIS_CACHE_URL", format!("redis://ann:{secret}@127.0.0.1:{away}/2")),
+        ("CHAINHOST_BLOBS_URL", format!("s3://quay/sites?endpoint=http://127.0.0.1:{away}")),
+    ];
+    environment.extend(s3::KEYS.map(|(name, value)| (name, value.to_owned())));
+    let host = Host::start_as(&environment, &[]);
+    host.key(OWNER, "super-admin");
+    let mut owner = Browser::signed_in(&host, OWNER);
+    let page = owner.page("/settings");
+    let text = words(&page);
+    let place = database.url();
+    let place = place.rsplit_once('@').unwrap().1.split('?').next().unwrap().to_owned();
+    for wanted in [
+        format!("PostgreSQL, at {place}"),
+        format!("Redis, at 127.0.0.1:{away}/2"),
+        format!("S3, s3://quay/sites at http://127.0.0.1:{away}"),
+    ] {
+        assert!(text.contains(&wanted), "{wanted}: {text}");
+    }
+    let keys = s3::KEYS.map(|(_, value)| value);
+    for secret in keys.into_iter().chain([secret, "ann:"]) {
+        assert!(!page.contains(secret), "{secret} is on the page");
+    }
 }

@@ -152,6 +152,7 @@ pub(in super::super) async fn deployment(visit: Visit, Path(path): Path<(String,
     let lines = found.lines(&visit).await?;
     let failed = found.view.deployment.state == Standing::Failed;
     let stays = match &found.live {
+        Some(_) if found.view.site.taken_down.is_some() => String::new(),
         Some(live) => format!(" Deployment {} is still live.", live.number),
         None => String::from(" The site shows nothing yet."),
     };

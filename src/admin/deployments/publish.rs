@@ -10,6 +10,7 @@ use super::{
         questions::Question,
         shell::{Crumb, Notice, Place},
         visit::{Fields, Visit, again, go, show},
+        words::Fact,
     },
     pages::place,
     show as shown,
@@ -24,11 +25,20 @@ pub(in super::super) struct Asked {
 }
 
 pub(in super::super) async fn roll_back_question(visit: Visit, Path(path): Path<(String, String)>) -> Answer {
-    show(&question(&visit, &path, true, Problems::none()).await?)
+    ask(&visit, &path, true).await
 }
 
 pub(in super::super) async fn publish_question(visit: Visit, Path(path): Path<(String, String)>) -> Answer {
-    show(&question(&visit, &path, false, Problems::none()).await?)
+    ask(&visit, &path, false).await
+}
+
+/// Asks, unless it could only be refused: nothing is published on a site that is taken down. Its page says what to do.
+async fn ask(visit: &Visit, path: &(String, String), back: bool) -> Answer {
+    let (name, _) = place(path)?;
+    if visit.services.get_site(&visit.actor, &name).await?.site.taken_down.is_some() {
+        return go(&visit.services, &format!("/sites/{name}"), None);
+    }
+    show(&question(visit, path, back, Problems::none()).await?)
 }
 
 pub(in super::super) async fn roll_back(
@@ -79,8 +89,8 @@ async fn question(visit: &Visit, path: &(String, String), back: bool, problems: 
     let number = target.deployment.number;
     let named = |number: i64, title: String| format!("{number} · {title}");
     let mut facts = Vec::new();
-    facts.extend(live.as_ref().map(|it| ("Live now", named(it.number, shown::title(it)))));
-    facts.push(("Then", named(number, shown::title(&target.deployment))));
+    facts.extend(live.as_ref().map(|it| Fact::plain("Live now", named(it.number, shown::title(it)))));
+    facts.push(Fact::plain("Then", named(number, shown::title(&target.deployment))));
     let keep = live.as_ref().map_or_else(|| String::from("Not now"), |it| format!("Keep {} live", it.number));
     let mut text = vec![format!("Visitors get the files and rules of deployment {number} at once, all together.")];
     text.extend(live.as_ref().map(|it| format!("{} stays here; you can publish it again.", it.number)));

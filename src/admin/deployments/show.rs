@@ -41,6 +41,14 @@ pub(super) const fn standing(state: State) -> (Sign, &'static str) {
     }
 }
 
+/// The same of a deployment of a site: what would be live is not while the site is taken down.
+fn standing_of(of: &DeploymentView) -> (Sign, &'static str) {
+    match of.deployment.state {
+        State::Live if of.site.taken_down.is_some() => (Sign::Look, "Taken down"),
+        state => standing(state),
+    }
+}
+
 /// Whether it still goes on.
 pub(super) const fn is_open(state: State) -> bool {
     matches!(state, State::Uploading | State::Checking)
@@ -53,6 +61,9 @@ const fn level(of: &Deployment) -> Level {
 /// What can be done with it while `live` is the number of the live one.
 fn act(of: &DeploymentView, live: Option<i64>) -> Option<Act> {
     let (number, name) = (of.deployment.number, &of.site.name);
+    if of.site.taken_down.is_some() {
+        return None;
+    }
     match of.deployment.state {
         State::Superseded if live.is_some_and(|it| number < it) => {
             Some(Act { words: "Roll back", href: format!("/sites/{name}/rollback/{number}"), back: true })
@@ -77,18 +88,19 @@ fn changed(of: &Deployment) -> String {
 /// A deployment in the chain of its site.
 pub(in super::super) fn row(of: &DeploymentView, live: Option<i64>, may: bool, now_ms: i64) -> Row {
     let it = &of.deployment;
-    let (sign, words) = standing(it.state);
+    let (sign, words) = standing_of(of);
     Row {
         number: it.number,
         href: href(of),
         title: title(it),
         seal: seal::draw(it.manifest.as_ref(), level(it), Size::Mini, None),
         live: it.state == State::Live,
+        down: of.site.taken_down.is_some(),
         unpublished: it.state == State::Ready,
         sign,
         words,
         when: When::at(it.finished_ms.unwrap_or(it.created_ms), now_ms),
-        actor: it.actor.clone(),
+        actor: words::actor(&it.actor),
         detail: changed(it),
         preview: of.preview_url.clone(),
         act: act(of, live).filter(|_| may),
@@ -98,17 +110,17 @@ pub(in super::super) fn row(of: &DeploymentView, live: Option<i64>, may: bool, n
 /// A deployment in the list of the latest.
 pub(in super::super) fn latest(of: &DeploymentView, now_ms: i64) -> Latest {
     let it = &of.deployment;
-    let (sign, words) = standing(it.state);
+    let (sign, words) = standing_of(of);
     let changed = changed(it);
-    let note = if changed.is_empty() { format!("by {}", it.actor) } else { format!("{changed} · by {}", it.actor) };
+    let by = format!("by {}", words::actor(&it.actor));
+    let note = if changed.is_empty() { by } else { format!("{changed} · {by}") };
     Latest {
         seal: seal::draw(it.manifest.as_ref(), level(it), Size::Mini, None),
         site: of.site.name.to_string(),
         href: href(of),
-        live: it.state == State::Live,
         note: format!("Deployment {} · {note}", it.number),
         sign,
-        words: if it.state == State::Live { "Sealed" } else { words },
+        words,
         when: When::at(it.finished_ms.unwrap_or(it.created_ms), now_ms),
     }
 }
@@ -128,7 +140,7 @@ pub(in super::super) fn live(of: &DeploymentView, published_ms: Option<i64>, now
         title: title(it),
         text: format!(
             "Published {when} by {}. {}, {}{changed}.",
-            it.actor,
+            words::actor(&it.actor),
             words::count(it.files, "file", "files"),
             words::size(it.bytes)
         ),
@@ -145,18 +157,17 @@ pub(super) fn href(of: &DeploymentView) -> String {
 /// What the pages of one deployment share.
 pub(super) fn head(of: &DeploymentView, here: &str, live: Option<i64>, may: bool, now_ms: i64) -> Head {
     let it = &of.deployment;
-    let (sign, words) = standing(it.state);
+    let (sign, words) = standing_of(of);
     let name = &of.site.name;
     let when = When::at(it.finished_ms.unwrap_or(it.created_ms), now_ms).text;
     let title = title(it);
     let stop = if title.ends_with(['.', '!', '?', '…']) { "" } else { "." };
     let how = match it.state {
-        State::Uploading => "It is being sent",
-        State::Checking => "It is being unpacked and checked",
+        State::Uploading => "It is being sent, begun",
+        State::Checking => "It is being checked, begun",
         State::Failed => "It failed",
         State::TakenDown => "It was taken down",
-        State::Ready => "Complete and not published",
-        State::Live | State::Superseded => "Complete",
+        State::Ready | State::Live | State::Superseded => "Deployed",
     };
     let parents = [
         Crumb::new("Sites", "/sites"),
@@ -169,10 +180,10 @@ pub(super) fn head(of: &DeploymentView, here: &str, live: Option<i64>, may: bool
         site: name.to_string(),
         number: it.number,
         href: href(of),
-        live: it.state == State::Live,
+        live: it.state == State::Live && of.site.taken_down.is_none(),
         sign,
         words,
-        lead: format!("{title}{stop} {how}, {when}, by {}.", it.actor),
+        lead: format!("{title}{stop} {how} {when} by {}.", words::actor(&it.actor)),
         standing: sites::Standing::default(),
         preview: of.preview_url.clone(),
         act: act(of, live).filter(|_| may),

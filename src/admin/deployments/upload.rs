@@ -205,7 +205,11 @@ fn cut(error: &MultipartError) -> Error {
 
 async fn page(visit: &Visit, name: &SiteName, upload: Upload, problems: Problems) -> Result<Deploy> {
     let site = visit.services.get_site(&visit.actor, name).await?;
+    let down = site.site.taken_down.is_some();
     let lead = match &site.live {
+        Some(live) if down => {
+            format!("Deployment {} comes back when the site does.", live.number)
+        }
         Some(live) => format!("Deployment {} is live and stays so until the new files are whole.", live.number),
         None => String::from("The site shows nothing yet. This will be its first deployment."),
     };
@@ -217,6 +221,7 @@ async fn page(visit: &Visit, name: &SiteName, upload: Upload, problems: Problems
         standing: super::super::sites::Standing::of(visit, &site.site),
         message: upload.message,
         publish: upload.publish,
+        down,
         command: super::super::sites::command(&visit.services, name.as_str(), false),
         problems,
     })

@@ -99,7 +99,7 @@ fn schedules() -> Schedules {
         when: here.then(|| when("12 min ago")),
         note: if error.is_empty() { "in 14 ms".into() } else { error.into() },
         next: here.then(|| when("in 48 min")),
-        every: "every 1 h".into(),
+        every: "every hour".into(),
     };
     let garbage = "Removes stored files that no deployment names any more.";
     Schedules {
@@ -148,11 +148,10 @@ fn new_schedule() -> NewSchedule {
 }
 
 pub(super) fn overview() -> Overview {
-    let latest = |site: &str, live, note: &str, sign, words| Latest {
+    let latest = |site: &str, note: &str, sign, words| Latest {
         seal: mark(site, if sign == Sign::Bad { Level::Broken } else { Level::Sealed }, Size::Mini),
         site: site.into(),
         href: "/sites/harbour-cafe/deployments/42".into(),
-        live,
         note: note.into(),
         sign,
         words,
@@ -194,9 +193,9 @@ pub(super) fn overview() -> Overview {
             figure("Stored", "3.4 GB", "", "41,208 files, each once"),
         ],
         latest: vec![
-            latest("harbour-cafe", true, "Deployment 42 · 6 files changed · by owner", Sign::Ok, "Sealed"),
-            latest("tide-tables", false, "Deployment 118 · 31 files changed · by key ci-tide", Sign::Ok, "Sealed"),
-            latest("lantern-books", false, "Deployment 9 · line 3 of _redirects is not a rule", Sign::Bad, "Failed"),
+            latest("harbour-cafe", "Deployment 42 · 6 files changed · by owner", Sign::Ok, "Live"),
+            latest("tide-tables", "Deployment 118 · 31 files changed · by key ci-tide", Sign::Look, "Taken down"),
+            latest("lantern-books", "Deployment 9 · line 3 of _redirects is not a rule", Sign::Bad, "Failed"),
         ],
         queues: queues(),
         steps: vec![
@@ -230,9 +229,10 @@ pub(super) fn outside() -> Vec<Sample> {
         let page = ErrorPage {
             alone: alone(),
             status,
-            title: error_pages::title(status),
+            title: error_pages::title(status).into(),
             text: if status == 404 { String::new() } else { "Only an admin of this tenant may do this.".into() },
             request_id: "0199a7c2".into(),
+            logged: status == 500,
             signed_in: true,
         };
         out.push((name, render(&page), error_pages::title(status)));
@@ -260,6 +260,7 @@ pub(super) fn pages() -> Vec<Sample> {
     let storage = Storage {
         shell: shell(Place::Storage),
         lead: "120 MB in 31 files are in no deployment and can go.".into(),
+        place: vec![words::Fact::words_and_paths("Files", "S3, s3://sites/quay; kept at hand in /var/lib/chainhost")],
         figures: vec![
             ("Unused", "120 MB".into(), "31 files".into()),
             ("In use", "3.4 GB".into(), "each file once".into()),
@@ -284,7 +285,15 @@ pub(super) fn settings() -> Vec<Sample> {
         tabs: settings_of::tabs(&settings_shell(), "General"),
         shell: Shell { theme: Theme::Dark, ..settings_shell() },
         lead: "Chain Host 0.1.0, running for 41 days.".into(),
-        facts: vec![("Version", "0.1.0".into()), ("Data", "/var/lib/chainhost".into())],
+        facts: vec![
+            words::Fact::plain("Version", "0.1.0"),
+            words::Fact::path("Data folder", "/var/lib/chainhost"),
+            words::Fact::id("Installation", "8f0c1a2b77aa0c9d10b2c3d48f0c1a2b"),
+        ],
+        stores: vec![
+            words::Fact::words_and_paths("Database", "PostgreSQL, at db.example.org:5432/hosting"),
+            words::Fact::words_and_paths("Files", HOSTILE),
+        ],
     };
     let session = |browser: &str, this| SessionRow {
         id: "0199".into(),
@@ -317,7 +326,7 @@ pub(super) fn settings() -> Vec<Sample> {
     let keys = Keys {
         tabs: settings_of::tabs(&settings_shell(), "API keys"),
         shell: settings_shell(),
-        lead: "2 keys of yours work.".into(),
+        lead: "There are 2 keys.".into(),
         rows: vec![key("ci-harbour"), key(HOSTILE)],
         name: String::new(),
         scope: "deploy".into(),
@@ -368,7 +377,11 @@ pub(super) fn settings() -> Vec<Sample> {
         tabs: settings_of::tabs(&settings_shell(), "Nodes"),
         shell: settings_shell(),
         lead: "3 nodes run this installation on one database.".into(),
-        rows: vec![node("8f0c1a2b", true, false), node("77aa0c9d", false, false), node("10b2c3d4", false, true)],
+        rows: vec![
+            node("8f0c1a2b77aa0c9d10b2c3d48f0c1a2b", true, false),
+            node("77aa0c9d10b2c3d48f0c1a2b8f0c1a2b", false, false),
+            node("10b2c3d48f0c1a2b77aa0c9d8f0c1a2b", false, true),
+        ],
         shares: true,
     };
     vec![
@@ -417,6 +430,7 @@ pub(super) fn empty() -> Vec<Sample> {
     let storage = Storage {
         shell: shell(Place::Storage),
         lead: "Every stored file is in a deployment.".into(),
+        place: vec![words::Fact::words_and_paths("Files", "/var/lib/chainhost/blobs")],
         figures: Vec::new(),
         rows: Vec::new(),
         more: 0,

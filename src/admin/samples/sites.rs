@@ -13,7 +13,7 @@ use crate::{
         seal::{Level, Size},
         shell::{Crumb, Notice, Pager, Place, Shell, Sign},
         sites::{self, Live, NewSite, Site, SiteDeployments, SiteRow, SiteSettings, Sites, Standing, Watch},
-        words,
+        words::{self, Fact},
     },
     base::hash::Sha256,
 };
@@ -25,6 +25,7 @@ fn rows() -> Vec<Row> {
         title: title.into(),
         seal: mark(title, if sign == Sign::Bad { Level::Broken } else { Level::Sealed }, Size::Mini),
         live,
+        down: false,
         unpublished,
         sign,
         words,
@@ -161,7 +162,8 @@ pub(super) fn site() -> Site {
         name: "harbour-cafe".into(),
         url: "http://harbour-cafe.localhost:8080/".into(),
         address: "harbour-cafe.localhost:8080".into(),
-        lead: " and 2 more hostnames".into(),
+        other: Some(("harbour-cafe.example".into(), "http://harbour-cafe.example/".into())),
+        lead: String::new(),
         standing: watched(),
         live: Some(Live {
             seal: mark("Winter opening hours", Level::Sealed, Size::Medium),
@@ -177,10 +179,14 @@ pub(super) fn site() -> Site {
         rows: rows(),
         total: 44,
         hostnames: vec![
-            ("harbour-cafe.localhost".into(), "Always there".into()),
-            ("harbour-cafe.example".into(), "Added by hand".into()),
+            ("harbour-cafe.localhost".into(), "http://harbour-cafe.localhost/".into(), "Always there"),
+            ("harbour-cafe.example".into(), "http://harbour-cafe.example/".into(), "Your own"),
         ],
-        facts: vec![("Made", "3 October".into()), ("Kept", "20 deployments, and the live one".into())],
+        facts: vec![
+            Fact::plain("Made", "3 October"),
+            Fact::path("Watches", "/srv/www/harbour-cafe"),
+            Fact::plain("Kept", "20 deployments, and the live one"),
+        ],
         command: "chainhost deploy ./dist --site harbour-cafe --server http://localhost:8080".into(),
         may_deploy: true,
     }
@@ -206,7 +212,10 @@ fn question(destroys: bool) -> Question {
         facts: if destroys {
             Vec::new()
         } else {
-            vec![("Live now", "42 · Winter opening hours".into()), ("Then", "41 · Compress the photographs".into())]
+            vec![
+                Fact::plain("Live now", "42 · Winter opening hours"),
+                Fact::plain("Then", "41 · Compress the photographs"),
+            ]
         },
         keep: (if destroys { "Keep the site" } else { "Keep 42 live" }.into(), "/sites/harbour-cafe".into()),
         act: (
@@ -270,7 +279,7 @@ pub(super) fn pages() -> Vec<Sample> {
         name: "harbour-cafe".into(),
         lead: "It serves what was deployed and nothing else.".into(),
         standing: down(),
-        facts: vec![("Kept", "20 deployments besides the live one and the one before it".into())],
+        facts: vec![Fact::plain("Kept", "20 deployments besides the live one and the one before it")],
         watch: Some(Watch {
             folder: HOSTILE.into(),
             looked: Some(when("41 s ago")),
@@ -374,6 +383,7 @@ pub(super) fn deployments() -> Vec<Sample> {
         standing: watched(),
         message: "Spring".into(),
         publish: true,
+        down: false,
         command: "chainhost deploy ./dist --site harbour-cafe --server http://localhost:8080".into(),
         problems: Problems::with("archive", "The archive is not a zip."),
     };

@@ -11,7 +11,7 @@ use super::{
         questions::{Question, TextField},
         shell::{Crumb, Notice, Place, Shell, Sign, Tab},
         visit::{Fields, Visit, again, go, show},
-        words::When,
+        words::{self, Fact, When},
     },
     Standing, bare, crumbs, kept, named, tabs,
 };
@@ -30,7 +30,7 @@ pub(in super::super) struct SiteSettings {
     pub(in super::super) name: String,
     pub(in super::super) lead: String,
     pub(in super::super) standing: Standing,
-    pub(in super::super) facts: Vec<(&'static str, String)>,
+    pub(in super::super) facts: Vec<Fact>,
     pub(in super::super) watch: Option<Watch>,
     /// The path in the form.
     pub(in super::super) folder: String,
@@ -67,7 +67,7 @@ async fn page(visit: &Visit, name: &SiteName, folder: Option<String>, problems: 
         tabs: tabs(name.as_str(), "Settings"),
         lead: String::from("It serves what was deployed and nothing else."),
         standing,
-        facts: vec![("Address", bare(&found.url)), ("Kept", kept())],
+        facts: vec![Fact::plain("Address", bare(&found.url)), Fact::plain("Kept", kept())],
         folder: folder.or_else(|| found.site.watch_folder.clone()).unwrap_or_default(),
         watch,
         problems,
@@ -171,7 +171,8 @@ pub(in super::super) async fn take_down(
     Fields(sent): Fields<Reason>,
 ) -> Answer {
     let name = named(&name)?;
-    let reason = sent.reason.trim().to_owned();
+    // Its field has several lines, visitors read one sentence.
+    let reason = sent.reason.split_whitespace().collect::<Vec<_>>().join(" ");
     match visit.services.change_taken_down(&visit.actor, &name, Some(reason.clone())).await {
         Ok(()) => go(&visit.services, &format!("/sites/{name}"), Some(Notice::TakenDown)),
         Err(error) if error.kind == Kind::Invalid => {
@@ -198,7 +199,7 @@ pub(in super::super) async fn put_back_question(visit: Visit, Path(name): Path<S
         here: String::from("Put back"),
         title: format!("Put {name} back?"),
         text: vec![then],
-        facts: vec![("Taken down", reason)],
+        facts: vec![Fact::plain("Taken down", reason)],
         keep: (String::from("Keep it down"), format!("/sites/{name}")),
         act: (String::from("Put the site back"), format!("/sites/{name}/put-back")),
         destroys: false,
@@ -223,7 +224,7 @@ fn consequence(of: &SiteView) -> String {
         if hostnames == 1 {
             String::from("Its hostname stops answering")
         } else {
-            format!("All {hostnames} hostnames stop answering")
+            format!("{} stop answering", words::all(hostnames, "hostnames"))
         },
         if of.deployments == 1 {
             String::from("its one deployment goes")

@@ -34,6 +34,10 @@ pub(in crate::cli) struct Site {
     pub(in crate::cli) live: Option<Live>,
     #[serde(default)]
     pub(in crate::cli) deployments: u64,
+    #[serde(default)]
+    pub(in crate::cli) taken_down: Option<String>,
+    #[serde(default)]
+    pub(in crate::cli) watch_folder: Option<String>,
 }
 
 /// The deployment that visitors see.

@@ -40,6 +40,25 @@ fn sites_are_listed_over_all_pages_on_one_connection() {
 }
 
 #[test]
+fn the_list_of_sites_says_what_is_taken_down_and_what_is_watched() {
+    let fake = Fake::start();
+    let live = json!({"id": ID, "number": 3, "published_at": "2020-02-03T00:00:00Z"});
+    let (mut down, mut watched) = (site("a", &live), site("b", &live));
+    down["taken_down"] = json!("A court\u{1b} asked for it.");
+    watched["watch_folder"] = json!("/srv/www/b");
+    fake.answer("GET /api/v1/sites?limit=200", 200, json!({"items": [down, watched, site("c", &live)], "next": null}));
+    let shown = good(&fake, &["sites"]);
+    let lines: Vec<&str> = shown.lines().collect();
+    assert!(lines[0].ends_with("Hostnames        Note"), "{shown}");
+    assert!(
+        lines[1].starts_with("a        –") && lines[1].ends_with("taken down: A court\\u{1b} asked for it."),
+        "{shown}"
+    );
+    assert!(lines[2].starts_with("b        3") && lines[2].ends_with("  deployed from /srv/www/b"), "{shown}");
+    assert!(lines[3].trim_end().ends_with("www.example.org"), "{shown}");
+}
+
+#[test]
 fn sites_are_made_deleted_and_named() {
     let fake = Fake::start();
     assert!(good(&fake, &["sites", "create", "cafe"]).contains("http://cafe.localhost/"));
@@ -65,7 +84,7 @@ fn deployments_show_what_others_wrote_without_harm() {
     fake.answer(call, 200, json!({"items": rows, "next": null}));
     let shown = good(&fake, &["deployments", "--site", "cafe"]);
     assert!(shown.contains("nice \\u{1b}[31mred\\u{a}"), "{shown}");
-    assert!(shown.contains(" 2  superseded  1,200  5.0 MB  2020-01-01  a@example.org"), "{shown}");
+    assert!(shown.contains(" 2  was live  1,200  5.0 MB  2020-01-01  a@example.org"), "{shown}");
     assert_eq!(good_json(&fake, &["deployments", "--site", "cafe", "--json"]), json!(rows));
     fake.answer("GET /api/v1/sites/cafe/deployments?limit=1", 200, json!({"items": [rows[0]], "next": "x"}));
     let one = good_json(&fake, &["deployments", "--site", "cafe", "--json", "--limit", "1"]);

@@ -14,7 +14,7 @@ use chainhost::{
     domain::{month::Retention, node::Role},
     engines::cache_moka::CacheMoka,
     ports::{cache::Cache, counts::Counts, db::Db, queue::Jobs},
-    services::{Addresses, Ground, nodes::Node},
+    services::{Addresses, Ground, nodes::Node, stores::Stores},
 };
 
 /// Addresses at which nobody listens.
@@ -47,6 +47,7 @@ pub(crate) fn ground(folder: &Path, db: Db, jobs: Jobs, clock: Clock) -> Ground 
         retention: Retention::default(),
         instance: Id::NIL,
         node: Node::alone(),
+        stores: Stores::default(),
     }
 }
 
