@@ -29,12 +29,20 @@ pub struct Postgres {
     pub pool: usize,
 }
 
+/// What is shown of a URL of which nobody can tell where its password ends.
+const UNCLEAR: &str = "an address that has an @ behind its ?";
+
 /// Host, port and database of a URL, without user and password. A password may have an `@` in it that should have been
 /// escaped, so what counts is the last one before the settings.
 pub fn public_part(url: &str) -> &str {
     let rest = url.split_once("://").map_or(url, |(_, rest)| rest);
-    let rest = rest.split('?').next().unwrap_or_default();
-    rest.rsplit_once('@').map_or(rest, |(_, host)| host)
+    let (place, settings) = rest.split_once('?').unwrap_or((rest, ""));
+    match place.rsplit_once('@') {
+        Some((_, host)) => host,
+        // SECURITY: the `?` may be one of a password that nobody has escaped, and what is before it a part of that.
+        None if settings.contains('@') => UNCLEAR,
+        None => place,
+    }
 }
 
 /// The file in a data folder with the URL of the database that its data was moved to.
@@ -129,6 +137,9 @@ mod tests {
             ("postgres://u:p@h:5432/d?sslmode=require", "h:5432/d"),
             ("postgres://u:p@ss@h/d", "h/d"),
             ("postgres://h/d", "h/d"),
+            ("postgres://u:p@h/d?x=a@b", "h/d"),
+            ("postgres://u:p?word@h/d", UNCLEAR),
+            ("postgres://h/d?password=p@word", UNCLEAR),
         ] {
             assert_eq!(public_part(url), name);
         }

@@ -34,7 +34,9 @@ pub fn place_of(url: &str) -> String {
 /// A URL for people, which is one again with user and password: without those, and without those of Sentinels.
 pub fn shown(url: &str) -> String {
     let scheme = url.split_once("://").map_or("redis", |(scheme, _)| scheme);
+    // SECURITY: as in `public_part`.
     let query = url.split_once('?').map_or("", |(_, query)| query);
+    let query = if query.contains('@') { "" } else { query };
     let told: Vec<&str> = query.split('&').filter(|it| !it.is_empty() && !it.starts_with("sentinel_")).collect();
     let mark = if told.is_empty() { "" } else { "?" };
     format!("{scheme}://{}{mark}{}", public_part(url), told.join("&"))
