@@ -119,13 +119,15 @@ pub struct Listed {
     pub hostnames: Vec<String>,
 }
 
-/// Asks for the rows of `page`, which are of the table `site`, with what stands beside each; `$1` is the tenant.
+/// Asks for the rows of `page`, which are of the table `site`, with what stands beside each; `$1` is the tenant. Of a site without a live
+/// deployment no publication is looked at: none would be found among all that there are.
 fn beside(page: &str) -> String {
     let live = deployments::COLUMNS;
     format!(
         "SELECT {COLUMNS},
-           (SELECT p.created_ms FROM publication p WHERE p.tenant_id = $1 AND p.site_id = s.id AND p.deployment_id = s.live
-            ORDER BY p.seq DESC LIMIT 1),
+           CASE WHEN s.live IS NOT NULL THEN
+             (SELECT p.created_ms FROM publication p WHERE p.tenant_id = $1 AND p.site_id = s.id AND p.deployment_id = s.live
+              ORDER BY p.seq DESC LIMIT 1) END,
            (SELECT COUNT(*) FROM deployment c WHERE c.tenant_id = $1 AND c.site_id = s.id),
            {live}
          FROM ({page}) s LEFT JOIN deployment d ON d.tenant_id = $1 AND d.site_id = s.id AND d.id = s.live"
