@@ -76,6 +76,19 @@ fn bytes_go_to_a_bucket_and_come_back() {
     assert!(said(&again).contains("already"), "{}", said(&again));
 }
 
+/// A server with one site, whose bytes were moved to a bucket before its last start.
+fn in_a_bucket() -> (Bucket, Host) {
+    let bucket = Bucket::new();
+    let mut host = Host::start_embedded();
+    let key = host.key("owner@example.org", "super-admin");
+    deploy(&host, &key, "one", "<p>one</p>");
+    assert!(move_blobs(&host, &bucket.url()).status.success());
+    assert_eq!(host.stop(), Some(0));
+    host.become_as(&KEYS.map(|(name, value)| (name, value.to_owned())), &[]);
+    host.restart();
+    (bucket, host)
+}
+
 /// Whether the server knows that the store has all.
 fn carried(host: &Host) -> bool {
     !ask(host, "SELECT value FROM setting WHERE name = 'blobs_carried' AND value <> ''").is_empty()
@@ -172,14 +185,7 @@ fn a_killed_move_of_the_bytes_is_ended_by_the_next() {
 
 #[test]
 fn a_bucket_is_not_left_while_bytes_are_missing() {
-    let bucket = Bucket::new();
-    let mut host = Host::start_embedded();
-    let key = host.key("owner@example.org", "super-admin");
-    deploy(&host, &key, "one", "<p>one</p>");
-    assert!(move_blobs(&host, &bucket.url()).status.success());
-    assert_eq!(host.stop(), Some(0));
-    host.become_as(&KEYS.map(|(name, value)| (name, value.to_owned())), &[]);
-    host.restart();
+    let (bucket, host) = in_a_bucket();
     host.until("the files are carried", || (bucket.blobs().len() >= 3).then_some(()));
     s3::wipe(&host.data());
     bucket.gate.set(s3::Way::Shut);
@@ -193,14 +199,7 @@ fn a_bucket_is_not_left_while_bytes_are_missing() {
 
 #[test]
 fn what_is_lost_is_not_among_what_was_brought() {
-    let bucket = Bucket::new();
-    let mut host = Host::start_embedded();
-    let key = host.key("owner@example.org", "super-admin");
-    deploy(&host, &key, "one", "<p>one</p>");
-    assert!(move_blobs(&host, &bucket.url()).status.success());
-    assert_eq!(host.stop(), Some(0));
-    host.become_as(&KEYS.map(|(name, value)| (name, value.to_owned())), &[]);
-    host.restart();
+    let (bucket, host) = in_a_bucket();
     host.until("the files are carried", || carried(&host).then_some(()));
     let held = || host.log().contains("no file leaves the data folder any more");
     let rehearse = ["move", "--json", "--blobs", "folder", "--rehearse"];

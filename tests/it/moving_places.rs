@@ -250,28 +250,32 @@ fn after() -> Vec<(String, State)> {
     after.map(|it| (it.0.to_owned(), it.1)).to_vec()
 }
 
+/// A stopped server whose five jobs are in the first Redis, which it has worked with, and which a move leads to the second or into the folder.
+async fn led_away(to_redis: bool) -> (Server, Server, Host, Five) {
+    let [home, other] = [server(), server()];
+    let mut host = Host::start_embedded();
+    assert_eq!(host.stop(), Some(0));
+    let five = Five::begin(&host).await;
+    moved_with(&host, &["--redis", &home.url()]);
+    host.restart();
+    handed_over(&host);
+    assert_eq!(host.stop(), Some(0));
+    let to = if to_redis { other.url() } else { String::from("none") };
+    moved_with(&host, &["--redis", &to]);
+    (home, other, host, five)
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn what_happens_between_a_move_and_the_restart_comes_along() {
     for to_redis in [true, false] {
-        let [home, other] = [server(), server()];
-        let mut host = Host::start_embedded();
-        assert_eq!(host.stop(), Some(0));
-        let five = Five::begin(&host).await;
-        moved_with(&host, &["--redis", &home.url()]);
-        host.restart();
-        handed_over(&host);
-        assert_eq!(host.stop(), Some(0));
-        let to = if to_redis { other.url() } else { String::from("none") };
-        moved_with(&host, &["--redis", &to]);
+        let (home, other, mut host, five) = led_away(to_redis).await;
         in_redis(&home, async |jobs| five.change(jobs).await).await;
         // Killed while it takes over, it begins again.
         for round in 1..=6 {
             host.stumble(Duration::from_millis(40) * round);
         }
         host.restart();
-        host.until("the queue has them", || {
-            ask(&host, "SELECT id FROM outbox WHERE handed_ms IS NULL").is_empty().then_some(())
-        });
+        handed_over(&host);
         assert_eq!(host.stop(), Some(0));
         assert!(!host.data().join("queue-url.before").exists());
         let look = async |jobs: &Jobs| {
@@ -286,22 +290,11 @@ async fn what_happens_between_a_move_and_the_restart_comes_along() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_redis_that_is_gone_before_the_restart_is_told_of() {
     for to_redis in [true, false] {
-        let [mut home, other] = [server(), server()];
-        let mut host = Host::start_embedded();
-        assert_eq!(host.stop(), Some(0));
-        Five::begin(&host).await;
-        moved_with(&host, &["--redis", &home.url()]);
-        host.restart();
-        handed_over(&host);
-        assert_eq!(host.stop(), Some(0));
-        let to = if to_redis { other.url() } else { String::from("none") };
-        moved_with(&host, &["--redis", &to]);
+        let (mut home, other, mut host, _) = led_away(to_redis).await;
         home.kill();
         host.restart();
         assert!(host.log().contains("cannot be asked again"), "{}", host.log());
-        host.until("the queue has them", || {
-            ask(&host, "SELECT id FROM outbox WHERE handed_ms IS NULL").is_empty().then_some(())
-        });
+        handed_over(&host);
         assert_eq!(host.stop(), Some(0));
         let look = async |jobs: &Jobs| {
             assert_eq!(states(jobs).await.len(), 5, "to Redis: {to_redis}");
