@@ -15,10 +15,12 @@ pub struct Clock(Source);
 #[derive(Clone, Debug)]
 enum Source {
     System,
+    /// The system's, off by so much.
+    Wrong(Arc<AtomicI64>),
     Manual(Arc<AtomicI64>),
 }
 
-/// Moves a manual clock. Made by [`Clock::manual`].
+/// Moves a clock. Made by [`Clock::manual`] and [`Clock::wrong`].
 #[derive(Clone, Debug)]
 pub struct Hands(Arc<AtomicI64>);
 
@@ -34,6 +36,17 @@ impl Clock {
         (Self(Source::Manual(Arc::clone(&shared))), Hands(shared))
     }
 
+    /// The clock of a machine that is `by_ms` ahead; its hands set it.
+    pub fn wrong(by_ms: i64) -> (Self, Hands) {
+        let shared = Arc::new(AtomicI64::new(by_ms));
+        (Self(Source::Wrong(Arc::clone(&shared))), Hands(shared))
+    }
+
+    /// Whether it stands until somebody moves it.
+    pub const fn is_manual(&self) -> bool {
+        matches!(self.0, Source::Manual(_))
+    }
+
     /// Milliseconds since 1970-01-01T00:00:00Z.
     #[expect(clippy::disallowed_methods, reason = "the one place that reads the system's clock")]
     pub fn now_ms(&self) -> i64 {
@@ -42,6 +55,7 @@ impl Clock {
                 let since = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH);
                 since.map_or(0, |it| i64::try_from(it.as_millis()).unwrap_or(i64::MAX))
             }
+            Source::Wrong(by) => Self::system().now_ms().saturating_add(by.load(Ordering::SeqCst)),
             Source::Manual(at) => at.load(Ordering::SeqCst),
         }
     }

@@ -221,6 +221,11 @@ pub struct NewJob {
 }
 
 impl NewJob {
+    /// Before when it may not start. `None`: it was asked for at once, and no clock that differs or was set since then puts it off.
+    pub const fn put_off_until(&self) -> Option<i64> {
+        if self.run_at_ms > self.created_ms { Some(self.run_at_ms) } else { None }
+    }
+
     /// Whether a queue may take it: every engine refuses the same.
     pub fn check(&self) -> Result<()> {
         if self.payload.len() > limits::JOB_PAYLOAD_BYTES_MAX {

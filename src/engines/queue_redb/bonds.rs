@@ -159,10 +159,9 @@ impl Work<'_, '_> {
         from: Option<State>,
         standing: &mut Standing,
     ) -> Step<()> {
-        if job.run_at_ms > self.now_ms {
-            self.delay(owner, job.id, from, standing, job.run_at_ms)
-        } else {
-            self.wait_last(owner, job.id, from, standing, job.created_ms)
+        match job.put_off_until() {
+            Some(due_ms) if due_ms > self.now_ms => self.delay(owner, job.id, from, standing, due_ms),
+            _ => self.wait_last(owner, job.id, from, standing, job.created_ms),
         }
     }
 

@@ -131,6 +131,10 @@ impl<'p> Life<'p> {
         }
         if self.chance(15) {
             job.run_at_ms = self.model.now_ms + i64::try_from(self.dice.below(200_000)).unwrap();
+            if self.chance(20) {
+                // At once, by a clock that is ahead.
+                job.created_ms = job.run_at_ms;
+            }
         }
         if self.chance(15) {
             job.unique = Some(format!("key {}", self.dice.below(2)));

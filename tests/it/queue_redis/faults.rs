@@ -167,10 +167,23 @@ async fn a_user_who_lacks_a_command_is_refused_with_its_name() {
     let said = refused(&[&format!("~{}:host:*", rig.prefix), "+@all"]);
     assert!(said.contains(":deploy:*"), "{said}");
     refused(&["~*", "+@all", "-evalsha"]);
+    let said = refused(&["~*", "+@all", "-time"]);
+    assert!(said.contains("call TIME,"), "{said}");
     // Those, and what a connection needs, are enough.
     let mut rights: Vec<String> = all.iter().map(|it| format!("+{}", it.to_lowercase())).collect();
-    let more =
-        ["+auth", "+hello", "+info", "+evalsha", "+script", "+client", "+xread", "+xrevrange", "+select", "+ping"];
+    let more = [
+        "+auth",
+        "+hello",
+        "+info",
+        "+evalsha",
+        "+script",
+        "+client",
+        "+xread",
+        "+xrevrange",
+        "+select",
+        "+ping",
+        "+time",
+    ];
     rights.extend(more.map(str::to_owned));
     rights.push(format!("~{}:*", rig.prefix));
     allow(&rights.iter().map(String::as_str).collect::<Vec<_>>());

@@ -76,15 +76,15 @@ impl Asker {
     }
 }
 
-/// The call that a command is, and who asks. `None`: it was refused at once.
-pub(super) fn call(command: Command, waiting_max: u64) -> Option<(Call, Asker)> {
+/// The call that a command is, and who asks. `None`: it was refused at once. `ahead_ms`: how far the clock of Redis is ahead of ours.
+pub(super) fn call(command: Command, waiting_max: u64, ahead_ms: i64) -> Option<(Call, Asker)> {
     Some(match command {
         Command::Enqueue(jobs, to) => {
             if let Some(error) = jobs.iter().find_map(|it| it.check().err()) {
                 drop(to.send(Err(error)));
                 return None;
             }
-            (enqueue(&jobs, waiting_max), Asker::Enqueue(vec![to]))
+            (enqueue(&jobs, waiting_max, ahead_ms), Asker::Enqueue(vec![to]))
         }
         Command::Next { queue, take, finished, answer } => {
             let ended = finished.iter().map(|it| (it.id, it.attempt)).collect();
@@ -103,7 +103,7 @@ pub(super) fn call(command: Command, waiting_max: u64) -> Option<(Call, Asker)> 
         }
         Command::Settled(before_ms, to) => {
             let mut call = keep("settled");
-            call.push(before_ms.to_string());
+            call.push(before_ms.saturating_add(ahead_ms).to_string());
             (call, Asker::Repeatable(to))
         }
         Command::List(filter, to) => (list(&filter), Asker::List(to)),
@@ -135,8 +135,8 @@ pub(super) fn add(work: &mut Vec<(Call, Asker)>, call: Call, asker: Asker) {
         (Some((before, Asker::Enqueue(all))), Asker::Enqueue(more))
             if before.args.len() + call.args.len() <= TOGETHER_MAX =>
         {
-            // Each begins with the bound on what waits, which is the same for all.
-            before.args.extend(call.args.into_iter().skip(1));
+            // Each begins with the bound on what waits and the difference of the clocks, which are the same for all.
+            before.args.extend(call.args.into_iter().skip(2));
             all.extend(more);
         }
         (_, asker) => work.push((call, asker)),
@@ -178,8 +178,9 @@ pub(super) fn next(queue: Queue, take: usize, finished: &[Finish]) -> Call {
     call
 }
 
-fn enqueue(jobs: &[NewJob], waiting_max: u64) -> Call {
-    let mut call = Call::new(Which::Enqueue, &[&waiting_max.to_string(), &jobs.len().to_string()]);
+fn enqueue(jobs: &[NewJob], waiting_max: u64, ahead_ms: i64) -> Call {
+    let first = [waiting_max.to_string(), ahead_ms.to_string(), jobs.len().to_string()];
+    let mut call = Call::new(Which::Enqueue, &first.each_ref().map(String::as_str));
     for job in jobs {
         let after: String = job.after.iter().map(ToString::to_string).collect();
         call.push(job.id.to_string());

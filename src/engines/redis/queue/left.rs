@@ -15,6 +15,7 @@ use super::{
     reply::{self, Reply},
     scripts::{Call, Scripts, SharedArgs},
     session::Session,
+    time::Time,
 };
 
 /// A connection of somebody who takes no job.
@@ -22,14 +23,18 @@ struct Visit<'w> {
     session: Session,
     scripts: Scripts,
     token: String,
+    time: Time,
     wish: &'w Wish,
 }
 
 impl<'w> Visit<'w> {
     fn begin(url: &Secret, wish: &'w Wish) -> Result<Self> {
         let scripts = Scripts::new(&wish.prefix);
-        let session = Session::open(&Address::parse(url)?, &scripts, wish.limits)?;
-        Ok(Self { session, scripts, token: format!("{}:{}", wish.node, random::below(1 << 52)), wish })
+        let address = Address::parse(url)?;
+        let mut session = Session::open(&address, &scripts, wish.limits)?;
+        let mut time = Time::new(wish.clock.clone());
+        time.ask(address.name(), || session.time_ms()).map_err(|error| said(&error))?;
+        Ok(Self { session, scripts, time, token: format!("{}:{}", wish.node, random::below(1 << 52)), wish })
     }
 
     fn look(&mut self) -> Result<Option<String>> {
@@ -41,8 +46,7 @@ impl<'w> Visit<'w> {
 
     fn ask(&mut self, call: &Call) -> Result<Value> {
         let lease_ms = u64::try_from(self.wish.lease.as_millis()).unwrap_or(u64::MAX);
-        let shared =
-            SharedArgs { now_ms: self.wish.clock.now_ms(), token: &self.token, node: &self.wish.node, lease_ms };
+        let shared = SharedArgs { now_ms: self.time.now_ms(), token: &self.token, node: &self.wish.node, lease_ms };
         self.session.send(&self.scripts, &[call], &shared).map_err(unreachable)?;
         let answer = self.session.receive(&self.scripts, &[call], &shared).map_err(unreachable)?.pop();
         let answer = answer.ok_or_else(|| unreachable("no answer"))?.map_err(|error| said(&error))?;

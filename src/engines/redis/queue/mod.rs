@@ -25,6 +25,7 @@ mod reply;
 mod scripts;
 mod session;
 mod thread;
+mod time;
 
 use std::{
     pin::Pin,

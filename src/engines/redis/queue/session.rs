@@ -99,6 +99,12 @@ impl Session {
         }
     }
 
+    /// What its clock says, in milliseconds since 1970.
+    pub(super) fn time_ms(&mut self) -> RedisResult<i64> {
+        let (seconds, micros): (i64, i64) = cmd("TIME").query(&mut self.connection)?;
+        Ok(seconds.saturating_mul(1_000).saturating_add(micros / 1_000))
+    }
+
     fn load(&mut self, scripts: &Scripts) -> RedisResult<()> {
         scripts.all().iter().try_for_each(|it| it.load(&mut self.connection).map(drop))
     }

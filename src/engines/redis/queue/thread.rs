@@ -23,7 +23,6 @@ use tokio::{sync::oneshot, time::Instant};
 use tokio_util::sync::CancellationToken;
 
 use crate::{
-    base::clock::Clock,
     domain::{
         Error, Result,
         job::{JobId, Queue},
@@ -37,11 +36,12 @@ use super::{
     super::link::Address,
     Limits, Message, Shared, Wish,
     calls::{self, Asker},
-    fault::{UNREACHABLE, may_pass, resumed, unreachable},
+    fault::{UNREACHABLE, may_pass, resumed, said, unreachable},
     listener::{Heard, Stopper},
     reply,
     scripts::{Call, Scripts, SharedArgs},
     session::{Answer, Session},
+    time::Time,
 };
 
 /// Jobs in one batch, about.
@@ -76,7 +76,7 @@ pub(super) struct QueueThread {
     owner: String,
     place: String,
     lease: Duration,
-    clock: Clock,
+    time: Time,
     waiting_max: u64,
     limits: Limits,
     commands: Receiver<Message>,
@@ -121,7 +121,7 @@ impl QueueThread {
             place: wish.place.clone(),
             token,
             lease: wish.lease,
-            clock: wish.clock.clone(),
+            time: Time::new(wish.clock.clone()),
             waiting_max: wish.waiting_max,
             limits: wish.limits,
             commands,
@@ -170,7 +170,8 @@ impl QueueThread {
             }
             let (commands, stop) = self.gather(answers.is_empty());
             let mut work = if answers.is_empty() { self.own_work(commands.is_empty()) } else { Vec::new() };
-            for (call, asker) in commands.into_iter().filter_map(|it| calls::call(it, self.waiting_max)) {
+            let (waiting_max, ahead_ms) = (self.waiting_max, self.time.ahead_ms());
+            for (call, asker) in commands.into_iter().filter_map(|it| calls::call(it, waiting_max, ahead_ms)) {
                 calls::add(&mut work, call, asker);
             }
             answers = self.batch(work, answers);
@@ -233,7 +234,7 @@ impl QueueThread {
         if self.session.is_none() {
             until = self.connect_at;
         } else if let Some(due_ms) = self.due_ms {
-            let wait_ms = u64::try_from(due_ms.saturating_sub(self.clock.now_ms())).unwrap_or(0);
+            let wait_ms = u64::try_from(due_ms.saturating_sub(self.time.now_ms())).unwrap_or(0);
             until = now.checked_add(Duration::from_millis(wait_ms)).map_or(until, |it| it.min(until));
         }
         match self.commands.recv_timeout(until.saturating_duration_since(now)) {
@@ -270,7 +271,7 @@ impl QueueThread {
                 work.push((calls::keep("sweep"), Asker::Sweep));
             }
         }
-        let now_ms = self.clock.now_ms();
+        let now_ms = self.time.now_ms();
         // Also when the clock was set back, since what was waited for may be far away now.
         if idle && work.is_empty() && (now_ms < self.called_ms || self.due_ms.is_some_and(|it| it <= now_ms)) {
             work.push((calls::tick(), Asker::Nobody));
@@ -280,8 +281,9 @@ impl QueueThread {
 
     /// Leaves a Redis that may not hold jobs any more.
     fn look_again(&mut self) {
-        let Some(Err(error)) = self.session.as_mut().map(|it| it.check(self.address.name())) else { return };
-        let redis = self.address.name();
+        let (Some(session), redis) = (self.session.as_mut(), self.address.name()) else { return };
+        let asked = self.time.ask(redis, || session.time_ms()).map_err(|error| said(&error));
+        let Err(error) = asked.and_then(|()| session.check(redis)) else { return };
         if error.code == UNREACHABLE {
             tracing::warn!(redis, %error, "the Redis of the job queue is lost; it is looked for");
         } else {
@@ -414,7 +416,7 @@ impl QueueThread {
     }
 
     fn send(&mut self, calls: &[&Call]) -> redis::RedisResult<()> {
-        self.called_ms = self.clock.now_ms();
+        self.called_ms = self.time.now_ms();
         let shared = shared_args(self.called_ms, &self.token, &self.node, self.lease);
         self.session.as_mut().ok_or_else(not_connected)?.send(&self.scripts, calls, &shared)
     }
@@ -527,7 +529,9 @@ impl QueueThread {
 
     /// Gives back what this process holds without knowing of it: answers that were lost, or what the process before held.
     fn come_back(&mut self, mut session: Session) -> Result<()> {
-        session.check_place(self.address.name(), self.scripts.prefix(), &self.owner, &self.place)?;
+        let redis = self.address.name();
+        session.check_place(redis, self.scripts.prefix(), &self.owner, &self.place)?;
+        self.time.ask(redis, || session.time_ms()).map_err(|error| said(&error))?;
         self.session = Some(session);
         let mut whose = calls::keep("owner");
         whose.push(&self.owner);

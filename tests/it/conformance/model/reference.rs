@@ -176,7 +176,7 @@ impl Model {
         let awaited = self.awaited(new);
         self.jobs.insert(new.id, known);
         match awaited {
-            Ok(awaits) if awaits.is_empty() => self.wait_until(new.id, new.run_at_ms),
+            Ok(awaits) if awaits.is_empty() => self.wait_until(new.id, due_ms(new)),
             Ok(awaits) => {
                 let job = self.job(new.id);
                 (job.state, job.due_ms, job.awaits) = (State::Delayed, NEVER_MS, awaits);
@@ -223,8 +223,8 @@ impl Model {
             let job = self.job(waits);
             job.awaits.remove(&id);
             if job.awaits.is_empty() {
-                let run_at_ms = job.new.run_at_ms;
-                self.wait_until(waits, run_at_ms);
+                let due_ms = due_ms(&job.new);
+                self.wait_until(waits, due_ms);
             }
         }
     }
@@ -435,6 +435,11 @@ impl Model {
         };
         u64::try_from(self.jobs.values().filter(fits).count()).unwrap()
     }
+}
+
+/// Long ago, where it is to start at once.
+fn due_ms(new: &NewJob) -> i64 {
+    new.put_off_until().unwrap_or(i64::MIN)
 }
 
 fn died(awaited: JobId) -> String {

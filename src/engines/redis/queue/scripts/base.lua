@@ -77,6 +77,10 @@ function base.due(ms)
   if not mem.first_due or ms < mem.first_due then mem.first_due = ms end
 end
 
+-- Before when a job may not start, by the clock of this Redis: `due` where it was put off when it was asked for. One asked for at
+-- once is due whatever the clock of who asked said.
+function base.due_of(run_at, created, due) return run_at > created and math.min(due, NEVER) or 0 end
+
 function base.split(ref)
   local cid, q = string.sub(ref, 1, 32), tonumber(string.sub(ref, 33, 33))
   return cid, q, #ref > 33 and string.sub(ref, 34) or cid
@@ -93,13 +97,14 @@ function base.load(ref)
   local cid, q, bid = base.split(ref)
   local key = B[q] .. bid
   local v = call('HMGET', key, 'st', 't', 'ats', 'pb', 'seq', 'si', 'timestamp', 'xt', 'un', 'can', 'u', 'af', 'cid', 'wt', 'progress',
-    'pr', 'li', 'stc', 'aw', 'at')
+    'pr', 'li', 'stc', 'aw', 'at', 'du')
   if not v[1] then return nil end
+  local created, run_at = tonumber(v[7] or 0), tonumber(v[20] or 0)
   return {
     ref = ref, cid = cid, q = q, bid = bid, key = key, st = v[1], owner = v[2], attempt = tonumber(v[3] or 0), holder = v[4],
-    seq = tonumber(v[5] or 0), since = tonumber(v[6] or 0), created = tonumber(v[7] or 0), uncounted = tonumber(v[9] or 0),
+    seq = tonumber(v[5] or 0), since = tonumber(v[6] or 0), created = created, uncounted = tonumber(v[9] or 0),
     cancelling = v[10], unique = v[11], after = v[12], named = v[13], awaited = v[14], progress = v[15], prio = tonumber(v[16] or 0),
-    class = v[17] or 'f', deaths = tonumber(v[18] or 0), awaits = tonumber(v[19] or 0), run_at = tonumber(v[20] or 0),
+    class = v[17] or 'f', deaths = tonumber(v[18] or 0), awaits = tonumber(v[19] or 0), due = base.due_of(run_at, created, tonumber(v[21]) or run_at),
   }
 end
 

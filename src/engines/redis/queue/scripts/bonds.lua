@@ -59,7 +59,7 @@ end
 
 -- Lets a job wait for its turn, or for its time.
 function bonds.begin_waiting(j)
-  if j.run_at > NOW then moves.delay(j, j.run_at) else moves.wait_last(j) end
+  if j.due > NOW then moves.delay(j, j.due) else moves.wait_last(j) end
 end
 
 -- A job ends, or is removed before it began: it gives its key back, and those that wait for it come closer or die with it,

@@ -1,6 +1,6 @@
--- Takes jobs in, for several who ask: of each all or none. ARGV[6]: how many may wait of one tenant; then for each who asks how many
--- jobs, and 13 values for each of them. Answers each how many were new, or why none was taken.
-local WAITING_MAX = tonumber(ARGV[6])
+-- Takes jobs in, for several who ask: of each all or none. ARGV[6]: how many may wait of one tenant; ARGV[7]: how far the
+-- clock of this Redis is ahead of that of who asks; then for each who asks how many jobs, and 13 values for each of them. Answers each how many were new, or why none was taken.
+local WAITING_MAX, AHEAD = tonumber(ARGV[6]), tonumber(ARGV[7])
 -- Refused here, before anything is changed, when memory is short.
 call('SET', OWN .. 'probe', '')
 chores.chores()
@@ -77,16 +77,18 @@ end
 local function take_in(at)
   if take_in_plain(at) then return end
   local cid, q, owner, prio = ARGV[at], tonumber(ARGV[at + 1]), ARGV[at + 2], tonumber(ARGV[at + 5])
-  local run_at, unique, after, class = tonumber(ARGV[at + 6]), ARGV[at + 9], ARGV[at + 10], ARGV[at + 12]
+  local run_at, created = tonumber(ARGV[at + 6]), tonumber(ARGV[at + 8])
+  local unique, after, class = ARGV[at + 9], ARGV[at + 10], ARGV[at + 12]
   local j = {
     ref = cid .. TEXT[q], cid = cid, q = q, bid = cid, key = B[q] .. cid, owner = owner, prio = prio, class = class,
-    since = NOW, run_at = run_at, created = tonumber(ARGV[at + 8]), attempt = 0, uncounted = 0, awaits = 0,
+    since = NOW, due = base.due_of(run_at, created, run_at + AHEAD), created = created, attempt = 0, uncounted = 0, awaits = 0,
     fields = { 'name', ARGV[at + 3], 'data', ARGV[at + 4], 'opts', ARGV[at + 11], 'timestamp', ARGV[at + 8],
       'priority', prio == 0 and '101' or base.text(101 - prio), 't', owner, 'ti', ARGV[at + 7] },
   }
   if prio ~= 0 then base.note(j, 'pr', ARGV[at + 5], 'xt', 1) end
   if class ~= 'f' then base.note(j, 'li', class, 'xt', 1) end
   if run_at ~= 0 then base.note(j, 'at', ARGV[at + 6], 'xt', 1) end
+  if j.due > 0 then base.note(j, 'du', base.text(j.due), 'xt', 1) end
   if after ~= '' then
     j.after = after
     base.note(j, 'af', after, 'xt', 1)
@@ -154,7 +156,7 @@ local function answer(first, last)
   return #fresh
 end
 
-local at, cids, keys = 7, {}, {}
+local at, cids, keys = 8, {}, {}
 while at <= #ARGV do
   local last = at + tonumber(ARGV[at]) * 13
   for job = at + 1, last, 13 do
@@ -170,7 +172,7 @@ end
 if #cids > 0 then ask_for(cids, keys) end
 
 local answers = {}
-at = 7
+at = 8
 while at <= #ARGV do
   local last = at + tonumber(ARGV[at]) * 13
   answers[#answers + 1] = answer(at + 1, last)

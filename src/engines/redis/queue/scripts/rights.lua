@@ -24,7 +24,7 @@ if #lacking > 0 then return lacking end
 redis.pcall('SET', KEY, '1', 'PX', 10000)
 if redis.pcall('EXISTS', KEY) ~= 1 then return lacking end
 
-may('GET', NONE)
+may('GET', NONE) may('TIME')
 may('HDEL', NONE, 'f') may('HEXISTS', NONE, 'f') may('HGET', NONE, 'f') may('HINCRBY', KEY, 'f', 1)
 may('HLEN', NONE) may('HMGET', NONE, 'f') may('HSET', KEY, 'f', 'v') may('HSETNX', KEY, 'f', 'v')
 may('LINDEX', NONE, 0) may('LLEN', NONE) may('LPOS', NONE, 'e') may('LPUSH', KEY, 'e') may('LRANGE', NONE, 0, 0)
