@@ -74,15 +74,17 @@ pub async fn serve(
         folder.attach(bucket, settings.blobs.cache_bytes, settings.disk_reserve, &tasks)?;
     }
     let plane = plane(&folder, &tasks)?;
-    let listeners = listen::bind(&settings.listen).map_err(|error| Error::invalid("listen", error.to_string()))?;
+    let bind = |all: &[SocketAddr]| listen::bind(all).map_err(|error| Error::invalid("listen", error.to_string()));
+    let (listeners, for_proxies) = (bind(&settings.listen)?, bind(&settings.proxy_protocol_listen)?);
     let bound: Vec<SocketAddr> = listeners.iter().filter_map(|it| it.local_addr().ok()).collect();
     let addresses = addresses(&settings, bound.first().map_or(80, SocketAddr::port));
     let control: Arc<ArcSwapOption<Services>> = Arc::default();
     let trust = Trust { proxies: settings.trusted_proxies.clone(), scheme: addresses.scheme };
     let server = Server::new(tasks.clone(), Limits::default()).with_proxies(&trust.proxies);
     let switch = Arc::new(Switch::new(plane.clone(), addresses.clone(), trust, settings.role, Arc::clone(&control)));
-    for listener in listeners {
-        let (server, switch) = (server.clone(), Arc::clone(&switch));
+    let proxied = for_proxies.into_iter().map(|it| (it, server.clone().for_proxies()));
+    for (listener, server) in listeners.into_iter().map(|it| (it, server.clone())).chain(proxied) {
+        let switch = Arc::clone(&switch);
         tasks.spawn(async move {
             server
                 .run(listener, move |request, peer| {

@@ -18,11 +18,10 @@ use crate::{
     http::{
         host,
         pace::Paced,
-        peer::{Client, RequestId, Trust},
+        peer::{Client, Peer, RequestId, Trust},
         problem,
         respond::{self, Body, Response},
     },
-    net::connection::Peer,
     serve::DataPlane,
     services::{Addresses, Services},
 };
@@ -100,7 +99,7 @@ impl Switch {
         match (request.uri().path(), self.control.load_full()) {
             ("/healthz", _) => self.health(),
             ("/metrics", Some(services)) => {
-                let client = self.trust.client(peer.address.ip(), request.headers());
+                let client = self.trust.client(peer, request.headers());
                 metrics::answer(&services, &self.plane, &request, client).await
             }
             ("/metrics", None) => problem::problem(&self.panel.why_not(), ""),
@@ -113,7 +112,7 @@ impl Switch {
 
     fn whose(&self, parts: &Parts, peer: Peer) -> For {
         let Some(host) = host::host(parts) else { return For::Nobody };
-        let client = || self.trust.client(peer.address.ip(), &parts.headers);
+        let client = || self.trust.client(peer, &parts.headers);
         if self.addresses.is_panel(&host) {
             return For::Panel(client());
         }

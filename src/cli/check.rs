@@ -25,7 +25,8 @@ impl Check {
         let loaded = Server::load(&flags).and_then(|it| app::settings::check_all(&it).map(|()| it));
         match loaded {
             Ok(settings) => {
-                let listen: Vec<String> = settings.listen.iter().map(ToString::to_string).collect();
+                let for_proxies = settings.proxy_protocol_listen.iter().map(|it| format!("{it} (PROXY protocol)"));
+                let listen: Vec<String> = settings.listen.iter().map(ToString::to_string).chain(for_proxies).collect();
                 terminal::note(&format!(
                     "The settings are well: data in {}, listening on {}, the panel at {}, sites below {}.",
                     settings.data.display(),

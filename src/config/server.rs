@@ -80,6 +80,8 @@ pub struct Server {
     pub public_url: Option<PublicUrl>,
     /// Proxies whose word about the client counts.
     pub trusted_proxies: Vec<Network>,
+    /// Where only these connect, each time with a header of the PROXY protocol.
+    pub proxy_protocol_listen: Vec<SocketAddr>,
     /// Which log lines are written: `info`, `warn,chainhost::serve=debug`.
     pub log: String,
     /// How.
@@ -128,6 +130,8 @@ struct File {
     public_url: Option<Spanned<String>>,
     #[serde(default)]
     trusted_proxies: Vec<Spanned<String>>,
+    #[serde(default)]
+    proxy_protocol_listen: Vec<Spanned<String>>,
     log: Option<String>,
     log_format: Option<LogFormat>,
 }
@@ -169,6 +173,7 @@ impl Server {
             .iter()
             .map(|it| network(it, &source.place(it, "trusted_proxies")))
             .collect::<Result<_>>()?;
+        let proxy_protocol_listen = for_proxies(&file, &source)?;
         let (panel_host, public_url) = panel(&file, &source, !trusted_proxies.is_empty())?;
         let data = match flags.data.clone().or_else(|| env("CHAINHOST_DATA").map(PathBuf::from)).or(file.data) {
             Some(data) => data,
@@ -200,6 +205,7 @@ impl Server {
             panel_host,
             public_url,
             trusted_proxies,
+            proxy_protocol_listen,
             sites_domain: host(file.sites_domain.as_ref(), &source, "sites_domain")?,
             disk_reserve: file.disk_reserve.as_ref().map(|it| size(it, &source, "disk_reserve")).transpose()?,
             tenant_bytes_max: file
@@ -318,6 +324,18 @@ fn address(text: &str, place: &str) -> Result<Vec<SocketAddr>> {
         _ => return Err(wrong(place, &format!("`{text}` {example}"))),
     };
     Ok(vec![SocketAddr::from((v4, port)), SocketAddr::from((v6, port))])
+}
+
+/// Where proxies connect that speak the PROXY protocol.
+fn for_proxies(file: &File, source: &Source) -> Result<Vec<SocketAddr>> {
+    let all = &file.proxy_protocol_listen;
+    if let (Some(first), true) = (all.first(), file.trusted_proxies.is_empty()) {
+        let why = "only trusted proxies may connect there, and there are none. Name them in `trusted_proxies`, such as \
+                   [\"127.0.0.1\"]";
+        return Err(wrong(&source.place(first, "proxy_protocol_listen"), why));
+    }
+    let parse = |it: &Spanned<String>| address(it.get_ref(), &source.place(it, "proxy_protocol_listen"));
+    Ok(all.iter().map(parse).collect::<Result<Vec<_>>>()?.concat())
 }
 
 fn host(value: Option<&Spanned<String>>, source: &Source, key: &str) -> Result<String> {
@@ -461,6 +479,8 @@ mod tests {
             ("public_url = \"http://192.0.2.1\"", "line 1", "not a name"),
             ("panel_host = \"a.example\"\npublic_url = \"http://b.example\"", "line 2", "a.example"),
             ("trusted_proxies = [\n\"10.0.0.0/8\",\n\"proxy\"]", "line 3", "`proxy` is neither"),
+            ("\nproxy_protocol_listen = [\"127.0.0.1:8081\"]", "line 2", "Name them in `trusted_proxies`"),
+            ("trusted_proxies = [\"::1\"]\nproxy_protocol_listen = [\"8081\"]", "line 2", "`8081` is not an address"),
             ("[retention]\naudit_log = '2 weeks'", "line 2", "`audit_log`: Write for how long"),
             ("[garbage]\nat = '0 25 * * *'", "line 2", "`at`: The field for the hour"),
             ("[garbage]\nat = '@daily'\nzone = 'Berlin'", "line 3", "`Berlin` is not a time zone"),

@@ -3,7 +3,7 @@
 //! SECURITY: a header of a forwarded request is believed when it comes from a proxy that the settings name, and from nobody
 //! else. Only who comes from this machine and through no proxy is near.
 
-use std::net::IpAddr;
+use std::net::{IpAddr, SocketAddr};
 
 use hyper::{HeaderMap, header::HeaderName};
 
@@ -30,6 +30,38 @@ pub struct Client {
     pub scheme: &'static str,
 }
 
+/// Who has connected, as the listener knows it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Peer {
+    /// Its address; a mapped IPv4 address is shown as IPv4.
+    pub address: SocketAddr,
+    /// What the proxy has told that passes its bytes on.
+    pub told: Option<Told>,
+}
+
+/// What a proxy tells with a connection.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Told {
+    /// Whether the client used TLS, where the proxy says so.
+    pub tls: Option<bool>,
+}
+
+impl Peer {
+    /// Somebody who has connected directly, as far as is known.
+    pub fn new(address: SocketAddr) -> Self {
+        Self { address: canonical(address), told: None }
+    }
+
+    /// The one that a proxy has named, with what it told.
+    pub fn told_by_proxy(address: SocketAddr, told: Told) -> Self {
+        Self { address: canonical(address), told: Some(told) }
+    }
+}
+
+fn canonical(address: SocketAddr) -> SocketAddr {
+    SocketAddr::new(address.ip().to_canonical(), address.port())
+}
+
 /// The id of a request, set by the host switch and shown in problems, pages and the log.
 #[derive(Clone, Debug, Default)]
 pub struct RequestId(pub String);
@@ -45,12 +77,18 @@ pub struct Trust {
 
 impl Trust {
     /// The client of a request that `peer` sent with these headers.
-    pub fn client(&self, peer: IpAddr, headers: &HeaderMap) -> Client {
-        let peer = peer.to_canonical();
-        let forwarded = SIGNS.iter().any(|it| headers.contains_key(*it));
+    pub fn client(&self, peer: Peer, headers: &HeaderMap) -> Client {
+        let Peer { address, told } = peer;
+        let peer = address.ip().to_canonical();
+        let forwarded = told.is_some() || SIGNS.iter().any(|it| headers.contains_key(*it));
         let is_near = peer.is_loopback() && !forwarded;
         if is_near || !self.is_trusted(peer) {
-            return Client { address: peer, is_near, is_proxied: false, scheme: "http" };
+            let scheme = told.map_or("http", |it| match it.tls {
+                Some(true) => "https",
+                Some(false) => "http",
+                None => self.scheme,
+            });
+            return Client { address: peer, is_near, is_proxied: told.is_some(), scheme };
         }
         Client {
             address: self.rightmost_stranger(peer, headers),
@@ -92,7 +130,7 @@ fn last<'h>(headers: &'h HeaderMap, name: &HeaderName) -> Option<&'h str> {
 /// `192.0.2.1`, `2001:db8::1`, each also with a port; IPv6 then in brackets.
 fn address(text: &str) -> Option<IpAddr> {
     let bare = text.strip_prefix('[').and_then(|it| it.strip_suffix(']')).unwrap_or(text);
-    let address = bare.parse().or_else(|_| text.parse::<std::net::SocketAddr>().map(|it| it.ip())).ok()?;
+    let address = bare.parse().or_else(|_| text.parse::<SocketAddr>().map(|it| it.ip())).ok()?;
     Some(address.to_canonical())
 }
 
@@ -108,7 +146,28 @@ mod tests {
         for (name, value) in lines {
             headers.append(HeaderName::try_from(*name).unwrap(), HeaderValue::from_str(value).unwrap());
         }
-        trust.client(peer.parse().unwrap(), &headers)
+        trust.client(Peer::new(SocketAddr::new(peer.parse().unwrap(), 4711)), &headers)
+    }
+
+    /// What a proxy tells of a connection is believed where it is read; the headers of the client that it names are the client's own word.
+    #[test]
+    fn who_is_named_with_the_connection_is_the_client() {
+        let trust = Trust { proxies: vec!["10.0.0.0/8".parse().unwrap()], scheme: "https" };
+        let mut spoofed = HeaderMap::new();
+        spoofed.append(FORWARDED_FOR, HeaderValue::from_static("6.6.6.6"));
+        spoofed.append(FORWARDED_PROTO, HeaderValue::from_static("https"));
+        let of = |address: &str, tls, headers: &HeaderMap| {
+            let address = SocketAddr::new(address.parse().unwrap(), 4711);
+            let client = trust.client(Peer::told_by_proxy(address, Told { tls }), headers);
+            (client.address.to_string(), client.is_near, client.is_proxied, client.scheme)
+        };
+        let client = |address: &str, scheme| (String::from(address), false, true, scheme);
+        let none = HeaderMap::new();
+        assert_eq!(of("198.51.100.7", Some(true), &none), client("198.51.100.7", "https"));
+        assert_eq!(of("198.51.100.7", Some(false), &spoofed), client("198.51.100.7", "http"));
+        assert_eq!(of("198.51.100.7", None, &none), client("198.51.100.7", "https"), "as the panel's address says");
+        assert_eq!(of("127.0.0.1", Some(false), &none), client("127.0.0.1", "http"), "who is named is not near");
+        assert_eq!(of("10.0.0.9", None, &spoofed), client("6.6.6.6", "https"), "a proxy in front of the proxy");
     }
 
     #[test]

@@ -9,7 +9,10 @@ use std::{
     io,
     net::SocketAddr,
     pin::{Pin, pin},
-    sync::Arc,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
     task::Poll,
     time::Duration,
 };
@@ -27,12 +30,15 @@ use tokio::{
 use super::{
     activity::{Activity, PREFACE, Watched},
     framing::Framing,
-    listen,
+    listen, proxy_header,
     seats::{Seat, Seats},
 };
 use crate::{
     base::{limits, network::Network, tasks::Tasks},
-    http::respond::Response,
+    http::{
+        peer::{Peer, Told},
+        respond::Response,
+    },
 };
 
 /// Streams that a client opened and reset before we took them up (CVE-2023-44487).
@@ -50,19 +56,6 @@ const FIRST_REQUEST: Duration = Duration::from_secs(2);
 const HANDSHAKE: Duration = Duration::from_millis(150);
 /// How often it looks for them.
 const LAST_LOOKS: Duration = Duration::from_millis(10);
-
-/// Who is at the other end.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Peer {
-    /// Its address; a mapped IPv4 address is shown as IPv4.
-    pub address: SocketAddr,
-}
-
-impl Peer {
-    fn new(address: SocketAddr) -> Self {
-        Self { address: SocketAddr::new(address.ip().to_canonical(), address.port()) }
-    }
-}
 
 /// The limits of a server's connections.
 #[derive(Clone, Copy, Debug)]
@@ -125,6 +118,9 @@ pub struct Server {
     limits: Limits,
     seats: Seats,
     http: Arc<Versions>,
+    /// Only proxies connect, and say for whom.
+    has_headers: bool,
+    has_warned: Arc<AtomicBool>,
 }
 
 /// How connections are served, by what they begin with.
@@ -167,7 +163,7 @@ impl Server {
             .max_send_buf_size(256 * 1024);
         let seats = Seats::new(limits.connections, limits.connections_each);
         let versions = Versions { one: http.clone().http1_only(), two: http.clone().http2_only(), either: http };
-        Self { tasks, limits, seats, http: Arc::new(versions) }
+        Self { tasks, limits, seats, http: Arc::new(versions), has_headers: false, has_warned: Arc::default() }
     }
 
     /// With proxies, for which the limit on the connections of one address does not hold.
@@ -175,6 +171,12 @@ impl Server {
     pub fn with_proxies(mut self, proxies: &[Network]) -> Self {
         self.seats = self.seats.with_proxies(proxies);
         self
+    }
+
+    /// For listeners to which only those proxies connect, and say with the PROXY protocol for whom. The limits are shared.
+    #[must_use]
+    pub fn for_proxies(self) -> Self {
+        Self { has_headers: true, ..self }
     }
 
     /// Accepts on `listener` until the sign to stop, and answers every request by `handler`.
@@ -273,7 +275,7 @@ impl Server {
     }
 
     /// One connection from its accept to its end.
-    async fn attend<H, A>(self, stream: TcpStream, seat: Seat, peer: Peer, handler: H)
+    async fn attend<H, A>(self, mut stream: TcpStream, mut seat: Seat, mut peer: Peer, handler: H)
     where
         H: Fn(Request<Incoming>, Peer) -> A + Clone + Send + 'static,
         A: Future<Output = Response> + Send + 'static,
@@ -281,6 +283,10 @@ impl Server {
         // Small answers go out at once; without it only the speed differs.
         drop(stream.set_nodelay(true));
         let activity = Arc::new(Activity::new());
+        if self.has_headers {
+            let Some(named) = self.named(&mut stream, &mut seat, peer, &activity).await else { return };
+            peer = named;
+        }
         let Some((http, framing)) = self.version(&stream, &activity).await else { return };
         let io = TokioIo::new(Watched::new(stream, Arc::clone(&activity), framing));
         let service = {
@@ -311,18 +317,51 @@ impl Server {
         activity: &Activity,
     ) -> Option<(&auto::Builder<Executor>, Option<Framing>)> {
         let mut start = [0; PREFACE.len()];
+        let read = self.first(activity, stream.peek(&mut start)).await?.ok()?;
+        let start = start.get(..read).filter(|it| !it.is_empty())?;
+        Some(self.http.of(start))
+    }
+
+    /// What is read of a connection before its requests. `None` when its time or ours ends before.
+    async fn first<R>(&self, activity: &Activity, read: impl Future<Output = R>) -> Option<R> {
         let deadline = activity.deadline(self.limits.head, self.limits.idle);
         // The first request of who has connected before the sign to stop may be on its way: see `first_asked`.
         let late = async {
             self.tasks.stopping().await;
             time::sleep(FIRST_REQUEST.min(self.limits.grace)).await;
         };
-        let read = tokio::select! {
-            () = late => return None,
-            read = time::timeout_at(deadline, stream.peek(&mut start)) => read.ok()?.ok()?,
+        tokio::select! {
+            () = late => None,
+            read = time::timeout_at(deadline, read) => read.ok(),
+        }
+    }
+
+    /// Says why nobody is served here: aloud once, since the reason is a wrong setting or somebody who tries his luck.
+    fn turn_away(&self, address: SocketAddr, why: &str) -> Option<Peer> {
+        if self.has_warned.swap(true, Ordering::Relaxed) {
+            tracing::debug!(%address, why, "closed a connection to a port for proxies");
+        } else {
+            tracing::warn!(%address, why, "closed a connection to a port for proxies; further ones are logged as `debug`");
+        }
+        None
+    }
+
+    /// For whom a proxy has connected. `None`: the connection is not to be served.
+    async fn named(&self, stream: &mut TcpStream, seat: &mut Seat, proxy: Peer, activity: &Activity) -> Option<Peer> {
+        let address = proxy.address;
+        if !self.seats.is_proxy(address.ip()) {
+            return self.turn_away(address, "`trusted_proxies` does not name this address");
+        }
+        let said = match self.first(activity, proxy_header::read(stream)).await? {
+            Ok(said) => said,
+            Err(error) if error.kind() == io::ErrorKind::InvalidData => {
+                return self.turn_away(address, "it began without a header of the PROXY protocol");
+            }
+            Err(_) => return None,
         };
-        let start = start.get(..read).filter(|it| !it.is_empty())?;
-        Some(self.http.of(start))
+        let client = said.client.unwrap_or(address);
+        // Who has its share is closed at once, as without a proxy.
+        seat.pass_to(client.ip()).then(|| Peer::told_by_proxy(client, Told { tls: said.tls }))
     }
 
     /// Drives the connection until it ends, or one of its limits or the grace time does; what is left is cut off.

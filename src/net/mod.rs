@@ -7,4 +7,5 @@ mod activity;
 pub mod connection;
 mod framing;
 pub mod listen;
+mod proxy_header;
 mod seats;

@@ -41,7 +41,7 @@ impl Seats {
 
     /// By what a client is counted; `None` for a proxy, and for this machine itself, where one may stand.
     fn counted(&self, client: IpAddr) -> Option<IpAddr> {
-        let is_free = client.to_canonical().is_loopback() || self.proxies.iter().any(|it| it.contains(client));
+        let is_free = client.to_canonical().is_loopback() || self.is_proxy(client);
         (!is_free).then(|| network::counted(client))
     }
 
@@ -58,21 +58,37 @@ impl Seats {
     /// A seat for a client, unless its address has its share.
     pub(super) fn take(&self, one_of_all: OwnedSemaphorePermit, client: IpAddr) -> Option<Seat> {
         let address = self.counted(client);
-        if let Some(address) = address {
-            let mut taken = self.taken.lock().unwrap_or_else(PoisonError::into_inner);
-            let count = taken.entry(address).or_insert(0);
-            if *count >= self.each_max {
-                return None;
-            }
-            *count += 1;
-        }
-        Some(Seat { seats: self.clone(), address, _one_of_all: one_of_all })
+        self.count(address).then(|| Seat { seats: self.clone(), address, _one_of_all: one_of_all })
+    }
+
+    /// Counts one more for an address, unless it has its share.
+    fn count(&self, address: Option<IpAddr>) -> bool {
+        let Some(address) = address else { return true };
+        let mut taken = self.taken.lock().unwrap_or_else(PoisonError::into_inner);
+        let count = taken.entry(address).or_insert(0);
+        let has_room = *count < self.each_max;
+        *count += usize::from(has_room);
+        has_room
+    }
+
+    /// Whether the settings trust this proxy.
+    pub(super) fn is_proxy(&self, address: IpAddr) -> bool {
+        self.proxies.iter().any(|it| it.contains(address))
     }
 }
 
-impl Drop for Seat {
-    fn drop(&mut self) {
-        let Some(address) = self.address else { return };
+impl Seat {
+    /// Counts the seat as that of this client, which a proxy has named. Whether its address had not its share already.
+    pub(super) fn pass_to(&mut self, client: IpAddr) -> bool {
+        self.give_back();
+        let address = self.seats.counted(client);
+        let has_room = self.seats.count(address);
+        self.address = address.filter(|_| has_room);
+        has_room
+    }
+
+    fn give_back(&mut self) {
+        let Some(address) = self.address.take() else { return };
         let mut taken = self.seats.taken.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(count) = taken.get_mut(&address) {
             *count = count.saturating_sub(1);
@@ -80,6 +96,12 @@ impl Drop for Seat {
                 taken.remove(&address);
             }
         }
+    }
+}
+
+impl Drop for Seat {
+    fn drop(&mut self) {
+        self.give_back();
     }
 }
 
@@ -105,6 +127,11 @@ mod tests {
         assert_eq!(seats.taken.lock().unwrap().len(), 2);
         let behind = seats.with_proxies(&["2001:db8::/32".parse().unwrap()]);
         drop(behind.take(behind.free().await.unwrap(), client).unwrap());
-        assert!(behind.take(behind.free().await.unwrap(), "192.0.2.1".parse().unwrap()).is_some());
+        let mut through = behind.take(behind.free().await.unwrap(), client).unwrap();
+        assert!(through.pass_to("192.0.2.1".parse().unwrap()), "its second");
+        let mut next = behind.take(behind.free().await.unwrap(), client).unwrap();
+        assert!(!next.pass_to("192.0.2.1".parse().unwrap()));
+        drop(through);
+        assert!(next.pass_to("192.0.2.1".parse().unwrap()));
     }
 }

@@ -4,9 +4,12 @@ use std::{net::SocketAddr, sync::Arc, time::Duration};
 
 use chainhost::{
     base::tasks::Tasks,
-    http::respond::{self, Response},
+    http::{
+        peer::Peer,
+        respond::{self, Response},
+    },
     net::{
-        connection::{Limits, Peer, Server},
+        connection::{Limits, Server},
         listen,
     },
 };
@@ -33,10 +36,19 @@ where
     H: Fn(Request<Incoming>, Peer) -> A + Clone + Send + 'static,
     A: Future<Output = Response> + Send + 'static,
 {
+    start_as(limits, handler, |it| it)
+}
+
+/// A server of some kind.
+fn start_as<H, A>(limits: Limits, handler: H, kind: impl FnOnce(Server) -> Server) -> (SocketAddr, Tasks)
+where
+    H: Fn(Request<Incoming>, Peer) -> A + Clone + Send + 'static,
+    A: Future<Output = Response> + Send + 'static,
+{
     let tasks = Tasks::new();
     let listener = listen::bind(&["127.0.0.1:0".parse().unwrap()]).unwrap().remove(0);
     let address = listener.local_addr().unwrap();
-    let server = Server::new(tasks.clone(), limits);
+    let server = kind(Server::new(tasks.clone(), limits));
     tasks.spawn(async move { server.run(listener, handler).await });
     (address, tasks)
 }
@@ -280,4 +292,71 @@ async fn who_comes_after_the_end_is_not_let_through_and_who_came_before_is_there
     let mut read = Vec::new();
     tokio::io::AsyncReadExt::read_to_end(&mut taken, &mut read).await.unwrap();
     assert_eq!(read, b"hello");
+}
+
+/// A server to which only this proxy connects; it answers with what it knows of who asks.
+fn start_behind(proxy: &str, limits: Limits) -> (SocketAddr, Tasks) {
+    let proxies = [proxy.parse().unwrap()];
+    let tell = async |_: Request<Incoming>, peer: Peer| {
+        let tls = peer.told.map(|it| it.tls);
+        respond::text(StatusCode::OK, format!("{} {tls:?}", peer.address))
+    };
+    start_as(limits, move |request, peer| tell(request, peer), |it| it.with_proxies(&proxies).for_proxies())
+}
+
+/// A header of version 2 for 198.51.100.7:51000, who used TLS.
+fn header() -> Vec<u8> {
+    let addresses = [198, 51, 100, 7, 192, 0, 2, 1, 0xc7, 0x38, 1, 0xbb];
+    [b"\r\n\r\n\0\r\nQUIT\n\x21\x11\0\x14".as_slice(), &addresses, b"\x20\0\x05\x01\0\0\0\0"].concat()
+}
+
+#[tokio::test]
+async fn a_proxy_says_for_whom_it_has_connected() {
+    let (address, tasks) = start_behind("127.0.0.1", limits());
+    for (said, known) in [
+        (b"PROXY TCP4 198.51.100.7 192.0.2.1 51000 443\r\n".to_vec(), "198.51.100.7:51000 Some(None)"),
+        (b"PROXY TCP6 2001:db8::7 2001:db8::1 51000 443\r\n".to_vec(), "[2001:db8::7]:51000 Some(None)"),
+        (header(), "198.51.100.7:51000 Some(Some(true))"),
+        (b"PROXY UNKNOWN\r\n".to_vec(), "127.0.0.1:"),
+    ] {
+        let mut stream = TcpStream::connect(address).await.unwrap();
+        let two = [said.as_slice(), ASK.as_bytes(), b"GET / HTTP/1.1\r\nhost: a\r\nconnection: close\r\n\r\n"].concat();
+        stream.write_all(&two).await.unwrap();
+        let answers = rest(&mut stream).await;
+        assert_eq!(answers.matches(known).count(), 2, "{answers}");
+    }
+    end(&tasks).await;
+}
+
+#[tokio::test]
+async fn a_port_for_proxies_answers_nobody_else() {
+    let (address, tasks) = start_behind("127.0.0.1", limits());
+    for bytes in [ASK, "PROXY TCP4 localhost 192.0.2.1 51000 443\r\nGET / HTTP/1.1\r\nhost: a\r\n\r\n"] {
+        assert_eq!(rest(&mut connect(address, bytes).await).await, "", "{bytes}");
+    }
+    end(&tasks).await;
+    let (address, tasks) = start_behind("192.0.2.1", limits());
+    let bytes = format!("PROXY UNKNOWN\r\n{ASK}");
+    assert_eq!(rest(&mut connect(address, &bytes).await).await, "", "it is no proxy");
+    end(&tasks).await;
+    let (address, tasks) = start_behind("127.0.0.1", Limits { head: SHORT, ..limits() });
+    for begun in ["", "PROXY TCP4", "PROXY UNKNOWN\r\n"] {
+        assert_eq!(rest(&mut connect(address, begun).await).await, "", "{begun}");
+    }
+    end(&tasks).await;
+}
+
+#[tokio::test]
+async fn behind_a_proxy_each_client_has_its_share() {
+    let (address, tasks) = start_behind("127.0.0.1", Limits { connections_each: 1, ..limits() });
+    let ask = |client: &str| format!("PROXY TCP4 {client} 192.0.2.1 51000 443\r\n{ASK}");
+    let mut first = connect(address, &ask("198.51.100.7")).await;
+    let mut answer = [0; 12];
+    first.read_exact(&mut answer).await.unwrap();
+    assert_eq!(rest(&mut connect(address, &ask("198.51.100.7")).await).await, "", "its second");
+    let mut other = connect(address, &ask("198.51.100.8")).await;
+    other.read_exact(&mut answer).await.unwrap();
+    assert_eq!(&answer, b"HTTP/1.1 200");
+    drop((first, other));
+    end(&tasks).await;
 }

@@ -1,9 +1,17 @@
 //! Behind a proxy: whose word counts, where the panel is, and who is near.
 
-use std::fs;
+use std::{
+    fs,
+    net::TcpStream,
+    process::{Child, Command, Stdio},
+    thread,
+    time::{Duration, Instant},
+};
+
+use tempfile::TempDir;
 
 use crate::support::{
-    Host, PASSWORD,
+    Host, PASSWORD, free_port,
     http::{self, Answer},
 };
 
@@ -137,4 +145,85 @@ fn a_panel_with_a_host_of_its_own_is_claimed_through_ssh() {
     let key = host.key(OWNER, "super-admin");
     let taken = host.api_json(&key, "POST /api/v1/sites", r#"{"name":"desk"}"#, 400);
     assert_eq!(taken["field"], "name", "{taken}");
+}
+
+/// An HAProxy that passes on what comes to `port`. Ends with this value, or with the process.
+struct Haproxy {
+    child: Child,
+    port: u16,
+    _folder: TempDir,
+}
+
+impl Haproxy {
+    /// `to`: where it connects, and how it says for whom.
+    fn start(to: &str) -> Self {
+        let (folder, port) = (tempfile::tempdir().unwrap(), free_port());
+        let file = folder.path().join("haproxy.cfg");
+        let times = "timeout connect 9s\n timeout client 60s\n timeout server 60s";
+        let text = format!("defaults\n mode tcp\n {times}\nlisten all\n bind 127.0.0.1:{port}\n server one {to}\n");
+        fs::write(&file, text).unwrap();
+        let mut command = Command::new("setpriv");
+        command.args(["--pdeathsig=KILL", "haproxy", "-db", "-f"]).arg(&file).stdin(Stdio::null());
+        let child = command.stdout(Stdio::null()).spawn().expect("apt-get install haproxy");
+        let mut made = Self { child, port, _folder: folder };
+        let start = Instant::now();
+        while TcpStream::connect(("127.0.0.1", port)).is_err() {
+            assert!(made.child.try_wait().unwrap().is_none(), "haproxy has ended");
+            assert!(start.elapsed() < Duration::from_secs(30), "haproxy does not listen on port {port}");
+            thread::sleep(Duration::from_millis(10));
+        }
+        made
+    }
+
+    /// What a client with this address gets of the panel at `path`, with the status after it; `more`: arguments of curl.
+    fn ask(&self, client: &str, path: &str, more: &[&str]) -> String {
+        let mut curl = Command::new("curl");
+        curl.args([
+            "-s",
+            "--max-time",
+            "60",
+            "--interface",
+            client,
+            "-H",
+            "Host: panel.example",
+            "-w",
+            "\n%{http_code}",
+        ]);
+        let done = curl.args(more).arg(format!("http://127.0.0.1:{}{path}", self.port)).output().unwrap();
+        String::from_utf8(done.stdout).unwrap()
+    }
+}
+
+impl Drop for Haproxy {
+    fn drop(&mut self) {
+        drop(self.child.kill());
+        drop(self.child.wait());
+    }
+}
+
+/// HAProxy says for whom it has connected, in both versions; the limits on tries are those of its clients.
+#[test]
+fn a_proxy_that_passes_on_bytes_names_its_clients() {
+    let port = free_port();
+    let settings = format!("{BEHIND_TLS}proxy_protocol_listen = [\"127.0.0.1:{port}\"]\n");
+    let host = Host::start_configured(&settings);
+    host.key(OWNER, "super-admin");
+    for (how, client) in [("send-proxy", "127.0.0.7"), ("send-proxy-v2", "127.0.0.8")] {
+        let proxy = Haproxy::start(&format!("127.0.0.1:{port} {how}"));
+        let page = proxy.ask(client, "/sign-in", &[]);
+        assert!(page.ends_with("\n200") && page.contains("name=\"password\""), "{page}");
+        // Who comes through it is not near, though the address is this machine's.
+        let figures = proxy.ask(client, "/metrics", &[]);
+        assert!(figures.ends_with("\n401"), "{figures}");
+        for number in 0..6 {
+            let body = format!("email=nobody{number}%40example.org&password=wrong");
+            let tried = proxy.ask(client, "/sign-in", &["-H", "Origin: https://panel.example", "-d", &body]);
+            assert!(tried.ends_with(if number < 5 { "\n400" } else { "\n429" }), "{client}: {tried}");
+        }
+    }
+    let silent = Haproxy::start(&format!("127.0.0.1:{port}"));
+    assert_eq!(silent.ask("127.0.0.9", "/sign-in", &[]), "\n000", "it does not say for whom");
+    assert!(host.log().contains("began without a header of the PROXY protocol"), "{}", host.log());
+    // Without a header, the other port is as it was.
+    assert_eq!(host.get("localhost", "/metrics").status, 200);
 }

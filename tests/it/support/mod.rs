@@ -43,7 +43,6 @@ pub(crate) const PATIENCE: Duration = Duration::from_mins(1);
 
 /// A port that nobody uses now. It is below those that the kernel gives to clients: one that tries to reach a server that is
 /// down would else sooner or later be connected to itself.
-#[cfg(any(feature = "postgres", feature = "redis"))]
 pub(crate) fn free_port() -> u16 {
     use std::{
         net::TcpListener,
