@@ -232,8 +232,13 @@ impl Folder {
 
     /// Whether an installation has lived here before.
     pub fn is_known(&self) -> bool {
-        self.path.join(INSTANCE).exists()
+        is_known(&self.path)
     }
+}
+
+/// Whether an installation has lived in this data folder before.
+pub fn is_known(data: &Path) -> bool {
+    data.join(INSTANCE).exists()
 }
 
 /// What the stores are opened with.

@@ -21,6 +21,7 @@ mod switch;
 use std::{net::SocketAddr, path::Path, sync::Arc, time::Duration};
 
 use arc_swap::ArcSwapOption;
+use tokio::net::TcpListener;
 
 use crate::{
     base::{clock::Clock, ids::Id, tasks::Tasks},
@@ -60,6 +61,21 @@ const LEAVE_MAX: Duration = Duration::from_secs(2);
 /// Pause before what was left half done is looked at again.
 const CLEAN_UP_AGAIN: Duration = Duration::from_secs(5);
 
+/// Answers who connects to these.
+fn attend(tasks: &Tasks, server: &Server, listeners: Vec<TcpListener>, switch: &Arc<Switch>) {
+    for listener in listeners {
+        let (server, switch) = (server.clone(), Arc::clone(switch));
+        tasks.spawn(async move {
+            server
+                .run(listener, move |request, peer| {
+                    let switch = Arc::clone(&switch);
+                    async move { switch.answer(request, peer).await }
+                })
+                .await;
+        });
+    }
+}
+
 /// Runs a server until `stop` resolves, also when it is still starting. `ready` is called once, with the panel's address on
 /// this machine, when sites and panel answer.
 pub async fn serve(
@@ -82,18 +98,8 @@ pub async fn serve(
     let trust = Trust { proxies: settings.trusted_proxies.clone(), scheme: addresses.scheme };
     let server = Server::new(tasks.clone(), Limits::default()).with_proxies(&trust.proxies);
     let switch = Arc::new(Switch::new(plane.clone(), addresses.clone(), trust, settings.role, Arc::clone(&control)));
-    let proxied = for_proxies.into_iter().map(|it| (it, server.clone().for_proxies()));
-    for (listener, server) in listeners.into_iter().map(|it| (it, server.clone())).chain(proxied) {
-        let switch = Arc::clone(&switch);
-        tasks.spawn(async move {
-            server
-                .run(listener, move |request, peer| {
-                    let switch = Arc::clone(&switch);
-                    async move { switch.answer(request, peer).await }
-                })
-                .await;
-        });
-    }
+    attend(&tasks, &server, listeners, &switch);
+    attend(&tasks, &server.clone().for_proxies(), for_proxies, &switch);
     let opening = Opening {
         folder: &folder,
         settings: &settings,

@@ -74,8 +74,15 @@ pub(super) fn run(command: &str, flags: &Flags) -> ExitCode {
 
 fn serve(flags: &Flags) -> Result<()> {
     let settings = Server::load(flags)?;
-    app::settings::check(&settings)?;
+    // Where there may be sites they are served, whatever is wrong with a database: it is told, and tried again.
+    let wrong = match app::settings::check(&settings) {
+        Err(error) if app::ground::is_known(&settings.data) => Some(error),
+        checked => checked.map(|()| None)?,
+    };
     app::logs::start(&settings.log, settings.log_format)?;
+    if let Some(error) = wrong {
+        tracing::error!(%error, "these settings cannot be used");
+    }
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
     let served = runtime.block_on(async {
         let mut terminate = signal(SignalKind::terminate())?;

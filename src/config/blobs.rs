@@ -225,8 +225,11 @@ fn bucket(url: &str, section: Section, env: impl Fn(&str) -> Option<String>) -> 
 fn is_endpoint(text: &str) -> bool {
     let Ok(uri) = text.parse::<http::Uri>() else { return false };
     let Some(authority) = uri.authority() else { return false };
+    // SECURITY: before the host there may be a user with a password, and the user may have the host's name.
+    if authority.as_str().contains('@') {
+        return false;
+    }
     // A port that is not one is left in the authority unread.
-    // Before the host there may be a user.
     let Some(port) = authority.as_str().strip_prefix(authority.host()) else { return false };
     let is_port = port.is_empty() || authority.port_u16().is_some_and(|it| it != 0);
     matches!(uri.scheme_str(), Some("http" | "https"))
@@ -309,6 +312,8 @@ mod tests {
             ("url = 's3://sites?endpoint=http://h:70000'", "http://"),
             ("url = 's3://sites?endpoint=http://h:0'", "http://"),
             ("url = 's3://sites?endpoint=http://key:hidden@h:1'", "http://"),
+            ("url = 's3://sites?endpoint=http://h:hidden@h:1'", "http://"),
+            ("url = 's3://sites?endpoint=http://h@h:1'", "http://"),
             ("url = 's3://sites?endpoint=http://h/path'", "http://"),
             ("url = 's3://sites?endpoint=http://h%20x'", "http://"),
             ("url = 's3://sites?path_style=1'", "path_style"),

@@ -51,7 +51,7 @@ pub(super) fn choose(configured: Redis, data: &Path) -> Result<Redis> {
         Some(it) if name(it) == name(&moved) => Ok(configured),
         Some(it) => Err(wrong(&format!(
             "The settings name the queue in {}, while the queue of this server was moved to {}. Correct `queue_url` in [redis] or \
-             CHAINHOST_REDIS_QUEUE_URL; or, when both lead to the same Redis, remove {}",
+             CHAINHOST_REDIS_QUEUE_URL; or, when both lead to the same Redis or that one is gone for good, remove {}",
             name(it),
             name(&moved),
             data.join(REMEMBERED).display()

@@ -168,12 +168,7 @@ impl Server {
         if listen.is_empty() && role.serves() {
             return Err(wrong("listen", "give at least one address, such as 127.0.0.1:8080"));
         }
-        let trusted_proxies: Vec<Network> = file
-            .trusted_proxies
-            .iter()
-            .map(|it| network(it, &source.place(it, "trusted_proxies")))
-            .collect::<Result<_>>()?;
-        let proxy_protocol_listen = for_proxies(&file, &source)?;
+        let (trusted_proxies, proxy_protocol_listen) = proxies(&file, &source)?;
         let (panel_host, public_url) = panel(&file, &source, !trusted_proxies.is_empty())?;
         let data = match flags.data.clone().or_else(|| env("CHAINHOST_DATA").map(PathBuf::from)).or(file.data) {
             Some(data) => data,
@@ -326,16 +321,18 @@ fn address(text: &str, place: &str) -> Result<Vec<SocketAddr>> {
     Ok(vec![SocketAddr::from((v4, port)), SocketAddr::from((v6, port))])
 }
 
-/// Where proxies connect that speak the PROXY protocol.
-fn for_proxies(file: &File, source: &Source) -> Result<Vec<SocketAddr>> {
+/// The proxies that are trusted, and where those connect that speak the PROXY protocol.
+fn proxies(file: &File, source: &Source) -> Result<(Vec<Network>, Vec<SocketAddr>)> {
+    let trusted = file.trusted_proxies.iter().map(|it| network(it, &source.place(it, "trusted_proxies")));
+    let trusted = trusted.collect::<Result<Vec<_>>>()?;
     let all = &file.proxy_protocol_listen;
-    if let (Some(first), true) = (all.first(), file.trusted_proxies.is_empty()) {
+    if let (Some(first), true) = (all.first(), trusted.is_empty()) {
         let why = "only trusted proxies may connect there, and there are none. Name them in `trusted_proxies`, such as \
                    [\"127.0.0.1\"]";
         return Err(wrong(&source.place(first, "proxy_protocol_listen"), why));
     }
     let parse = |it: &Spanned<String>| address(it.get_ref(), &source.place(it, "proxy_protocol_listen"));
-    Ok(all.iter().map(parse).collect::<Result<Vec<_>>>()?.concat())
+    Ok((trusted, all.iter().map(parse).collect::<Result<Vec<_>>>()?.concat()))
 }
 
 fn host(value: Option<&Spanned<String>>, source: &Source, key: &str) -> Result<String> {

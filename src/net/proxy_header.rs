@@ -1,5 +1,5 @@
 //! The header of the PROXY protocol, versions 1 and 2, by which a proxy that passes on bytes and not requests says who has connected to
-//! it. Source: HAProxy, `doc/proxy-protocol.txt`.
+//! it. Source: `doc/proxy-protocol.txt` of its inventors.
 //!
 //! SECURITY: whoever may send such a header can say to be anybody. It is read where the settings say that only proxies connect, from those
 //! that they trust; there nothing is accepted without one, since a guess would let clients write it themselves.

@@ -101,7 +101,7 @@ impl Services {
         }
         let (leave, now_ms) = (access::server_scope(), self.clock.now_ms());
         // Whatever its time was: a job that was brought from another queue as a dead one has one that never comes.
-        let job = NewJob { run_at_ms: now_ms.min(job.new.run_at_ms), ..job.new.clone() };
+        let job = NewJob { run_at_ms: job.new.created_ms.min(job.new.run_at_ms), ..job.new.clone() };
         self.db.write(move |tx| store::outbox::keep_handed(tx, leave, &job, now_ms)).await
     }
 

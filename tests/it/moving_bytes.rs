@@ -212,12 +212,16 @@ fn what_is_lost_is_not_among_what_was_brought() {
     bucket.put(&name, damage(&kept));
     drop(std::fs::remove_file(&local));
     write_files(local.parent().unwrap(), &[(local.file_name().unwrap().to_str().unwrap(), &damage(&kept))]);
+    // And one that is nowhere.
+    let page = Sha256::of(b"<p>one</p>").hex();
+    bucket.delete(&bucket.list().into_keys().find(|it| it.ends_with(&page)).unwrap());
+    std::fs::remove_file(s3::local(&host.data(), &page)).unwrap();
     let out = move_blobs(&host, "folder");
     let told = files(&out);
     let count = |it: &Value, name: &str| it.get(name).unwrap().as_u64().unwrap();
-    assert_eq!((count(&whole, "lost"), count(&told, "lost")), (0, 1), "{told}");
-    assert_eq!(count(&told, "files") + 1, count(&whole, "files"));
-    assert_eq!(count(&told, "bytes") + 8, count(&whole, "bytes"));
+    assert_eq!((count(&whole, "lost"), count(&told, "lost")), (0, 2), "{told}");
+    assert_eq!(count(&told, "files") + 2, count(&whole, "files"));
+    assert_eq!(count(&told, "bytes") + 8 + 10, count(&whole, "bytes"));
     assert_ne!(told.get("sha256"), whole.get("sha256"));
     assert!(held());
 }

@@ -456,12 +456,14 @@ fn settings_name_stores_elsewhere_without_their_secrets() {
     use crate::support::{postgres::Database, s3};
 
     let database = Database::new(crate::support::postgres::Way::Direct);
-    // Nobody listens there: a server starts without a cache, a queue and a bucket that are away.
+    // Nobody listens there: a server starts without a cache and a bucket that are away.
     let away = crate::support::free_port();
     let secret = "hush-and-say-nothing";
+    let queue = crate::support::redis::Server::start(&[]);
     let mut environment = vec![
         ("CHAINHOST_DATABASE_URL", database.url()),
         ("CHAINHOST_REDIS_CACHE_URL", format!("redis://ann:{secret}@127.0.0.1:{away}/2")),
+        ("CHAINHOST_REDIS_QUEUE_URL", format!("redis://default:{secret}@127.0.0.1:{}/1", queue.port)),
         ("CHAINHOST_BLOBS_URL", format!("s3://quay/sites?endpoint=http://127.0.0.1:{away}")),
     ];
     environment.extend(s3::KEYS.map(|(name, value)| (name, value.to_owned())));
@@ -475,6 +477,7 @@ fn settings_name_stores_elsewhere_without_their_secrets() {
     for wanted in [
         format!("PostgreSQL, at {place}"),
         format!("Redis, at 127.0.0.1:{away}/2"),
+        format!("Redis, at 127.0.0.1:{}/1", queue.port),
         format!("S3, s3://quay/sites at http://127.0.0.1:{away}"),
     ] {
         assert!(text.contains(&wanted), "{wanted}: {text}");

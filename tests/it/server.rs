@@ -172,6 +172,22 @@ fn settings_are_checked_and_the_line_is_named() {
     assert!(code == Some(2) && error.contains("line 2") && error.contains("panel_hosst"), "{error}");
 }
 
+/// A certificate that is not there at a start, as one on a disk that is mounted late, takes no site down.
+#[test]
+#[cfg(all(feature = "postgres", feature = "redis"))]
+fn a_server_with_sites_serves_them_whatever_its_settings_say_of_its_stores() {
+    let mut host = Host::start_embedded();
+    let key = host.key("owner@example.org", "super-admin");
+    crate::moving::deploy(&host, &key, "site", "<p>Here.</p>");
+    assert_eq!(host.stop(), Some(0));
+    let missing = host.beside("authority.pem");
+    let url = format!("rediss://127.0.0.1:{}/0?sslrootcert={}", crate::support::free_port(), missing.display());
+    host.become_as(&[("CHAINHOST_REDIS_CACHE_URL", url)], &[]);
+    host.restart();
+    assert_eq!(host.get("site.localhost", "/").text(), "<p>Here.</p>");
+    assert!(host.log().contains("`cache_url` in [redis]") && host.log().contains("authority.pem"), "{}", host.log());
+}
+
 #[test]
 #[cfg(all(feature = "postgres", feature = "redis"))]
 fn a_url_that_no_start_could_use_is_refused_by_check_and_serve_with_the_name_of_its_setting() {

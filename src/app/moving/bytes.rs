@@ -155,8 +155,8 @@ pub(super) fn to_folder(data: &Path, ask: Ask<'_>, watch: &Watch, rehearse: bool
         }
         if brought.gone > 0 {
             let text = format!(
-                "{} of {} files are not in the data folder: the cache of files may not have so many bytes, or they are lost, which the \
-                 log tells. Give `cache_bytes` in [blobs] more, restart, and try again.",
+                "{} of {} files are not in the data folder: the cache of files may not have so many bytes. Give `cache_bytes` in \
+                 [blobs] more, restart, and try again.",
                 brought.gone, brought.total
             );
             return Err(Error::conflict("cache_full", text));

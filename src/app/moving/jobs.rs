@@ -143,7 +143,7 @@ pub(super) struct Led {
 /// the data folder at the next start, when nobody else has its file.
 pub(super) async fn go(data: &Path, db: &Db, who: &Who, from: Place<'_>, to: Place<'_>) -> Result<Led> {
     // Before anything is changed.
-    let from_word = check(from, who.instance).await?;
+    let from_word = check(from, who.instance).await.map_err(|error| may_be_gone(data, error))?;
     let to_word = check(to, who.instance).await?;
     let known = home::read(db).await?;
     let source = source(data, db, who, &known, (from, from_word)).await?;
@@ -186,6 +186,25 @@ pub(super) async fn go(data: &Path, db: &Db, who: &Who, from: Place<'_>, to: Pla
         }
     }
     Ok(led)
+}
+
+/// An error of the Redis that has the jobs as far as is known, with the way for one that never answers again.
+fn may_be_gone(data: &Path, error: Error) -> Error {
+    if error.code != "queue_unreachable" {
+        return error;
+    }
+    let remembered = data.join(REMEMBERED);
+    let forget = if remembered.exists() {
+        format!("remove {}, leave it out of the settings", remembered.display())
+    } else {
+        String::from("leave it out of the settings")
+    };
+    let text = format!(
+        "{} If it is gone for good, {forget}, and run the command again: jobs that had not ended then come from the database, and \
+         those that had failed are lost.",
+        error.message
+    );
+    Error { message: text, ..error }
 }
 
 fn not_there(named: &str, at: &str) -> Error {

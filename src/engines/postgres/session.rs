@@ -415,8 +415,9 @@ pub(super) fn explain(error: &tokio_postgres::Error, what: &str) -> Error {
     } else if *code == SqlState::INSUFFICIENT_PRIVILEGE {
         Error::unavailable(
             "database_forbidden",
-            "PostgreSQL does not let the user of the database URL do what is needed: it must own the database. Say \
-             ALTER DATABASE name OWNER TO user, as somebody who may, and start again.",
+            "PostgreSQL does not let the user of the database URL do what is needed: it must own the database and all tables \
+             in it. Say ALTER DATABASE name OWNER TO user, and where another one has made the tables REASSIGN OWNED BY that \
+             one TO user, as somebody who may, and try again.",
         )
     } else if ends_session(code) {
         tracing::warn!(error = %detail, "a connection to the database was ended while it was in use");

@@ -37,7 +37,7 @@ pub struct Brought {
     /// Blobs of this call that are nowhere whole: their sites are no worse off without the store.
     #[serde(default)]
     pub lost: Vec<String>,
-    /// At the end: blobs that are not here, since they are lost, or since the folder may not have so many bytes.
+    /// At the end: blobs that are not here, though they are not lost: the folder may not have so many bytes.
     pub gone: u64,
 }
 
@@ -100,13 +100,14 @@ impl Services {
             let name = it.to_string();
             !lost.contains(&name) && !brought.lost.contains(&name)
         };
-        brought.sha256 = hash_names(marked.iter().copied().filter(is_whole));
+        let whole: Vec<Sha256> = marked.iter().copied().filter(is_whole).collect();
+        brought.sha256 = hash_names(whole.iter().copied());
         if leaves {
             // Before they are counted.
             home.hold_for_good();
         }
         let blobs = self.blobs.clone();
-        let gone = self.blocking(move || Ok(marked.iter().filter(|it| !blobs.has(it)).count())).await?;
+        let gone = self.blocking(move || Ok(whole.iter().filter(|it| !blobs.has(it)).count())).await?;
         brought.gone = u64::try_from(gone).unwrap_or(u64::MAX);
         if brought.gone > 0 {
             home.release();

@@ -19,7 +19,12 @@ pub(super) fn unreachable(detail: impl std::fmt::Display) -> Error {
     .because(detail)
 }
 
-/// No connection to this Redis could be made.
+/// No connection to this Redis could be made, for whoever only asks it something.
+pub(super) fn cannot_ask(address: &Address, error: &RedisError) -> Error {
+    Error::unavailable(UNREACHABLE, address.explain(error).message).because(error)
+}
+
+/// No connection to this Redis could be made, which has the jobs.
 pub(super) fn cannot_connect(address: &Address, error: &RedisError) -> Error {
     let why = address.explain(error).message;
     let text = format!("{why} It has the job queue: sites go on answering, and no job starts until it can be used.");

@@ -31,7 +31,7 @@ impl<'w> Visit<'w> {
     fn begin(url: &Secret, wish: &'w Wish) -> Result<Self> {
         let scripts = Scripts::new(&wish.prefix);
         let address = Address::parse(url)?;
-        let mut session = Session::open(&address, &scripts, wish.limits)?;
+        let mut session = Session::visit(&address, &scripts, wish.limits)?;
         let mut time = Time::new(wish.clock.clone());
         time.ask(address.name(), || session.time_ms()).map_err(|error| said(&error))?;
         Ok(Self { session, scripts, time, token: format!("{}:{}", wish.node, random::below(1 << 52)), wish })

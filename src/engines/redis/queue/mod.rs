@@ -6,6 +6,7 @@
 //! | `calls` | commands in, calls of scripts out; answers back |
 //! | `reply` | what scripts answer, read |
 //! | `session` | a connection with the scripts loaded, and whether this Redis may hold jobs |
+//! | `time` | what time it is by its clock |
 //! | `listener` | what other processes and clients of BullMQ do, heard at once |
 //! | `left` | queues that nobody works on: whose they are, and that they forget |
 //! | `scripts` | all that changes a job: one script a command, atomic |
@@ -13,7 +14,8 @@
 //!
 //! Guarantees: CONTRACTS §1 as `ports::queue` words it, but for one: what is acknowledged is as durable as this Redis makes it
 //! ([`QueueEngine::keeps`] is `false`). Several processes share the queues; each has a name, and a second start under the same
-//! name brings back the jobs of the first. Leases are by the clock of Redis, all other times are the caller's.
+//! name brings back the jobs of the first. What decides when a job may start, and since when it waits, goes by the clock of Redis; what a
+//! job says of when it was asked for, and for when, stays as it came.
 //!
 //! No call waits longer for Redis than the limits of its connection. While Redis is away, commands are refused.
 

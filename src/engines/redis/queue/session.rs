@@ -9,7 +9,7 @@ use crate::domain::{Error, Result};
 use super::{
     super::link::Address,
     Limits,
-    fault::{cannot_connect, evicts, forbids, is_away, old, other, refused, said, unreachable},
+    fault::{cannot_ask, cannot_connect, evicts, forbids, is_away, old, other, refused, said, unreachable},
     scripts::{Call, Scripts, SharedArgs},
 };
 
@@ -29,9 +29,17 @@ pub(super) struct Session {
 pub(super) type Answer = Result<Value, RedisError>;
 
 impl Session {
-    /// Connects, and makes sure that this Redis throws nothing away.
+    /// Connects to the Redis that has the jobs, and makes sure that it throws nothing away.
     pub(super) fn open(address: &Address, scripts: &Scripts, limits: Limits) -> Result<Self> {
-        let connection = limits.connect(address).map_err(|error| cannot_connect(address, &error))?;
+        Self::begin(address, scripts, limits.connect(address).map_err(|error| cannot_connect(address, &error))?)
+    }
+
+    /// The same with any Redis, for who only asks it something.
+    pub(super) fn visit(address: &Address, scripts: &Scripts, limits: Limits) -> Result<Self> {
+        Self::begin(address, scripts, limits.connect(address).map_err(|error| cannot_ask(address, &error))?)
+    }
+
+    fn begin(address: &Address, scripts: &Scripts, connection: Connection) -> Result<Self> {
         let mut session = Self { connection };
         session.check(address.name())?;
         session.warn(address.name());

@@ -170,6 +170,8 @@ impl QueueThread {
             }
             let (commands, stop) = self.gather(answers.is_empty());
             let mut work = if answers.is_empty() { self.own_work(commands.is_empty()) } else { Vec::new() };
+            // How far the clocks differ is known once it is connected.
+            let _ = self.connect();
             let (waiting_max, ahead_ms) = (self.waiting_max, self.time.ahead_ms());
             for (call, asker) in commands.into_iter().filter_map(|it| calls::call(it, waiting_max, ahead_ms)) {
                 calls::add(&mut work, call, asker);
