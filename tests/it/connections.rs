@@ -301,7 +301,7 @@ fn start_behind(proxy: &str, limits: Limits) -> (SocketAddr, Tasks) {
         let tls = peer.told.map(|it| it.tls);
         respond::text(StatusCode::OK, format!("{} {tls:?}", peer.address))
     };
-    start_as(limits, move |request, peer| tell(request, peer), |it| it.with_proxies(&proxies).for_proxies())
+    start_as(limits, tell, |it| it.with_proxies(&proxies).for_proxies())
 }
 
 /// A header of version 2 for 198.51.100.7:51000, who used TLS.

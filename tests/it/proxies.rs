@@ -5,14 +5,16 @@ use std::{
     net::TcpStream,
     process::{Child, Command, Stdio},
     thread,
-    time::{Duration, Instant},
+    time::Duration,
 };
 
 use tempfile::TempDir;
+use tokio::time::Instant;
 
 use crate::support::{
     Host, PASSWORD, free_port,
     http::{self, Answer},
+    write_files,
 };
 
 const BEHIND_TLS: &str = "public_url = \"https://panel.example\"\ntrusted_proxies = [\"127.0.0.1\"]\n";
@@ -147,7 +149,7 @@ fn a_panel_with_a_host_of_its_own_is_claimed_through_ssh() {
     assert_eq!(taken["field"], "name", "{taken}");
 }
 
-/// An HAProxy that passes on what comes to `port`. Ends with this value, or with the process.
+/// A real proxy that passes on what comes to `port`. Ends with this value, or with the process.
 struct Haproxy {
     child: Child,
     port: u16,
@@ -161,7 +163,7 @@ impl Haproxy {
         let file = folder.path().join("haproxy.cfg");
         let times = "timeout connect 9s\n timeout client 60s\n timeout server 60s";
         let text = format!("defaults\n mode tcp\n {times}\nlisten all\n bind 127.0.0.1:{port}\n server one {to}\n");
-        fs::write(&file, text).unwrap();
+        write_files(folder.path(), &[("haproxy.cfg", text.as_bytes())]);
         let mut command = Command::new("setpriv");
         command.args(["--pdeathsig=KILL", "haproxy", "-db", "-f"]).arg(&file).stdin(Stdio::null());
         let child = command.stdout(Stdio::null()).spawn().expect("apt-get install haproxy");
@@ -201,7 +203,7 @@ impl Drop for Haproxy {
     }
 }
 
-/// HAProxy says for whom it has connected, in both versions; the limits on tries are those of its clients.
+/// A real proxy says for whom it has connected, in both versions; the limits on tries are those of its clients.
 #[test]
 fn a_proxy_that_passes_on_bytes_names_its_clients() {
     let port = free_port();
