@@ -1,7 +1,10 @@
 //! Behind a PgBouncer whose sessions somebody else uses up: it takes connections all the same, and says nothing on them.
 
 use std::{
-    sync::atomic::{AtomicBool, AtomicU64, Ordering},
+    sync::{
+        Arc,
+        atomic::{AtomicBool, AtomicU64, Ordering},
+    },
     thread,
     time::Duration,
 };
@@ -189,6 +192,27 @@ async fn a_session_that_becomes_free_in_time_serves_those_who_wait_for_it() {
         assert!(read.is_ok() && written.is_ok(), "free after {free_after:?}: {read:?}, {written:?}");
         db.health().unwrap();
     }
+}
+
+/// A statement that is slow, and a writer that waits for another one: longer than for a session.
+#[tokio::test(flavor = "multi_thread")]
+async fn who_has_been_given_a_session_has_the_whole_time_for_an_answer() {
+    let database = Arc::new(Database::new(Way::Pooled));
+    let db = open(&database).await;
+    let slow_s = (LIMITS.read / 2).as_secs() + 1;
+    let other = Arc::clone(&database);
+    let lock = "SELECT pg_advisory_xact_lock(7163082312784573300)";
+    let sql = format!("BEGIN; {lock}; SELECT pg_sleep({slow_s}); COMMIT");
+    let holds = tokio::task::spawn_blocking(move || other.ask(&sql));
+    let held = "SELECT 'held' FROM pg_locks, pg_database WHERE locktype = 'advisory' AND granted \
+                AND database = pg_database.oid AND datname = current_database()";
+    until("another one writes", async || !database.ask(held).is_empty()).await;
+    let slow = format!("SELECT CAST(7 AS BIGINT) FROM pg_sleep({slow_s})");
+    let (read, written) = tokio::join!(db.read(move |tx| tx.one(&slow, &[])?.int(0)), count(&db));
+    assert_eq!(read.unwrap(), 7);
+    written.unwrap();
+    holds.await.unwrap();
+    db.health().unwrap();
 }
 
 #[test]
