@@ -57,6 +57,8 @@ const SAME_ANSWER: Duration = Duration::from_millis(500);
 const SAID_AGAIN: Duration = Duration::from_mins(1);
 /// The code of the error that says that the server has no connection free.
 const FULL: &str = "database_busy";
+/// The code of the error that says that a pooler has no session of the server free.
+const NO_SESSION: &str = "database_no_session";
 /// While the server cannot be reached, a connection that was kept has this long to show that it leads somewhere.
 const SUSPECT_MAX: Duration = Duration::from_secs(1);
 
@@ -77,6 +79,14 @@ impl Default for Limits {
     fn default() -> Self {
         let [connect, read, write, fate] = [5, 10, 35, 30].map(Duration::from_secs);
         Self { connect, read, write, fate }
+    }
+}
+
+impl Limits {
+    /// For a pooler to give a session of the server, on a connection that is there: no longer than a server has to make one. Who waits
+    /// for it in vain on the connection that was kept, and then on a new one, has waited as long as for one answer.
+    fn turn(&self) -> Duration {
+        self.connect.min(self.read / 2)
     }
 }
 
@@ -293,7 +303,7 @@ impl State {
 
     /// Whether the server cannot be reached, so that a connection that was kept may lead nowhere.
     fn suspects(&self) -> bool {
-        self.down().is_some_and(|(_, error)| error.code == "database_unreachable")
+        self.down().is_some_and(|(_, error)| ["database_unreachable", NO_SESSION].contains(&error.code))
     }
 
     /// Whether a connection that was kept may be used, on which nothing has come for `quiet`: it then has to answer. One that does while

@@ -58,7 +58,7 @@ pub(super) struct Address {
     limits: Limits,
     tls: Option<MakeRustlsConnect>,
     name: String,
-    /// Whoever answers there takes no settings with a connection: it is no server, but a pooler.
+    /// Whoever answers there takes no settings with a connection, or tells none to the session: it is no server, but a pooler.
     is_pooler: AtomicBool,
 }
 
@@ -149,15 +149,18 @@ impl Address {
                 // A pooler may let this wait for a session of the server.
                 client.limit(Some(self.limits.read));
                 let known = client.simple_query(&format!("SELECT current_setting('{WORD}', true)"));
-                let known = known.map_err(|error| self.silent_or(&client, error))?;
+                let known = known.map_err(|error| unmade(&client, error, Unmade::Silent(self.limits.read)))?;
                 let is_whole =
                     known.iter().any(|it| matches!(it, SimpleQueryMessage::Row(row) if row.get(0) == Some(&*word)));
+                if !is_whole {
+                    self.is_pooler.store(true, Ordering::Relaxed);
+                }
                 Ok((client, is_whole))
             }
             Err(Unmade::Engine(told)) if is_refused(&told) => {
-                let client = self.answering(self.connect_with(None)?)?;
+                let client = self.connect_with(None)?;
                 self.is_pooler.store(true, Ordering::Relaxed);
-                Ok((client, false))
+                Ok((self.answering(client)?, false))
             }
             Err(error) => Err(error),
         }
@@ -186,15 +189,17 @@ impl Address {
     /// A connection to a pooler that leads to the server: one that has no session of it free takes connections all the same, and who
     /// took these for a sign of life would wait on each of them anew.
     fn answering(&self, mut client: Client) -> Result<Client, Unmade> {
-        client.limit(Some(self.limits.read));
+        let turn = self.limits.turn();
+        client.limit(Some(turn));
         let answered = client.simple_query("SELECT 1");
-        answered.map_err(|error| self.silent_or(&client, error))?;
+        answered.map_err(|error| unmade(&client, error, Unmade::NoSession(turn)))?;
         Ok(client)
     }
+}
 
-    fn silent_or(&self, client: &Client, error: Told) -> Unmade {
-        if client.is_silent() { Unmade::Silent(self.limits.read) } else { Unmade::Engine(error) }
-    }
+/// Why there is no connection although one was made: `silent` where nothing has come on it.
+fn unmade(client: &Client, error: Told, silent: Unmade) -> Unmade {
+    if client.is_silent() { silent } else { Unmade::Engine(error) }
 }
 
 /// The same for each host alone: the client library has no time limit for one that takes a connection and then says nothing. Where the

@@ -8,6 +8,7 @@
 //! `postgres`, whose calls have no time limit.
 
 use std::{
+    cell::Cell,
     fmt, io,
     pin::{Pin, pin},
     task::Poll,
@@ -50,6 +51,8 @@ pub(super) enum Unmade {
     Engine(Error),
     /// The server said nothing for so long.
     Silent(Duration),
+    /// A pooler took the connection, and had no session of the server for it for so long.
+    NoSession(Duration),
     /// This machine has no means for one more.
     Here(io::Error),
 }
@@ -59,6 +62,7 @@ impl fmt::Display for Unmade {
         match self {
             Self::Engine(error) => f.write_str(&super::session::whole(error)),
             Self::Silent(time) => write!(f, "no answer within {} s", time.as_secs_f32()),
+            Self::NoSession(time) => write!(f, "no session of the server within {} s", time.as_secs_f32()),
             Self::Here(error) => error.fmt(f),
         }
     }
@@ -152,7 +156,17 @@ impl Client {
         &mut self,
         work: impl AsyncFnOnce(&tokio_postgres::Client) -> Result<T, E>,
     ) -> Result<T, E> {
-        self.line.run(work(&self.asks))
+        self.line.run(None, work(&self.asks))
+    }
+
+    /// The same for what tells by the cell that the first of it was answered. Where that is not so within `turn`, all of it is late.
+    pub(super) fn ask_in_turn<T, E: From<Error>>(
+        &mut self,
+        turn: Option<Duration>,
+        work: impl AsyncFnOnce(&tokio_postgres::Client, &Cell<bool>) -> Result<T, E>,
+    ) -> Result<T, E> {
+        let has_begun = Cell::new(false);
+        self.line.run(turn.map(|it| (it, &has_begun)), work(&self.asks, &has_begun))
     }
 
     /// Runs statements without parameters in one round trip.
@@ -177,12 +191,24 @@ impl Line {
         });
     }
 
-    fn run<T, E: From<Error>>(&mut self, work: impl Future<Output = Result<T, E>>) -> Result<T, E> {
+    fn run<T, E: From<Error>>(
+        &mut self,
+        turn: Option<(Duration, &Cell<bool>)>,
+        work: impl Future<Output = Result<T, E>>,
+    ) -> Result<T, E> {
         let Self { runtime, connection, limit, is_silent } = self;
         runtime.block_on(async {
             let mut work = pin!(work);
             let mut late = pin!(async {
-                match *limit {
+                let mut limit = *limit;
+                if let Some((turn, has_begun)) = turn {
+                    passed(turn).await;
+                    if !has_begun.get() {
+                        return;
+                    }
+                    limit = limit.map(|it| it.saturating_sub(turn));
+                }
+                match limit {
                     Some(limit) => passed(limit).await,
                     None => std::future::pending().await,
                 }
@@ -256,7 +282,7 @@ mod tests {
             limit: Some(Duration::from_secs(1)),
             is_silent: false,
         };
-        let answered = line.run(async {
+        let answered = line.run(None, async {
             sleep(Duration::from_millis(1)).await;
             // Nothing of this process goes on; whoever is to answer may have stood still as well.
             thread::sleep(Duration::from_secs(2));
@@ -264,7 +290,30 @@ mod tests {
             Ok::<_, Late>(7)
         });
         assert_eq!((answered, line.is_silent), (Ok(7), false));
-        assert_eq!(line.run(async { ends.await.map_err(|_| Late) }), Err(Late), "nobody answers");
+        assert_eq!(line.run(None, async { ends.await.map_err(|_| Late) }), Err(Late), "nobody answers");
         assert!(line.is_silent);
+    }
+
+    #[test]
+    fn what_has_begun_in_its_turn_has_the_whole_time_and_what_has_not_is_late() {
+        for begins in [true, false] {
+            let runtime = Builder::new_current_thread().enable_all().build().unwrap();
+            let (open, ends) = oneshot::channel::<()>();
+            let connection = async move {
+                let _open = open;
+                pending().await
+            };
+            let (limit, turn) = (Some(Duration::from_mins(1)), Duration::from_millis(200));
+            let mut line = Line { runtime, connection: Some(Box::pin(connection)), limit, is_silent: false };
+            let has_begun = Cell::new(false);
+            let out = line.run(Some((turn, &has_begun)), async {
+                has_begun.set(begins);
+                tokio::select! {
+                    ended = ends => ended.map_err(|_| Late),
+                    () = sleep(Duration::from_secs(1)) => Ok(()),
+                }
+            });
+            assert_eq!((out.is_ok(), line.is_silent), (begins, !begins));
+        }
     }
 }

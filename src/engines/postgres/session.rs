@@ -4,12 +4,7 @@
 //! transaction mode may stand between (FINDINGS D); a statement never runs after another one of its transaction has failed.
 //! It never decides about transactions: the writer and the readers do.
 
-use std::{
-    future::poll_fn,
-    pin::{Pin, pin},
-    task::Poll,
-    time::Duration,
-};
+use std::{cell::Cell, pin::pin, time::Duration};
 
 use tokio::time::Instant;
 use tokio_postgres::{
@@ -26,17 +21,23 @@ use crate::{
 };
 
 use super::{
+    NO_SESSION,
     address::Address,
     client::{Client, Unmade},
     prepared::{Prepared, Stale, Way, stale},
     wall,
 };
 
+/// What PgBouncer says to who has waited for a session for as long as its setting of this name says.
+const WAITED_IN_VAIN: &str = "query_wait_timeout";
+
 /// A connection. Used and dropped on plain threads only: its client drives a runtime of its own.
 pub(super) struct Session {
     client: Client,
     /// `None`: nothing may be prepared on it.
     prepared: Option<Prepared>,
+    /// How long a pooler has to give it a session for a transaction; `None` where it has one of its own.
+    turn: Option<Duration>,
     /// When the server answered last.
     heard: Instant,
 }
@@ -49,11 +50,14 @@ impl Session {
             Unmade::Engine(told) if told.code().is_some() => {
                 explain(told, "connecting").because(format!("{}: {error}", address.name()))
             }
+            Unmade::NoSession(_) => no_session().because(format!("{}: {error}", address.name())),
             _ => unreachable(address.name()).because(error),
         });
         let (client, is_whole) = found?;
-        let mut session = Self { client, prepared: is_whole.then(Prepared::default), heard: Instant::now() };
-        session.limit(Some(address.limits().read));
+        let limits = address.limits();
+        let (prepared, turn) = if is_whole { (Some(Prepared::default()), None) } else { (None, Some(limits.turn())) };
+        let mut session = Self { client, prepared, turn, heard: Instant::now() };
+        session.limit(Some(limits.read));
         Ok(session)
     }
 
@@ -83,9 +87,10 @@ impl Session {
         self.heard.elapsed()
     }
 
-    /// Asks for nothing but an answer, within `limit`; whether it came. Each answer after it may take as long as `then`.
+    /// Asks for nothing but an answer, within `limit` and the time of a pooler; whether it came. Each answer after it may take as long
+    /// as `then`.
     pub(super) fn answers(&mut self, limit: Duration, then: Duration) -> bool {
-        self.limit(Some(limit));
+        self.limit(Some(self.turn.map_or(limit, |it| it.min(limit))));
         let answered = self.simple("").is_ok();
         self.limit(Some(then));
         answered
@@ -93,31 +98,37 @@ impl Session {
 
     /// Runs statements without parameters in one round trip; the columns of the last row, as text.
     pub(super) fn simple(&mut self, sql: &str) -> Result<Vec<String>, tokio_postgres::Error> {
-        let mut last = Vec::new();
-        for message in self.client.simple_query(sql)? {
-            if let SimpleQueryMessage::Row(row) = message {
-                last = (0..row.len()).map(|at| row.get(at).unwrap_or_default().to_owned()).collect();
-            }
-        }
+        let found = self.client.simple_query(sql)?;
         self.heard = Instant::now();
-        Ok(last)
+        Ok(last_row(found))
+    }
+
+    /// The same for statements before which a transaction begins, in the same round trip. Where that does not begin in time, since a
+    /// pooler has no session free, the connection is given up.
+    pub(super) fn begin(&mut self, ahead: &str, sql: &str) -> Result<Vec<String>, tokio_postgres::Error> {
+        let found = self.client.ask_in_turn(self.turn, async |it, has_begun| {
+            // On their way in this order.
+            let (before, found) = tokio::join!(biased; first(it, ahead, has_begun), it.simple_query(sql));
+            before.and(found)
+        })?;
+        self.heard = Instant::now();
+        Ok(last_row(found))
     }
 
     /// Runs a statement. What has to run before it, without parameters, goes in the same round trip; when that fails, the statement
-    /// has not answered anything, whatever it did.
+    /// has not answered anything, whatever it did. It takes next to no time, so that it shows whether a pooler has given a session.
     fn run(&mut self, ahead: &str, sql: &str, params: &[Value]) -> Result<(Vec<Row>, u64), Failure> {
         let types: Vec<Type> = params.iter().map(wire_type).collect();
         let way = self.prepared.as_mut().map_or(Way::Plain, |it| it.way(sql, &types));
         let mut made = None;
-        let found = self.client.ask(async |it| {
-            let mut before = pin!(it.simple_query(ahead));
-            // Once it was asked it is on its way, before all that is asked after it.
-            let early = if ahead.is_empty() { Some(Ok(Vec::new())) } else { poll_once(before.as_mut()).await };
-            let found = query(it, way, &mut made, sql, params, types).await;
-            let before = match early {
-                Some(answered) => answered,
-                None => before.await,
-            };
+        let turn = if ahead.is_empty() { None } else { self.turn };
+        let found = self.client.ask_in_turn(turn, async |it, has_begun| {
+            let found = query(it, way, &mut made, sql, params, types);
+            if ahead.is_empty() {
+                return found.await;
+            }
+            // On their way in this order.
+            let (before, found) = tokio::join!(biased; first(it, ahead, has_begun), found);
             before.map_err(Failure::Ahead).and(found)
         });
         if let (Some(prepared), Some(made)) = (&mut self.prepared, made) {
@@ -140,13 +151,22 @@ impl Session {
     }
 }
 
-/// Asks, and sees whether the answer is there already.
-async fn poll_once<T>(mut asked: Pin<&mut impl Future<Output = T>>) -> Option<T> {
-    poll_fn(|cx| match asked.as_mut().poll(cx) {
-        Poll::Ready(out) => Poll::Ready(Some(out)),
-        Poll::Pending => Poll::Ready(None),
-    })
-    .await
+/// Asks what comes before all else, and tells by the cell that it was answered.
+async fn first(
+    client: &tokio_postgres::Client,
+    sql: &str,
+    has_begun: &Cell<bool>,
+) -> Result<(), tokio_postgres::Error> {
+    let answered = client.simple_query(sql).await.map(drop);
+    has_begun.set(true);
+    answered
+}
+
+/// The columns of the last row, as text.
+fn last_row(found: Vec<SimpleQueryMessage>) -> Vec<String> {
+    let last =
+        found.into_iter().rev().find_map(|it| if let SimpleQueryMessage::Row(row) = it { Some(row) } else { None });
+    last.map_or_else(Vec::new, |row| (0..row.len()).map(|at| row.get(at).unwrap_or_default().to_owned()).collect())
 }
 
 /// Asks a statement in this way; one that is prepared for it is left in `made`.
@@ -355,6 +375,15 @@ pub(super) fn unreachable(name: &str) -> Error {
     )
 }
 
+/// A pooler takes connections, and has no session of the server for them.
+fn no_session() -> Error {
+    Error::unavailable(
+        NO_SESSION,
+        "The pooler before PostgreSQL answers, but has no session of the database free, or cannot reach it. Sites go on answering; nothing \
+         can be changed until it has one. End the transactions that hold them, or give it a larger pool (default_pool_size of PgBouncer).",
+    )
+}
+
 /// The connection was lost in a transaction, or the server ends it.
 pub(super) fn lost() -> Error {
     Error::unavailable(
@@ -383,6 +412,8 @@ pub(super) fn explain(error: &tokio_postgres::Error, what: &str) -> Error {
     };
     let out = if error.as_db_error().is_some_and(|it| it.message() == MOVED) {
         moved()
+    } else if error.as_db_error().is_some_and(|it| it.message() == WAITED_IN_VAIN) {
+        no_session()
     } else if *code == SqlState::UNIQUE_VIOLATION {
         Error::conflict("unique", "This exists already. Choose another.")
     } else if *code == SqlState::QUERY_CANCELED {

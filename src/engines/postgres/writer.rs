@@ -41,13 +41,13 @@ const FATE_PAUSE: Duration = Duration::from_millis(200);
 /// wait for each other in it, and nobody should have to wait as long for a connection that leads nowhere.
 const TRUSTED: Duration = Duration::from_secs(2);
 
-/// Opens a write transaction. The lock makes writers of all processes wait for each other; the time limits end a transaction whose
-/// process hangs, so that the others can go on. Answers the id of the transaction and of the session.
-/// The number of the lock is the word `chainhst` in ASCII.
+/// Opens a write transaction. The time limits end one whose process hangs, so that the others can go on.
 const BEGIN: &str = "BEGIN; SET LOCAL lock_timeout = '20s'; SET LOCAL statement_timeout = '30s'; \
-                     SET LOCAL idle_in_transaction_session_timeout = '15s'; \
-                     SELECT pg_advisory_xact_lock(7163082312784573300); \
-                     SELECT CAST(pg_current_xact_id() AS TEXT), CAST(pg_backend_pid() AS TEXT)";
+                     SET LOCAL idle_in_transaction_session_timeout = '15s'";
+/// The lock makes writers of all processes wait for each other, which may take long while the transaction has begun at once. Answers the
+/// id of the transaction and of the session. The number of the lock is the word `chainhst` in ASCII.
+const LOCK: &str = "SELECT pg_advisory_xact_lock(7163082312784573300); \
+                    SELECT CAST(pg_current_xact_id() AS TEXT), CAST(pg_backend_pid() AS TEXT)";
 
 /// The end of the log, in bytes from its beginning.
 pub(super) const POSITION: &str = "CAST(pg_current_wal_insert_lsn() - CAST('0/0' AS pg_lsn) AS TEXT)";
@@ -152,7 +152,7 @@ impl Writer {
         let mut tries = 0;
         loop {
             let mut session = self.connection()?;
-            match session.simple(BEGIN) {
+            match session.begin(BEGIN, LOCK) {
                 Ok(found) => {
                     let mut found = found.into_iter();
                     let (id, process) = (found.next().unwrap_or_default(), found.next().unwrap_or_default());

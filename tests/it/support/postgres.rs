@@ -36,6 +36,8 @@ pub(crate) enum Way {
     Pooled,
     /// As `Pooled`, where PgBouncer is told to ignore the settings of a connection instead of refusing them.
     Ignoring,
+    /// As `Pooled`, where PgBouncer says after a second that it has no session free.
+    Impatient,
 }
 
 /// An empty database. Dropped, it is removed with all that is connected to it.
@@ -59,6 +61,7 @@ impl Database {
             Way::Direct => server().port,
             Way::Pooled => pooler(),
             Way::Ignoring => ignoring(),
+            Way::Impatient => impatient(),
         };
         format!("postgres://postgres@127.0.0.1:{port}/{}", self.name)
     }
@@ -310,6 +313,12 @@ fn pooler() -> u16 {
 fn ignoring() -> u16 {
     static POOLER: OnceLock<u16> = OnceLock::new();
     *POOLER.get_or_init(|| start_pooler("ignoring", "ignore_startup_parameters = options\n"))
+}
+
+/// The port of a PgBouncer on which nobody waits for long.
+fn impatient() -> u16 {
+    static POOLER: OnceLock<u16> = OnceLock::new();
+    *POOLER.get_or_init(|| start_pooler("impatient", "query_wait_timeout = 1\n"))
 }
 
 fn start_pooler(name: &str, more: &str) -> u16 {
