@@ -266,7 +266,7 @@ impl Mover<'_> {
             return Err(Error::conflict("data_folder_held", text));
         }
         self.refuse_others(&source)?;
-        self.target.check(self.runtime, &self.instance)?;
+        self.target.check(self.runtime, &self.instance).map_err(|error| self.target.untouched(error))?;
         let ours = self.runtime.block_on(source.db.read(store::copy::tables))?;
         let watched = Watched::begin(self.runtime, source.db.clone(), ours.clone())?;
         if wish.rehearse || !wish.skip_rehearsal {
@@ -275,7 +275,7 @@ impl Mover<'_> {
                 return Ok(());
             }
         }
-        let target = self.target.open(self.runtime, false)?;
+        let target = self.target.open(self.runtime, false).map_err(|error| self.target.untouched(error))?;
         let copying = self.copying(&ours, &target)?;
         let mut copied = copying.all("copying", &source.db)?;
         copying.analyze()?;
@@ -336,7 +336,7 @@ impl Mover<'_> {
 
     /// Copies all into a shadow that nobody uses, compares, and removes the shadow.
     fn rehearse(&self, source: &Opened, ours: &[store::copy::Table]) -> Result<Rehearsed> {
-        let shadow = self.target.shadow()?;
+        let shadow = self.target.shadow().map_err(|error| self.target.untouched(error))?;
         let begun = Instant::now();
         let target = shadow.place().open(self.runtime, false).map_err(|error| match error.code {
             // What a pooler makes of the schema that a rehearsal asks for.
@@ -345,7 +345,7 @@ impl Mover<'_> {
                 "The target breaks the connection off. A rehearsal needs the address of the PostgreSQL server itself, not of a pooler.",
             )
             .because(error),
-            _ => error,
+            _ => self.target.untouched(error),
         })?;
         let copying = self.copying(ours, &target)?;
         let mut copied = copying.all("rehearsing", &source.db)?;

@@ -357,8 +357,12 @@ fn places_that_are_not_free_are_refused_and_left_as_they_are() {
     refused(&host, &other.url(), 1, "another installation");
     refused(&host, "sqlite", 1, "already");
     refused(&host, "mysql://x", 2, "postgres://");
-    let nowhere = format!("postgres://postgres@127.0.0.1:{}/x", crate::support::free_port());
-    refused(&host, &nowhere, 1, "cannot be reached");
+    let place = format!("127.0.0.1:{}/x", crate::support::free_port());
+    let out = run(&host, &["move", "--to", &format!("postgres://postgres:secret@{place}")]);
+    let told = said(&out);
+    assert!(out.status.code() == Some(1) && told.contains(&format!("postgres://{place} cannot be reached")), "{told}");
+    assert!(told.contains("stays where it is") && !told.contains("nothing can be changed"), "{told}");
+    assert!(!told.contains("secret"), "{told}");
     refused(&host, &Database::new(Way::Pooled).url(), 2, "not of a pooler");
     host.api_json(&key, "POST /api/v1/sites", "{\"name\":\"still\"}", 201);
 

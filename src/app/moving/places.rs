@@ -71,6 +71,20 @@ impl Place {
         }
     }
 
+    /// What a move says of an error of its target: one that cannot be reached takes nothing from the server.
+    pub(super) fn untouched(&self, error: Error) -> Error {
+        if error.code != "database_unreachable" {
+            return error;
+        }
+        let text = format!(
+            "{} cannot be reached. The data of this server stays where it is. Check the address in --to, that the PostgreSQL there \
+             runs, and that this machine may connect to it; then run the command again.",
+            self.name()
+        );
+        let detail = error.detail.unwrap_or_default();
+        Error::unavailable("target_unreachable", text).because(detail)
+    }
+
     /// Opens it, with tables where there are none unless it `must_exist`.
     pub(super) fn open(&self, runtime: &Runtime, must_exist: bool) -> Result<Opened> {
         let engine: Arc<dyn Database> = match self {
