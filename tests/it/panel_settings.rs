@@ -158,9 +158,18 @@ fn a_watched_folder_is_set_tells_how_it_is_and_is_given_up() {
     assert_eq!(events(&host, &key).len(), kinds.len() + 1);
 
     let out = host.cli(&key, &["sites", "watch", "hello", &path]);
-    assert!(out.status.success(), "{out:?}");
+    assert!(out.status.success() && out.stderr.is_empty(), "{out:?}");
     assert_eq!(host.api_json(&key, "GET /api/v1/sites/hello", "", 200)["watch_folder"], json!(path));
     assert!(host.cli(&key, &["sites", "unwatch", "hello"]).status.success());
+    let later = host.beside("later");
+    let out = host.cli(&key, &["sites", "watch", "hello", later.to_str().unwrap()]);
+    let told = String::from_utf8_lossy(&out.stderr);
+    assert!(
+        out.status.success() && told.contains("There is no such folder") && told.contains("stays watched"),
+        "{out:?}"
+    );
+    write_files(&later, &[("index.html", b"later")]);
+    host.until("the folder that came later", || (served(&host) == "later").then_some(()));
     let refused = host.cli(&key, &["sites", "watch", "hello", "relative"]);
     assert_eq!(refused.status.code(), Some(1), "{refused:?}");
     assert!(String::from_utf8_lossy(&refused.stderr).contains("the whole path"), "{refused:?}");
