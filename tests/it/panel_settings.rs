@@ -440,7 +440,9 @@ fn settings_and_storage_say_where_the_data_is_to_who_manages_the_server() {
     let host = Host::start_embedded();
     let (_, mut owner) = with_site(&host);
     let data = host.data().canonicalize().unwrap();
-    let text = words(&owner.page("/settings"));
+    let page = owner.page("/settings");
+    assert!(page.contains("<dt>Files</dt><dd class=\"mono\">") && page.contains("<dt>Database</dt><dd>"), "{page}");
+    let text = words(&page);
     for wanted in [
         String::from("SQLite, chainhost.db in the data folder"),
         String::from("redb, queue.redb in the data folder"),
@@ -451,6 +453,7 @@ fn settings_and_storage_say_where_the_data_is_to_who_manages_the_server() {
     }
     let storage = owner.page("/storage");
     assert!(storage.contains("<dt>Stored</dt>") && !storage.contains(">0 B<"), "{storage}");
+    assert!(storage.contains("<dt>Kept in</dt><dd class=\"mono\">"), "{storage}");
     let storage = words(&storage);
     assert!(storage.contains(&format!("Kept in{}/blobs", data.display())), "{storage}");
     host.key(MATE, "admin");
@@ -478,6 +481,7 @@ fn settings_name_stores_elsewhere_without_their_secrets() {
     host.key(OWNER, "super-admin");
     let mut owner = Browser::signed_in(&host, OWNER);
     let page = owner.page("/settings");
+    assert!(page.contains("<dt>Files</dt><dd>S3, s3:"), "words are no path: {page}");
     let text = words(&page);
     let place = database.url();
     let place = place.rsplit_once('@').unwrap().1.split('?').next().unwrap().to_owned();
