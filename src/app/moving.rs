@@ -338,15 +338,7 @@ impl Mover<'_> {
     fn rehearse(&self, source: &Opened, ours: &[store::copy::Table]) -> Result<Rehearsed> {
         let shadow = self.target.shadow().map_err(|error| self.target.untouched(error))?;
         let begun = Instant::now();
-        let target = shadow.place().open(self.runtime, false).map_err(|error| match error.code {
-            // What a pooler makes of the schema that a rehearsal asks for.
-            "database_lost" => Error::invalid(
-                "to",
-                "The target breaks the connection off. A rehearsal needs the address of the PostgreSQL server itself, not of a pooler.",
-            )
-            .because(error),
-            _ => self.target.untouched(error),
-        })?;
+        let target = shadow.place().open(self.runtime, false).map_err(|error| self.target.untouched(error))?;
         let copying = self.copying(ours, &target)?;
         let mut copied = copying.all("rehearsing", &source.db)?;
         let copied_ms = millis(begun);

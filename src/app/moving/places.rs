@@ -114,6 +114,11 @@ impl Place {
                 let opened = self.open(runtime, false)?;
                 runtime.block_on(opened.db.read(store::copy::marks))?
             }
+            // One that is told to ignore what it cannot pass on would let a rehearsal fill the target itself.
+            Self::Postgres(it) if is_pooler(&it.url)? => {
+                let text = "--to leads to a pooler. Give the address of the PostgreSQL server itself, not of a pooler.";
+                return Err(Error::invalid("to", text));
+            }
             // Not opened before it is known whose it is: that would take the steps of the schema there.
             Self::Postgres(it) => match tables_at(&it.url)?.as_str() {
                 "" => return Ok(()),
@@ -245,10 +250,24 @@ fn marks_at(url: &Secret) -> Result<Marks> {
 }
 
 #[cfg(feature = "postgres")]
+fn is_pooler(url: &Secret) -> Result<bool> {
+    apart(|| crate::engines::postgres::is_pooler(url))
+}
+
+#[cfg(feature = "postgres")]
 fn statement(url: &Secret, sql: &str) -> Result<Vec<String>> {
-    let run = || crate::engines::postgres::run_once(url, sql);
-    // Its client must not run on a thread of the runtime.
+    apart(|| crate::engines::postgres::run_once(url, sql))
+}
+
+/// Its client must not run on a thread of the runtime.
+#[cfg(feature = "postgres")]
+fn apart<T: Send>(run: impl FnOnce() -> Result<T> + Send) -> Result<T> {
     std::thread::scope(|scope| scope.spawn(run).join()).unwrap_or_else(|_| Err(Error::internal("a thread panicked")))
+}
+
+#[cfg(not(feature = "postgres"))]
+fn is_pooler(_url: &Secret) -> Result<bool> {
+    Err(super::ground::no_postgres())
 }
 
 #[cfg(not(feature = "postgres"))]
