@@ -106,6 +106,26 @@ impl<'a> Place<'a> {
     }
 }
 
+/// Refuses a move that would change nothing. One that no start has ended may be given again, and one to another place undoes it.
+pub(super) async fn refuse_same(data: &Path, db: &Db, instance: Id, from: Place<'_>, to: Place<'_>) -> Result<()> {
+    let known = home::read(db).await?;
+    let place = match (from, to) {
+        (Place::Folder, Place::Folder) if known.at.is_none() => "the data folder",
+        // It may have other queues by now than those that it is known for.
+        (Place::Redis(from), Place::Redis(to)) if from.expose() == to.expose() && known.place.is_some() => {
+            if queues::look(&share(to), instance).await? != known.place {
+                return Ok(());
+            }
+            &shown(to.expose())
+        }
+        _ => return Ok(()),
+    };
+    if known.next.is_some() || remembered(&data.join(BEFORE))?.is_some() || has_queue(&data.join(COMING))? {
+        return Ok(());
+    }
+    Err(Error::conflict("same_queue", format!("The jobs of this server are in {place} already.")))
+}
+
 /// Sees that a queue can be there, and that it is nobody else's. Changes nothing. The word of a Redis, if it has one.
 pub(super) async fn check(place: Place<'_>, instance: Id) -> Result<Option<String>> {
     match place {
