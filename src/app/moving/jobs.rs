@@ -11,7 +11,7 @@ use crate::{
     domain::{Error, Result, node::NodeId},
     engines::queue_redb::QueueRedb,
     ports::{db::Db, queue::Jobs},
-    services::carry_jobs::{Carried, Pauses, carry_jobs, let_go_of_ended},
+    services::carry_jobs::{Carried, Pauses, carry_dead, carry_jobs, let_go_of_ended},
 };
 
 use super::{
@@ -339,6 +339,31 @@ pub(in crate::app) async fn bring(
     brought
 }
 
+/// Brings what has died in the Redis of before since a move that another node has ended, which does not know that Redis. Others may work
+/// on this one already, so that nothing else of it is changed.
+pub(in crate::app) async fn bring_late(data: &Path, db: &Db, to: &Arc<Secret>, who: &Who) {
+    if !data.join(BEFORE).exists() {
+        return;
+    }
+    let brought = async {
+        let from = before(data, who, async |word| home::is_left_lately(db, word, who.clock.now_ms()).await).await?;
+        let dead = into_late(&from.jobs, to).await;
+        (from.close)();
+        dead
+    };
+    match brought.await {
+        Ok(dead) => tracing::info!(dead, "what had died in the Redis before is in this one now"),
+        Err(error) => tracing::info!(%error, "nothing is brought from the Redis before"),
+    }
+}
+
+async fn into_late(from: &Jobs, to: &Arc<Secret>) -> Result<u64> {
+    let to = visit(to).await?;
+    let dead = carry_dead(from, &to.jobs).await;
+    (to.close)();
+    dead
+}
+
 /// The same for a move to the data folder, which then has the queue that comes.
 pub(in crate::app) async fn come_home(data: &Path, db: &Db, who: &Who) -> Result<()> {
     let (path, coming) = (data.join(queues::FILE), data.join(COMING));
@@ -363,7 +388,9 @@ pub(in crate::app) async fn come_home(data: &Path, db: &Db, who: &Who) -> Result
 /// The Redis that the last move leads away from, when its word is the right one.
 async fn before(data: &Path, who: &Who, is_right: impl AsyncFnOnce(&str) -> Result<bool>) -> Result<Queues> {
     let Some(url) = remembered(&data.join(BEFORE))?.map(Arc::new) else {
-        return Err(Error::unavailable("queue_before", "This data folder does not know its address."));
+        let text =
+            "This data folder does not know its address. A node that does brings what has died there, when it starts.";
+        return Err(Error::unavailable("queue_before", text));
     };
     match queues::look(&url, who.instance).await? {
         Some(word) if is_right(&word).await? => visit(&url).await,
