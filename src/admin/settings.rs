@@ -61,9 +61,9 @@ pub(super) async fn general(State(panel): State<Panel>, visit: Visit) -> Answer 
     let mut stores = Vec::new();
     if shell.manages_server {
         let found = services.find_stores(&visit.actor)?;
-        let lines =
-            [("Database", &found.database), ("Queue", &found.queue), ("Cache", &found.cache), ("Files", &found.files)];
+        let lines = [("Database", &found.database), ("Queue", &found.queue), ("Cache", &found.cache)];
         stores.extend(lines.map(|(name, value)| Fact::words_and_paths(name, value)));
+        stores.push(Fact::files("Files", found));
         facts.push(Fact::path("Data folder", &services.data.display().to_string()));
         if let Ok(space) = files::space(&services.data) {
             facts.push(Fact::plain("Disk", format!("{} of {} free", ByteSize(space.free), ByteSize(space.total))));

@@ -55,7 +55,7 @@ pub(super) async fn storage(visit: Visit) -> Answer {
     let rows = found.blobs.iter().take(LISTED);
     show(&Storage {
         shell,
-        place: vec![Fact::words_and_paths("Kept in", &stores.files)],
+        place: vec![Fact::files("Kept in", stores)],
         lead: if many == 0 {
             String::from("Every stored file is in a deployment, or younger than a day.")
         } else {

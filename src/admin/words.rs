@@ -1,6 +1,9 @@
 //! Times, sizes and counts as a person reads them. Times are relative under a day, else a date; all in UTC.
 
-use crate::base::{clock, units};
+use crate::{
+    base::{clock, units},
+    services::stores::Stores,
+};
 
 const SECOND: i64 = 1_000;
 const MINUTE: i64 = 60 * SECOND;
@@ -99,6 +102,11 @@ impl Fact {
     /// Words with a path or an address in them: a line may also break behind a slash.
     pub(super) fn words_and_paths(name: &'static str, value: &str) -> Self {
         Self { mono: false, ..Self::path(name, value) }
+    }
+
+    /// Where the bytes of sites are: the path of a folder, or words.
+    pub(super) fn files(name: &'static str, stores: &Stores) -> Self {
+        if stores.files_are_path { Self::path(name, &stores.files) } else { Self::words_and_paths(name, &stores.files) }
     }
 
     /// An id in hex: a line breaks behind eight digits.

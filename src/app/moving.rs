@@ -40,7 +40,7 @@ use super::{
     queues::Who,
 };
 use crate::{
-    base::{clock::Clock, files::FolderLock, secret::Secret},
+    base::{clock::Clock, files::FolderLock, ids::Id, secret::Secret},
     config::{
         database::{self, Postgres},
         server::Server,
@@ -168,6 +168,8 @@ pub fn run(runtime: &Runtime, settings: &Server, wish: &Wish, ask: Ask<'_>, watc
     };
     let runs = folder.is_none();
     let mut report = Report { restart: runs, ..Report::default() };
+    let queue =
+        wish.redis.as_ref().map(|to| Queue::lead(runtime, (settings, &data), instance, &source, to)).transpose()?;
     if let Some(to) = &wish.blobs {
         let sent = if to.expose() == "folder" {
             bytes::to_folder(&data, ask, watch, wish.rehearse)?
@@ -177,13 +179,10 @@ pub fn run(runtime: &Runtime, settings: &Server, wish: &Wish, ask: Ask<'_>, watc
         report.files = Some(sent);
         report.blobs = Some(to.expose().to_owned());
     }
-    if let Some(to) = &wish.redis {
-        let from = settings.redis.queue_url.as_deref().map_or(jobs::Place::Folder, jobs::Place::Redis);
-        let to = jobs::Place::parse(to);
+    if let Some(Queue { opened, from, to }) = queue {
         if wish.rehearse {
             runtime.block_on(jobs::check(to, instance))?;
         } else {
-            let opened = source.open(runtime, true)?;
             let who = Who { instance, node: nodes::find_id(&data)?, clock: Clock::system() };
             let led = runtime.block_on(jobs::go(&data, &opened.db, &who, from, to))?;
             (report.jobs, report.left_behind) = (led.carried, led.behind);
@@ -197,6 +196,29 @@ pub fn run(runtime: &Runtime, settings: &Server, wish: &Wish, ask: Ask<'_>, watc
     }
     report.duration_ms = millis(begun);
     Ok(report)
+}
+
+/// Where the jobs are and where they go, and the database that knows of it.
+struct Queue<'a> {
+    opened: Opened,
+    from: jobs::Place<'a>,
+    to: jobs::Place<'a>,
+}
+
+impl<'a> Queue<'a> {
+    /// Refuses to lead them where they are.
+    fn lead(
+        runtime: &Runtime,
+        (settings, data): (&'a Server, &Path),
+        instance: Id,
+        source: &Place,
+        to: &'a Secret,
+    ) -> Result<Self> {
+        let from = settings.redis.queue_url.as_deref().map_or(jobs::Place::Folder, jobs::Place::Redis);
+        let (opened, to) = (source.open(runtime, true)?, jobs::Place::parse(to));
+        runtime.block_on(jobs::refuse_same(data, &opened.db, instance, from, to))?;
+        Ok(Self { opened, from, to })
+    }
 }
 
 fn data_folder(path: &Path) -> Result<std::path::PathBuf> {
@@ -266,7 +288,7 @@ impl Mover<'_> {
             return Err(Error::conflict("data_folder_held", text));
         }
         self.refuse_others(&source)?;
-        self.target.check(self.runtime, &self.instance)?;
+        self.target.check(self.runtime, &self.instance).map_err(|error| self.target.untouched(error))?;
         let ours = self.runtime.block_on(source.db.read(store::copy::tables))?;
         let watched = Watched::begin(self.runtime, source.db.clone(), ours.clone())?;
         if wish.rehearse || !wish.skip_rehearsal {
@@ -275,7 +297,7 @@ impl Mover<'_> {
                 return Ok(());
             }
         }
-        let target = self.target.open(self.runtime, false)?;
+        let target = self.target.open(self.runtime, false).map_err(|error| self.target.untouched(error))?;
         let copying = self.copying(&ours, &target)?;
         let mut copied = copying.all("copying", &source.db)?;
         copying.analyze()?;
@@ -336,17 +358,9 @@ impl Mover<'_> {
 
     /// Copies all into a shadow that nobody uses, compares, and removes the shadow.
     fn rehearse(&self, source: &Opened, ours: &[store::copy::Table]) -> Result<Rehearsed> {
-        let shadow = self.target.shadow()?;
+        let shadow = self.target.shadow().map_err(|error| self.target.untouched(error))?;
         let begun = Instant::now();
-        let target = shadow.place().open(self.runtime, false).map_err(|error| match error.code {
-            // What a pooler makes of the schema that a rehearsal asks for.
-            "database_lost" => Error::invalid(
-                "to",
-                "The target breaks the connection off. A rehearsal needs the address of the PostgreSQL server itself, not of a pooler.",
-            )
-            .because(error),
-            _ => error,
-        })?;
+        let target = shadow.place().open(self.runtime, false).map_err(|error| self.target.untouched(error))?;
         let copying = self.copying(ours, &target)?;
         let mut copied = copying.all("rehearsing", &source.db)?;
         let copied_ms = millis(begun);

@@ -15,6 +15,7 @@ pub(super) fn describe(folder: &Folder, wish: &Wish) -> Stores {
         }
         None => folder.path.join("blobs").display().to_string(),
     };
+    let in_bucket = folder.bucket.is_some();
     Stores {
         database: match &wish.postgres {
             Some(it) => at("PostgreSQL", it.url.expose()),
@@ -26,7 +27,8 @@ pub(super) fn describe(folder: &Folder, wish: &Wish) -> Stores {
             None => String::from("The memory of this process"),
         },
         files,
-        in_bucket: folder.bucket.is_some(),
+        files_are_path: !in_bucket && !folder.blobs.is_shared(),
+        in_bucket,
     }
 }
 

@@ -2,17 +2,14 @@
 //!
 //! Without `--run` it only prints what it would do. With it, it refuses a PostgreSQL without Citus and changes nothing there.
 
-use std::{path::PathBuf, process::ExitCode};
+use std::process::ExitCode;
 
 use clap::Subcommand;
 
-use super::finish;
+use super::{admin::Data, finish};
 use crate::{
     app::scale,
-    config::{
-        database::Postgres,
-        server::{Flags, Server},
-    },
+    config::database::Postgres,
     domain::{Error, Result},
 };
 
@@ -24,18 +21,16 @@ pub(super) enum Scale {
         /// Run them on the database of the settings
         #[arg(long)]
         run: bool,
-        /// The configuration file of the server
-        #[arg(long, value_name = "FILE")]
-        config: Option<PathBuf>,
+        #[command(flatten)]
+        data: Data,
     },
     /// Print the statements that let PostgreSQL itself keep tenants apart
     RowSecurity {
         /// Run them on the database of the settings
         #[arg(long)]
         run: bool,
-        /// The configuration file of the server
-        #[arg(long, value_name = "FILE")]
-        config: Option<PathBuf>,
+        #[command(flatten)]
+        data: Data,
     },
 }
 
@@ -45,8 +40,8 @@ impl Scale {
         let out = match self {
             Self::Citus { run: false, .. } => Ok(print(scale::citus())),
             Self::RowSecurity { run: false, .. } => Ok(print(scale::row_security())),
-            Self::Citus { config, .. } => database(config.clone()).and_then(|it| distribute(&it)),
-            Self::RowSecurity { config, .. } => database(config.clone()).and_then(|it| put_up(&it)),
+            Self::Citus { data, .. } => database(data).and_then(|it| distribute(&it)),
+            Self::RowSecurity { data, .. } => database(data).and_then(|it| put_up(&it)),
         };
         finish("scale", out)
     }
@@ -56,8 +51,8 @@ fn print(statements: Vec<String>) -> String {
     statements.into_iter().map(|sql| sql + "\n").collect()
 }
 
-fn database(config: Option<PathBuf>) -> Result<Postgres> {
-    let settings = Server::load(&Flags { config, ..Flags::default() })?;
+fn database(data: &Data) -> Result<Postgres> {
+    let settings = data.settings()?;
     let text = "The settings name no PostgreSQL. Give its URL in [database] or in CHAINHOST_DATABASE_URL.";
     settings.postgres.ok_or_else(|| Error::invalid("config", text))
 }

@@ -146,8 +146,15 @@ impl Sites {
                     terminal::print(&format!("{name} is back: {}", text::plain(&site.url)))
                 }
                 Some(Command::Watch { name, folder, server }) => {
-                    change(&name, &server, &json!({ "watch_folder": folder })).await?;
-                    terminal::print(&format!("{name} is deployed from {} whenever it changes.", text::plain(&folder)))
+                    let site = change(&name, &server, &json!({ "watch_folder": folder })).await?;
+                    terminal::print(&format!("{name} is deployed from {} whenever it changes.", text::plain(&folder)))?;
+                    if let Some(problem) = site.watch.and_then(|it| it.problem) {
+                        let problem = text::plain(&problem);
+                        terminal::note(&format!(
+                            "Nothing is deployed yet: {problem} The folder stays watched, and may come later."
+                        ));
+                    }
+                    Ok(())
                 }
                 Some(Command::Unwatch(OneSite { name, server })) => {
                     change(&name, &server, &json!({ "watch_folder": null })).await?;

@@ -393,6 +393,12 @@ pub fn check(url: &Secret) -> Result<()> {
     Address::parse(url).map(drop)
 }
 
+/// Whether `url` leads to a pooler, behind which a connection has no session of its own and cannot be told what holds for it alone.
+/// Blocks; must not be called on a thread of an async runtime.
+pub fn is_pooler(url: &Secret) -> Result<bool> {
+    Ok(!Session::connect(&Address::parse(url)?)?.is_whole())
+}
+
 /// Runs statements without parameters on a connection of its own; the columns of the last row, as text. For who looks at a database
 /// before it is opened; each answer may take as long as one to a read. Blocks; must not be called on a thread of an async runtime.
 pub fn run_once(url: &Secret, sql: &str) -> Result<Vec<String>> {

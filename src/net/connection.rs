@@ -202,8 +202,15 @@ impl Server {
         }
         // Closing the port would cut off who has connected and is not accepted yet, with their requests unread: first nobody
         // may connect any more, then all are taken in.
-        if let Err(error) = listen::turn_away(&listener) {
-            tracing::warn!(%error, "who connects in the instant in which the port is closed is cut off");
+        match listen::turn_away(&listener) {
+            Ok(()) => {}
+            // Some systems let only root do that, and nobody can mend it here.
+            Err(error) if error.kind() == io::ErrorKind::PermissionDenied => {
+                tracing::debug!(%error, "who connects in the instant in which the port is closed is cut off");
+            }
+            Err(error) => {
+                tracing::warn!(%error, "who connects in the instant in which the port is closed is cut off");
+            }
         }
         if let Err(error) = self.take_last(listener, handler).await {
             tracing::warn!(%error, "who was waiting to be accepted is cut off");

@@ -75,6 +75,19 @@ pub async fn carry_jobs(db: &Db, from: &Jobs, to: &Jobs, pauses: Pauses) -> Resu
     }
 }
 
+/// Brings dead jobs alone, also while others work on `to`: what that one has heard of within a day stays as it is there. How many.
+pub async fn carry_dead(from: &Jobs, to: &Jobs) -> Result<u64> {
+    let (mut dead, mut after) = (0, None);
+    loop {
+        let page = from.list(JobFilter { after, limit: PAGE, ..JobFilter::default() }).await?;
+        let Some(last) = page.last() else { return Ok(dead) };
+        after = Some(last.new.id);
+        for job in page.into_iter().filter(|it| it.state == State::Failed) {
+            dead += u64::from(bury(to, job).await?);
+        }
+    }
+}
+
 /// Takes the rows of jobs that have ended in `from` out of the outbox, so that the next queue does not do them again; how many. For a
 /// queue on which nobody works.
 pub async fn let_go_of_ended(db: &Db, from: &Jobs) -> Result<u64> {

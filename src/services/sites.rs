@@ -233,6 +233,7 @@ impl Services {
         });
         let site = written.await?;
         if watches {
+            self.look_at_once(scope.tenant(), &site.site).await;
             self.signals().watch.notify_one();
         }
         if shows {

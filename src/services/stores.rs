@@ -14,6 +14,8 @@ pub struct Stores {
     pub cache: String,
     /// The bytes of the sites.
     pub files: String,
+    /// Whether `files` is the path of a folder, and no words.
+    pub files_are_path: bool,
     /// Whether the folder of files is only a cache before a bucket.
     pub in_bucket: bool,
 }

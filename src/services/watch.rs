@@ -14,6 +14,7 @@ use crate::{
     domain::{
         Error, Result,
         access::{Actor, Right},
+        node::Duty,
         site::{Site, SiteId, SiteName},
         tenant::TenantId,
     },
@@ -24,6 +25,9 @@ use super::{Services, access, nodes::Hold};
 
 /// Bytes of a path: what the system takes.
 const FOLDER_BYTES_MAX: usize = 4_095;
+
+/// What is said of a folder in which nothing is.
+pub const NOTHING_THERE: &str = "There is no such folder on this server, or no file is in it.";
 
 /// What a look at a folder found.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -120,6 +124,18 @@ impl Services {
         let watching = Watching { site: site.name.clone(), folder, looked_ms: self.clock.now_ms(), problem: None };
         self.looks().note(tenant, watching, site.id, found);
         self.signals().touch();
+    }
+
+    /// Notes that nothing is in a folder that was just named, for the answer to who has named it: the task looks a moment later. Another
+    /// node than the one that watches may have other folders, and says nothing.
+    pub(super) async fn look_at_once(&self, tenant: TenantId, site: &Site) {
+        let Some(folder) = site.watch_folder.clone().map(PathBuf::from) else { return };
+        if site.taken_down.is_some() || self.hold(Duty::Watch).is_none() || self.find_watching(site).is_some() {
+            return;
+        }
+        if matches!(self.blocking(move || Ok(folder.exists())).await, Ok(false)) {
+            self.note_look(tenant, site, Found::Missing(String::from(NOTHING_THERE)));
+        }
     }
 
     /// How the watched folder of a site stands; `None` before the first look at it.

@@ -39,7 +39,7 @@ use crate::{
         Services, folder, ingest,
         nodes::{BEAT, Hold},
         uploads::Request,
-        watch::Found,
+        watch::{Found, NOTHING_THERE},
     },
 };
 
@@ -222,9 +222,7 @@ impl Watch {
                 tracing::warn!(site = %site.name, folder = %self.folder.display(), %error, "a watched folder cannot be read");
                 Err(Found::Missing(format!("The folder cannot be read: {error}.")))
             }
-            Ok(Ok(None)) => {
-                Err(Found::Missing(String::from("There is no such folder on this server, or no file is in it.")))
-            }
+            Ok(Ok(None)) => Err(Found::Missing(String::from(NOTHING_THERE))),
             Err(_) => Err(Found::Missing(String::from("The look at it broke off. It is tried again in a minute."))),
         }
     }

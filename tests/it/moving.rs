@@ -357,9 +357,22 @@ fn places_that_are_not_free_are_refused_and_left_as_they_are() {
     refused(&host, &other.url(), 1, "another installation");
     refused(&host, "sqlite", 1, "already");
     refused(&host, "mysql://x", 2, "postgres://");
-    let nowhere = format!("postgres://postgres@127.0.0.1:{}/x", crate::support::free_port());
-    refused(&host, &nowhere, 1, "cannot be reached");
-    refused(&host, &Database::new(Way::Pooled).url(), 2, "not of a pooler");
+    let place = format!("127.0.0.1:{}/x", crate::support::free_port());
+    let out = run(&host, &["move", "--to", &format!("postgres://postgres:secret@{place}")]);
+    let told = said(&out);
+    assert!(out.status.code() == Some(1) && told.contains(&format!("postgres://{place} cannot be reached")), "{told}");
+    assert!(told.contains("stays where it is") && !told.contains("nothing can be changed"), "{told}");
+    assert!(!told.contains("secret"), "{told}");
+    for way in [Way::Pooled, Way::Ignoring] {
+        let pooled = Database::new(way);
+        for more in [&["--rehearse"][..], &["--skip-rehearsal"], &[]] {
+            let out = run(&host, &[&["move", "--to", &pooled.url()], more].concat());
+            assert!(out.status.code() == Some(2) && said(&out).contains("not of a pooler"), "{way:?}: {}", said(&out));
+        }
+        let tables =
+            pooled.ask("SELECT CAST(relname AS TEXT) FROM pg_class WHERE relnamespace = 'public'::regnamespace");
+        assert_eq!(tables, Vec::<String>::new(), "{way:?}");
+    }
     host.api_json(&key, "POST /api/v1/sites", "{\"name\":\"still\"}", 201);
 
     // A database that was left says where its data is, and a setting that names another one is an error.

@@ -88,6 +88,15 @@ fn done(host: &Host, key: &str) -> Vec<(String, i64)> {
     done
 }
 
+/// A move to where the jobs are says so, as one of the data does, and does not begin with anything else.
+fn stays(host: &Host, to: &str, place: &str) {
+    for more in [&["--rehearse"][..], &["--blobs", "folder"], &[]] {
+        let out = run(host, &[&["move", "--redis", to][..], more].concat());
+        assert!(out.status.code() == Some(1) && out.stdout.is_empty(), "{out:?}");
+        assert!(said(&out).contains(&format!("The jobs of this server are in {place} already")), "{}", said(&out));
+    }
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn jobs_go_to_a_redis_and_come_back() {
     let redis = Server::start(&["--appendonly", "yes"]);
@@ -143,6 +152,7 @@ async fn jobs_go_to_a_redis_and_come_back() {
     .await;
     host.until("they are done", || (done(&host, &key).len() == 2).then_some(()));
     let ended = done(&host, &key);
+    stays(&host, &redis.url(), &redis.url());
 
     let report = moved_with(&host, &["--redis", "none"]);
     assert_eq!((&report["queue"], &report["jobs"]["dead"]), (&Value::from("folder"), &Value::from(1)));
@@ -156,6 +166,7 @@ async fn jobs_go_to_a_redis_and_come_back() {
     host.until("the queue has them", || ask(&host, "SELECT id FROM outbox").is_empty().then_some(()));
     assert!(ended.iter().all(|it| it.1 == 1), "{ended:?}");
     assert_eq!(done(&host, &key), []);
+    stays(&host, "none", "the data folder");
     assert_eq!(host.stop(), Some(0));
     let back = in_folder(&host, async |jobs| {
         assert!(jobs.depths(None).await.unwrap()[1].paused);
@@ -273,6 +284,7 @@ fn a_redis_that_cannot_hold_jobs_is_refused() {
     let host = Host::start_embedded();
     let refused = run(&host, &["move", "--redis", &redis.url()]);
     assert!(!refused.status.success());
+    stays(&host, "none", "the data folder");
     let nowhere = run(&host, &["move", "--redis", &format!("redis://127.0.0.1:{}", crate::support::free_port())]);
     assert!(!nowhere.status.success() && !host.data().join("queue-url").exists());
 }

@@ -17,7 +17,11 @@ use tokio::time::Instant;
 use crate::{
     moving::{ask, moved_with, run, said},
     moving_jobs::{all, in_folder, in_redis, job},
-    support::{Host, redis::Server},
+    support::{
+        Host,
+        postgres::{Database, Way},
+        redis::Server,
+    },
 };
 
 const URL: &str = "CHAINHOST_REDIS_QUEUE_URL";
@@ -301,4 +305,59 @@ async fn a_redis_that_is_gone_before_the_restart_is_told_of() {
         };
         if to_redis { in_redis(&other, look).await } else { in_folder(&host, look).await }
     }
+}
+
+/// The node that has moved the queue is not the first to start on the new Redis: what has died in the old one comes along all the same.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_has_died_before_another_node_started_comes_with_the_node_that_knows_the_old_redis() {
+    let (database, [old, new]) = (Database::new(Way::Direct), [server(), server()]);
+    let on = |queue: Option<&Server>| {
+        let queue = queue.map(|it| (URL, it.url()));
+        [("CHAINHOST_DATABASE_URL", database.url())].into_iter().chain(queue).collect::<Vec<_>>()
+    };
+    let (mut moves, mut other) = (Host::start_as(&on(Some(&old)), &[]), Host::start_as(&on(Some(&old)), &[]));
+    for host in [&mut moves, &mut other] {
+        assert_eq!(host.stop(), Some(0));
+    }
+    let ids = Ids::new(Clock::system());
+    let (again, gone, late) = (job(&ids, None, "again"), job(&ids, None, "gone"), job(&ids, None, "late"));
+    let (again_id, gone_id, late_id) = (again.id, gone.id, late.id);
+    in_redis(&old, async |jobs| {
+        jobs.pause(Queue::Email, true).await.unwrap();
+        jobs.enqueue(vec![again, gone]).await.unwrap();
+        for id in [again_id, gone_id] {
+            jobs.bury(id, String::from("it rained")).await.unwrap();
+        }
+    })
+    .await;
+    moved_with(&moves, &["--redis", &new.url()]);
+    in_redis(&old, async |jobs| {
+        jobs.enqueue(vec![late]).await.unwrap();
+        jobs.bury(late_id, String::from("it snowed")).await.unwrap();
+    })
+    .await;
+
+    other.become_as(&on(Some(&new)), &[]);
+    other.restart();
+    assert!(other.log().contains("cannot be asked again"), "{}", other.log());
+    in_redis(&new, async |jobs| {
+        assert_eq!(states(jobs).await.len(), 2, "nobody has brought the late one yet");
+        jobs.rerun(again_id).await.unwrap();
+        jobs.dismiss(gone_id).await.unwrap();
+        jobs.pause(Queue::Backup, true).await.unwrap();
+    })
+    .await;
+    moves.become_as(&on(None), &[]);
+    moves.restart();
+    for host in [&mut moves, &mut other] {
+        assert_eq!(host.stop(), Some(0));
+    }
+    assert!(!moves.data().join("queue-url.before").exists());
+    in_redis(&new, async |jobs| {
+        // What people did with the others since stays done.
+        let wanted = [("again", State::Waiting), ("late", State::Failed)].map(|it| (it.0.to_owned(), it.1));
+        assert_eq!(states(jobs).await, wanted);
+        assert!(jobs.depths(None).await.unwrap()[3].paused);
+    })
+    .await;
 }

@@ -158,9 +158,18 @@ fn a_watched_folder_is_set_tells_how_it_is_and_is_given_up() {
     assert_eq!(events(&host, &key).len(), kinds.len() + 1);
 
     let out = host.cli(&key, &["sites", "watch", "hello", &path]);
-    assert!(out.status.success(), "{out:?}");
+    assert!(out.status.success() && out.stderr.is_empty(), "{out:?}");
     assert_eq!(host.api_json(&key, "GET /api/v1/sites/hello", "", 200)["watch_folder"], json!(path));
     assert!(host.cli(&key, &["sites", "unwatch", "hello"]).status.success());
+    let later = host.beside("later");
+    let out = host.cli(&key, &["sites", "watch", "hello", later.to_str().unwrap()]);
+    let told = String::from_utf8_lossy(&out.stderr);
+    assert!(
+        out.status.success() && told.contains("There is no such folder") && told.contains("stays watched"),
+        "{out:?}"
+    );
+    write_files(&later, &[("index.html", b"later")]);
+    host.until("the folder that came later", || (served(&host) == "later").then_some(()));
     let refused = host.cli(&key, &["sites", "watch", "hello", "relative"]);
     assert_eq!(refused.status.code(), Some(1), "{refused:?}");
     assert!(String::from_utf8_lossy(&refused.stderr).contains("the whole path"), "{refused:?}");
@@ -431,7 +440,9 @@ fn settings_and_storage_say_where_the_data_is_to_who_manages_the_server() {
     let host = Host::start_embedded();
     let (_, mut owner) = with_site(&host);
     let data = host.data().canonicalize().unwrap();
-    let text = words(&owner.page("/settings"));
+    let page = owner.page("/settings");
+    assert!(page.contains("<dt>Files</dt><dd class=\"mono\">") && page.contains("<dt>Database</dt><dd>"), "{page}");
+    let text = words(&page);
     for wanted in [
         String::from("SQLite, chainhost.db in the data folder"),
         String::from("redb, queue.redb in the data folder"),
@@ -442,6 +453,7 @@ fn settings_and_storage_say_where_the_data_is_to_who_manages_the_server() {
     }
     let storage = owner.page("/storage");
     assert!(storage.contains("<dt>Stored</dt>") && !storage.contains(">0 B<"), "{storage}");
+    assert!(storage.contains("<dt>Kept in</dt><dd class=\"mono\">"), "{storage}");
     let storage = words(&storage);
     assert!(storage.contains(&format!("Kept in{}/blobs", data.display())), "{storage}");
     host.key(MATE, "admin");
@@ -471,6 +483,7 @@ fn settings_name_stores_elsewhere_without_their_secrets() {
     host.key(OWNER, "super-admin");
     let mut owner = Browser::signed_in(&host, OWNER);
     let page = owner.page("/settings");
+    assert!(page.contains("<dt>Files</dt><dd>S3, s3:"), "words are no path: {page}");
     let text = words(&page);
     let place = database.url();
     let place = place.rsplit_once('@').unwrap().1.split('?').next().unwrap().to_owned();

@@ -3,10 +3,15 @@
 use std::{
     fs,
     io::{BufRead as _, BufReader},
-    os::unix::fs::PermissionsExt as _,
+    os::unix::{
+        fs::{PermissionsExt as _, chown},
+        process::CommandExt as _,
+    },
     path::{Path, PathBuf},
     process::{Child, Command, Stdio},
 };
+
+use rustix::process::{Pid, Signal, kill_process};
 
 use crate::support::{
     Host, PASSWORD, PROGRAM,
@@ -359,6 +364,30 @@ fn the_demo_shows_a_site_and_starts_again() {
         let mode = fs::metadata(folder.path().join("chainhost-demo")).unwrap().permissions().mode();
         assert_eq!(mode & 0o777, 0o700);
     }
+}
+
+/// Nothing is amiss that its admin could mend: some systems let only root do what makes the end of a port seamless.
+#[test]
+fn a_server_of_an_ordinary_user_stops_without_a_warning() {
+    const NOBODY: u32 = 65_534;
+    let folder = tempfile::tempdir().unwrap();
+    fs::set_permissions(folder.path(), fs::Permissions::from_mode(0o755)).unwrap();
+    let data = folder.path().join("data");
+    fs::create_dir(&data).unwrap();
+    let mut command = Command::new(PROGRAM);
+    command.args(["serve", "--listen", "127.0.0.1:0", "--data"]).arg(&data).current_dir(folder.path());
+    if rustix::process::geteuid().is_root() {
+        chown(&data, Some(NOBODY), Some(NOBODY)).unwrap();
+        command.uid(NOBODY).gid(NOBODY);
+    }
+    let mut server = Ended(command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap());
+    let mut line = String::new();
+    BufReader::new(server.0.stdout.take().unwrap()).read_line(&mut line).unwrap();
+    assert!(line.starts_with("ready"), "{line:?}");
+    kill_process(Pid::from_child(&server.0), Signal::TERM).unwrap();
+    let log = std::io::read_to_string(server.0.stderr.take().unwrap()).unwrap();
+    assert!(log.contains("stopping") && !log.contains("WARN"), "{log}");
+    assert_eq!(server.0.wait().unwrap().code(), Some(0), "{log}");
 }
 
 /// A program, killed when dropped.

@@ -11,7 +11,7 @@ use crate::{
     domain::{Error, Result, node::NodeId},
     engines::queue_redb::QueueRedb,
     ports::{db::Db, queue::Jobs},
-    services::carry_jobs::{Carried, Pauses, carry_jobs, let_go_of_ended},
+    services::carry_jobs::{Carried, Pauses, carry_dead, carry_jobs, let_go_of_ended},
 };
 
 use super::{
@@ -104,6 +104,26 @@ impl<'a> Place<'a> {
             Self::Redis(url) => shown(url.expose()),
         }
     }
+}
+
+/// Refuses a move that would change nothing. One that no start has ended may be given again, and one to another place undoes it.
+pub(super) async fn refuse_same(data: &Path, db: &Db, instance: Id, from: Place<'_>, to: Place<'_>) -> Result<()> {
+    let known = home::read(db).await?;
+    let place = match (from, to) {
+        (Place::Folder, Place::Folder) if known.at.is_none() => "the data folder",
+        // It may have other queues by now than those that it is known for.
+        (Place::Redis(from), Place::Redis(to)) if from.expose() == to.expose() && known.place.is_some() => {
+            if queues::look(&share(to), instance).await? != known.place {
+                return Ok(());
+            }
+            &shown(to.expose())
+        }
+        _ => return Ok(()),
+    };
+    if known.next.is_some() || remembered(&data.join(BEFORE))?.is_some() || has_queue(&data.join(COMING))? {
+        return Ok(());
+    }
+    Err(Error::conflict("same_queue", format!("The jobs of this server are in {place} already.")))
 }
 
 /// Sees that a queue can be there, and that it is nobody else's. Changes nothing. The word of a Redis, if it has one.
@@ -338,6 +358,31 @@ pub(in crate::app) async fn bring(
     brought
 }
 
+/// Brings what has died in the Redis of before since a move that another node has ended, which does not know that Redis. Others may work
+/// on this one already, so that nothing else of it is changed.
+pub(in crate::app) async fn bring_late(data: &Path, db: &Db, to: &Arc<Secret>, who: &Who) {
+    if !data.join(BEFORE).exists() {
+        return;
+    }
+    let brought = async {
+        let from = before(data, who, async |word| home::is_left_lately(db, word, who.clock.now_ms()).await).await?;
+        let dead = into_late(&from.jobs, to).await;
+        (from.close)();
+        dead
+    };
+    match brought.await {
+        Ok(dead) => tracing::info!(dead, "what had died in the Redis before is in this one now"),
+        Err(error) => tracing::info!(%error, "nothing is brought from the Redis before"),
+    }
+}
+
+async fn into_late(from: &Jobs, to: &Arc<Secret>) -> Result<u64> {
+    let to = visit(to).await?;
+    let dead = carry_dead(from, &to.jobs).await;
+    (to.close)();
+    dead
+}
+
 /// The same for a move to the data folder, which then has the queue that comes.
 pub(in crate::app) async fn come_home(data: &Path, db: &Db, who: &Who) -> Result<()> {
     let (path, coming) = (data.join(queues::FILE), data.join(COMING));
@@ -362,7 +407,9 @@ pub(in crate::app) async fn come_home(data: &Path, db: &Db, who: &Who) -> Result
 /// The Redis that the last move leads away from, when its word is the right one.
 async fn before(data: &Path, who: &Who, is_right: impl AsyncFnOnce(&str) -> Result<bool>) -> Result<Queues> {
     let Some(url) = remembered(&data.join(BEFORE))?.map(Arc::new) else {
-        return Err(Error::unavailable("queue_before", "This data folder does not know its address."));
+        let text =
+            "This data folder does not know its address. A node that does brings what has died there, when it starts.";
+        return Err(Error::unavailable("queue_before", text));
     };
     match queues::look(&url, who.instance).await? {
         Some(word) if is_right(&word).await? => visit(&url).await,

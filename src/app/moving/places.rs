@@ -71,6 +71,20 @@ impl Place {
         }
     }
 
+    /// What a move says of an error of its target: one that cannot be reached takes nothing from the server.
+    pub(super) fn untouched(&self, error: Error) -> Error {
+        if error.code != "database_unreachable" {
+            return error;
+        }
+        let text = format!(
+            "{} cannot be reached. The data of this server stays where it is. Check the address in --to, that the PostgreSQL there \
+             runs, and that this machine may connect to it; then run the command again.",
+            self.name()
+        );
+        let detail = error.detail.unwrap_or_default();
+        Error::unavailable("target_unreachable", text).because(detail)
+    }
+
     /// Opens it, with tables where there are none unless it `must_exist`.
     pub(super) fn open(&self, runtime: &Runtime, must_exist: bool) -> Result<Opened> {
         let engine: Arc<dyn Database> = match self {
@@ -99,6 +113,11 @@ impl Place {
             Self::Sqlite(_) => {
                 let opened = self.open(runtime, false)?;
                 runtime.block_on(opened.db.read(store::copy::marks))?
+            }
+            // One that is told to ignore what it cannot pass on would let a rehearsal fill the target itself.
+            Self::Postgres(it) if is_pooler(&it.url)? => {
+                let text = "--to leads to a pooler. Give the address of the PostgreSQL server itself, not of a pooler.";
+                return Err(Error::invalid("to", text));
             }
             // Not opened before it is known whose it is: that would take the steps of the schema there.
             Self::Postgres(it) => match tables_at(&it.url)?.as_str() {
@@ -231,10 +250,24 @@ fn marks_at(url: &Secret) -> Result<Marks> {
 }
 
 #[cfg(feature = "postgres")]
+fn is_pooler(url: &Secret) -> Result<bool> {
+    apart(|| crate::engines::postgres::is_pooler(url))
+}
+
+#[cfg(feature = "postgres")]
 fn statement(url: &Secret, sql: &str) -> Result<Vec<String>> {
-    let run = || crate::engines::postgres::run_once(url, sql);
-    // Its client must not run on a thread of the runtime.
+    apart(|| crate::engines::postgres::run_once(url, sql))
+}
+
+/// Its client must not run on a thread of the runtime.
+#[cfg(feature = "postgres")]
+fn apart<T: Send>(run: impl FnOnce() -> Result<T> + Send) -> Result<T> {
     std::thread::scope(|scope| scope.spawn(run).join()).unwrap_or_else(|_| Err(Error::internal("a thread panicked")))
+}
+
+#[cfg(not(feature = "postgres"))]
+fn is_pooler(_url: &Secret) -> Result<bool> {
+    Err(super::ground::no_postgres())
 }
 
 #[cfg(not(feature = "postgres"))]

@@ -22,6 +22,8 @@ const CLEARED: &str = "cleared";
 const CLEARING: &str = "clearing ";
 /// After so long without an end the one who began is dead.
 const CLEARING_MAX_MS: i64 = 60_000;
+/// How long dead jobs of a Redis that was left are brought by a node that starts late: half of the time for which a queue knows ids.
+const LATE_MAX_MS: i64 = 12 * 3_600_000;
 /// Until another process is asked again whether it has come to its end.
 const WAIT: Duration = Duration::from_millis(200);
 
@@ -136,6 +138,7 @@ pub(super) async fn enter(data: &Path, db: &Db, url: &Arc<Secret>, who: &Who) ->
     if let Verdict::Here(Some(place)) = judge(&home, &at, &seen)?
         && (home.at.as_ref(), home.place.as_ref()) == (Some(&at), Some(&place))
     {
+        moving::jobs::bring_late(data, db, url, who).await;
         moving::jobs::forget_before(data)?;
         return Ok(place);
     }
@@ -144,6 +147,7 @@ pub(super) async fn enter(data: &Path, db: &Db, url: &Arc<Secret>, who: &Who) ->
         let (seen, to, holder, now_ms) = (Arc::clone(&seen), Arc::clone(&at), holder.clone(), who.clock.now_ms());
         match db.write(move |tx| decide(tx, &to, &seen, &holder, now_ms)).await? {
             Entry::Here(place) => {
+                moving::jobs::bring_late(data, db, url, who).await;
                 moving::jobs::forget_before(data)?;
                 return Ok(place);
             }
@@ -242,6 +246,17 @@ pub(in crate::app) async fn forget(db: &Db) -> Result<()> {
 pub(in crate::app) async fn is_just_left(db: &Db, place: &str) -> Result<bool> {
     let mark = left(place);
     Ok(db.read(move |tx| settings::find(tx, &mark)).await?.is_some_and(|it| it.is_empty()))
+}
+
+/// Whether the Redis with this word was left so short a time ago that the one with the jobs still knows all that have ended in it since.
+pub(in crate::app) async fn is_left_lately(db: &Db, place: &str, now_ms: i64) -> Result<bool> {
+    let mark = left(place);
+    Ok(db.read(move |tx| settings::find(tx, &mark)).await?.is_some_and(|it| is_late(&it, now_ms)))
+}
+
+/// Whether a mark says that a server has started elsewhere just now, or in the last hours.
+fn is_late(mark: &str, now_ms: i64) -> bool {
+    mark.is_empty() || mark.parse::<i64>().is_ok_and(|it| now_ms.saturating_sub(it).abs() < LATE_MAX_MS)
 }
 
 /// A Redis for people and in the database: without user and password.
@@ -383,6 +398,8 @@ mod tests {
         let mark = clearing("one", 1_000);
         assert!(is_another(&mark, "other", 2_000) && !is_another(&mark, "one", 2_000));
         assert!(!is_another(&mark, "other", 1_000 + CLEARING_MAX_MS));
+        assert!(is_late("", 0) && is_late("1000", LATE_MAX_MS) && !is_late("1000", 1_000 + LATE_MAX_MS));
+        assert!(!is_late(&mark, 1_000) && !is_late(CLEARED, 0));
         assert!(!is_another("", "one", 0) && !is_another(CLEARED, "one", 0) && !is_another("17", "one", 0));
     }
 }

@@ -38,6 +38,15 @@ pub(in crate::cli) struct Site {
     pub(in crate::cli) taken_down: Option<String>,
     #[serde(default)]
     pub(in crate::cli) watch_folder: Option<String>,
+    #[serde(default)]
+    pub(in crate::cli) watch: Option<Watch>,
+}
+
+/// What the last look at a watched folder found.
+#[derive(Debug, Deserialize)]
+pub(in crate::cli) struct Watch {
+    #[serde(default)]
+    pub(in crate::cli) problem: Option<String>,
 }
 
 /// The deployment that visitors see.

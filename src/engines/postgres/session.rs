@@ -66,6 +66,11 @@ impl Session {
         self.client.limit(limit);
     }
 
+    /// Whether it has shown that it leads to one session.
+    pub(super) const fn is_whole(&self) -> bool {
+        self.prepared.is_some()
+    }
+
     /// Whether the connection is of no more use.
     pub(super) fn is_closed(&self) -> bool {
         self.client.is_closed()

@@ -108,6 +108,9 @@ fn health_tells_of_a_redis_that_takes_no_changes() {
     let health = || host.get("localhost", "/healthz").json();
     let tells = |word: &str| host.until(word, || (health()["queue"] == word).then_some(()));
     tells("ok");
+    // What this one lacks is told with what lasts, too.
+    let told = host.log();
+    assert!(told.contains("CONFIG SET appendonly yes") && told.contains("CONFIG REWRITE"), "{told}");
     server.ask(&["CONFIG", "SET", "min-replicas-to-write", "1"]);
     tells("queue_replicas");
     assert_eq!((&health()["sites"], &health()["control"]), (&"ok".into(), &"ok".into()));

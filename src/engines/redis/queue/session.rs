@@ -102,7 +102,8 @@ impl Session {
             tracing::warn!(
                 redis = name,
                 "this Redis keeps no append-only file: after a crash of it, jobs that had not ended are brought back from the \
-                 database. `CONFIG SET appendonly yes` in redis-cli makes it keep them"
+                 database. `CONFIG SET appendonly yes` in redis-cli makes it keep them, and `CONFIG REWRITE` after it, or \
+                 `appendonly yes` in redis.conf, lets that outlast a restart of it"
             );
         }
     }
