@@ -44,6 +44,10 @@ pub(super) async fn open(folder: &Folder, db: &Db, url: Option<&Arc<Secret>>, wh
             close: Box::new(move || engine.close()),
         });
     };
+    if home::read(db).await?.at.is_none() && !home::was_left(db, look(url, who.instance).await?.as_deref()).await? {
+        // What has come from a Redis that is not this one; it goes on to this one.
+        moving::jobs::come_home(data, db, who).await?;
+    }
     // Before any job is there alone.
     let place = home::enter(data, db, url, who).await?;
     let queues = shared(Arc::clone(url), Some((who.instance, place.clone())), who.node, who.clock.clone()).await?;

@@ -361,3 +361,33 @@ async fn what_has_died_before_another_node_started_comes_with_the_node_that_know
     })
     .await;
 }
+
+/// What a move has brought into the folder goes on to another Redis that the settings name before any start was without one.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_has_come_home_goes_on_to_the_redis_that_the_settings_name_next() {
+    let (home, third, mut host, five) = led_away(false).await;
+    in_redis(&home, async |jobs| five.change(jobs).await).await;
+    assert_eq!(start_on(&mut host, &third.url()), "ok");
+    handed_over(&host);
+    assert_eq!(host.stop(), Some(0));
+    in_redis(&third, async |jobs| {
+        assert_eq!(states(jobs).await, after());
+        let paused = jobs.depths(None).await.unwrap().map(|it| it.paused);
+        assert_eq!(paused, [false, true, false, true]);
+    })
+    .await;
+}
+
+/// A move stands while the server goes back to the Redis of before for a while: what changes there comes along in the end.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_move_that_stands_knows_the_redis_of_before_when_that_was_used_again() {
+    let (home, other, mut host, five) = led_away(true).await;
+    std::fs::remove_file(host.data().join("queue-url")).unwrap();
+    assert_eq!(start_on(&mut host, &home.url()), "ok");
+    assert_eq!(host.stop(), Some(0));
+    in_redis(&home, async |jobs| five.change(jobs).await).await;
+    assert_eq!(start_on(&mut host, &other.url()), "ok");
+    handed_over(&host);
+    assert_eq!(host.stop(), Some(0));
+    in_redis(&other, async |jobs| assert_eq!(states(jobs).await, after())).await;
+}

@@ -326,13 +326,7 @@ async fn fill_from(data: &Path, db: &Db, from: &Jobs) -> Result<Carried> {
 
 /// Ends a move from Redis to Redis: what has died, was started again, was paused or was resumed since the move is as the one before has it,
 /// and what has ended there is in the outbox no more. Without that one, what the move has brought stays. Nobody works on either.
-pub(in crate::app) async fn bring(
-    data: &Path,
-    db: &Db,
-    to: &Arc<Secret>,
-    (known, next): (&Home, &str),
-    who: &Who,
-) -> Result<()> {
+pub(in crate::app) async fn bring(data: &Path, db: &Db, to: &Arc<Secret>, known: &Home, who: &Who) -> Result<()> {
     let at = known.at.clone().unwrap_or_default();
     let from = match before(data, who, async |word| Ok(known.place.as_deref() == Some(word))).await {
         Ok(from) => from,
@@ -342,7 +336,7 @@ pub(in crate::app) async fn bring(
         }
     };
     let brought = async {
-        home::forget_all(db, to, next, who).await?;
+        home::forget_all(to, who).await?;
         let ended = let_go_of_ended(db, &from.jobs).await?;
         let carried = into_redis(db, &from.jobs, to).await?;
         tracing::info!(

@@ -6,6 +6,8 @@
 
 use std::{path::Path, sync::Arc, time::Duration};
 
+use tokio::time::Instant;
+
 use crate::{
     base::{ids::Id, random, secret::Secret},
     config::redis::place_of,
@@ -18,10 +20,12 @@ use super::{super::moving, Who, clear, look};
 
 /// What the mark of a Redis that was left says once that has forgotten what it had then.
 const CLEARED: &str = "cleared";
-/// The mark while a process lets it forget or brings it jobs, followed by since when (UTC, milliseconds) and by who.
+/// The mark while a process lets it forget or brings it jobs, followed by a word that it changes as long as it lives, and by who.
 const CLEARING: &str = "clearing ";
-/// After so long without an end the one who began is dead.
-const CLEARING_MAX_MS: i64 = 60_000;
+/// How often it changes it.
+const BEAT: Duration = Duration::from_secs(5);
+/// Who sees the same word for so long takes the other for dead.
+const SILENT_MAX: Duration = Duration::from_secs(30);
 /// How long dead jobs of a Redis that was left are brought by a node that starts late: half of the time for which a queue knows ids.
 const LATE_MAX_MS: i64 = 12 * 3_600_000;
 /// Until another process is asked again whether it has come to its end.
@@ -121,7 +125,63 @@ fn unsure(known: &str, at: &str) -> Error {
 enum Entry {
     Here(String),
     Bring(Home, String),
-    Wait,
+    /// For the one with this mark.
+    Wait(String),
+}
+
+/// The mark of another process, and since when it has not changed: no clocks are compared.
+#[derive(Default)]
+struct Other(Option<(String, Instant)>);
+
+impl Other {
+    /// Waits a little for the one with this mark.
+    async fn wait(&mut self, mark: String) {
+        self.see(mark, Instant::now());
+        tokio::time::sleep(WAIT).await;
+    }
+
+    fn see(&mut self, mark: String, now: Instant) {
+        if self.0.as_ref().is_none_or(|it| it.0 != mark) {
+            self.0 = Some((mark, now));
+        }
+    }
+
+    /// The mark of one who is dead.
+    fn dead(&self, now: Instant) -> Option<String> {
+        self.0.as_ref().filter(|it| now.duration_since(it.1) >= SILENT_MAX).map(|it| it.0.clone())
+    }
+}
+
+/// Does what is marked as this process's, and says meanwhile that it lives.
+async fn alive<T>(db: &Db, mark: &str, holder: &str, work: impl Future<Output = Result<T>>) -> Result<T> {
+    let beat = async {
+        loop {
+            tokio::time::sleep(BEAT).await;
+            let (mark, holder) = (mark.to_owned(), holder.to_owned());
+            let beat = move |tx: &mut WriteTx<'_>| {
+                check_own(tx, &mark, &holder)?;
+                settings::set(tx, &mark, &clearing(&holder))
+            };
+            match db.write(beat).await {
+                Err(error) if error.kind != Kind::Unavailable => return error,
+                _ => {}
+            }
+        }
+    };
+    tokio::select! {
+        done = work => done,
+        error = beat => Err(error),
+    }
+}
+
+/// Refuses to go on where another has taken this one for dead, and begun.
+fn check_own(tx: &mut WriteTx<'_>, mark: &str, holder: &str) -> Result<()> {
+    let is_own = settings::find(tx, mark)?.and_then(|it| by(&it).map(|by| by == holder)).unwrap_or(false);
+    if is_own {
+        return Ok(());
+    }
+    let text = "Another node brings the jobs to the Redis of the queue, since this one was silent for too long. It is tried again in a moment.";
+    Err(Error::unavailable("queue_taken", text))
 }
 
 /// Sees that this node may work with the Redis at `url`, notes that it has the jobs, and ends a move to it. Its word.
@@ -138,24 +198,28 @@ pub(super) async fn enter(data: &Path, db: &Db, url: &Arc<Secret>, who: &Who) ->
     if let Verdict::Here(Some(place)) = judge(&home, &at, &seen)?
         && (home.at.as_ref(), home.place.as_ref()) == (Some(&at), Some(&place))
     {
-        moving::jobs::bring_late(data, db, url, who).await;
-        moving::jobs::forget_before(data)?;
+        late(data, db, url, who, &home).await?;
         return Ok(place);
     }
+    let mut other = Other::default();
     let (seen, at, holder) = (Arc::new(seen), Arc::new(at), who.node.to_string());
     loop {
-        let (seen, to, holder, now_ms) = (Arc::clone(&seen), Arc::clone(&at), holder.clone(), who.clock.now_ms());
-        match db.write(move |tx| decide(tx, &to, &seen, &holder, now_ms)).await? {
+        let (seen, to, by, dead) = (Arc::clone(&seen), Arc::clone(&at), holder.clone(), other.dead(Instant::now()));
+        match db.write(move |tx| decide(tx, &to, &seen, &by, dead.as_deref())).await? {
             Entry::Here(place) => {
-                moving::jobs::bring_late(data, db, url, who).await;
-                moving::jobs::forget_before(data)?;
+                late(data, db, url, who, &home).await?;
                 return Ok(place);
             }
-            Entry::Wait => tokio::time::sleep(WAIT).await,
+            Entry::Wait(mark) => other.wait(mark).await,
             Entry::Bring(home, next) => {
-                moving::jobs::bring(data, db, url, (&home, &next), who).await?;
-                let (to, place) = (Arc::clone(&at), next.clone());
-                db.write(move |tx| switch(tx, &home, &to, &place)).await?;
+                let bring = moving::jobs::bring(data, db, url, &home, who);
+                alive(db, &left(&next), &holder, bring).await?;
+                let (to, place, by) = (Arc::clone(&at), next.clone(), holder.clone());
+                let end = move |tx: &mut WriteTx<'_>| {
+                    check_own(tx, &left(&place), &by)?;
+                    switch(tx, &home, &to, &place)
+                };
+                db.write(end).await?;
                 moving::jobs::forget_before(data)?;
                 return Ok(next);
             }
@@ -163,12 +227,22 @@ pub(super) async fn enter(data: &Path, db: &Db, url: &Arc<Secret>, who: &Who) ->
     }
 }
 
+/// For a start on the Redis that has the jobs: what a move to it has left undone. Not while a move leads away from it.
+async fn late(data: &Path, db: &Db, url: &Arc<Secret>, who: &Who, home: &Home) -> Result<()> {
+    if home.next.is_some() {
+        return Ok(());
+    }
+    moving::jobs::bring_late(data, db, url, who).await;
+    moving::jobs::forget_before(data)
+}
+
 /// Whether an error of a Redis ends by itself.
 fn may_pass(error: &Error) -> bool {
     ["queue_unreachable", "queue_full", "queue_disk", "queue_replicas"].contains(&error.code)
 }
 
-fn decide(tx: &mut WriteTx<'_>, at: &str, seen: &Seen, holder: &str, now_ms: i64) -> Result<Entry> {
+/// `dead`: the mark of one who was taken for dead.
+fn decide(tx: &mut WriteTx<'_>, at: &str, seen: &Seen, holder: &str, dead: Option<&str>) -> Result<Entry> {
     let home = Home::read(tx)?;
     match judge(&home, at, seen)? {
         Verdict::Here(place) => {
@@ -183,11 +257,11 @@ fn decide(tx: &mut WriteTx<'_>, at: &str, seen: &Seen, holder: &str, now_ms: i64
         Verdict::Next(next) => {
             let mark = left(&next);
             if let Some(word) = settings::find(tx, &mark)?
-                && is_another(&word, holder, now_ms)
+                && is_another(&word, holder, dead)
             {
-                return Ok(Entry::Wait);
+                return Ok(Entry::Wait(word));
             }
-            settings::set(tx, &mark, &clearing(holder, now_ms))?;
+            settings::set(tx, &mark, &clearing(holder))?;
             Ok(Entry::Bring(home, next))
         }
     }
@@ -248,6 +322,14 @@ pub(in crate::app) async fn is_just_left(db: &Db, place: &str) -> Result<bool> {
     Ok(db.read(move |tx| settings::find(tx, &mark)).await?.is_some_and(|it| it.is_empty()))
 }
 
+/// Whether a Redis, which may have a word, is one that was just left: what it has is what has come from it.
+pub(super) async fn was_left(db: &Db, place: Option<&str>) -> Result<bool> {
+    match place {
+        Some(place) => is_just_left(db, place).await,
+        None => Ok(false),
+    }
+}
+
 /// Whether the Redis with this word was left so short a time ago that the one with the jobs still knows all that have ended in it since.
 pub(in crate::app) async fn is_left_lately(db: &Db, place: &str, now_ms: i64) -> Result<bool> {
     let mark = left(place);
@@ -268,15 +350,19 @@ fn left(place: &str) -> String {
     format!("{}{place}", settings::QUEUE_LEFT)
 }
 
-fn clearing(holder: &str, now_ms: i64) -> String {
-    format!("{CLEARING}{now_ms} {holder}")
+/// A new mark of somebody who is at work.
+fn clearing(holder: &str) -> String {
+    format!("{CLEARING}{} {holder}", word())
 }
 
-/// Whether a mark says that another than `holder` is at work. The same one has died there, and begins again.
-fn is_another(mark: &str, holder: &str, now_ms: i64) -> bool {
-    let Some((since, by)) = mark.strip_prefix(CLEARING).and_then(|it| it.split_once(' ')) else { return false };
-    let fresh = |it: i64| now_ms.saturating_sub(it).abs() < CLEARING_MAX_MS;
-    by != holder && since.parse::<i64>().is_ok_and(fresh)
+/// Who is at work, as a mark says.
+fn by(mark: &str) -> Option<&str> {
+    mark.strip_prefix(CLEARING)?.split_once(' ').map(|it| it.1)
+}
+
+/// Whether a mark says that another than `holder` is at work, who is not `dead`. The same one has died there, and begins again.
+fn is_another(mark: &str, holder: &str, dead: Option<&str>) -> bool {
+    by(mark).is_some_and(|it| it != holder) && dead != Some(mark)
 }
 
 /// Each Redis that was left, but for the one with the word `here`, is one that this installation works without from this start on.
@@ -295,7 +381,8 @@ pub(super) async fn leave_others(db: &Db, here: Option<&str>, now_ms: i64) -> Re
 enum Return {
     Nothing,
     Clear,
-    Wait,
+    /// For the one with this mark.
+    Wait(String),
 }
 
 /// Lets the Redis at `url` forget the jobs that it had when it was left, if it was: they have ended elsewhere since, were started again
@@ -305,16 +392,18 @@ pub(in crate::app) async fn come_back(db: &Db, url: &Arc<Secret>, place: &str, w
     let mark = left(place);
     // A move may be at work beside the server of the same node.
     let holder = if begins { who.node.to_string() } else { format!("move-{}", who.node) };
+    let mut other = Other::default();
     loop {
-        let (key, holder, now_ms) = (mark.clone(), holder.clone(), who.clock.now_ms());
-        match db.write(move |tx| turn_back(tx, &key, &holder, now_ms, begins)).await? {
+        let (key, by, dead) = (mark.clone(), holder.clone(), other.dead(Instant::now()));
+        match db.write(move |tx| turn_back(tx, &key, &by, dead.as_deref(), begins)).await? {
             Return::Nothing => return Ok(()),
-            Return::Wait => tokio::time::sleep(WAIT).await,
+            Return::Wait(mark) => other.wait(mark).await,
             Return::Clear => {
-                let forgotten = clear(url, who).await?;
+                let forgotten = alive(db, &mark, &holder, clear(url, who)).await?;
                 tracing::info!(forgotten, "a Redis that the queue had left has forgotten the jobs of then");
-                let key = mark.clone();
+                let (key, by) = (mark.clone(), holder.clone());
                 let end = move |tx: &mut WriteTx<'_>| {
+                    check_own(tx, &key, &by)?;
                     if begins { settings::remove(tx, &key) } else { settings::set(tx, &key, CLEARED) }
                 };
                 return db.write(end).await;
@@ -324,17 +413,14 @@ pub(in crate::app) async fn come_back(db: &Db, url: &Arc<Secret>, place: &str, w
 }
 
 /// Lets the Redis to which a move leads forget what that has brought, so that all is brought anew. For who alone ends the move.
-pub(in crate::app) async fn forget_all(db: &Db, url: &Arc<Secret>, place: &str, who: &Who) -> Result<()> {
-    clear(url, who).await?;
-    // Still at work, should that have taken long.
-    let (mark, word) = (left(place), clearing(&who.node.to_string(), who.clock.now_ms()));
-    db.write(move |tx| settings::set(tx, &mark, &word)).await
+pub(in crate::app) async fn forget_all(url: &Arc<Secret>, who: &Who) -> Result<()> {
+    clear(url, who).await.map(drop)
 }
 
-fn turn_back(tx: &mut WriteTx<'_>, mark: &str, holder: &str, now_ms: i64, begins: bool) -> Result<Return> {
+fn turn_back(tx: &mut WriteTx<'_>, mark: &str, holder: &str, dead: Option<&str>, begins: bool) -> Result<Return> {
     let word = settings::find(tx, mark)?;
     match word.as_deref() {
-        Some(word) if is_another(word, holder, now_ms) => return Ok(Return::Wait),
+        Some(word) if is_another(word, holder, dead) => return Ok(Return::Wait(word.to_owned())),
         None if begins => return Ok(Return::Nothing),
         // It was never left in the end, or nothing has come to it since it forgot but what a move has brought.
         Some("" | CLEARED) if begins => {
@@ -343,7 +429,7 @@ fn turn_back(tx: &mut WriteTx<'_>, mark: &str, holder: &str, now_ms: i64, begins
         }
         _ => {}
     }
-    settings::set(tx, mark, &clearing(holder, now_ms))?;
+    settings::set(tx, mark, &clearing(holder))?;
     Ok(Return::Clear)
 }
 
@@ -395,11 +481,26 @@ mod tests {
 
     #[test]
     fn who_died_while_a_redis_forgot_begins_again_and_others_wait() {
-        let mark = clearing("one", 1_000);
-        assert!(is_another(&mark, "other", 2_000) && !is_another(&mark, "one", 2_000));
-        assert!(!is_another(&mark, "other", 1_000 + CLEARING_MAX_MS));
+        let mark = clearing("one");
+        assert!(is_another(&mark, "other", None) && !is_another(&mark, "one", None));
+        // Once it has changed it is of one who lives.
+        assert!(!is_another(&mark, "other", Some(&mark)) && is_another(&clearing("one"), "other", Some(&mark)));
         assert!(is_late("", 0) && is_late("1000", LATE_MAX_MS) && !is_late("1000", 1_000 + LATE_MAX_MS));
         assert!(!is_late(&mark, 1_000) && !is_late(CLEARED, 0));
-        assert!(!is_another("", "one", 0) && !is_another(CLEARED, "one", 0) && !is_another("17", "one", 0));
+        assert!(["", CLEARED, "17"].iter().all(|it| !is_another(it, "one", None)));
+    }
+
+    #[test]
+    fn who_says_nothing_for_long_is_dead() {
+        let (mut other, start) = (Other::default(), Instant::now());
+        let mut after = |seconds, mark: &str| {
+            let now = start + Duration::from_secs(seconds);
+            other.see(mark.to_owned(), now);
+            other.dead(now)
+        };
+        assert_eq!((after(0, "a"), after(29, "a")), (None, None));
+        assert_eq!((after(30, "b"), after(59, "b")), (None, None), "it has changed");
+        assert_eq!(after(60, "b").as_deref(), Some("b"));
+        assert_eq!(after(61, "c"), None);
     }
 }
