@@ -9,6 +9,7 @@ use chainhost::{
 use tokio::time::timeout;
 
 use super::{DEADLINE, Rig, tenant, until};
+use crate::support::redis;
 
 async fn claim(jobs: &Jobs, queue: Queue, take: usize) -> Vec<Lease> {
     jobs.next(queue, take, Vec::new()).await.unwrap().1
@@ -61,6 +62,50 @@ async fn processes_share_the_queues() {
     assert!(claim(&two, Queue::Backup, 1).await.is_empty());
     finish(&one, &lease).await.unwrap();
     woken(&two, Queue::Backup).await;
+}
+
+/// Attempts that one call ends in any order, one of which somebody has taken away: each has its own answer, and all
+/// others run on.
+#[tokio::test]
+async fn ends_in_any_order_leave_what_runs() {
+    let (rig, redis) = (Rig::new(), redis::shared());
+    let jobs = Jobs::new(rig.open("one").0);
+    jobs.enqueue((0..10).map(|n| rig.job(Queue::Email, tenant(1 + n % 3))).collect()).await.unwrap();
+    let leases = claim(&jobs, Queue::Email, 10).await;
+    let active = format!("{}:email:active", rig.prefix);
+    redis.ask(&["LREM", &active, "0", &leases[2].job.id.to_string()]);
+    let retry = || Outcome::Retry { error: String::from("not now"), after_ms: Some(600_000) };
+    let end = |at: usize| (at, if at == 1 { retry() } else { Outcome::Done });
+    let ends = [0, 1, 2, 3, 5, 3].map(end).map(|(at, outcome)| Finish {
+        id: leases[at].job.id,
+        attempt: leases[at].attempt,
+        outcome,
+    });
+    let (ended, _) = jobs.next(Queue::Email, 0, ends.into()).await.unwrap();
+    assert_eq!(ended.iter().map(Result::is_ok).collect::<Vec<_>>(), [true, true, false, true, true, false]);
+    let left: Vec<_> = [9, 8, 7, 6, 4].iter().map(|&at| leases[at].job.id.to_string()).collect();
+    assert_eq!(redis.ask(&["LRANGE", &active, "0", "-1"]).lines().collect::<Vec<_>>(), left);
+    for (number, state) in [(0, State::Done), (1, State::Delayed), (3, State::Done), (4, State::Running)] {
+        assert_eq!(jobs.get(leases[number].job.id).await.unwrap().unwrap().state, state, "{number}");
+    }
+    let mut done = 0;
+    for number in 1..=3 {
+        done += jobs.depths(tenant(number)).await.unwrap()[1].done;
+    }
+    assert_eq!(done, 3);
+}
+
+/// A job that one call gives back and leases again has the lock of its new lease.
+#[tokio::test]
+async fn what_is_given_back_and_leased_by_one_call_is_locked() {
+    let (rig, redis) = (Rig::new(), redis::shared());
+    let jobs = Jobs::new(rig.open("one").0);
+    jobs.enqueue(vec![rig.job(Queue::Email, None)]).await.unwrap();
+    let lease = claim(&jobs, Queue::Email, 1).await.remove(0);
+    let lock = format!("{}:email:{}:lock", rig.prefix, lease.job.id);
+    let back = Finish { id: lease.job.id, attempt: lease.attempt, outcome: Outcome::Release };
+    let (_, again) = jobs.next(Queue::Email, 1, vec![back]).await.unwrap();
+    assert_eq!((again[0].job.id, redis.ask(&["EXISTS", &lock])), (lease.job.id, String::from("1")));
 }
 
 /// What one process does wakes the other, tells its workers, and answers its drains.

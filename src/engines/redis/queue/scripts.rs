@@ -1,4 +1,5 @@
-//! The scripts: each is one command, atomic, in one slot. What they share stands before each.
+//! The scripts: each is one command, atomic, in one slot. What they share stands before each; of that, what few calls need is made
+//! when it is asked for.
 
 use std::fmt::Write as _;
 
@@ -10,13 +11,18 @@ use crate::{
 };
 
 /// What all scripts begin with.
-const SHARED: [&str; 5] = [
+const SHARED: &str = concat!(
     include_str!("scripts/base.lua"),
+    include_str!("scripts/lines.lua"),
+    "later(lanes, function()\n",
     include_str!("scripts/lanes.lua"),
+    "end)\nlater(moves, function()\n",
     include_str!("scripts/moves.lua"),
+    "end)\nlater(bonds, function()\n",
     include_str!("scripts/bonds.lua"),
+    "end)\n",
     include_str!("scripts/chores.lua"),
-];
+);
 
 /// Which script.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -65,7 +71,7 @@ pub(super) struct Scripts {
 impl Scripts {
     /// Those for keys that begin with `prefix`.
     pub(super) fn new(prefix: &str) -> Self {
-        let shared = [rules().as_str(), &SHARED.concat()].concat();
+        let shared = [rules().as_str(), SHARED].concat();
         let script = |own: &str| Script::new(&[shared.as_str(), own].concat());
         Self {
             prefix: prefix.to_owned(),

@@ -23,6 +23,17 @@ end
 -- What the files of the scripts do, and what a script knows and has still to write. All in tables: whenever a script begins, each of
 -- its functions looks for all that it takes from outside, one by one among all that any of them takes.
 local base, lanes, moves, bonds, chores = {}, {}, {}, {}, {}
+
+-- Has the functions of a file made when one of them is first asked for: making each costs about as much as reading a key does, and most
+-- calls need few.
+local function later(of, make)
+  setmetatable(of, { __index = function(_, name)
+    setmetatable(of, nil)
+    make()
+    return of[name]
+  end })
+end
+
 local mem = {
   -- Queues of whose jobs something was said, in which a job became claimable, those whose BullMQ workers were told so, and jobs whose workers must be told to end.
   spoken = {}, woken = {}, marked = {}, told = {},
@@ -106,15 +117,6 @@ function base.load(ref)
     cancelling = v[10], unique = v[11], after = v[12], named = v[13], awaited = v[14], progress = v[15], prio = tonumber(v[16] or 0),
     class = v[17] or 'f', deaths = tonumber(v[18] or 0), awaits = tonumber(v[19] or 0), due = base.due_of(run_at, created, tonumber(v[21]) or run_at),
   }
-end
-
--- What of a job that we made is looked at when its attempt has gone well.
-function base.load_short(cid, q)
-  local ref, key = cid .. TEXT[q], B[q] .. cid
-  local v = call('HMGET', key, 'st', 't', 'ats', 'pb', 'xt')
-  if not v[1] then return nil end
-  if v[5] then return base.load(ref) end
-  return { ref = ref, cid = cid, q = q, bid = cid, key = key, st = v[1], owner = v[2], attempt = tonumber(v[3] or 0), holder = v[4], uncounted = 0 }
 end
 
 -- A waiting job with what a lease tells of it.
@@ -273,6 +275,12 @@ function base.count(owner, q, st, by)
   if mem.waited[owner] and (st == 'w' or st == 'd') then mem.waited[owner] = mem.waited[owner] + by end
 end
 
+-- Before a job that was just given back is leased again.
+function base.write_unlocked()
+  for at = 1, #mem.unlocked, 1000 do call('DEL', unpack(mem.unlocked, at, math.min(#mem.unlocked, at + 999))) end
+  mem.unlocked = {}
+end
+
 function base.write()
   -- First, since they are counted from the front of what stands in Redis.
   for key in pairs(mem.popped) do base.cut_line(key) end
@@ -298,8 +306,8 @@ function base.write()
       end
     end
   end
-  for at = 1, #mem.unlocked, 1000 do call('DEL', unpack(mem.unlocked, at, math.min(#mem.unlocked, at + 999))) end
-  mem.counted, mem.lined, mem.last_seq, mem.last_turn, mem.turn_of, mem.turned, mem.unlocked = {}, {}, nil, {}, {}, {}, {}
+  base.write_unlocked()
+  mem.counted, mem.lined, mem.last_seq, mem.last_turn, mem.turn_of, mem.turned = {}, {}, nil, {}, {}, {}
 end
 
 -- A job leaves its state and comes into another, or goes.
@@ -355,10 +363,13 @@ end
 -- How many jobs of a tenant have not started.
 function base.waiting_of(owner)
   if not mem.waited[owner] then
-    local n, unwritten = 0, mem.counted[owner] or {}
+    local n, unwritten = 0, mem.counted[owner]
     local fields = { '1w', '1d', '2w', '2d', '3w', '3d', '4w', '4d' }
     local v = call('HMGET', OWN .. 'counts:' .. owner, unpack(fields))
-    for at = 1, 8 do n = n + tonumber(v[at] or 0) + (unwritten[fields[at]] or 0) end
+    for at = 1, 8 do
+      if v[at] then n = n + v[at] end
+      if unwritten then n = n + (unwritten[fields[at]] or 0) end
+    end
     mem.waited[owner] = n
   end
   return mem.waited[owner]

@@ -94,9 +94,9 @@ function chores.take_in_others(q)
       end
     end
   end
-  base.write()
+  base.write_all_added()
   local prioritized = call('ZCARD', B[q] .. 'prioritized')
-  if prioritized + count > tonumber(call('HGET', OWN .. 'lined', q) or 0) then
+  if prioritized + count > tonumber(call('HGET', OWN .. 'lined', q) or 0) + (mem.lined[q] or 0) then
     local cursor = tonumber(call('HGET', OWN .. 'about', 'looked' .. q) or 0)
     local some = call('ZRANGE', B[q] .. 'prioritized', cursor, cursor + AT_ONCE - 1)
     for _, bid in ipairs(some) do

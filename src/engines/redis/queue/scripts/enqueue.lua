@@ -60,7 +60,12 @@ local function take_in_plain(at)
   local owner, q = ARGV[at + 2], tonumber(ARGV[at + 1])
   if ARGV[at + 5] ~= '0' or ARGV[at + 6] ~= '0' or ARGV[at + 9] ~= '' or ARGV[at + 10] ~= '' or ARGV[at + 12] ~= 'f' then return false end
   local line = lanes.line_key(q, owner, '0:f')
-  if not mem.filled[line] then return false end
+  if not mem.filled[line] then
+    if not lanes.is_filled(line) then return false end
+    mem.queue_of_line[line] = q
+    base.mark(q)
+    mem.woken[q] = true
+  end
   local cid, seq = ARGV[at], base.next_seq()
   local ref, seq_text = cid .. TEXT[q], base.text(seq)
   call('HSET', B[q] .. cid, 'name', ARGV[at + 3], 'data', ARGV[at + 4], 'opts', ARGV[at + 11], 'timestamp', ARGV[at + 8], 'priority', '101',

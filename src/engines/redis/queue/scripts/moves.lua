@@ -72,21 +72,23 @@ function moves.forget(j)
 end
 
 -- Lets jobs go that have ended and that no client of BullMQ made: what `forget` does, for all at once.
-function moves.forget_all(q, what, jobs)
-  local ended, keys, refs, gone, by_owner = {}, {}, {}, {}, {}
-  for at, j in ipairs(jobs) do
-    ended[at], refs[at] = j.bid, j.ref
-    keys[#keys + 1] = j.key
-    keys[#keys + 1] = j.key .. ':logs'
-    gone[#gone + 1], gone[#gone + 2] = NOW_TEXT, j.cid
-    by_owner[j.owner] = by_owner[j.owner] or {}
-    table.insert(by_owner[j.owner], j.ref)
-    base.moved(j, nil)
+function moves.forget_all(q, what, ids, owners)
+  local keys, refs, gone, by_owner = {}, {}, {}, {}
+  for at, cid in ipairs(ids) do
+    local key, ref, owner, twice = B[q] .. cid, cid .. TEXT[q], owners[at], 2 * at
+    refs[at] = ref
+    keys[twice - 1], keys[twice] = key, key .. ':logs'
+    gone[twice - 1], gone[twice] = NOW_TEXT, cid
+    local some = by_owner[owner]
+    if some then some[#some + 1] = ref else by_owner[owner] = { ref } end
   end
-  call('ZREM', B[q] .. what, unpack(ended))
+  call('ZREM', B[q] .. what, unpack(ids))
   call('DEL', unpack(keys))
   call('ZREM', OWN .. 'all', unpack(refs))
-  for owner, some in pairs(by_owner) do call('ZREM', OWN .. 'of:' .. owner, unpack(some)) end
+  for owner, some in pairs(by_owner) do
+    call('ZREM', OWN .. 'of:' .. owner, unpack(some))
+    base.count(owner, q, what == 'completed' and 'c' or 'f', -#some)
+  end
   call('ZADD', OWN .. 'gone', unpack(gone))
 end
 
@@ -96,18 +98,19 @@ function moves.keep_few(q, what, kept)
   while true do
     local over = call('ZCARD', key) - kept
     if over <= 0 then return end
-    local ours = {}
+    local ours, owners = {}, {}
     for _, bid in ipairs(call('ZRANGE', key, 0, math.min(over, 1000) - 1)) do
       local v = call('HMGET', B[q] .. bid, 'st', 't', 'cid')
       if v[1] == st and v[2] and not v[3] then
-        ours[#ours + 1] = { ref = bid .. TEXT[q], cid = bid, q = q, bid = bid, key = B[q] .. bid, st = st, owner = v[2] }
+        local n = #ours + 1
+        ours[n], owners[n] = bid, v[2]
       else
         local j = bonds.settle(q, bid)
         if j then moves.forget(j) end
         call('ZREM', key, bid)
       end
     end
-    if #ours > 0 then moves.forget_all(q, what, ours) end
+    if #ours > 0 then moves.forget_all(q, what, ours, owners) end
   end
 end
 
