@@ -193,6 +193,12 @@ impl Move {
         if let Err(error) = &settings {
             terminal::note(&format!("Before the next start: {}", error.message));
         }
+        if report.queue.is_some() && settings.as_ref().is_ok_and(|it| it.postgres.is_some()) {
+            terminal::note(
+                "Other servers on the same database go on with the old queue: stop all of them before one is started again, and start \
+                 this one first.",
+            );
+        }
         for setting in settings_of(report) {
             let Setting { section, key, variable, value, .. } = &setting;
             let still = settings.as_ref().is_ok_and(|it| match *section {

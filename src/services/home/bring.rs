@@ -78,21 +78,21 @@ impl Services {
                             if Coding::ALL.into_iter().all(|it| blobs.variant_size(&hash, it).is_none()) {
                                 home.fetch_variants_for_work(hash).await?;
                             }
-                            Ok(Some(size))
+                            Ok((hash, Some(size)))
                         }
                         Err(error @ (BlobError::Missing | BlobError::Corrupt)) => {
                             tracing::error!(blob = %hash, %error, "a file is neither in the store nor in the folder");
-                            Ok(None)
+                            Ok((hash, None))
                         }
                         Err(error) => Err(Error::from(error)),
                     }
                 }
             };
-            let whole = home.each(some.to_vec(), verify).await?;
-            brought.seen += u64::try_from(whole.len()).unwrap_or(u64::MAX);
-            let nowhere = some.iter().zip(&whole).filter(|it| it.1.is_none());
+            let looked = home.each(some.to_vec(), verify).await?;
+            brought.seen += u64::try_from(looked.len()).unwrap_or(u64::MAX);
+            let nowhere = looked.iter().filter(|it| it.1.is_none());
             brought.lost.extend(nowhere.map(|(hash, _)| hash.to_string()));
-            brought.bytes += whole.into_iter().flatten().sum::<u64>();
+            brought.bytes += looked.into_iter().filter_map(|it| it.1).sum::<u64>();
             brought.next = some.last().map(ToString::to_string);
         }
         brought.next = None;

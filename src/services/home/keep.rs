@@ -62,7 +62,7 @@ impl Home {
         Ok(looked.into_iter().flatten().collect())
     }
 
-    /// Runs `act` on all, some at once; the first error ends it.
+    /// Runs `act` on all, some at once; the first error ends it. What comes of them is in the order in which they ended.
     pub(super) async fn each<T, R, F>(
         &self,
         all: Vec<T>,
