@@ -5,6 +5,7 @@
 //! All calls but [`body`] block.
 
 use std::{
+    collections::VecDeque,
     fs::File,
     io::{self, Read as _},
     os::unix::fs::{FileExt as _, MetadataExt as _},
@@ -13,6 +14,8 @@ use std::{
 };
 
 use bytes::Bytes;
+use http_body_util::StreamBody;
+use hyper::body::Frame;
 use moka::{policy::EvictionPolicy, sync::Cache};
 
 use super::{incident::Damage, mapping};
@@ -22,7 +25,11 @@ use crate::{
         hash::{Hasher, Sha256},
         tasks::Tasks,
     },
-    http::{pieces, respond::Body},
+    http::{
+        pieces,
+        range::Span,
+        respond::{Body, BodyError},
+    },
 };
 
 /// Files remembered as verified: each costs a mapping, which counts as cache of the kernel and not as our memory.
@@ -169,6 +176,48 @@ pub(super) fn body(content: Content, first: u64, length: u64, tasks: &Tasks) -> 
     })
 }
 
+/// What a body is made of.
+#[derive(Clone, Debug)]
+pub(super) enum Piece {
+    /// Words between the parts of a file.
+    Words(Bytes),
+    /// A part of it, which must lie within the content.
+    Part(Span),
+}
+
+impl Piece {
+    /// In bytes.
+    pub(super) fn length(&self) -> u64 {
+        match self {
+            Self::Words(words) => u64::try_from(words.len()).unwrap_or(u64::MAX),
+            Self::Part(part) => part.length(),
+        }
+    }
+}
+
+/// The body of these pieces, one behind the other.
+pub(super) fn pieces_of(content: Content, pieces: Vec<Piece>, tasks: &Tasks) -> Body {
+    if let Content::Bytes(bytes) = content {
+        let made = pieces.into_iter().map(move |it| match it {
+            Piece::Words(words) => words,
+            Piece::Part(span) => part(&bytes, span.first, span.length()),
+        });
+        return Body::boxed(StreamBody::new(tokio_stream::iter(made.map(|it| Ok::<_, BodyError>(Frame::data(it))))));
+    }
+    let mut left = VecDeque::from(pieces);
+    pieces::body(tasks, move || match left.pop_front() {
+        None => Ok(None),
+        Some(Piece::Words(words)) => Ok(Some(words)),
+        Some(Piece::Part(Span { first, last })) => {
+            let next = first.saturating_add(CHUNK);
+            if next <= last {
+                left.push_front(Piece::Part(Span { first: next, last }));
+            }
+            read(&content, first, CHUNK.min(last.saturating_sub(first).saturating_add(1))).map(Some)
+        }
+    })
+}
+
 /// The bytes from `first` on, `length` of them; they must lie within the content. Blocks.
 pub(super) fn read(content: &Content, first: u64, length: u64) -> io::Result<Bytes> {
     match content {
@@ -209,6 +258,13 @@ mod tests {
             assert_eq!(matches!(content, Content::File(_)), !map);
             assert!(sent(&content, 0, 700_001).await.unwrap() == bytes);
             assert_eq!(sent(&content, 299_999, 300_000).await.unwrap(), bytes[299_999..599_999]);
+            let span = |first, last| Piece::Part(Span { first, last });
+            let pieces =
+                vec![Piece::Words(Bytes::from_static(b"a")), span(600_000, 700_000), span(7, 7), span(0, 599_999)];
+            let length: u64 = pieces.iter().map(Piece::length).sum();
+            let got = pieces_of(content.clone(), pieces, &Tasks::new()).collect().await.unwrap().to_bytes();
+            assert!(got == [b"a", &bytes[600_000..], &bytes[7..8], &bytes[..600_000]].concat());
+            assert_eq!(u64::try_from(got.len()).unwrap(), length);
             assert!(matches!(files.open(hash, 700_000), Err(BlobError::Corrupt)));
         }
         // Cut short while it is sent: the body breaks off and never ends as if it were whole.

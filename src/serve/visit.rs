@@ -11,14 +11,15 @@ use std::{
 use hyper::{
     Method, StatusCode,
     header::{
-        ACCEPT_ENCODING, ACCEPT_RANGES, ALLOW, CACHE_CONTROL, CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_RANGE, ETAG,
-        EXPIRES, HeaderMap, HeaderValue, IF_MATCH, IF_NONE_MATCH, RANGE, VARY,
+        ACCEPT_ENCODING, ACCEPT_RANGES, ALLOW, CACHE_CONTROL, CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_RANGE,
+        CONTENT_TYPE, ETAG, EXPIRES, HeaderMap, HeaderValue, IF_MATCH, IF_NONE_MATCH, RANGE, VARY,
     },
     http::request::Parts,
 };
 
 use super::{
-    Inner, bundle, file,
+    Inner, bundle,
+    file::{self, Piece},
     headers::{Prepared, REVALIDATE},
     index::Index,
     memory::Forms,
@@ -30,7 +31,7 @@ use crate::{
     http::{
         conditional::{self, Outcome},
         negotiate,
-        range::{self, Ranged},
+        range::{self, Ranged, Span},
         respond::{self, Body, Response},
     },
     proof::{
@@ -41,6 +42,8 @@ use crate::{
 
 /// Where the proof bundle of a deployment is, by its id.
 const PROOF: &str = "/.well-known/chainhost/proof/";
+/// Digits of a file's hash that stand between its parts.
+const BOUNDARY: usize = 32;
 
 /// A request with all that answering it needs.
 pub(super) struct Visit<'a> {
@@ -162,20 +165,48 @@ impl Visit<'_> {
         let asked = headers.get(RANGE).and_then(|it| it.to_str().ok());
         let asked = asked.filter(|_| conditional::range_allowed(headers, &found.prepared.etag));
         let size = found.entry.size;
-        let (first, last) = match asked.map_or(Ranged::Whole, |it| range::parse(it, size)) {
+        let part = match asked.map_or(Ranged::Whole, |it| range::parse(it, size)) {
             Ranged::Whole => return self.whole(found).await,
-            Ranged::Part { first, last } => (first, last),
+            Ranged::Part(part) => part,
+            Ranged::Parts(parts) => return self.several(found, &parts).await,
             Ranged::Unsatisfiable => {
                 let mut response = Refusal::Range.answer(headers);
                 put(response.headers_mut(), CONTENT_RANGE, format!("bytes */{size}"));
                 return Ok(response);
             }
         };
-        let length = last.saturating_sub(first).saturating_add(1);
-        let mut response = self.file(found, first, length).await?;
+        let mut response = self.file(found, part.first, part.length()).await?;
         *response.status_mut() = StatusCode::PARTIAL_CONTENT;
-        response.headers_mut().insert(CONTENT_LENGTH, HeaderValue::from(length));
-        put(response.headers_mut(), CONTENT_RANGE, format!("bytes {first}-{last}/{size}"));
+        response.headers_mut().insert(CONTENT_LENGTH, HeaderValue::from(part.length()));
+        put(response.headers_mut(), CONTENT_RANGE, range_of(part, size));
+        Ok(response)
+    }
+
+    /// Parts behind one another, each with a head of its own (RFC 9110 §14.6).
+    async fn several(&self, found: &Found<'_>, parts: &[Span]) -> Result<Response, Refusal> {
+        let (plane, entry) = (self.plane, found.entry);
+        let content = plane.memory.content(entry.sha256, entry.size, &plane.tasks).await;
+        let content = content.map_err(|_| Refusal::Unavailable)?;
+        // Nobody can write a file that contains a word made of its own hash.
+        let hash = entry.sha256.hex();
+        let boundary = hash.get(..BOUNDARY).unwrap_or(&hash);
+        let media = found.prepared.headers.get(CONTENT_TYPE).and_then(|it| it.to_str().ok());
+        let media = media.map_or_else(String::new, |it| format!("content-type: {it}\r\n"));
+        let mut pieces = Vec::new();
+        for (at, part) in parts.iter().enumerate() {
+            let line = if at == 0 { "" } else { "\r\n" };
+            let range = range_of(*part, entry.size);
+            let head = format!("{line}--{boundary}\r\n{media}content-range: {range}\r\n\r\n");
+            pieces.extend([Piece::Words(head.into()), Piece::Part(*part)]);
+        }
+        pieces.push(Piece::Words(format!("\r\n--{boundary}--\r\n").into()));
+        let length: u64 = pieces.iter().map(Piece::length).sum();
+        let mut response = Response::new(file::pieces_of(content, pieces, &plane.tasks));
+        *response.status_mut() = StatusCode::PARTIAL_CONTENT;
+        *response.headers_mut() = found.prepared.headers.clone();
+        let headers = response.headers_mut();
+        headers.insert(CONTENT_LENGTH, HeaderValue::from(length));
+        put(headers, CONTENT_TYPE, format!("multipart/byteranges; boundary={boundary}"));
         Ok(response)
     }
 
@@ -261,6 +292,10 @@ impl Visit<'_> {
         *response.headers_mut() = found.prepared.headers.clone();
         Ok(response)
     }
+}
+
+fn range_of(part: Span, size: u64) -> String {
+    format!("bytes {}-{}/{size}", part.first, part.last)
 }
 
 fn options() -> Response {
