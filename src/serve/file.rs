@@ -242,7 +242,7 @@ mod tests {
 
     use super::*;
 
-    async fn sent(content: &Content, first: u64, length: u64) -> Result<Bytes, crate::http::respond::BodyError> {
+    async fn sent(content: &Content, first: u64, length: u64) -> Result<Bytes, BodyError> {
         Ok(body(content.clone(), first, length, &Tasks::new()).collect().await?.to_bytes())
     }
 

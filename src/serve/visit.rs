@@ -311,7 +311,7 @@ fn redirect(status: u16, to: &str) -> Response {
     let text = HeaderValue::from_static("text/plain; charset=utf-8");
     if response.headers().contains_key(hyper::header::LOCATION) {
         *response.body_mut() = Body::from(format!("See {to}\n"));
-        response.headers_mut().insert(hyper::header::CONTENT_TYPE, text);
+        response.headers_mut().insert(CONTENT_TYPE, text);
     }
     response.headers_mut().insert(CACHE_CONTROL, REVALIDATE);
     response
