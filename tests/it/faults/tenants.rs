@@ -94,7 +94,7 @@ impl Things {
         });
         let id = |path: &str| api.list(path)[0]["id"].as_str().unwrap().to_owned();
         let (user, key) = (id("/api/v1/users"), id("/api/v1/keys"));
-        Self { site: site.to_owned(), deployment, hostname, user, key, job, session: String::from("none") }
+        Self { site: site.to_owned(), deployment, hostname, user, key, job, session: String::from("no-session") }
     }
 
     /// The path with these things in its braces.
