@@ -57,13 +57,13 @@ pub(super) async fn run(context: &Context, lease: &Lease) -> Outcome {
             // The next snapshot looks again which forms there are.
             match context.services.look_again().await {
                 Ok(()) => Outcome::Done,
-                Err(error) => Outcome::Retry { error: error.message, after_ms: None },
+                Err(error) => super::failed(error),
             }
         }
         Some(Ok(None)) => Outcome::Release,
         Some(Err(error)) => {
             tracing::warn!(%error, job = %lease.job.id, "compressing failed");
-            Outcome::Retry { error: error.message, after_ms: None }
+            super::failed(error)
         }
         None => {
             Outcome::Retry { error: String::from("Compressing broke off. The log has the reason."), after_ms: None }

@@ -20,6 +20,7 @@ use self::driver::Task;
 use crate::{
     base::{ids::Id, tasks::Tasks},
     domain::{
+        Error, Kind,
         job::Queue,
         node::Duty,
         schedule::{Chore, Times},
@@ -61,6 +62,18 @@ const DAILY: Duration = Duration::from_hours(24);
 
 /// How long a job is put off that cannot be done because nothing may be written.
 const FROZEN_MS: u64 = 5_000;
+
+/// How long a job is put off for want of what it needs: space on the disk, the store of files, a database.
+const LACKING_MS: u64 = 15_000;
+
+/// What becomes of a job that ended with this error. What is not there now counts against no job: a disk that is full for a few
+/// seconds would else use up all attempts of those that wait.
+fn failed(error: Error) -> Outcome {
+    match error.kind {
+        Kind::Unavailable => Outcome::Snooze { after_ms: LACKING_MS },
+        _ => Outcome::Retry { error: error.message, after_ms: None },
+    }
+}
 
 /// Runs one job of any kind. While the data moves to another database nothing counts against a job.
 async fn run_job(context: &Context, lease: &Lease) -> Outcome {
@@ -183,4 +196,22 @@ fn duties(context: &Context) -> [Task; 4] {
             },
         },
     ]
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io;
+
+    use super::*;
+
+    #[test]
+    fn what_is_not_there_now_counts_against_no_job() {
+        for kind in [io::ErrorKind::StorageFull, io::ErrorKind::ReadOnlyFilesystem] {
+            assert_eq!(failed(io::Error::from(kind).into()), Outcome::Snooze { after_ms: LACKING_MS });
+        }
+        let away = Error::unavailable("blobs_away", "The store of files does not answer.");
+        assert_eq!(failed(away), Outcome::Snooze { after_ms: LACKING_MS });
+        let broken = failed(io::Error::from(io::ErrorKind::InvalidData).into());
+        assert!(matches!(broken, Outcome::Retry { after_ms: None, .. }), "{broken:?}");
+    }
 }
