@@ -344,7 +344,7 @@ impl Server {
     }
 
     /// Says why nobody is served here: aloud once, since the reason is a wrong setting or somebody who tries his luck.
-    fn turn_away(&self, address: SocketAddr, why: &str) -> Option<Peer> {
+    fn refuse(&self, address: SocketAddr, why: &str) -> Option<Peer> {
         if self.has_warned.swap(true, Ordering::Relaxed) {
             tracing::debug!(%address, why, "closed a connection to a port for proxies");
         } else {
@@ -357,12 +357,12 @@ impl Server {
     async fn named(&self, stream: &mut TcpStream, seat: &mut Seat, proxy: Peer, activity: &Activity) -> Option<Peer> {
         let address = proxy.address;
         if !self.seats.is_proxy(address.ip()) {
-            return self.turn_away(address, "`trusted_proxies` does not name this address");
+            return self.refuse(address, "`trusted_proxies` does not name this address");
         }
         let said = match self.first(activity, proxy_header::read(stream)).await? {
             Ok(said) => said,
             Err(error) if error.kind() == io::ErrorKind::InvalidData => {
-                return self.turn_away(address, "it began without a header of the PROXY protocol");
+                return self.refuse(address, "it began without a header of the PROXY protocol");
             }
             Err(_) => return None,
         };

@@ -25,4 +25,3 @@ function lanes.is_filled(key)
   if not mem.filled[key] then mem.filled[key] = call('ZCARD', key) > 0 or nil end
   return mem.filled[key]
 end
-
