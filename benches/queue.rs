@@ -5,7 +5,7 @@
 //!
 //! `benches/measure recovery` runs it as `fill PATH JOBS` on the file of a server that is stopped.
 //!
-//! `benches/queues` runs it as `rates PATH|redis://… JOBS`, beside BullMQ of Node on the same Redis.
+//! `benches/queues` runs it as `rates PATH|redis://… JOBS TENANTS`, beside BullMQ of Node on the same Redis.
 
 #![expect(clippy::unwrap_used, clippy::print_stdout, reason = "a measurement that panics says what went wrong")]
 
@@ -36,10 +36,42 @@ const MANY: usize = 1_000_000;
 /// Jobs of one call when a queue is filled: what the relay of the outbox moves.
 const FILL: usize = 1_024;
 
+/// So many tenants take turns where nothing else is said.
+const TENANTS: usize = 16;
+
+/// Makes jobs.
+#[derive(Clone)]
+struct Maker {
+    ids: Ids,
+    tenants: usize,
+}
+
+impl Maker {
+    fn of(tenants: usize) -> Self {
+        Self { ids: Ids::new(Clock::system()), tenants }
+    }
+
+    fn job(&self, number: usize) -> NewJob {
+        NewJob {
+            id: JobId(self.ids.next()),
+            queue: Queue::Email,
+            kind: String::from("send_mail"),
+            tenant: Some(TenantId(Id::from_bytes([u8::try_from(number % self.tenants).unwrap() + 1; 16]))),
+            payload: "x".repeat(1_024),
+            priority: 0,
+            run_at_ms: 0,
+            title: String::from("A mail"),
+            created_ms: 1,
+            unique: None,
+            after: Vec::new(),
+        }
+    }
+}
+
 struct Rig {
     runtime: Runtime,
     jobs: Jobs,
-    ids: Ids,
+    maker: Maker,
     _folder: tempfile::TempDir,
 }
 
@@ -48,7 +80,7 @@ impl Rig {
         let folder = tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).unwrap();
         let jobs = open(&folder.path().join("queue.redb"));
         let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
-        Self { runtime, jobs, ids: Ids::new(Clock::system()), _folder: folder }
+        Self { runtime, jobs, maker: Maker::of(TENANTS), _folder: folder }
     }
 }
 
@@ -56,32 +88,16 @@ fn open(path: &Path) -> Jobs {
     Jobs::new(QueueRedb::open(path, Clock::system()).unwrap())
 }
 
-fn job(ids: &Ids, number: usize) -> NewJob {
-    NewJob {
-        id: JobId(ids.next()),
-        queue: Queue::Email,
-        kind: String::from("send_mail"),
-        tenant: Some(TenantId(Id::from_bytes([u8::try_from(number % 16).unwrap() + 1; 16]))),
-        payload: "x".repeat(1_024),
-        priority: 0,
-        run_at_ms: 0,
-        title: String::from("A mail"),
-        created_ms: 1,
-        unique: None,
-        after: Vec::new(),
-    }
-}
-
 /// `callers` wait for one job each, again and again, until `total` are taken in.
-async fn enqueue(jobs: &Jobs, ids: &Ids, callers: usize, total: u64) -> Duration {
+async fn enqueue(jobs: &Jobs, maker: &Maker, callers: usize, total: u64) -> Duration {
     let share = usize::try_from(total).unwrap().div_ceil(callers);
     let start = Instant::now();
     let mut asked = JoinSet::new();
     for _ in 0..callers {
-        let (jobs, ids) = (jobs.clone(), ids.clone());
+        let (jobs, maker) = (jobs.clone(), maker.clone());
         asked.spawn(async move {
             for number in 0..share {
-                jobs.enqueue(vec![job(&ids, number)]).await.unwrap();
+                jobs.enqueue(vec![maker.job(number)]).await.unwrap();
             }
         });
     }
@@ -90,9 +106,9 @@ async fn enqueue(jobs: &Jobs, ids: &Ids, callers: usize, total: u64) -> Duration
     took.mul_f64(f64::from(u32::try_from(total).unwrap()) / f64::from(u32::try_from(share * callers).unwrap()))
 }
 
-async fn fill(jobs: &Jobs, ids: &Ids, total: usize) {
+async fn fill(jobs: &Jobs, maker: &Maker, total: usize) {
     for from in (0..total).step_by(FILL) {
-        let batch = (from..total.min(from + FILL)).map(|number| job(ids, number)).collect();
+        let batch = (from..total.min(from + FILL)).map(|number| maker.job(number)).collect();
         jobs.enqueue(batch).await.unwrap();
     }
 }
@@ -117,7 +133,7 @@ fn measure(criterion: &mut Criterion) {
     for callers in [1, 64] {
         let rig = Rig::new();
         group.bench_function(format!("enqueue, {callers} callers"), |bencher| {
-            bencher.iter_custom(|total| rig.runtime.block_on(enqueue(&rig.jobs, &rig.ids, callers, total)));
+            bencher.iter_custom(|total| rig.runtime.block_on(enqueue(&rig.jobs, &rig.maker, callers, total)));
         });
     }
     for batch in [64, 1_024] {
@@ -127,7 +143,7 @@ fn measure(criterion: &mut Criterion) {
                 rig.runtime.block_on(async {
                     // Whole batches, so that few rounds do not measure an empty one.
                     let whole = usize::try_from(total).unwrap().next_multiple_of(batch);
-                    fill(&rig.jobs, &rig.ids, whole).await;
+                    fill(&rig.jobs, &rig.maker, whole).await;
                     let took = drain(&rig.jobs, batch).await;
                     took.mul_f64(f64::from(u32::try_from(total).unwrap()) / f64::from(u32::try_from(whole).unwrap()))
                 })
@@ -140,9 +156,9 @@ fn measure(criterion: &mut Criterion) {
 /// The process that dies: it never closes the file.
 fn die(path: &Path) {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
-    let (jobs, ids) = (open(path), Ids::new(Clock::system()));
+    let (jobs, maker) = (open(path), Maker::of(TENANTS));
     let start = Instant::now();
-    runtime.block_on(fill(&jobs, &ids, MANY));
+    runtime.block_on(fill(&jobs, &maker, MANY));
     println!("{MANY} jobs enqueued, {FILL} a call: {:.0} jobs/s", 1e6 / start.elapsed().as_secs_f64());
     let running = runtime.block_on(jobs.next(Queue::Email, 1_000, Vec::new())).unwrap().1;
     println!("{} of them are running; the process dies", running.len());
@@ -165,21 +181,21 @@ fn recovery() {
 }
 
 /// One line of JSON: jobs a second in a queue that begins empty, for each way.
-fn rates(place: &str, total: usize) {
+fn rates(place: &str, total: usize, tenants: usize) {
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
-    let (jobs, ids) = (reach(place), Ids::new(Clock::system()));
+    let (jobs, maker) = (reach(place), Maker::of(tenants));
     let count = u64::try_from(total).unwrap();
     let rate = |took: Duration, total: f64| (total / took.as_secs_f64()).round();
     let whole = f64::from(u32::try_from(total).unwrap());
     let mut found = serde_json::Map::new();
     runtime.block_on(async {
         // One caller waits for each job: a tenth of them says enough.
-        found.insert("add_1".into(), rate(enqueue(&jobs, &ids, 1, count / 10).await, whole / 10.0).into());
+        found.insert("add_1".into(), rate(enqueue(&jobs, &maker, 1, count / 10).await, whole / 10.0).into());
         drain(&jobs, FILL).await;
-        found.insert("add_64".into(), rate(enqueue(&jobs, &ids, 64, count).await, whole).into());
+        found.insert("add_64".into(), rate(enqueue(&jobs, &maker, 64, count).await, whole).into());
         found.insert("run_64".into(), rate(drain(&jobs, 64).await, whole).into());
         let start = Instant::now();
-        fill(&jobs, &ids, total).await;
+        fill(&jobs, &maker, total).await;
         found.insert("add_bulk".into(), rate(start.elapsed(), whole).into());
         found.insert("run_bulk".into(), rate(drain(&jobs, FILL).await, whole).into());
     });
@@ -207,9 +223,9 @@ fn main() {
         ["die", path] => die(&PathBuf::from(path)),
         ["fill", path, total, ..] => {
             let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
-            runtime.block_on(fill(&open(Path::new(path)), &Ids::new(Clock::system()), total.parse().unwrap()));
+            runtime.block_on(fill(&open(Path::new(path)), &Maker::of(TENANTS), total.parse().unwrap()));
         }
-        ["rates", place, total, ..] => rates(place, total.parse().unwrap()),
+        ["rates", place, total, tenants, ..] => rates(place, total.parse().unwrap(), tenants.parse().unwrap()),
         words if words.contains(&"recovery") => recovery(),
         _ => {
             let mut criterion = Criterion::default().configure_from_args();

@@ -355,7 +355,7 @@ pub async fn open(folder: &Folder, wish: &Wish) -> Result<Opened> {
         retention: wish.retention,
         instance,
         stores: super::stores::describe(folder, wish),
-        node: Node { id: node, role: wish.role, labels: wish.labels.clone(), shares },
+        node: Node { id: node, role: wish.role, labels: wish.labels.clone(), shares, queue: queues.place },
     });
     Ok(Opened { services, database, close_queue: queues.close, close_cache: caches.close })
 }

@@ -20,6 +20,8 @@ pub(super) const FILE: &str = "queue.redb";
 /// The queue, open.
 pub(super) struct Queues {
     pub(super) jobs: Jobs,
+    /// The word of the Redis that it is in.
+    pub(super) place: Option<String>,
     /// Does what waits, and ends.
     pub(super) close: Box<dyn FnOnce() + Send>,
 }
@@ -41,6 +43,7 @@ pub(super) async fn open(folder: &Folder, db: &Db, url: Option<&Arc<Secret>>, wh
         home::leave_others(db, None, who.clock.now_ms()).await?;
         return Ok(Queues {
             jobs: Jobs::new(Arc::<QueueRedb>::clone(&engine)),
+            place: None,
             close: Box::new(move || engine.close()),
         });
     };
@@ -113,11 +116,12 @@ pub(super) async fn shared(
 ) -> Result<Queues> {
     use crate::engines::redis::{QueueRedis, Wish};
     let mut wish = Wish::new(node.to_string(), clock);
+    let place = owned.as_ref().map(|it| it.1.clone());
     if let Some((instance, place)) = owned {
         wish = wish.owned_by(instance).placed(place);
     }
     let engine = apart(move || QueueRedis::open(&url, &wish)).await?;
-    Ok(Queues { jobs: Jobs::new(Arc::<QueueRedis>::clone(&engine)), close: Box::new(move || engine.close()) })
+    Ok(Queues { jobs: Jobs::new(Arc::<QueueRedis>::clone(&engine)), place, close: Box::new(move || engine.close()) })
 }
 
 #[cfg(not(feature = "redis"))]

@@ -195,8 +195,8 @@ impl Move {
         }
         if report.queue.is_some() && settings.as_ref().is_ok_and(|it| it.postgres.is_some()) {
             terminal::note(
-                "Other servers on the same database go on with the old queue: stop all of them before one is started again, and start \
-                 this one first.",
+                "Restart this server first, and then the others on the same database: once this one has taken the jobs over, those begin no \
+                 job before they are restarted.",
             );
         }
         for setting in settings_of(report) {

@@ -60,12 +60,14 @@ pub struct Node {
     pub labels: Vec<String>,
     /// Others may run on the same database.
     pub shares: bool,
+    /// The word of the Redis that has its jobs; `None`: they are in its data folder.
+    pub queue: Option<String>,
 }
 
 impl Node {
     /// The one process on an embedded database.
     pub const fn alone() -> Self {
-        Self { id: NodeId(Id::NIL), role: Role::All, labels: Vec::new(), shares: false }
+        Self { id: NodeId(Id::NIL), role: Role::All, labels: Vec::new(), shares: false, queue: None }
     }
 }
 

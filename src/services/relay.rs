@@ -4,6 +4,9 @@
 //! nothing. A queue that may lose jobs leaves the rows, marked, until their jobs have ended; what it no longer knows is handed
 //! over again. No row stands in the way of another tenant's: what the queue will never take is set aside with the reason, and
 //! who has too many jobs waiting is passed over until some have ended.
+//!
+//! A node that goes on with a Redis which the jobs have left, since it was not restarted after `chainhost move --redis`, hands nothing
+//! over, lets no row go and begins no job ([`Services::ask_queue`]): the nodes on the other Redis do.
 
 mod outlook;
 
@@ -17,7 +20,10 @@ use crate::{
         job::{JobId, NewJob},
         tenant::TenantId,
     },
-    ports::{db::WriteTx, queue::Fate},
+    ports::{
+        db::{ReadTx, WriteTx},
+        queue::Fate,
+    },
     store::{self, outbox::Waiting},
 };
 
@@ -62,7 +68,12 @@ impl Services {
         let mut look = self.outlook().begin();
         let (mut after, mut count, mut left) = (look.from, 0, None);
         loop {
-            let rows = self.db.read(move |tx| store::outbox::list(tx, leave, after, limit, handed_too)).await?;
+            let services = self.clone();
+            let waiting = move |tx: &mut ReadTx<'_>| {
+                services.check_queue(tx)?;
+                store::outbox::list(tx, leave, after, limit, handed_too)
+            };
+            let rows = self.db.read(waiting).await?;
             // Those that a job waits for must be with the queue before it.
             if !look.is_whole() && rows.iter().any(|it| waits_for_older(it, look.from)) {
                 look = self.outlook().begin_whole();
@@ -107,7 +118,9 @@ impl Services {
             let lost = unknown.len();
             count += lost;
             if !ended.is_empty() || !unknown.is_empty() {
+                let services = self.clone();
                 let settle = move |tx: &mut WriteTx<'_>| {
+                    services.check_queue(tx)?;
                     store::outbox::delete(tx, leave, &ended)?;
                     store::outbox::unmark(tx, leave, &unknown)
                 };
@@ -134,9 +147,40 @@ impl Services {
     async fn settled_until(&self) -> Result<i64> {
         let leave = access::server_scope();
         let now_ms = self.clock.now_ms();
-        let oldest = self.db.read(move |tx| store::outbox::list(tx, leave, JobId(Id::NIL), 1, false)).await?;
+        let services = self.clone();
+        let waiting = move |tx: &mut ReadTx<'_>| {
+            services.check_queue(tx)?;
+            store::outbox::list(tx, leave, JobId(Id::NIL), 1, false)
+        };
+        let oldest = self.db.read(waiting).await?;
         let written_ms = oldest.first().map_or(now_ms, |row| row.job.as_ref().map_or(0, |job| job.created_ms));
         Ok(now_ms.min(written_ms))
+    }
+
+    /// Refuses to go on with a queue that has the jobs of this installation no more.
+    ///
+    /// Errors: `queue_left`.
+    fn check_queue(&self, tx: &mut ReadTx<'_>) -> Result<()> {
+        if !self.node.shares {
+            return Ok(());
+        }
+        match store::settings::find(tx, store::settings::QUEUE_PLACE)? {
+            Some(place) if Some(&place) != self.node.queue.as_ref() => {
+                let at = store::settings::find(tx, store::settings::QUEUE)?;
+                Err(queue_left(&at.unwrap_or_default()))
+            }
+            // When none has them, the node that has left the last one goes on with it until its restart.
+            _ => Ok(()),
+        }
+    }
+
+    /// The same, before a job begins.
+    pub async fn ask_queue(&self) -> Result<()> {
+        if !self.node.shares {
+            return Ok(());
+        }
+        let services = self.clone();
+        self.db.read(move |tx| services.check_queue(tx)).await
     }
 
     /// Hands these rows over.
@@ -215,6 +259,7 @@ impl Services {
         let (keeps, now_ms) = (self.jobs.keeps(), self.clock.now_ms());
         self.db
             .write(move |tx| {
+                services.check_queue(tx)?;
                 if keeps {
                     store::outbox::delete(tx, leave, &handed.taken)?;
                 } else {
@@ -232,6 +277,14 @@ impl Services {
             })
             .await
     }
+}
+
+fn queue_left(at: &str) -> Error {
+    let text = format!(
+        "The jobs of this installation were moved to the Redis at {at}, while this node works with the queue that had them before, and so \
+         begins none. Sites go on answering. Name that Redis in `queue_url` of [redis] or in CHAINHOST_REDIS_QUEUE_URL, and restart this node."
+    );
+    Error::unavailable("queue_left", text)
 }
 
 /// Whether a row's job waits for one whose row may lie before where a look began.

@@ -81,6 +81,10 @@ async fn run_job(context: &Context, lease: &Lease) -> Outcome {
     if is_frozen() {
         return Outcome::Snooze { after_ms: FROZEN_MS };
     }
+    // One that has begun where the jobs are now would run twice.
+    if let Err(error) = context.services.ask_queue().await {
+        return failed(error);
+    }
     match run_known(context, lease).await {
         Outcome::Retry { .. } if is_frozen() => Outcome::Snooze { after_ms: FROZEN_MS },
         outcome => outcome,

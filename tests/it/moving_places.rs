@@ -9,13 +9,13 @@ use chainhost::{
     base::{clock::Clock, ids::Ids, secret::Secret},
     domain::job::{JobId, Queue, State},
     engines::redis::{QueueRedis, Wish},
-    ports::queue::{Finish, Jobs, Outcome},
+    ports::queue::{Finish, JobFilter, Jobs, Outcome},
 };
 use serde_json::Value;
 use tokio::time::Instant;
 
 use crate::{
-    moving::{ask, moved_with, run, said},
+    moving::{ask, deploy, moved_with, run, said},
     moving_jobs::{all, in_folder, in_redis, job},
     support::{
         Host,
@@ -358,6 +358,50 @@ async fn what_has_died_before_another_node_started_comes_with_the_node_that_know
         let wanted = [("again", State::Waiting), ("late", State::Failed)].map(|it| (it.0.to_owned(), it.1));
         assert_eq!(states(jobs).await, wanted);
         assert!(jobs.depths(None).await.unwrap()[3].paused);
+    })
+    .await;
+}
+
+/// A node that nobody has restarted after a move works with the old Redis still: it would do there what others do at the new one.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_node_that_goes_on_with_the_redis_of_before_begins_nothing_there() {
+    let (database, [old, new]) = (Database::new(Way::Direct), [server(), server()]);
+    let on = |queue: &Server| vec![("CHAINHOST_DATABASE_URL", database.url()), (URL, queue.url())];
+    let (mut moves, other) = (Host::start_as(&on(&old), &[]), Host::start_as(&on(&old), &[]));
+    let key = other.key("owner@example.org", "super-admin");
+    let once = job(&Ids::new(Clock::system()), None, "once");
+    in_redis(&old, async |jobs| {
+        jobs.pause(Queue::Email, true).await.unwrap();
+        jobs.enqueue(vec![once]).await.unwrap();
+    })
+    .await;
+    moved_with(&moves, &["--redis", &new.url()]);
+    assert_eq!(moves.stop(), Some(0));
+    moves.become_as(&on(&new), &[]);
+    moves.restart();
+
+    in_redis(&old, async |jobs| jobs.pause(Queue::Email, false).await.unwrap()).await;
+    let begun = Instant::now();
+    let put_off = vec![(String::from("once"), State::Delayed)];
+    while in_redis(&old, states).await != put_off {
+        assert!(begun.elapsed() < Duration::from_mins(1), "{:?}\n{}", in_redis(&old, states).await, other.log());
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+    // What is asked for here, others hand over.
+    deploy(&other, &key, "shop", "<p>one</p>");
+    handed_over(&other);
+    assert!(other.log().contains("queue_left"), "{}", other.log());
+    in_redis(&new, async |jobs| {
+        assert_eq!(states(jobs).await, [(String::from("once"), State::Waiting)]);
+        let rules = JobFilter { limit: 10, queue: Some(Queue::Deploy), ..JobFilter::default() };
+        assert_eq!(jobs.list(rules).await.unwrap().len(), 1);
+        jobs.pause(Queue::Email, false).await.unwrap();
+    })
+    .await;
+    in_redis(&old, async |jobs| {
+        assert_eq!(states(jobs).await, put_off);
+        let rules = JobFilter { limit: 10, queue: Some(Queue::Deploy), ..JobFilter::default() };
+        assert_eq!(jobs.list(rules).await.unwrap().len(), 0);
     })
     .await;
 }
