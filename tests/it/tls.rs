@@ -100,7 +100,7 @@ impl Secured {
         let host = Host::start_in(folder, &["--config", config.to_str().unwrap()]);
         let key = host.key("owner@example.org", "super-admin");
         let site = host.beside("shop");
-        write_files(&site, &[("index.html", b"<p>the shop</p>"), ("big.bin", &[7; 3_000_000])]);
+        write_files(&site, &[("index.html", b"<p>the shop</p>"), ("big.bin", &vec![7; 3_000_000])]);
         for words in [
             &["deploy", site.to_str().unwrap(), "--site", "shop", "--create"][..],
             &["sites", "hostnames", "add", "shop.example", "--site", "shop"],
@@ -136,7 +136,7 @@ impl Secured {
         while client.is_handshaking() {
             client.complete_io(&mut stream).unwrap();
         }
-        client.peer_certificates().unwrap()[0].clone().into_owned()
+        client.peer_certificates().unwrap().first().unwrap().clone().into_owned()
     }
 }
 
@@ -267,7 +267,7 @@ fn wrong_certificates_are_told() {
             ("empty.pem", b""),
             ("locked.key", locked.as_bytes()),
             ("weak.key", pem("PRIVATE KEY", b"nonsense").as_bytes()),
-            ("cut.key", key[..key.len() / 2].as_bytes()),
+            ("cut.key", &key.as_bytes()[..key.len() / 2]),
             ("huge.pem", &vec![b'x'; (1 << 20) + 1]),
         ],
     );
