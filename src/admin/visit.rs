@@ -43,7 +43,7 @@ pub(super) struct Stranger {
     pub(super) origin: Origin,
     /// Whether they are on this machine, and came through no proxy.
     pub(super) is_near: bool,
-    /// `https` when a trusted proxy has ended their TLS.
+    /// `https` when this server or a trusted proxy has ended their TLS.
     pub(super) scheme: &'static str,
     /// The browser's own words.
     pub(super) agent: String,

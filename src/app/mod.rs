@@ -17,6 +17,7 @@ pub mod scale;
 pub mod settings;
 mod stores;
 mod switch;
+pub mod tls;
 
 use std::{net::SocketAddr, path::Path, sync::Arc, time::Duration};
 
@@ -31,6 +32,7 @@ use crate::{
     net::{
         connection::{Limits, Server},
         listen,
+        tls::Certificates,
     },
     serve::{
         DataPlane,
@@ -61,6 +63,43 @@ const LEAVE_MAX: Duration = Duration::from_secs(2);
 /// Pause before what was left half done is looked at again.
 const CLEAN_UP_AGAIN: Duration = Duration::from_secs(5);
 
+fn bind(addresses: &[SocketAddr]) -> Result<Vec<TcpListener>> {
+    listen::bind(addresses).map_err(|error| Error::invalid("listen", error.to_string()))
+}
+
+/// The sockets to which clients speak TLS, and what is shown to them.
+struct Secure {
+    certificates: Certificates,
+    listeners: Vec<TcpListener>,
+    for_proxies: Vec<TcpListener>,
+    /// `:8443` for who comes from outside, or empty for 443.
+    port: String,
+}
+
+impl Secure {
+    /// `None` where no TLS is spoken.
+    fn open(settings: &Settings, addresses: &Addresses, plane: &DataPlane, tasks: &Tasks) -> Result<Option<Self>> {
+        if !settings.tls.is_on() {
+            return Ok(None);
+        }
+        let (listeners, for_proxies) = (bind(&settings.tls.listen)?, bind(&settings.tls.proxy_protocol_listen)?);
+        let own = listeners.first().and_then(|it| it.local_addr().ok()).map_or(443, |it| it.port());
+        let port = match &settings.public_url {
+            Some(url) if url.scheme == "https" => url.port.clone(),
+            _ if own == 443 => String::new(),
+            _ => format!(":{own}"),
+        };
+        let certificates = tls::start(&settings.tls, &addresses.panel_host, &settings.data, tasks)?;
+        let (plane, panel) = (plane.clone(), addresses.panel_host.clone());
+        certificates.answer_for(move |name| name == panel || plane.snapshot().find(name).is_some());
+        Ok(Some(Self { certificates, listeners, for_proxies, port }))
+    }
+
+    fn to_https(&self) -> tls::ToHttps {
+        tls::ToHttps::new(&self.certificates, &self.port)
+    }
+}
+
 /// Answers who connects to these.
 fn attend(tasks: &Tasks, server: &Server, listeners: Vec<TcpListener>, switch: &Arc<Switch>) {
     for listener in listeners {
@@ -90,16 +129,23 @@ pub async fn serve(
         folder.attach(bucket, settings.blobs.cache_bytes, settings.disk_reserve, &tasks)?;
     }
     let plane = plane(&folder, &tasks)?;
-    let bind = |all: &[SocketAddr]| listen::bind(all).map_err(|error| Error::invalid("listen", error.to_string()));
     let (listeners, for_proxies) = (bind(&settings.listen)?, bind(&settings.proxy_protocol_listen)?);
     let bound: Vec<SocketAddr> = listeners.iter().filter_map(|it| it.local_addr().ok()).collect();
     let addresses = addresses(&settings, bound.first().map_or(80, SocketAddr::port));
     let control: Arc<ArcSwapOption<Services>> = Arc::default();
     let trust = Trust { proxies: settings.trusted_proxies.clone(), scheme: addresses.scheme };
     let server = Server::new(tasks.clone(), Limits::default()).with_proxies(&trust.proxies);
-    let switch = Arc::new(Switch::new(plane.clone(), addresses.clone(), trust, settings.role, Arc::clone(&control)));
+    let tls = Secure::open(&settings, &addresses, &plane, &tasks)?;
+    let to_https = tls.as_ref().filter(|_| settings.tls.redirect).map(Secure::to_https);
+    let switch = Switch::new(plane.clone(), addresses.clone(), trust, settings.role, Arc::clone(&control));
+    let switch = Arc::new(switch.with_redirect(to_https));
     attend(&tasks, &server, listeners, &switch);
     attend(&tasks, &server.clone().for_proxies(), for_proxies, &switch);
+    if let Some(tls) = tls {
+        let server = server.with_tls(&tls.certificates).map_err(Error::internal)?;
+        attend(&tasks, &server, tls.listeners, &switch);
+        attend(&tasks, &server.clone().for_proxies(), tls.for_proxies, &switch);
+    }
     let opening = Opening {
         folder: &folder,
         settings: &settings,

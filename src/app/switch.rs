@@ -7,10 +7,15 @@ use std::{sync::Arc, time::Duration};
 
 use arc_swap::ArcSwapOption;
 use axum::Router;
-use hyper::{Request, StatusCode, body::Incoming, header::HeaderValue, http::request::Parts};
+use hyper::{
+    Request, StatusCode,
+    body::Incoming,
+    header::{CACHE_CONTROL, HeaderValue},
+    http::request::Parts,
+};
 use tower::ServiceExt as _;
 
-use super::{awaited::Awaited, metrics};
+use super::{awaited::Awaited, metrics, tls::ToHttps};
 use crate::{
     admin, api,
     base::random,
@@ -39,6 +44,7 @@ pub(super) struct Switch {
     role: Role,
     control: Arc<ArcSwapOption<Services>>,
     panel: Awaited<Routers>,
+    to_https: Option<ToHttps>,
 }
 
 /// What answers on the panel's host.
@@ -63,7 +69,12 @@ impl Switch {
         control: Arc<ArcSwapOption<Services>>,
     ) -> Self {
         let panel = Awaited::new(Error::unavailable("starting", STARTING));
-        Self { plane, addresses, trust, role, control, panel }
+        Self { plane, addresses, trust, role, control, panel, to_https: None }
+    }
+
+    /// With visitors in clear sent to HTTPS.
+    pub(super) fn with_redirect(self, to_https: Option<ToHttps>) -> Self {
+        Self { to_https, ..self }
     }
 
     /// The control plane is there: panel and API answer from now on.
@@ -82,6 +93,9 @@ impl Switch {
         if !self.role.serves() {
             return self.worker(Request::from_parts(parts, body), peer).await;
         }
+        if let Some(elsewhere) = self.secured(&parts, peer) {
+            return elsewhere;
+        }
         match self.whose(&parts, peer) {
             For::Panel(client) => self.panel(Request::from_parts(parts, body), client).await,
             For::Visitor(host) => match self.plane.answer(&host, &parts).await {
@@ -92,6 +106,22 @@ impl Switch {
             For::Nobody if parts.uri.path() == "/healthz" => self.health(),
             For::Nobody => self.plane.bad_host(&parts),
         }
+    }
+
+    /// Where a request that came in clear is sent, if that is to HTTPS.
+    fn secured(&self, parts: &Parts, peer: Peer) -> Option<Response> {
+        let to_https = self.to_https.as_ref().filter(|_| !peer.ends_tls)?;
+        let host = host::host(parts)?;
+        let target = to_https.target(&host, &parts.uri)?;
+        // Balancers ask for it in clear, and many take a redirect for a fault.
+        let is_health = parts.uri.path() == "/healthz" && self.addresses.is_panel(&host);
+        if is_health || self.trust.client(peer, &parts.headers).scheme == "https" {
+            return None;
+        }
+        let mut response = respond::redirect(StatusCode::PERMANENT_REDIRECT, &target);
+        // Not for ever, as browsers would keep it else: TLS may be turned off again.
+        response.headers_mut().insert(CACHE_CONTROL, HeaderValue::from_static("max-age=3600"));
+        Some(response)
     }
 
     /// What answers on a worker: its health and its figures.

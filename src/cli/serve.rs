@@ -46,6 +46,9 @@ pub(super) struct Serve {
     /// Where to listen, such as 127.0.0.1:8080 or :8080; may be given more than once [default: localhost:8080]
     #[arg(long, value_name = "ADDR")]
     listen: Vec<String>,
+    /// Where to speak HTTPS, such as :443; may be given more than once
+    #[arg(long, value_name = "ADDR")]
+    tls_listen: Vec<String>,
     /// What this process does, when several share a database and a queue: all, web (no jobs) or worker [default: all]
     #[arg(long, value_name = "ROLE")]
     role: Option<String>,
@@ -54,8 +57,13 @@ pub(super) struct Serve {
 impl Serve {
     /// Exit 0 after a shutdown that was asked for, 2 for settings that cannot be used, 1 for what broke.
     pub(super) fn run(&self) -> ExitCode {
-        let flags =
-            Flags { listen: self.listen.clone(), demo: self.demo, role: self.role.clone(), ..self.place.flags() };
+        let flags = Flags {
+            listen: self.listen.clone(),
+            tls_listen: self.tls_listen.clone(),
+            demo: self.demo,
+            role: self.role.clone(),
+            ..self.place.flags()
+        };
         run("serve", &flags)
     }
 }

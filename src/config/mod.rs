@@ -8,3 +8,4 @@ pub mod public_url;
 pub mod redis;
 mod retention;
 pub mod server;
+pub mod tls;

@@ -20,6 +20,7 @@ use super::{
     public_url::PublicUrl,
     redis::{self, Redis},
     retention,
+    tls::{self, Tls},
 };
 use crate::{
     base::{
@@ -52,6 +53,8 @@ pub struct Server {
     pub data: PathBuf,
     /// Where to listen.
     pub listen: Vec<SocketAddr>,
+    /// Where and how it speaks TLS.
+    pub tls: Tls,
     /// The panel's host.
     pub panel_host: String,
     /// The domain below which each site has its name.
@@ -95,6 +98,8 @@ pub struct Flags {
     pub data: Option<PathBuf>,
     /// `--listen`, repeatable
     pub listen: Vec<String>,
+    /// `--tls-listen`, repeatable
+    pub tls_listen: Vec<String>,
     /// `--config`
     pub config: Option<PathBuf>,
     /// `--demo`
@@ -132,6 +137,8 @@ struct File {
     trusted_proxies: Vec<Spanned<String>>,
     #[serde(default)]
     proxy_protocol_listen: Vec<Spanned<String>>,
+    #[serde(default)]
+    tls: tls::Section,
     log: Option<String>,
     log_format: Option<LogFormat>,
 }
@@ -145,31 +152,27 @@ impl Server {
     fn read(flags: &Flags, env: impl Fn(&str) -> Option<OsString>, is_root: bool) -> Result<Self> {
         let env = |name: &str| env(name).filter(|it| !it.is_empty());
         let config = flags.config.clone().or_else(|| env("CHAINHOST_CONFIG").map(PathBuf::from));
-        let (file, source) = match &config {
+        let (mut file, source) = match &config {
             Some(path) => (read_file(path)?, Source::read(path)),
             None => (File::default(), Source::default()),
         };
         let text = |name: &str| env(name).map(|it| it.to_string_lossy().into_owned());
         let role = role(flags, text("CHAINHOST_ROLE"), &file, &source)?;
-        let listen = if role == Role::Worker && flags.listen.is_empty() {
+        let own = Wanted { flag: "--listen", flags: &flags.listen, variable: "CHAINHOST_LISTEN", key: "listen" };
+        let listen = match own.read(text("CHAINHOST_LISTEN"), file.listen.as_deref(), &source)? {
             // Nobody visits a worker; who wants its health and figures names an address.
-            Vec::new()
-        } else if !flags.listen.is_empty() {
-            addresses(flags.listen.iter().map(String::as_str), |text| format!("--listen {text}"))?
-        } else if let Some(text) = env("CHAINHOST_LISTEN") {
-            let text = text.to_string_lossy().into_owned();
-            addresses(text.split(',').map(str::trim), |_| String::from("CHAINHOST_LISTEN"))?
-        } else if let Some(all) = &file.listen {
-            let parse = |it: &Spanned<String>| address(it.get_ref(), &source.place(it, "listen"));
-            all.iter().map(parse).collect::<Result<Vec<_>>>()?.concat()
-        } else {
-            vec![SocketAddr::from(([127, 0, 0, 1], 8080)), SocketAddr::from(([0_u16, 0, 0, 0, 0, 0, 0, 1], 8080))]
+            _ if role == Role::Worker && flags.listen.is_empty() => Vec::new(),
+            Some(listen) => listen,
+            None => {
+                vec![SocketAddr::from(([127, 0, 0, 1], 8080)), SocketAddr::from(([0_u16, 0, 0, 0, 0, 0, 0, 1], 8080))]
+            }
         };
         if listen.is_empty() && role.serves() {
             return Err(wrong("listen", "give at least one address, such as 127.0.0.1:8080"));
         }
         let (trusted_proxies, proxy_protocol_listen) = proxies(&file, &source)?;
-        let (panel_host, public_url) = panel(&file, &source, !trusted_proxies.is_empty())?;
+        let tls = tls(&mut file, flags, text("CHAINHOST_TLS_LISTEN"), (role, &trusted_proxies), &source)?;
+        let (panel_host, public_url) = panel(&file, &source, tls.is_on() || !trusted_proxies.is_empty())?;
         let data = match flags.data.clone().or_else(|| env("CHAINHOST_DATA").map(PathBuf::from)).or(file.data) {
             Some(data) => data,
             None if flags.demo => PathBuf::from("./chainhost-demo"),
@@ -201,6 +204,7 @@ impl Server {
             public_url,
             trusted_proxies,
             proxy_protocol_listen,
+            tls,
             sites_domain: host(file.sites_domain.as_ref(), &source, "sites_domain")?,
             disk_reserve: file.disk_reserve.as_ref().map(|it| size(it, &source, "disk_reserve")).transpose()?,
             tenant_bytes_max: file
@@ -321,18 +325,75 @@ fn address(text: &str, place: &str) -> Result<Vec<SocketAddr>> {
     Ok(vec![SocketAddr::from((v4, port)), SocketAddr::from((v6, port))])
 }
 
+/// Where to listen, as flags, a variable or the file say.
+struct Wanted<'a> {
+    flag: &'a str,
+    flags: &'a [String],
+    variable: &'a str,
+    key: &'a str,
+}
+
+impl Wanted<'_> {
+    /// `None` when nothing is said.
+    fn read(
+        &self,
+        variable: Option<String>,
+        file: Option<&[Spanned<String>]>,
+        source: &Source,
+    ) -> Result<Option<Vec<SocketAddr>>> {
+        if !self.flags.is_empty() {
+            let place = |text: &str| format!("{} {text}", self.flag);
+            return addresses(self.flags.iter().map(String::as_str), place).map(Some);
+        }
+        match (variable, file) {
+            (Some(text), _) => addresses(text.split(',').map(str::trim), |_| self.variable.to_owned()).map(Some),
+            (None, Some(all)) => listed(all, source, self.key).map(Some),
+            (None, None) => Ok(None),
+        }
+    }
+}
+
+fn listed(all: &[Spanned<String>], source: &Source, key: &str) -> Result<Vec<SocketAddr>> {
+    let parse = |it: &Spanned<String>| address(it.get_ref(), &source.place(it, key));
+    Ok(all.iter().map(parse).collect::<Result<Vec<_>>>()?.concat())
+}
+
+/// Where and how TLS is spoken. A worker has no visitors, and speaks none.
+fn tls(
+    file: &mut File,
+    flags: &Flags,
+    variable: Option<String>,
+    (role, trusted): (Role, &[Network]),
+    source: &Source,
+) -> Result<Tls> {
+    let section = std::mem::take(&mut file.tls);
+    let wanted =
+        Wanted { flag: "--tls-listen", flags: &flags.tls_listen, variable: "CHAINHOST_TLS_LISTEN", key: "tls.listen" };
+    let listen =
+        wanted.read(variable, section.listen.as_deref(), source)?.filter(|_| role.serves()).unwrap_or_default();
+    let for_proxies = for_proxies(&section.proxy_protocol_listen, trusted, source, "tls.proxy_protocol_listen")?;
+    if !role.serves() {
+        return Ok(Tls::default());
+    }
+    tls::read(section, listen, for_proxies, |why| wrong("[tls]", why))
+}
+
+/// Where those connect that speak the PROXY protocol.
+fn for_proxies(all: &[Spanned<String>], trusted: &[Network], source: &Source, key: &str) -> Result<Vec<SocketAddr>> {
+    if let (Some(first), true) = (all.first(), trusted.is_empty()) {
+        let why = "only trusted proxies may connect there, and there are none. Name them in `trusted_proxies`, such as \
+                   [\"127.0.0.1\"]";
+        return Err(wrong(&source.place(first, key), why));
+    }
+    listed(all, source, key)
+}
+
 /// The proxies that are trusted, and where those connect that speak the PROXY protocol.
 fn proxies(file: &File, source: &Source) -> Result<(Vec<Network>, Vec<SocketAddr>)> {
     let trusted = file.trusted_proxies.iter().map(|it| network(it, &source.place(it, "trusted_proxies")));
     let trusted = trusted.collect::<Result<Vec<_>>>()?;
-    let all = &file.proxy_protocol_listen;
-    if let (Some(first), true) = (all.first(), trusted.is_empty()) {
-        let why = "only trusted proxies may connect there, and there are none. Name them in `trusted_proxies`, such as \
-                   [\"127.0.0.1\"]";
-        return Err(wrong(&source.place(first, "proxy_protocol_listen"), why));
-    }
-    let parse = |it: &Spanned<String>| address(it.get_ref(), &source.place(it, "proxy_protocol_listen"));
-    Ok((trusted, all.iter().map(parse).collect::<Result<Vec<_>>>()?.concat()))
+    let listen = for_proxies(&file.proxy_protocol_listen, &trusted, source, "proxy_protocol_listen")?;
+    Ok((trusted, listen))
 }
 
 fn host(value: Option<&Spanned<String>>, source: &Source, key: &str) -> Result<String> {
@@ -346,7 +407,7 @@ fn host(value: Option<&Spanned<String>>, source: &Source, key: &str) -> Result<S
 }
 
 /// The panel's host and public address, which must name the same host.
-fn panel(file: &File, source: &Source, has_proxies: bool) -> Result<(String, Option<PublicUrl>)> {
+fn panel(file: &File, source: &Source, has_tls: bool) -> Result<(String, Option<PublicUrl>)> {
     let panel_host = host(file.panel_host.as_ref(), source, "panel_host")?;
     let Some(value) = &file.public_url else { return Ok((panel_host, None)) };
     let place = source.place(value, "public_url");
@@ -355,9 +416,9 @@ fn panel(file: &File, source: &Source, has_proxies: bool) -> Result<(String, Opt
         let why = format!("its host is `{}`, while `panel_host` is `{panel_host}`: leave `panel_host` out", url.host);
         return Err(wrong(&place, &why));
     }
-    if url.scheme == "https" && !has_proxies {
-        let why = "this version has no TLS of its own. Name the proxy that has it in `trusted_proxies`, such as \
-                   [\"127.0.0.1\"]";
+    if url.scheme == "https" && !has_tls {
+        let why = "nobody speaks TLS for this server. Let it do that: `listen` of [tls], such as [\":443\"]; or name the proxy \
+                   that does in `trusted_proxies`, such as [\"127.0.0.1\"]";
         return Err(wrong(&place, why));
     }
     Ok((url.host.clone(), Some(url)))
@@ -449,6 +510,8 @@ mod tests {
         let url = settings.public_url.unwrap();
         assert_eq!((settings.panel_host.as_str(), url.port.as_str()), ("panel.example", ":8443"));
         assert_eq!((url.scheme, settings.trusted_proxies.len()), ("https", 1));
+        let own = read("public_url = 'https://panel.example'\n[tls]\nlisten = ['127.0.0.1:8443']").unwrap();
+        assert_eq!((own.tls.listen.len(), own.tls.redirect, own.public_url.unwrap().port.as_str()), (1, true, ""));
         let plain = read("public_url = \"http://localhost:80\"").unwrap();
         assert_eq!(plain.public_url.unwrap().port, "");
     }
@@ -470,7 +533,11 @@ mod tests {
             ("\nlisten = [\"nowhere\"]", "line 2", "nowhere"),
             ("panel_host = \"https://x\"", "line 1", "without https"),
             ("\n\ndisk_reserve = \"much\"", "line 3", "much"),
-            ("\npublic_url = \"https://panel.example\"", "line 2", "trusted_proxies"),
+            ("\npublic_url = \"https://panel.example\"", "line 2", "`listen` of [tls]"),
+            ("[tls]\nlisten = [\"443\"]", "line 2", "`tls.listen`: `443` is not an address"),
+            ("[tls]\nport = 443", "line 2", "port"),
+            ("[[tls.certificates]]\nchain = 'a'", "line 1", "key"),
+            ("[tls]\nproxy_protocol_listen = [\":8443\"]", "line 2", "Name them in `trusted_proxies`"),
             ("public_url = \"panel.example\"", "line 1", "https://"),
             ("public_url = \"http://panel.example/x\"", "line 1", "without a path"),
             ("public_url = \"http://192.0.2.1\"", "line 1", "not a name"),

@@ -4,6 +4,7 @@
 
 pub mod access;
 pub mod api_key;
+pub mod certificate;
 pub mod cron;
 pub mod deployment;
 pub mod error;

@@ -26,7 +26,7 @@ pub struct Client {
     pub is_near: bool,
     /// Whether a trusted proxy brought it.
     pub is_proxied: bool,
-    /// `https` when a trusted proxy ended its TLS; this server has none of its own.
+    /// `https` when this server or a trusted proxy has ended its TLS.
     pub scheme: &'static str,
 }
 
@@ -37,6 +37,8 @@ pub struct Peer {
     pub address: SocketAddr,
     /// What the proxy has told that passes its bytes on.
     pub told: Option<Told>,
+    /// Whether this server ends its TLS.
+    pub ends_tls: bool,
 }
 
 /// What a proxy tells with a connection.
@@ -49,12 +51,12 @@ pub struct Told {
 impl Peer {
     /// Somebody who has connected directly, as far as is known.
     pub fn new(address: SocketAddr) -> Self {
-        Self { address: canonical(address), told: None }
+        Self { address: canonical(address), told: None, ends_tls: false }
     }
 
     /// The one that a proxy has named, with what it told.
     pub fn told_by_proxy(address: SocketAddr, told: Told) -> Self {
-        Self { address: canonical(address), told: Some(told) }
+        Self { address: canonical(address), told: Some(told), ends_tls: false }
     }
 }
 
@@ -78,16 +80,17 @@ pub struct Trust {
 impl Trust {
     /// The client of a request that `peer` sent with these headers.
     pub fn client(&self, peer: Peer, headers: &HeaderMap) -> Client {
-        let Peer { address, told } = peer;
+        let Peer { address, told, ends_tls } = peer;
         let peer = address.ip().to_canonical();
         let forwarded = told.is_some() || SIGNS.iter().any(|it| headers.contains_key(*it));
         let is_near = peer.is_loopback() && !forwarded;
         if is_near || !self.is_trusted(peer) {
-            let scheme = told.map_or("http", |it| match it.tls {
-                Some(true) => "https",
-                Some(false) => "http",
-                None => self.scheme,
-            });
+            let scheme = match told.map(|it| it.tls) {
+                _ if ends_tls => "https",
+                Some(Some(true)) => "https",
+                Some(Some(false)) | None => "http",
+                Some(None) => self.scheme,
+            };
             return Client { address: peer, is_near, is_proxied: told.is_some(), scheme };
         }
         Client {
@@ -97,6 +100,7 @@ impl Trust {
             scheme: match last(headers, &FORWARDED_PROTO) {
                 Some(word) if word.eq_ignore_ascii_case("https") => "https",
                 Some(_) => "http",
+                None if ends_tls => "https",
                 None => self.scheme,
             },
         }

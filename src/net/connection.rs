@@ -1,4 +1,4 @@
-//! Accepts connections and runs HTTP/1.1 and HTTP/2 (with prior knowledge) on each, within its limits.
+//! Accepts connections and runs HTTP/1.1 and HTTP/2 (as TLS agrees, or with prior knowledge) on each, within its limits.
 //!
 //! Whatever a client does, it costs no more than a seat, some buffers and its time limits. On the sign to stop
 //! nothing new is accepted, requests under way end, and what takes longer than the grace time is cut off.
@@ -23,6 +23,7 @@ use hyper_util::{
     server::conn::auto,
 };
 use tokio::{
+    io::AsyncWriteExt as _,
     net::{TcpListener, TcpStream},
     time::{self, Instant},
 };
@@ -32,6 +33,8 @@ use super::{
     framing::Framing,
     listen, proxy_header,
     seats::{Seat, Seats},
+    stream::Stream,
+    tls::{Agreed, Certificates, Tls},
 };
 use crate::{
     base::{limits, network::Network, tasks::Tasks},
@@ -56,6 +59,10 @@ const FIRST_REQUEST: Duration = Duration::from_secs(2);
 const HANDSHAKE: Duration = Duration::from_millis(150);
 /// How often it looks for them.
 const LAST_LOOKS: Duration = Duration::from_millis(10);
+
+/// For who speaks HTTP where TLS is spoken.
+const IN_CLEAR: &[u8] = b"HTTP/1.1 400 Bad Request\r\ncontent-type: text/plain; charset=utf-8\r\nconnection: close\r\ncontent-length: 64\r\n\r\n\
+This port speaks HTTPS. Write https:// in front of the address.\n";
 
 /// The limits of a server's connections.
 #[derive(Clone, Copy, Debug)]
@@ -120,6 +127,8 @@ pub struct Server {
     http: Arc<Versions>,
     /// Only proxies connect, and say for whom.
     has_headers: bool,
+    /// Ends TLS.
+    tls: Option<Tls>,
     has_warned: Arc<AtomicBool>,
 }
 
@@ -163,7 +172,15 @@ impl Server {
             .max_send_buf_size(256 * 1024);
         let seats = Seats::new(limits.connections, limits.connections_each);
         let versions = Versions { one: http.clone().http1_only(), two: http.clone().http2_only(), either: http };
-        Self { tasks, limits, seats, http: Arc::new(versions), has_headers: false, has_warned: Arc::default() }
+        Self {
+            tasks,
+            limits,
+            seats,
+            http: Arc::new(versions),
+            has_headers: false,
+            tls: None,
+            has_warned: Arc::default(),
+        }
     }
 
     /// With proxies, for which the limit on the connections of one address does not hold.
@@ -177,6 +194,13 @@ impl Server {
     #[must_use]
     pub fn for_proxies(self) -> Self {
         Self { has_headers: true, ..self }
+    }
+
+    /// For listeners to which clients speak TLS. The limits are shared.
+    ///
+    /// Errors: those of a provider of ciphers that does not work on this machine.
+    pub fn with_tls(self, certificates: &Certificates) -> Result<Self, rustls::Error> {
+        Ok(Self { tls: Some(Tls::new(certificates)?), ..self })
     }
 
     /// Accepts on `listener` until the sign to stop, and answers every request by `handler`.
@@ -294,7 +318,7 @@ impl Server {
             let Some(named) = self.named(&mut stream, &mut seat, peer, &activity).await else { return };
             peer = named;
         }
-        let Some((http, framing)) = self.version(&stream, &activity).await else { return };
+        let Some((stream, http, framing)) = self.take_in(stream, &mut peer, &activity).await else { return };
         let io = TokioIo::new(Watched::new(stream, Arc::clone(&activity), framing));
         let service = {
             let activity = Arc::clone(&activity);
@@ -314,6 +338,40 @@ impl Server {
         let connection = pin!(http.serve_connection(io, service));
         self.watch(connection, &activity).await;
         drop(seat);
+    }
+
+    /// Ends TLS where clients speak it, and finds out how the connection is to be served. `None` when it is not to be.
+    async fn take_in(
+        &self,
+        mut stream: TcpStream,
+        peer: &mut Peer,
+        activity: &Activity,
+    ) -> Option<(Stream, &auto::Builder<Executor>, Option<Framing>)> {
+        let Some(tls) = &self.tls else {
+            let (http, framing) = self.version(&stream, activity).await?;
+            return Some((Stream::Clear(stream), http, framing));
+        };
+        let mut start = [0];
+        self.first(activity, stream.peek(&mut start)).await?.ok().filter(|it| *it > 0)?;
+        if start.first().is_some_and(u8::is_ascii_uppercase) {
+            // No handshake begins with a letter: a request for the port in clear.
+            drop(self.first(activity, stream.write_all(IN_CLEAR)).await);
+            return None;
+        }
+        match self.first(activity, tls.accept(stream)).await? {
+            Ok((stream, agreed)) => {
+                peer.ends_tls = true;
+                let (http, framing) = match agreed {
+                    Agreed::One => (&self.http.one, Some(Framing::new())),
+                    Agreed::Two => (&self.http.two, None),
+                };
+                Some((Stream::Tls(Box::new(stream)), http, framing))
+            }
+            Err(error) => {
+                tracing::debug!(address = %peer.address, %error, "a TLS handshake failed");
+                None
+            }
+        }
     }
 
     /// How a connection is to be served, by its first bytes, which stay to be read. `None` when it ends before them,
@@ -432,7 +490,7 @@ trait Connection: Future {
     fn graceful_shutdown(self: Pin<&mut Self>);
 }
 
-impl<S, B> Connection for auto::Connection<'_, TokioIo<Watched<TcpStream>>, S, Executor>
+impl<S, B> Connection for auto::Connection<'_, TokioIo<Watched<Stream>>, S, Executor>
 where
     S: hyper::service::Service<Request<Incoming>, Response = hyper::Response<B>>,
     S::Error: Into<Box<dyn std::error::Error + Send + Sync>>,

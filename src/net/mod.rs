@@ -9,3 +9,5 @@ mod framing;
 pub mod listen;
 mod proxy_header;
 mod seats;
+mod stream;
+pub mod tls;

@@ -85,6 +85,7 @@ mod serving;
 mod story;
 mod support;
 mod tidy;
+mod tls;
 mod upgrade;
 mod verify;
 mod web;

@@ -1,0 +1,251 @@
+//! The certificates that a server shows: those in files of the operator, read again when they change, and what it signs itself.
+
+use std::{fs, io, path::Path, sync::Arc, time::Duration};
+
+use rustls::pki_types::{
+    CertificateDer, PrivateKeyDer,
+    pem::{self, PemObject as _},
+};
+
+use crate::{
+    base::{clock::Clock, files, tasks::Tasks},
+    config::tls::{Files, Tls},
+    domain::{
+        Error, Result,
+        certificate::{Certificate, Standing},
+    },
+    net::tls::{self, Certificates, OwnKey, Table},
+};
+
+/// The key of the certificates that the server signs itself, in the data folder.
+const OWN_KEY: &str = "tls-own-key";
+/// Between two looks at the files: whoever renews them need not tell.
+const LOOK: Duration = Duration::from_secs(5);
+/// Bytes of a file with a chain or a key: far more than any has.
+const FILE_BYTES_MAX: u64 = 1 << 20;
+
+/// A certificate in files, as it was read last.
+struct Loaded {
+    files: Files,
+    /// What the files were when they were read well.
+    stamp: Option<Stamp>,
+    /// What they were when that failed.
+    failed: Option<Stamp>,
+    found: Option<(Certificate, tls::Certificate)>,
+}
+
+/// By what a change of chain and key is known: size and time of change of each (seconds, nanoseconds), and which file it is.
+type Stamp = [(u64, i64, i64, u64); 2];
+
+/// Refuses certificates in files that cannot be used.
+pub fn check(settings: &Tls) -> Result<()> {
+    settings.certificates.iter().try_for_each(|it| read(it).map(drop))
+}
+
+/// The certificates of a server, kept as their files are until the end of `tasks`.
+pub(super) fn start(settings: &Tls, panel_host: &str, data: &Path, tasks: &Tasks) -> Result<Certificates> {
+    let certificates = Certificates::new(own_key(data)?, panel_host);
+    let fresh = |it: &Files| Loaded { files: it.clone(), stamp: None, failed: None, found: None };
+    let mut all: Vec<Loaded> = settings.certificates.iter().map(fresh).collect();
+    look(&mut all, &certificates);
+    if !all.is_empty() {
+        tasks.spawn(watch(all, certificates.clone(), tasks.clone()));
+    }
+    Ok(certificates)
+}
+
+async fn watch(mut all: Vec<Loaded>, certificates: Certificates, tasks: Tasks) {
+    loop {
+        tokio::select! {
+            () = tasks.stopping() => return,
+            () = tokio::time::sleep(LOOK) => {}
+        }
+        let certificates = certificates.clone();
+        let looked = tasks.blocking(move || {
+            look(&mut all, &certificates);
+            all
+        });
+        let Some(again) = looked.await else { return };
+        all = again;
+    }
+}
+
+/// Reads what has changed, and shows it. Files that cannot be used leave what was shown before.
+fn look(all: &mut [Loaded], certificates: &Certificates) {
+    let mut has_changed = false;
+    for loaded in all.iter_mut() {
+        let now = stamp(&loaded.files);
+        if now.is_some() && now == loaded.stamp {
+            continue;
+        }
+        match read(&loaded.files) {
+            Ok(found) => {
+                announce(&loaded.files, &found.0);
+                (loaded.stamp, loaded.failed, loaded.found) = (now, None, Some(found));
+                has_changed = true;
+            }
+            // Of a pair that is being written, one file may be new already: the next look decides.
+            Err(error) if loaded.failed != now || now.is_none() && loaded.failed.is_none() => {
+                let shown = if loaded.found.is_some() { "the one before is shown still" } else { "none is shown" };
+                tracing::error!(chain = %loaded.files.chain.display(), %error, "a certificate cannot be used; {shown}");
+                loaded.failed = now;
+            }
+            Err(_) => {}
+        }
+    }
+    if has_changed {
+        let mut table = Table::default();
+        // Where several are for one name, the one that is named first is shown.
+        for (facts, certificate) in all.iter().rev().filter_map(|it| it.found.as_ref()) {
+            facts.names.iter().for_each(|name| table.insert(name, certificate.clone()));
+        }
+        certificates.replace(table);
+    }
+}
+
+fn announce(files: &Files, found: &Certificate) {
+    let (chain, names) = (files.chain.display(), found.names.join(", "));
+    match found.standing(Clock::system().now_ms() / 1_000) {
+        Standing::Good => tracing::info!(%chain, names, "a certificate is shown"),
+        Standing::EndsSoon(days) => {
+            tracing::warn!(%chain, names, days, "a certificate is shown that ends soon: renew it");
+        }
+        Standing::Over => tracing::error!(%chain, names, "a certificate is shown that has ended: browsers refuse it"),
+        Standing::Early => {
+            tracing::error!(%chain, names, "a certificate is shown that does not count yet: is the clock right?");
+        }
+    }
+}
+
+fn stamp(files: &Files) -> Option<Stamp> {
+    use std::os::unix::fs::MetadataExt as _;
+    let of = |path: &Path| fs::metadata(path).ok().map(|it| (it.size(), it.mtime(), it.mtime_nsec(), it.ino()));
+    Some([of(&files.chain)?, of(&files.key)?])
+}
+
+/// Reads a pair, and sees that it is one.
+fn read(files: &Files) -> Result<(Certificate, tls::Certificate)> {
+    let (chain, key) = (contents(&files.chain)?, contents(&files.key)?);
+    let at_chain = |error: Error| at(&files.chain, &error);
+    let parsed: Vec<CertificateDer<'static>> = CertificateDer::pem_slice_iter(&chain)
+        .collect::<Result<_, pem::Error>>()
+        .map_err(|it| at_chain(broken(&it)))?;
+    if parsed.is_empty() {
+        return Err(at_chain(no_certificate(&chain)));
+    }
+    let ders: Vec<&[u8]> = parsed.iter().map(AsRef::as_ref).collect();
+    let facts = Certificate::read(&ders).map_err(at_chain)?;
+    let parsed_key = PrivateKeyDer::from_pem_slice(&key).map_err(|it| at(&files.key, &no_key(&key, &it)))?;
+    let usable = tls::Certificate::new(parsed, parsed_key).map_err(|error| match error {
+        rustls::Error::InconsistentKeys(_) => {
+            let text = format!("This key is not that of the first certificate in {}.", files.chain.display());
+            at(&files.key, &Error::invalid("certificate_key", text))
+        }
+        error => {
+            let text = "This key cannot be used. RSA of 2,048 to 8,192 bits, P-256, P-384, P-521 and Ed25519 can.";
+            at(&files.key, &Error::invalid("certificate_key", text)).because(error)
+        }
+    })?;
+    Ok((facts, usable))
+}
+
+fn contents(path: &Path) -> Result<Vec<u8>> {
+    let unreadable = |error: &io::Error| {
+        let why = match error.kind() {
+            io::ErrorKind::NotFound => String::from("There is no such file."),
+            io::ErrorKind::PermissionDenied => {
+                let user = rustix::process::geteuid().as_raw();
+                format!(
+                    "The user with the id {user}, as whom chainhost runs, may not read it: `setfacl -m u:{user}:r` on it and `:x` on its folders let it."
+                )
+            }
+            _ => format!("It cannot be read: {error}."),
+        };
+        at(path, &Error::invalid("certificate_file", why))
+    };
+    let size = fs::metadata(path).map_err(|it| unreadable(&it))?.len();
+    if size > FILE_BYTES_MAX {
+        return Err(at(
+            path,
+            &Error::invalid("certificate_file", "It has more than 1 MiB, and so is no certificate or key."),
+        ));
+    }
+    fs::read(path).map_err(|it| unreadable(&it))
+}
+
+fn has(text: &[u8], what: &str) -> bool {
+    memchr::memmem::find(text, what.as_bytes()).is_some()
+}
+
+fn no_certificate(text: &[u8]) -> Error {
+    let why = if has(text, "PRIVATE KEY-----") {
+        "It has a private key and no certificate: are `chain` and `key` mixed up?"
+    } else {
+        "It has no certificate: PEM is expected, with `-----BEGIN CERTIFICATE-----` in front of each."
+    };
+    Error::invalid("certificate_none", why)
+}
+
+fn no_key(text: &[u8], error: &pem::Error) -> Error {
+    let why = if has(text, "ENCRYPTED") {
+        "The key has a password. Take that away: `openssl pkey -in KEY -out NEW-KEY`."
+    } else if has(text, "PRIVATE KEY-----") {
+        "The private key in it is damaged."
+    } else if has(text, "BEGIN CERTIFICATE") {
+        "It has a certificate and no private key: are `chain` and `key` mixed up?"
+    } else {
+        "It has no private key: PEM is expected, with `-----BEGIN PRIVATE KEY-----` in front."
+    };
+    Error::invalid("certificate_key", why).because(error)
+}
+
+fn broken(error: &pem::Error) -> Error {
+    Error::invalid("certificate_unreadable", "What stands there as a certificate is damaged.").because(error)
+}
+
+fn at(path: &Path, error: &Error) -> Error {
+    Error { message: format!("{}: {}", path.display(), error.message), ..error.clone() }
+}
+
+/// The key for what the server signs itself: the same at each start, so that who has accepted a certificate once is not asked again for
+/// another key.
+fn own_key(data: &Path) -> Result<OwnKey> {
+    let path = data.join(OWN_KEY);
+    match fs::read(&path) {
+        Ok(der) => match OwnKey::read(&der) {
+            Ok(key) => return Ok(key),
+            Err(error) => tracing::warn!(path = %path.display(), %error, "this key is damaged; it is replaced"),
+        },
+        Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+        Err(error) => return Err(error.into()),
+    }
+    let key = OwnKey::generate().map_err(Error::internal)?;
+    // On a full disk, or one that may only be read, sites are served with a key that is not kept.
+    if let Err(error) = files::write_atomic(&path, key.der(), 0o600) {
+        tracing::warn!(path = %path.display(), %error, "this key cannot be kept: the next start has another one");
+    }
+    Ok(key)
+}
+
+/// Where visitors in clear are sent.
+#[derive(Clone, Debug)]
+pub(super) struct ToHttps {
+    certificates: Certificates,
+    /// `:8443`, or empty for 443.
+    port: Arc<str>,
+}
+
+impl ToHttps {
+    pub(super) fn new(certificates: &Certificates, port: &str) -> Self {
+        Self { certificates: certificates.clone(), port: port.into() }
+    }
+
+    /// The same page by HTTPS; `None` where nobody vouches for that host, and for what an authority asks in clear.
+    pub(super) fn target(&self, host: &str, uri: &hyper::Uri) -> Option<String> {
+        if uri.path().starts_with("/.well-known/acme-challenge/") || !self.certificates.has(host) {
+            return None;
+        }
+        let rest = uri.path_and_query().map_or("/", |it| it.as_str());
+        Some(format!("https://{host}{}{rest}", self.port))
+    }
+}

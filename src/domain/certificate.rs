@@ -1,0 +1,171 @@
+//! A TLS certificate: for which names it is, from when until when, and who vouches for it (RFC 5280).
+
+use x509_cert::{
+    Certificate as Parsed,
+    der::Decode as _,
+    ext::pkix::{BasicConstraints, SubjectAltName, name::GeneralName},
+};
+
+use crate::domain::{Error, Result};
+
+/// With less than this left, in seconds, somebody should hear of it: two weeks.
+pub const SOON_S: i64 = 14 * 24 * 3_600;
+
+/// What the first certificate of a chain says.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Certificate {
+    /// Hostnames in lower case, also with `*.` in front.
+    pub names: Vec<String>,
+    /// From when on it counts, Unix seconds.
+    pub from_s: i64,
+    /// Until when.
+    pub until_s: i64,
+    /// Who has signed it, as in `CN=R11,O=Let's Encrypt,C=US`.
+    pub issuer: String,
+}
+
+/// How a certificate stands at a time.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Standing {
+    /// It counts.
+    Good,
+    /// It counts for so many whole days more.
+    EndsSoon(i64),
+    /// It counts no more.
+    Over,
+    /// It does not count yet.
+    Early,
+}
+
+impl Certificate {
+    /// Reads a chain: DER, the certificate itself first, each of the others having signed the one before it.
+    pub fn read(chain: &[&[u8]]) -> Result<Self> {
+        let parse = |der: &&[u8]| Parsed::from_der(der).map_err(|error| unreadable(&error));
+        let all = chain.iter().map(parse).collect::<Result<Vec<_>>>()?;
+        let first = all.first().ok_or_else(|| wrong("certificate_none", "There is no certificate."))?;
+        let body = &first.tbs_certificate;
+        let names = names(first)?;
+        if names.is_empty() {
+            let is_ca = body.get::<BasicConstraints>().ok().flatten().is_some_and(|it| it.1.ca);
+            return Err(if is_ca {
+                let text = "The first certificate is that of an authority. The one of the site must come first.";
+                wrong("certificate_order", text)
+            } else {
+                let text = "The certificate names no hostname as a subject alternative name, so no browser accepts it for any.";
+                wrong("certificate_names", text)
+            });
+        }
+        let is_signed = |pair: &[Parsed]| match pair {
+            [one, next] => one.tbs_certificate.issuer == next.tbs_certificate.subject,
+            _ => true,
+        };
+        if !all.windows(2).all(is_signed) {
+            let text =
+                "The chain is not in order: behind the certificate must stand the one that has signed it, and so on.";
+            return Err(wrong("certificate_order", text));
+        }
+        let seconds = |it: x509_cert::time::Time| i64::try_from(it.to_unix_duration().as_secs()).unwrap_or(i64::MAX);
+        let validity = body.validity;
+        Ok(Self {
+            names,
+            from_s: seconds(validity.not_before),
+            until_s: seconds(validity.not_after),
+            issuer: body.issuer.to_string(),
+        })
+    }
+
+    /// How it stands at `now_s`.
+    pub fn standing(&self, now_s: i64) -> Standing {
+        let left = self.until_s.saturating_sub(now_s);
+        if now_s < self.from_s {
+            Standing::Early
+        } else if left < 0 {
+            Standing::Over
+        } else if left < SOON_S {
+            Standing::EndsSoon(left / (24 * 3_600))
+        } else {
+            Standing::Good
+        }
+    }
+}
+
+/// The hostnames that a certificate is for. Addresses are none: clients name no address when they connect.
+fn names(of: &Parsed) -> Result<Vec<String>> {
+    let Some((_, SubjectAltName(all))) = of.tbs_certificate.get().map_err(|error| unreadable(&error))? else {
+        return Ok(Vec::new());
+    };
+    let name = |it: &GeneralName| match it {
+        GeneralName::DnsName(name) => Some(name.as_str().trim_end_matches('.').to_ascii_lowercase()),
+        _ => None,
+    };
+    Ok(all.iter().filter_map(name).collect())
+}
+
+fn wrong(code: &'static str, text: &str) -> Error {
+    Error::invalid(code, text)
+}
+
+fn unreadable(error: &x509_cert::der::Error) -> Error {
+    wrong("certificate_unreadable", "What stands there as a certificate cannot be read as one.").because(error)
+}
+
+#[cfg(test)]
+mod tests {
+    use rcgen::{BasicConstraints as Constraint, CertificateParams, IsCa, Issuer, KeyPair, date_time_ymd};
+
+    use super::*;
+
+    fn made(names: &[&str]) -> CertificateParams {
+        let names: Vec<String> = names.iter().map(|it| (*it).to_owned()).collect();
+        CertificateParams::new(names).unwrap()
+    }
+
+    #[test]
+    fn names_and_dates_are_read() {
+        let mut wish = made(&["Shop.Example", "*.shop.example", "192.0.2.1"]);
+        (wish.not_before, wish.not_after) = (date_time_ymd(2026, 1, 1), date_time_ymd(2026, 4, 1));
+        let made = wish.self_signed(&KeyPair::generate().unwrap()).unwrap();
+        let read = Certificate::read(&[made.der()]).unwrap();
+        assert_eq!(read.names, ["shop.example", "*.shop.example"]);
+        // 2026-01-01 and 2026-04-01, UTC.
+        assert_eq!((read.from_s, read.until_s), (1_767_225_600, 1_775_001_600));
+        let day = 24 * 3_600;
+        for (at, wanted) in [
+            (read.from_s - 1, Standing::Early),
+            (read.from_s, Standing::Good),
+            (read.until_s - 14 * day, Standing::Good),
+            (read.until_s - 14 * day + 1, Standing::EndsSoon(13)),
+            (read.until_s, Standing::EndsSoon(0)),
+            (read.until_s + 1, Standing::Over),
+        ] {
+            assert_eq!(read.standing(at), wanted, "{at}");
+        }
+    }
+
+    #[test]
+    fn a_chain_has_an_order() {
+        let [key, ca_key, other_key] = [(); 3].map(|()| KeyPair::generate().unwrap());
+        let mut authority = made(&[]);
+        authority.is_ca = IsCa::Ca(Constraint::Unconstrained);
+        authority.distinguished_name.push(rcgen::DnType::CommonName, "An authority");
+        let ca = authority.self_signed(&ca_key).unwrap();
+        let leaf = made(&["a.example"]).signed_by(&key, &Issuer::from_params(&authority, &ca_key)).unwrap();
+        let stranger = made(&["b.example"]).self_signed(&other_key).unwrap();
+        let code = |chain: &[&[u8]]| Certificate::read(chain).map_or_else(|it| it.code, |_| "good");
+        assert_eq!(code(&[leaf.der(), ca.der()]), "good");
+        assert_eq!(code(&[leaf.der()]), "good");
+        assert_eq!(code(&[ca.der(), leaf.der()]), "certificate_order");
+        assert_eq!(code(&[leaf.der(), stranger.der()]), "certificate_order");
+        assert_eq!(code(&[]), "certificate_none");
+        assert_eq!(code(&[b"no certificate"]), "certificate_unreadable");
+        let nameless = made(&[]).self_signed(&key).unwrap();
+        assert_eq!(code(&[nameless.der()]), "certificate_names");
+    }
+
+    proptest::proptest! {
+        #[test]
+        fn no_bytes_are_too_much(bytes: Vec<u8>) {
+            proptest::prop_assert!(Certificate::read(&[&bytes]).is_err());
+        }
+    }
+}

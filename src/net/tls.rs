@@ -1,0 +1,228 @@
+//! Ends TLS: which certificate a client is shown for the name that it asks for, and how far a handshake may go.
+//!
+//! The table of certificates is swapped whole, without a restart and without a lock on the way of a handshake. A name that is ours and has
+//! no certificate yet gets one that this server has signed itself: the connection is encrypted, and a browser says that nobody vouches for it.
+//!
+//! TLS 1.2 and 1.3 with the default suites of rustls, the key exchange that withstands quantum computers first. Tickets for resumption are
+//! sealed with keys that change every six hours and live for twelve at most; early data is not taken, since it can be replayed.
+
+mod own;
+
+use std::{
+    collections::HashMap,
+    io,
+    sync::{Arc, OnceLock},
+};
+
+use arc_swap::ArcSwap;
+use rustls::{
+    ServerConfig,
+    crypto::{CryptoProvider, aws_lc_rs},
+    pki_types::{CertificateDer, PrivateKeyDer},
+    server::{ClientHello, ResolvesServerCert},
+    sign::CertifiedKey,
+};
+use tokio::net::TcpStream;
+use tokio_rustls::{TlsAcceptor, server::TlsStream};
+
+use self::own::Own;
+pub use self::own::OwnKey;
+
+/// What a client may choose to speak on a connection (ALPN, RFC 7301): the first is preferred.
+const H2: &[u8] = b"h2";
+const HTTP_1_1: &[u8] = b"http/1.1";
+
+/// A certificate with its chain and its key, ready to be shown.
+#[derive(Clone, Debug)]
+pub struct Certificate(Arc<CertifiedKey>);
+
+impl Certificate {
+    /// Of a chain, the certificate itself first, and its key. Errors: what is wrong with them, for people.
+    pub fn new(chain: Vec<CertificateDer<'static>>, key: PrivateKeyDer<'static>) -> Result<Self, rustls::Error> {
+        CertifiedKey::from_der(chain, key, &provider()).map(|it| Self(Arc::new(it)))
+    }
+}
+
+/// The certificates of a server, by the names that they are for. Cheap to clone.
+#[derive(Clone, Debug)]
+pub struct Certificates(Arc<Inner>);
+
+struct Inner {
+    table: ArcSwap<Table>,
+    own: Own,
+    /// Whether a name is one that this server answers for.
+    is_ours: OnceLock<IsOurs>,
+}
+
+type IsOurs = Box<dyn Fn(&str) -> bool + Send + Sync>;
+
+impl std::fmt::Debug for Inner {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Inner").field("table", &self.table).finish_non_exhaustive()
+    }
+}
+
+/// Certificates by name.
+#[derive(Clone, Debug, Default)]
+pub struct Table {
+    exact: HashMap<String, Certificate>,
+    /// By what follows the `*.`.
+    wildcards: HashMap<String, Certificate>,
+}
+
+impl Table {
+    /// Shows `certificate` to who asks for `name`, which is in lower case and may begin with `*.`. What was there before goes.
+    pub fn insert(&mut self, name: &str, certificate: Certificate) {
+        match name.strip_prefix("*.") {
+            Some(parent) => self.wildcards.insert(parent.to_owned(), certificate),
+            None => self.exact.insert(name.to_owned(), certificate),
+        };
+    }
+
+    /// The one for a name in lower case: of its own, or one for all names beside it.
+    fn find(&self, name: &str) -> Option<&Certificate> {
+        let beside = || name.split_once('.').and_then(|(_, parent)| self.wildcards.get(parent));
+        self.exact.get(name).or_else(beside)
+    }
+}
+
+impl Certificates {
+    /// None yet but those that this server signs itself, with that key; `default_name` is in the one for who names no host.
+    pub fn new(key: OwnKey, default_name: &str) -> Self {
+        let inner = Inner { table: ArcSwap::default(), own: Own::new(key, default_name), is_ours: OnceLock::new() };
+        Self(Arc::new(inner))
+    }
+
+    /// Tells which names this server answers for. Once; before, it is none.
+    pub fn answer_for(&self, is_ours: impl Fn(&str) -> bool + Send + Sync + 'static) {
+        drop(self.0.is_ours.set(Box::new(is_ours)));
+    }
+
+    /// Shows these from now on, instead of those before.
+    pub fn replace(&self, table: Table) {
+        self.0.table.store(Arc::new(table));
+    }
+
+    /// Whether there is a certificate for a name in lower case that somebody else vouches for.
+    pub fn has(&self, name: &str) -> bool {
+        self.0.table.load().find(name).is_some()
+    }
+
+    /// What to show to who asks for `name`, or for none.
+    fn choose(&self, name: Option<&str>) -> Option<Arc<CertifiedKey>> {
+        let table = self.0.table.load();
+        let own = &self.0.own;
+        let Some(name) = name else {
+            return match table.find(own.default_name()) {
+                Some(found) => Some(Arc::clone(&found.0)),
+                None => own.default(),
+            };
+        };
+        let name = name.to_ascii_lowercase();
+        if let Some(found) = table.find(&name) {
+            return Some(Arc::clone(&found.0));
+        }
+        // Of the names that are not ours there is no end; a page says that nobody is here.
+        if self.0.is_ours.get().is_some_and(|it| it(&name)) { own.of(&name) } else { own.default() }
+    }
+}
+
+impl ResolvesServerCert for Certificates {
+    fn resolve(&self, hello: ClientHello<'_>) -> Option<Arc<CertifiedKey>> {
+        self.choose(hello.server_name())
+    }
+}
+
+/// How connections of a client are to be served, as it was agreed in the handshake.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Agreed {
+    /// HTTP/1.1: also where nothing was said.
+    One,
+    Two,
+}
+
+/// Takes clients in.
+#[derive(Clone)]
+pub(super) struct Tls(TlsAcceptor);
+
+impl std::fmt::Debug for Tls {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Tls")
+    }
+}
+
+impl Tls {
+    /// Shows these certificates.
+    pub(super) fn new(certificates: &Certificates) -> Result<Self, rustls::Error> {
+        let mut config = ServerConfig::builder_with_provider(Arc::new(provider()))
+            .with_safe_default_protocol_versions()?
+            .with_no_client_auth()
+            .with_cert_resolver(Arc::new(certificates.clone()));
+        config.alpn_protocols = vec![H2.to_vec(), HTTP_1_1.to_vec()];
+        config.ticketer = aws_lc_rs::Ticketer::new()?;
+        Ok(Self(TlsAcceptor::from(Arc::new(config))))
+    }
+
+    /// Does the handshake.
+    pub(super) async fn accept(&self, stream: TcpStream) -> io::Result<(TlsStream<TcpStream>, Agreed)> {
+        let stream = self.0.accept(stream).await?;
+        let agreed = if stream.get_ref().1.alpn_protocol() == Some(H2) { Agreed::Two } else { Agreed::One };
+        Ok((stream, agreed))
+    }
+}
+
+fn provider() -> CryptoProvider {
+    aws_lc_rs::default_provider()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn certificate() -> Certificate {
+        let key = rcgen::KeyPair::generate().unwrap();
+        let made = rcgen::CertificateParams::new(vec![String::from("x.example")]).unwrap().self_signed(&key).unwrap();
+        let key = PrivateKeyDer::try_from(key.serialize_der()).unwrap();
+        Certificate::new(vec![made.der().clone()], key).unwrap()
+    }
+
+    #[test]
+    fn the_nearest_certificate_is_shown() {
+        let [one, two, wild, panel] = [(); 4].map(|()| certificate());
+        let mut table = Table::default();
+        for (name, of) in
+            [("a.example", &one), ("b.a.example", &two), ("*.a.example", &wild), ("panel.example", &panel)]
+        {
+            table.insert(name, of.clone());
+        }
+        let all = Certificates::new(OwnKey::generate().unwrap(), "panel.example");
+        all.answer_for(|it| it.ends_with(".ours.example"));
+        let own_default = all.choose(None).unwrap();
+        all.replace(table);
+        let shown = |name: Option<&str>| all.choose(name).unwrap();
+        for (name, wanted) in [
+            (Some("a.example"), &one),
+            (Some("A.Example"), &one),
+            (Some("b.a.example"), &two),
+            (Some("c.a.example"), &wild),
+            (None, &panel),
+        ] {
+            assert!(Arc::ptr_eq(&shown(name), &wanted.0), "{name:?}");
+        }
+        // A star stands for one label.
+        for name in ["d.c.a.example", "other.example", "example"] {
+            assert!(Arc::ptr_eq(&shown(Some(name)), &own_default), "{name}");
+        }
+        let ours = shown(Some("x.ours.example"));
+        assert!(Arc::ptr_eq(&ours, &shown(Some("X.ours.example"))) && !Arc::ptr_eq(&ours, &own_default));
+        assert!(all.has("c.a.example") && !all.has("x.ours.example"));
+    }
+
+    #[test]
+    fn a_key_of_another_certificate_is_refused() {
+        let (one, other) = (rcgen::KeyPair::generate().unwrap(), rcgen::KeyPair::generate().unwrap());
+        let made = rcgen::CertificateParams::new(vec![String::from("x.example")]).unwrap().self_signed(&one).unwrap();
+        let key = PrivateKeyDer::try_from(other.serialize_der()).unwrap();
+        assert!(Certificate::new(vec![made.der().clone()], key).is_err());
+    }
+}
