@@ -96,6 +96,9 @@ pub(super) async fn pass(State(panel): State<Panel>, request: Request, next: Nex
     }
     if seen.scheme == "https" {
         cookies::secure(response.headers_mut());
+    }
+    // Other programs have ports of this name, most of them in clear.
+    if seen.scheme == "https" && panel.services.addresses.panel_host != "localhost" {
         // This host alone: what else lives under its domain is its owner's affair.
         response.headers_mut().insert(STRICT_TRANSPORT_SECURITY, HeaderValue::from_static("max-age=31536000"));
     }

@@ -50,7 +50,7 @@ pub(super) const NODE: &str = nodes::FILE;
 /// The file that is locked.
 const LOCK: &str = "lock";
 /// The names in a data folder, some with an ending behind `.` or `-`.
-const NAMES: [&str; 16] = [
+const NAMES: [&str; 17] = [
     "archives",
     BLOBS_REMEMBERED,
     "blobs",
@@ -66,6 +66,7 @@ const NAMES: [&str; 16] = [
     QUEUE_REMEMBERED,
     queues::FILE,
     "snapshot",
+    super::tls::OWN_KEY,
     "variants",
 ];
 

@@ -82,6 +82,12 @@ impl Secure {
         if !settings.tls.is_on() {
             return Ok(None);
         }
+        if addresses.scheme != "https" {
+            tracing::warn!(
+                "HTTPS is spoken, and addresses of sites and panel are told in clear all the same: set `public_url` to the panel's address \
+                 with https://"
+            );
+        }
         let (listeners, for_proxies) = (bind(&settings.tls.listen)?, bind(&settings.tls.proxy_protocol_listen)?);
         let own = listeners.first().and_then(|it| it.local_addr().ok()).map_or(443, |it| it.port());
         let port = match &settings.public_url {
@@ -89,7 +95,7 @@ impl Secure {
             _ if own == 443 => String::new(),
             _ => format!(":{own}"),
         };
-        let certificates = tls::start(&settings.tls, &addresses.panel_host, &settings.data, tasks)?;
+        let certificates = tls::start(&settings.tls, &addresses.panel_host, &settings.data, &Clock::system(), tasks)?;
         let (plane, panel) = (plane.clone(), addresses.panel_host.clone());
         certificates.answer_for(move |name| name == panel || plane.snapshot().find(name).is_some());
         Ok(Some(Self { certificates, listeners, for_proxies, port }))
@@ -133,7 +139,9 @@ pub async fn serve(
     let bound: Vec<SocketAddr> = listeners.iter().filter_map(|it| it.local_addr().ok()).collect();
     let addresses = addresses(&settings, bound.first().map_or(80, SocketAddr::port));
     let control: Arc<ArcSwapOption<Services>> = Arc::default();
-    let trust = Trust { proxies: settings.trusted_proxies.clone(), scheme: addresses.scheme };
+    // Who comes in clear comes in clear, unless only a proxy can have ended the TLS of the public address.
+    let untold = if settings.tls.is_on() { "http" } else { addresses.scheme };
+    let trust = Trust { proxies: settings.trusted_proxies.clone(), scheme: untold };
     let server = Server::new(tasks.clone(), Limits::default()).with_proxies(&trust.proxies);
     let tls = Secure::open(&settings, &addresses, &plane, &tasks)?;
     let to_https = tls.as_ref().filter(|_| settings.tls.redirect).map(Secure::to_https);

@@ -112,10 +112,16 @@ impl Switch {
     fn secured(&self, parts: &Parts, peer: Peer) -> Option<Response> {
         let to_https = self.to_https.as_ref().filter(|_| !peer.ends_tls)?;
         let host = host::host(parts)?;
-        let target = to_https.target(&host, &parts.uri)?;
+        let is_panel = self.addresses.is_panel(&host);
+        // People give passwords there.
+        let may_be_clear = !(is_panel && self.addresses.scheme == "https");
+        let target = to_https.target(&host, &parts.uri, may_be_clear)?;
+        let client = self.trust.client(peer, &parts.headers);
         // Balancers ask for it in clear, and many take a redirect for a fault.
-        let is_health = parts.uri.path() == "/healthz" && self.addresses.is_panel(&host);
-        if is_health || self.trust.client(peer, &parts.headers).scheme == "https" {
+        let is_health = is_panel && parts.uri.path() == "/healthz";
+        // The address that `serve` prints, and a tunnel through SSH.
+        let is_local = &*host == "localhost" && client.is_near;
+        if is_health || is_local || client.scheme == "https" {
             return None;
         }
         let mut response = respond::redirect(StatusCode::PERMANENT_REDIRECT, &target);

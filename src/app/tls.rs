@@ -18,7 +18,7 @@ use crate::{
 };
 
 /// The key of the certificates that the server signs itself, in the data folder.
-const OWN_KEY: &str = "tls-own-key";
+pub(super) const OWN_KEY: &str = "tls-own-key";
 /// Between two looks at the files: whoever renews them need not tell.
 const LOOK: Duration = Duration::from_secs(5);
 /// Bytes of a file with a chain or a key: far more than any has.
@@ -29,9 +29,16 @@ struct Loaded {
     files: Files,
     /// What the files were when they were read well.
     stamp: Option<Stamp>,
-    /// What they were when that failed.
-    failed: Option<Stamp>,
-    found: Option<(Certificate, tls::Certificate)>,
+    /// What they were when that failed, if it has; also that they were not there.
+    failed: Option<Option<Stamp>>,
+    found: Option<Found>,
+}
+
+struct Found {
+    facts: Certificate,
+    certificate: tls::Certificate,
+    /// How it stood when that was told last.
+    told: Standing,
 }
 
 /// By what a change of chain and key is known: size and time of change of each (seconds, nanoseconds), and which file it is.
@@ -43,69 +50,97 @@ pub fn check(settings: &Tls) -> Result<()> {
 }
 
 /// The certificates of a server, kept as their files are until the end of `tasks`.
-pub(super) fn start(settings: &Tls, panel_host: &str, data: &Path, tasks: &Tasks) -> Result<Certificates> {
-    let certificates = Certificates::new(own_key(data)?, panel_host);
+pub(super) fn start(settings: &Tls, panel_host: &str, data: &Path, clock: &Clock, tasks: &Tasks) -> Result<Certificates> {
+    let certificates = Certificates::new(own_key(data)?, panel_host, clock.clone());
     let fresh = |it: &Files| Loaded { files: it.clone(), stamp: None, failed: None, found: None };
     let mut all: Vec<Loaded> = settings.certificates.iter().map(fresh).collect();
-    look(&mut all, &certificates);
+    look(&mut all, &certificates, clock);
     if !all.is_empty() {
-        tasks.spawn(watch(all, certificates.clone(), tasks.clone()));
+        tasks.spawn(watch(all, certificates.clone(), clock.clone(), tasks.clone()));
     }
     Ok(certificates)
 }
 
-async fn watch(mut all: Vec<Loaded>, certificates: Certificates, tasks: Tasks) {
+async fn watch(mut all: Vec<Loaded>, certificates: Certificates, clock: Clock, tasks: Tasks) {
     loop {
         tokio::select! {
             () = tasks.stopping() => return,
             () = tokio::time::sleep(LOOK) => {}
         }
-        let certificates = certificates.clone();
+        let (certificates, clock) = (certificates.clone(), clock.clone());
         let looked = tasks.blocking(move || {
-            look(&mut all, &certificates);
+            look(&mut all, &certificates, &clock);
             all
         });
-        let Some(again) = looked.await else { return };
+        let Some(again) = looked.await else {
+            tracing::error!("certificates in files are not looked at any more: restart the server once they are renewed");
+            return;
+        };
         all = again;
     }
 }
 
 /// Reads what has changed, and shows it. Files that cannot be used leave what was shown before.
-fn look(all: &mut [Loaded], certificates: &Certificates) {
+fn look(all: &mut [Loaded], certificates: &Certificates, clock: &Clock) {
+    let now_s = clock.now_ms() / 1_000;
     let mut has_changed = false;
     for loaded in all.iter_mut() {
         let now = stamp(&loaded.files);
-        if now.is_some() && now == loaded.stamp {
-            continue;
+        if now.is_none() || now != loaded.stamp {
+            has_changed |= read_again(loaded, now, now_s);
         }
-        match read(&loaded.files) {
-            Ok(found) => {
-                announce(&loaded.files, &found.0);
-                (loaded.stamp, loaded.failed, loaded.found) = (now, None, Some(found));
-                has_changed = true;
-            }
-            // Of a pair that is being written, one file may be new already: the next look decides.
-            Err(error) if loaded.failed != now || now.is_none() && loaded.failed.is_none() => {
-                let shown = if loaded.found.is_some() { "the one before is shown still" } else { "none is shown" };
-                tracing::error!(chain = %loaded.files.chain.display(), %error, "a certificate cannot be used; {shown}");
-                loaded.failed = now;
-            }
-            Err(_) => {}
+        // Time alone changes how it stands.
+        if let Some(found) = &mut loaded.found
+            && let standing = found.facts.standing(now_s)
+            && std::mem::discriminant(&standing) != std::mem::discriminant(&found.told)
+        {
+            announce(&loaded.files, &found.facts, standing);
+            found.told = standing;
+            has_changed = true;
         }
     }
     if has_changed {
-        let mut table = Table::default();
-        // Where several are for one name, the one that is named first is shown.
-        for (facts, certificate) in all.iter().rev().filter_map(|it| it.found.as_ref()) {
-            facts.names.iter().for_each(|name| table.insert(name, certificate.clone()));
-        }
-        certificates.replace(table);
+        certificates.replace(table(all));
     }
 }
 
-fn announce(files: &Files, found: &Certificate) {
+/// Reads a pair of files whose stamp is `now`; whether another certificate is to be shown.
+fn read_again(loaded: &mut Loaded, now: Option<Stamp>, now_s: i64) -> bool {
+    match read(&loaded.files) {
+        Ok((facts, certificate)) => {
+            let told = facts.standing(now_s);
+            announce(&loaded.files, &facts, told);
+            (loaded.stamp, loaded.failed, loaded.found) = (now, None, Some(Found { facts, certificate, told }));
+            true
+        }
+        Err(error) => {
+            // Told once for what the files are.
+            if loaded.failed != Some(now) {
+                let shown = if loaded.found.is_some() { "the one before is shown still" } else { "none is shown" };
+                tracing::error!(chain = %loaded.files.chain.display(), %error, "a certificate cannot be used; {shown}");
+                loaded.failed = Some(now);
+            }
+            false
+        }
+    }
+}
+
+/// Where several are for one name, the one that is named first is shown.
+fn table(all: &[Loaded]) -> Table {
+    let mut table = Table::default();
+    for found in all.iter().rev().filter_map(|it| it.found.as_ref()) {
+        let counts = matches!(found.told, Standing::Good | Standing::EndsSoon(_));
+        found.facts.names.iter().for_each(|name| table.insert(name, found.certificate.clone(), counts));
+    }
+    table
+}
+
+fn announce(files: &Files, found: &Certificate, standing: Standing) {
     let (chain, names) = (files.chain.display(), found.names.join(", "));
-    match found.standing(Clock::system().now_ms() / 1_000) {
+    if !found.is_ordered {
+        tracing::warn!(%chain, "behind a certificate of this chain stands another one than that which has signed it: some clients refuse that");
+    }
+    match standing {
         Standing::Good => tracing::info!(%chain, names, "a certificate is shown"),
         Standing::EndsSoon(days) => {
             tracing::warn!(%chain, names, days, "a certificate is shown that ends soon: renew it");
@@ -207,17 +242,20 @@ fn at(path: &Path, error: &Error) -> Error {
     Error { message: format!("{}: {}", path.display(), error.message), ..error.clone() }
 }
 
-/// The key for what the server signs itself: the same at each start, so that who has accepted a certificate once is not asked again for
-/// another key.
+/// The key for what the server signs itself: the same at each start, so that who knows its fingerprint knows it again.
 fn own_key(data: &Path) -> Result<OwnKey> {
     let path = data.join(OWN_KEY);
-    match fs::read(&path) {
-        Ok(der) => match OwnKey::read(&der) {
-            Ok(key) => return Ok(key),
-            Err(error) => tracing::warn!(path = %path.display(), %error, "this key is damaged; it is replaced"),
-        },
-        Err(error) if error.kind() == io::ErrorKind::NotFound => {}
-        Err(error) => return Err(error.into()),
+    let kept = match fs::read(&path) {
+        Ok(der) => OwnKey::read(&der).map_err(|error| error.to_string()),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Err(String::new()),
+        Err(error) => Err(error.to_string()),
+    };
+    let why = match kept {
+        Ok(key) => return Ok(key),
+        Err(why) => why,
+    };
+    if !why.is_empty() {
+        tracing::warn!(path = %path.display(), why, "this key cannot be used; it is replaced");
     }
     let key = OwnKey::generate().map_err(Error::internal)?;
     // On a full disk, or one that may only be read, sites are served with a key that is not kept.
@@ -240,12 +278,52 @@ impl ToHttps {
         Self { certificates: certificates.clone(), port: port.into() }
     }
 
-    /// The same page by HTTPS; `None` where nobody vouches for that host, and for what an authority asks in clear.
-    pub(super) fn target(&self, host: &str, uri: &hyper::Uri) -> Option<String> {
-        if uri.path().starts_with("/.well-known/acme-challenge/") || !self.certificates.has(host) {
+    /// The same page by HTTPS; `None` where nobody vouches for that host and it `may` be asked in clear, and for what an authority asks.
+    pub(super) fn target(&self, host: &str, uri: &hyper::Uri, may: bool) -> Option<String> {
+        if uri.path().starts_with("/.well-known/acme-challenge/") || may && !self.certificates.has(host) {
             return None;
         }
-        let rest = uri.path_and_query().map_or("/", |it| it.as_str());
+        // `OPTIONS *` means no page.
+        let rest = uri.path_and_query().map(hyper::http::uri::PathAndQuery::as_str).filter(|it| it.starts_with('/'))?;
         Some(format!("https://{host}{}{rest}", self.port))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use data_encoding::BASE64;
+
+    use super::*;
+
+    const DAY_MS: i64 = 24 * 3_600_000;
+    /// 2026-01-01 and 2026-04-01, UTC.
+    const FROM_MS: i64 = 1_767_225_600_000;
+    const UNTIL_MS: i64 = 1_775_001_600_000;
+
+    /// A certificate for one year's first quarter counts for redirects as long as browsers take it, and no longer.
+    #[test]
+    fn time_alone_changes_how_a_certificate_stands() {
+        let folder = tempfile::tempdir().unwrap();
+        let (chain, key) = (folder.path().join("a.pem"), folder.path().join("a.key"));
+        let pair = rcgen::KeyPair::generate().unwrap();
+        let mut wish = rcgen::CertificateParams::new(vec![String::from("a.example")]).unwrap();
+        (wish.not_before, wish.not_after) = (rcgen::date_time_ymd(2026, 1, 1), rcgen::date_time_ymd(2026, 4, 1));
+        let made = wish.self_signed(&pair).unwrap();
+        let pem = |label: &str, der: &[u8]| format!("-----BEGIN {label}-----\n{}\n-----END {label}-----\n", BASE64.encode(der));
+        files::write_atomic(&chain, pem("CERTIFICATE", made.der()).as_bytes(), 0o600).unwrap();
+        files::write_atomic(&key, pem("PRIVATE KEY", pair.serialized_der()).as_bytes(), 0o600).unwrap();
+        let (clock, hands) = Clock::manual(FROM_MS - DAY_MS);
+        let certificates = Certificates::new(OwnKey::generate().unwrap(), "localhost", clock.clone());
+        let mut all = [Loaded { files: Files { chain, key }, stamp: None, failed: None, found: None }];
+        let mut standing = |after_ms| {
+            hands.advance(after_ms);
+            look(&mut all, &certificates, &clock);
+            (all[0].found.as_ref().map(|it| it.told), certificates.has("a.example"))
+        };
+        assert_eq!(standing(0), (Some(Standing::Early), false));
+        assert_eq!(standing(DAY_MS), (Some(Standing::Good), true));
+        assert_eq!(standing(UNTIL_MS - FROM_MS - 3 * DAY_MS), (Some(Standing::EndsSoon(3)), true));
+        assert_eq!(standing(DAY_MS), (Some(Standing::EndsSoon(3)), true), "told once");
+        assert_eq!(standing(2 * DAY_MS + 1_000), (Some(Standing::Over), false));
     }
 }

@@ -26,7 +26,11 @@ impl Check {
         match loaded {
             Ok(settings) => {
                 let for_proxies = settings.proxy_protocol_listen.iter().map(|it| format!("{it} (PROXY protocol)"));
-                let listen: Vec<String> = settings.listen.iter().map(ToString::to_string).chain(for_proxies).collect();
+                let tls = settings.tls.listen.iter().map(|it| format!("{it} (HTTPS)"));
+                let tls_for_proxies = settings.tls.proxy_protocol_listen.iter();
+                let tls = tls.chain(tls_for_proxies.map(|it| format!("{it} (PROXY protocol, HTTPS)")));
+                let listen: Vec<String> =
+                    settings.listen.iter().map(ToString::to_string).chain(for_proxies).chain(tls).collect();
                 terminal::note(&format!(
                     "The settings are well: data in {}, listening on {}, the panel at {}, sites below {}.",
                     settings.data.display(),

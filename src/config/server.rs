@@ -4,6 +4,7 @@
 //! twin `CHAINHOST_…` where that makes sense. A wrong value names the file and the line.
 
 use std::{
+    collections::HashSet,
     ffi::OsString,
     fs,
     net::SocketAddr,
@@ -172,6 +173,11 @@ impl Server {
         }
         let (trusted_proxies, proxy_protocol_listen) = proxies(&file, &source)?;
         let tls = tls(&mut file, flags, text("CHAINHOST_TLS_LISTEN"), (role, &trusted_proxies), &source)?;
+        let all = [&listen, &proxy_protocol_listen, &tls.listen, &tls.proxy_protocol_listen];
+        if let Some(twice) = named_twice(&all) {
+            let why = format!("{twice} is named for two kinds of connections: in clear, TLS and PROXY protocol need a port each");
+            return Err(wrong("listen", &why));
+        }
         let (panel_host, public_url) = panel(&file, &source, tls.is_on() || !trusted_proxies.is_empty())?;
         let data = match flags.data.clone().or_else(|| env("CHAINHOST_DATA").map(PathBuf::from)).or(file.data) {
             Some(data) => data,
@@ -358,6 +364,12 @@ fn listed(all: &[Spanned<String>], source: &Source, key: &str) -> Result<Vec<Soc
     Ok(all.iter().map(parse).collect::<Result<Vec<_>>>()?.concat())
 }
 
+/// An address that more than one of these lists has. A free port is another one for each.
+fn named_twice(all: &[&Vec<SocketAddr>]) -> Option<SocketAddr> {
+    let mut seen = HashSet::new();
+    all.iter().flat_map(|list| list.iter().collect::<HashSet<_>>()).find(|it| it.port() != 0 && !seen.insert(**it)).copied()
+}
+
 /// Where and how TLS is spoken. A worker has no visitors, and speaks none.
 fn tls(
     file: &mut File,
@@ -375,7 +387,8 @@ fn tls(
     if !role.serves() {
         return Ok(Tls::default());
     }
-    tls::read(section, listen, for_proxies, |why| wrong("[tls]", why))
+    let own_folder = source.path.parent().unwrap_or(Path::new(""));
+    tls::read(section, (listen, for_proxies), own_folder, |why| wrong(&format!("{}, [tls]", source.path.display()), why))
 }
 
 /// Where those connect that speak the PROXY protocol.
@@ -535,6 +548,8 @@ mod tests {
             ("\n\ndisk_reserve = \"much\"", "line 3", "much"),
             ("\npublic_url = \"https://panel.example\"", "line 2", "`listen` of [tls]"),
             ("[tls]\nlisten = [\"443\"]", "line 2", "`tls.listen`: `443` is not an address"),
+            ("[[tls.certificates]]\nchain = 'a'\nkey = 'b'", "[tls]", "add `listen`"),
+            ("listen = ['127.0.0.1:8443']\n[tls]\nlisten = ['127.0.0.1:8443']", "listen", "127.0.0.1:8443 is named for two kinds"),
             ("[tls]\nport = 443", "line 2", "port"),
             ("[[tls.certificates]]\nchain = 'a'", "line 1", "key"),
             ("[tls]\nproxy_protocol_listen = [\":8443\"]", "line 2", "Name them in `trusted_proxies`"),

@@ -1,11 +1,14 @@
 //! Where the server speaks TLS, and with which certificates.
 
-use std::{net::SocketAddr, path::PathBuf};
+use std::{
+    net::SocketAddr,
+    path::{Path, PathBuf},
+};
 
 use serde::Deserialize;
 use toml::Spanned;
 
-use crate::domain::Result;
+use crate::domain::{Error, Result};
 
 /// The section `[tls]` of the file.
 #[derive(Default, Deserialize)]
@@ -23,7 +26,7 @@ pub(super) struct Section {
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Files {
-    /// PEM: the certificate, and behind it those that vouch for it.
+    /// PEM: the certificate, and behind it those that vouch for it. In the configuration, beside which a relative path begins.
     pub chain: PathBuf,
     /// PEM: its private key, without a password.
     pub key: PathBuf,
@@ -49,19 +52,17 @@ impl Tls {
     }
 }
 
-/// The settings of the section, with where to listen as it was read. `wrong` makes the error of a section that makes no sense.
+/// The settings of the section, with where to listen as it was read: clients, and proxies. Paths begin in `folder`. `wrong` makes the error
+/// of a section that makes no sense.
 pub(super) fn read(
     section: Section,
-    listen: Vec<SocketAddr>,
-    proxy_protocol_listen: Vec<SocketAddr>,
-    wrong: impl Fn(&str) -> crate::domain::Error,
+    (listen, proxy_protocol_listen): (Vec<SocketAddr>, Vec<SocketAddr>),
+    folder: &Path,
+    wrong: impl Fn(&str) -> Error,
 ) -> Result<Tls> {
-    let tls = Tls {
-        listen,
-        proxy_protocol_listen,
-        redirect: section.redirect.unwrap_or(true),
-        certificates: section.certificates,
-    };
+    let certificates = section.certificates.into_iter();
+    let certificates = certificates.map(|it| Files { chain: folder.join(it.chain), key: folder.join(it.key) }).collect();
+    let tls = Tls { listen, proxy_protocol_listen, redirect: section.redirect.unwrap_or(true), certificates };
     if !tls.is_on() && !tls.certificates.is_empty() {
         return Err(wrong("has certificates and no address to show them at: add `listen`, such as [\":443\"]"));
     }

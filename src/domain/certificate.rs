@@ -20,6 +20,8 @@ pub struct Certificate {
     pub from_s: i64,
     /// Until when.
     pub until_s: i64,
+    /// Whether each of the others in its chain has signed the one before it, as some clients want it.
+    pub is_ordered: bool,
     /// Who has signed it, as in `CN=R11,O=Let's Encrypt,C=US`.
     pub issuer: String,
 }
@@ -38,7 +40,7 @@ pub enum Standing {
 }
 
 impl Certificate {
-    /// Reads a chain: DER, the certificate itself first, each of the others having signed the one before it.
+    /// Reads a chain: DER, the certificate itself first.
     pub fn read(chain: &[&[u8]]) -> Result<Self> {
         let parse = |der: &&[u8]| Parsed::from_der(der).map_err(|error| unreadable(&error));
         let all = chain.iter().map(parse).collect::<Result<Vec<_>>>()?;
@@ -51,7 +53,7 @@ impl Certificate {
                 let text = "The first certificate is that of an authority. The one of the site must come first.";
                 wrong("certificate_order", text)
             } else {
-                let text = "The certificate names no hostname as a subject alternative name, so no browser accepts it for any.";
+                let text = "The certificate names no hostname as a subject alternative name. Addresses are not enough: clients do not say to which they connect.";
                 wrong("certificate_names", text)
             });
         }
@@ -59,15 +61,11 @@ impl Certificate {
             [one, next] => one.tbs_certificate.issuer == next.tbs_certificate.subject,
             _ => true,
         };
-        if !all.windows(2).all(is_signed) {
-            let text =
-                "The chain is not in order: behind the certificate must stand the one that has signed it, and so on.";
-            return Err(wrong("certificate_order", text));
-        }
         let seconds = |it: x509_cert::time::Time| i64::try_from(it.to_unix_duration().as_secs()).unwrap_or(i64::MAX);
         let validity = body.validity;
         Ok(Self {
             names,
+            is_ordered: all.windows(2).all(is_signed),
             from_s: seconds(validity.not_before),
             until_s: seconds(validity.not_after),
             issuer: body.issuer.to_string(),
@@ -151,11 +149,15 @@ mod tests {
         let ca = authority.self_signed(&ca_key).unwrap();
         let leaf = made(&["a.example"]).signed_by(&key, &Issuer::from_params(&authority, &ca_key)).unwrap();
         let stranger = made(&["b.example"]).self_signed(&other_key).unwrap();
-        let code = |chain: &[&[u8]]| Certificate::read(chain).map_or_else(|it| it.code, |_| "good");
+        let code = |chain: &[&[u8]]| match Certificate::read(chain) {
+            Ok(read) if read.is_ordered => "good",
+            Ok(_) => "not in order",
+            Err(error) => error.code,
+        };
         assert_eq!(code(&[leaf.der(), ca.der()]), "good");
         assert_eq!(code(&[leaf.der()]), "good");
         assert_eq!(code(&[ca.der(), leaf.der()]), "certificate_order");
-        assert_eq!(code(&[leaf.der(), stranger.der()]), "certificate_order");
+        assert_eq!(code(&[leaf.der(), stranger.der()]), "not in order");
         assert_eq!(code(&[]), "certificate_none");
         assert_eq!(code(&[b"no certificate"]), "certificate_unreadable");
         let nameless = made(&[]).self_signed(&key).unwrap();

@@ -73,7 +73,7 @@ pub struct RequestId(pub String);
 pub struct Trust {
     /// The proxies.
     pub proxies: Vec<Network>,
-    /// The scheme of the panel's public address, where a proxy does not name one.
+    /// The scheme where a proxy does not name one.
     pub scheme: &'static str,
 }
 
@@ -83,7 +83,8 @@ impl Trust {
         let Peer { address, told, ends_tls } = peer;
         let peer = address.ip().to_canonical();
         let forwarded = told.is_some() || SIGNS.iter().any(|it| headers.contains_key(*it));
-        let is_near = peer.is_loopback() && !forwarded;
+        // Who sits here has the port in clear; what passes TLS on, and says nothing of itself, brings everybody.
+        let is_near = peer.is_loopback() && !forwarded && !ends_tls;
         if is_near || !self.is_trusted(peer) {
             let scheme = match told.map(|it| it.tls) {
                 _ if ends_tls => "https",
@@ -200,6 +201,15 @@ mod tests {
         assert_eq!(of(&[(name, "10.0.0.9, 10.0.0.2")]), "10.0.0.9");
         assert_eq!(of(&[(name, "198.51.100.7, unknown, 10.0.0.2")]), "10.0.0.2");
         assert_eq!(of(&[(name, "")]), "127.0.0.1");
+    }
+
+    /// Also somebody on this machine: something that passes TLS on may stand there, and cannot say so.
+    #[test]
+    fn who_comes_by_tls_is_not_near() {
+        let trust = Trust { proxies: Vec::new(), scheme: "http" };
+        let peer = Peer { ends_tls: true, ..Peer::new("127.0.0.1:4711".parse().unwrap()) };
+        let client = trust.client(peer, &HeaderMap::new());
+        assert_eq!((client.is_near, client.is_proxied, client.scheme), (false, false, "https"));
     }
 
     #[test]

@@ -59,6 +59,11 @@ impl Activity {
         u64::try_from(self.accepted.elapsed().as_millis()).unwrap_or(u64::MAX)
     }
 
+    /// The connection is one of HTTP/2, as TLS has agreed or its first bytes say.
+    pub(super) fn speaks_two(&self) {
+        self.streams.store(true, Ordering::Relaxed);
+    }
+
     /// A request's head is whole. Its work lasts until the guard is dropped.
     pub(super) fn begin(self: &Arc<Self>) -> Working {
         self.start();
@@ -78,8 +83,8 @@ impl Activity {
 
     fn read(&self, now: u64, bytes: &[u8], first: bool) {
         self.last_byte.store(now, Ordering::Relaxed);
-        if first {
-            self.streams.store(bytes.starts_with(PREFACE), Ordering::Relaxed);
+        if first && bytes.starts_with(PREFACE) {
+            self.speaks_two();
         }
         let between = self.working.load(Ordering::Relaxed) == 0 && !self.streams.load(Ordering::Relaxed);
         if between && self.head_since.load(Ordering::Relaxed) == 0 {

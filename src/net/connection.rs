@@ -23,7 +23,7 @@ use hyper_util::{
     server::conn::auto,
 };
 use tokio::{
-    io::AsyncWriteExt as _,
+    io::{AsyncReadExt as _, AsyncWriteExt as _},
     net::{TcpListener, TcpStream},
     time::{self, Instant},
 };
@@ -63,6 +63,9 @@ const LAST_LOOKS: Duration = Duration::from_millis(10);
 /// For who speaks HTTP where TLS is spoken.
 const IN_CLEAR: &[u8] = b"HTTP/1.1 400 Bad Request\r\ncontent-type: text/plain; charset=utf-8\r\nconnection: close\r\ncontent-length: 64\r\n\r\n\
 This port speaks HTTPS. Write https:// in front of the address.\n";
+
+/// Bytes that are read of who is told that, before the connection is closed.
+const UNREAD_MAX: usize = 64 * 1024;
 
 /// The limits of a server's connections.
 #[derive(Clone, Copy, Debug)]
@@ -355,7 +358,7 @@ impl Server {
         self.first(activity, stream.peek(&mut start)).await?.ok().filter(|it| *it > 0)?;
         if start.first().is_some_and(u8::is_ascii_uppercase) {
             // No handshake begins with a letter: a request for the port in clear.
-            drop(self.first(activity, stream.write_all(IN_CLEAR)).await);
+            self.first(activity, tell(&mut stream, IN_CLEAR)).await;
             return None;
         }
         match self.first(activity, tls.accept(stream)).await? {
@@ -363,7 +366,10 @@ impl Server {
                 peer.ends_tls = true;
                 let (http, framing) = match agreed {
                     Agreed::One => (&self.http.one, Some(Framing::new())),
-                    Agreed::Two => (&self.http.two, None),
+                    Agreed::Two => {
+                        activity.speaks_two();
+                        (&self.http.two, None)
+                    }
                 };
                 Some((Stream::Tls(Box::new(stream)), http, framing))
             }
@@ -483,6 +489,21 @@ impl Server {
         })
         .await;
     }
+}
+
+/// Sends a few bytes and waits until they are there: a connection that is closed with bytes unread is reset, and with it goes what was
+/// sent.
+async fn tell(stream: &mut TcpStream, text: &[u8]) -> io::Result<()> {
+    stream.write_all(text).await?;
+    stream.shutdown().await?;
+    let (mut unread, mut left) = ([0; 1_024], UNREAD_MAX);
+    while left > 0 {
+        match stream.read(&mut unread).await? {
+            0 => break,
+            read => left = left.saturating_sub(read),
+        }
+    }
+    Ok(())
 }
 
 /// What [`Server::watch`] needs of hyper's connection, whose type names every type of the service.

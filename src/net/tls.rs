@@ -27,6 +27,7 @@ use tokio_rustls::{TlsAcceptor, server::TlsStream};
 
 use self::own::Own;
 pub use self::own::OwnKey;
+use crate::base::clock::Clock;
 
 /// What a client may choose to speak on a connection (ALPN, RFC 7301): the first is preferred.
 const H2: &[u8] = b"h2";
@@ -65,6 +66,13 @@ impl std::fmt::Debug for Inner {
 /// Certificates by name.
 #[derive(Clone, Debug, Default)]
 pub struct Table {
+    good: Names,
+    /// Those that do not count now, for names that no other is for.
+    bad: Names,
+}
+
+#[derive(Clone, Debug, Default)]
+struct Names {
     exact: HashMap<String, Certificate>,
     /// By what follows the `*.`.
     wildcards: HashMap<String, Certificate>,
@@ -72,13 +80,21 @@ pub struct Table {
 
 impl Table {
     /// Shows `certificate` to who asks for `name`, which is in lower case and may begin with `*.`. What was there before goes.
-    pub fn insert(&mut self, name: &str, certificate: Certificate) {
+    /// `counts`: its dates are such that browsers take it.
+    pub fn insert(&mut self, name: &str, certificate: Certificate, counts: bool) {
+        let names = if counts { &mut self.good } else { &mut self.bad };
         match name.strip_prefix("*.") {
-            Some(parent) => self.wildcards.insert(parent.to_owned(), certificate),
-            None => self.exact.insert(name.to_owned(), certificate),
+            Some(parent) => names.wildcards.insert(parent.to_owned(), certificate),
+            None => names.exact.insert(name.to_owned(), certificate),
         };
     }
 
+    fn find(&self, name: &str) -> Option<&Certificate> {
+        self.good.find(name).or_else(|| self.bad.find(name))
+    }
+}
+
+impl Names {
     /// The one for a name in lower case: of its own, or one for all names beside it.
     fn find(&self, name: &str) -> Option<&Certificate> {
         let beside = || name.split_once('.').and_then(|(_, parent)| self.wildcards.get(parent));
@@ -88,8 +104,9 @@ impl Table {
 
 impl Certificates {
     /// None yet but those that this server signs itself, with that key; `default_name` is in the one for who names no host.
-    pub fn new(key: OwnKey, default_name: &str) -> Self {
-        let inner = Inner { table: ArcSwap::default(), own: Own::new(key, default_name), is_ours: OnceLock::new() };
+    pub fn new(key: OwnKey, default_name: &str, clock: Clock) -> Self {
+        let own = Own::new(key, default_name, clock);
+        let inner = Inner { table: ArcSwap::default(), own, is_ours: OnceLock::new() };
         Self(Arc::new(inner))
     }
 
@@ -103,9 +120,9 @@ impl Certificates {
         self.0.table.store(Arc::new(table));
     }
 
-    /// Whether there is a certificate for a name in lower case that somebody else vouches for.
+    /// Whether there is a certificate for a name in lower case that somebody else vouches for, and that counts now.
     pub fn has(&self, name: &str) -> bool {
-        self.0.table.load().find(name).is_some()
+        self.0.table.load().good.find(name).is_some()
     }
 
     /// What to show to who asks for `name`, or for none.
@@ -188,7 +205,7 @@ mod tests {
 
     #[test]
     fn the_nearest_certificate_is_shown() {
-        let [one, two, wild, panel] = [(); 4].map(|()| certificate());
+        let [one, two, wild, panel, old] = [(); 5].map(|()| certificate());
         let mut table = Table::default();
         for (name, of) in
             [("a.example", &one), ("b.a.example", &two), ("*.a.example", &wild), ("panel.example", &panel)]
@@ -205,6 +222,8 @@ mod tests {
             (Some("A.Example"), &one),
             (Some("b.a.example"), &two),
             (Some("c.a.example"), &wild),
+            (Some("old.a.example"), &wild),
+            (Some("gone.example"), &old),
             (None, &panel),
         ] {
             assert!(Arc::ptr_eq(&shown(name), &wanted.0), "{name:?}");
@@ -215,7 +234,7 @@ mod tests {
         }
         let ours = shown(Some("x.ours.example"));
         assert!(Arc::ptr_eq(&ours, &shown(Some("X.ours.example"))) && !Arc::ptr_eq(&ours, &own_default));
-        assert!(all.has("c.a.example") && !all.has("x.ours.example"));
+        assert!(all.has("c.a.example") && !all.has("x.ours.example") && !all.has("gone.example"));
     }
 
     #[test]
