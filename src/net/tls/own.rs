@@ -7,11 +7,14 @@ use std::{
     time::Duration,
 };
 
-use rcgen::{CertificateParams, DistinguishedName, DnType, ExtendedKeyUsagePurpose, KeyPair, date_time_ymd};
+use rcgen::{
+    CertificateParams, DistinguishedName, DnType, ExtendedKeyUsagePurpose, KeyPair, PublicKeyData as _, date_time_ymd,
+};
 use rustls::{pki_types::PrivateKeyDer, sign::CertifiedKey};
 use tokio::time::Instant;
 
 use super::Certificate;
+use crate::base::hash::Sha256;
 
 /// So many are kept. They are made anew in a tenth of a millisecond.
 const KEPT_MAX: usize = 1_024;
@@ -41,6 +44,12 @@ impl OwnKey {
     /// To be kept, as PKCS #8.
     pub fn der(&self) -> &[u8] {
         self.0.serialized_der()
+    }
+
+    /// By what people know it: SHA-256 of the public key as certificates have it (`SubjectPublicKeyInfo`). The certificates are made
+    /// anew now and then, and the key stays.
+    pub fn fingerprint(&self) -> Sha256 {
+        Sha256::of(&self.0.subject_public_key_info())
     }
 }
 
