@@ -142,7 +142,7 @@ pub(super) async fn create(visit: Visit, Fields(sent): Fields<Sent>) -> Answer {
             name: sent.name.trim().to_owned(),
             may: may_then(scope),
             secret: secret.expose().to_owned(),
-            command: format!("chainhost login --server {}", visit.services.addresses.for_commands()),
+            command: format!("chainhost login --server {}", visit.services.addresses.panel()),
         }),
         Err(error) if error.kind == Kind::Invalid => {
             let problems = Problems::of(&error, &["name", "days"]);

@@ -179,7 +179,7 @@ const ROWS_PAGE: u32 = 30;
 /// How to deploy a site from one's own machine.
 pub(super) fn command(services: &Services, name: &str, create: bool) -> String {
     let create = if create { " --create" } else { "" };
-    format!("chainhost deploy ./dist --site {name}{create} --server {}", services.addresses.for_commands())
+    format!("chainhost deploy ./dist --site {name}{create} --server {}", services.addresses.panel())
 }
 
 /// The name in an address; what cannot be one is not there.

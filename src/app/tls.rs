@@ -51,7 +51,13 @@ pub fn check(settings: &Tls) -> Result<()> {
 
 /// The certificates of a server, kept as their files are until the end of `tasks`.
 pub(super) fn start(settings: &Tls, panel_host: &str, data: &Path, clock: &Clock, tasks: &Tasks) -> Result<Certificates> {
-    let certificates = Certificates::new(own_key(data)?, panel_host, clock.clone());
+    let own = own_key(data)?;
+    // Whoever is shown one of them compares: nobody else vouches for it.
+    tracing::info!(
+        fingerprint = %own.fingerprint(),
+        "the key of the certificates that this server signs itself; `chainhost login URL --trust-fingerprint` takes its SHA-256 fingerprint"
+    );
+    let certificates = Certificates::new(own, panel_host, clock.clone());
     let fresh = |it: &Files| Loaded { files: it.clone(), stamp: None, failed: None, found: None };
     let mut all: Vec<Loaded> = settings.certificates.iter().map(fresh).collect();
     look(&mut all, &certificates, clock);

@@ -28,6 +28,8 @@ pub(super) enum Failure {
     Input(String),
     /// No connection could be made; nothing was sent.
     Unreachable(String),
+    /// Who answers at that address is not to be spoken to; nothing was sent, and trying again changes nothing.
+    Untrusted(String),
     /// A connection broke or stood still; the server may or may not have done what it was asked.
     Lost(String),
     /// There is no key, or the server does not take it.
@@ -95,7 +97,7 @@ impl Failure {
         match self {
             Self::Refused(_) | Self::Server(_) => 1,
             Self::Input(_) => 2,
-            Self::Unreachable(_) | Self::Lost(_) => 3,
+            Self::Unreachable(_) | Self::Untrusted(_) | Self::Lost(_) => 3,
             Self::Key(_) => 4,
             // What a shell reports of a program that ^C ended.
             Self::Stopped => 130,
@@ -124,7 +126,9 @@ impl fmt::Display for Failure {
                     _ => Ok(()),
                 }
             }
-            Self::Server(it) | Self::Input(it) | Self::Unreachable(it) | Self::Lost(it) => f.write_str(it),
+            Self::Server(it) | Self::Input(it) | Self::Unreachable(it) | Self::Untrusted(it) | Self::Lost(it) => {
+                f.write_str(it)
+            }
             Self::Key(it) => {
                 write!(
                     f,

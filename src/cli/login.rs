@@ -1,7 +1,7 @@
 //! `chainhost login` and `logout`: keep a server and its key for the next commands, or forget them.
 //!
 //! The key is read from standard input, or asked for without showing it; it is never an argument, which others on the
-//! machine could see. It is kept only after the server has taken it.
+//! machine could see. It is kept only after the server has taken it, and asked for only once the server has shown who it is.
 
 use std::process::ExitCode;
 
@@ -10,6 +10,7 @@ use clap::Args;
 use super::{
     client::{
         self, Call, Client,
+        connection::Connections,
         credentials::{self, ServerArgument},
         shapes::Me,
     },
@@ -22,6 +23,9 @@ use crate::config::client::Environment;
 /// The arguments of `login`.
 #[derive(Args)]
 pub(super) struct Login {
+    /// The server, `https://HOST`
+    #[arg(value_name = "URL", conflicts_with = "server")]
+    url: Option<String>,
     #[command(flatten)]
     server: ServerArgument,
 }
@@ -31,10 +35,12 @@ impl Login {
         client::run(async {
             let environment = Environment::from_environment();
             let path = credentials::path(&environment)?;
-            let server = self.server.server(&environment)?;
-            if !server.is_loopback() {
+            let (server, trust) = self.server.server(self.url.as_deref(), &environment)?;
+            let connections = Connections::new(credentials::reach(&server, &trust)?);
+            connections.look().await?;
+            if server.is_overheard() {
                 terminal::note(&format!(
-                    "The key goes to {server} without encryption: whoever is between can read it."
+                    "The key goes to {server} without encryption: whoever is between can read it. If it speaks HTTPS too, write that."
                 ));
             }
             let hidden = Hidden::ask(&format!("API key for {server}: "));
@@ -47,9 +53,9 @@ impl Login {
             drop(hidden);
             let key = key.map_err(|error| Failure::Input(format!("Cannot read the key: {error}")))?;
             credentials::check_key(&key)?;
-            let client = Client::new(server, key);
+            let client = Client::new(connections, key);
             let me: Me = client.call(&Call::get("/api/v1/me")).await?;
-            credentials::write(&path, client.server(), client.key())?;
+            credentials::write(&path, client.server(), client.key(), &trust)?;
             let role = me.role.map_or_else(String::new, |it| format!(", {}", text::plain(&it)));
             let (server, email, tenant) = (client.server(), text::plain(&me.email), text::plain(&me.tenant));
             terminal::print(&format!("Signed in at {server} as {email} (tenant {tenant}{role})."))

@@ -10,6 +10,7 @@ mod client;
 mod db;
 mod deploy;
 mod deployments;
+mod dial;
 mod diff;
 mod failure;
 mod folder;
@@ -30,6 +31,7 @@ mod sites;
 mod table;
 mod terminal;
 mod text;
+mod tls;
 mod verify;
 mod worker;
 

@@ -17,7 +17,8 @@ use std::{
 use clap::Args;
 
 use crate::{
-    cli::folder,
+    cli::{folder, tls::TrustArgument},
+    config::client::Environment,
     domain::{
         Error, media_type,
         site_path::{Selected, select},
@@ -41,9 +42,11 @@ const BUNDLE_BYTES_MAX: u64 = 128 * 1024 * 1024;
 pub(super) struct Arguments {
     /// The file with the proof, as a site gives it
     bundle: PathBuf,
-    /// Ask this site for every file: `http://HOST[:PORT]`, plain HTTP
+    /// Ask this site for every file: `https://HOST[:PORT]` or `http://HOST[:PORT]`
     #[arg(long, conflicts_with = "dir")]
     site: Option<String>,
+    #[command(flatten)]
+    trust: TrustArgument,
     /// Compare with the files of this folder
     #[arg(long)]
     dir: Option<PathBuf>,
@@ -102,7 +105,11 @@ impl Arguments {
             lines.push(format!("folder {}: every file is the same", dir.display()));
         }
         if let Some(url) = &self.site {
-            site::check(&bundle.manifest, url)?;
+            let environment = Environment::from_environment();
+            let trust = self.trust.read(&environment).map_err(|error| Fault::of(USAGE, error))?;
+            let command = format!("chainhost verify {} --site {url}", self.bundle.display());
+            let site = fetch::Site::parse(url, &trust, command).map_err(Fault::usage)?;
+            site::check(&bundle.manifest, &site)?;
             lines.push(format!("site {url}: every file is answered as it was deployed"));
         }
         if !bundle.unchecked.is_empty() {

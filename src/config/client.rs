@@ -1,7 +1,7 @@
 //! What the commands that talk to a server take from the environment.
 //!
-//! `CHAINHOST_SERVER` and `CHAINHOST_KEY` are settings; `XDG_CONFIG_HOME`, `HOME` and `NO_COLOR` (no-color.org) keep
-//! their usual meaning. Variables that name a proxy are never read (DECISIONS 24).
+//! `CHAINHOST_SERVER`, `CHAINHOST_KEY`, `CHAINHOST_CA` and `CHAINHOST_TRUST_FINGERPRINT` are settings; `XDG_CONFIG_HOME`,
+//! `HOME` and `NO_COLOR` (no-color.org) keep their usual meaning. Variables that name a proxy are never read (DECISIONS 24).
 
 use std::{ffi::OsString, fmt, path::PathBuf, str::FromStr};
 
@@ -17,6 +17,10 @@ pub struct Environment {
     pub server: Option<String>,
     /// `CHAINHOST_KEY`.
     pub key: Option<Secret>,
+    /// `CHAINHOST_CA`.
+    pub ca: Option<PathBuf>,
+    /// `CHAINHOST_TRUST_FINGERPRINT`.
+    pub trust_fingerprint: Option<String>,
     /// The file that `login` writes: below `XDG_CONFIG_HOME` or `~/.config`. Absent without a home.
     pub credentials: Option<PathBuf>,
     /// `NO_COLOR` is set.
@@ -38,15 +42,18 @@ impl Environment {
         Self {
             server: text("CHAINHOST_SERVER"),
             key: text("CHAINHOST_KEY").map(Secret::new),
+            ca: get("CHAINHOST_CA").map(PathBuf::from),
+            trust_fingerprint: text("CHAINHOST_TRUST_FINGERPRINT"),
             credentials: folder.map(|it| it.join("chainhost/credentials.toml")),
             no_color: get("NO_COLOR").is_some(),
         }
     }
 }
 
-/// Where a server answers: `http://HOST[:PORT]`, without a path.
+/// Where a server answers: `https://HOST[:PORT]` or `http://HOST[:PORT]`, without a path.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ServerUrl {
+    is_https: bool,
     host: String,
     port: u16,
 }
@@ -54,7 +61,17 @@ pub struct ServerUrl {
 /// The server when nothing names another: the address at which `chainhost serve` listens by default.
 pub const DEFAULT_SERVER: &str = "http://localhost:8080";
 
+/// `localhost` or a name below it, which are loopback by definition (RFC 6761 §6.3).
+pub fn is_localhost_name(host: &str) -> bool {
+    host == "localhost" || host.ends_with(".localhost")
+}
+
 impl ServerUrl {
+    /// Whether it is reached by TLS.
+    pub const fn is_https(&self) -> bool {
+        self.is_https
+    }
+
     /// The host, lower-case, without the brackets of an IPv6 address.
     pub fn host(&self) -> &str {
         self.host.trim_start_matches('[').trim_end_matches(']')
@@ -65,20 +82,30 @@ impl ServerUrl {
         self.port
     }
 
-    /// `HOST:PORT` as the `Host` header has it: without the port when it is 80.
+    /// `HOST:PORT` as the `Host` header has it: without the port when it is the scheme's own.
     pub fn authority(&self) -> String {
-        if self.port == 80 { self.host.clone() } else { format!("{}:{}", self.host, self.port) }
+        if self.port == own_port(self.is_https) { self.host.clone() } else { format!("{}:{}", self.host, self.port) }
+    }
+
+    /// The same host and port, by TLS.
+    #[must_use]
+    pub fn to_https(&self) -> Self {
+        Self { is_https: true, ..self.clone() }
     }
 
     /// Whether what is sent stays on this machine: `localhost`, a name below it, or a loopback address.
     pub fn is_loopback(&self) -> bool {
-        self.is_localhost_name() || self.host().parse::<std::net::IpAddr>().is_ok_and(|it| it.is_loopback())
+        is_localhost_name(&self.host) || self.host().parse::<std::net::IpAddr>().is_ok_and(|it| it.is_loopback())
     }
 
-    /// `localhost` or a name below it, which are loopback by definition (RFC 6761 §6.3).
-    pub fn is_localhost_name(&self) -> bool {
-        self.host == "localhost" || self.host.ends_with(".localhost")
+    /// Whether what is sent crosses a network that others may listen on.
+    pub fn is_overheard(&self) -> bool {
+        !self.is_https && !self.is_loopback()
     }
+}
+
+const fn own_port(is_https: bool) -> u16 {
+    if is_https { 443 } else { 80 }
 }
 
 impl FromStr for ServerUrl {
@@ -89,17 +116,16 @@ impl FromStr for ServerUrl {
             let shown: String = text.chars().take(200).flat_map(char::escape_debug).collect();
             Error::invalid("server_url", format!("`{shown}` cannot be the server: {why}")).on("server")
         };
-        let uri: http::Uri = text.trim().parse().map_err(|_| wrong("write http://HOST:PORT."))?;
-        match uri.scheme_str() {
-            Some("http") => {}
-            Some("https") => {
+        let uri: http::Uri = text.trim().parse().map_err(|_| wrong("write https://HOST or http://HOST:PORT."))?;
+        let is_https = match uri.scheme_str() {
+            Some("http") => false,
+            Some("https") => true,
+            _ => {
                 return Err(wrong(
-                    "this version speaks http:// only; TLS comes with a later version. Through a tunnel it is safe: \
-                     `ssh -L 8080:localhost:8080 HOST`, then --server http://localhost:8080.",
+                    "it must begin with https://, or with http:// as in http://localhost:8080 on this machine.",
                 ));
             }
-            _ => return Err(wrong("it must begin with http://, as in http://localhost:8080.")),
-        }
+        };
         if !matches!(uri.path(), "" | "/") || uri.query().is_some() {
             return Err(wrong("give the host and the port alone, without a path."));
         }
@@ -109,7 +135,7 @@ impl FromStr for ServerUrl {
         }
         let after_host = authority.as_str().strip_prefix(authority.host()).unwrap_or_default();
         let port = match after_host.strip_prefix(':').map(str::parse::<u16>) {
-            None => 80,
+            None => own_port(is_https),
             Some(Ok(port)) if port > 0 => port,
             Some(_) => return Err(wrong("its port must be a number from 1 to 65535.")),
         };
@@ -117,13 +143,13 @@ impl FromStr for ServerUrl {
         if host.is_empty() {
             return Err(wrong("it has no host."));
         }
-        Ok(Self { host, port })
+        Ok(Self { is_https, host, port })
     }
 }
 
 impl fmt::Display for ServerUrl {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "http://{}", self.authority())
+        write!(f, "{}://{}", if self.is_https { "https" } else { "http" }, self.authority())
     }
 }
 
@@ -163,14 +189,20 @@ mod tests {
             ("http://127.0.0.2:9", "http://127.0.0.2:9", true),
             ("http://host.example", "http://host.example", false),
             ("http://notlocalhost", "http://notlocalhost", false),
+            ("HTTPS://Panel.Example:443/", "https://panel.example", false),
+            ("https://localhost:80", "https://localhost:80", true),
+            ("http://host.example:443", "http://host.example:443", false),
         ] {
             let url: ServerUrl = text.parse().unwrap();
             assert_eq!((url.to_string().as_str(), url.is_loopback()), (shown, loopback), "{text}");
         }
+        let overheard = |text: &str| text.parse::<ServerUrl>().unwrap().is_overheard();
+        assert!(
+            overheard("http://host.example") && !overheard("http://localhost") && !overheard("https://host.example")
+        );
         assert_eq!("http://[::1]:9".parse::<ServerUrl>().unwrap().host(), "::1");
         for (wrong, why) in [
-            ("https://host.example", "TLS comes with a later version"),
-            ("localhost:8080", "http://"),
+            ("localhost:8080", "https://"),
             ("http://a/b", "without a path"),
             ("http://a?b", "without a path"),
             ("http://u:p@a", "password"),

@@ -154,12 +154,6 @@ impl Addresses {
         format!("http://localhost:{}", self.local_port)
     }
 
-    /// Where the client's commands reach the server. They speak no TLS yet, so to one behind TLS they go by a tunnel
-    /// through SSH.
-    pub fn for_commands(&self) -> String {
-        if self.scheme == "https" { self.local_panel() } else { self.panel() }
-    }
-
     /// Whether this is the panel's host.
     pub fn is_panel(&self, host: &str) -> bool {
         host == self.panel_host

@@ -11,6 +11,7 @@
 mod archives;
 mod checks;
 mod client;
+mod client_tls;
 #[cfg(all(feature = "postgres", feature = "redis"))]
 mod cluster;
 mod commands;

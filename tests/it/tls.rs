@@ -3,7 +3,7 @@
 use std::{
     fs,
     net::TcpStream,
-    path::{Path, PathBuf},
+    path::PathBuf,
     process::{Command, Stdio},
     sync::Arc,
     time::Duration,
@@ -20,7 +20,6 @@ use chainhost::{
     },
 };
 use hyper::StatusCode;
-use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, DnType, IsCa, KeyPair, date_time_ymd};
 use rustls::{
     ClientConfig, ClientConnection, RootCertStore,
     crypto::aws_lc_rs,
@@ -29,49 +28,14 @@ use rustls::{
 use tokio::{io::AsyncReadExt as _, time::timeout};
 
 use crate::support::{
-    Host, PASSWORD, free_port,
+    Host, PASSWORD,
+    authority::{Authority, pem},
+    free_port,
     http::{self},
     write_files,
 };
 
 const PATIENCE: Duration = Duration::from_secs(30);
-
-/// An authority that only these tests trust.
-struct Authority(CertifiedIssuer<'static, KeyPair>);
-
-impl Authority {
-    fn new() -> Self {
-        let mut wish = CertificateParams::new(Vec::new()).unwrap();
-        wish.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
-        wish.distinguished_name.push(DnType::CommonName, "An authority");
-        Self(CertifiedIssuer::self_signed(wish, KeyPair::generate().unwrap()).unwrap())
-    }
-
-    /// Writes `NAME.pem` and `NAME.key` into a folder: for these hostnames, in these years.
-    fn issue(&self, folder: &Path, name: &str, hostnames: &[&str], years: (i32, i32)) {
-        let hostnames: Vec<String> = hostnames.iter().map(|it| (*it).to_owned()).collect();
-        let mut wish = CertificateParams::new(hostnames).unwrap();
-        (wish.not_before, wish.not_after) = (date_time_ymd(years.0, 1, 1), date_time_ymd(years.1, 1, 1));
-        let key = KeyPair::generate().unwrap();
-        let made = wish.signed_by(&key, &self.0).unwrap();
-        let chain = pem("CERTIFICATE", made.der()) + &pem("CERTIFICATE", self.0.der());
-        let (chain_name, key_name) = (format!("{name}.pem"), format!("{name}.key"));
-        let key = pem("PRIVATE KEY", key.serialized_der());
-        write_files(folder, &[(&chain_name, chain.as_bytes()), (&key_name, key.as_bytes())]);
-    }
-
-    /// The authority's own certificate in a file, for curl.
-    fn file(&self, folder: &Path) -> PathBuf {
-        write_files(folder, &[("authority.pem", pem("CERTIFICATE", self.0.der()).as_bytes())]);
-        folder.join("authority.pem")
-    }
-}
-
-fn pem(label: &str, der: &[u8]) -> String {
-    let text = data_encoding::BASE64.encode(der);
-    let lines: Vec<&str> = (0..text.len()).step_by(64).map(|at| &text[at..text.len().min(at + 64)]).collect();
-    format!("-----BEGIN {label}-----\n{}\n-----END {label}-----\n", lines.join("\n"))
-}
 
 /// A server with TLS and a site at shop.example, and what curl needs to reach it.
 struct Secured {
@@ -125,7 +89,7 @@ impl Secured {
     /// The certificate that is shown to who asks for a name.
     fn shown(&self, name: &str) -> CertificateDer<'static> {
         let mut roots = RootCertStore::empty();
-        roots.add(self.authority.0.der().clone()).unwrap();
+        roots.add(self.authority.certificate()).unwrap();
         let config = ClientConfig::builder_with_provider(Arc::new(aws_lc_rs::default_provider()))
             .with_safe_default_protocol_versions()
             .unwrap()

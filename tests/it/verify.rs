@@ -351,7 +351,7 @@ fn each_difference_of_a_site_is_named() {
 fn what_cannot_be_asked_is_wrong_usage() {
     let bundle = bundled(&FILES);
     for url in
-        ["https://x.org", "ftp://x.org", "http://", "http://u@x.org", "http://x.org/a", "x.org", "http://x.org?a"]
+        ["https://x.org/a", "ftp://x.org", "http://", "https://u@x.org", "http://x.org/a", "x.org", "http://x.org?a"]
     {
         expect(&verify(&bundle, &["--site", url]), 2, "http://");
     }

@@ -1,58 +1,94 @@
 //! Connections to the one server of a command, kept and used again.
 //!
-//! `localhost` and names below it are loopback here, since the C library resolves only the first (DECISIONS 17). No
-//! proxy is ever asked.
+//! SECURITY: to a server that is asked in clear over a network, the first request carries no key: it may be one that sends
+//! everybody to HTTPS, and the key would be overheard for nothing.
 
 use std::{
-    io,
-    net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr},
-    sync::{Mutex, PoisonError},
+    sync::{
+        Arc, Mutex, PoisonError,
+        atomic::{AtomicBool, Ordering},
+    },
     time::Duration,
 };
 
-use hyper::client::conn::http1::{self, SendRequest};
+use bytes::Bytes;
+use http::Uri;
+use http_body_util::{BodyExt as _, Collected, Limited};
+use hyper::{
+    Request,
+    client::conn::http1::{self, SendRequest},
+    header::{ACCEPT, HOST, LOCATION, USER_AGENT},
+    http::response::Parts,
+};
 use hyper_util::rt::TokioIo;
-use tokio::{
-    net::{TcpStream, lookup_host},
-    time::timeout,
+use tokio::time::timeout;
+
+use super::{AGENT, Reach, body::Payload, cause};
+use crate::{
+    base::tasks::Tasks,
+    cli::{
+        dial::{Undone, dial},
+        failure::{Failure, Result},
+    },
+    config::client::ServerUrl,
 };
 
-use super::body::Payload;
-use crate::{base::tasks::Tasks, config::client::ServerUrl};
-
-/// How long one address may take to accept a connection.
-const CONNECT: Duration = Duration::from_secs(10);
+/// How long a server may take to answer who has no key.
+const LOOK: Duration = Duration::from_secs(30);
+/// Bytes of that answer; more is not from a Chain Host.
+const BODY_BYTES_MAX: usize = 64 * 1024;
 
 /// The door to one server.
-pub(super) struct Connections {
-    server: ServerUrl,
+pub(in crate::cli) struct Connections {
+    reach: Reach,
     tasks: Tasks,
     idle: Mutex<Vec<SendRequest<Payload>>>,
+    /// Where the server sends people was looked at.
+    has_looked: AtomicBool,
 }
 
 impl Connections {
     /// None open yet.
-    pub(super) const fn new(server: ServerUrl, tasks: Tasks) -> Self {
-        Self { server, tasks, idle: Mutex::new(Vec::new()) }
+    pub(in crate::cli) fn new(reach: Reach) -> Self {
+        Self { reach, tasks: Tasks::new(), idle: Mutex::default(), has_looked: AtomicBool::new(false) }
+    }
+
+    /// The server.
+    pub(super) const fn server(&self) -> &ServerUrl {
+        &self.reach.server
+    }
+
+    /// Where the connections' work runs.
+    pub(super) const fn tasks(&self) -> &Tasks {
+        &self.tasks
+    }
+
+    /// Sees, before anybody is asked for a key, that the server is one to send it to.
+    pub(in crate::cli) async fn look(&self) -> Result<()> {
+        if self.server().is_https() || self.server().is_overheard() {
+            let connection = self.take().await?;
+            self.give_back(connection);
+        }
+        Ok(())
     }
 
     /// A connection that can take a request: one that is open, or a new one.
-    pub(super) async fn take(&self) -> io::Result<SendRequest<Payload>> {
+    pub(super) async fn take(&self) -> Result<SendRequest<Payload>> {
         while let Some(mut kept) = self.pop() {
             // Fails at once when the server has closed it meanwhile.
             if !kept.is_closed() && kept.ready().await.is_ok() {
                 return Ok(kept);
             }
         }
-        let stream = self.connect().await?;
-        // Requests end in small pieces; waiting for more to send would only delay them.
-        stream.set_nodelay(true)?;
-        let (requests, connection) = http1::handshake(TokioIo::new(stream)).await.map_err(io::Error::other)?;
-        self.tasks.spawn(async move {
-            // Whoever waits for an answer on it gets the error.
-            drop(connection.await);
-        });
-        Ok(requests)
+        let mut made = self.make().await?;
+        if self.server().is_overheard() && !self.has_looked.load(Ordering::Relaxed) {
+            self.look_around(&mut made).await?;
+            self.has_looked.store(true, Ordering::Relaxed);
+            if made.ready().await.is_err() {
+                made = self.make().await?;
+            }
+        }
+        Ok(made)
     }
 
     /// Keeps a connection whose answer was read to its end.
@@ -64,27 +100,88 @@ impl Connections {
         self.idle.lock().unwrap_or_else(PoisonError::into_inner).pop()
     }
 
-    async fn connect(&self) -> io::Result<TcpStream> {
-        let mut last = io::Error::new(io::ErrorKind::NotFound, "the name has no address");
-        for address in self.addresses().await? {
-            match timeout(CONNECT, TcpStream::connect(address)).await {
-                Ok(Ok(stream)) => return Ok(stream),
-                Ok(Err(error)) => last = error,
-                Err(_) => last = io::Error::new(io::ErrorKind::TimedOut, "it does not answer"),
-            }
-        }
-        Err(last)
+    async fn make(&self) -> Result<SendRequest<Payload>> {
+        let server = self.server();
+        let stream = dial(server.host(), server.port(), self.reach.tls.as_ref()).await;
+        let stream = stream.map_err(|undone| unmade(server, undone))?;
+        let (requests, connection) =
+            http1::handshake(TokioIo::new(stream)).await.map_err(|error| lost(server, &cause(&error)))?;
+        self.tasks.spawn(async move {
+            // Whoever waits for an answer on it gets the error.
+            drop(connection.await);
+        });
+        Ok(requests)
     }
 
-    async fn addresses(&self) -> io::Result<Vec<SocketAddr>> {
-        let (host, port) = (self.server.host(), self.server.port());
-        if self.server.is_localhost_name() {
-            let both = [IpAddr::from(Ipv6Addr::LOCALHOST), IpAddr::from(Ipv4Addr::LOCALHOST)];
-            return Ok(both.map(|it| SocketAddr::new(it, port)).to_vec());
-        }
-        match host.parse::<IpAddr>() {
-            Ok(address) => Ok(vec![SocketAddr::new(address, port)]),
-            Err(_) => Ok(lookup_host((host, port)).await?.collect()),
-        }
+    /// Asks without a key, and refuses a server that sends elsewhere.
+    async fn look_around(&self, connection: &mut SendRequest<Payload>) -> Result<()> {
+        let server = self.server();
+        let request = Request::get("/api/v1/me")
+            .header(HOST, server.authority())
+            .header(USER_AGENT, AGENT)
+            .header(ACCEPT, "application/json")
+            .body(Payload::whole(Bytes::new(), Arc::default()))
+            .map_err(|error| Failure::Input(format!("Cannot be sent: {error}")))?;
+        let asked = async {
+            let answer = connection.send_request(request).await.map_err(|error| unanswered(server, &error))?;
+            let (head, body) = answer.into_parts();
+            let body = Limited::new(body, BODY_BYTES_MAX).collect().await;
+            elsewhere(server, &head, &body.map(Collected::to_bytes).unwrap_or_default()).map_or(Ok(()), Err)
+        };
+        let silent = || Err(lost(server, &format!("nothing moved for {} s", LOOK.as_secs())));
+        timeout(LOOK, asked).await.unwrap_or_else(|_| silent())
     }
+}
+
+fn unmade(server: &ServerUrl, undone: Undone) -> Failure {
+    match undone {
+        Undone::Away(error) => {
+            let hint = if server.is_loopback() { "" } else { " there" };
+            Failure::Unreachable(format!(
+                "No server answers at {server} ({error}). `chainhost serve` starts one{hint}; --server URL or CHAINHOST_SERVER names another."
+            ))
+        }
+        Undone::Broken(why) => Failure::Unreachable(why),
+        Undone::Refused(why) => Failure::Untrusted(why),
+    }
+}
+
+/// The failure of a connection that broke.
+pub(super) fn lost(server: &ServerUrl, why: &str) -> Failure {
+    Failure::Lost(format!("The connection to {server} was lost: {why}."))
+}
+
+/// The failure of a request that got no answer.
+pub(super) fn unanswered(server: &ServerUrl, error: &hyper::Error) -> Failure {
+    if error.is_parse() {
+        let hint = if server.is_https() { "Is it a Chain Host?" } else { "If it speaks HTTPS there, write https://." };
+        return Failure::Server(format!("What {server} answers is not HTTP. {hint}"));
+    }
+    lost(server, &cause(error))
+}
+
+/// What is wrong with a server that sends elsewhere, or answers that it speaks HTTPS.
+pub(super) fn elsewhere(server: &ServerUrl, head: &Parts, body: &[u8]) -> Option<Failure> {
+    if !server.is_https() && head.status == 400 && memchr::memmem::find(body, b"HTTPS").is_some() {
+        let secure = server.to_https();
+        return Some(Failure::Input(format!("The server at {server} speaks HTTPS. Write {secure} instead.")));
+    }
+    if !head.status.is_redirection() {
+        return None;
+    }
+    let target = head.headers.get(LOCATION)?.to_str().unwrap_or_default();
+    let uri = target.parse::<Uri>().ok();
+    let origin = uri.as_ref().and_then(|it| Some(format!("{}://{}", it.scheme_str()?, it.authority()?)));
+    let secure = origin.and_then(|it| it.parse::<ServerUrl>().ok());
+    Some(match secure {
+        Some(secure) if secure.is_https() && !server.is_https() && secure.host() == server.host() => {
+            Failure::Input(format!("{server} sends everybody to HTTPS. Write {secure} instead."))
+        }
+        _ => {
+            let target: String = target.chars().take(200).flat_map(char::escape_debug).collect();
+            Failure::Server(format!(
+                "{server} sends to another address, `{target}`, and a key goes nowhere but to its own server. Is it the address of the panel?"
+            ))
+        }
+    })
 }

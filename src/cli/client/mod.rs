@@ -3,7 +3,7 @@
 //! SECURITY: the key goes to the server that it belongs to and nowhere else; redirects are not followed.
 
 mod body;
-mod connection;
+pub(super) mod connection;
 pub(super) mod credentials;
 pub(super) mod shapes;
 
@@ -33,8 +33,14 @@ use tokio::{
     time::{sleep, timeout},
 };
 
-use self::{body::Payload, connection::Connections};
-use super::failure::{Failure, Result};
+use self::{
+    body::Payload,
+    connection::{Connections, elsewhere, lost, unanswered},
+};
+use super::{
+    failure::{Failure, Result},
+    tls::Tls,
+};
 use crate::{
     base::{limits::PAGE_ROWS_MAX, retry::Backoff, secret::Secret, tasks::Tasks},
     config::client::ServerUrl,
@@ -77,12 +83,21 @@ pub(super) fn escape(text: &str) -> String {
 /// Where the server says how far its database has come by a call, and where it is told so.
 const SEEN: &str = "chainhost-seen";
 
+/// What requests say of this program.
+const AGENT: &str = concat!("chainhost/", env!("CARGO_PKG_VERSION"));
+
+/// A server, and how it is reached.
+pub(super) struct Reach {
+    /// Where.
+    pub(super) server: ServerUrl,
+    /// Begins TLS, where the server's URL says so.
+    pub(super) tls: Option<Tls>,
+}
+
 /// Speaks with one server in the name of one key.
 pub(super) struct Client {
-    server: ServerUrl,
     key: Secret,
     connections: Connections,
-    tasks: Tasks,
     /// The server has answered once: a refused connection is then a restart, not a wrong address.
     reached: AtomicBool,
     /// The position of the server's database after this command's last write, 0 for none: a read may come to another server.
@@ -133,16 +148,14 @@ impl<'a> Call<'a> {
 }
 
 impl Client {
-    /// Connects to nothing yet.
-    pub(super) fn new(server: ServerUrl, key: Secret) -> Self {
-        let tasks = Tasks::new();
-        let connections = Connections::new(server.clone(), tasks.clone());
-        Self { server, key, connections, tasks, reached: AtomicBool::new(false), seen: AtomicU64::new(0) }
+    /// Asks for nothing yet.
+    pub(super) const fn new(connections: Connections, key: Secret) -> Self {
+        Self { key, connections, reached: AtomicBool::new(false), seen: AtomicU64::new(0) }
     }
 
     /// The server.
     pub(super) const fn server(&self) -> &ServerUrl {
-        &self.server
+        self.connections.server()
     }
 
     /// The key, to be kept.
@@ -152,7 +165,7 @@ impl Client {
 
     /// Where this command's background work runs.
     pub(super) const fn tasks(&self) -> &Tasks {
-        &self.tasks
+        self.connections.tasks()
     }
 
     /// Asks, and reads the answer as `T`. A repeatable call is tried again when the connection is lost.
@@ -246,8 +259,8 @@ impl Client {
         let mut request = Request::builder()
             .method(&call.method)
             .uri(call.path)
-            .header(HOST, self.server.authority())
-            .header(USER_AGENT, concat!("chainhost/", env!("CARGO_PKG_VERSION")))
+            .header(HOST, self.server().authority())
+            .header(USER_AGENT, AGENT)
             .header(ACCEPT, "application/json")
             .header(AUTHORIZATION, key);
         if let Some(kind) = kind {
@@ -269,14 +282,14 @@ impl Client {
             answer = self.exchange_slowly(request, moved) => answer,
             () = standstill(moved) => {
                 let seconds = STILL.as_secs();
-                Err(self.lost(&format!("nothing moved for {seconds} s")))
+                Err(lost(self.server(), &format!("nothing moved for {seconds} s")))
             }
         }
     }
 
     async fn exchange_slowly(&self, request: Request<Payload>, moved: &AtomicU64) -> Result<Bytes> {
-        let mut connection = self.connections.take().await.map_err(|error| self.unreachable(&error))?;
-        let answer = connection.send_request(request).await.map_err(|error| self.lost(&cause(&error)))?;
+        let mut connection = self.connections.take().await?;
+        let answer = connection.send_request(request).await.map_err(|error| unanswered(self.server(), &error))?;
         self.reached.store(true, Ordering::Relaxed);
         let (head, mut incoming) = answer.into_parts();
         if let Some(seen) = head.headers.get(SEEN).and_then(|it| it.to_str().ok()?.parse().ok()) {
@@ -288,7 +301,7 @@ impl Client {
                 Ok(frame) => frame,
                 // A refusal is known by its status, with or without its words.
                 Err(_) if !head.status.is_success() => break,
-                Err(error) => return Err(self.lost(&cause(&error))),
+                Err(error) => return Err(lost(self.server(), &cause(&error))),
             };
             moved.fetch_add(1, Ordering::Relaxed);
             body.extend_from_slice(frame.data_ref().unwrap_or(&Bytes::new()));
@@ -298,22 +311,11 @@ impl Client {
         }
         if !head.status.is_success() {
             // Not kept: the server may still expect the rest of a body that it has refused.
-            return Err(Failure::of_answer(head.status.as_u16(), &body));
+            let elsewhere = elsewhere(self.server(), &head, &body);
+            return Err(elsewhere.unwrap_or_else(|| Failure::of_answer(head.status.as_u16(), &body)));
         }
         self.connections.give_back(connection);
         Ok(body.freeze())
-    }
-
-    fn unreachable(&self, error: &io::Error) -> Failure {
-        let server = &self.server;
-        let hint = if server.is_loopback() { "" } else { " there" };
-        Failure::Unreachable(format!(
-            "No server answers at {server} ({error}). `chainhost serve` starts one{hint}; --server URL or CHAINHOST_SERVER names another."
-        ))
-    }
-
-    fn lost(&self, why: &str) -> Failure {
-        Failure::Lost(format!("The connection to {} was lost: {why}.", self.server))
     }
 }
 

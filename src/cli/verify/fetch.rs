@@ -1,26 +1,31 @@
 //! The verifier's HTTP/1.1 client: one connection, one request at a time, nothing decoded.
 //!
-//! Follows no redirect and takes no proxy. `localhost` and names below it are loopback (RFC 6761 §6.3), since not every
-//! resolver knows that.
+//! Follows no redirect and takes no proxy.
 
-use std::{io, net::SocketAddr, pin::pin, time::Duration};
+use std::{pin::pin, time::Duration};
 
 use bytes::Bytes;
 use http::{HeaderMap, Request, StatusCode, Uri, header};
 use http_body_util::{BodyExt as _, Empty};
 use hyper::client::conn::http1::{self, SendRequest};
 use hyper_util::rt::TokioIo;
-use tokio::{net::TcpStream, time::timeout};
+use tokio::time::timeout;
 
-use crate::base::hash::{Hasher, Sha256};
+use crate::{
+    base::hash::{Hasher, Sha256},
+    cli::{
+        dial::{Undone, dial},
+        tls::{Tls, Trust},
+    },
+};
 
 /// How long a server may be silent.
 const SILENCE: Duration = Duration::from_secs(30);
-const PORT: u16 = 80;
 
-/// A site's address: scheme `http`, host and port.
+/// A site's address: scheme, host and port.
 pub(super) struct Site {
     authority: http::uri::Authority,
+    tls: Option<Tls>,
 }
 
 /// What came for a path.
@@ -41,45 +46,46 @@ pub(super) enum Failure {
 }
 
 impl Site {
-    /// Reads `http://HOST[:PORT]`, with at most a `/` behind it.
-    pub(super) fn parse(url: &str) -> Result<Self, String> {
-        let wrong = || format!("`{}` is not the address of a site: http://HOST[:PORT]", url.escape_debug());
+    /// Reads `https://HOST[:PORT]` or `http://HOST[:PORT]`, with at most a `/` behind it. `command`: what to run with
+    /// `--trust-fingerprint`.
+    pub(super) fn parse(url: &str, trust: &Trust, command: String) -> Result<Self, String> {
+        let wrong = || {
+            let shown = url.escape_debug();
+            format!("`{shown}` is not the address of a site: https://HOST[:PORT] or http://HOST[:PORT]")
+        };
         let uri: Uri = url.parse().map_err(|_| wrong())?;
-        if uri.scheme_str() == Some("https") {
-            return Err(String::from("This version asks over http:// only. Give the site's plain address."));
-        }
         let authority = uri.authority().filter(|it| !it.host().is_empty() && !it.as_str().contains('@'));
-        match authority {
-            Some(authority)
-                if uri.scheme_str() == Some("http") && matches!(uri.path(), "" | "/") && uri.query().is_none() =>
-            {
-                Ok(Self { authority: authority.clone() })
+        let authority = authority.filter(|_| matches!(uri.path(), "" | "/") && uri.query().is_none());
+        let authority = authority.ok_or_else(wrong)?.clone();
+        let tls = match uri.scheme_str() {
+            Some("http") => None,
+            Some("https") => {
+                let server = format!("https://{authority}");
+                Some(Tls::new(&bare(&authority), &server, trust, command).map_err(|error| error.message)?)
             }
-            _ => Err(wrong()),
-        }
+            _ => return Err(wrong()),
+        };
+        Ok(Self { authority, tls })
     }
 
-    async fn addresses(&self) -> io::Result<Vec<SocketAddr>> {
-        let port = self.authority.port_u16().unwrap_or(PORT);
-        let host = self.authority.host().to_ascii_lowercase();
-        let host = host.trim_start_matches('[').trim_end_matches(']').trim_end_matches('.');
-        if host == "localhost" || host.ends_with(".localhost") {
-            return Ok(vec![
-                SocketAddr::from(([127, 0, 0, 1], port)),
-                SocketAddr::from((std::net::Ipv6Addr::LOCALHOST, port)),
-            ]);
-        }
-        Ok(tokio::net::lookup_host((host, port)).await?.collect())
+    /// Where a site in clear sends everybody to, if that is its own HTTPS.
+    pub(super) fn secured(&self, answer: &Answer) -> Option<String> {
+        let target = answer.headers.get(header::LOCATION)?.to_str().ok()?.parse::<Uri>().ok()?;
+        let is_sent = self.tls.is_none()
+            && answer.status.is_redirection()
+            && target.scheme_str() == Some("https")
+            && target.host()?.eq_ignore_ascii_case(self.authority.host());
+        is_sent.then(|| format!("https://{}", target.authority().map_or("", |it| it.as_str())))
     }
 
     /// Calls `work` with an open connection and drives both.
     pub(super) async fn connected<T>(&self, work: impl AsyncFnOnce(&mut Requests<'_>) -> T) -> Result<T, String> {
         let failed = |error: &dyn std::fmt::Display| format!("Cannot reach {}: {error}", self.authority);
-        let addresses = self.addresses().await.map_err(|error| failed(&error))?;
-        let stream = timeout(SILENCE, TcpStream::connect(addresses.as_slice()))
-            .await
-            .map_err(|_| failed(&"no answer"))?
-            .map_err(|error| failed(&error))?;
+        let port = self.authority.port_u16().unwrap_or(if self.tls.is_some() { 443 } else { 80 });
+        let stream = dial(&bare(&self.authority), port, self.tls.as_ref()).await.map_err(|undone| match undone {
+            Undone::Away(error) => failed(&error),
+            Undone::Broken(why) | Undone::Refused(why) => why,
+        })?;
         let (sender, connection) = http1::handshake(TokioIo::new(stream)).await.map_err(|error| failed(&error))?;
         let mut requests = Requests { site: self, sender };
         let mut work = pin!(work(&mut requests));
@@ -96,6 +102,12 @@ impl Site {
         })
         .await
     }
+}
+
+/// The host as resolvers and certificates have it.
+fn bare(authority: &http::uri::Authority) -> String {
+    let host = authority.host().to_ascii_lowercase();
+    host.trim_start_matches('[').trim_end_matches(']').trim_end_matches('.').to_owned()
 }
 
 /// An open connection.

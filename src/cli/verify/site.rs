@@ -50,20 +50,19 @@ const MEANING: [&str; 27] = [
 const LOST_MAX: usize = 2;
 
 /// Asks for all entries, in their order.
-pub(super) fn check(manifest: &Manifest, url: &str) -> Result<(), Fault> {
-    let site = Site::parse(url).map_err(Fault::usage)?;
+pub(super) fn check(manifest: &Manifest, site: &Site) -> Result<(), Fault> {
     tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()
         .map_err(|error| Fault::usage(format!("Cannot begin: {error}")))?
-        .block_on(check_all(manifest, &site))
+        .block_on(check_all(manifest, site))
 }
 
 async fn check_all(manifest: &Manifest, site: &Site) -> Result<(), Fault> {
     let (mut next, mut lost) = (0, 0);
     loop {
         let begun = next;
-        let done = site.connected(async |requests| some(manifest, &mut next, requests).await).await;
+        let done = site.connected(async |requests| some(manifest, &mut next, requests, site).await).await;
         match done.map_err(Fault::usage)? {
             None => return Ok(()),
             Some(Stop::Fault(fault)) => return Err(fault),
@@ -85,7 +84,7 @@ enum Stop {
 }
 
 /// Asks for entries from `next` on until all are done or the connection ends.
-async fn some(manifest: &Manifest, next: &mut usize, requests: &mut Requests<'_>) -> Option<Stop> {
+async fn some(manifest: &Manifest, next: &mut usize, requests: &mut Requests<'_>, site: &Site) -> Option<Stop> {
     while let Some(entry) = manifest.entries().get(*next) {
         let path = entry.path.as_str();
         let url = resolve::url_path(manifest, entry);
@@ -100,6 +99,10 @@ async fn some(manifest: &Manifest, next: &mut usize, requests: &mut Requests<'_>
         };
         // A body that was not read to its end leaves the connection unusable, but then there is a fault.
         if let Err(why) = compare(manifest, &wanted, &answer) {
+            if let Some(secured) = site.secured(&answer) {
+                let why = format!("The site sends everybody to HTTPS. Ask it there: --site {secured}");
+                return Some(Stop::Fault(Fault::usage(why)));
+            }
             return Some(Stop::Fault(Fault::content(path, format!("{url} {why}"))));
         }
         *next += 1;

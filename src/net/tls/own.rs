@@ -8,12 +8,14 @@ use std::{
 };
 
 use jiff::{Timestamp, ToSpan as _, tz::TimeZone};
-use rcgen::{CertificateParams, DistinguishedName, DnType, ExtendedKeyUsagePurpose, KeyPair, SerialNumber, date_time_ymd};
+use rcgen::{
+    CertificateParams, DistinguishedName, DnType, ExtendedKeyUsagePurpose, KeyPair, PublicKeyData as _, SerialNumber, date_time_ymd,
+};
 use rustls::{pki_types::PrivateKeyDer, sign::CertifiedKey};
 use tokio::time::Instant;
 
 use super::Certificate;
-use crate::base::{clock::Clock, random};
+use crate::base::{clock::Clock, hash::Sha256, random};
 
 /// So many are kept. They are made anew in a tenth of a millisecond.
 const KEPT_MAX: usize = 1_024;
@@ -47,6 +49,12 @@ impl OwnKey {
     /// To be kept, as PKCS #8.
     pub fn der(&self) -> &[u8] {
         self.0.serialized_der()
+    }
+
+    /// By what people know it: SHA-256 of the public key as certificates have it (`SubjectPublicKeyInfo`). The certificates are made
+    /// anew now and then, and the key stays.
+    pub fn fingerprint(&self) -> Sha256 {
+        Sha256::of(&self.0.subject_public_key_info())
     }
 }
 

@@ -210,9 +210,7 @@ fn the_exit_code_says_who_must_act() {
     let said = bad(&fake, &["deploy", dir.path().to_str().unwrap(), "--site", "none"], 1);
     assert!(said.contains("--create makes it"), "{said}");
     // 2: the input.
-    assert!(
-        bad(&fake, &deploy(&dir, &["--server", "https://x.example"]), 2).contains("TLS comes with a later version")
-    );
+    assert!(bad(&fake, &deploy(&dir, &["--server", "x.example"]), 2).contains("must begin with https://"));
     bad(&fake, &["deploy", dir.path().to_str().unwrap(), "--site", "No Name"], 2);
     // 3: nobody there.
     let nobody = deploy(&dir, &["--server", "http://localhost:1"]);

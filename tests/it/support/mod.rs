@@ -1,5 +1,6 @@
 //! A real server for a test: the program itself, with a data folder and a port of its own.
 
+pub(crate) mod authority;
 pub(crate) mod base;
 pub(crate) mod browser;
 pub(crate) mod ground;
