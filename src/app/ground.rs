@@ -49,8 +49,10 @@ pub(super) const INSTANCE: &str = "instance";
 pub(super) const NODE: &str = nodes::FILE;
 /// The file that is locked.
 const LOCK: &str = "lock";
+/// The folder with the access log, where the settings name no other place for it.
+const LOGS: &str = "logs";
 /// The names in a data folder, some with an ending behind `.` or `-`.
-const NAMES: [&str; 17] = [
+const NAMES: [&str; 18] = [
     "archives",
     BLOBS_REMEMBERED,
     "blobs",
@@ -62,6 +64,7 @@ const NAMES: [&str; 17] = [
     "incoming",
     INSTANCE,
     LOCK,
+    LOGS,
     NODE,
     QUEUE_REMEMBERED,
     queues::FILE,

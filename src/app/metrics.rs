@@ -5,6 +5,7 @@ use std::fmt::Write as _;
 use hyper::{Request, StatusCode, body::Incoming, header::AUTHORIZATION};
 
 use crate::{
+    access_log::AccessLog,
     domain::{Error, access::Right, job::Queue},
     http::{
         peer::Client,
@@ -20,13 +21,20 @@ use crate::{
     },
 };
 
+/// What is counted outside of the control plane.
+#[derive(Clone, Copy)]
+pub(super) struct Seen<'a> {
+    pub(super) plane: &'a DataPlane,
+    pub(super) log: Option<&'a AccessLog>,
+}
+
 pub(super) async fn answer(
     services: &Services,
-    plane: &DataPlane,
+    seen: Seen<'_>,
     request: &Request<Incoming>,
     client: Client,
 ) -> Response {
-    match read(services, plane, request, client).await {
+    match read(services, seen, request, client).await {
         Ok(text) => respond::content(StatusCode::OK, "text/plain; version=0.0.4; charset=utf-8", text),
         Err(error) => problem::problem(&error, ""),
     }
@@ -34,7 +42,7 @@ pub(super) async fn answer(
 
 async fn read(
     services: &Services,
-    plane: &DataPlane,
+    seen: Seen<'_>,
     request: &Request<Incoming>,
     client: Client,
 ) -> Result<String, Error> {
@@ -46,7 +54,10 @@ async fn read(
         actor.require(Right::ManageServer)?;
     }
     let mut out = Text(String::new());
-    visitors(plane, &mut out);
+    visitors(seen.plane, &mut out);
+    if let Some(log) = seen.log {
+        access_log(log, &mut out);
+    }
     queues(services, &mut out).await;
     latency(services, &mut out);
     tasks(services, &mut out);
@@ -100,6 +111,13 @@ impl Text {
 fn seconds(us: u64) -> String {
     let text = format!("{}.{:06}", us / 1_000_000, us % 1_000_000);
     text.trim_end_matches('0').trim_end_matches('.').to_owned()
+}
+
+fn access_log(log: &AccessLog, out: &mut Text) {
+    let lines = log.lines();
+    out.one("chainhost_access_log_written_total", "counter", "Lines that are in the access log.", lines.written);
+    let help = "Lines that are not in the access log, since the disk was too slow or full.";
+    out.one("chainhost_access_log_dropped_total", "counter", help, lines.dropped);
 }
 
 fn visitors(plane: &DataPlane, out: &mut Text) {

@@ -25,6 +25,7 @@ use arc_swap::ArcSwapOption;
 use tokio::net::TcpListener;
 
 use crate::{
+    access_log::AccessLog,
     base::{clock::Clock, ids::Id, tasks::Tasks},
     config::server::Server as Settings,
     domain::{Error, Result},
@@ -146,7 +147,8 @@ pub async fn serve(
     let tls = Secure::open(&settings, &addresses, &plane, &tasks)?;
     let to_https = tls.as_ref().filter(|_| settings.tls.redirect).map(Secure::to_https);
     let switch = Switch::new(plane.clone(), addresses.clone(), trust, settings.role, Arc::clone(&control));
-    let switch = Arc::new(switch.with_redirect(to_https));
+    let log = access_log(&settings, &tasks);
+    let switch = Arc::new(switch.with_redirect(to_https).with_log(log.clone()));
     attend(&tasks, &server, listeners, &switch);
     attend(&tasks, &server.clone().for_proxies(), for_proxies, &switch);
     if let Some(tls) = tls {
@@ -198,8 +200,15 @@ pub async fn serve(
         tracing::warn!(running = tasks.running(), "some tasks did not end in time");
     }
     control.store(None);
-    close(opened).await;
+    close(opened, log).await;
     ended
+}
+
+/// The access log, where one is wanted. Without it, sites are served all the same.
+fn access_log(settings: &Settings, tasks: &Tasks) -> Option<AccessLog> {
+    let wish = settings.access_log.as_ref().filter(|_| settings.role.serves())?;
+    let started = AccessLog::start(wish, Clock::system(), tasks);
+    started.inspect_err(|error| tracing::error!(%error, "there is no access log: a restart tries it again")).ok()
 }
 
 /// Waits until the disk has failed under a store; without end where none is open.
@@ -210,7 +219,10 @@ async fn failed(opened: Option<&Opened>) -> Error {
     }
 }
 
-async fn close(opened: Option<Opened>) {
+async fn close(opened: Option<Opened>, log: Option<AccessLog>) {
+    if let Some(log) = log {
+        log.close().await;
+    }
     if let Some(opened) = opened {
         leave(&opened.services).await;
         opened.close();

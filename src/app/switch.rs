@@ -17,6 +17,7 @@ use tower::ServiceExt as _;
 
 use super::{awaited::Awaited, metrics, tls::ToHttps};
 use crate::{
+    access_log::{AccessLog, Begun, Visit},
     admin, api,
     base::random,
     domain::{Error, Kind, node::Role},
@@ -45,6 +46,7 @@ pub(super) struct Switch {
     control: Arc<ArcSwapOption<Services>>,
     panel: Awaited<Routers>,
     to_https: Option<ToHttps>,
+    log: Option<AccessLog>,
 }
 
 /// What answers on the panel's host.
@@ -69,12 +71,17 @@ impl Switch {
         control: Arc<ArcSwapOption<Services>>,
     ) -> Self {
         let panel = Awaited::new(Error::unavailable("starting", STARTING));
-        Self { plane, addresses, trust, role, control, panel, to_https: None }
+        Self { plane, addresses, trust, role, control, panel, to_https: None, log: None }
     }
 
     /// With visitors in clear sent to HTTPS.
     pub(super) fn with_redirect(self, to_https: Option<ToHttps>) -> Self {
         Self { to_https, ..self }
+    }
+
+    /// With a line for each request of a visitor.
+    pub(super) fn with_log(self, log: Option<AccessLog>) -> Self {
+        Self { log, ..self }
     }
 
     /// The control plane is there: panel and API answer from now on.
@@ -89,23 +96,46 @@ impl Switch {
 
     /// Answers one request.
     pub(super) async fn answer(&self, request: Request<Incoming>, peer: Peer) -> Response {
+        let begun = self.log.as_ref().map(AccessLog::begin);
         let (parts, body) = request.into_parts();
         if !self.role.serves() {
             return self.worker(Request::from_parts(parts, body), peer).await;
         }
         if let Some(elsewhere) = self.secured(&parts, peer) {
-            return elsewhere;
+            return match begun.map(|it| (it, self.whose(&parts, peer))) {
+                Some((begun, For::Visitor(host))) => self.logged(Some(begun), &parts, peer, Some(&host), elsewhere),
+                _ => elsewhere,
+            };
         }
         match self.whose(&parts, peer) {
             For::Panel(client) => self.panel(Request::from_parts(parts, body), client).await,
-            For::Visitor(host) => match self.plane.answer(&host, &parts).await {
-                Some(response) => response,
-                None if parts.uri.path() == "/healthz" => self.health(),
-                None => self.plane.unknown_host(&parts),
-            },
+            For::Visitor(host) => {
+                let response = match self.plane.answer(&host, &parts).await {
+                    Some(response) => response,
+                    None if parts.uri.path() == "/healthz" => return self.health(),
+                    None => self.plane.unknown_host(&parts),
+                };
+                self.logged(begun, &parts, peer, Some(&host), response)
+            }
             For::Nobody if parts.uri.path() == "/healthz" => self.health(),
-            For::Nobody => self.plane.bad_host(&parts),
+            For::Nobody => self.logged(begun, &parts, peer, None, self.plane.bad_host(&parts)),
         }
+    }
+
+    /// The answer to a visitor, with its line in the access log where there is one.
+    fn logged(
+        &self,
+        begun: Option<Begun>,
+        parts: &Parts,
+        peer: Peer,
+        host: Option<&str>,
+        response: Response,
+    ) -> Response {
+        let (Some(log), Some(begun)) = (&self.log, begun) else { return response };
+        let snapshot = self.plane.snapshot();
+        let site = host.and_then(|it| snapshot.find(it)).map(|it| it.name.as_str());
+        let client = self.trust.client(peer, &parts.headers);
+        log.watch(begun, &Visit { parts, client, host, site }, response)
     }
 
     /// Where a request that came in clear is sent, if that is to HTTPS.
@@ -136,7 +166,7 @@ impl Switch {
             ("/healthz", _) => self.health(),
             ("/metrics", Some(services)) => {
                 let client = self.trust.client(peer, request.headers());
-                metrics::answer(&services, &self.plane, &request, client).await
+                metrics::answer(&services, self.seen(), &request, client).await
             }
             ("/metrics", None) => problem::problem(&self.panel.why_not(), ""),
             _ => {
@@ -144,6 +174,11 @@ impl Switch {
                 problem::problem(&Error::new(Kind::NotFound, "worker", text), "")
             }
         }
+    }
+
+    /// What is counted outside of the control plane.
+    const fn seen(&self) -> metrics::Seen<'_> {
+        metrics::Seen { plane: &self.plane, log: self.log.as_ref() }
     }
 
     fn whose(&self, parts: &Parts, peer: Peer) -> For {
@@ -181,7 +216,7 @@ impl Switch {
         let router = if for_program { &routers.api } else { &routers.panel };
         if request.uri().path() == "/metrics" {
             return match self.control.load_full() {
-                Some(services) => metrics::answer(&services, &self.plane, &request, client).await,
+                Some(services) => metrics::answer(&services, self.seen(), &request, client).await,
                 None => problem::problem(&self.panel.why_not(), &id),
             };
         }

@@ -1,5 +1,6 @@
 //! Settings: one TOML file, environment and flags, parsed into domain types. Unknown keys are errors.
 
+pub mod access_log;
 pub mod blobs;
 pub mod client;
 pub mod database;

@@ -15,6 +15,7 @@ use serde::Deserialize;
 use toml::Spanned;
 
 use super::{
+    access_log::{self, AccessLog},
     blobs::{self, Blobs},
     database::{self, Postgres},
     garbage,
@@ -86,6 +87,8 @@ pub struct Server {
     pub trusted_proxies: Vec<Network>,
     /// Where only these connect, each time with a header of the PROXY protocol.
     pub proxy_protocol_listen: Vec<SocketAddr>,
+    /// Where visitors' requests are logged, if they are.
+    pub access_log: Option<AccessLog>,
     /// Which log lines are written: `info`, `warn,chainhost::serve=debug`.
     pub log: String,
     /// How.
@@ -140,6 +143,8 @@ struct File {
     proxy_protocol_listen: Vec<Spanned<String>>,
     #[serde(default)]
     tls: tls::Section,
+    #[serde(default)]
+    access_log: access_log::Section,
     log: Option<String>,
     log_format: Option<LogFormat>,
 }
@@ -195,7 +200,9 @@ impl Server {
                        and `url` or `folder` in [blobs]";
             return Err(wrong(&format!("role {}", role.word()), why));
         }
+        let wrong_at = |at: usize, key: &str, why: &str| wrong(&source.place_at(at, key), why);
         Ok(Self {
+            access_log: access_log::read(&file.access_log, &data, wrong_at)?,
             data,
             listen,
             role,
@@ -289,7 +296,12 @@ impl Source {
 
     /// Where a value stands, for people: file, line, key.
     fn place<T>(&self, value: &Spanned<T>, key: &str) -> String {
-        let before = self.text.get(..value.span().start).unwrap_or_default();
+        self.place_at(value.span().start, key)
+    }
+
+    /// The same for what begins at a byte of the file.
+    fn place_at(&self, start: usize, key: &str) -> String {
+        let before = self.text.get(..start).unwrap_or_default();
         format!("{} line {}, `{key}`", self.path.display(), before.matches('\n').count() + 1)
     }
 }
@@ -540,6 +552,18 @@ mod tests {
     }
 
     #[test]
+    fn visitors_are_logged_where_a_format_is_named() {
+        assert_eq!((read("").unwrap().access_log, read("[access_log]").unwrap().access_log), (None, None));
+        let plain = read("data = '/d'\n[access_log]\nformat = 'vhost'").unwrap().access_log.unwrap();
+        assert_eq!((plain.format, plain.path), (access_log::Format::Vhost, PathBuf::from("/d/logs/access.log")));
+        assert_eq!((plain.rotate_bytes, plain.keep), (64 << 20, 14));
+        let text =
+            "data = '/d'\n[access_log]\nformat = 'json'\npath = '/d/logs/visits'\nrotate_bytes = '64 KiB'\nkeep = 1";
+        let own = read(text).unwrap().access_log.unwrap();
+        assert_eq!((own.path.as_path(), own.rotate_bytes, own.keep), (Path::new("/d/logs/visits"), 64 << 10, 1));
+    }
+
+    #[test]
     fn wrong_files_name_the_line() {
         for (text, line, word) in [
             ("data = \"x\"\nlisten_on = 1", "line 2", "listen_on"),
@@ -564,6 +588,18 @@ mod tests {
             ("[garbage]\nat = '0 25 * * *'", "line 2", "`at`: The field for the hour"),
             ("[garbage]\nat = '@daily'\nzone = 'Berlin'", "line 3", "`Berlin` is not a time zone"),
             ("\n[garbage]\nzone = 'UTC'", "line 3", "add `at`"),
+            ("[access_log]\nformat = 'apache'", "line 2", "`format`: `apache` is not a format; write \"combined\""),
+            ("\n[access_log]\nkeep = 3", "line 3", "add `format`"),
+            ("[access_log]\nformat = 'json'\nrotate_bytes = '1 kB'", "line 3", "write \"64 KiB\" or more"),
+            ("[access_log]\nformat = 'json'\nrotate_bytes = 'big'", "line 3", "`rotate_bytes`: `big` is not a size"),
+            ("[access_log]\nformat = 'json'\nkeep = 0", "line 3", "`keep`: `0` files cannot be kept"),
+            ("[access_log]\nformat = 'json'\npath = '/var/log/'", "line 3", "`path`: `/var/log/` is a folder"),
+            (
+                "data = '/d'\n[access_log]\nformat = 'json'\npath = '/d/access.log'",
+                "line 4",
+                "choose a name in `/d/logs`",
+            ),
+            ("[access_log]\nformat = 'json'\nfile = 'x'", "line 3", "file"),
             ("data = ", "line 1", ""),
             ("listen = 3", "line 1", ""),
         ] {

@@ -8,6 +8,7 @@
     reason = "a test that panics says what went wrong"
 )]
 
+mod access_log;
 mod archives;
 mod checks;
 mod client;

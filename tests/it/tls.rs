@@ -159,6 +159,30 @@ fn visitors_in_clear_are_sent_to_https_where_somebody_vouches_for_it() {
     assert_eq!(it.host.get("localhost", "/healthz").status, 200);
 }
 
+/// The scheme is that of the client; whoever is on the way to the panel is no visitor.
+#[test]
+fn visitors_by_https_and_those_who_are_sent_there_are_logged() {
+    let it = Secured::start("panel_host = \"panel.example\"\n[access_log]\nformat = \"json\"\n");
+    let log = it.host.data().join("logs/access.log");
+    let ask = |name: &str, path: &str| {
+        http::ask(it.host.port, &format!("GET {path} HTTP/1.1\r\nHost: {name}\r\n"), b"").status
+    };
+    assert_eq!((ask("shop.example", "/a?b"), ask("panel.example", "/claim?token=secret")), (308, 308));
+    assert_eq!(it.curl("shop.example", "/", "%{http_code}", &["-o", "/dev/null"]).0, "200");
+    assert_eq!(it.curl("panel.example", "/sign-in", "%{http_code}", &["-o", "/dev/null"]).0, "200");
+    let text = it.host.until("two lines", || fs::read_to_string(&log).ok().filter(|it| it.lines().count() >= 2));
+    let of = |line: &str| {
+        let line: serde_json::Value = serde_json::from_str(line).unwrap();
+        ["host", "site", "scheme", "target", "version", "status"].map(|it| line[it].clone())
+    };
+    let lines: Vec<_> = text.lines().map(of).collect();
+    let wanted = |scheme: &str, target: &str, version: &str, status: u16| {
+        let text = |it: &str| serde_json::Value::from(it);
+        [text("shop.example"), text("shop"), text(scheme), text(target), text(version), status.into()]
+    };
+    assert_eq!(lines, [wanted("http", "/a?b", "HTTP/1.1", 308), wanted("https", "/", "HTTP/2.0", 200)]);
+}
+
 #[test]
 fn the_panel_is_claimed_and_used_by_https() {
     let it = Secured::start("public_url = \"https://panel.example\"\n");

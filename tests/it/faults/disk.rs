@@ -22,10 +22,10 @@ use crate::support::{Answer, Host};
 const SIZE: &str = "size=112m";
 
 /// A small disk, unmounted when dropped.
-pub(super) struct SmallDisk(PathBuf);
+pub(crate) struct SmallDisk(PathBuf);
 
 impl SmallDisk {
-    pub(super) fn mount(at: PathBuf) -> Self {
+    pub(crate) fn mount(at: PathBuf) -> Self {
         assert!(
             rustix::process::geteuid().is_root(),
             "This test mounts a small tmpfs, which only root may do: run it as root, or as root of a namespace of its own: \
@@ -57,12 +57,12 @@ impl SmallDisk {
     }
 
     /// Leaves nothing free.
-    fn fill(&self) {
+    pub(crate) fn fill(&self) {
         self.fill_to(0);
         assert!(chainhost::base::files::space(&self.0).unwrap().free < 4096);
     }
 
-    fn free(&self) {
+    pub(crate) fn free(&self) {
         fs::remove_file(self.ballast()).unwrap();
     }
 }

@@ -11,7 +11,7 @@ mod away;
 mod cancel;
 mod collect;
 mod database;
-mod disk;
+pub(crate) mod disk;
 mod failing_disk;
 mod hostile;
 mod kill;
