@@ -8,6 +8,7 @@ import io
 import json
 import os
 import pathlib
+import resource
 import shutil
 import signal
 import statistics
@@ -314,10 +315,24 @@ def header():
     print("| What | Median | Least–most | Runs | Goal |\n|---|---|---|---|---|", flush=True)
 
 
+PACKAGES = {"wrk": "wrk", "nginx": "nginx-light", "h2load": "nghttp2-client", "strip": "binutils"}
+
+
 def need(*tools):
     missing = [tool for tool in tools if not shutil.which(tool)]
-    if missing or not BINARY.exists():
-        raise SystemExit(f"missing: {', '.join(missing) or BINARY} (apt install wrk nginx-light; cargo build --release)")
+    if missing:
+        raise SystemExit(f"missing: {', '.join(missing)} (apt install {' '.join(PACKAGES.get(it, it) for it in missing)})")
+    if not BINARY.exists():
+        raise SystemExit(f"missing: {BINARY} (cargo build --release)")
+
+
+def allow_open_files(wanted=0):
+    """Lets this process, and the servers that it starts from then on, have as many files open as the system allows: that number."""
+    _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if wanted > most:
+        raise SystemExit(f"{wanted:,} open files are needed and {most:,} are allowed: `ulimit -Hn {wanted}` as root, or fewer connections")
+    resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
+    return most
 
 
 def machine():
