@@ -2,6 +2,7 @@
 
 use std::{fs, io, path::Path, sync::Arc, time::Duration};
 
+use hyper::http::uri::PathAndQuery;
 use rustls::pki_types::{
     CertificateDer, PrivateKeyDer,
     pem::{self, PemObject as _},
@@ -30,7 +31,7 @@ struct Loaded {
     /// What the files were when they were read well.
     stamp: Option<Stamp>,
     /// What they were when that failed, if it has; also that they were not there.
-    failed: Option<Option<Stamp>>,
+    failed: Option<Failed>,
     found: Option<Found>,
 }
 
@@ -41,6 +42,10 @@ struct Found {
     told: Standing,
 }
 
+/// What files were that could not be used; `None`: they were not there.
+#[derive(PartialEq, Eq)]
+struct Failed(Option<Stamp>);
+
 /// By what a change of chain and key is known: size and time of change of each (seconds, nanoseconds), and which file it is.
 type Stamp = [(u64, i64, i64, u64); 2];
 
@@ -50,7 +55,13 @@ pub fn check(settings: &Tls) -> Result<()> {
 }
 
 /// The certificates of a server, kept as their files are until the end of `tasks`.
-pub(super) fn start(settings: &Tls, panel_host: &str, data: &Path, clock: &Clock, tasks: &Tasks) -> Result<Certificates> {
+pub(super) fn start(
+    settings: &Tls,
+    panel_host: &str,
+    data: &Path,
+    clock: &Clock,
+    tasks: &Tasks,
+) -> Result<Certificates> {
     let own = own_key(data)?;
     // Whoever is shown one of them compares: nobody else vouches for it.
     tracing::info!(
@@ -79,7 +90,9 @@ async fn watch(mut all: Vec<Loaded>, certificates: Certificates, clock: Clock, t
             all
         });
         let Some(again) = looked.await else {
-            tracing::error!("certificates in files are not looked at any more: restart the server once they are renewed");
+            tracing::error!(
+                "certificates in files are not looked at any more: restart the server once they are renewed"
+            );
             return;
         };
         all = again;
@@ -121,10 +134,10 @@ fn read_again(loaded: &mut Loaded, now: Option<Stamp>, now_s: i64) -> bool {
         }
         Err(error) => {
             // Told once for what the files are.
-            if loaded.failed != Some(now) {
+            if loaded.failed != Some(Failed(now)) {
                 let shown = if loaded.found.is_some() { "the one before is shown still" } else { "none is shown" };
                 tracing::error!(chain = %loaded.files.chain.display(), %error, "a certificate cannot be used; {shown}");
-                loaded.failed = Some(now);
+                loaded.failed = Some(Failed(now));
             }
             false
         }
@@ -290,7 +303,7 @@ impl ToHttps {
             return None;
         }
         // `OPTIONS *` means no page.
-        let rest = uri.path_and_query().map(hyper::http::uri::PathAndQuery::as_str).filter(|it| it.starts_with('/'))?;
+        let rest = uri.path_and_query().map(PathAndQuery::as_str).filter(|it| it.starts_with('/'))?;
         Some(format!("https://{host}{}{rest}", self.port))
     }
 }
@@ -315,7 +328,9 @@ mod tests {
         let mut wish = rcgen::CertificateParams::new(vec![String::from("a.example")]).unwrap();
         (wish.not_before, wish.not_after) = (rcgen::date_time_ymd(2026, 1, 1), rcgen::date_time_ymd(2026, 4, 1));
         let made = wish.self_signed(&pair).unwrap();
-        let pem = |label: &str, der: &[u8]| format!("-----BEGIN {label}-----\n{}\n-----END {label}-----\n", BASE64.encode(der));
+        let pem = |label: &str, der: &[u8]| {
+            format!("-----BEGIN {label}-----\n{}\n-----END {label}-----\n", BASE64.encode(der))
+        };
         files::write_atomic(&chain, pem("CERTIFICATE", made.der()).as_bytes(), 0o600).unwrap();
         files::write_atomic(&key, pem("PRIVATE KEY", pair.serialized_der()).as_bytes(), 0o600).unwrap();
         let (clock, hands) = Clock::manual(FROM_MS - DAY_MS);

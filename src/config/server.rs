@@ -178,11 +178,7 @@ impl Server {
         }
         let (trusted_proxies, proxy_protocol_listen) = proxies(&file, &source)?;
         let tls = tls(&mut file, flags, text("CHAINHOST_TLS_LISTEN"), (role, &trusted_proxies), &source)?;
-        let all = [&listen, &proxy_protocol_listen, &tls.listen, &tls.proxy_protocol_listen];
-        if let Some(twice) = named_twice(&all) {
-            let why = format!("{twice} is named for two kinds of connections: in clear, TLS and PROXY protocol need a port each");
-            return Err(wrong("listen", &why));
-        }
+        keep_apart(&[&listen, &proxy_protocol_listen, &tls.listen, &tls.proxy_protocol_listen])?;
         let (panel_host, public_url) = panel(&file, &source, tls.is_on() || !trusted_proxies.is_empty())?;
         let data = match flags.data.clone().or_else(|| env("CHAINHOST_DATA").map(PathBuf::from)).or(file.data) {
             Some(data) => data,
@@ -201,6 +197,7 @@ impl Server {
             return Err(wrong(&format!("role {}", role.word()), why));
         }
         let wrong_at = |at: usize, key: &str, why: &str| wrong(&source.place_at(at, key), why);
+        let bytes_of = |it: Option<&Spanned<String>>, key: &str| it.map(|it| size(it, &source, key)).transpose();
         Ok(Self {
             access_log: access_log::read(&file.access_log, &data, wrong_at)?,
             data,
@@ -219,12 +216,8 @@ impl Server {
             proxy_protocol_listen,
             tls,
             sites_domain: host(file.sites_domain.as_ref(), &source, "sites_domain")?,
-            disk_reserve: file.disk_reserve.as_ref().map(|it| size(it, &source, "disk_reserve")).transpose()?,
-            tenant_bytes_max: file
-                .tenant_bytes_max
-                .as_ref()
-                .map(|it| size(it, &source, "tenant_bytes_max"))
-                .transpose()?,
+            disk_reserve: bytes_of(file.disk_reserve.as_ref(), "disk_reserve")?,
+            tenant_bytes_max: bytes_of(file.tenant_bytes_max.as_ref(), "tenant_bytes_max")?,
             log: env("CHAINHOST_LOG").map(|it| it.to_string_lossy().into_owned()).or(file.log).unwrap_or_else(info),
             log_format: file.log_format.unwrap_or(LogFormat::Text),
         })
@@ -376,10 +369,16 @@ fn listed(all: &[Spanned<String>], source: &Source, key: &str) -> Result<Vec<Soc
     Ok(all.iter().map(parse).collect::<Result<Vec<_>>>()?.concat())
 }
 
-/// An address that more than one of these lists has. A free port is another one for each.
-fn named_twice(all: &[&Vec<SocketAddr>]) -> Option<SocketAddr> {
+/// Refuses an address that more than one of these lists has. A free port is another one for each.
+fn keep_apart(all: &[&Vec<SocketAddr>]) -> Result<()> {
     let mut seen = HashSet::new();
-    all.iter().flat_map(|list| list.iter().collect::<HashSet<_>>()).find(|it| it.port() != 0 && !seen.insert(**it)).copied()
+    let each_once = all.iter().flat_map(|list| list.iter().collect::<HashSet<_>>());
+    let twice = each_once.filter(|it| it.port() != 0).find(|it| !seen.insert(**it));
+    twice.map_or(Ok(()), |it| {
+        let why =
+            format!("{it} is named for two kinds of connections: in clear, TLS and PROXY protocol need a port each");
+        Err(wrong("listen", &why))
+    })
 }
 
 /// Where and how TLS is spoken. A worker has no visitors, and speaks none.
@@ -400,7 +399,9 @@ fn tls(
         return Ok(Tls::default());
     }
     let own_folder = source.path.parent().unwrap_or(Path::new(""));
-    tls::read(section, (listen, for_proxies), own_folder, |why| wrong(&format!("{}, [tls]", source.path.display()), why))
+    tls::read(section, (listen, for_proxies), own_folder, |why| {
+        wrong(&format!("{}, [tls]", source.path.display()), why)
+    })
 }
 
 /// Where those connect that speak the PROXY protocol.
@@ -573,7 +574,11 @@ mod tests {
             ("\npublic_url = \"https://panel.example\"", "line 2", "`listen` of [tls]"),
             ("[tls]\nlisten = [\"443\"]", "line 2", "`tls.listen`: `443` is not an address"),
             ("[[tls.certificates]]\nchain = 'a'\nkey = 'b'", "[tls]", "add `listen`"),
-            ("listen = ['127.0.0.1:8443']\n[tls]\nlisten = ['127.0.0.1:8443']", "listen", "127.0.0.1:8443 is named for two kinds"),
+            (
+                "listen = ['127.0.0.1:8443']\n[tls]\nlisten = ['127.0.0.1:8443']",
+                "listen",
+                "127.0.0.1:8443 is named for two kinds",
+            ),
             ("[tls]\nport = 443", "line 2", "port"),
             ("[[tls.certificates]]\nchain = 'a'", "line 1", "key"),
             ("[tls]\nproxy_protocol_listen = [\":8443\"]", "line 2", "Name them in `trusted_proxies`"),

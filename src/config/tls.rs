@@ -61,7 +61,8 @@ pub(super) fn read(
     wrong: impl Fn(&str) -> Error,
 ) -> Result<Tls> {
     let certificates = section.certificates.into_iter();
-    let certificates = certificates.map(|it| Files { chain: folder.join(it.chain), key: folder.join(it.key) }).collect();
+    let certificates =
+        certificates.map(|it| Files { chain: folder.join(it.chain), key: folder.join(it.key) }).collect();
     let tls = Tls { listen, proxy_protocol_listen, redirect: section.redirect.unwrap_or(true), certificates };
     if !tls.is_on() && !tls.certificates.is_empty() {
         return Err(wrong("has certificates and no address to show them at: add `listen`, such as [\":443\"]"));

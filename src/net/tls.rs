@@ -210,9 +210,13 @@ mod tests {
         for (name, of) in
             [("a.example", &one), ("b.a.example", &two), ("*.a.example", &wild), ("panel.example", &panel)]
         {
-            table.insert(name, of.clone());
+            table.insert(name, of.clone(), true);
         }
-        let all = Certificates::new(OwnKey::generate().unwrap(), "panel.example");
+        // One that has ended stands behind any that has not.
+        for name in ["old.a.example", "gone.example"] {
+            table.insert(name, old.clone(), false);
+        }
+        let all = Certificates::new(OwnKey::generate().unwrap(), "panel.example", Clock::system());
         all.answer_for(|it| it.ends_with(".ours.example"));
         let own_default = all.choose(None).unwrap();
         all.replace(table);

@@ -327,7 +327,16 @@ fn a_proxy_passes_tls_on() {
     assert_eq!(ask(&[]), "000 0", "it does not say for whom");
     // What the proxy passes on of a port in clear is in clear, whatever the panel's address says.
     let mut curl = Command::new("curl");
-    curl.args(["-s", "-o", "/dev/null", "--max-time", "60", "-w", "%{http_code} %{redirect_url}", "--haproxy-protocol"]);
+    curl.args([
+        "-s",
+        "-o",
+        "/dev/null",
+        "--max-time",
+        "60",
+        "-w",
+        "%{http_code} %{redirect_url}",
+        "--haproxy-protocol",
+    ]);
     curl.args(["-H", "Host: panel.example"]).arg(format!("http://127.0.0.1:{clear}/sign-in"));
     let told = String::from_utf8(curl.output().unwrap().stdout).unwrap();
     assert_eq!(told, "308 https://panel.example/sign-in");
@@ -342,8 +351,13 @@ fn a_first_start_that_fails_can_be_made_again() {
     let settings = format!("public_url = \"https://panel.example:{port}\"\n[tls]\nlisten = [\"127.0.0.1:{port}\"]\n");
     write_files(folder.path(), &[("c.toml", settings.as_bytes())]);
     let mut serve = Command::new(env!("CARGO_BIN_EXE_chainhost"));
-    serve.args(["serve", "--listen", "127.0.0.1:0", "--config"]).arg(&config).arg("--data").arg(folder.path().join("data"));
-    let failed = serve.env("CHAINHOST_DATABASE_URL", format!("postgres://u@127.0.0.1:{}/d", free_port())).output().unwrap();
+    serve
+        .args(["serve", "--listen", "127.0.0.1:0", "--config"])
+        .arg(&config)
+        .arg("--data")
+        .arg(folder.path().join("data"));
+    let failed =
+        serve.env("CHAINHOST_DATABASE_URL", format!("postgres://u@127.0.0.1:{}/d", free_port())).output().unwrap();
     assert!(!failed.status.success(), "{failed:?}");
     let host = Host::start_in(folder, &["--config", config.to_str().unwrap()]);
     let panel = http::ask(host.port, "GET /sign-in HTTP/1.1\r\nHost: panel.example\r\n", b"");

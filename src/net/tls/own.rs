@@ -7,9 +7,10 @@ use std::{
     time::Duration,
 };
 
-use jiff::{Timestamp, ToSpan as _, tz::TimeZone};
+use jiff::{Span, Timestamp, tz::Offset};
 use rcgen::{
-    CertificateParams, DistinguishedName, DnType, ExtendedKeyUsagePurpose, KeyPair, PublicKeyData as _, SerialNumber, date_time_ymd,
+    CertificateParams, DistinguishedName, DnType, ExtendedKeyUsagePurpose, KeyPair, PublicKeyData as _, SerialNumber,
+    date_time_ymd,
 };
 use rustls::{pki_types::PrivateKeyDer, sign::CertifiedKey};
 use tokio::time::Instant;
@@ -110,9 +111,9 @@ impl Own {
         wish.extended_key_usages = vec![ExtendedKeyUsagePurpose::ServerAuth];
         // All have one issuer: some browsers refuse for good what has the number of another one that they have seen.
         wish.serial_number = Some(SerialNumber::from_slice(&random::bytes::<16>()));
-        let now = Timestamp::from_second((self.clock.now_ms() / 1_000).max(EPOCH_S))?.to_zoned(TimeZone::UTC);
+        let now = Offset::UTC.to_datetime(Timestamp::from_second((self.clock.now_ms() / 1_000).max(EPOCH_S))?);
         let day = |after: i64| {
-            let day = now.checked_add(after.days())?.date();
+            let day = now.checked_add(Span::new().days(after))?.date();
             let (month, of_month) = (u8::try_from(day.month())?, u8::try_from(day.day())?);
             Ok::<_, Box<dyn std::error::Error>>(date_time_ymd(i32::from(day.year()), month, of_month))
         };
@@ -143,11 +144,13 @@ mod tests {
             x509_cert::Certificate::from_der(made.cert.first().unwrap()).unwrap().tbs_certificate
         };
         let all = [read(&own, "a.example"), read(&own, "b.example"), read(&after_restart, "a.example")];
-        let numbers: std::collections::BTreeSet<_> = all.iter().map(|it| it.serial_number.as_bytes().to_vec()).collect();
+        let numbers: std::collections::BTreeSet<_> =
+            all.iter().map(|it| it.serial_number.as_bytes().to_vec()).collect();
         assert_eq!(numbers.len(), 3);
         assert_eq!(read(&own, "a.example").serial_number, all.first().unwrap().serial_number, "it is kept");
         let dates = |of: &x509_cert::TbsCertificate| {
-            let [from, until] = [of.validity.not_before, of.validity.not_after].map(|it| it.to_unix_duration().as_secs());
+            let [from, until] =
+                [of.validity.not_before, of.validity.not_after].map(|it| it.to_unix_duration().as_secs());
             (from, until - from)
         };
         // 2026-05-03, 00:00 UTC.
