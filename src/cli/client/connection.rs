@@ -17,7 +17,7 @@ use http_body_util::{BodyExt as _, Collected, Limited};
 use hyper::{
     Request,
     client::conn::http1::{self, SendRequest},
-    header::{ACCEPT, HOST, LOCATION, USER_AGENT},
+    header::{ACCEPT, CONTENT_TYPE, HOST, LOCATION, USER_AGENT},
     http::response::Parts,
 };
 use hyper_util::rt::TokioIo;
@@ -162,7 +162,9 @@ pub(super) fn unanswered(server: &ServerUrl, error: &hyper::Error) -> Failure {
 
 /// What is wrong with a server that sends elsewhere, or answers that it speaks HTTPS.
 pub(super) fn elsewhere(server: &ServerUrl, head: &Parts, body: &[u8]) -> Option<Failure> {
-    if !server.is_https() && head.status == 400 && memchr::memmem::find(body, b"HTTPS").is_some() {
+    // Said by what stands before HTTP; a problem of the API may have the word too.
+    let is_text = head.headers.get(CONTENT_TYPE).is_some_and(|it| it.as_bytes().starts_with(b"text/"));
+    if !server.is_https() && head.status == 400 && is_text && memchr::memmem::find(body, b"HTTPS").is_some() {
         let secure = server.to_https();
         return Some(Failure::Input(format!("The server at {server} speaks HTTPS. Write {secure} instead.")));
     }

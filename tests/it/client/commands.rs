@@ -202,4 +202,6 @@ fn an_answer_that_is_not_of_the_api_is_told_as_such() {
     assert!(bad(&fake, &["sites"], 1).contains("answered 301"));
     fake.answer("GET /api/v1/sites?limit=200", 200, json!({"rows": []}));
     assert!(bad(&fake, &["sites"], 1).contains("not what this version expects"));
+    fake.answer("GET /api/v1/sites?limit=200", 400, json!({"detail": "This is not HTTPS."}));
+    assert!(bad(&fake, &["sites"], 1).contains("This is not HTTPS."));
 }
