@@ -349,13 +349,23 @@ fn http_and_https_are_told_apart() {
     // HTTPS asked of the port in clear.
     let said = user.bad(&[("CHAINHOST_CA", &ca)], &["login", &clear.replace("http:", "https:")], 3);
     assert!(said.contains("answers without TLS") || said.contains("closes the connection where TLS"), "{said}");
-    // In clear at the port for HTTPS, and at the other one, which sends there.
+    // In clear at the port for HTTPS, and where one is sent there.
     let said = user.bad(&[], &["login", &format!("http://localhost:{port}")], 2);
     assert!(said.contains(&format!("speaks HTTPS. Write {url} instead")), "{said}");
-    let said = user.bad(&[], &["login", &clear], 2);
-    assert!(said.contains(&format!("{clear} sends everybody to HTTPS. Write {url} instead.")), "{said}");
-    let environment = [("CHAINHOST_KEY", &*key), ("CHAINHOST_SERVER", &*clear)];
-    assert!(user.bad(&environment, &["sites"], 2).contains(&format!("Write {url} instead")));
+    for command in ["login", "sites"] {
+        let sends = pretend(answer(
+            b"HTTP/1.1 308 Permanent Redirect\r\nlocation: https://localhost:8443/api/v1/me\r\ncontent-length: 0\r\n\r\n",
+        ));
+        let elsewhere = format!("http://localhost:{sends}");
+        let environment = [("CHAINHOST_KEY", &*key), ("CHAINHOST_SERVER", &*elsewhere)];
+        let said = user.bad(&environment, &[command], 2);
+        assert!(
+            said.contains(&format!("{elsewhere} sends everybody to HTTPS. Write https://localhost:8443 instead.")),
+            "{said}"
+        );
+    }
+    // Who sits at the server needs no TLS.
+    user.good(&[("CHAINHOST_KEY", &*key), ("CHAINHOST_SERVER", &*clear)], &["sites"], "");
     // What would change nothing.
     let said = user.bad(&[], &["login", &clear, "--ca", &ca], 2);
     assert!(said.contains("--ca and --trust-fingerprint would change nothing"), "{said}");
