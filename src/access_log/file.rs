@@ -275,6 +275,12 @@ mod tests {
         look(&mut log).unwrap();
         write(&mut log, "five\n");
         assert_eq!((text(&path).as_str(), log.open.as_ref().unwrap().size), ("five\n", 5));
+        // Moved, with another file in its place already.
+        fs::rename(&path, &moved).unwrap();
+        File::create(&path).unwrap();
+        look(&mut log).unwrap();
+        write(&mut log, "six\n");
+        assert_eq!((text(&moved).as_str(), text(&path).as_str()), ("five\n", "six\n"));
     }
 
     #[test]
