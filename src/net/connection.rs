@@ -346,14 +346,31 @@ impl Server {
     /// Ends TLS where clients speak it, and finds out how the connection is to be served. `None` when it is not to be.
     async fn take_in(
         &self,
-        mut stream: TcpStream,
+        stream: TcpStream,
         peer: &mut Peer,
         activity: &Activity,
     ) -> Option<(Stream, &auto::Builder<Executor>, Option<Framing>)> {
-        let Some(tls) = &self.tls else {
-            let (http, framing) = self.version(&stream, activity).await?;
-            return Some((Stream::Clear(stream), http, framing));
-        };
+        if let Some(tls) = &self.tls {
+            // Elsewhere, since what a handshake needs would have its place in each connection for as long as that lives.
+            let (stream, agreed) = Box::pin(self.end_tls(tls, stream, peer, activity)).await?;
+            let (http, framing) = match agreed {
+                Agreed::One => (&self.http.one, Some(Framing::new())),
+                Agreed::Two => (&self.http.two, None),
+            };
+            return Some((stream, http, framing));
+        }
+        let (http, framing) = self.version(&stream, activity).await?;
+        Some((Stream::Clear(stream), http, framing))
+    }
+
+    /// Does the handshake, or tells who speaks in clear.
+    async fn end_tls(
+        &self,
+        tls: &Tls,
+        mut stream: TcpStream,
+        peer: &mut Peer,
+        activity: &Activity,
+    ) -> Option<(Stream, Agreed)> {
         let mut start = [0];
         self.first(activity, stream.peek(&mut start)).await?.ok().filter(|it| *it > 0)?;
         if start.first().is_some_and(u8::is_ascii_uppercase) {
@@ -364,14 +381,10 @@ impl Server {
         match self.first(activity, tls.accept(stream)).await? {
             Ok((stream, agreed)) => {
                 peer.ends_tls = true;
-                let (http, framing) = match agreed {
-                    Agreed::One => (&self.http.one, Some(Framing::new())),
-                    Agreed::Two => {
-                        activity.speaks_two();
-                        (&self.http.two, None)
-                    }
-                };
-                Some((Stream::Tls(Box::new(stream)), http, framing))
+                if agreed == Agreed::Two {
+                    activity.speaks_two();
+                }
+                Some((Stream::Tls(Box::new(stream)), agreed))
             }
             Err(error) => {
                 tracing::debug!(address = %peer.address, %error, "a TLS handshake failed");
