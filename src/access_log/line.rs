@@ -2,7 +2,7 @@
 //!
 //! SECURITY: every field that a client chooses is escaped, so that whatever it sends stays within its field and its line, and means
 //! nothing to a terminal: a line is printable ASCII. In the combined formats each other byte, quotes and backslashes are `\xHH`,
-//! as nginx writes them; in JSON they are `\uXXXX`, and what is not UTF-8 stands as the text `\xHH`.
+//! as nginx writes them; in JSON they are escapes of JSON (`\u` and four digits), and what is not UTF-8 stands as the text `\xHH`.
 
 use std::{io::Write as _, net::IpAddr, time::Duration};
 

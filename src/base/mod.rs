@@ -13,5 +13,6 @@ pub mod network;
 pub mod random;
 pub mod retry;
 pub mod secret;
+pub mod server_certificate;
 pub mod tasks;
 pub mod units;

@@ -10,14 +10,8 @@ use std::{fmt, fs, path::PathBuf, sync::Arc, time::Duration};
 
 use clap::Args;
 use rustls::{
-    AlertDescription, CertificateError, ClientConfig, DigitallySignedStruct, InvalidMessage, OtherError,
-    PeerIncompatible, RootCertStore, SignatureScheme,
-    client::{
-        WebPkiServerVerifier,
-        danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier},
-        verify_server_name,
-    },
-    crypto::{CryptoProvider, aws_lc_rs, verify_tls12_signature, verify_tls13_signature},
+    AlertDescription, CertificateError, ClientConfig, InvalidMessage, OtherError, PeerIncompatible, RootCertStore,
+    crypto::aws_lc_rs,
     pki_types::{CertificateDer, ServerName, UnixTime, pem::PemObject as _},
     server::ParsedCertificate,
 };
@@ -30,6 +24,7 @@ use crate::{
     base::{
         clock::{Clock, rfc3339},
         hash::Sha256,
+        server_certificate::{Known, Shown, Verifier},
     },
     config::client::Environment,
     domain::{Error, Result, certificate::Certificate},
@@ -148,11 +143,9 @@ impl Tls {
         roots.add_parsable_certificates(rustls_native_certs::load_native_certs().certs);
         roots.add_parsable_certificates(named.iter().cloned());
         let has_authorities = !roots.is_empty();
-        let by_authority = has_authorities
-            .then(|| WebPkiServerVerifier::builder_with_provider(Arc::new(roots), Arc::clone(&provider)).build())
-            .transpose()
-            .map_err(Error::internal)?;
-        let verifier = Verifier { provider: Arc::clone(&provider), by_authority, named, key: trust.key };
+        let known = Known::new(roots, named, &provider).map_err(Error::internal)?;
+        let key = trust.key;
+        let verifier = Verifier::new(Arc::clone(&provider), move |shown| check(&known, key, shown));
         let mut config = ClientConfig::builder_with_provider(provider)
             .with_safe_default_protocol_versions()
             .map_err(Error::internal)?
@@ -298,64 +291,14 @@ impl fmt::Display for Doubt {
 
 impl std::error::Error for Doubt {}
 
-/// Looks at a server's certificate.
-#[derive(Debug)]
-struct Verifier {
-    provider: Arc<CryptoProvider>,
-    /// `None` where nobody is known who could vouch for one.
-    by_authority: Option<Arc<WebPkiServerVerifier>>,
-    /// Those that were named: one that a server has signed itself is believed as it is, as many do.
-    named: Vec<CertificateDer<'static>>,
-    key: Option<Sha256>,
-}
-
-impl ServerCertVerifier for Verifier {
-    fn verify_server_cert(
-        &self,
-        certificate: &CertificateDer<'_>,
-        chain: &[CertificateDer<'_>],
-        name: &ServerName<'_>,
-        ocsp: &[u8],
-        now: UnixTime,
-    ) -> Result<ServerCertVerified, rustls::Error> {
-        let parsed = ParsedCertificate::try_from(certificate)?;
-        let key = Sha256::of(&parsed.subject_public_key_info());
-        // SECURITY: whoever has that key is the server, whatever name and dates the certificate has. That it has the key, its
-        // signature in the handshake shows, which is looked at below.
-        if self.key == Some(key) {
-            return Ok(ServerCertVerified::assertion());
-        }
-        let verified = if self.named.contains(certificate) {
-            verify_server_name(&parsed, name).map(|()| ServerCertVerified::assertion())
-        } else if let Some(webpki) = &self.by_authority {
-            webpki.verify_server_cert(certificate, chain, name, ocsp, now)
-        } else {
-            Err(CertificateError::UnknownIssuer.into())
-        };
-        verified.map_err(|error| doubted(error, certificate, key))
+/// Why a server is not believed.
+fn check(known: &Known, trusted: Option<Sha256>, shown: &Shown<'_>) -> Result<(), rustls::Error> {
+    let key = Sha256::of(&ParsedCertificate::try_from(shown.certificate)?.subject_public_key_info());
+    // SECURITY: whoever has that key is the server, whatever name and dates the certificate has.
+    if trusted == Some(key) {
+        return Ok(());
     }
-
-    fn verify_tls12_signature(
-        &self,
-        message: &[u8],
-        certificate: &CertificateDer<'_>,
-        signature: &DigitallySignedStruct,
-    ) -> Result<HandshakeSignatureValid, rustls::Error> {
-        verify_tls12_signature(message, certificate, signature, &self.provider.signature_verification_algorithms)
-    }
-
-    fn verify_tls13_signature(
-        &self,
-        message: &[u8],
-        certificate: &CertificateDer<'_>,
-        signature: &DigitallySignedStruct,
-    ) -> Result<HandshakeSignatureValid, rustls::Error> {
-        verify_tls13_signature(message, certificate, signature, &self.provider.signature_verification_algorithms)
-    }
-
-    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
-        self.provider.signature_verification_algorithms.supported_schemes()
-    }
+    known.check(shown).map_err(|error| doubted(error, shown.certificate, key))
 }
 
 /// The error with what its sentence needs.

@@ -15,15 +15,9 @@ use std::{
 };
 
 use rustls::{
-    ClientConfig, DigitallySignedStruct, RootCertStore, SignatureScheme,
-    client::{
-        WebPkiServerVerifier,
-        danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier},
-        verify_server_name,
-    },
-    crypto::{CryptoProvider, aws_lc_rs, verify_tls12_signature, verify_tls13_signature},
-    pki_types::{CertificateDer, ServerName, UnixTime, pem::PemObject as _},
-    server::ParsedCertificate,
+    ClientConfig, RootCertStore,
+    crypto::aws_lc_rs,
+    pki_types::{CertificateDer, pem::PemObject as _},
 };
 use tokio_postgres::{
     Config, Error as Told, SimpleQueryMessage,
@@ -38,7 +32,11 @@ use super::{
     session::whole,
 };
 use crate::{
-    base::{random, secret::Secret},
+    base::{
+        random,
+        secret::Secret,
+        server_certificate::{Known, Verifier},
+    },
     config::database::public_part,
     domain::{Error, Result},
 };
@@ -316,17 +314,16 @@ fn client(tls: &Tls) -> Result<ClientConfig> {
     let builder = ClientConfig::builder_with_provider(Arc::clone(&provider))
         .with_safe_default_protocol_versions()
         .map_err(Error::internal)?;
-    let trusted = if tls.mode == Mode::VerifyFull {
-        let (store, pinned) = roots(tls.roots.as_deref())?;
-        let webpki = WebPkiServerVerifier::builder_with_provider(Arc::new(store), Arc::clone(&provider))
-            .build()
-            .map_err(Error::internal)?;
-        Trusted::Named { webpki, pinned }
-    } else {
-        Trusted::Anybody
+    // `prefer` and `require`: encrypted, while anybody may be there. That is what these words promise.
+    let known = match tls.mode {
+        Mode::VerifyFull => {
+            let (store, named) = roots(tls.roots.as_deref())?;
+            Some(Known::new(store, named, &provider).map_err(Error::internal)?)
+        }
+        _ => None,
     };
-    let verifier = Arc::new(Verifier { provider, trusted });
-    Ok(builder.dangerous().with_custom_certificate_verifier(verifier).with_no_client_auth())
+    let verifier = Verifier::new(provider, move |shown| known.as_ref().map_or(Ok(()), |it| it.check(shown)));
+    Ok(builder.dangerous().with_custom_certificate_verifier(Arc::new(verifier)).with_no_client_auth())
 }
 
 /// The certificates to verify with, and those of them that were named in a file.
@@ -352,65 +349,6 @@ fn roots(path: Option<&str>) -> Result<(RootCertStore, Vec<CertificateDer<'stati
         return Err(wrong("there is no certificate to verify the server with; name a file by sslrootcert"));
     }
     Ok((store, pinned))
-}
-
-/// Checks a server's certificate, as far as the mode asks for it.
-#[derive(Debug)]
-struct Verifier {
-    provider: Arc<CryptoProvider>,
-    trusted: Trusted,
-}
-
-/// Who may be at the other end.
-#[derive(Debug)]
-enum Trusted {
-    /// `prefer` and `require`: encrypted, while anybody may be there. That is what these words promise.
-    Anybody,
-    /// `verify-full`: a certificate that leads to a root, or the very one that was named, as is usual for a server that signs
-    /// its own; in both cases of the host's name.
-    Named { webpki: Arc<WebPkiServerVerifier>, pinned: Vec<CertificateDer<'static>> },
-}
-
-impl ServerCertVerifier for Verifier {
-    fn verify_server_cert(
-        &self,
-        certificate: &CertificateDer<'_>,
-        chain: &[CertificateDer<'_>],
-        name: &ServerName<'_>,
-        ocsp: &[u8],
-        now: UnixTime,
-    ) -> Result<ServerCertVerified, rustls::Error> {
-        match &self.trusted {
-            Trusted::Anybody => Ok(ServerCertVerified::assertion()),
-            Trusted::Named { pinned, .. } if pinned.contains(certificate) => {
-                verify_server_name(&ParsedCertificate::try_from(certificate)?, name)?;
-                Ok(ServerCertVerified::assertion())
-            }
-            Trusted::Named { webpki, .. } => webpki.verify_server_cert(certificate, chain, name, ocsp, now),
-        }
-    }
-
-    fn verify_tls12_signature(
-        &self,
-        message: &[u8],
-        certificate: &CertificateDer<'_>,
-        signature: &DigitallySignedStruct,
-    ) -> Result<HandshakeSignatureValid, rustls::Error> {
-        verify_tls12_signature(message, certificate, signature, &self.provider.signature_verification_algorithms)
-    }
-
-    fn verify_tls13_signature(
-        &self,
-        message: &[u8],
-        certificate: &CertificateDer<'_>,
-        signature: &DigitallySignedStruct,
-    ) -> Result<HandshakeSignatureValid, rustls::Error> {
-        verify_tls13_signature(message, certificate, signature, &self.provider.signature_verification_algorithms)
-    }
-
-    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
-        self.provider.signature_verification_algorithms.supported_schemes()
-    }
 }
 
 #[cfg(test)]
