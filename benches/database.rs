@@ -26,7 +26,7 @@ use chainhost::{
         db::Db,
         queue::{Finish, Jobs, Outcome},
     },
-    services::{Addresses, Ground, Services, nodes::Node, stores::Stores},
+    services::{Addresses, Ground, Services, nodes::Node, secrets::Secrets, stores::Stores},
     store,
 };
 use criterion::{Criterion, Throughput};
@@ -77,6 +77,8 @@ fn services(folder: &Path) -> Services {
         instance: Id::NIL,
         node: Node::alone(),
         stores: Stores::default(),
+        secrets: Secrets::fleeting(),
+        acme: None,
         home: None,
     })
 }

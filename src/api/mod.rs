@@ -4,6 +4,7 @@
 
 pub mod answer;
 mod caller;
+mod certificates;
 mod deployments;
 mod jobs;
 mod openapi;
@@ -99,6 +100,12 @@ const ROUTES: &[Route] = routes! {
     get "/sites/{name}/deployments/{deployment}/diff" deployments::diff, "How it differs from another",
         (against) "" => "200 Diff";
     get "/sites/{name}/deployments/{deployment}/log" deployments::log, "Its log", () "" => "200 Log";
+    get "/certificates" certificates::list, "Certificates that are kept, the newest first", () "" => "200 [Certificate]";
+    post "/certificates" certificates::upload, "Give a certificate with its key; one for the same hostnames that was given before goes",
+        () "NewCertificate" => "201 Certificate";
+    delete "/certificates/{id}" certificates::delete, "Remove a certificate", () "" => "204";
+    get "/hostnames" certificates::hostnames, "How it stands with the certificate of each hostname", () "" => "200 [HostnameCertificate]";
+    post "/hostnames/{hostname}/retry" certificates::retry, "Have the authority asked for a hostname now", () "" => "204";
     get "/jobs" jobs::list, "Jobs, newest first", (limit after queue state) "" => "200 [Job]";
     get "/queues" jobs::depths, "Counts of the queues, and how long their jobs took lately", () "" => "200 [Depth]";
     post "/queues/{queue}/pause" jobs::pause, "Start no more jobs of a queue; what runs goes on", () "" => "204";

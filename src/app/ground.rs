@@ -24,6 +24,7 @@ use crate::{
         tasks::Tasks,
     },
     config::{
+        acme::Acme,
         blobs::{Bucket, REMEMBERED as BLOBS_REMEMBERED},
         database::{Postgres, REMEMBERED},
         redis::REMEMBERED as QUEUE_REMEMBERED,
@@ -37,11 +38,12 @@ use crate::{
         Addresses, Ground, Services,
         home::Home,
         nodes::{self, Node},
+        secrets::{self, Secrets},
     },
     store,
 };
 
-use super::{caches, moving, queues};
+use super::{authorities, caches, moving, queues};
 
 /// The file with the id of the installation.
 pub(super) const INSTANCE: &str = "instance";
@@ -52,10 +54,11 @@ const LOCK: &str = "lock";
 /// The folder with the access log, where the settings name no other place for it.
 const LOGS: &str = "logs";
 /// The names in a data folder, some with an ending behind `.` or `-`.
-const NAMES: [&str; 18] = [
+const NAMES: [&str; 20] = [
     "archives",
     BLOBS_REMEMBERED,
     "blobs",
+    super::tls::KEPT,
     "chainhost.db",
     "claim-link",
     "control.sock",
@@ -65,6 +68,7 @@ const NAMES: [&str; 18] = [
     INSTANCE,
     LOCK,
     LOGS,
+    secrets::FILE,
     NODE,
     QUEUE_REMEMBERED,
     queues::FILE,
@@ -272,6 +276,10 @@ pub struct Wish {
     pub queue_url: Option<Arc<Secret>>,
     /// A Redis behind the cache in memory.
     pub cache_url: Option<Arc<Secret>>,
+    /// Where the master key is, when that is not the data folder.
+    pub master_key_file: Option<PathBuf>,
+    /// Authorities that are asked for certificates, if any are.
+    pub acme: Option<Acme>,
 }
 
 /// The stores, open.
@@ -342,6 +350,7 @@ pub async fn open(folder: &Folder, wish: &Wish) -> Result<Opened> {
     let caches = caches::open(wish.cache_url.as_deref(), instance, shares)?;
     let who = queues::Who { instance, node, clock: wish.clock.clone() };
     let queues = queues::open(folder, &db, wish.queue_url.as_ref(), &who).await?;
+    let secrets = Secrets::open(&db, &folder.path, wish.master_key_file.as_deref()).await;
     let services = Services::new(Ground {
         db,
         jobs: queues.jobs,
@@ -358,6 +367,8 @@ pub async fn open(folder: &Folder, wish: &Wish) -> Result<Opened> {
         tenant_bytes_max: wish.tenant_bytes_max,
         retention: wish.retention,
         instance,
+        secrets,
+        acme: authorities::open(wish.acme.as_ref(), &wish.tasks),
         stores: super::stores::describe(folder, wish),
         node: Node { id: node, role: wish.role, labels: wish.labels.clone(), shares, queue: queues.place },
     });

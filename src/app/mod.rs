@@ -3,6 +3,7 @@
 //! Order at start: the data folder and its lock, the snapshot and with it the sites, then database, queue and the
 //! control plane. What of the control plane cannot start leaves the sites answering, and says why.
 
+mod authorities;
 mod awaited;
 pub mod caches;
 pub mod control;
@@ -33,7 +34,6 @@ use crate::{
     net::{
         connection::{Limits, Server},
         listen,
-        tls::Certificates,
     },
     serve::{
         DataPlane,
@@ -70,7 +70,7 @@ fn bind(addresses: &[SocketAddr]) -> Result<Vec<TcpListener>> {
 
 /// The sockets to which clients speak TLS, and what is shown to them.
 struct Secure {
-    certificates: Certificates,
+    shelf: tls::Shelf,
     listeners: Vec<TcpListener>,
     for_proxies: Vec<TcpListener>,
     /// `:8443` for who comes from outside, or empty for 443.
@@ -96,14 +96,22 @@ impl Secure {
             _ if own == 443 => String::new(),
             _ => format!(":{own}"),
         };
-        let certificates = tls::start(&settings.tls, &addresses.panel_host, &settings.data, &Clock::system(), tasks)?;
+        let shelf = tls::start(settings, &addresses.panel_host, &Clock::system(), tasks)?;
         let (plane, panel) = (plane.clone(), addresses.panel_host.clone());
-        certificates.answer_for(move |name| name == panel || plane.snapshot().find(name).is_some());
-        Ok(Some(Self { certificates, listeners, for_proxies, port }))
+        shelf.certificates().answer_for(move |name| name == panel || plane.snapshot().find(name).is_some());
+        Ok(Some(Self { shelf, listeners, for_proxies, port }))
+    }
+
+    /// Answers who connects to them.
+    fn attend(self, tasks: &Tasks, server: Server, switch: &Arc<Switch>) -> Result<()> {
+        let server = server.with_tls(self.shelf.certificates()).map_err(Error::internal)?;
+        attend(tasks, &server, self.listeners, switch);
+        attend(tasks, &server.for_proxies(), self.for_proxies, switch);
+        Ok(())
     }
 
     fn to_https(&self) -> tls::ToHttps {
-        tls::ToHttps::new(&self.certificates, &self.port)
+        tls::ToHttps::new(self.shelf.certificates(), &self.port)
     }
 }
 
@@ -131,10 +139,7 @@ pub async fn serve(
     ready: impl FnOnce(&str),
 ) -> Result<()> {
     let tasks = Tasks::new();
-    let mut folder = Folder::take_with(&settings.data, settings.blobs.folder.as_deref())?;
-    if let Some(bucket) = &settings.blobs.bucket {
-        folder.attach(bucket, settings.blobs.cache_bytes, settings.disk_reserve, &tasks)?;
-    }
+    let folder = take_folder(&settings, &tasks)?;
     let plane = plane(&folder, &tasks)?;
     let (listeners, for_proxies) = (bind(&settings.listen)?, bind(&settings.proxy_protocol_listen)?);
     let bound: Vec<SocketAddr> = listeners.iter().filter_map(|it| it.local_addr().ok()).collect();
@@ -148,13 +153,13 @@ pub async fn serve(
     let to_https = tls.as_ref().filter(|_| settings.tls.redirect).map(Secure::to_https);
     let switch = Switch::new(plane.clone(), addresses.clone(), trust, settings.role, Arc::clone(&control));
     let log = access_log(&settings, &tasks);
+    let shelf = tls.as_ref().map(|it| it.shelf.clone());
+    let switch = switch.with_challenges(shelf.as_ref().map(|it| it.challenges().clone()));
     let switch = Arc::new(switch.with_redirect(to_https).with_log(log.clone()));
     attend(&tasks, &server, listeners, &switch);
     attend(&tasks, &server.clone().for_proxies(), for_proxies, &switch);
     if let Some(tls) = tls {
-        let server = server.with_tls(&tls.certificates).map_err(Error::internal)?;
-        attend(&tasks, &server, tls.listeners, &switch);
-        attend(&tasks, &server.clone().for_proxies(), tls.for_proxies, &switch);
+        tls.attend(&tasks, server, &switch)?;
     }
     let opening = Opening {
         folder: &folder,
@@ -163,6 +168,7 @@ pub async fn serve(
         plane: &plane,
         tasks: &tasks,
         control: &control,
+        shelf: shelf.as_ref(),
     };
     let mut opened = None;
     let ran = async {
@@ -202,6 +208,15 @@ pub async fn serve(
     control.store(None);
     close(opened, log).await;
     ended
+}
+
+/// The data folder, before a bucket where there is one.
+fn take_folder(settings: &Settings, tasks: &Tasks) -> Result<Folder> {
+    let mut folder = Folder::take_with(&settings.data, settings.blobs.folder.as_deref())?;
+    if let Some(bucket) = &settings.blobs.bucket {
+        folder.attach(bucket, settings.blobs.cache_bytes, settings.disk_reserve, tasks)?;
+    }
+    Ok(folder)
 }
 
 /// The access log, where one is wanted. Without it, sites are served all the same.
@@ -261,6 +276,7 @@ struct Opening<'a> {
     plane: &'a DataPlane,
     tasks: &'a Tasks,
     control: &'a ArcSwapOption<Services>,
+    shelf: Option<&'a tls::Shelf>,
 }
 
 impl Opening<'_> {
@@ -292,6 +308,8 @@ impl Opening<'_> {
                 retention: self.settings.retention,
                 queue_url: self.settings.redis.queue_url.clone(),
                 cache_url: self.settings.redis.cache_url.clone(),
+                master_key_file: self.settings.master_key_file.clone(),
+                acme: self.settings.acme.clone(),
             },
         )
         .await?;
@@ -338,6 +356,9 @@ async fn start_on(
         queues: opening.settings.queues.clone(),
         garbage: opening.settings.garbage.clone(),
     };
+    if let Some(shelf) = opening.shelf {
+        opening.tasks.spawn(tls::follow(shelf.clone(), services.clone(), opening.tasks.clone()));
+    }
     work::start(&context);
     if !services.node.role.serves() {
         return Ok(());
@@ -398,7 +419,7 @@ fn plane(folder: &Folder, tasks: &Tasks) -> Result<DataPlane> {
         }
         Ok(None) => Snapshot::new(Id::NIL, 0),
     };
-    // Without certificates of its own, the server has no challenge to answer.
+    // What authorities ask is answered before anybody looks whose host it is.
     Ok(DataPlane::new(folder.blobs.clone(), snapshot, tasks.clone(), Arc::new(|_, _| None)))
 }
 

@@ -15,7 +15,11 @@ use hyper::{
 };
 use tower::ServiceExt as _;
 
-use super::{awaited::Awaited, metrics, tls::ToHttps};
+use super::{
+    awaited::Awaited,
+    metrics,
+    tls::{Challenges, ToHttps},
+};
 use crate::{
     access_log::{AccessLog, Begun, Visit},
     admin, api,
@@ -46,6 +50,7 @@ pub(super) struct Switch {
     control: Arc<ArcSwapOption<Services>>,
     panel: Awaited<Routers>,
     to_https: Option<ToHttps>,
+    challenges: Option<Challenges>,
     log: Option<AccessLog>,
 }
 
@@ -71,12 +76,17 @@ impl Switch {
         control: Arc<ArcSwapOption<Services>>,
     ) -> Self {
         let panel = Awaited::new(Error::unavailable("starting", STARTING));
-        Self { plane, addresses, trust, role, control, panel, to_https: None, log: None }
+        Self { plane, addresses, trust, role, control, panel, to_https: None, challenges: None, log: None }
     }
 
     /// With visitors in clear sent to HTTPS.
     pub(super) fn with_redirect(self, to_https: Option<ToHttps>) -> Self {
         Self { to_https, ..self }
+    }
+
+    /// With answers to authorities that look whether a hostname is ours.
+    pub(super) fn with_challenges(self, challenges: Option<Challenges>) -> Self {
+        Self { challenges, ..self }
     }
 
     /// With a line for each request of a visitor.
@@ -100,6 +110,9 @@ impl Switch {
         let (parts, body) = request.into_parts();
         if !self.role.serves() {
             return self.worker(Request::from_parts(parts, body), peer).await;
+        }
+        if let Some(answer) = self.challenges.as_ref().and_then(|it| it.answer(&parts)) {
+            return answer;
         }
         if let Some(elsewhere) = self.secured(&parts, peer) {
             return match begun.map(|it| (it, self.whose(&parts, peer))) {

@@ -1,29 +1,45 @@
-//! The certificates that a server shows: those in files of the operator, read again when they change, and what it signs itself.
+//! The certificates that a server shows: those in files of the operator, read again when they change; those of the database; and what it
+//! signs itself.
 
-use std::{fs, io, path::Path, sync::Arc, time::Duration};
+mod challenges;
+mod kept;
+
+use std::{
+    fs, io,
+    path::Path,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::Duration,
+};
 
 use hyper::http::uri::PathAndQuery;
-use rustls::pki_types::{
-    CertificateDer, PrivateKeyDer,
-    pem::{self, PemObject as _},
-};
 
 use crate::{
     base::{clock::Clock, files, tasks::Tasks},
-    config::tls::{Files, Tls},
+    config::{
+        server::Server as Settings,
+        tls::{Files, Tls},
+    },
     domain::{
         Error, Result,
-        certificate::{Certificate, Standing},
+        certificate::{
+            Certificate, Standing,
+            pair::{PEM_BYTES_MAX, Pair},
+        },
     },
-    net::tls::{self, Certificates, OwnKey, Table},
+    net::tls::{Certificates, OwnKey, Table},
+    services::secrets,
+};
+
+use self::kept::KeptPair;
+pub(super) use self::{
+    challenges::Challenges,
+    kept::{KEPT, follow},
 };
 
 /// The key of the certificates that the server signs itself, in the data folder.
 pub(super) const OWN_KEY: &str = "tls-own-key";
 /// Between two looks at the files: whoever renews them need not tell.
 const LOOK: Duration = Duration::from_secs(5);
-/// Bytes of a file with a chain or a key: far more than any has.
-const FILE_BYTES_MAX: u64 = 1 << 20;
 
 /// A certificate in files, as it was read last.
 struct Loaded {
@@ -36,8 +52,7 @@ struct Loaded {
 }
 
 struct Found {
-    facts: Certificate,
-    certificate: tls::Certificate,
+    pair: Pair,
     /// How it stood when that was told last.
     told: Standing,
 }
@@ -54,15 +69,9 @@ pub fn check(settings: &Tls) -> Result<()> {
     settings.certificates.iter().try_for_each(|it| read(it).map(drop))
 }
 
-/// The certificates of a server, kept as their files are until the end of `tasks`.
-pub(super) fn start(
-    settings: &Tls,
-    panel_host: &str,
-    data: &Path,
-    clock: &Clock,
-    tasks: &Tasks,
-) -> Result<Certificates> {
-    let own = own_key(data)?;
+/// The certificates of a server: those of the database as they were last, and those in files as the files are until the end of `tasks`.
+pub(super) fn start(settings: &Settings, panel_host: &str, clock: &Clock, tasks: &Tasks) -> Result<Shelf> {
+    let own = own_key(&settings.data)?;
     // Whoever is shown one of them compares: nobody else vouches for it.
     tracing::info!(
         fingerprint = %own.fingerprint(),
@@ -70,66 +79,120 @@ pub(super) fn start(
     );
     let certificates = Certificates::new(own, panel_host, clock.clone());
     let fresh = |it: &Files| Loaded { files: it.clone(), stamp: None, failed: None, found: None };
-    let mut all: Vec<Loaded> = settings.certificates.iter().map(fresh).collect();
-    look(&mut all, &certificates, clock);
-    if !all.is_empty() {
-        tasks.spawn(watch(all, certificates.clone(), clock.clone(), tasks.clone()));
-    }
-    Ok(certificates)
+    let files = settings.tls.certificates.iter().map(fresh).collect();
+    let key = secrets::path(&settings.data, settings.master_key_file.as_deref());
+    let kept = kept::recall(&settings.data, &key, clock);
+    let shelf = Shelf::new(certificates, clock.clone(), State { files, kept });
+    shelf.look(true);
+    tasks.spawn(watch(shelf.clone(), tasks.clone()));
+    Ok(shelf)
 }
 
-async fn watch(mut all: Vec<Loaded>, certificates: Certificates, clock: Clock, tasks: Tasks) {
+/// What is shown, from files and from the database. Cheap to clone.
+#[derive(Clone)]
+pub(super) struct Shelf(Arc<Shelved>);
+
+struct Shelved {
+    certificates: Certificates,
+    clock: Clock,
+    state: Mutex<State>,
+    challenges: Challenges,
+}
+
+struct State {
+    files: Vec<Loaded>,
+    kept: Vec<KeptPair>,
+}
+
+impl Shelf {
+    fn new(certificates: Certificates, clock: Clock, state: State) -> Self {
+        Self(Arc::new(Shelved { certificates, clock, state: Mutex::new(state), challenges: Challenges::default() }))
+    }
+
+    /// What clients are shown.
+    pub(super) fn certificates(&self) -> &Certificates {
+        &self.0.certificates
+    }
+
+    /// What authorities ask for in clear.
+    pub(super) fn challenges(&self) -> &Challenges {
+        &self.0.challenges
+    }
+
+    /// Reads files that have changed, and shows what is to be shown by now. Files that cannot be used leave what was shown before.
+    fn look(&self, is_first: bool) {
+        let now_s = self.0.clock.now_ms() / 1_000;
+        let mut state = self.state();
+        let mut has_changed = is_first;
+        for loaded in &mut state.files {
+            let now = stamp(&loaded.files);
+            if now.is_none() || now != loaded.stamp {
+                has_changed |= read_again(loaded, now, now_s);
+            }
+            // Time alone changes how it stands.
+            if let Some(found) = &mut loaded.found
+                && let standing = found.pair.facts.standing(now_s)
+                && std::mem::discriminant(&standing) != std::mem::discriminant(&found.told)
+            {
+                announce(&loaded.files, &found.pair.facts, standing);
+                found.told = standing;
+                has_changed = true;
+            }
+        }
+        for kept in &mut state.kept {
+            has_changed |= kept.stands(now_s);
+        }
+        if has_changed {
+            self.0.certificates.replace(table(&state));
+        }
+    }
+
+    /// Shows these of the database instead of those before.
+    fn replace_kept(&self, kept: Vec<KeptPair>) {
+        let mut state = self.state();
+        state.kept = kept;
+        self.0.certificates.replace(table(&state));
+    }
+
+    /// The names in files of the operator, for which no authority need be asked.
+    fn names_in_files(&self) -> Vec<String> {
+        let state = self.state();
+        let good = state.files.iter().filter_map(|it| it.found.as_ref()).filter(|it| counts(it.told));
+        good.flat_map(|it| it.pair.facts.names.iter().cloned()).collect()
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.0.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+async fn watch(shelf: Shelf, tasks: Tasks) {
     loop {
         tokio::select! {
             () = tasks.stopping() => return,
             () = tokio::time::sleep(LOOK) => {}
         }
-        let (certificates, clock) = (certificates.clone(), clock.clone());
-        let looked = tasks.blocking(move || {
-            look(&mut all, &certificates, &clock);
-            all
-        });
-        let Some(again) = looked.await else {
+        let looking = shelf.clone();
+        if tasks.blocking(move || looking.look(false)).await.is_none() {
             tracing::error!(
                 "certificates in files are not looked at any more: restart the server once they are renewed"
             );
             return;
-        };
-        all = again;
+        }
     }
 }
 
-/// Reads what has changed, and shows it. Files that cannot be used leave what was shown before.
-fn look(all: &mut [Loaded], certificates: &Certificates, clock: &Clock) {
-    let now_s = clock.now_ms() / 1_000;
-    let mut has_changed = false;
-    for loaded in all.iter_mut() {
-        let now = stamp(&loaded.files);
-        if now.is_none() || now != loaded.stamp {
-            has_changed |= read_again(loaded, now, now_s);
-        }
-        // Time alone changes how it stands.
-        if let Some(found) = &mut loaded.found
-            && let standing = found.facts.standing(now_s)
-            && std::mem::discriminant(&standing) != std::mem::discriminant(&found.told)
-        {
-            announce(&loaded.files, &found.facts, standing);
-            found.told = standing;
-            has_changed = true;
-        }
-    }
-    if has_changed {
-        certificates.replace(table(all));
-    }
+const fn counts(standing: Standing) -> bool {
+    matches!(standing, Standing::Good | Standing::EndsSoon(_))
 }
 
 /// Reads a pair of files whose stamp is `now`; whether another certificate is to be shown.
 fn read_again(loaded: &mut Loaded, now: Option<Stamp>, now_s: i64) -> bool {
     match read(&loaded.files) {
-        Ok((facts, certificate)) => {
-            let told = facts.standing(now_s);
-            announce(&loaded.files, &facts, told);
-            (loaded.stamp, loaded.failed, loaded.found) = (now, None, Some(Found { facts, certificate, told }));
+        Ok(pair) => {
+            let told = pair.facts.standing(now_s);
+            announce(&loaded.files, &pair.facts, told);
+            (loaded.stamp, loaded.failed, loaded.found) = (now, None, Some(Found { pair, told }));
             true
         }
         Err(error) => {
@@ -144,12 +207,18 @@ fn read_again(loaded: &mut Loaded, now: Option<Stamp>, now_s: i64) -> bool {
     }
 }
 
-/// Where several are for one name, the one that is named first is shown.
-fn table(all: &[Loaded]) -> Table {
+/// Where several are for one name, the one that is named first in the settings is shown, and else that of the database.
+fn table(state: &State) -> Table {
     let mut table = Table::default();
-    for found in all.iter().rev().filter_map(|it| it.found.as_ref()) {
-        let counts = matches!(found.told, Standing::Good | Standing::EndsSoon(_));
-        found.facts.names.iter().for_each(|name| table.insert(name, found.certificate.clone(), counts));
+    for kept in &state.kept {
+        kept.names.iter().for_each(|name| table.insert(name, Arc::clone(&kept.pair.shown).into(), counts(kept.told)));
+    }
+    for found in state.files.iter().rev().filter_map(|it| it.found.as_ref()) {
+        let facts = &found.pair.facts;
+        facts
+            .names
+            .iter()
+            .for_each(|name| table.insert(name, Arc::clone(&found.pair.shown).into(), counts(found.told)));
     }
     table
 }
@@ -178,29 +247,10 @@ fn stamp(files: &Files) -> Option<Stamp> {
 }
 
 /// Reads a pair, and sees that it is one.
-fn read(files: &Files) -> Result<(Certificate, tls::Certificate)> {
+fn read(files: &Files) -> Result<Pair> {
     let (chain, key) = (contents(&files.chain)?, contents(&files.key)?);
-    let at_chain = |error: Error| at(&files.chain, &error);
-    let parsed: Vec<CertificateDer<'static>> = CertificateDer::pem_slice_iter(&chain)
-        .collect::<Result<_, pem::Error>>()
-        .map_err(|it| at_chain(broken(&it)))?;
-    if parsed.is_empty() {
-        return Err(at_chain(no_certificate(&chain)));
-    }
-    let ders: Vec<&[u8]> = parsed.iter().map(AsRef::as_ref).collect();
-    let facts = Certificate::read(&ders).map_err(at_chain)?;
-    let parsed_key = PrivateKeyDer::from_pem_slice(&key).map_err(|it| at(&files.key, &no_key(&key, &it)))?;
-    let usable = tls::Certificate::new(parsed, parsed_key).map_err(|error| match error {
-        rustls::Error::InconsistentKeys(_) => {
-            let text = format!("This key is not that of the first certificate in {}.", files.chain.display());
-            at(&files.key, &Error::invalid("certificate_key", text))
-        }
-        error => {
-            let text = "This key cannot be used. RSA of 2,048 to 8,192 bits, P-256, P-384, P-521 and Ed25519 can.";
-            at(&files.key, &Error::invalid("certificate_key", text)).because(error)
-        }
-    })?;
-    Ok((facts, usable))
+    Pair::read(&chain, &key)
+        .map_err(|error| at(if error.field == Some("key") { &files.key } else { &files.chain }, &error))
 }
 
 fn contents(path: &Path) -> Result<Vec<u8>> {
@@ -218,43 +268,13 @@ fn contents(path: &Path) -> Result<Vec<u8>> {
         at(path, &Error::invalid("certificate_file", why))
     };
     let size = fs::metadata(path).map_err(|it| unreadable(&it))?.len();
-    if size > FILE_BYTES_MAX {
+    if usize::try_from(size).is_ok_and(|it| it > PEM_BYTES_MAX) {
         return Err(at(
             path,
             &Error::invalid("certificate_file", "It has more than 1 MiB, and so is no certificate or key."),
         ));
     }
     fs::read(path).map_err(|it| unreadable(&it))
-}
-
-fn has(text: &[u8], what: &str) -> bool {
-    memchr::memmem::find(text, what.as_bytes()).is_some()
-}
-
-fn no_certificate(text: &[u8]) -> Error {
-    let why = if has(text, "PRIVATE KEY-----") {
-        "It has a private key and no certificate: are `chain` and `key` mixed up?"
-    } else {
-        "It has no certificate: PEM is expected, with `-----BEGIN CERTIFICATE-----` in front of each."
-    };
-    Error::invalid("certificate_none", why)
-}
-
-fn no_key(text: &[u8], error: &pem::Error) -> Error {
-    let why = if has(text, "ENCRYPTED") {
-        "The key has a password. Take that away: `openssl pkey -in KEY -out NEW-KEY`."
-    } else if has(text, "PRIVATE KEY-----") {
-        "The private key in it is damaged."
-    } else if has(text, "BEGIN CERTIFICATE") {
-        "It has a certificate and no private key: are `chain` and `key` mixed up?"
-    } else {
-        "It has no private key: PEM is expected, with `-----BEGIN PRIVATE KEY-----` in front."
-    };
-    Error::invalid("certificate_key", why).because(error)
-}
-
-fn broken(error: &pem::Error) -> Error {
-    Error::invalid("certificate_unreadable", "What stands there as a certificate is damaged.").because(error)
 }
 
 fn at(path: &Path, error: &Error) -> Error {
@@ -299,7 +319,7 @@ impl ToHttps {
 
     /// The same page by HTTPS; `None` where nobody vouches for that host and it `may` be asked in clear, and for what an authority asks.
     pub(super) fn target(&self, host: &str, uri: &hyper::Uri, may: bool) -> Option<String> {
-        if uri.path().starts_with("/.well-known/acme-challenge/") || may && !self.certificates.has(host) {
+        if uri.path().starts_with(challenges::PATH) || may && !self.certificates.has(host) {
             return None;
         }
         // `OPTIONS *` means no page.
@@ -335,11 +355,12 @@ mod tests {
         files::write_atomic(&key, pem("PRIVATE KEY", pair.serialized_der()).as_bytes(), 0o600).unwrap();
         let (clock, hands) = Clock::manual(FROM_MS - DAY_MS);
         let certificates = Certificates::new(OwnKey::generate().unwrap(), "localhost", clock.clone());
-        let mut all = [Loaded { files: Files { chain, key }, stamp: None, failed: None, found: None }];
-        let mut standing = |after_ms| {
+        let files = vec![Loaded { files: Files { chain, key }, stamp: None, failed: None, found: None }];
+        let shelf = Shelf::new(certificates, clock, State { files, kept: Vec::new() });
+        let standing = |after_ms| {
             hands.advance(after_ms);
-            look(&mut all, &certificates, &clock);
-            (all[0].found.as_ref().map(|it| it.told), certificates.has("a.example"))
+            shelf.look(false);
+            (shelf.state().files[0].found.as_ref().map(|it| it.told), shelf.certificates().has("a.example"))
         };
         assert_eq!(standing(0), (Some(Standing::Early), false));
         assert_eq!(standing(DAY_MS), (Some(Standing::Good), true));

@@ -9,6 +9,7 @@ pub mod files;
 pub mod hash;
 pub mod ids;
 pub mod limits;
+pub mod master_key;
 pub mod network;
 pub mod random;
 pub mod retry;

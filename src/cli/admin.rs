@@ -238,6 +238,9 @@ async fn directly(settings: &Server, command: Value) -> Result<Done> {
         retention: settings.retention,
         queue_url: settings.redis.queue_url.clone(),
         cache_url: settings.redis.cache_url.clone(),
+        master_key_file: settings.master_key_file.clone(),
+        // A command of a person asks none.
+        acme: None,
     };
     let opened = ground::open(&folder, &wish).await?;
     let done = control::run(&opened.services, &folder.path, command).await;

@@ -4,6 +4,7 @@
 //! Results go to standard output, all else to standard error.
 
 mod admin;
+mod certificates;
 mod check;
 mod cid;
 mod client;
@@ -57,6 +58,8 @@ enum Command {
     /// Set up users and keys on this server, without a browser
     #[command(subcommand)]
     Admin(admin::Admin),
+    /// Show how it stands with the certificates of hostnames; give the server one
+    Certificates(certificates::Certificates),
     /// Check a configuration and say which line is wrong
     Check(check::Check),
     /// Print the IPFS CID of a folder's site or of a file (profile unixfs-v1-2025)
@@ -111,6 +114,7 @@ enum Command {
 pub fn main() -> ExitCode {
     match Arguments::parse().command {
         Command::Admin(command) => command.run(),
+        Command::Certificates(command) => command.run(),
         Command::Check(command) => command.run(),
         Command::Cid(arguments) => arguments.run(),
         Command::Db(command) => command.run(),

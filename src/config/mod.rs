@@ -1,6 +1,7 @@
 //! Settings: one TOML file, environment and flags, parsed into domain types. Unknown keys are errors.
 
 pub mod access_log;
+pub mod acme;
 pub mod blobs;
 pub mod client;
 pub mod database;

@@ -16,6 +16,7 @@ use toml::Spanned;
 
 use super::{
     access_log::{self, AccessLog},
+    acme::{self, Acme},
     blobs::{self, Blobs},
     database::{self, Postgres},
     garbage,
@@ -89,6 +90,10 @@ pub struct Server {
     pub proxy_protocol_listen: Vec<SocketAddr>,
     /// Where visitors' requests are logged, if they are.
     pub access_log: Option<AccessLog>,
+    /// Where the master key is, when that is not the data folder.
+    pub master_key_file: Option<PathBuf>,
+    /// Authorities that are asked for certificates, if any are.
+    pub acme: Option<Acme>,
     /// Which log lines are written: `info`, `warn,chainhost::serve=debug`.
     pub log: String,
     /// How.
@@ -145,6 +150,10 @@ struct File {
     tls: tls::Section,
     #[serde(default)]
     access_log: access_log::Section,
+    #[serde(rename = "master_key_file")]
+    master_key: Option<PathBuf>,
+    #[serde(default)]
+    acme: acme::Section,
     log: Option<String>,
     log_format: Option<LogFormat>,
 }
@@ -196,9 +205,14 @@ impl Server {
                        and `url` or `folder` in [blobs]";
             return Err(wrong(&format!("role {}", role.word()), why));
         }
+        let master_key_file = env("CHAINHOST_MASTER_KEY_FILE").map(PathBuf::from);
+        let own_folder = source.path.parent().unwrap_or(Path::new(""));
+        let master_key_file = master_key_file.or_else(|| Some(own_folder.join(file.master_key.as_ref()?)));
         let wrong_at = |at: usize, key: &str, why: &str| wrong(&source.place_at(at, key), why);
         let bytes_of = |it: Option<&Spanned<String>>, key: &str| it.map(|it| size(it, &source, key)).transpose();
         Ok(Self {
+            acme: acme::read(&file.acme, text, (role, tls.is_on(), own_folder), wrong_at)?,
+            master_key_file,
             access_log: access_log::read(&file.access_log, &data, wrong_at)?,
             data,
             listen,
@@ -565,6 +579,24 @@ mod tests {
     }
 
     #[test]
+    fn authorities_are_asked_once_somebody_agrees() {
+        assert_eq!(read("").unwrap().acme, None);
+        let tls = "[tls]\nlisten = ['127.0.0.1:8443']\n";
+        let plain = read(&format!("{tls}[acme]\nterms_agreed = true")).unwrap().acme.unwrap();
+        assert!(plain.email.is_none() && plain.authorities[0].directory.contains("letsencrypt"));
+        let text = format!(
+            "{tls}[acme]\nterms_agreed = true\nemail = 'Ops@b.example'\n[[acme.authorities]]\ndirectory = 'https://ca.internal/dir'\nca = \
+             '/roots.pem'\neab_kid = 'k'\neab_key_file = '/key'\n[[acme.authorities]]\ndirectory = 'https://b/d'\nprofile = 'shortlived'"
+        );
+        let own = read(&text).unwrap().acme.unwrap();
+        assert_eq!(own.email.unwrap(), "ops@b.example");
+        let first = &own.authorities[0];
+        assert_eq!(first.ca.as_deref(), Some(Path::new("/roots.pem")));
+        assert_eq!(first.binding, Some((String::from("k"), PathBuf::from("/key"))));
+        assert_eq!(own.authorities[1].profile.as_deref(), Some("shortlived"));
+    }
+
+    #[test]
     fn wrong_files_name_the_line() {
         for (text, line, word) in [
             ("data = \"x\"\nlisten_on = 1", "line 2", "listen_on"),
@@ -605,6 +637,12 @@ mod tests {
                 "choose a name in `/d/logs`",
             ),
             ("[access_log]\nformat = 'json'\nfile = 'x'", "line 3", "file"),
+            ("[acme]\nemail = 'a@b.example'", "line 2", "add `terms_agreed = true`"),
+            ("[acme]\nterms_agreed = true", "line 2", "add `listen` to [tls]"),
+            ("[acme]\nterms_agreed = true\nemail = 'nobody'", "line 3", "`email`: "),
+            ("[[acme.authorities]]\ndirectory = 'http://ca'", "line 2", "write https://"),
+            ("[[acme.authorities]]\ndirectory = 'https://ca/d'\neab_kid = '1'", "line 3", "add `eab_key_file`"),
+            ("[[acme.authorities]]\ndirectory = 'https://ca/d'", "line 2", "terms"),
             ("data = ", "line 1", ""),
             ("listen = 3", "line 1", ""),
         ] {

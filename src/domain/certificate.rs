@@ -3,10 +3,13 @@
 use x509_cert::{
     Certificate as Parsed,
     der::Decode as _,
-    ext::pkix::{BasicConstraints, SubjectAltName, name::GeneralName},
+    ext::pkix::{AuthorityKeyIdentifier, BasicConstraints, SubjectAltName, name::GeneralName},
 };
 
 use crate::domain::{Error, Result};
+
+pub mod kept;
+pub mod pair;
 
 /// With less than this left, in seconds, somebody should hear of it: two weeks.
 pub const SOON_S: i64 = 14 * 24 * 3_600;
@@ -39,7 +42,20 @@ pub enum Standing {
     Early,
 }
 
+/// Whether a name of a certificate, perhaps with a star for one label, is for `host`. Both in lower case.
+pub fn covers(name: &str, host: &str) -> bool {
+    match name.strip_prefix("*.") {
+        Some(parent) => host.split_once('.').is_some_and(|(label, rest)| !label.is_empty() && rest == parent),
+        None => name == host,
+    }
+}
+
 impl Certificate {
+    /// Whether it is for `host`, in lower case.
+    pub fn is_for(&self, host: &str) -> bool {
+        self.names.iter().any(|name| covers(name, host))
+    }
+
     /// Reads a chain: DER, the certificate itself first.
     pub fn read(chain: &[&[u8]]) -> Result<Self> {
         let parse = |der: &&[u8]| Parsed::from_der(der).map_err(|error| unreadable(&error));
@@ -74,17 +90,31 @@ impl Certificate {
 
     /// How it stands at `now_s`.
     pub fn standing(&self, now_s: i64) -> Standing {
-        let left = self.until_s.saturating_sub(now_s);
-        if now_s < self.from_s {
-            Standing::Early
-        } else if left < 0 {
-            Standing::Over
-        } else if left < SOON_S {
-            Standing::EndsSoon(left / (24 * 3_600))
-        } else {
-            Standing::Good
-        }
+        standing(self.from_s, self.until_s, now_s)
     }
+}
+
+/// How a certificate that counts between two times stands at a third one; all in Unix seconds.
+pub fn standing(from_s: i64, until_s: i64, now_s: i64) -> Standing {
+    let left = until_s.saturating_sub(now_s);
+    if now_s < from_s {
+        Standing::Early
+    } else if left < 0 {
+        Standing::Over
+    } else if left < SOON_S {
+        Standing::EndsSoon(left / (24 * 3_600))
+    } else {
+        Standing::Good
+    }
+}
+
+/// The id of a certificate (DER) in the protocol of renewal information (RFC 9773 §4.1): the key of its authority and its serial number.
+pub fn renewal_id(der: &[u8]) -> Option<String> {
+    let body = Parsed::from_der(der).ok()?.tbs_certificate;
+    let (_, authority) = body.get::<AuthorityKeyIdentifier>().ok()??;
+    let key = authority.key_identifier?;
+    let encode = |it: &[u8]| data_encoding::BASE64URL_NOPAD.encode(it);
+    Some(format!("{}.{}", encode(key.as_bytes()), encode(body.serial_number.as_bytes())))
 }
 
 /// The hostnames that a certificate is for. Addresses are none: clients name no address when they connect.
@@ -162,6 +192,20 @@ mod tests {
         assert_eq!(code(&[b"no certificate"]), "certificate_unreadable");
         let nameless = made(&[]).self_signed(&key).unwrap();
         assert_eq!(code(&[nameless.der()]), "certificate_names");
+    }
+
+    #[test]
+    fn a_star_stands_for_one_label() {
+        for (name, host, wanted) in [
+            ("a.example", "a.example", true),
+            ("a.example", "b.a.example", false),
+            ("*.a.example", "b.a.example", true),
+            ("*.a.example", "a.example", false),
+            ("*.a.example", "c.b.a.example", false),
+            ("*.a.example", ".a.example", false),
+        ] {
+            assert_eq!(covers(name, host), wanted, "{name} {host}");
+        }
     }
 
     proptest::proptest! {

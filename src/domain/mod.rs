@@ -3,6 +3,7 @@
 //! Nothing here does IO, is async, or knows SQL, HTTP or a file system.
 
 pub mod access;
+pub mod acme;
 pub mod api_key;
 pub mod certificate;
 pub mod cron;

@@ -62,11 +62,13 @@ pub enum Duty {
     Clean,
     /// Deploying from watched folders.
     Watch,
+    /// Getting certificates.
+    Certify,
 }
 
 impl Duty {
     /// All of them.
-    pub const ALL: [Self; 4] = [Self::Schedule, Self::Seal, Self::Clean, Self::Watch];
+    pub const ALL: [Self; 5] = [Self::Schedule, Self::Seal, Self::Clean, Self::Watch, Self::Certify];
 
     /// The name of its lease.
     pub const fn word(self) -> &'static str {
@@ -75,6 +77,7 @@ impl Duty {
             Self::Seal => "seal",
             Self::Clean => "clean",
             Self::Watch => "watch",
+            Self::Certify => "certify",
         }
     }
 }
@@ -90,11 +93,13 @@ pub enum Topic {
     Audit,
     /// Folders that sites are deployed from.
     Watch,
+    /// Certificates, and what authorities will ask for.
+    Certificates,
 }
 
 impl Topic {
     /// All of them.
-    pub const ALL: [Self; 4] = [Self::Routes, Self::Schedules, Self::Audit, Self::Watch];
+    pub const ALL: [Self; 5] = [Self::Routes, Self::Schedules, Self::Audit, Self::Watch, Self::Certificates];
 
     /// The stored word.
     pub const fn word(self) -> &'static str {
@@ -103,6 +108,7 @@ impl Topic {
             Self::Schedules => "schedules",
             Self::Audit => "audit",
             Self::Watch => "watch",
+            Self::Certificates => "certificates",
         }
     }
 }

@@ -2,6 +2,7 @@
 //!
 //! | File | Port | Made with |
 //! |---|---|---|
+//! | `acme` | `ports::acme` | ACME, by instant-acme |
 //! | `sqlite` | `ports::db` | SQLite, bundled: one writer, four readers |
 //! | `postgres` | `ports::db` | PostgreSQL, also behind a pooler (feature `postgres`) |
 //! | `queue_redb` | `ports::queue` | redb: one file, one thread, one commit a batch |
@@ -13,6 +14,7 @@
 //!
 //! No engine imports another, and none knows what a site is.
 
+pub mod acme;
 #[cfg(feature = "s3")]
 pub mod blobs_s3;
 pub mod cache_moka;

@@ -10,6 +10,7 @@ pub const SQLITE: &[Migration<'static>] = &[
     (4, "nodes", include_str!("schema/0004_nodes.sqlite.sql")),
     (5, "handed_over", include_str!("schema/0005_handed_over.sqlite.sql")),
     (6, "glance", include_str!("schema/0006_glance.sqlite.sql")),
+    (7, "certificates", include_str!("schema/0007_certificates.sqlite.sql")),
 ];
 
 /// For PostgreSQL.
@@ -20,6 +21,7 @@ pub const POSTGRES: &[Migration<'static>] = &[
     (4, "nodes", include_str!("schema/0004_nodes.postgres.sql")),
     (5, "handed_over", include_str!("schema/0005_handed_over.postgres.sql")),
     (6, "glance", include_str!("schema/0006_glance.postgres.sql")),
+    (7, "certificates", include_str!("schema/0007_certificates.postgres.sql")),
 ];
 
 /// Where the rows of a table are on a Citus cluster.
@@ -51,6 +53,10 @@ pub const PLACES: &[(&str, Place)] = &[
     ("audit_log", Place::Tenant),
     ("audit_head", Place::Tenant),
     ("blockchain_record", Place::Tenant),
+    ("certificate", Place::Tenant),
+    ("certificate_order", Place::Tenant),
+    ("acme_account", Place::Coordinator),
+    ("acme_challenge", Place::Coordinator),
     ("setting", Place::Coordinator),
     ("session", Place::Coordinator),
     ("claim", Place::Coordinator),

@@ -22,7 +22,7 @@ use rustls::{
     server::{ClientHello, ResolvesServerCert},
     sign::CertifiedKey,
 };
-use tokio::net::TcpStream;
+use tokio::{io::AsyncWriteExt as _, net::TcpStream};
 use tokio_rustls::{TlsAcceptor, server::TlsStream};
 
 use self::own::Own;
@@ -32,6 +32,8 @@ use crate::base::clock::Clock;
 /// What a client may choose to speak on a connection (ALPN, RFC 7301): the first is preferred.
 const H2: &[u8] = b"h2";
 const HTTP_1_1: &[u8] = b"http/1.1";
+/// What an authority says that looks whether a hostname is ours, and nobody else.
+const ACME_TLS: &[u8] = b"acme-tls/1";
 
 /// A certificate with its chain and its key, ready to be shown.
 #[derive(Clone, Debug)]
@@ -44,12 +46,20 @@ impl Certificate {
     }
 }
 
+impl From<Arc<CertifiedKey>> for Certificate {
+    fn from(it: Arc<CertifiedKey>) -> Self {
+        Self(it)
+    }
+}
+
 /// The certificates of a server, by the names that they are for. Cheap to clone.
 #[derive(Clone, Debug)]
 pub struct Certificates(Arc<Inner>);
 
 struct Inner {
     table: ArcSwap<Table>,
+    /// By hostname, what an authority is shown that asks for it.
+    challenges: ArcSwap<HashMap<String, Certificate>>,
     own: Own,
     /// Whether a name is one that this server answers for.
     is_ours: OnceLock<IsOurs>,
@@ -106,7 +116,7 @@ impl Certificates {
     /// None yet but those that this server signs itself, with that key; `default_name` is in the one for who names no host.
     pub fn new(key: OwnKey, default_name: &str, clock: Clock) -> Self {
         let own = Own::new(key, default_name, clock);
-        let inner = Inner { table: ArcSwap::default(), own, is_ours: OnceLock::new() };
+        let inner = Inner { table: ArcSwap::default(), challenges: ArcSwap::default(), own, is_ours: OnceLock::new() };
         Self(Arc::new(inner))
     }
 
@@ -118,6 +128,11 @@ impl Certificates {
     /// Shows these from now on, instead of those before.
     pub fn replace(&self, table: Table) {
         self.0.table.store(Arc::new(table));
+    }
+
+    /// Shows these to authorities that look whether a hostname is ours (RFC 8737), and no others.
+    pub fn replace_challenges(&self, all: HashMap<String, Certificate>) {
+        self.0.challenges.store(Arc::new(all));
     }
 
     /// Whether there is a certificate for a name in lower case that somebody else vouches for, and that counts now.
@@ -146,6 +161,10 @@ impl Certificates {
 
 impl ResolvesServerCert for Certificates {
     fn resolve(&self, hello: ClientHello<'_>) -> Option<Arc<CertifiedKey>> {
+        if hello.alpn().is_some_and(|it| it.eq([ACME_TLS])) {
+            let name = hello.server_name()?.to_ascii_lowercase();
+            return self.0.challenges.load().get(&name).map(|it| Arc::clone(&it.0));
+        }
         self.choose(hello.server_name())
     }
 }
@@ -175,14 +194,19 @@ impl Tls {
             .with_safe_default_protocol_versions()?
             .with_no_client_auth()
             .with_cert_resolver(Arc::new(certificates.clone()));
-        config.alpn_protocols = vec![H2.to_vec(), HTTP_1_1.to_vec()];
+        config.alpn_protocols = vec![H2.to_vec(), HTTP_1_1.to_vec(), ACME_TLS.to_vec()];
         config.ticketer = aws_lc_rs::Ticketer::new()?;
         Ok(Self(TlsAcceptor::from(Arc::new(config))))
     }
 
     /// Does the handshake.
     pub(super) async fn accept(&self, stream: TcpStream) -> io::Result<(TlsStream<TcpStream>, Agreed)> {
-        let stream = self.0.accept(stream).await?;
+        let mut stream = self.0.accept(stream).await?;
+        if stream.get_ref().1.alpn_protocol() == Some(ACME_TLS) {
+            // It has seen the certificate, and nothing more is said.
+            drop(stream.shutdown().await);
+            return Err(io::Error::other("an authority has looked"));
+        }
         let agreed = if stream.get_ref().1.alpn_protocol() == Some(H2) { Agreed::Two } else { Agreed::One };
         Ok((stream, agreed))
     }

@@ -1,5 +1,6 @@
 //! What the product asks of the world. No engine is named here.
 
+pub mod acme;
 pub mod blobs;
 pub mod cache;
 pub mod counts;

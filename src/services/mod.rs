@@ -10,6 +10,8 @@ pub mod archive;
 mod audit;
 pub mod bundle;
 pub mod carry_jobs;
+pub mod certificates;
+pub mod certify;
 pub mod check_files;
 mod claim;
 pub mod collect;
@@ -29,6 +31,7 @@ pub mod publish;
 mod relay;
 pub mod routes;
 pub mod schedules;
+pub mod secrets;
 mod sign_in;
 pub mod signals;
 pub mod sites;
@@ -71,6 +74,7 @@ pub use crate::ports::queue::{Depth, JobFilter};
 
 use self::{
     agenda::Agenda,
+    certify::Acme,
     home::Home,
     latency::Latency,
     months::Months,
@@ -78,6 +82,7 @@ use self::{
     password::Hashing,
     places::Places,
     relay::Outlook,
+    secrets::Secrets,
     signals::Signals,
     stores::Stores,
     watch::Looks,
@@ -121,6 +126,10 @@ pub struct Ground {
     pub node: Node,
     /// Where the data is, for people.
     pub stores: Stores,
+    /// The master key under which secrets are kept.
+    pub secrets: Secrets,
+    /// Authorities that are asked for certificates, if any are.
+    pub acme: Option<Acme>,
 }
 
 /// Where sites and panel are reached from outside.

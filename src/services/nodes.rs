@@ -331,7 +331,7 @@ impl Services {
         let is_gone = |id: NodeId| dead.contains(&id) || !seen.iter().any(|it| it.id == id);
         let leases: HashMap<String, _> =
             store::nodes::list_leases(tx)?.into_iter().map(|it| (it.name.clone(), it)).collect();
-        for duty in Duty::ALL {
+        for duty in Duty::ALL.into_iter().filter(|it| self.may_hold(*it)) {
             let lease = leases.get(duty.word());
             let holder = lease.and_then(|it| it.holder);
             if holder == Some(me) && lease.map(|it| it.fence) == held.get(&duty).copied() {
@@ -347,6 +347,11 @@ impl Services {
             store::nodes::forget(tx, id)?;
         }
         Ok((me, held))
+    }
+
+    /// Whether this node could do a duty at all.
+    fn may_hold(&self, duty: Duty) -> bool {
+        duty != Duty::Certify || self.acme.is_some()
     }
 
     /// Nodes whose beat has not grown for long.
@@ -409,6 +414,10 @@ impl Services {
             Topic::Schedules => self.signals().schedules.notify_one(),
             Topic::Audit => self.signals().audit.notify_one(),
             Topic::Watch => self.signals().watch.notify_one(),
+            Topic::Certificates => {
+                self.signals().certificates_changed();
+                self.signals().certify.notify_one();
+            }
         }
     }
 }

@@ -16,6 +16,11 @@ pub struct Signals {
     pub retention: Notify,
     /// The folders that sites are deployed from have changed in the settings.
     pub watch: Notify,
+    /// Certificates, or what authorities will ask for, have changed: the number grows.
+    certificates: watch::Sender<u64>,
+    certificates_applied: watch::Sender<u64>,
+    /// Certificates may be wanted for more hostnames, or at once.
+    pub certify: Notify,
     /// Grows with every change that a page may want to show.
     pub changed: watch::Sender<u64>,
     routes_wanted: watch::Sender<u64>,
@@ -32,6 +37,9 @@ impl Signals {
             audit: Notify::new(),
             retention: Notify::new(),
             watch: Notify::new(),
+            certificates: watch::Sender::new(0),
+            certificates_applied: watch::Sender::new(0),
+            certify: Notify::new(),
             changed: watch::Sender::new(0),
             routes_wanted: watch::Sender::new(0),
             routes_applied: watch::Sender::new(0),
@@ -42,6 +50,29 @@ impl Signals {
     /// Pages may show something new.
     pub fn touch(&self) {
         self.changed.send_modify(|it| *it += 1);
+    }
+
+    /// Certificates, or what authorities will ask for, have changed in the database.
+    pub fn certificates_changed(&self) {
+        self.touch();
+        self.certificates.send_modify(|it| *it += 1);
+    }
+
+    /// Changes of that number.
+    pub fn certificates(&self) -> watch::Receiver<u64> {
+        self.certificates.subscribe()
+    }
+
+    /// Handshakes show what was in the database when the number was that.
+    pub fn certificates_shown(&self, number: u64) {
+        self.certificates_applied.send_modify(|it| *it = (*it).max(number));
+    }
+
+    /// Waits until handshakes show what is in the database now.
+    pub(super) async fn certificates_applied(&self) {
+        let wanted = *self.certificates.borrow();
+        let mut applied = self.certificates_applied.subscribe();
+        drop(applied.wait_for(|it| *it >= wanted).await);
     }
 
     /// What visitors see has changed in the database. The number is for [`Signals::routes_live`].

@@ -100,6 +100,7 @@ impl Services {
             services.changes_routes(tx, scope)?;
             store::sites::take_name(tx, scope, &site.name, site.id)?;
             store::sites::insert(tx, scope, &site)?;
+            services.tell(tx, Topic::Certificates)?;
             let text = format!("made the site {}", site.name);
             services.record(tx, &actor, &Event::new("site.created", "site", &site.name, text))?;
             services.view(tx, scope, &site.name)
@@ -281,6 +282,7 @@ impl Services {
                 }
                 services.changes_routes(tx, scope)?;
                 store::hostnames::insert(tx, scope, site.id, &hostname, services.clock.now_ms())?;
+                services.tell(tx, Topic::Certificates)?;
                 let text = format!("gave {hostname} to {name}");
                 services.record(tx, &actor, &Event::new("hostname.added", "site", &name, text))
             })

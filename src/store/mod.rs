@@ -3,9 +3,11 @@
 //! Every function on a tenant's rows takes a `TenantScope`, every one across tenants a `ServerScope`, so that a query
 //! without leave does not compile. Nothing here opens a transaction or names an engine.
 
+pub mod acme;
 pub mod api_keys;
 pub mod audit_log;
 pub mod blockchain_records;
+pub mod certificates;
 pub mod claims;
 pub mod copy;
 pub mod deployments;

@@ -14,6 +14,9 @@ pub const SWEEP: &str = "blobs_sweep";
 /// Before the path of a shared folder of blobs that has the mark of this installation.
 pub const SHARED_FOLDER: &str = "blobs_folder ";
 
+/// The fingerprint of the master key under which secrets are kept.
+pub const MASTER_KEY: &str = "master_key";
+
 /// Which Redis has the jobs of this installation: set, no server starts without one.
 pub const QUEUE: &str = "queue";
 

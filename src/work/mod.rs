@@ -57,6 +57,7 @@ pub struct Context {
 const SELDOM: Duration = Duration::from_mins(10);
 /// Between two looks at the outbox for rows of a node that died.
 const ORPHANS: Duration = Duration::from_secs(10);
+const MINUTELY: Duration = Duration::from_mins(1);
 const HOURLY: Duration = Duration::from_hours(1);
 const DAILY: Duration = Duration::from_hours(24);
 
@@ -151,8 +152,22 @@ fn own_tasks(context: &Context) -> [Task; 2] {
 }
 
 /// The tasks that only one node does.
-fn duties(context: &Context) -> [Task; 4] {
+fn duties(context: &Context) -> [Task; 5] {
     [
+        Task {
+            name: "get-certificates",
+            text: "Gets certificates for hostnames from an authority, and renews them.",
+            shown: context.services.acme.is_some(),
+            duty: Some(Duty::Certify),
+            every: Every::Period(MINUTELY),
+            signal: |it| Some(&it.signals().certify),
+            pass: |it, hold| {
+                Box::pin(async move {
+                    let Some(hold) = hold else { return Ok(()) };
+                    it.services.certify(hold).await
+                })
+            },
+        },
         Task {
             name: "seal-audit-log",
             text: "Seals new events of the audit log into their chain.",

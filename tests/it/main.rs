@@ -9,7 +9,9 @@
 )]
 
 mod access_log;
+mod acme;
 mod archives;
+mod certify;
 mod checks;
 mod client;
 mod client_tls;

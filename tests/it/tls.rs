@@ -266,14 +266,14 @@ fn wrong_certificates_are_told() {
     );
     for (chain, key, said) in [
         ("missing.pem", "good.key", "missing.pem: There is no such file."),
-        ("good.key", "good.pem", "good.key: It has a private key and no certificate: are `chain` and `key` mixed up?"),
+        ("good.key", "good.pem", "good.key: It has a private key and no certificate: are chain and key mixed up?"),
         ("empty.pem", "good.key", "empty.pem: It has no certificate: PEM is expected"),
         ("damaged.pem", "good.key", "damaged.pem: What stands there as a certificate is damaged."),
         ("nonsense.pem", "good.key", "nonsense.pem: What stands there as a certificate cannot be read as one."),
         ("huge.pem", "good.key", "huge.pem: It has more than 1 MiB"),
         ("turned.pem", "good.key", "turned.pem: The first certificate is that of an authority."),
         ("nameless.pem", "nameless.key", "nameless.pem: The certificate names no hostname"),
-        ("good.pem", "other.key", "other.key: This key is not that of the first certificate in "),
+        ("good.pem", "other.key", "other.key: This key is not that of the first certificate of the chain."),
         ("good.pem", "good.pem", "good.pem: It has a certificate and no private key"),
         ("good.pem", "locked.key", "locked.key: The key has a password."),
         ("good.pem", "weak.key", "weak.key: This key cannot be used."),

@@ -229,3 +229,44 @@ pub(in crate::cli) struct Collected {
     pub(in crate::cli) blobs: u64,
     pub(in crate::cli) bytes: u64,
 }
+
+/// A certificate that the server keeps.
+#[derive(Debug, Deserialize)]
+pub(in crate::cli) struct Certificate {
+    pub(in crate::cli) id: String,
+    pub(in crate::cli) names: Vec<String>,
+    #[serde(default)]
+    pub(in crate::cli) shown_for: Vec<String>,
+    #[serde(default)]
+    pub(in crate::cli) issuer: String,
+    pub(in crate::cli) valid_until: String,
+}
+
+/// How it stands with the certificate of a hostname.
+#[derive(Debug, Deserialize)]
+pub(in crate::cli) struct HostnameCertificate {
+    pub(in crate::cli) hostname: String,
+    #[serde(default)]
+    pub(in crate::cli) certificate: Option<ShownCertificate>,
+    #[serde(default)]
+    pub(in crate::cli) asked: bool,
+    #[serde(default)]
+    pub(in crate::cli) authority: Option<String>,
+    #[serde(default)]
+    pub(in crate::cli) next_at: Option<String>,
+    #[serde(default)]
+    pub(in crate::cli) problem: Option<Said>,
+}
+
+/// The certificate that is shown for a hostname.
+#[derive(Debug, Deserialize)]
+pub(in crate::cli) struct ShownCertificate {
+    pub(in crate::cli) source: String,
+    pub(in crate::cli) valid_until: String,
+}
+
+/// A problem, for people.
+#[derive(Debug, Deserialize)]
+pub(in crate::cli) struct Said {
+    pub(in crate::cli) message: String,
+}

@@ -31,6 +31,11 @@ impl Authority {
         write_files(folder, &[(&chain_name, chain.as_bytes()), (&key_name, key.as_bytes())]);
     }
 
+    /// A certificate as it is wished.
+    pub(crate) fn sign(&self, wish: &CertificateParams, key: &KeyPair) -> rcgen::Certificate {
+        wish.signed_by(key, &self.0).unwrap()
+    }
+
     /// The authority's own certificate.
     pub(crate) fn certificate(&self) -> CertificateDer<'static> {
         self.0.der().clone()

@@ -1,0 +1,354 @@
+//! When authorities are asked for certificates, and what becomes of their answers; with an authority that says what the test wants.
+
+use std::{
+    collections::VecDeque,
+    sync::{Arc, Mutex},
+};
+
+use chainhost::{
+    base::{
+        clock::{Clock, Hands},
+        tasks::Tasks,
+    },
+    domain::{
+        access::Actor,
+        acme::{Kind, Problem, Refusal},
+        certificate::kept::{Order, Source},
+        node::Duty,
+        site::SiteName,
+    },
+    ports::acme::{Authorities, Directory, Failure, Issued, Later, Stage, Window, Wish},
+    services::{Addresses, Ground, Services, certify::Acme},
+};
+use tempfile::TempDir;
+use tokio::task::JoinSet;
+use zeroize::Zeroizing;
+
+use crate::support::{
+    authority::{Authority, pem},
+    base::Base,
+    ground::ground,
+};
+
+/// 2026-01-01, UTC.
+const START_MS: i64 = 1_767_225_600_000;
+const MINUTE_MS: i64 = 60_000;
+const DAY_MS: i64 = 24 * 60 * MINUTE_MS;
+
+/// What was asked: the directory, the hostname, the way, and whether it replaces one.
+type Asked = (String, String, Kind, bool);
+
+/// An authority that says what is next in its list, and else gives a certificate of 90 days.
+#[derive(Default)]
+struct Script {
+    says: Mutex<VecDeque<Refusal>>,
+    asked: Mutex<Vec<Asked>>,
+    accounts: Mutex<Vec<String>>,
+    window: Mutex<Option<Window>>,
+    now_ms: Mutex<i64>,
+}
+
+impl Script {
+    fn say(&self, refusals: impl IntoIterator<Item = Refusal>) {
+        self.says.lock().unwrap().extend(refusals);
+    }
+
+    /// What was asked since this was asked last.
+    fn asked(&self) -> Vec<Asked> {
+        std::mem::take(&mut *self.asked.lock().unwrap())
+    }
+
+    fn give(&self, name: &str) -> Issued {
+        let folder = tempfile::tempdir().unwrap();
+        let key = rcgen::KeyPair::generate().unwrap();
+        let mut wish = rcgen::CertificateParams::new(vec![name.to_owned()]).unwrap();
+        let from = std::time::UNIX_EPOCH
+            + std::time::Duration::from_millis(u64::try_from(*self.now_ms.lock().unwrap()).unwrap());
+        wish.not_before = from.into();
+        wish.not_after = (from + std::time::Duration::from_hours(90 * 24)).into();
+        wish.use_authority_key_identifier_extension = true;
+        let authority = Authority::new();
+        let made = authority.sign(&wish, &key);
+        drop(folder);
+        Issued { chain: pem("CERTIFICATE", made.der()), key: Zeroizing::new(pem("PRIVATE KEY", key.serialized_der())) }
+    }
+}
+
+impl Authorities for Script {
+    fn register<'a>(
+        &'a self,
+        directory: &'a Directory,
+        _email: Option<&'a str>,
+    ) -> Later<'a, Result<Zeroizing<String>, Refusal>> {
+        self.accounts.lock().unwrap().push(directory.url.clone());
+        Box::pin(async { Ok(Zeroizing::new(String::from("credentials"))) })
+    }
+
+    fn issue<'a>(
+        &'a self,
+        directory: &'a Directory,
+        credentials: &'a str,
+        wish: &'a Wish,
+        _stage: Arc<dyn Stage>,
+    ) -> Later<'a, Result<Issued, Failure>> {
+        assert_eq!(credentials, "credentials");
+        let asked = (directory.url.clone(), wish.name.clone(), wish.way, wish.replaces.is_some());
+        self.asked.lock().unwrap().push(asked);
+        let says = self.says.lock().unwrap().pop_front();
+        Box::pin(async move { says.map_or_else(|| Ok(self.give(&wish.name)), |it| Err(it.into())) })
+    }
+
+    fn renewal<'a>(&'a self, _directory: &'a Directory, _id: &'a str) -> Later<'a, Result<Option<Window>, Refusal>> {
+        Box::pin(async { Ok(*self.window.lock().unwrap()) })
+    }
+}
+
+fn refusal(kind: &str, detail: &str, way: Option<Kind>) -> Refusal {
+    Refusal::Problem(Problem { kind: kind.to_owned(), detail: detail.to_owned(), way, retry_after_s: None })
+}
+
+/// Services with that authority, and a site with a hostname.
+struct Rig {
+    services: Services,
+    script: Arc<Script>,
+    hands: Hands,
+    actor: Actor,
+    _serving: JoinSet<()>,
+    base: Base,
+    _folder: TempDir,
+}
+
+const FIRST: &str = "https://first.internal/dir";
+const SECOND: &str = "https://second.internal/dir";
+
+impl Rig {
+    async fn new() -> Self {
+        let (folder, script) = (tempfile::tempdir().unwrap(), Arc::new(Script::default()));
+        std::fs::create_dir(folder.path().join("archives")).unwrap();
+        let (clock, hands) = Clock::manual(START_MS);
+        let base = Base::new(folder.path(), "db");
+        let jobs = base.open_queue(&clock, 1_000);
+        let ground = ground(folder.path(), base.open(), jobs, clock);
+        let of = |url: &str| Directory { url: url.to_owned(), roots: None, binding: None, profile: None };
+        let acme = Acme::new(Arc::<Script>::clone(&script), vec![of(FIRST), of(SECOND)], None);
+        let addresses = Addresses { panel_host: String::from("panel.internal"), ..ground.addresses.clone() };
+        let services = Services::new(Ground { tasks: Tasks::new(), acme: Some(acme), addresses, ..ground });
+        let mut serving = JoinSet::new();
+        let shown = services.clone();
+        // In the place of the data plane: all that changes is served.
+        serving.spawn(async move {
+            let mut wanted = shown.signals().routes_wanted();
+            loop {
+                let number = *wanted.borrow_and_update();
+                shown.signals().routes_applied(number);
+                wanted.changed().await.unwrap();
+            }
+        });
+        let actor = services.actor_local().await.unwrap();
+        services.create_site(&actor, "hello").await.unwrap();
+        let rig = Self { services, script, hands, actor, _serving: serving, base, _folder: folder };
+        rig.script.now_ms.lock().unwrap().clone_from(&START_MS);
+        rig.pass().await;
+        assert_eq!(rig.script.asked().len(), 1, "the panel's own");
+        rig.add("a.internal").await;
+        rig
+    }
+
+    async fn add(&self, hostname: &str) {
+        self.services.add_hostname(&self.actor, &SiteName::parse("hello").unwrap(), hostname).await.unwrap();
+    }
+
+    async fn pass(&self) {
+        self.services.certify(self.services.hold(Duty::Certify).unwrap()).await.unwrap();
+    }
+
+    async fn later(&self, ms: i64) {
+        self.hands.advance(ms);
+        *self.script.now_ms.lock().unwrap() += ms;
+        self.pass().await;
+    }
+
+    async fn order(&self, name: &str) -> Order {
+        let all = self.services.list_hostname_certificates(&self.actor).await.unwrap();
+        all.into_iter().find(|it| it.hostname == name).unwrap().order.unwrap()
+    }
+
+    fn now_ms(&self) -> i64 {
+        *self.script.now_ms.lock().unwrap()
+    }
+
+    /// How many certificates are kept.
+    fn kept(&self) -> i64 {
+        self.base.count("SELECT COUNT(*) FROM certificate")
+    }
+}
+
+#[tokio::test]
+async fn what_a_hostname_is_refused_for_is_asked_again_in_growing_pauses() {
+    let rig = Rig::new().await;
+    let (http, tls) = (Some(Kind::Http01), Some(Kind::TlsAlpn01));
+    // Both ways are tried; another authority would say the same.
+    let refuse = || {
+        rig.script.say([
+            refusal("dns", "NXDOMAIN looking up A for a.internal", http),
+            refusal("dns", "NXDOMAIN looking up A for a.internal", tls),
+            refusal("dns", "NXDOMAIN looking up A for a.internal", http),
+            refusal("dns", "NXDOMAIN looking up A for a.internal", tls),
+        ]);
+    };
+    refuse();
+    rig.pass().await;
+    let asked: Vec<_> = rig.script.asked().into_iter().map(|it| (it.0, it.2)).collect();
+    assert_eq!(asked, [(FIRST.to_owned(), Kind::Http01), (FIRST.to_owned(), Kind::TlsAlpn01)]);
+    rig.script.says.lock().unwrap().clear();
+    let order = rig.order("a.internal").await;
+    let (code, text) = order.problem.clone().unwrap();
+    assert!(code == "certificate_dns_nxdomain" && text.contains("A or AAAA record"), "{text}");
+    assert_eq!(order.failures, 1);
+    // Not before its time.
+    rig.later(4 * MINUTE_MS).await;
+    assert_eq!(rig.script.asked(), []);
+    refuse();
+    rig.later(2 * MINUTE_MS).await;
+    assert_eq!(rig.script.asked().len(), 2);
+    rig.script.says.lock().unwrap().clear();
+    assert_eq!(rig.order("a.internal").await.failures, 2);
+    rig.later(19 * MINUTE_MS).await;
+    assert_eq!(rig.script.asked(), []);
+    // People may ask sooner.
+    rig.services.retry_certificate(&rig.actor, "a.internal").await.unwrap();
+    rig.pass().await;
+    assert_eq!(rig.script.asked().len(), 1);
+    let order = rig.order("a.internal").await;
+    assert!(order.problem.is_none() && order.failures == 0 && order.certificate.is_some());
+    let error = rig.services.retry_certificate(&rig.actor, "a.internal").await.unwrap_err();
+    assert_eq!(error.code, "certificate_retry");
+}
+
+#[tokio::test]
+async fn another_authority_is_asked_where_the_first_is_at_fault() {
+    let rig = Rig::new().await;
+    rig.script.say([refusal("caa", "CAA record prevents issuance", Some(Kind::Http01))]);
+    rig.pass().await;
+    let asked: Vec<_> = rig.script.asked().into_iter().map(|it| it.0).collect();
+    assert_eq!(asked, [FIRST, SECOND]);
+    assert_eq!(rig.order("a.internal").await.authority.as_deref(), Some(SECOND));
+    // One that is away is left alone for a while; the other one is asked at once for the next hostname.
+    rig.add("b.internal").await;
+    rig.script.say([Refusal::Away(String::from("refused"))]);
+    rig.pass().await;
+    rig.add("c.internal").await;
+    rig.pass().await;
+    let asked: Vec<_> = rig.script.asked().into_iter().map(|it| (it.0, it.1)).collect();
+    let wanted = [(FIRST, "b.internal"), (SECOND, "b.internal"), (SECOND, "c.internal")];
+    assert_eq!(asked, wanted.map(|(url, name)| (url.to_owned(), name.to_owned())));
+    // Both are away: that is said, and it is not the hostname's fault.
+    rig.add("d.internal").await;
+    rig.script.say([Refusal::Away(String::from("refused"))]);
+    rig.pass().await;
+    assert_eq!(rig.order("d.internal").await.problem.unwrap().0, "certificate_authority_away");
+    rig.add("e.internal").await;
+    rig.pass().await;
+    assert_eq!(rig.order("e.internal").await.problem.unwrap().0, "certificate_authorities_rest");
+    rig.script.asked();
+    rig.later(31 * MINUTE_MS).await;
+    let first: Vec<_> = rig.script.asked().into_iter().map(|it| it.0).collect();
+    assert!(!first.is_empty() && first.iter().all(|it| it == FIRST), "{first:?}");
+}
+
+#[tokio::test]
+async fn an_account_that_is_not_known_any_more_is_made_anew_once() {
+    let rig = Rig::new().await;
+    assert_eq!(*rig.script.accounts.lock().unwrap(), [FIRST]);
+    rig.script.say([refusal("accountDoesNotExist", "Account not found", None)]);
+    rig.pass().await;
+    assert_eq!(*rig.script.accounts.lock().unwrap(), [FIRST, FIRST]);
+    assert!(rig.order("a.internal").await.certificate.is_some());
+    let key = rig.base.count("SELECT COUNT(*) FROM acme_account");
+    assert_eq!(key, 1);
+}
+
+#[tokio::test]
+async fn a_certificate_is_renewed_before_a_third_of_its_time_is_left() {
+    let rig = Rig::new().await;
+    rig.pass().await;
+    rig.script.asked();
+    let first = rig.order("a.internal").await;
+    let left = START_MS + 90 * DAY_MS - first.next_ms;
+    assert!((30 * DAY_MS..=35 * DAY_MS).contains(&left), "{left}");
+    rig.later(55 * DAY_MS - 2 * MINUTE_MS).await;
+    assert_eq!(rig.script.asked(), []);
+    // Refused: the one before stays, and it is asked again.
+    let away = || [Refusal::Away(String::from("refused")), Refusal::Away(String::from("refused"))];
+    rig.script.say(away().into_iter().chain(away()));
+    rig.later(5 * DAY_MS + 4 * MINUTE_MS).await;
+    rig.script.says.lock().unwrap().clear();
+    assert_eq!(rig.order("a.internal").await.certificate, first.certificate);
+    assert_eq!(rig.kept(), 2);
+    rig.script.asked();
+    rig.later(60 * MINUTE_MS).await;
+    let asked = rig.script.asked();
+    assert!(
+        asked.iter().any(|it| it.0 == FIRST && it.1 == "a.internal" && it.3),
+        "it says what it replaces: {asked:?}"
+    );
+    let second = rig.order("a.internal").await;
+    assert!(second.certificate != first.certificate && second.problem.is_none());
+    assert_eq!(rig.kept(), 2, "the one before goes when the next is here");
+    assert!(second.next_ms > rig.now_ms() + 50 * DAY_MS);
+}
+
+/// RFC 9773: an authority that has to take certificates back says so by a window in the past.
+#[tokio::test]
+async fn an_authority_may_wish_it_sooner() {
+    let rig = Rig::new().await;
+    rig.pass().await;
+    let first = rig.order("a.internal").await;
+    rig.script.asked();
+    *rig.script.window.lock().unwrap() = Some(Window { from_ms: START_MS, until_ms: START_MS + 1 });
+    rig.later(11 * 60 * MINUTE_MS).await;
+    rig.pass().await;
+    assert_eq!(rig.script.asked(), [], "it is asked twice a day");
+    rig.later(20 * 60 * MINUTE_MS).await;
+    rig.pass().await;
+    assert!(rig.script.asked().iter().any(|it| it.1 == "a.internal"));
+    let second = rig.order("a.internal").await;
+    assert_ne!(second.certificate, first.certificate);
+    // The same wish again, for the new one: it is not a reason to ask without end.
+    for _ in 0..5 {
+        rig.later(MINUTE_MS).await;
+    }
+    assert_eq!(rig.script.asked(), []);
+    assert!(second.next_ms >= rig.now_ms() + 23 * 60 * MINUTE_MS);
+}
+
+#[tokio::test]
+async fn nothing_is_asked_for_what_people_gave_or_took_away() {
+    let rig = Rig::new().await;
+    let folder = tempfile::tempdir().unwrap();
+    Authority::new().issue(folder.path(), "given", &["*.internal"], (2020, 2099));
+    let read = |name: &str| std::fs::read_to_string(folder.path().join(name)).unwrap();
+    let key = chainhost::base::secret::Secret::new(read("given.key"));
+    let given = rig.services.upload_certificate(&rig.actor, &read("given.pem"), &key).await.unwrap();
+    assert!(given.shown_for.contains(&String::from("a.internal")), "{:?}", given.shown_for);
+    rig.pass().await;
+    assert_eq!(rig.script.asked(), []);
+    // What is sealed is nowhere in clear.
+    let sealed = &given.kept.key_sealed;
+    assert!(!sealed.windows(11).any(|it| it == b"PRIVATE KEY") && given.kept.source == Source::Uploaded);
+    rig.services.delete_certificate(&rig.actor, given.kept.id).await.unwrap();
+    rig.pass().await;
+    assert_eq!(rig.script.asked().len(), 1, "the panel has one still");
+    // A certificate that somebody removes is asked for anew at once.
+    let own = rig.order("a.internal").await.certificate.unwrap();
+    rig.services.delete_certificate(&rig.actor, own).await.unwrap();
+    rig.pass().await;
+    assert_eq!(rig.script.asked().len(), 1);
+    // A hostname that no site has any more is asked for no more, and forgotten.
+    rig.services.remove_hostname(&rig.actor, &SiteName::parse("hello").unwrap(), "a.internal").await.unwrap();
+    rig.later(80 * DAY_MS).await;
+    assert!(rig.script.asked().iter().all(|it| it.1 == "panel.internal"));
+    assert_eq!(rig.base.count("SELECT COUNT(*) FROM certificate_order"), 1);
+    rig.later(45 * DAY_MS).await;
+    assert_eq!(rig.kept(), 1, "what has ended long ago goes");
+}
