@@ -254,4 +254,6 @@ fn with_query(to: String, query: Option<&str>) -> String {
 }
 
 #[cfg(test)]
+mod grammars;
+#[cfg(test)]
 mod tests;

@@ -34,7 +34,7 @@ fn rules(redirects: Vec<Redirect>) -> Policy {
 }
 
 /// The answer as a word: `200 /path`, `308 -> target`, `gone`, `none`.
-fn said(manifest: &Manifest, path: &str, query: Option<&str>) -> String {
+pub(super) fn said(manifest: &Manifest, path: &str, query: Option<&str>) -> String {
     match resolve(manifest, path, query) {
         Resolution::File { entry, status } => format!("{status} {}", entry.path),
         Resolution::Redirect { status, to } => format!("{status} -> {to}"),
