@@ -38,8 +38,8 @@ pub struct Read {
     pub policy: Policy,
     /// For each of its header rules the line of its path, and of each header that it sets. Lines count from 1.
     pub header_lines: Vec<(usize, Vec<usize>)>,
-    /// For each of its redirects the line; several may come from one.
-    pub redirect_lines: Vec<usize>,
+    /// For each of its redirects the line; several may come from one, and those to the closest `404.html` from none.
+    pub redirect_lines: Vec<Option<usize>>,
 }
 
 /// Whose reading of `_redirects` and `_headers` a site has asked for, with `rules` in `chainhost.toml`.
@@ -63,9 +63,9 @@ pub fn policy(files: &PolicyFiles<'_>, paths: &[&str]) -> Result<Policy> {
 
 /// As [`policy`], with the lines. A root `404.html` becomes the fallback when no file says another.
 pub fn read(files: &PolicyFiles<'_>, paths: &[&str]) -> Result<Read> {
-    let (mut policy, reading) = match files.toml {
+    let (mut policy, reading, closest) = match files.toml {
         Some(bytes) => settings(text("chainhost.toml", bytes)?)?,
-        None => (Policy::default(), Reading::Own),
+        None => (Policy::default(), Reading::Own, false),
     };
     if policy.fallback.is_none() && paths.contains(&"/404.html") {
         policy.fallback = Some(Fallback { path: SitePath::parse("/404.html")?, status: 404 });
@@ -85,7 +85,12 @@ pub fn read(files: &PolicyFiles<'_>, paths: &[&str]) -> Result<Read> {
     }
     if let Some(bytes) = files.redirects {
         let rules = redirects::rules(text("_redirects", bytes)?, reading)?;
-        (redirect_lines, policy.redirects) = rules.into_iter().unzip();
+        (redirect_lines, policy.redirects) = rules.into_iter().map(|(line, rule)| (Some(line), rule)).unzip();
+    }
+    if closest {
+        let rules = redirects::closest_404(paths)?;
+        redirect_lines.extend(rules.iter().map(|_| None));
+        policy.redirects.extend(rules);
     }
     policy.check()?;
     Ok(Read { policy, header_lines, redirect_lines })
@@ -153,6 +158,7 @@ struct Settings {
     fallback: Option<Page>,
     spa: Option<bool>,
     rules: Option<Reading>,
+    nearest_404: Option<bool>,
 }
 
 #[derive(Deserialize)]
@@ -162,7 +168,8 @@ struct Page {
     status: Option<u16>,
 }
 
-fn settings(text: &str) -> Result<(Policy, Reading)> {
+/// What `chainhost.toml` says: the policy, whose rules these are, and whether the closest `404.html` answers.
+fn settings(text: &str) -> Result<(Policy, Reading, bool)> {
     let file = "chainhost.toml";
     let settings: Settings = toml::from_str(text).map_err(|error| {
         let before = error.span().and_then(|it| text.get(..it.start)).unwrap_or_default();
@@ -195,7 +202,8 @@ fn settings(text: &str) -> Result<(Policy, Reading)> {
         index,
         ..Policy::default()
     };
-    Ok((policy, settings.rules.unwrap_or_default()))
+    let reading = settings.rules.unwrap_or_default();
+    Ok((policy, reading, settings.nearest_404.unwrap_or(reading == Reading::Cloudflare)))
 }
 
 #[cfg(test)]

@@ -28,6 +28,7 @@ mod places;
 pub mod publish;
 mod relay;
 pub mod routes;
+pub mod rules;
 pub mod schedules;
 mod sign_in;
 pub mod signals;

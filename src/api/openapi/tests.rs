@@ -4,11 +4,12 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use super::*;
 
-const SOURCES: [(&str, &str); 7] = [
+const SOURCES: [(&str, &str); 8] = [
     ("caller", include_str!("../caller.rs")),
     ("deployments", include_str!("../deployments.rs")),
     ("jobs", include_str!("../jobs.rs")),
     ("people", include_str!("../people.rs")),
+    ("rules", include_str!("../rules.rs")),
     ("schedules", include_str!("../schedules.rs")),
     ("server", include_str!("../server.rs")),
     ("sites", include_str!("../sites.rs")),

@@ -1,7 +1,7 @@
 //! `_redirects`: lines `from [name=value…] to [status[!]]`, as Netlify and Cloudflare Pages write them.
 
 use super::{Reading, pattern, wrong};
-use crate::domain::{Result, policy::Redirect};
+use crate::domain::{Error, Result, policy::Redirect};
 
 /// Every rule with its line, which counts from 1.
 pub(super) fn rules(text: &str, reading: Reading) -> Result<Vec<(usize, Redirect)>> {
@@ -116,6 +116,26 @@ fn other_slash(rule: &Redirect) -> Option<Redirect> {
     let leads = to.split(['?', '#']).next().unwrap_or_default();
     // One that leads to its own path would answer nothing, and hide what comes behind it.
     (!from.is_empty() && leads != from.replace('*', ":splat")).then(|| Redirect { from, to, ..rule.clone() })
+}
+
+/// A rule for each folder with a `404.html`, the inner ones first; the one at the root is the fallback.
+pub(super) fn closest_404(paths: &[&str]) -> Result<Vec<Redirect>> {
+    let mut folders: Vec<&str> =
+        paths.iter().filter_map(|it| it.strip_suffix("/404.html")).filter(|it| !it.is_empty()).collect();
+    folders.sort_unstable_by(|a, b| b.len().cmp(&a.len()).then(a.cmp(b)));
+    let rule = |folder: &&str| {
+        if folder.contains(['*', ':', '?', '#', '%']) {
+            let shown = folder.escape_debug();
+            let text = format!(
+                "The page `{shown}/404.html` cannot be the one for its folder, since the folder's name has a sign that means \
+                 something in a rule. Rename the folder, or write `nearest_404 = false` into chainhost.toml."
+            );
+            return Err(Error::invalid("policy_file", text).on("files"));
+        }
+        let (from, to) = (format!("{folder}/*"), format!("{folder}/404.html"));
+        Ok(Redirect { force: false, from, query: Vec::new(), status: 404, to })
+    };
+    folders.iter().map(rule).collect()
 }
 
 /// A target with nothing where `:splat` stood.

@@ -39,6 +39,7 @@ const FILES: &[&str] = &[
     "best-pets/dogs",
     "c",
     "en/404.html",
+    "en/deep/404.html",
     "en/index.html",
     "movies/alien",
     "partials/chat.html",
@@ -125,6 +126,22 @@ const REDIRECTS: &[Taken] = &[
     (CLOUDFLARE, AS_CLOUDFLARE, "/a /b 200\n/b /c 200", &[("/a", "200 /b"), ("/b", "200 /c")]),
     (CLOUDFLARE, "", "/a /b 200\n/b /c 200", &[("/a", "200 /b"), ("/b", "200 /b")]),
     (CLOUDFLARE, "", "/about/faq/* /about.html 200", &[("/about/faq/x", "200 /about.html")]),
+    // The closest 404.html, as in "Serving Pages"; elsewhere it is asked for.
+    (
+        CLOUDFLARE,
+        AS_CLOUDFLARE,
+        "/en/old / 301",
+        &[
+            ("/en/x/y", "404 /en/404.html"),
+            ("/en/deep/x", "404 /en/deep/404.html"),
+            ("/x", "404 /404.html"),
+            ("/en/old", "301 -> /"),
+            ("/en/", "200 /en/index.html"),
+        ],
+    ),
+    (CLOUDFLARE, "", "", &[("/en/x", "404 /404.html"), ("/en/deep/404.html", "200 /en/deep/404.html")]),
+    (CLOUDFLARE, "nearest_404 = true", "", &[("/en/x", "404 /en/404.html"), ("/en/deep", "404 /en/404.html")]),
+    (CLOUDFLARE, "rules = \"cloudflare\"\nnearest_404 = false", "", &[("/en/x", "404 /404.html")]),
     // Not in Cloudflare's grammar, but in ours, under either name.
     (
         CLOUDFLARE,
@@ -440,6 +457,15 @@ fn what_cannot_be_kept_is_refused_with_file_line_and_a_way() {
         assert!(message.contains(wanted), "{page}: {lines}\n{message}");
         assert!(message.contains(&line) || !toml.is_empty(), "{page}: {lines}\n{message}");
     }
+}
+
+#[test]
+fn a_folder_whose_name_means_something_has_no_closest_page() {
+    let list: Vec<build::Found> = ["a:b/404.html", "chainhost.toml"]
+        .map(|it| (it.as_bytes().to_vec(), 18, Sha256::of(b"nearest_404 = true")))
+        .to_vec();
+    let message = build::manifest(&list, false, |_, _| Ok(b"nearest_404 = true".to_vec())).unwrap_err().message;
+    assert!(message.contains("`/a:b/404.html` cannot be the one for its folder"), "{message}");
 }
 
 #[test]
