@@ -8,10 +8,12 @@ mod headers;
 mod redirects;
 mod spread;
 
+use std::collections::BTreeSet;
+
 use serde::Deserialize;
 
 use crate::{
-    base::limits::POLICY_FILE_BYTES_MAX,
+    base::limits::{POLICY_FILE_BYTES_MAX, POLICY_RULES_MAX},
     domain::{
         Error, Result,
         policy::{Fallback, Policy, check_index},
@@ -85,6 +87,15 @@ pub fn read(files: &PolicyFiles<'_>, paths: &[&str]) -> Result<Read> {
     }
     if let Some(bytes) = files.redirects {
         let rules = redirects::rules(text("_redirects", bytes)?, reading)?;
+        let lines: BTreeSet<usize> = rules.iter().map(|(line, _)| *line).collect();
+        if rules.len() > POLICY_RULES_MAX && lines.len() < rules.len() {
+            let (made, lines) = (rules.len(), lines.len());
+            let text = format!(
+                "The {lines} lines of _redirects are {made} rules with `rules = \"netlify\"`, which takes each with and without \
+                 its closing slash; more than {POLICY_RULES_MAX} are not taken. Join some with `*`."
+            );
+            return Err(Error::invalid("policy", text).on("files"));
+        }
         (redirect_lines, policy.redirects) = rules.into_iter().map(|(line, rule)| (Some(line), rule)).unzip();
     }
     if closest {

@@ -14,7 +14,7 @@ use crate::{
         access::{Actor, Right},
         deployment::{Deployment, DeploymentRef},
         file_list::FileList,
-        policy::{Redirect, fits},
+        policy::{self, Redirect, fits},
         policy_files::{self, PolicyFiles, Read},
         site::SiteName,
         site_path::{self, PolicyFile, Selected},
@@ -32,6 +32,9 @@ pub use self::head::{From, Head};
 
 /// Looks at a file for a header rule, in all, to count what the rules fit: a fraction of a second.
 const LOOKS_MAX: usize = 4_000_000;
+
+/// Rules that do nothing, of which the log of a deployment tells.
+const NOTES_MAX: usize = 10;
 
 /// A redirect or rewrite.
 #[derive(Clone, Debug)]
@@ -247,6 +250,35 @@ fn shown(
         clean_urls: policy.clean_urls,
         fallback: policy.fallback.as_ref().map(|it| (it.path.to_string(), it.status)),
     }
+}
+
+/// What people should know of the rules of a deployment when it is made: those that do nothing.
+pub(super) fn notes(manifest: &Manifest) -> Vec<String> {
+    let (policy, entries) = (manifest.policy(), manifest.entries());
+    let mut notes = Vec::new();
+    for rule in &policy.redirects {
+        if let Some(file) = shadowed_by(manifest, rule) {
+            let Redirect { from, status, .. } = rule;
+            notes.push(format!(
+                "The rule for `{from}` never answers, since the file `{file}` does. `{status}!` goes before files."
+            ));
+        }
+    }
+    if entries.len().saturating_mul(policy.headers.len()) <= LOOKS_MAX {
+        let idle = |rule: &&policy::HeaderRule| !entries.iter().any(|it| fits(&rule.matches, it.path.as_str()));
+        notes.extend(policy.headers.iter().filter(idle).map(|rule| {
+            format!(
+                "The headers for `{}` are for no file. They are held against paths of files, such as `/about.html`.",
+                rule.matches
+            )
+        }));
+    }
+    let more = notes.len().saturating_sub(NOTES_MAX);
+    notes.truncate(NOTES_MAX);
+    if more > 0 {
+        notes.push(format!("{more} more rules do nothing. The page Rules of the site has them all."));
+    }
+    notes
 }
 
 /// The file that answers at a rule's one path before the rule is asked.

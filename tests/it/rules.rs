@@ -9,7 +9,7 @@ const REDIRECTS: &[u8] =
     /app/* /index.html 200\n/gone /no.html 410\n/store id=:id /item/:id 307\n/about.html /x 301\n/first.html /y 301!\n";
 const HEADERS: &[u8] =
     b"/*\n  X-All: 1\n  Content-Security-Policy: default-src 'self'\n/*.css\n  Cache-Control: no-cache\n  X-All: 2\n\n\
-    /img/*\n  ! Content-Security-Policy\n/d.txt\n  Content-Type: text/csv\n  Vary: Accept-Encoding, Cookie\n";
+    /img/*\n  ! Content-Security-Policy\n/d.txt\n  Content-Type: text/csv\n  Vary: Accept-Encoding, Cookie\n/nothing\n  X-B: 1\n";
 const FILES: &[(&str, &[u8])] = &[
     ("index.html", b"home"),
     ("404.html", b"not here"),
@@ -116,6 +116,15 @@ fn each_answer_names_the_line_that_it_comes_from() {
     );
     assert_eq!(tried(&host, &key, "/about.html")["redirects"][6]["verdict"], "file_first");
 
+    // Rules that do nothing are told of when they are deployed.
+    let log = host.api_json(&key, "GET /api/v1/sites/hello/deployments/1/log", "", 200);
+    let lines: Vec<_> = log["lines"].as_array().unwrap().iter().map(|it| it["text"].as_str().unwrap()).collect();
+    let note = "The rule for `/about.html` never answers, since the file `/about.html` does. `301!` goes before files.";
+    assert!(lines.contains(&note), "{lines:?}");
+    let note =
+        "The headers for `/nothing` are for no file. They are held against paths of files, such as `/about.html`.";
+    assert!(lines.contains(&note), "{lines:?}");
+
     // What is wrong with a question is said.
     let call = "POST /api/v1/sites/hello/try";
     for (body, status, wanted) in [
@@ -167,9 +176,10 @@ fn the_panel_lists_the_rules_and_tries_an_address_without_script() {
     deploy(&host, &key, FILES);
     let page = browser.page("/sites/hello/rules");
     for part in [
-        "8 redirects and rewrites and 7 blocks of headers, sealed with deployment 1, which is live.",
+        "8 redirects and rewrites and 8 blocks of headers, sealed with deployment 1, which is live.",
         "docs.example.org/<wbr>:splat",
         "Never asked: <code>/about.html</code> answers there. <code>301!</code> goes before files.",
+        "no file</span>",
         "x-all: <span class=\"quiet\">2</span>",
         "<option value=\"1\" selected>1, live</option>",
     ] {

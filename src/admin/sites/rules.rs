@@ -234,7 +234,7 @@ fn redirects(rules: &Rules, trial: Option<&Trial>) -> (Vec<RedirectRow>, usize) 
             (None, None) => (None, String::new()),
         };
         rows.push(RedirectRow {
-            place: place(rule.line, rule.number),
+            place: if rule.closest_404 { String::from("–") } else { place(rule.line, rule.number) },
             from: rule.from.clone(),
             query: rule.query.clone(),
             to: rule.to.clone(),

@@ -145,6 +145,8 @@ fn sizes_are_bounded() {
     let many = "/a\n  X: 1\n".repeat(2_001);
     assert!(of(&many, "", "").unwrap_err().message.contains("2001 header rules"));
     assert!(of("", &"/a /b\n".repeat(2_001), "").unwrap_err().message.contains("2001 redirect rules"));
+    let twice = of("", &"/a /b\n".repeat(1_001), "rules = \"netlify\"").unwrap_err().message;
+    assert!(twice.contains("The 1001 lines of _redirects are 2002 rules with `rules = \"netlify\"`"), "{twice}");
     assert_eq!(of("", &"#".repeat(600_000), "").unwrap_err().code, "policy_file_size");
     let long = format!("/a\n  X: {}\n", "x".repeat(9_000));
     assert!(of(&long, "", "").unwrap_err().message.contains("clients refuse"));
