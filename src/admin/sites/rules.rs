@@ -190,6 +190,9 @@ fn lead(rules: &Rules) -> String {
     let redirects = words::count(number(rules.redirects.len()), "redirect or rewrite", "redirects and rewrites");
     let blocks = words::count(number(rules.headers.len()), "block of headers", "blocks of headers");
     let live = if rules.live { "which is live" } else { "which is not live" };
+    if rules.redirects.is_empty() && rules.headers.is_empty() {
+        return format!("None came with deployment {}, {live}.", rules.deployment.number);
+    }
     format!("{redirects} and {blocks}, sealed with deployment {}, {live}.", rules.deployment.number)
 }
 
