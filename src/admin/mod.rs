@@ -87,6 +87,7 @@ fn pages() -> Router<Panel> {
         .route("/sign-out", post(sign_in::sign_out))
         .route("/sites", get(sites::list))
         .route("/sites/{name}", get(sites::site))
+        .route("/sites/{name}/rules", get(sites::rules))
         .route("/sites/{name}/settings", get(sites::settings))
         .route("/sites/{name}/watch", post(sites::watch))
         .route("/sites/{name}/watch/stop", post(sites::stop_watching))

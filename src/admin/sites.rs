@@ -1,5 +1,6 @@
-//! Sites: the list, a new one, one with its chain of deployments; its settings and its end are in `settings`.
+//! Sites: the list, a new one, one with its chain of deployments; its rules are in `rules`, its settings and its end in `settings`.
 
+mod rules;
 mod settings;
 
 use askama::Template;
@@ -26,10 +27,14 @@ use crate::{
     services::{Services, sites::SiteView},
 };
 
-#[cfg(test)]
-pub(super) use self::settings::{SiteSettings, Watch};
+pub(super) use self::rules::rules;
 pub(super) use self::settings::{
     delete, delete_question, put_back, put_back_question, settings, stop_watching, take_down, take_down_question, watch,
+};
+#[cfg(test)]
+pub(super) use self::{
+    rules::{BlockRow, Choice, Given, HeadRow, RedirectRow, SiteRules},
+    settings::{SiteSettings, Watch},
 };
 
 /// All sites of the tenant.
@@ -164,6 +169,7 @@ pub(super) fn tabs(name: &str, here: &str) -> Vec<Tab> {
         [
             ("Overview", format!("/sites/{name}")),
             ("Deployments", format!("/sites/{name}/deployments")),
+            ("Rules", format!("/sites/{name}/rules")),
             ("Hostnames", format!("/sites/{name}/hostnames")),
             ("Settings", format!("/sites/{name}/settings")),
         ],

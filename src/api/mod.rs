@@ -9,6 +9,7 @@ mod deployments;
 mod jobs;
 mod openapi;
 mod people;
+mod rules;
 mod schedules;
 mod schemas;
 mod server;
@@ -74,6 +75,8 @@ const ROUTES: &[Route] = routes! {
     delete "/sites/{name}" sites::delete, "Delete a site with its deployments", () "" => "204";
     put "/sites/{name}/hostnames/{hostname}" sites::add_hostname, "Give a hostname to a site", () "" => "204";
     delete "/sites/{name}/hostnames/{hostname}" sites::remove_hostname, "Take a hostname from a site", () "" => "204";
+    post "/sites/{name}/try" rules::attempt, "What an address of a site gives, and which of its rules says so",
+        () "Try" => "200 Tried";
     post "/sites/{name}/rollback" deployments::roll_back, "Publish an earlier deployment",
         () "Rollback" => "200 Deployment";
     get "/sites/{name}/deployments" deployments::list, "Deployments, newest first",

@@ -1,4 +1,6 @@
-//! `chainhost sites`: list, create and delete sites, take them down, watch a folder for them, and give them hostnames.
+//! `chainhost sites`: list, create and delete sites, take them down, watch a folder for them, give them hostnames, try their rules.
+
+mod trial;
 
 use std::process::ExitCode;
 
@@ -73,6 +75,8 @@ enum Command {
     },
     /// Deploy a site from no folder any more
     Unwatch(OneSite),
+    /// Show what an address of a site gives, and which line of its rules says so
+    Try(trial::Try),
     /// Give a site a hostname, or take one away
     #[command(subcommand)]
     Hostnames(Hostnames),
@@ -160,6 +164,7 @@ impl Sites {
                     change(&name, &server, &json!({ "watch_folder": null })).await?;
                     terminal::print(&format!("{name} is deployed from no folder any more. What is live stays."))
                 }
+                Some(Command::Try(it)) => it.run().await,
                 Some(Command::Hostnames(Hostnames::Add(it))) => {
                     let (client, _) = output::open(&it.server)?;
                     client.done(&Call::put(&it.path())).await?;

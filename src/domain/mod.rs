@@ -13,6 +13,7 @@ pub mod event;
 pub mod file_list;
 pub mod hostname;
 pub mod job;
+pub mod lifetime;
 pub mod media_type;
 pub mod month;
 pub mod node;

@@ -1,15 +1,22 @@
 //! From `_headers`, `_redirects` and `chainhost.toml` to a policy (DECISIONS 39 to 41).
 //!
-//! A line that cannot be read fails the deploy, with file, line and what to do: a rule that is left out silently is a
-//! hole. Paths in these files are URL paths: they are decoded once, so that `%20` is a blank.
+//! A line that cannot be read or kept fails the deploy, with file, line and what to do: a rule that is left out silently
+//! is a hole. Paths in these files are URL paths: they are decoded once, so that `%20` is a blank. What a manifest has no
+//! words for (a header that is left out again, Netlify's slashes) is said in those that it has.
+
+mod headers;
+mod redirects;
+mod spread;
+
+use std::collections::BTreeSet;
 
 use serde::Deserialize;
 
 use crate::{
-    base::limits::POLICY_FILE_BYTES_MAX,
+    base::limits::{POLICY_FILE_BYTES_MAX, POLICY_RULES_MAX},
     domain::{
         Error, Result,
-        policy::{Fallback, HeaderRule, Policy, Redirect, check_index},
+        policy::{Fallback, Policy, check_index},
         site_path::SitePath,
         url_path::decode_path,
     },
@@ -26,24 +33,78 @@ pub struct PolicyFiles<'b> {
     pub toml: Option<&'b [u8]>,
 }
 
-/// The policy that the files say; `has_404`: there is a root `404.html`, which becomes the fallback when no file says
-/// another.
-pub fn policy(files: &PolicyFiles<'_>, has_404: bool) -> Result<Policy> {
-    let mut policy = match files.toml {
+/// What the files say, and where they say it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Read {
+    /// The policy.
+    pub policy: Policy,
+    /// For each of its header rules the line of its path, and of each header that it sets. Lines count from 1.
+    pub header_lines: Vec<(usize, Vec<usize>)>,
+    /// For each of its redirects the line; several may come from one, and those to the closest `404.html` from none.
+    pub redirect_lines: Vec<Option<usize>>,
+}
+
+/// Whose reading of `_redirects` and `_headers` a site has asked for, with `rules` in `chainhost.toml`.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+enum Reading {
+    /// Files go before rules without `!`, 301, paths as they are written.
+    #[default]
+    #[serde(skip_deserializing)]
+    Own,
+    /// A path with and without its closing slash, and `/x` for `/x/*`.
+    Netlify,
+    /// Rules go before files, 302.
+    Cloudflare,
+}
+
+/// The policy that the files say for a site of files with these paths.
+pub fn policy(files: &PolicyFiles<'_>, paths: &[&str]) -> Result<Policy> {
+    read(files, paths).map(|it| it.policy)
+}
+
+/// As [`policy`], with the lines. A root `404.html` becomes the fallback when no file says another.
+pub fn read(files: &PolicyFiles<'_>, paths: &[&str]) -> Result<Read> {
+    let (mut policy, reading, closest) = match files.toml {
         Some(bytes) => settings(text("chainhost.toml", bytes)?)?,
-        None => Policy::default(),
+        None => (Policy::default(), Reading::Own, false),
     };
-    if policy.fallback.is_none() && has_404 {
+    if policy.fallback.is_none() && paths.contains(&"/404.html") {
         policy.fallback = Some(Fallback { path: SitePath::parse("/404.html")?, status: 404 });
     }
+    let (mut header_lines, mut redirect_lines) = (Vec::new(), Vec::new());
     if let Some(bytes) = files.headers {
-        policy.headers = headers(text("_headers", bytes)?)?;
+        let blocks = headers::blocks(text("_headers", bytes)?, reading)?;
+        let rules = match reading {
+            // What deploys without these has had one manifest from the beginning on, and keeps it.
+            Reading::Own if blocks.iter().all(|it| it.without.is_empty()) => headers::rules(blocks),
+            _ => {
+                let urls = reading != Reading::Own;
+                spread::rules(&blocks, &spread::Site { paths, index: &policy.index, clean: policy.clean_urls, urls })?
+            }
+        };
+        (header_lines, policy.headers) = rules.into_iter().unzip();
     }
     if let Some(bytes) = files.redirects {
-        policy.redirects = redirects(text("_redirects", bytes)?)?;
+        let rules = redirects::rules(text("_redirects", bytes)?, reading)?;
+        let lines: BTreeSet<usize> = rules.iter().map(|(line, _)| *line).collect();
+        if rules.len() > POLICY_RULES_MAX && lines.len() < rules.len() {
+            let (made, lines) = (rules.len(), lines.len());
+            let text = format!(
+                "The {lines} lines of _redirects are {made} rules with `rules = \"netlify\"`, which takes each with and without \
+                 its closing slash; more than {POLICY_RULES_MAX} are not taken. Join some with `*`."
+            );
+            return Err(Error::invalid("policy", text).on("files"));
+        }
+        (redirect_lines, policy.redirects) = rules.into_iter().map(|(line, rule)| (Some(line), rule)).unzip();
+    }
+    if closest {
+        let rules = redirects::closest_404(paths)?;
+        redirect_lines.extend(rules.iter().map(|_| None));
+        policy.redirects.extend(rules);
     }
     policy.check()?;
-    Ok(policy)
+    Ok(Read { policy, header_lines, redirect_lines })
 }
 
 /// The text of a policy file, without the byte order mark that some editors put in front.
@@ -64,85 +125,19 @@ fn wrong(file: &str, line: usize, why: impl std::fmt::Display) -> Error {
     Error::invalid("policy_file", format!("{file}, line {}: {why}.", line + 1)).on("files")
 }
 
-/// Blocks of a path and, below it, indented `Name: value`.
-fn headers(text: &str) -> Result<Vec<HeaderRule>> {
-    let file = "_headers";
-    let mut rules: Vec<(usize, HeaderRule)> = Vec::new();
-    for (at, line) in text.lines().enumerate() {
-        let content = line.trim();
-        if content.is_empty() || content.starts_with('#') {
-            continue;
-        }
-        if !line.starts_with([' ', '\t']) {
-            let matches = pattern(content).map_err(|why| wrong(file, at, why))?;
-            rules.push((at, HeaderRule { matches, set: Vec::new() }));
-            continue;
-        }
-        let Some((_, rule)) = rules.last_mut() else {
-            return Err(wrong(file, at, "a header stands before the first path. Put a path such as `/*` above it"));
-        };
-        let Some((name, value)) = content.split_once(':') else {
-            return Err(wrong(file, at, "a header looks like `Name: value`"));
-        };
-        rule.set.push((name.trim_end().to_ascii_lowercase(), value.trim_matches([' ', '\t']).to_owned()));
-        // Here and not only below, so that the line that is wrong is named.
-        rule.check().map_err(|why| wrong(file, at, why))?;
-    }
-    for (at, rule) in &rules {
-        rule.check().map_err(|why| wrong(file, *at, why))?;
-    }
-    Ok(rules.into_iter().map(|(_, rule)| rule).collect())
-}
-
-/// Lines `from [name=value…] to [status[!]]`.
-fn redirects(text: &str) -> Result<Vec<Redirect>> {
-    let mut rules = Vec::new();
-    for (at, line) in text.lines().enumerate() {
-        if let Some(rule) = redirect(line).map_err(|why| wrong("_redirects", at, why))? {
-            rules.push(rule);
-        }
-    }
-    Ok(rules)
-}
-
-/// One line's rule; `None` for a line without words.
-fn redirect(line: &str) -> Result<Option<Redirect>, String> {
-    let mut words = line.split_whitespace().take_while(|word| !word.starts_with('#'));
-    let Some(from) = words.next() else { return Ok(None) };
-    let from = pattern(from)?;
-    let mut query = Vec::new();
-    let to = loop {
-        let Some(word) = words.next() else {
-            return Err(String::from("there is no target. A line looks like `/from /to 301`"));
-        };
-        match word.split_once('=') {
-            Some((name, value)) if !word.starts_with('/') && !word.contains("://") => {
-                query.push((name.to_owned(), value.to_owned()));
-            }
-            _ => break word,
-        }
-    };
-    let (status, force) = match words.next() {
-        Some(word) => {
-            let (digits, force) = word.strip_suffix('!').map_or((word, false), |it| (it, true));
-            let status = digits.parse().map_err(|_| format!("`{}` is not a status", word.escape_debug()))?;
-            (status, force)
-        }
-        None => (301, false),
-    };
-    if let Some(more) = words.next() {
-        let more = more.escape_debug();
-        return Err(format!("`{more}` is too much. Conditions such as country or language are not supported"));
-    }
-    let rule = Redirect { force, from, query, status, to: to.to_owned() };
-    rule.check()?;
-    Ok(Some(rule))
-}
-
 /// A pattern as written in a file, decoded.
 fn pattern(written: &str) -> Result<String, String> {
+    let shown = || written.chars().take(80).flat_map(char::escape_debug).collect::<String>();
+    if written.starts_with("https://") || written.starts_with("http://") {
+        return Err(format!(
+            "`{}` must begin with `/`: a rule holds for all hostnames of its site, so that it can be proved. Write the path \
+             alone; what is for one hostname only belongs to a site of its own, and previews are kept out of search \
+             engines already",
+            shown()
+        ));
+    }
     if !written.starts_with('/') {
-        let shown: String = written.chars().take(80).flat_map(char::escape_debug).collect();
+        let shown = shown();
         return Err(format!("`{shown}` must begin with `/`; whole URLs are targets only, and headers are indented"));
     }
     // No path of a request has them: a browser cuts the query off, and never sends a fragment.
@@ -173,6 +168,8 @@ struct Settings {
     index: Option<String>,
     fallback: Option<Page>,
     spa: Option<bool>,
+    rules: Option<Reading>,
+    nearest_404: Option<bool>,
 }
 
 #[derive(Deserialize)]
@@ -182,7 +179,8 @@ struct Page {
     status: Option<u16>,
 }
 
-fn settings(text: &str) -> Result<Policy> {
+/// What `chainhost.toml` says: the policy, whose rules these are, and whether the closest `404.html` answers.
+fn settings(text: &str) -> Result<(Policy, Reading, bool)> {
     let file = "chainhost.toml";
     let settings: Settings = toml::from_str(text).map_err(|error| {
         let before = error.span().and_then(|it| text.get(..it.start)).unwrap_or_default();
@@ -209,12 +207,14 @@ fn settings(text: &str) -> Result<Policy> {
         }
         Ok(Fallback { path, status })
     });
-    Ok(Policy {
+    let policy = Policy {
         clean_urls: settings.clean_urls.unwrap_or_default(),
         fallback: fallback.transpose()?,
         index,
         ..Policy::default()
-    })
+    };
+    let reading = settings.rules.unwrap_or_default();
+    Ok((policy, reading, settings.nearest_404.unwrap_or(reading == Reading::Cloudflare)))
 }
 
 #[cfg(test)]

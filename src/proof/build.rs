@@ -60,8 +60,8 @@ pub fn manifest(
     }
     let [headers, redirects, toml] = &texts;
     let texts = PolicyFiles { headers: headers.as_deref(), redirects: redirects.as_deref(), toml: toml.as_deref() };
-    let has_404 = entries.iter().any(|it| it.path.as_str() == "/404.html");
-    let policy = policy_files::policy(&texts, has_404)?;
+    let paths: Vec<&str> = entries.iter().map(|it| it.path.as_str()).collect();
+    let policy = policy_files::policy(&texts, &paths)?;
     apply_types(&mut entries, &policy)?;
     Manifest::new(entries, policy)
 }

@@ -4,6 +4,8 @@
 //! clean URLs, other redirects, the fallback. A redirect never leads to a host that the rule does not name.
 //! Nothing here does IO; a path that the host reserves for itself never resolves.
 
+pub mod explain;
+
 use std::borrow::Cow;
 
 use percent_encoding::{AsciiSet, CONTROLS, NON_ALPHANUMERIC, percent_decode_str, utf8_percent_encode};
@@ -17,6 +19,8 @@ use crate::{
     },
     proof::manifest::{Entry, Manifest},
 };
+
+use self::explain::Step;
 
 pub use crate::domain::url_path::decode_path;
 
@@ -71,11 +75,36 @@ pub enum Resolution<'m> {
 /// What answers `path`, which [`decode_path`] made, with the request's raw query. The steps are numbered as they are in
 /// the description of the format.
 pub fn resolve<'m>(manifest: &'m Manifest, path: &str, query: Option<&str>) -> Resolution<'m> {
+    walk(manifest, path, query, &mut Nobody)
+}
+
+/// Hears how an answer comes about.
+trait Listener {
+    /// This step answers.
+    fn step(&mut self, step: Step);
+    /// The rule with this index is the first of its kind that fits, and answers or not.
+    fn rule(&mut self, at: usize, answers: bool);
+}
+
+/// Nobody listens: of the calls nothing is left in the program.
+struct Nobody;
+
+impl Listener for Nobody {
+    #[inline]
+    fn step(&mut self, _: Step) {}
+
+    #[inline]
+    fn rule(&mut self, _: usize, _: bool) {}
+}
+
+fn walk<'m>(manifest: &'m Manifest, path: &str, query: Option<&str>, heard: &mut impl Listener) -> Resolution<'m> {
     if site_path::is_reserved(path) || !is_plain(path) {
+        heard.step(Step::Unreadable);
         return Resolution::NotFound;
     }
     // 1. Rules that go before files.
-    if let Some(done) = by_rule(manifest, true, path, query) {
+    if let Some(done) = by_rule(manifest, true, path, query, heard) {
+        heard.step(Step::RuleFirst);
         return done;
     }
     // 2. to 4. The file itself, a folder's index, a clean URL.
@@ -83,24 +112,29 @@ pub fn resolve<'m>(manifest: &'m Manifest, path: &str, query: Option<&str>) -> R
         if manifest.policy().clean_urls && entry.path.as_str() == path {
             let clean = clean_path(manifest, entry);
             if clean != path {
+                heard.step(Step::CleanRedirect);
                 return Resolution::Redirect { status: 308, to: with_query(encode(clean), query) };
             }
         }
+        heard.step(Step::File);
         return Resolution::File { entry, status: 200 };
     }
     // 5. A folder without its slash.
     if !path.ends_with('/') && index(manifest, &format!("{path}/")).is_some() {
+        heard.step(Step::FolderSlash);
         return Resolution::Redirect { status: 308, to: with_query(encode(&format!("{path}/")), query) };
     }
     // 6. Rules that go behind files.
-    if let Some(done) = by_rule(manifest, false, path, query) {
+    if let Some(done) = by_rule(manifest, false, path, query, heard) {
+        heard.step(Step::Rule);
         return done;
     }
     // 7. The fallback, or 8. nothing.
     let fallback = manifest.policy().fallback.as_ref();
-    fallback
-        .and_then(|it| Some(Resolution::File { entry: manifest.find(it.path.as_str())?, status: it.status }))
-        .unwrap_or(Resolution::NotFound)
+    let page =
+        fallback.and_then(|it| Some(Resolution::File { entry: manifest.find(it.path.as_str())?, status: it.status }));
+    heard.step(if page.is_some() { Step::Fallback } else { Step::Nothing });
+    page.unwrap_or(Resolution::NotFound)
 }
 
 /// The percent-encoded path under which a visitor gets `entry`, unless a rule with force stands before it: a folder for
@@ -143,19 +177,25 @@ fn clean_path<'m>(manifest: &Manifest, entry: &'m Entry) -> &'m str {
 
 /// The first rule with this `force` that fits; `None` when there is none, when it rewrites to a file that is not there, or
 /// when it redirects to the very same place.
-fn by_rule<'m>(manifest: &'m Manifest, force: bool, path: &str, query: Option<&str>) -> Option<Resolution<'m>> {
+fn by_rule<'m>(
+    manifest: &'m Manifest,
+    force: bool,
+    path: &str,
+    query: Option<&str>,
+    heard: &mut impl Listener,
+) -> Option<Resolution<'m>> {
     // SECURITY: no file has a longer path, and the cost of matching grows with it.
     if path.len() > PATH_BYTES_MAX {
         return None;
     }
-    let mut rules = manifest.policy().redirects.iter().filter(|rule| rule.force == force);
-    let (rule, values) = rules.find_map(|rule| Some((rule, values(rule, path, query)?)))?;
+    let mut rules = manifest.policy().redirects.iter().enumerate().filter(|(_, rule)| rule.force == force);
+    let (at, rule, values) = rules.find_map(|(at, rule)| Some((at, rule, values(rule, path, query)?)))?;
     let to = target(&rule.to, &values);
     let file = || {
         let path = to.split(['?', '#']).next().and_then(decode_path)?;
         find(manifest, &path).map(|entry| Resolution::File { entry, status: rule.status })
     };
-    match rule.status {
+    let answer = match rule.status {
         200 => file(),
         404 => Some(file().unwrap_or(Resolution::NotFound)),
         410 => Some(file().unwrap_or(Resolution::Gone)),
@@ -165,7 +205,9 @@ fn by_rule<'m>(manifest: &'m Manifest, force: bool, path: &str, query: Option<&s
             (to != with_query(encode(path), query)).then_some(Resolution::Redirect { status: rule.status, to })
         }
         _ => None,
-    }
+    };
+    heard.rule(at, answer.is_some());
+    answer
 }
 
 /// A value that a rule took from the request, decoded.
@@ -253,5 +295,7 @@ fn with_query(to: String, query: Option<&str>) -> String {
     format!("{front}?{}{fragment}", utf8_percent_encode(query, QUERY))
 }
 
+#[cfg(test)]
+mod grammars;
 #[cfg(test)]
 mod tests;

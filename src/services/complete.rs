@@ -25,6 +25,7 @@ use super::{
     Services,
     nodes::Hold,
     publish::{Move, check_publish},
+    rules,
 };
 
 /// What the blobs and the list became.
@@ -35,6 +36,8 @@ struct Made {
     files: i64,
     bytes: i64,
     changed: i64,
+    /// What people should know of its rules.
+    notes: Vec<String>,
 }
 
 impl Services {
@@ -152,6 +155,9 @@ impl Services {
         store::deployments::complete(tx, scope, site.id, &done, made.wanted)?;
         store::uploads::delete(tx, scope, id)?;
         store::deployments::append_line(tx, scope, id, (&summary(&done), now))?;
+        for note in &made.notes {
+            store::deployments::append_line(tx, scope, id, (note, now))?;
+        }
         if !wish.publish {
             let text = format!("sent {} {} without publishing it", site.name, done.number);
             self.record(tx, actor, &Event::new("deployment.created", "site", &site.name, text))?;
@@ -220,6 +226,7 @@ fn make(blobs: &BlobDir, list: &FileList, allow_env: bool, live: Option<Sha256>)
         files: count(manifest.entries().len()),
         bytes: i64::try_from(manifest.total_bytes()).unwrap_or(i64::MAX),
         changed: count(changed.count()),
+        notes: rules::notes(&manifest),
     })
 }
 

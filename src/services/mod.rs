@@ -30,6 +30,7 @@ mod places;
 pub mod publish;
 mod relay;
 pub mod routes;
+pub mod rules;
 pub mod schedules;
 pub mod secrets;
 mod sign_in;

@@ -80,6 +80,7 @@ mod redis_cache_moves;
 mod redis_link;
 #[cfg(feature = "redis")]
 mod redis_tls;
+mod rules;
 mod runner;
 mod schedules;
 mod server;

@@ -142,6 +142,8 @@ try {
       { path: "index.html", file: file("<!doctype html><title>Two</title><h1>Two</h1>") },
       { path: "hours/index.html", file: file("<!doctype html><title>Hours</title><h1>Wednesday to Sunday</h1>") },
       { path: `${long}/ünïcode.txt`, file: file("long and not ASCII") },
+      { path: "_redirects", file: file("# moved\n/menu day=:day /menus/:day.html 302\n/booking /hours/ 301\n/booking /never 302\n/hours/index.html /x 301\n") },
+      { path: "_headers", file: file("/*\n  X-Frame-Options: DENY\n/hours/*\n  Cache-Control: no-cache\n/menu\n  X-Robots-Tag: noindex\n") },
     ]);
     const holder = new DataTransfer();
     holder.items.add(packed);
@@ -185,6 +187,21 @@ try {
     ["files", `${site}/deployments/2/files`], ["diff", `${site}/deployments/2/diff?against=1`], ["log", `${site}/deployments/2/log`],
     ["proof", `${site}/deployments/2/proof`], ["rollback", `${site}/rollback/1`], ["publish", `${site}/publish/3`], ["delete", `${site}/delete`],
   ]) await shoot(name, path);
+
+  step("rules, tried without script");
+  await plain.goto(`${base}${site}/rules`);
+  await plain.getByText("Never asked:").waitFor();
+  await plain.getByRole("textbox", { name: "Address" }).fill("booking");
+  await press(plain, "Try it");
+  await plain.getByText("There is a problem").waitFor();
+  await plain.getByRole("textbox", { name: "Address" }).fill("/booking?table=2");
+  await press(plain, "Try it");
+  await plain.getByText("because of line 3 of _redirects.").waitFor();
+  assert.equal((await visit("harbour-cafe.localhost", "/booking?table=2")).headers.location, "/hours/?table=2");
+  assert.equal(await plain.locator("tr.answers").count(), 1);
+  for (const [name, query] of [["", ""], ["-redirect", "?url=%2Fbooking"], ["-file", "?url=%2Fhours%2F"], ["-missing", "?url=%2Fnowhere&deployment=1"], ["-wrong", "?url=booking"]]) {
+    await shoot(`site-rules${name}`, `${site}/rules${query}`, name === "-wrong" ? 400 : 200);
+  }
 
   step("rolling back, publishing, the proof");
   await plain.goto(`${base}${site}/rollback/1`);

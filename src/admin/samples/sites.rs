@@ -12,7 +12,10 @@ use crate::{
         questions::{Question, TextField},
         seal::{Level, Size},
         shell::{Crumb, Notice, Pager, Place, Shell, Sign},
-        sites::{self, Live, NewSite, Site, SiteDeployments, SiteRow, SiteSettings, Sites, Standing, Watch},
+        sites::{
+            self, BlockRow, Choice, Given, HeadRow, Live, NewSite, RedirectRow, Site, SiteDeployments, SiteRow,
+            SiteRules, SiteSettings, Sites, Standing, Watch,
+        },
         words::{self, Fact},
     },
     base::hash::Sha256,
@@ -230,6 +233,119 @@ fn question(destroys: bool) -> Question {
     }
 }
 
+/// The rules of a site, before or after an address is tried.
+fn rules(tries: bool) -> SiteRules {
+    let redirect = |place: &str, from: &str, to: &str, status: &str, sign: Option<Sign>, said: &str| RedirectRow {
+        place: place.into(),
+        from: from.into(),
+        query: if from == "/menu" { "day=:day".into() } else { String::new() },
+        to: to.into(),
+        status: status.into(),
+        said: if tries || sign == Some(Sign::Look) { said.into() } else { String::new() },
+        sign: if tries { sign.filter(|it| *it != Sign::Look) } else { sign.filter(|it| *it == Sign::Look) },
+        answers: tries && sign == Some(Sign::Ok),
+        elsewhere: tries && sign.is_none(),
+    };
+    let other = "It is for another path.";
+    let block = |place: &str, path: &str, set: &[(&str, &str)], files: &str, applies| BlockRow {
+        place: place.into(),
+        path: path.into(),
+        set: set.iter().map(|(name, value)| ((*name).into(), (*value).into())).collect(),
+        files: files.into(),
+        idle: files == "no file",
+        applies,
+    };
+    let head = |name: &str, value: &str, from: &str| HeadRow {
+        name: name.into(),
+        value: value.into(),
+        from: from.into(),
+        own: from.contains("line"),
+    };
+    let answer = Given {
+        status: "301".into(),
+        good: true,
+        words: "Visitors are sent to",
+        what: "/book/table?from=booking".into(),
+        because: "`/booking` gives 301 to `/book/table?from=booking`, because of line 4 of _redirects.".into(),
+        but: None,
+        heads: vec![
+            head("cache-control", "max-age=0, must-revalidate", "the host"),
+            head("content-type", "text/plain; charset=utf-8", "the host"),
+            head("location", "/book/table?from=booking", "_redirects, line 4"),
+        ],
+    };
+    SiteRules {
+        shell: shell(Place::Sites),
+        crumbs: vec![Crumb::new("Sites", "/sites"), Crumb::new("harbour-cafe", "/sites/harbour-cafe")],
+        tabs: sites::tabs("harbour-cafe", "Rules"),
+        name: "harbour-cafe".into(),
+        lead: "7 redirects and rewrites and 5 blocks of headers, sealed with deployment 42, which is live.".into(),
+        standing: Standing::default(),
+        url: if tries { "/booking".into() } else { String::new() },
+        choices: vec![
+            Choice { number: 43, words: "43".into(), chosen: false },
+            Choice { number: 42, words: "42, live".into(), chosen: true },
+        ],
+        problems: Problems::none(),
+        answer: tries.then_some(answer),
+        redirects: vec![
+            redirect("1", "/menu", "/menus/:day.html", "302", None, other),
+            redirect("2", "/speisekarte/*", "/menu/:splat", "301", None, other),
+            redirect("4", "/booking", "/book/table?from=booking", "301", Some(Sign::Ok), "It answers."),
+            redirect(
+                "5",
+                "/hours.html",
+                "/hours/",
+                "301",
+                Some(Sign::Look),
+                "Never asked: `/hours.html` answers there. `301!` goes before files.",
+            ),
+            redirect(
+                "6",
+                "/:page",
+                "/pages/:page",
+                "302",
+                Some(Sign::Off),
+                "It fits, but line 4 of _redirects comes before it.",
+            ),
+            redirect("9", "/shop/*", "https://shop.harbour.example/:splat", "308!", None, other),
+            redirect("12", HOSTILE, "/closed.html", "410", None, other),
+        ],
+        redirects_more: 0,
+        blocks: vec![
+            block(
+                "2",
+                "/*",
+                &[("x-frame-options", "DENY"), ("referrer-policy", "strict-origin-when-cross-origin")],
+                "318 files",
+                false,
+            ),
+            block("6", "/css/*", &[("cache-control", "public, max-age=31536000, immutable")], "12 files", false),
+            block("8", "/hours", &[("x-robots-tag", "noindex")], "no file", false),
+            block(
+                "10",
+                "/*.html",
+                &[(
+                    "content-security-policy",
+                    "default-src 'self'; img-src 'self' https://images.harbour.example; frame-ancestors 'none'",
+                )],
+                "41 files",
+                false,
+            ),
+            block("14", HOSTILE, &[("x-a", HOSTILE)], "1 file", tries),
+        ],
+        blocks_more: 12,
+        spread: true,
+        idle: true,
+        facts: vec![
+            Fact::mono("A folder's page", "index.html"),
+            Fact::plain("Clean URLs", "on: /about is /about.html"),
+            Fact::mono("Everything else", "/404.html 404"),
+        ],
+        any: true,
+    }
+}
+
 #[expect(clippy::too_many_lines, reason = "a list of values")]
 pub(super) fn pages() -> Vec<Sample> {
     let row = |name: &str, sign, words: &str, live| SiteRow {
@@ -325,6 +441,18 @@ pub(super) fn pages() -> Vec<Sample> {
         ("site", render(&site()), "Winter opening hours"),
         ("site-deployments", render(&all), "Compress the photographs"),
         ("site-settings", render(&settings), "Danger zone"),
+        ("site-rules", render(&rules(false)), "Never asked: <code>/hours.html</code>"),
+        ("site-rules-tried", render(&rules(true)), "because of line 4 of _redirects"),
+        (
+            "site-rules-wrong",
+            render(&SiteRules {
+                url: HOSTILE.into(),
+                problems: Problems::with("url", "`old` is no address of a site: write `/old`."),
+                ..rules(false)
+            }),
+            "There is a problem",
+        ),
+        ("site-rules-none", render(&SiteRules { any: false, ..rules(false) }), "There are no rules yet."),
         ("hostnames", render(&hostnames), "www.harbour.example"),
         ("rollback", render(&question(false)), "Keep 42 live"),
         ("delete", render(&question(true)), "to confirm</label>"),

@@ -10,6 +10,7 @@ const SOURCES: [(&str, &str); 8] = [
     ("deployments", include_str!("../deployments.rs")),
     ("jobs", include_str!("../jobs.rs")),
     ("people", include_str!("../people.rs")),
+    ("rules", include_str!("../rules.rs")),
     ("schedules", include_str!("../schedules.rs")),
     ("server", include_str!("../server.rs")),
     ("sites", include_str!("../sites.rs")),

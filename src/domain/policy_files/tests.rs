@@ -1,6 +1,7 @@
 //! What the policy files say, and where they are wrong.
 
 use super::*;
+use crate::domain::policy::{HeaderRule, Redirect};
 
 fn of(headers: &str, redirects: &str, toml: &str) -> Result<Policy> {
     let files = PolicyFiles {
@@ -8,7 +9,7 @@ fn of(headers: &str, redirects: &str, toml: &str) -> Result<Policy> {
         redirects: Some(redirects.as_bytes()),
         toml: Some(toml.as_bytes()),
     };
-    policy(&files, false)
+    policy(&files, &[])
 }
 
 fn pairs(pairs: &[(&str, &str)]) -> Vec<(String, String)> {
@@ -17,9 +18,9 @@ fn pairs(pairs: &[(&str, &str)]) -> Vec<(String, String)> {
 
 #[test]
 fn nothing_says_the_defaults() {
-    assert_eq!(policy(&PolicyFiles::default(), false).unwrap(), Policy::default());
+    assert_eq!(policy(&PolicyFiles::default(), &[]).unwrap(), Policy::default());
     assert_eq!(of("", "\n# nothing\n", "").unwrap(), Policy::default());
-    let page = policy(&PolicyFiles::default(), true).unwrap().fallback.unwrap();
+    let page = policy(&PolicyFiles::default(), &["/404.html"]).unwrap().fallback.unwrap();
     assert_eq!((page.path.as_str(), page.status), ("/404.html", 404));
 }
 
@@ -75,7 +76,7 @@ fn settings_are_read() {
     let page = of("", "", "[fallback]\npath = \"/no.html\"\n").unwrap().fallback.unwrap();
     assert_eq!((page.path.as_str(), page.status), ("/no.html", 404));
     let files = PolicyFiles { toml: Some(b"spa = true"), ..PolicyFiles::default() };
-    assert_eq!(policy(&files, true).unwrap().fallback.unwrap().status, 200);
+    assert_eq!(policy(&files, &["/404.html"]).unwrap().fallback.unwrap().status, 200);
 }
 
 #[test]
@@ -144,20 +145,22 @@ fn sizes_are_bounded() {
     let many = "/a\n  X: 1\n".repeat(2_001);
     assert!(of(&many, "", "").unwrap_err().message.contains("2001 header rules"));
     assert!(of("", &"/a /b\n".repeat(2_001), "").unwrap_err().message.contains("2001 redirect rules"));
+    let twice = of("", &"/a /b\n".repeat(1_001), "rules = \"netlify\"").unwrap_err().message;
+    assert!(twice.contains("The 1001 lines of _redirects are 2002 rules with `rules = \"netlify\"`"), "{twice}");
     assert_eq!(of("", &"#".repeat(600_000), "").unwrap_err().code, "policy_file_size");
     let long = format!("/a\n  X: {}\n", "x".repeat(9_000));
     assert!(of(&long, "", "").unwrap_err().message.contains("clients refuse"));
     let files = PolicyFiles { headers: Some(b"/a\n  X: 1\n/\xff"), ..PolicyFiles::default() };
-    assert!(policy(&files, false).unwrap_err().message.contains("_headers, line 3: this is not UTF-8"));
+    assert!(policy(&files, &[]).unwrap_err().message.contains("_headers, line 3: this is not UTF-8"));
 }
 
 proptest::proptest! {
     #[test]
     fn reading_never_panics(headers in "(/[a*: ]{0,4}\n|  [A-Za-z:]{0,5}: .{0,5}\n|.{0,9}\n){0,5}", redirects in "((/[a*:b/]{0,5} ){1,3}[0-9!]{0,4}\n|.{0,9}\n){0,5}") {
         let files = PolicyFiles { headers: Some(headers.as_bytes()), redirects: Some(redirects.as_bytes()), toml: Some(redirects.as_bytes()) };
-        drop(policy(&files, false));
+        drop(policy(&files, &[]));
         let files = PolicyFiles { toml: None, ..files };
-        if let Ok(policy) = policy(&files, false) {
+        if let Ok(policy) = policy(&files, &[]) {
             policy.check().unwrap();
         }
     }

@@ -2,7 +2,7 @@
 
 use proptest::prelude::*;
 
-use super::*;
+use super::{explain::Verdict, *};
 use crate::{
     base::hash::Sha256,
     domain::{
@@ -21,20 +21,20 @@ fn entry(path: &str) -> Entry {
     }
 }
 
-fn site(paths: &[&str], policy: Policy) -> Manifest {
+pub(super) fn site(paths: &[&str], policy: Policy) -> Manifest {
     Manifest::with_any_policy(paths.iter().map(|path| entry(path)).collect(), policy).unwrap()
 }
 
-fn rule(from: &str, to: &str, status: u16) -> Redirect {
+pub(super) fn rule(from: &str, to: &str, status: u16) -> Redirect {
     Redirect { force: false, from: from.to_owned(), query: Vec::new(), status, to: to.to_owned() }
 }
 
-fn rules(redirects: Vec<Redirect>) -> Policy {
+pub(super) fn rules(redirects: Vec<Redirect>) -> Policy {
     Policy { redirects, ..Policy::default() }
 }
 
 /// The answer as a word: `200 /path`, `308 -> target`, `gone`, `none`.
-fn said(manifest: &Manifest, path: &str, query: Option<&str>) -> String {
+pub(super) fn said(manifest: &Manifest, path: &str, query: Option<&str>) -> String {
     match resolve(manifest, path, query) {
         Resolution::File { entry, status } => format!("{status} {}", entry.path),
         Resolution::Redirect { status, to } => format!("{status} -> {to}"),
@@ -254,6 +254,35 @@ proptest! {
                 prop_assert!(!to.starts_with("//") && (to.starts_with('/') || to.starts_with("http")), "{}", to);
             }
             Resolution::Gone | Resolution::NotFound => {}
+        }
+    }
+
+    /// The two must never differ, and each rule has one reason that fits what answered.
+    #[test]
+    fn explaining_says_what_resolving_does(
+        manifest in manifests(), path in prop_oneof![names(), "/[a-c]{0,2}(/[a-c]?)?", ".{0,8}"],
+        query in proptest::option::of(".{0,10}|[ab]=[ab/]"),
+    ) {
+        let Some(manifest) = manifest else { return Ok(()) };
+        let said = explain::explain(&manifest, &path, query.as_deref());
+        prop_assert_eq!(&said.resolution, &resolve(&manifest, &path, query.as_deref()));
+        let by_rule = matches!(said.step, Step::Rule | Step::RuleFirst);
+        prop_assert_eq!(by_rule, said.rule.is_some());
+        prop_assert_eq!(said.verdicts.len(), manifest.policy().redirects.len());
+        for (at, verdict) in said.verdicts.iter().enumerate() {
+            prop_assert_eq!(*verdict == Verdict::Answers, said.rule == Some(at), "{:?}", verdict);
+            // One that answers is all it takes: without the rule another thing answers.
+            let found = values(&manifest.policy().redirects[at], &path, query.as_deref()).is_some();
+            let silent = matches!(verdict, Verdict::OtherPath | Verdict::Query(_));
+            prop_assert!(*verdict == Verdict::NotAsked || found != silent, "{:?}", verdict);
+        }
+        match said.resolution {
+            Resolution::File { status: 200, entry } if !by_rule => {
+                let step = if entry.path.as_str() == path { Step::File } else if path.ends_with('/') { Step::Index } else { Step::Clean };
+                prop_assert_eq!(said.step, step);
+            }
+            Resolution::Redirect { .. } => prop_assert!(by_rule || matches!(said.step, Step::CleanRedirect | Step::FolderSlash)),
+            _ => {}
         }
     }
 

@@ -1,0 +1,518 @@
+//! What people bring from Cloudflare Pages and Netlify: each case of their documentation, as a line and what a request gets.
+//!
+//! A row names its page, and gives `chainhost.toml`, `_redirects` or `_headers`, and requests with their answers, or the
+//! end of the sentence with which the deploy is refused.
+
+use std::fmt::Write as _;
+
+use super::{decode_path, tests::said};
+use crate::{
+    base::hash::Sha256,
+    domain::Error,
+    proof::{build, manifest::Manifest},
+};
+
+/// <https://developers.cloudflare.com/pages/configuration/redirects/>
+const CLOUDFLARE: &str = "Cloudflare Pages, Redirects";
+/// <https://developers.cloudflare.com/pages/configuration/headers/>
+const CLOUDFLARE_HEADERS: &str = "Cloudflare Pages, Headers";
+/// <https://docs.netlify.com/manage/routing/redirects/overview/>
+const NETLIFY: &str = "Netlify, Redirects and rewrites";
+/// <https://docs.netlify.com/manage/routing/redirects/redirect-options/>
+const OPTIONS: &str = "Netlify, Redirect options";
+/// <https://docs.netlify.com/manage/routing/redirects/rewrites-proxies/>
+const PROXIES: &str = "Netlify, Rewrites and proxies";
+/// <https://docs.netlify.com/manage/routing/headers/>
+const NETLIFY_HEADERS: &str = "Netlify, Custom headers";
+
+const AS_NETLIFY: &str = "rules = \"netlify\"";
+const AS_CLOUDFLARE: &str = "rules = \"cloudflare\"";
+
+const FILES: &[&str] = &[
+    "index.html",
+    "404.html",
+    "about.html",
+    "app/index.html",
+    "app/main.js",
+    "b",
+    "best-pets/cats.html",
+    "best-pets/dogs",
+    "c",
+    "en/404.html",
+    "en/deep/404.html",
+    "en/index.html",
+    "movies/alien",
+    "partials/chat.html",
+    "secure/page.html",
+    "static/image.jpg",
+    "static/styles.css",
+    "store-closed",
+    "templates/index.html",
+    "templates/index2.html",
+];
+
+fn site(toml: &str, redirects: &str, headers: &str) -> Result<Manifest, Error> {
+    let mut files: Vec<(&str, &str)> = FILES.iter().map(|it| (*it, *it)).collect();
+    files.extend([("chainhost.toml", toml), ("_redirects", redirects), ("_headers", headers)]);
+    let list: Vec<build::Found> = files
+        .iter()
+        .map(|(path, text)| (path.as_bytes().to_vec(), text.len().try_into().unwrap(), Sha256::of(text.as_bytes())))
+        .collect();
+    let read = |path: &[u8], _: &Sha256| Ok(files.iter().find(|it| it.0.as_bytes() == path).unwrap().1.into());
+    build::manifest(&list, false, read)
+}
+
+/// What a request gets: `301 -> /x`, `200 /file`.
+fn answered(manifest: &Manifest, request: &str) -> String {
+    let (path, query) = request.split_once('?').map_or((request, None), |(path, query)| (path, Some(query)));
+    said(manifest, &decode_path(path).unwrap(), query)
+}
+
+/// The headers that rules give a file: `name: value; …`.
+fn headed(manifest: &Manifest, path: &str) -> String {
+    let mut out = String::new();
+    for (name, value) in manifest.policy().headers_for(path) {
+        let _ = write!(out, "{}{name}: {value}", if out.is_empty() { "" } else { "; " });
+    }
+    out
+}
+
+/// Page, `chainhost.toml`, `_redirects`, requests and answers.
+type Taken = (&'static str, &'static str, &'static str, &'static [(&'static str, &'static str)]);
+
+const REDIRECTS: &[Taken] = &[
+    // Cloudflare's example, as it is read without a word about whose it is …
+    (CLOUDFLARE, "", "/home301 / 301", &[("/home301", "301 -> /"), ("/home301/", "404 /404.html")]),
+    (CLOUDFLARE, "", "/home302 / 302", &[("/home302", "302 -> /")]),
+    (CLOUDFLARE, "", "/querystrings /?query=string 301", &[("/querystrings?a=b", "301 -> /?query=string")]),
+    (CLOUDFLARE, "", "/twitch https://twitch.tv", &[("/twitch", "301 -> https://twitch.tv")]),
+    (
+        CLOUDFLARE,
+        "",
+        "/trailing /trailing/ 301",
+        &[("/trailing", "301 -> /trailing/"), ("/trailing/", "404 /404.html")],
+    ),
+    (CLOUDFLARE, "", "/notrailing/ /nottrailing 301", &[("/notrailing/", "301 -> /nottrailing")]),
+    (CLOUDFLARE, "", "/page/ /page2/#fragment 301", &[("/page/?a=b", "301 -> /page2/?a=b#fragment")]),
+    (CLOUDFLARE, "", "/blog/* https://blog.my.domain/:splat", &[("/blog/a/b", "301 -> https://blog.my.domain/a/b")]),
+    (
+        CLOUDFLARE,
+        "",
+        "/products/:code/:name /products?code=:code&name=:name",
+        &[("/products/7/a&b", "301 -> /products?code=7&name=a%26b")],
+    ),
+    // … and as Cloudflare reads it.
+    (CLOUDFLARE, AS_CLOUDFLARE, "/twitch https://twitch.tv", &[("/twitch", "302 -> https://twitch.tv")]),
+    (CLOUDFLARE, AS_CLOUDFLARE, "/trailing /trailing/ 301", &[("/trailing", "301 -> /trailing/")]),
+    (CLOUDFLARE, AS_CLOUDFLARE, "/about.html /a 301", &[("/about.html", "301 -> /a")]),
+    (CLOUDFLARE, "", "/about.html /a 301", &[("/about.html", "200 /about.html")]),
+    (CLOUDFLARE, "", "/a / 303\n/b2 / 307\n/c2 / 308", &[("/a", "303 -> /"), ("/b2", "307 -> /"), ("/c2", "308 -> /")]),
+    (CLOUDFLARE, "", "/x / 302\n/x /about.html 301", &[("/x", "302 -> /")]),
+    (CLOUDFLARE, "", "# comment\n\n  /x / 302", &[("/x", "302 -> /")]),
+    (
+        CLOUDFLARE,
+        "",
+        "/blog/:year/:month/:date/:slug /news/:year/:month/:date/:slug",
+        &[("/blog/2026/11/30/hi", "301 -> /news/2026/11/30/hi"), ("/blog/2026/11/hi", "404 /404.html")],
+    ),
+    (
+        CLOUDFLARE,
+        "",
+        "/movies/:title /media/:title",
+        &[("/movies/x", "301 -> /media/x"), ("/movies/a/b", "404 /404.html")],
+    ),
+    (CLOUDFLARE, AS_CLOUDFLARE, "/movies/* /about.html 200", &[("/movies/alien", "200 /about.html")]),
+    // One step: /a shows /b, and not what /b shows.
+    (CLOUDFLARE, AS_CLOUDFLARE, "/a /b 200\n/b /c 200", &[("/a", "200 /b"), ("/b", "200 /c")]),
+    (CLOUDFLARE, "", "/a /b 200\n/b /c 200", &[("/a", "200 /b"), ("/b", "200 /b")]),
+    (CLOUDFLARE, "", "/about/faq/* /about.html 200", &[("/about/faq/x", "200 /about.html")]),
+    // The closest 404.html, as in "Serving Pages"; elsewhere it is asked for.
+    (
+        CLOUDFLARE,
+        AS_CLOUDFLARE,
+        "/en/old / 301",
+        &[
+            ("/en/x/y", "404 /en/404.html"),
+            ("/en/deep/x", "404 /en/deep/404.html"),
+            ("/x", "404 /404.html"),
+            ("/en/old", "301 -> /"),
+            ("/en/", "200 /en/index.html"),
+        ],
+    ),
+    (CLOUDFLARE, "", "", &[("/en/x", "404 /404.html"), ("/en/deep/404.html", "200 /en/deep/404.html")]),
+    (CLOUDFLARE, "nearest_404 = true", "", &[("/en/x", "404 /en/404.html"), ("/en/deep", "404 /en/404.html")]),
+    (CLOUDFLARE, "rules = \"cloudflare\"\nnearest_404 = false", "", &[("/en/x", "404 /404.html")]),
+    // Not in Cloudflare's grammar, but in ours, under either name.
+    (
+        CLOUDFLARE,
+        AS_CLOUDFLARE,
+        "/en/* /en/404.html 404",
+        &[("/en/x", "404 /en/404.html"), ("/en/", "200 /en/index.html")],
+    ),
+    (CLOUDFLARE, AS_CLOUDFLARE, "/shop id=:id /blog/:id 301", &[("/shop?id=7", "301 -> /blog/7?id=7")]),
+    (NETLIFY, "", "/home /", &[("/home", "301 -> /")]),
+    (NETLIFY, "", "/blog/my-post.php /blog/my-post", &[("/blog/my-post.php", "301 -> /blog/my-post")]),
+    (NETLIFY, "", "/news /blog # behind a line", &[("/news?a=b", "301 -> /blog?a=b"), ("/News", "404 /404.html")]),
+    (NETLIFY, "", "/cuties https://www.petsofnetlify.com", &[("/cuties", "301 -> https://www.petsofnetlify.com")]),
+    (
+        NETLIFY,
+        "",
+        "/authors/c%C3%A9line /authors/about-c%C3%A9line",
+        &[("/authors/c%C3%A9line", "301 -> /authors/about-c%C3%A9line")],
+    ),
+    (OPTIONS, "", "/my-redirect / 302", &[("/my-redirect", "302 -> /")]),
+    (OPTIONS, "", "/ecommerce /store-closed 404", &[("/ecommerce", "404 /store-closed")]),
+    (OPTIONS, "", "/ecommerce /nowhere 404", &[("/ecommerce", "none")]),
+    (OPTIONS, "", "/pass-through /index.html 200", &[("/pass-through", "200 /index.html")]),
+    (OPTIONS, "", "", &[("/nowhere", "404 /404.html")]),
+    (OPTIONS, "", "/en/* /en/404.html 404", &[("/en/x", "404 /en/404.html"), ("/de/x", "404 /404.html")]),
+    (OPTIONS, "", "/news/* /blog/:splat", &[("/news/2004/01/10/my-story", "301 -> /blog/2004/01/10/my-story")]),
+    (OPTIONS, "", "/news/* /blog/:splat", &[("/news/", "301 -> /blog/"), ("/news", "404 /404.html")]),
+    (OPTIONS, AS_NETLIFY, "/news/* /blog/:splat", &[("/news", "301 -> /blog/"), ("/news/a", "301 -> /blog/a")]),
+    (
+        OPTIONS,
+        "",
+        "/jobs/customer-ninja-rockstar /careers/support-engineer\n/jobs/* /careers/:splat\n/jobs/outdated-job-link /careers/position-filled",
+        &[
+            ("/jobs/customer-ninja-rockstar", "301 -> /careers/support-engineer"),
+            ("/jobs/outdated-job-link", "301 -> /careers/outdated-job-link"),
+        ],
+    ),
+    (
+        OPTIONS,
+        "",
+        "/news/:month/:date/:year/:slug /blog/:year/:month/:date/:slug",
+        &[("/news/02/12/2004/my-story", "301 -> /blog/2004/02/12/my-story")],
+    ),
+    (OPTIONS, "", "/news/:y/:m/:d /blog-:y-:m-:d.html", &[("/news/2004/02/12", "301 -> /blog-2004-02-12.html")]),
+    (
+        OPTIONS,
+        "",
+        "/store id=:id /blog/:id 301",
+        &[("/store?id=my-blog-post", "301 -> /blog/my-blog-post?id=my-blog-post")],
+    ),
+    (OPTIONS, "", "/store id=:id /blog/:id 301", &[("/store", "404 /404.html"), ("/store?other=1", "404 /404.html")]),
+    (
+        OPTIONS,
+        "",
+        "/articles id=:id tag=:tag /posts/:tag/:id 301\n/articles id=:id /posts/:id 301\n/articles /posts 301",
+        &[
+            ("/articles?tag=t&id=1", "301 -> /posts/t/1?tag=t&id=1"),
+            ("/articles?id=1", "301 -> /posts/1?id=1"),
+            ("/articles", "301 -> /posts"),
+        ],
+    ),
+    (
+        OPTIONS,
+        "",
+        "/path/* param1=:value1 param2=:value2 /otherpath/:value1/:value2/:splat 301\n/path/* param1=:value1 /otherpath/:value1/:splat 301\n/path/* /otherpath/:splat 301",
+        &[
+            ("/path/x?param2=b&param1=a", "301 -> /otherpath/a/b/x?param2=b&param1=a"),
+            ("/path/x?param1=a", "301 -> /otherpath/a/x?param1=a"),
+            ("/path/x", "301 -> /otherpath/x"),
+        ],
+    ),
+    // A closing slash: as written, or as Netlify reads it.
+    (OPTIONS, "", "/blog/title-with-a-typo /blog/typo-free-title", &[("/blog/title-with-a-typo/", "404 /404.html")]),
+    (
+        OPTIONS,
+        AS_NETLIFY,
+        "/blog/title-with-a-typo /blog/typo-free-title",
+        &[
+            ("/blog/title-with-a-typo", "301 -> /blog/typo-free-title"),
+            ("/blog/title-with-a-typo/", "301 -> /blog/typo-free-title"),
+        ],
+    ),
+    (OPTIONS, AS_NETLIFY, "/:a/x/ /:a 302", &[("/1/x", "302 -> /1"), ("/1/x/", "302 -> /1")]),
+    // What would never end at Netlify ends here.
+    (
+        OPTIONS,
+        AS_NETLIFY,
+        "/blog/remove-my-slashes/ /blog/remove-my-slashes 301!\n/* /about.html 200",
+        &[
+            ("/blog/remove-my-slashes/", "301 -> /blog/remove-my-slashes"),
+            ("/blog/remove-my-slashes", "200 /about.html"),
+        ],
+    ),
+    (OPTIONS, AS_NETLIFY, "/news/* /news/:splat 301\n/a /b 302", &[("/news", "301 -> /news/"), ("/a/", "302 -> /b")]),
+    (
+        PROXIES,
+        "",
+        "/* /index.html 200",
+        &[("/a/b", "200 /index.html"), ("/partials/chat.html", "200 /partials/chat.html")],
+    ),
+    (PROXIES, "", "/app/* /app/index.html 200!", &[("/app/main.js", "200 /app/index.html")]),
+    (PROXIES, "", "/best-pets/dogs /best-pets/cats.html 200!", &[("/best-pets/dogs", "200 /best-pets/cats.html")]),
+    (PROXIES, "", "/best-pets/dogs /best-pets/cats.html 200", &[("/best-pets/dogs", "200 /best-pets/dogs")]),
+    (
+        PROXIES,
+        "",
+        "/app/* 200\n/* / 302",
+        &[("/app/main.js", "200 /app/main.js"), ("/app/x", "404 /404.html"), ("/x", "302 -> /")],
+    ),
+];
+
+#[test]
+fn redirects_as_two_documentations_have_them() {
+    for (page, toml, lines, requests) in REDIRECTS {
+        let manifest = site(toml, lines, "").unwrap_or_else(|error| panic!("{page}: {lines}: {error}"));
+        for (request, wanted) in *requests {
+            assert_eq!(answered(&manifest, request), *wanted, "{page}: {request} with {toml}\n{lines}");
+        }
+    }
+}
+
+const HEADERS: &[Taken] = &[
+    (
+        CLOUDFLARE_HEADERS,
+        "",
+        "# This is a comment\n/secure/page.html\n  X-Frame-Options: DENY\n  X-Content-Type-Options: nosniff\n  Referrer-Policy: no-referrer\n\n/static/*\n  Access-Control-Allow-Origin: *\n  X-Robots-Tag: nosnippet\n/*\n  X-Robots-Tag: noindex",
+        &[
+            (
+                "/secure/page.html",
+                "referrer-policy: no-referrer; x-content-type-options: nosniff; x-frame-options: DENY; x-robots-tag: noindex",
+            ),
+            ("/static/image.jpg", "access-control-allow-origin: *; x-robots-tag: nosnippet, noindex"),
+            ("/index.html", "x-robots-tag: noindex"),
+        ],
+    ),
+    // A rule is held against paths of files; as the others read it, against addresses too.
+    (CLOUDFLARE_HEADERS, "clean_urls = true", "/secure/page\n  X-A: 1", &[("/secure/page.html", "")]),
+    (
+        CLOUDFLARE_HEADERS,
+        "clean_urls = true\nrules = \"cloudflare\"",
+        "/secure/page\n  X-A: 1\n/\n  X-B: 2\n/*\n  X-B: 3",
+        &[("/secure/page.html", "x-a: 1; x-b: 3"), ("/index.html", "x-b: 2, 3"), ("/b", "x-b: 3")],
+    ),
+    (NETLIFY_HEADERS, AS_NETLIFY, "/en/\n  X-A: 1", &[("/en/index.html", "x-a: 1"), ("/en/404.html", "")]),
+    (CLOUDFLARE_HEADERS, "", "/*\n  X-A: 1\n  X-A: 2\n/b\n  X-A: 3", &[("/b", "x-a: 1, 2, 3"), ("/c", "x-a: 1, 2")]),
+    // A header that a later block takes away.
+    (
+        CLOUDFLARE_HEADERS,
+        "",
+        "/*\n  Content-Security-Policy: default-src 'self';\n  X-A: 1\n\n/*.jpg\n  ! Content-Security-Policy",
+        &[
+            ("/static/image.jpg", "x-a: 1"),
+            ("/static/styles.css", "content-security-policy: default-src 'self';; x-a: 1"),
+            ("/b", "content-security-policy: default-src 'self';; x-a: 1"),
+        ],
+    ),
+    (
+        CLOUDFLARE_HEADERS,
+        "",
+        "/*\n  X-A: 1\n/static/*\n  ! X-A\n  X-A: 2\n/static/*.css\n  X-A: 3",
+        &[("/static/image.jpg", "x-a: 2"), ("/static/styles.css", "x-a: 2, 3"), ("/b", "x-a: 1")],
+    ),
+    (CLOUDFLARE_HEADERS, "", "/*\n  X-A: 1\n/*\n  ! X-A", &[("/b", ""), ("/index.html", "")]),
+    (CLOUDFLARE_HEADERS, "", "/*\n  ! Access-Control-Allow-Origin", &[("/b", "")]),
+    (
+        CLOUDFLARE_HEADERS,
+        "",
+        "/*\n  Cache-Control: no-store\n/b\n  ! Cache-Control",
+        &[("/b", ""), ("/c", "cache-control: no-store")],
+    ),
+    // Without `rules`, a value is sent as it stands.
+    (
+        CLOUDFLARE_HEADERS,
+        "",
+        "/movies/:title\n  x-movie-name: You are watching \":title\"",
+        &[("/movies/alien", "x-movie-name: You are watching \":title\"")],
+    ),
+    (
+        CLOUDFLARE_HEADERS,
+        "",
+        "/app/*\n  Permissions-Policy: document-domain=()\n  Content-Security-Policy: script-src 'self'; frame-ancestors 'none';",
+        &[(
+            "/app/main.js",
+            "content-security-policy: script-src 'self'; frame-ancestors 'none';; permissions-policy: document-domain=()",
+        )],
+    ),
+    (
+        NETLIFY_HEADERS,
+        "",
+        "# a path:\n/templates/index.html\n  # headers for that path:\n  X-Frame-Options: DENY\n# another path:\n/templates/index2.html\n  X-Frame-Options: SAMEORIGIN",
+        &[
+            ("/templates/index.html", "x-frame-options: DENY"),
+            ("/templates/index2.html", "x-frame-options: SAMEORIGIN"),
+        ],
+    ),
+    // Blanks are for people.
+    (NETLIFY_HEADERS, "", "  /b\nX-A: 1\n\tX-B: 2", &[("/b", "x-a: 1; x-b: 2")]),
+    (
+        NETLIFY_HEADERS,
+        "",
+        "/*\n  cache-control: max-age=0\n  cache-control: no-cache\n  cache-control: no-store\n  cache-control: must-revalidate",
+        &[("/b", "cache-control: max-age=0, no-cache, no-store, must-revalidate")],
+    ),
+    (NETLIFY_HEADERS, "", "/templates/:page\n  X-A: 1", &[("/templates/index.html", "x-a: 1"), ("/index.html", "")]),
+    (NETLIFY_HEADERS, "", "/*.js\n  X-A: 1", &[("/app/main.js", "x-a: 1"), ("/b", "")]),
+];
+
+#[test]
+fn headers_as_two_documentations_have_them() {
+    for (page, toml, lines, paths) in HEADERS {
+        let manifest = site(toml, "", lines).unwrap_or_else(|error| panic!("{page}: {lines}: {error}"));
+        for (path, wanted) in *paths {
+            assert_eq!(headed(&manifest, path), *wanted, "{page}: {path} with {toml}\n{lines}");
+        }
+    }
+}
+
+/// Page, `chainhost.toml`, file, lines, part of the sentence.
+type Refused = (&'static str, &'static str, &'static str, &'static str, &'static str);
+
+const REFUSED: &[Refused] = &[
+    (CLOUDFLARE, "", "_redirects", "/\n/a", "line 1: there is no target"),
+    (CLOUDFLARE, "", "_redirects", "/a#top /b", "`#`: what stands behind it is never sent"),
+    (CLOUDFLARE, "", "_redirects", "/*/a/* /b", "at most 1 of `*`"),
+    (CLOUDFLARE, "", "_redirects", "/:a/:a /b", "`:a` is there twice"),
+    (CLOUDFLARE, "", "_redirects", "/blog-:year /b", "`:name` fills a whole segment"),
+    (
+        CLOUDFLARE,
+        "",
+        "_redirects",
+        "/a /b\n/blog/* https://x.org/:splat 200",
+        "line 2: with status 200 the target must be a file",
+    ),
+    (CLOUDFLARE, "", "_redirects", "workers.example.com/* workers.example.com/blog/:splat 301", "must begin with `/`"),
+    (CLOUDFLARE, "", "_redirects", "/ /us 302 Country=us", "no database of countries"),
+    (CLOUDFLARE, "", "_redirects", "/* /preview/:splat 302 Cookie=preview", "choose by its cookie"),
+    (CLOUDFLARE, AS_CLOUDFLARE, "_redirects", "/* /index.html 200", "`spa = true` into chainhost.toml"),
+    (CLOUDFLARE, AS_CLOUDFLARE, "_redirects", "/app/* /app/index.html 200", "for the very files that the page needs"),
+    (
+        CLOUDFLARE,
+        "rules = \"apache\"",
+        "_redirects",
+        "",
+        "chainhost.toml, line 1: unknown variant `apache`, expected `netlify` or `cloudflare`",
+    ),
+    (CLOUDFLARE, "rules = \"own\"", "_redirects", "", "expected `netlify` or `cloudflare`"),
+    (OPTIONS, "", "_redirects", "/ /anz 302 Country=au,nz", "`Country=au,nz` is too much"),
+    (OPTIONS, "", "_redirects", "/ /anz Country=au", "`Country=au` is too much"),
+    (OPTIONS, "", "_redirects", "/israel/* /israel/he/:splat 302 Language=he", "`navigator.languages`"),
+    (OPTIONS, "", "_redirects", "/* /legacy/:splat 200 Cookie=is_legacy,my_other_cookie", "choose by its cookie"),
+    (OPTIONS, "", "_redirects", "/admin/* 200! Role=admin", "visitors have no roles here"),
+    (OPTIONS, "", "_redirects", "/admin/* /login 404 Role=a", "visitors have no roles here"),
+    (OPTIONS, "", "_redirects", "/admin 301", "there is no target before `301`"),
+    (OPTIONS, "", "_redirects", "/a /b 999", "the status 999 is none of"),
+    (OPTIONS, "", "_redirects", "/a /b 301 force", "`force` is too much"),
+    (
+        OPTIONS,
+        "",
+        "_redirects",
+        "http://blog.yoursite.com/* https://www.yoursite.com/blog/:splat 301!",
+        "holds for all hostnames",
+    ),
+    (PROXIES, "", "_redirects", "/api/* https://api.example.com/:splat 200", "other hosts are not asked"),
+    (PROXIES, "", "_redirects", "/a https://b.org/ 301 Sign=KEY", "nothing to sign"),
+    (
+        CLOUDFLARE_HEADERS,
+        "",
+        "_headers",
+        "https://myproject.pages.dev/*\n  X-Robots-Tag: noindex",
+        "previews are kept out of search",
+    ),
+    (CLOUDFLARE_HEADERS, "", "_headers", "https://:project.pages.dev/*\n  X-A: 1", "holds for all hostnames"),
+    (
+        CLOUDFLARE_HEADERS,
+        AS_CLOUDFLARE,
+        "_headers",
+        "/movies/:title\n  x-m: \":title\"",
+        "line 2: `:title` is not filled in",
+    ),
+    (CLOUDFLARE_HEADERS, AS_CLOUDFLARE, "_headers", "/m/*\n  x-m: :splat", "`:splat` is not filled in"),
+    (
+        CLOUDFLARE_HEADERS,
+        "",
+        "_headers",
+        "/*\n  ! Cache-Control",
+        "line 2: the host itself sets `cache-control` where no rule does",
+    ),
+    (CLOUDFLARE_HEADERS, "", "_headers", "/*\n  X: 1\n/b\n  ! ETag", "line 4: the host itself sets `etag`"),
+    (
+        CLOUDFLARE_HEADERS,
+        "",
+        "_headers",
+        "/*\n  X: 1\n/b\n  ! X: 1",
+        "line 4: a header that is left out looks like `! Name`",
+    ),
+    (CLOUDFLARE_HEADERS, "", "_headers", "/a\n/b\n  X: 1", "line 1: it sets no header"),
+    (
+        NETLIFY_HEADERS,
+        "",
+        "_headers",
+        "/something/*\n  Basic-Auth: someuser:somepassword",
+        "line 2: visitors would get this line with the passwords",
+    ),
+    (NETLIFY_HEADERS, "", "_headers", "/*\n  Set-Cookie: a=b", "the host itself sets `set-cookie`"),
+    (NETLIFY_HEADERS, "", "_headers", "X-A: 1", "must begin with `/`"),
+];
+
+#[test]
+fn what_cannot_be_kept_is_refused_with_file_line_and_a_way() {
+    for (page, toml, file, lines, wanted) in REFUSED {
+        let made = if *file == "_headers" { site(toml, "", lines) } else { site(toml, lines, "") };
+        let message = made.expect_err(lines).message;
+        let line = format!("{file}, line ");
+        assert!(message.contains(wanted), "{page}: {lines}\n{message}");
+        assert!(message.contains(&line) || !toml.is_empty(), "{page}: {lines}\n{message}");
+    }
+}
+
+#[test]
+fn a_folder_whose_name_means_something_has_no_closest_page() {
+    let list: Vec<build::Found> = ["a:b/404.html", "chainhost.toml"]
+        .map(|it| (it.as_bytes().to_vec(), 18, Sha256::of(b"nearest_404 = true")))
+        .to_vec();
+    let message = build::manifest(&list, false, |_, _| Ok(b"nearest_404 = true".to_vec())).unwrap_err().message;
+    assert!(message.contains("`/a:b/404.html` cannot be the one for its folder"), "{message}");
+}
+
+#[test]
+fn headers_are_left_out_of_any_files_or_the_deploy_is_refused() {
+    // Names that mean something in a pattern: one rule for each file must not reach another one.
+    let headers = "/*\n  X-A: 1\n/d/*\n  ! X-A\n";
+    let deployed = |files: &[&str]| {
+        let mut list: Vec<build::Found> = Vec::new();
+        for (path, text) in files.iter().map(|it| (*it, "x")).chain([("_headers", headers)]) {
+            list.push((path.as_bytes().to_vec(), text.len().try_into().unwrap(), Sha256::of(text.as_bytes())));
+        }
+        build::manifest(&list, false, |_, _| Ok(headers.into()))
+    };
+    let first = deployed(&["a:b", "a*c", "d/x", "e:f/y", "e:f/z"]).unwrap();
+    assert_eq!(["/a:b", "/a*c", "/d/x", "/e:f/z"].map(|it| headed(&first, it)), ["x-a: 1", "x-a: 1", "", "x-a: 1"]);
+    let message = deployed(&["a*", "d/a", "ab", "d/ab"]).map(|it| headed(&it, "/d/ab")).unwrap_err().message;
+    assert!(message.contains("_headers, line 3: no rule can be made that fits `/a"), "{message}");
+}
+
+proptest::proptest! {
+    /// Each file has the headers that its blocks say, in their order, whatever they take from one another.
+    #[test]
+    fn leaving_headers_out_means_what_it_says(
+        blocks in proptest::collection::vec(("/(\\*|[ab]/\\*|\\*\\.[xy]|[ab]|[ab]/[ab]\\.x)", "(x-a|x-b)", proptest::bool::ANY), 1..6),
+        files in proptest::collection::btree_set("([ab]/)?[ab]{1,2}(\\.[xy])?", 1..8),
+    ) {
+        let mut text = String::new();
+        for (at, (path, name, leaves)) in blocks.iter().enumerate() {
+            let _ = if *leaves { writeln!(text, "{path}\n  ! {name}") } else { writeln!(text, "{path}\n  {name}: {at}") };
+        }
+        let folders = ["a", "b"].map(|it| files.iter().any(|file| file.starts_with(&format!("{it}/"))));
+        let kept = files.iter().filter(|it| !(folders[0] && *it == "a" || folders[1] && *it == "b"));
+        let mut list: Vec<build::Found> = kept.map(|it| (it.clone().into_bytes(), 1, Sha256::of(b"x"))).collect();
+        list.push((b"_headers".to_vec(), text.len().try_into().unwrap(), Sha256::of(text.as_bytes())));
+        let made = build::manifest(&list, false, |_, _| Ok(text.clone().into_bytes())).unwrap();
+        for entry in made.entries() {
+            let mut wanted = std::collections::BTreeMap::<String, Vec<String>>::new();
+            for (at, (path, name, leaves)) in blocks.iter().enumerate() {
+                if !crate::domain::policy::fits(path, entry.path.as_str()) {
+                } else if *leaves {
+                    wanted.remove(name);
+                } else {
+                    wanted.entry(name.clone()).or_default().push(at.to_string());
+                }
+            }
+            let wanted = wanted.into_iter().map(|(name, values)| (name, values.join(", "))).collect();
+            proptest::prop_assert_eq!(made.policy().headers_for(entry.path.as_str()), wanted, "{}\n{}", entry.path, text);
+        }
+    }
+}

@@ -1,0 +1,345 @@
+//! The rules of a deployment as people wrote them, and what an address gives by them, with its reasons.
+//!
+//! What answers is said by `proof::resolve`, as for a visitor; nothing here decides it a second time. The lines of rules come from the
+//! stored text of `_redirects` and `_headers`, and only when that text still gives the very policy of the manifest.
+
+mod address;
+mod head;
+mod words;
+
+use crate::{
+    base::{blob_dir::BlobDir, hash::Sha256},
+    domain::{
+        Error, Result,
+        access::{Actor, Right},
+        deployment::{Deployment, DeploymentRef},
+        file_list::FileList,
+        policy::{self, Redirect, fits},
+        policy_files::{self, PolicyFiles, Read},
+        site::SiteName,
+        site_path::{self, PolicyFile, Selected},
+    },
+    proof::{
+        manifest::Manifest,
+        resolve::{self, Resolution, explain},
+    },
+    store,
+};
+
+use super::Services;
+
+pub use self::head::{From, Head};
+
+/// Looks at a file for a header rule, in all, to count what the rules fit: a fraction of a second.
+const LOOKS_MAX: usize = 4_000_000;
+
+/// Rules that do nothing, of which the log of a deployment tells.
+const NOTES_MAX: usize = 10;
+
+/// A redirect or rewrite.
+#[derive(Clone, Debug)]
+pub struct RedirectRule {
+    /// Its place among the redirects, from 1.
+    pub number: usize,
+    /// The line of `_redirects`, where it is known.
+    pub line: Option<usize>,
+    /// The path that it fits.
+    pub from: String,
+    /// The parameters of a query that it wants: `id=:id`.
+    pub query: String,
+    /// Where it leads, or the file that it shows.
+    pub to: String,
+    /// Its status.
+    pub status: u16,
+    /// Whether it goes before files.
+    pub force: bool,
+    /// Whether it stands in no line: it shows the `404.html` of the closest folder.
+    pub closest_404: bool,
+    /// The file that answers at its path, so that it never does.
+    pub shadowed_by: Option<String>,
+}
+
+/// A block of `_headers`.
+#[derive(Clone, Debug)]
+pub struct HeaderRule {
+    /// Its place among the blocks, from 1.
+    pub number: usize,
+    /// The line of its path in `_headers`, where it is known.
+    pub line: Option<usize>,
+    /// The paths of files that it fits.
+    pub path: String,
+    /// Line, name and value of each header that it sets.
+    pub set: Vec<(Option<usize>, String, String)>,
+    /// How many files it fits; `None` where counting takes too long.
+    pub files: Option<usize>,
+}
+
+/// The rules of one deployment.
+#[derive(Clone, Debug)]
+pub struct Rules {
+    /// The deployment.
+    pub deployment: Deployment,
+    /// Whether visitors get it now.
+    pub live: bool,
+    /// Why its site is taken down, when it is.
+    pub taken_down: Option<String>,
+    /// In the order in which they are asked.
+    pub redirects: Vec<RedirectRule>,
+    /// In the order in which their headers are joined.
+    pub headers: Vec<HeaderRule>,
+    /// The file that answers for a folder.
+    pub index: String,
+    /// Whether `/about` is `/about.html`.
+    pub clean_urls: bool,
+    /// The file for everything else, and its status.
+    pub fallback: Option<(String, u16)>,
+}
+
+/// What became of one redirect.
+#[derive(Clone, Debug)]
+pub struct Verdict {
+    /// `answers`, `other_path`, `query`, `no_file`, `same_place`, `later`, `file_first` or `not_asked`.
+    pub word: &'static str,
+    /// The same as a sentence.
+    pub why: String,
+}
+
+/// What an address gives, and why.
+#[derive(Clone, Debug)]
+pub struct Trial {
+    /// The rules that were tried.
+    pub rules: Rules,
+    /// The path, decoded.
+    pub path: String,
+    /// The query, without its `?`.
+    pub query: Option<String>,
+    /// The status; `None` where the host itself answers.
+    pub status: Option<u16>,
+    /// Where a redirect leads.
+    pub location: Option<String>,
+    /// The path of the file that answers.
+    pub file: Option<String>,
+    /// The step that answered, in one word: `rule`, `file`, `index` …
+    pub step: &'static str,
+    /// Why, in a sentence.
+    pub because: String,
+    /// The index of the redirect that answers.
+    pub rule: Option<usize>,
+    /// What became of each redirect.
+    pub verdicts: Vec<Verdict>,
+    /// The headers of the answer and where they come from; empty for a page of the host.
+    pub headers: Vec<Head>,
+    /// Whether each header rule fits the file that answers.
+    pub fitting: Vec<bool>,
+}
+
+/// A deployment's manifest, with the lines of its rules.
+struct Loaded {
+    manifest: Manifest,
+    lines: Option<Read>,
+    rules: Rules,
+}
+
+impl Services {
+    /// The rules of a deployment; without one, of what is live.
+    pub async fn get_rules(&self, actor: &Actor, name: &SiteName, of: Option<DeploymentRef>) -> Result<Rules> {
+        Ok(self.load_rules(actor, name, of).await?.rules)
+    }
+
+    /// What `url` gives by the rules of a deployment; without one, of what is live. `url` is a path with a query, or a whole address of
+    /// the site.
+    pub async fn try_address(
+        &self,
+        actor: &Actor,
+        name: &SiteName,
+        url: &str,
+        of: Option<DeploymentRef>,
+    ) -> Result<Trial> {
+        let site = self.get_site(actor, name).await?;
+        let own = format!("{name}.{}", self.addresses.sites_domain);
+        let hosts = site.hostnames.iter().map(String::as_str).chain([own.as_str()]);
+        let (raw, query) = address::read(url, &hosts.collect::<Vec<_>>())?;
+        let loaded = self.load_rules(actor, name, of).await?;
+        self.blocking(move || Ok(attempt(loaded, &raw, query))).await
+    }
+
+    async fn load_rules(&self, actor: &Actor, name: &SiteName, of: Option<DeploymentRef>) -> Result<Loaded> {
+        let scope = actor.require(Right::Read)?;
+        let site = self.get_site(actor, name).await?;
+        let live = site.live.as_ref().map(|it| it.id);
+        let of = of.or(live.map(DeploymentRef::Id)).ok_or_else(|| {
+            let text = format!("Nothing of {name} is published yet, so that it has no rules. Name a deployment.");
+            Error::conflict("not_published", text).on("deployment")
+        })?;
+        let deployment = self.get_deployment(actor, name, of).await?.deployment;
+        let (_, bytes) = self.read_manifest(actor, name, of).await?;
+        let (site_id, id) = (site.site.id, deployment.id);
+        let wish = self.db.read(move |tx| store::deployments::find_wish(tx, scope, site_id, id)).await?;
+        let (wanted, blobs) = (wish.and_then(|it| it.wanted), self.blobs.clone());
+        let (is_live, taken_down) = (live == Some(deployment.id), site.site.taken_down);
+        let load = move || {
+            let manifest = Manifest::parse(&bytes)?;
+            let lines = wanted.and_then(|it| read_lines(&blobs, &it, &manifest));
+            let rules = shown(&manifest, lines.as_ref(), (deployment, is_live, taken_down));
+            Ok(Loaded { manifest, lines, rules })
+        };
+        self.blocking(load).await
+    }
+}
+
+/// The lines of the rules, when the files that they were made from are kept and still mean the same.
+fn read_lines(blobs: &BlobDir, list: &Sha256, manifest: &Manifest) -> Option<Read> {
+    let list = FileList::from_bytes(&blobs.read_verified(list).ok()?).ok()?;
+    let mut texts: [Option<Vec<u8>>; 3] = Default::default();
+    for file in list.files() {
+        let Ok(Selected::Policy(which)) = site_path::select(file.path.as_bytes(), true) else { continue };
+        let [headers, redirects, toml] = &mut texts;
+        let place = match which {
+            PolicyFile::Headers => headers,
+            PolicyFile::Redirects => redirects,
+            PolicyFile::Toml => toml,
+        };
+        *place = Some(blobs.read_verified(&file.sha256).ok()?);
+    }
+    let [headers, redirects, toml] = &texts;
+    let files = PolicyFiles { headers: headers.as_deref(), redirects: redirects.as_deref(), toml: toml.as_deref() };
+    let paths: Vec<&str> = manifest.entries().iter().map(|it| it.path.as_str()).collect();
+    policy_files::read(&files, &paths).ok().filter(|it| it.policy == *manifest.policy())
+}
+
+/// The rules for people.
+fn shown(
+    manifest: &Manifest,
+    lines: Option<&Read>,
+    (deployment, live, taken_down): (Deployment, bool, Option<String>),
+) -> Rules {
+    let policy = manifest.policy();
+    let redirects = policy.redirects.iter().enumerate().map(|(at, rule)| RedirectRule {
+        number: at + 1,
+        line: lines.and_then(|it| it.redirect_lines.get(at)).copied().flatten(),
+        closest_404: lines.is_some_and(|it| it.redirect_lines.get(at) == Some(&None)),
+        from: rule.from.clone(),
+        query: rule.query.iter().map(|(name, value)| format!("{name}={value}")).collect::<Vec<_>>().join(" "),
+        to: rule.to.clone(),
+        status: rule.status,
+        force: rule.force,
+        shadowed_by: shadowed_by(manifest, rule),
+    });
+    let entries = manifest.entries();
+    let counts = entries.len().saturating_mul(policy.headers.len()) <= LOOKS_MAX;
+    let count = |pattern: &str| entries.iter().filter(|it| fits(pattern, it.path.as_str())).count();
+    let headers = policy.headers.iter().enumerate().map(|(at, rule)| {
+        let known = lines.and_then(|it| it.header_lines.get(at));
+        let place = |at: usize| known.and_then(|(_, set)| set.get(at)).copied();
+        let set = rule.set.iter().enumerate().map(|(at, (name, value))| (place(at), name.clone(), value.clone()));
+        HeaderRule {
+            number: at + 1,
+            line: known.map(|(line, _)| *line),
+            path: rule.matches.clone(),
+            set: set.collect(),
+            files: counts.then(|| count(&rule.matches)),
+        }
+    });
+    Rules {
+        deployment,
+        live,
+        taken_down,
+        redirects: redirects.collect(),
+        headers: headers.collect(),
+        index: policy.index.clone(),
+        clean_urls: policy.clean_urls,
+        fallback: policy.fallback.as_ref().map(|it| (it.path.to_string(), it.status)),
+    }
+}
+
+/// What people should know of the rules of a deployment when it is made: those that do nothing.
+pub(super) fn notes(manifest: &Manifest) -> Vec<String> {
+    let (policy, entries) = (manifest.policy(), manifest.entries());
+    let mut notes = Vec::new();
+    for rule in &policy.redirects {
+        if let Some(file) = shadowed_by(manifest, rule) {
+            let Redirect { from, status, .. } = rule;
+            notes.push(format!(
+                "The rule for `{from}` never answers, since the file `{file}` does. `{status}!` goes before files."
+            ));
+        }
+    }
+    if entries.len().saturating_mul(policy.headers.len()) <= LOOKS_MAX {
+        let idle = |rule: &&policy::HeaderRule| !entries.iter().any(|it| fits(&rule.matches, it.path.as_str()));
+        notes.extend(policy.headers.iter().filter(idle).map(|rule| {
+            format!(
+                "The headers for `{}` are for no file. They are held against paths of files, such as `/about.html`.",
+                rule.matches
+            )
+        }));
+    }
+    let more = notes.len().saturating_sub(NOTES_MAX);
+    notes.truncate(NOTES_MAX);
+    if more > 0 {
+        notes.push(format!("{more} more rules do nothing. The page Rules of the site has them all."));
+    }
+    notes
+}
+
+/// The file that answers at a rule's one path before the rule is asked.
+fn shadowed_by(manifest: &Manifest, rule: &Redirect) -> Option<String> {
+    if rule.force || rule.from.contains(['*', ':']) {
+        return None;
+    }
+    let said = explain::explain(manifest, &rule.from, None);
+    let file = matches!(said.step, explain::Step::File | explain::Step::Index | explain::Step::Clean);
+    match said.resolution {
+        Resolution::File { entry, .. } if file => Some(entry.path.to_string()),
+        _ => None,
+    }
+}
+
+/// What a path, as it stands in an address, gives.
+fn attempt(loaded: Loaded, raw: &str, query: Option<String>) -> Trial {
+    let Loaded { manifest, lines, rules } = loaded;
+    let Some(path) = resolve::decode_path(raw) else {
+        return Trial {
+            path: raw.to_owned(),
+            query,
+            status: Some(400),
+            location: None,
+            file: None,
+            step: "unreadable",
+            because: String::from(words::UNREADABLE),
+            rule: None,
+            verdicts: rules.redirects.iter().map(|_| words::verdict(&explain::Verdict::NotAsked, &rules, 0)).collect(),
+            headers: Vec::new(),
+            fitting: vec![false; rules.headers.len()],
+            rules,
+        };
+    };
+    let said = explain::explain(&manifest, &path, query.as_deref());
+    let headers = head::headers(&manifest, &said, &path, lines.as_ref(), &rules);
+    let (status, location, file) = match &said.resolution {
+        Resolution::File { entry, status } => (Some(*status), None, Some(entry.path.to_string())),
+        Resolution::Redirect { status, to } => (Some(*status), Some(to.clone()), None),
+        Resolution::Gone => (Some(410), None, None),
+        Resolution::NotFound if said.step == explain::Step::Reserved => (None, None, None),
+        Resolution::NotFound => (Some(404), None, None),
+    };
+    let mut fitting = vec![false; rules.headers.len()];
+    for given in &said.given {
+        if let Some(it) = fitting.get_mut(given.rule) {
+            *it = true;
+        }
+    }
+    Trial {
+        because: words::because(&said, &path, &rules),
+        step: words::step(said.step),
+        rule: said.rule,
+        verdicts: said.verdicts.iter().enumerate().map(|(at, it)| words::verdict(it, &rules, at)).collect(),
+        path: path.into_owned(),
+        query,
+        status,
+        location,
+        file,
+        headers,
+        fitting,
+        rules,
+    }
+}
