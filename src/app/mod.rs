@@ -8,6 +8,7 @@ pub mod caches;
 pub mod control;
 mod demo;
 pub mod ground;
+mod http3;
 mod links;
 pub mod logs;
 mod metrics;
@@ -19,7 +20,12 @@ mod stores;
 mod switch;
 pub mod tls;
 
-use std::{net::SocketAddr, path::Path, sync::Arc, time::Duration};
+use std::{
+    net::{SocketAddr, UdpSocket},
+    path::Path,
+    sync::Arc,
+    time::Duration,
+};
 
 use arc_swap::ArcSwapOption;
 use tokio::net::TcpListener;
@@ -73,6 +79,8 @@ struct Secure {
     certificates: Certificates,
     listeners: Vec<TcpListener>,
     for_proxies: Vec<TcpListener>,
+    /// Beside each listener, where there is one: for HTTP/3.
+    http3: Vec<Option<UdpSocket>>,
     /// `:8443` for who comes from outside, or empty for 443.
     port: String,
 }
@@ -99,7 +107,24 @@ impl Secure {
         let certificates = tls::start(&settings.tls, &addresses.panel_host, &settings.data, &Clock::system(), tasks)?;
         let (plane, panel) = (plane.clone(), addresses.panel_host.clone());
         certificates.answer_for(move |name| name == panel || plane.snapshot().find(name).is_some());
-        Ok(Some(Self { certificates, listeners, for_proxies, port }))
+        let http3 = http3::open(&settings.tls, &listeners);
+        Ok(Some(Self { certificates, listeners, for_proxies, http3, port }))
+    }
+
+    /// Answers who connects, by each version.
+    fn attend(self, tasks: &Tasks, server: Server, settings: &Settings, switch: &Arc<Switch>) -> Result<()> {
+        let server = server.with_tls(&self.certificates).map_err(Error::internal)?;
+        let public = settings.public_url.as_ref().filter(|it| it.scheme == "https");
+        // Where a firewall passes other ports on, those are told that it has outside.
+        let outside = public.map(|it| it.port.trim_start_matches(':').parse().unwrap_or(443));
+        for (listener, socket) in self.listeners.into_iter().zip(&self.http3) {
+            let own = listener.local_addr().ok().filter(|_| socket.is_some());
+            let alt_svc = own.and_then(|it| http3::alt_svc(outside.unwrap_or(it.port())));
+            attend(tasks, &server.clone().with_alt_svc(alt_svc), vec![listener], switch);
+        }
+        http3::attend(tasks, &server, &self.certificates, self.http3.into_iter().flatten().collect(), switch)?;
+        attend(tasks, &server.for_proxies(), self.for_proxies, switch);
+        Ok(())
     }
 
     fn to_https(&self) -> tls::ToHttps {
@@ -152,9 +177,7 @@ pub async fn serve(
     attend(&tasks, &server, listeners, &switch);
     attend(&tasks, &server.clone().for_proxies(), for_proxies, &switch);
     if let Some(tls) = tls {
-        let server = server.with_tls(&tls.certificates).map_err(Error::internal)?;
-        attend(&tasks, &server, tls.listeners, &switch);
-        attend(&tasks, &server.clone().for_proxies(), tls.for_proxies, &switch);
+        tls.attend(&tasks, server, &settings, &switch)?;
     }
     let opening = Opening {
         folder: &folder,

@@ -32,6 +32,8 @@ use crate::base::clock::Clock;
 /// What a client may choose to speak on a connection (ALPN, RFC 7301): the first is preferred.
 const H2: &[u8] = b"h2";
 const HTTP_1_1: &[u8] = b"http/1.1";
+#[cfg(feature = "h3")]
+const H3: &[u8] = b"h3";
 
 /// A certificate with its chain and its key, ready to be shown.
 #[derive(Clone, Debug)]
@@ -186,6 +188,19 @@ impl Tls {
         let agreed = if stream.get_ref().1.alpn_protocol() == Some(H2) { Agreed::Two } else { Agreed::One };
         Ok((stream, agreed))
     }
+}
+
+/// The same certificates for QUIC, which has TLS 1.3 in it (RFC 9001). Nothing is taken before a handshake has ended, since it can be replayed.
+#[cfg(feature = "h3")]
+pub(super) fn for_quic(certificates: &Certificates) -> Result<ServerConfig, rustls::Error> {
+    let mut config = ServerConfig::builder_with_provider(Arc::new(provider()))
+        .with_protocol_versions(&[&rustls::version::TLS13])?
+        .with_no_client_auth()
+        .with_cert_resolver(Arc::new(certificates.clone()));
+    config.alpn_protocols = vec![H3.to_vec()];
+    config.ticketer = aws_lc_rs::Ticketer::new()?;
+    config.max_early_data_size = 0;
+    Ok(config)
 }
 
 fn provider() -> CryptoProvider {
