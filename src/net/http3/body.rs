@@ -54,13 +54,15 @@ impl Body {
         Self { frames: Some(frames), connection, left, in_trailers: false, is_idle: false, broken: None }
     }
 
-    /// Looks whether it has ended already, as most have, without waiting for that.
+    /// Looks at what has come without waiting for more: most bodies have ended already, and some are wrong from the start.
     pub(super) fn look(&mut self, context: &mut Context<'_>) -> Result<(), Fault> {
-        let Some(frames) = self.frames.as_mut().filter(|it| it.is_empty()) else { return Ok(()) };
-        match frames.poll_next(context) {
-            Poll::Pending => Ok(()),
-            Poll::Ready(found) => self.found(found?),
+        while let Some(frames) = self.frames.as_mut().filter(|it| it.left() == 0) {
+            match frames.poll_next(context) {
+                Poll::Pending => return Ok(()),
+                Poll::Ready(found) => self.found(found?)?,
+            }
         }
+        Ok(())
     }
 
     /// The next frame, or the end.

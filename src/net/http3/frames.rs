@@ -101,11 +101,6 @@ impl Frames {
         self.left
     }
 
-    /// Whether all that came of the stream was looked at: another look may find its end.
-    pub(super) fn is_empty(&self) -> bool {
-        self.chunk.is_empty() && self.start.is_empty()
-    }
-
     /// The next number of the stream; `None` where it has ended.
     pub(super) async fn number(&mut self) -> Result<Option<u64>, Fault> {
         loop {

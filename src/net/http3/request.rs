@@ -90,6 +90,8 @@ where
             drop(working);
             End::Answered
         }
+        // A head, a body or the way of an answer that was reset; unless all of the connection is.
+        Err(Fault::Gone) if line.connection.close_reason().is_none() => End::Spoilt,
         Err(Fault::Gone) => End::Broken,
         Err(Fault::Stream(code)) => {
             answer.broken = Some(code);
