@@ -191,7 +191,9 @@ mod tests {
     fn section(fields: &[(&str, &str)]) -> Bytes {
         let mut section = Vec::new();
         qpack::begin(&mut section);
-        fields.iter().for_each(|(name, value)| qpack::add(&mut section, name, value.as_bytes()));
+        for (name, value) in fields {
+            qpack::add(&mut section, name, value.as_bytes());
+        }
         section.into()
     }
 

@@ -163,7 +163,9 @@ mod tests {
         ];
         let mut section = Vec::new();
         begin(&mut section);
-        all.iter().for_each(|(name, value)| add(&mut section, name, value.as_bytes()));
+        for (name, value) in &all {
+            add(&mut section, name, value.as_bytes());
+        }
         let read_back = read(section.clone().into(), 1 << 20).unwrap();
         assert_eq!(read_back, all.map(|(name, value)| field(name, value)));
         assert_eq!(section.get(..4), Some(&[0, 0, 0xd9, 0x5f][..]), "a known field is a byte, a known name two");

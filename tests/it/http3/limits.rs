@@ -2,10 +2,12 @@
 
 use std::{
     net::SocketAddr,
+    pin::Pin,
     sync::{
         Arc,
         atomic::{AtomicUsize, Ordering},
     },
+    task::{Context, Poll},
     time::Duration,
 };
 
@@ -22,7 +24,7 @@ use chainhost::{
         tls::{Certificate, Certificates, OwnKey, Table},
     },
 };
-use http_body_util::{BodyExt as _, StreamBody};
+use http_body_util::StreamBody;
 use hyper::{Request, StatusCode, body::Frame};
 use quinn::{ConnectionError, ReadError, TransportErrorCode, VarInt};
 use tokio::{
@@ -35,6 +37,9 @@ use super::{
     client::{Client, config, dial, endpoint, frame, pair, section},
 };
 use crate::support::authority::Authority;
+
+/// A piece of a body.
+static PIECE: [u8; 1 << 16] = [7; 1 << 16];
 
 /// A server of its own, with a handler of the test's.
 struct Small {
@@ -77,8 +82,8 @@ async fn hello(_: Request<Upload>, peer: Peer) -> Response {
     respond::text(StatusCode::OK, "hello")
 }
 
-fn get() -> Vec<u8> {
-    frame(1, &section(&[(":method", "GET"), (":scheme", "https"), (":authority", "a.example"), (":path", "/")]))
+fn get(path: &str) -> Vec<u8> {
+    frame(1, &section(&[(":method", "GET"), (":scheme", "https"), (":authority", "a.example"), (":path", path)]))
 }
 
 fn is_closed_with(ended: &ConnectionError, code: u32) -> bool {
@@ -118,7 +123,7 @@ async fn heads_and_idle_connections_have_their_time() {
     assert_eq!(slow.get("/").await.body, b"hello");
     let (mut sender, mut receiver) = slow.connection.open_bi().await.unwrap();
     let dripping = async {
-        for byte in get() {
+        for byte in get("/") {
             if sender.write_all(&[byte]).await.is_err() {
                 return;
             }
@@ -171,55 +176,45 @@ async fn what_a_client_takes_back_is_dropped_wherever_it_is() {
             if request.uri().path() == "/never" {
                 std::future::pending::<()>().await;
             }
-            // A body whose next piece never comes.
-            let body = StreamBody::new(tokio_stream::once(Ok::<_, std::io::Error>(Frame::data(Bytes::from("some")))));
-            let body = body.map_frame(move |it| {
-                let _ = &here;
-                it
-            });
-            Response::new(Body::boxed(Endless(body, false)))
+            let some = Some(Bytes::from_static(b"some"));
+            Response::new(Body::boxed(Endless { some, _here: here }))
         }
     });
-    let client = it.client().await;
-    for path in ["/never", "/endless"] {
-        let request = client.request("GET", path).body(()).unwrap();
-        let mut stream = client.requests.clone().send_request(request).await.unwrap();
-        stream.finish().await.unwrap();
-        if path == "/endless" {
-            assert_eq!(stream.recv_response().await.unwrap().status(), 200);
-            assert!(stream.recv_data().await.unwrap().is_some());
-        }
+    let connection = dial(&it.authority, "a.example", it.port).await.unwrap();
+    let ask = async |path: &str| {
+        let (mut sender, receiver) = connection.open_bi().await.unwrap();
+        sender.write_all(&get(path)).await.unwrap();
+        sender.finish().unwrap();
         until("the handler has begun", || there.load(Ordering::SeqCst) == 1).await;
-        stream.stop_sending(h3::error::Code::H3_REQUEST_CANCELLED);
+        receiver
+    };
+    for path in ["/never", "/endless"] {
+        let mut receiver = ask(path).await;
+        if path == "/endless" {
+            assert!(timeout(PATIENCE, receiver.read_chunk(9, true)).await.unwrap().unwrap().is_some());
+        }
+        receiver.stop(VarInt::from_u32(0x10c)).unwrap();
         until("the request is dropped", || there.load(Ordering::SeqCst) == 0).await;
     }
     // The same for a client that has gone without a word for the stream.
-    let request = client.request("GET", "/never").body(()).unwrap();
-    let stream = client.requests.clone().send_request(request).await.unwrap();
-    until("the handler has begun", || there.load(Ordering::SeqCst) == 1).await;
-    client.connection.close(VarInt::from_u32(0x100), b"");
+    let receiver = ask("/never").await;
+    connection.close(VarInt::from_u32(0x100), b"");
     until("the request is dropped", || there.load(Ordering::SeqCst) == 0).await;
-    drop(stream);
+    drop(receiver);
 }
 
-/// What a body has, and then nothing for ever.
-struct Endless<B>(B, bool);
+/// A body whose second piece never comes.
+struct Endless {
+    some: Option<Bytes>,
+    _here: There,
+}
 
-impl<B: hyper::body::Body + Unpin> hyper::body::Body for Endless<B> {
-    type Data = B::Data;
-    type Error = B::Error;
+impl hyper::body::Body for Endless {
+    type Data = Bytes;
+    type Error = std::io::Error;
 
-    fn poll_frame(
-        mut self: std::pin::Pin<&mut Self>,
-        context: &mut std::task::Context<'_>,
-    ) -> std::task::Poll<Option<Result<Frame<B::Data>, B::Error>>> {
-        match std::pin::Pin::new(&mut self.0).poll_frame(context) {
-            std::task::Poll::Ready(None) => {
-                self.1 = true;
-                std::task::Poll::Pending
-            }
-            other => other,
-        }
+    fn poll_frame(mut self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<Option<std::io::Result<Frame<Bytes>>>> {
+        self.some.take().map_or(Poll::Pending, |it| Poll::Ready(Some(Ok(Frame::data(it)))))
     }
 }
 
@@ -237,8 +232,8 @@ async fn nothing_piles_up() {
                 std::future::pending::<()>().await;
             }
             let pieces = std::iter::repeat_with(move || {
-                count.fetch_add(1 << 16, Ordering::SeqCst);
-                Ok::<_, std::io::Error>(Frame::data(Bytes::from_static(&[7; 1 << 16])))
+                count.fetch_add(PIECE.len(), Ordering::SeqCst);
+                Ok::<_, std::io::Error>(Frame::data(Bytes::from_static(&PIECE)))
             });
             Response::new(Body::boxed(StreamBody::new(tokio_stream::iter(pieces))))
         }
@@ -251,9 +246,9 @@ async fn nothing_piles_up() {
     let request = client.request("PUT", "/").body(()).unwrap();
     let mut upload = client.requests.clone().send_request(request).await.unwrap();
     let mut sent = 0;
-    while let Ok(done) = timeout(Duration::from_secs(1), upload.send_data(Bytes::from_static(&[7; 1 << 16]))).await {
+    while let Ok(done) = timeout(Duration::from_secs(1), upload.send_data(Bytes::from_static(&PIECE))).await {
         done.unwrap();
-        sent += 1 << 16;
+        sent += PIECE.len();
         assert!(sent < 64 << 20, "a body that nobody reads is taken");
     }
     let made_now = made.load(Ordering::SeqCst);
@@ -314,14 +309,14 @@ async fn relay(to: u16, answers: bool) -> Relay {
                 () = stop.stopping() => return,
                 Ok((length, from)) = front.recv_from(&mut there) => {
                     client = Some(from);
-                    back.send(&there[..length]).await.unwrap();
+                    back.send(there.get(..length).unwrap()).await.unwrap();
                     heard.fetch_add(1, Ordering::SeqCst);
                 }
                 Ok(length) = back.recv(&mut here) => {
                     // A long header of the type Retry (RFC 9000, 17.2.5).
-                    retries.fetch_add(usize::from(here[0] & 0xf0 == 0xf0), Ordering::SeqCst);
+                    retries.fetch_add(usize::from(here.first().is_some_and(|it| it & 0xf0 == 0xf0)), Ordering::SeqCst);
                     if let Some(client) = client.filter(|_| answers) {
-                        front.send_to(&here[..length], client).await.unwrap();
+                        front.send_to(here.get(..length).unwrap(), client).await.unwrap();
                     }
                 }
             }

@@ -7,10 +7,11 @@ mod stop;
 
 use std::{fs, net::UdpSocket, path::PathBuf, process::Command, time::Duration};
 
-use bytes::{Buf as _, Bytes};
+use bytes::Bytes;
+use quinn::VarInt;
 use tokio::time::{Instant, timeout};
 
-use self::client::{Client, dial};
+use self::client::{Client, dial, frame, section};
 use crate::support::{Host, authority::Authority, browser, free_port, http, write_files};
 
 const BIG: usize = 3_000_000;
@@ -259,14 +260,13 @@ async fn who_stops_an_answer_is_logged_with_what_was_sent() {
     write_files(&huge, &[("index.html", b"x"), ("huge.bin", &vec![7; 64 << 20])]);
     let out = it.host.cli(&it.key, &["deploy", huge.to_str().unwrap(), "--site", "shop"]);
     assert!(out.status.success(), "{}", String::from_utf8_lossy(&out.stderr));
-    let shop = it.client("shop.example").await;
-    let request = shop.request("GET", "/huge.bin").body(()).unwrap();
-    let mut stream = shop.requests.clone().send_request(request).await.unwrap();
-    stream.finish().await.unwrap();
-    assert_eq!(stream.recv_response().await.unwrap().status(), 200);
-    assert!(stream.recv_data().await.unwrap().unwrap().remaining() > 0);
-    stream.stop_sending(h3::error::Code::H3_REQUEST_CANCELLED);
-    drop(stream);
+    let connection = dial(&it.authority, "shop.example", it.port).await.unwrap();
+    let (mut sender, mut receiver) = connection.open_bi().await.unwrap();
+    let fields = [(":method", "GET"), (":scheme", "https"), (":authority", "shop.example"), (":path", "/huge.bin")];
+    sender.write_all(&frame(1, &section(&fields))).await.unwrap();
+    sender.finish().unwrap();
+    receiver.read_exact(&mut vec![0; 100_000]).await.unwrap();
+    receiver.stop(VarInt::from_u32(0x10c)).unwrap();
     let line = it.host.until("the line", || {
         let text = fs::read_to_string(it.host.data().join("logs/access.log")).ok()?;
         text.lines().find(|it| it.contains("/huge.bin")).map(str::to_owned)
@@ -274,5 +274,21 @@ async fn who_stops_an_answer_is_logged_with_what_was_sent() {
     let line: serde_json::Value = serde_json::from_str(&line).unwrap();
     let sent = line["bytes"].as_u64().unwrap();
     assert!(line["status"] == 200 && (1..16 << 20).contains(&sent), "{line}");
-    assert_eq!(shop.get("/").await.status, 200, "the connection is as well as before");
+    assert!(connection.close_reason().is_none(), "the connection is as well as before");
+}
+
+/// A browser speaks it as it does to any server: told to, and told of it by `Alt-Svc`.
+#[test]
+fn a_browser_comes_by_it() {
+    let it = Secured::start("", "");
+    let tools = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/panel");
+    assert!(tools.join("node_modules/playwright-core").is_dir(), "run `npm ci` in tests/panel, as tests/run does");
+    let mut node = Command::new("node");
+    node.arg(tools.join("http3.mjs")).arg(format!("https://shop.example:{}/", it.port)).arg(it.files.join("shop.pem"));
+    let out = node.output().unwrap();
+    let said = String::from_utf8_lossy(&out.stdout).into_owned();
+    assert!(out.status.success(), "{said}{}", String::from_utf8_lossy(&out.stderr));
+    let seen: serde_json::Value = serde_json::from_str(&said).unwrap();
+    let wanted = serde_json::json!({ "by": ["h3", "h3"], "bytes": BIG, "posted": 405 });
+    assert_eq!(seen, serde_json::json!({ "forced": wanted, "told": wanted }));
 }

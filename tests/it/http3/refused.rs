@@ -11,7 +11,7 @@ use super::{
 /// Kinds of frames.
 const DATA: u8 = 0;
 const HEADERS: u8 = 1;
-/// H3_MESSAGE_ERROR
+/// The error for a request that is none.
 const MALFORMED: u32 = 0x10e;
 
 const GET: [(&str, &str); 4] =
@@ -133,7 +133,7 @@ async fn what_breaks_the_rules_of_a_connection_ends_it() {
         ("a frame that is cut", false, vec![HEADERS, 0x40], 0x106),
         ("a head that is cut", false, vec![HEADERS, 0x20, 0, 0], 0x106),
         ("a table that is not there", false, frame(HEADERS, &[1, 0, 0x80]), 0x200),
-        ("more than nothing", false, [frame(0x21, &[0; 20_000]), get()].concat(), 0x107),
+        ("more than nothing", false, [frame(0x21, &vec![0; 20_000]), get()].concat(), 0x107),
         ("a control stream without settings", true, [&[0][..], &frame(7, &[0])].concat(), 0x10a),
         ("settings twice", true, control(&settings), 0x105),
         ("a setting of HTTP/2", true, [&[0][..], &frame(4, &[4, 1])].concat(), 0x109),

@@ -88,6 +88,8 @@ pub(super) fn decode(coded: &[u8]) -> Option<Vec<u8>> {
 
 #[cfg(test)]
 mod tests {
+    use std::fmt::Write as _;
+
     use super::*;
 
     /// Writes a text as the code has it.
@@ -97,9 +99,9 @@ mod tests {
             let place = CODE.symbols.iter().position(|it| *it == u16::from(*byte)).unwrap();
             let group = CODE.groups.iter().rev().find(|it| it.at <= place).unwrap();
             let code = group.first + u64::try_from(place - group.at).unwrap();
-            bits += &format!("{code:0width$b}", width = usize::try_from(group.bits).unwrap());
+            write!(bits, "{code:0width$b}", width = usize::try_from(group.bits).unwrap()).unwrap();
         }
-        while bits.len() % 8 != 0 {
+        while !bits.len().is_multiple_of(8) {
             bits.push('1');
         }
         (0..bits.len() / 8).map(|it| u8::from_str_radix(&bits[it * 8..it * 8 + 8], 2).unwrap()).collect()
