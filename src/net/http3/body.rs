@@ -1,7 +1,7 @@
 //! The body of a request, as its frames come: read when somebody wants it, so that a client sends no faster than it is taken.
 //!
 //! Never ends as if it were whole when it is not, and never brings more than the request has announced. Trailers mean nothing here and are
-//! passed over. Who drops it before its end tells the client to send no more.
+//! passed over. Who drops it before its end leaves the rest to whoever answers.
 
 use std::{
     fmt,
@@ -11,6 +11,7 @@ use std::{
 
 use bytes::Bytes;
 use hyper::body::{Body as HttpBody, Frame, SizeHint};
+use tokio::sync::oneshot;
 
 use super::frames::{self, Fault, Frames, code};
 use crate::http::respond::BodyError;
@@ -29,6 +30,8 @@ pub struct Body {
     is_idle: bool,
     /// It broke off.
     broken: Option<Fault>,
+    /// Where what is left goes.
+    rest: Option<oneshot::Sender<Frames>>,
 }
 
 /// Why a body broke off.
@@ -49,9 +52,15 @@ impl fmt::Display for Broken {
 impl std::error::Error for Broken {}
 
 impl Body {
-    /// Of a stream whose head was read, and which says how long it is, if it does.
-    pub(super) fn new(frames: Frames, connection: quinn::Connection, left: Option<u64>) -> Self {
-        Self { frames: Some(frames), connection, left, in_trailers: false, is_idle: false, broken: None }
+    /// Of a stream whose head was read, and which says how long it is, if it does; and what is left of it when it is dropped.
+    pub(super) fn new(
+        frames: Frames,
+        connection: quinn::Connection,
+        left: Option<u64>,
+    ) -> (Self, oneshot::Receiver<Frames>) {
+        let (rest, left_over) = oneshot::channel();
+        let (frames, rest) = (Some(frames), Some(rest));
+        (Self { frames, connection, left, in_trailers: false, is_idle: false, broken: None, rest }, left_over)
     }
 
     /// Looks at what has come without waiting for more: most bodies have ended already, and some are wrong from the start.
@@ -110,16 +119,14 @@ impl Body {
     fn give_up(&mut self, fault: Fault) {
         match fault {
             Fault::Gone => {}
-            Fault::Stream(code) => self.stop(code),
+            Fault::Stream(code) => {
+                if let Some(frames) = &mut self.frames {
+                    frames.stop(code);
+                }
+            }
             Fault::Connection(code) => self.connection.close(code, b""),
         }
         (self.frames, self.broken) = (None, Some(fault));
-    }
-
-    fn stop(&mut self, code: quinn::VarInt) {
-        if let Some(frames) = &mut self.frames {
-            frames.stop(code);
-        }
     }
 }
 
@@ -161,6 +168,9 @@ impl HttpBody for Body {
 
 impl Drop for Body {
     fn drop(&mut self) {
-        self.stop(code::NO_ERROR);
+        if let (Some(frames), Some(rest)) = (self.frames.take(), self.rest.take()) {
+            // Nobody is there any more where the connection has ended.
+            drop(rest.send(frames));
+        }
     }
 }

@@ -58,7 +58,7 @@ pub(super) struct Line<H> {
     pub(super) handler: H,
     pub(super) limits: Limits,
     pub(super) activity: Arc<Activity>,
-    tasks: Tasks,
+    pub(super) tasks: Tasks,
     clock: Clock,
     /// Streams that have not ended.
     streams: TaskTracker,
@@ -220,7 +220,7 @@ where
             // What it acknowledges was never sent.
             Some(DECODER) => {
                 place(|it| &mut it.decoder)?;
-                frames.drain().await
+                frames.drain(usize::MAX).await
             }
             // Clients push nothing.
             Some(PUSH) => return Err(Fault::Connection(code::STREAM_CREATION_ERROR)),

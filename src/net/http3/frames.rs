@@ -186,9 +186,10 @@ impl Frames {
         Ok(all.into())
     }
 
-    /// Reads all that comes and keeps nothing of it.
-    pub(super) async fn drain(&mut self) -> Result<(), Fault> {
-        while poll_fn(|context| self.poll_chunk(context)).await? {
+    /// Reads all that comes, up to so many bytes, and keeps nothing of it.
+    pub(super) async fn drain(&mut self, mut bytes_max: usize) -> Result<(), Fault> {
+        while bytes_max > 0 && poll_fn(|context| self.poll_chunk(context)).await? {
+            bytes_max = bytes_max.saturating_sub(self.chunk.len());
             self.chunk.clear();
         }
         Ok(())

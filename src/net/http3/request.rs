@@ -20,7 +20,7 @@ use hyper::{
     http::request::Parts,
 };
 use quinn::{RecvStream, SendStream, VarInt};
-use tokio::time;
+use tokio::{sync::oneshot, time};
 
 use super::{
     body::Body,
@@ -38,6 +38,10 @@ use crate::{
 
 /// How long the end of an answer may be on its way: as much as quinn keeps of one, over a line that is hardly any.
 const ARRIVES_WITHIN: Duration = Duration::from_mins(10);
+
+/// How long the rest of a body that nobody wants is taken, and how many bytes: as much as a part of an upload may have.
+const DISCARDED_FOR: Duration = Duration::from_secs(30);
+const DISCARDED_MAX: usize = 64 << 20;
 
 /// How a request ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -134,7 +138,7 @@ where
             return Err(Fault::Stream(code::REQUEST_INCOMPLETE));
         }
     };
-    let mut body = Body::new(frames, line.connection.clone(), head.length);
+    let (mut body, rest) = Body::new(frames, line.connection.clone(), head.length);
     poll_fn(|context| Poll::Ready(body.look(context))).await?;
     let is_head = head.parts.method == Method::HEAD;
     if wants_leave(&head.parts, &body) {
@@ -142,8 +146,22 @@ where
     }
     let working = line.activity.begin();
     let response = (line.handler)(Request::from_parts(head.parts, body), line.peer()).await;
-    answer.write_all(line, response, is_head).await?;
+    tokio::try_join!(answer.write_all(line, response, is_head), discard(line, rest))?;
     Ok(Some(working))
+}
+
+/// Takes for a while what is left of a body that nobody wants, as its client may look at the answer only when it is rid of all
+/// of it: Chromium waits for ever when it is told to stop. Then it is told.
+async fn discard<H>(line: &Line<H>, rest: oneshot::Receiver<Frames>) -> Result<(), Fault> {
+    let Ok(mut frames) = rest.await else { return Ok(()) };
+    tokio::select! {
+        biased;
+        () = line.tasks.stopping() => {}
+        // How it ends is nothing to the answer.
+        _ = time::timeout(DISCARDED_FOR, frames.drain(DISCARDED_MAX)) => {}
+    }
+    frames.stop(code::NO_ERROR);
+    Ok(())
 }
 
 /// Why a request has no head.
