@@ -82,15 +82,29 @@ where
     tokio::pin!(stopped);
     let broken = Some(code::REQUEST_CANCELLED);
     let mut answer = Answer { stream: sender, patience: line.limits.idle, broken };
-    let served = tokio::select! {
-        biased;
-        served = exchange(line, &mut answer, receiver) => served,
-        stopped = &mut stopped => return if stopped.is_ok() { End::Spoilt } else { End::Broken },
+    let mut has_arrived = false;
+    let served = {
+        let exchange = exchange(line, &mut answer, receiver);
+        tokio::pin!(exchange);
+        loop {
+            tokio::select! {
+                biased;
+                served = &mut exchange => break served,
+                stopped = &mut stopped, if !has_arrived => match stopped {
+                    // The answer, before the client has sent all that nobody wants.
+                    Ok(None) => has_arrived = true,
+                    Ok(Some(_)) => return End::Spoilt,
+                    Err(_) => return End::Broken,
+                }
+            }
+        }
     };
     match served {
         // What was sent is on its way: until it is there, this request is under way, and a shutdown waits for it.
         Ok(working) => {
-            drop(time::timeout(ARRIVES_WITHIN, stopped).await);
+            if !has_arrived {
+                drop(time::timeout(ARRIVES_WITHIN, stopped).await);
+            }
             drop(working);
             End::Answered
         }
