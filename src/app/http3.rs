@@ -76,7 +76,7 @@ pub(super) fn attend(
                 async move { switch.answer(request, peer).await }
             });
             if let Err(error) = ran.await {
-                tracing::error!(%error, "there is no HTTP/3: the system does not take its socket");
+                tracing::error!(%error, "there is no HTTP/3 until a restart, only HTTP/1.1 and HTTP/2");
             }
         });
     }

@@ -190,7 +190,7 @@ where
     fn take_one_way(self: &Arc<Self>, receiver: RecvStream) {
         let line = Arc::clone(self);
         self.tasks.spawn(async move {
-            if let Err(Fault::Connection(code)) = line.hear(Frames::new(receiver)).await {
+            if let Err(Fault::Connection(code)) = line.hear(Frames::lasting(receiver)).await {
                 line.connection.close(code, b"");
             }
         });
@@ -302,9 +302,6 @@ async fn control(frames: &mut Frames) -> Result<(), Fault> {
         let content = frames.whole().await?;
         if is_first && !are_settings(&content) {
             return Err(Fault::Connection(code::SETTINGS_ERROR));
-        }
-        if !is_first {
-            frames.pass_over(length)?;
         }
         is_first = false;
     }

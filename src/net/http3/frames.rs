@@ -82,6 +82,12 @@ impl Frames {
         Self { stream, chunk: Bytes::new(), start: Vec::new(), left: 0, idle_left: IDLE_BYTES_MAX }
     }
 
+    /// One that lives as long as its connection, on which browsers say for each request how urgent it is: no frame that means nothing is
+    /// one too many.
+    pub(super) fn lasting(stream: RecvStream) -> Self {
+        Self { idle_left: u64::MAX, ..Self::new(stream) }
+    }
+
     /// Whether more has come, unless the stream has ended.
     fn poll_chunk(&mut self, context: &mut Context<'_>) -> Poll<Result<bool, Fault>> {
         while self.chunk.is_empty() {
@@ -168,8 +174,8 @@ impl Frames {
 
     /// Counts a frame that means nothing.
     pub(super) fn pass_over(&mut self, length: u64) -> Result<(), Fault> {
-        let cost = length.saturating_add(IDLE_FRAME_BYTES);
-        self.idle_left = self.idle_left.checked_sub(cost).ok_or(Fault::Connection(code::EXCESSIVE_LOAD))?;
+        let left = self.idle_left.checked_sub(length.saturating_add(IDLE_FRAME_BYTES));
+        self.idle_left = left.filter(|_| length <= IDLE_BYTES_MAX).ok_or(Fault::Connection(code::EXCESSIVE_LOAD))?;
         Ok(())
     }
 

@@ -109,7 +109,7 @@ impl Server {
 
     /// Answers what comes to `socket` by `handler` until the sign to stop, and lets requests end that are under way then.
     ///
-    /// Errors: the system's, for a socket that it does not take.
+    /// Errors: the system's, for a socket that it does not take, or that has failed.
     pub async fn run<H, A>(&self, socket: UdpSocket, handler: H) -> io::Result<()>
     where
         H: Fn(Request<Body>, Peer) -> A + Clone + Send + Sync + 'static,
@@ -124,7 +124,7 @@ impl Server {
                 () = self.tasks.stopping() => break,
                 incoming = endpoint.accept() => match incoming {
                     Some(incoming) => self.take(incoming, &handler, &connections),
-                    None => return Ok(()),
+                    None => return Err(io::Error::other("the socket has failed")),
                 }
             }
         }
