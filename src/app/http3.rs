@@ -85,6 +85,7 @@ pub(super) fn attend(
 
 /// There is none to attend to.
 #[cfg(not(feature = "h3"))]
+#[expect(clippy::unnecessary_wraps, reason = "as where there is one")]
 pub(super) fn attend(_: &Tasks, _: &Server, _: &Certificates, _: Vec<UdpSocket>, _: &Arc<Switch>) -> Result<()> {
     Ok(())
 }
