@@ -2,7 +2,7 @@
 
 use std::fmt::Write as _;
 
-use hyper::{Request, StatusCode, body::Incoming, header::AUTHORIZATION};
+use hyper::{HeaderMap, StatusCode, header::AUTHORIZATION};
 
 use crate::{
     access_log::AccessLog,
@@ -28,27 +28,17 @@ pub(super) struct Seen<'a> {
     pub(super) log: Option<&'a AccessLog>,
 }
 
-pub(super) async fn answer(
-    services: &Services,
-    seen: Seen<'_>,
-    request: &Request<Incoming>,
-    client: Client,
-) -> Response {
-    match read(services, seen, request, client).await {
+pub(super) async fn answer(services: &Services, seen: Seen<'_>, headers: &HeaderMap, client: Client) -> Response {
+    match read(services, seen, headers, client).await {
         Ok(text) => respond::content(StatusCode::OK, "text/plain; version=0.0.4; charset=utf-8", text),
         Err(error) => problem::problem(&error, ""),
     }
 }
 
-async fn read(
-    services: &Services,
-    seen: Seen<'_>,
-    request: &Request<Incoming>,
-    client: Client,
-) -> Result<String, Error> {
+async fn read(services: &Services, seen: Seen<'_>, headers: &HeaderMap, client: Client) -> Result<String, Error> {
     if !client.is_near {
         let missing = || Error::unauthenticated("key_missing", "Send an API key: `Authorization: Bearer ch_…`.");
-        let header = request.headers().get(AUTHORIZATION).and_then(|it| it.to_str().ok()).ok_or_else(missing)?;
+        let header = headers.get(AUTHORIZATION).and_then(|it| it.to_str().ok()).ok_or_else(missing)?;
         let key = header.strip_prefix("Bearer ").ok_or_else(missing)?;
         let (actor, _) = services.actor_by_key(key, Origin::default()).await?;
         actor.require(Right::ManageServer)?;

@@ -9,6 +9,7 @@ pub mod caches;
 pub mod control;
 mod demo;
 pub mod ground;
+mod http3;
 mod links;
 pub mod logs;
 mod metrics;
@@ -20,7 +21,12 @@ mod stores;
 mod switch;
 pub mod tls;
 
-use std::{net::SocketAddr, path::Path, sync::Arc, time::Duration};
+use std::{
+    net::{SocketAddr, UdpSocket},
+    path::Path,
+    sync::Arc,
+    time::Duration,
+};
 
 use arc_swap::ArcSwapOption;
 use tokio::net::TcpListener;
@@ -73,6 +79,8 @@ struct Secure {
     shelf: tls::Shelf,
     listeners: Vec<TcpListener>,
     for_proxies: Vec<TcpListener>,
+    /// Beside each listener, where there is one: for HTTP/3.
+    http3: Vec<Option<UdpSocket>>,
     /// `:8443` for who comes from outside, or empty for 443.
     port: String,
 }
@@ -99,13 +107,22 @@ impl Secure {
         let shelf = tls::start(settings, &addresses.panel_host, &Clock::system(), tasks)?;
         let (plane, panel) = (plane.clone(), addresses.panel_host.clone());
         shelf.certificates().answer_for(move |name| name == panel || plane.snapshot().find(name).is_some());
-        Ok(Some(Self { shelf, listeners, for_proxies, port }))
+        let http3 = http3::open(&settings.tls, &listeners);
+        Ok(Some(Self { shelf, listeners, for_proxies, http3, port }))
     }
 
-    /// Answers who connects to them.
-    fn attend(self, tasks: &Tasks, server: Server, switch: &Arc<Switch>) -> Result<()> {
+    /// Answers who connects, by each version.
+    fn attend(self, tasks: &Tasks, server: Server, settings: &Settings, switch: &Arc<Switch>) -> Result<()> {
         let server = server.with_tls(self.shelf.certificates()).map_err(Error::internal)?;
-        attend(tasks, &server, self.listeners, switch);
+        let public = settings.public_url.as_ref().filter(|it| it.scheme == "https");
+        // Where a firewall passes other ports on, those are told that it has outside.
+        let outside = public.map(|it| it.port.trim_start_matches(':').parse().unwrap_or(443));
+        for (listener, socket) in self.listeners.into_iter().zip(&self.http3) {
+            let own = listener.local_addr().ok().filter(|_| socket.is_some());
+            let alt_svc = own.and_then(|it| http3::alt_svc(outside.unwrap_or(it.port())));
+            attend(tasks, &server.clone().with_alt_svc(alt_svc), vec![listener], switch);
+        }
+        http3::attend(tasks, &server, self.shelf.certificates(), self.http3.into_iter().flatten().collect(), switch)?;
         attend(tasks, &server.for_proxies(), self.for_proxies, switch);
         Ok(())
     }
@@ -159,7 +176,7 @@ pub async fn serve(
     attend(&tasks, &server, listeners, &switch);
     attend(&tasks, &server.clone().for_proxies(), for_proxies, &switch);
     if let Some(tls) = tls {
-        tls.attend(&tasks, server, &switch)?;
+        tls.attend(&tasks, server, &settings, &switch)?;
     }
     let opening = Opening {
         folder: &folder,

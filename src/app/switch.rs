@@ -7,9 +7,10 @@ use std::{sync::Arc, time::Duration};
 
 use arc_swap::ArcSwapOption;
 use axum::Router;
+use bytes::Bytes;
 use hyper::{
     Request, StatusCode,
-    body::Incoming,
+    body::Body as HttpBody,
     header::{CACHE_CONTROL, HeaderValue},
     http::request::Parts,
 };
@@ -30,7 +31,7 @@ use crate::{
         pace::Paced,
         peer::{Client, Peer, RequestId, Trust},
         problem,
-        respond::{self, Body, Response},
+        respond::{self, Body, BodyError, Response},
     },
     serve::DataPlane,
     services::{Addresses, Services},
@@ -59,6 +60,11 @@ struct Routers {
     api: Router,
     panel: Router,
 }
+
+/// The body of a request, by whatever version of HTTP it comes.
+pub(super) trait Upload: HttpBody<Data = Bytes, Error: Into<BodyError>> + Send + Unpin + 'static {}
+
+impl<B> Upload for B where B: HttpBody<Data = Bytes, Error: Into<BodyError>> + Send + Unpin + 'static {}
 
 /// For whom a request is.
 enum For {
@@ -105,11 +111,14 @@ impl Switch {
     }
 
     /// Answers one request.
-    pub(super) async fn answer(&self, request: Request<Incoming>, peer: Peer) -> Response {
+    pub(super) async fn answer<B>(&self, request: Request<B>, peer: Peer) -> Response
+    where
+        B: Upload,
+    {
         let begun = self.log.as_ref().map(AccessLog::begin);
         let (parts, body) = request.into_parts();
         if !self.role.serves() {
-            return self.worker(Request::from_parts(parts, body), peer).await;
+            return self.worker(&parts, peer).await;
         }
         if let Some(answer) = self.challenges.as_ref().and_then(|it| it.answer(&parts)) {
             return answer;
@@ -174,12 +183,12 @@ impl Switch {
     }
 
     /// What answers on a worker: its health and its figures.
-    async fn worker(&self, request: Request<Incoming>, peer: Peer) -> Response {
-        match (request.uri().path(), self.control.load_full()) {
+    async fn worker(&self, parts: &Parts, peer: Peer) -> Response {
+        match (parts.uri.path(), self.control.load_full()) {
             ("/healthz", _) => self.health(),
             ("/metrics", Some(services)) => {
-                let client = self.trust.client(peer, request.headers());
-                metrics::answer(&services, self.seen(), &request, client).await
+                let client = self.trust.client(peer, &parts.headers);
+                metrics::answer(&services, self.seen(), &parts.headers, client).await
             }
             ("/metrics", None) => problem::problem(&self.panel.why_not(), ""),
             _ => {
@@ -210,7 +219,7 @@ impl Switch {
         For::Visitor(host.into_owned())
     }
 
-    async fn panel(&self, mut request: Request<Incoming>, client: Client) -> Response {
+    async fn panel<B: Upload>(&self, mut request: Request<B>, client: Client) -> Response {
         if request.uri().path() == "/healthz" {
             return self.health();
         }
@@ -229,7 +238,7 @@ impl Switch {
         let router = if for_program { &routers.api } else { &routers.panel };
         if request.uri().path() == "/metrics" {
             return match self.control.load_full() {
-                Some(services) => metrics::answer(&services, self.seen(), &request, client).await,
+                Some(services) => metrics::answer(&services, self.seen(), request.headers(), client).await,
                 None => problem::problem(&self.panel.why_not(), &id),
             };
         }

@@ -409,6 +409,10 @@ fn tls(
     let listen =
         wanted.read(variable, section.listen.as_deref(), source)?.filter(|_| role.serves()).unwrap_or_default();
     let for_proxies = for_proxies(&section.proxy_protocol_listen, trusted, source, "tls.proxy_protocol_listen")?;
+    if let Some(http3) = section.http3.as_ref().filter(|it| *it.get_ref() && !cfg!(feature = "h3")) {
+        let why = "this build has no HTTP/3. Take a released binary, or build with `--features h3`";
+        return Err(wrong(&source.place(http3, "http3"), why));
+    }
     if !role.serves() {
         return Ok(Tls::default());
     }

@@ -18,6 +18,7 @@ pub(super) struct Section {
     #[serde(default)]
     pub(super) proxy_protocol_listen: Vec<Spanned<String>>,
     redirect: Option<bool>,
+    pub(super) http3: Option<Spanned<bool>>,
     #[serde(default)]
     certificates: Vec<Files>,
 }
@@ -41,6 +42,8 @@ pub struct Tls {
     pub proxy_protocol_listen: Vec<SocketAddr>,
     /// Whether visitors in clear are sent to HTTPS where the hostname has a certificate that others vouch for.
     pub redirect: bool,
+    /// Whether clients are served by HTTP/3 beside each address where they speak TLS.
+    pub http3: bool,
     /// Certificates in files.
     pub certificates: Vec<Files>,
 }
@@ -63,7 +66,9 @@ pub(super) fn read(
     let certificates = section.certificates.into_iter();
     let certificates =
         certificates.map(|it| Files { chain: folder.join(it.chain), key: folder.join(it.key) }).collect();
-    let tls = Tls { listen, proxy_protocol_listen, redirect: section.redirect.unwrap_or(true), certificates };
+    let redirect = section.redirect.unwrap_or(true);
+    let http3 = section.http3.map_or(cfg!(feature = "h3"), Spanned::into_inner);
+    let tls = Tls { listen, proxy_protocol_listen, redirect, http3, certificates };
     if !tls.is_on() && !tls.certificates.is_empty() {
         return Err(wrong("has certificates and no address to show them at: add `listen`, such as [\":443\"]"));
     }

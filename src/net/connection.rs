@@ -17,7 +17,12 @@ use std::{
     time::Duration,
 };
 
-use hyper::{Request, StatusCode, body::Incoming, service::service_fn};
+use hyper::{
+    Request, StatusCode,
+    body::Incoming,
+    header::{ALT_SVC, HeaderValue},
+    service::service_fn,
+};
 use hyper_util::{
     rt::{TokioIo, TokioTimer},
     server::conn::auto,
@@ -53,7 +58,7 @@ const ACCEPT_PAUSE: Duration = Duration::from_millis(200);
 
 /// How long a shutdown waits for the first request of a connection that has just been made: a client that is on a busy
 /// machine or far away has not sent it yet.
-const FIRST_REQUEST: Duration = Duration::from_secs(2);
+pub(super) const FIRST_REQUEST: Duration = Duration::from_secs(2);
 
 /// How long a shutdown waits for those who had begun to connect: a long way there and back.
 const HANDSHAKE: Duration = Duration::from_millis(150);
@@ -132,6 +137,8 @@ pub struct Server {
     has_headers: bool,
     /// Ends TLS.
     tls: Option<Tls>,
+    /// What every answer says of other ways to the same server.
+    alt_svc: Option<HeaderValue>,
     has_warned: Arc<AtomicBool>,
 }
 
@@ -182,6 +189,7 @@ impl Server {
             http: Arc::new(versions),
             has_headers: false,
             tls: None,
+            alt_svc: None,
             has_warned: Arc::default(),
         }
     }
@@ -204,6 +212,18 @@ impl Server {
     /// Errors: those of a provider of ciphers that does not work on this machine.
     pub fn with_tls(self, certificates: &Certificates) -> Result<Self, rustls::Error> {
         Ok(Self { tls: Some(Tls::new(certificates)?), ..self })
+    }
+
+    /// Tells clients with each answer where else they are served (RFC 7838), unless the answer says so itself.
+    #[must_use]
+    pub fn with_alt_svc(self, alt_svc: Option<HeaderValue>) -> Self {
+        Self { alt_svc, ..self }
+    }
+
+    /// What a server by another protocol shares with this one.
+    #[cfg(feature = "h3")]
+    pub(super) fn shared(&self) -> (Tasks, Limits, Seats) {
+        (self.tasks.clone(), self.limits, self.seats.clone())
     }
 
     /// Accepts on `listener` until the sign to stop, and answers every request by `handler`.
@@ -324,12 +344,15 @@ impl Server {
         let Some((stream, http, framing)) = self.take_in(stream, &mut peer, &activity).await else { return };
         let io = TokioIo::new(Watched::new(stream, Arc::clone(&activity), framing));
         let service = {
-            let activity = Arc::clone(&activity);
+            let (activity, alt_svc) = (Arc::clone(&activity), self.alt_svc.clone());
             service_fn(move |request| {
                 let (working, seen) = (activity.begin(), Arc::clone(&activity));
-                let answer = handler(request, peer);
+                let (answer, alt_svc) = (handler(request, peer), alt_svc.clone());
                 async move {
-                    let response = answer.await;
+                    let mut response = answer.await;
+                    if let Some(alt_svc) = alt_svc {
+                        response.headers_mut().entry(ALT_SVC).or_insert(alt_svc);
+                    }
                     if response.status() == StatusCode::SWITCHING_PROTOCOLS {
                         seen.switch();
                     }

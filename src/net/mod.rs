@@ -6,6 +6,8 @@
 mod activity;
 pub mod connection;
 mod framing;
+#[cfg(feature = "h3")]
+pub mod http3;
 pub mod listen;
 mod proxy_header;
 mod seats;

@@ -34,6 +34,8 @@ const H2: &[u8] = b"h2";
 const HTTP_1_1: &[u8] = b"http/1.1";
 /// What an authority says that looks whether a hostname is ours, and nobody else.
 const ACME_TLS: &[u8] = b"acme-tls/1";
+#[cfg(feature = "h3")]
+const H3: &[u8] = b"h3";
 
 /// A certificate with its chain and its key, ready to be shown.
 #[derive(Clone, Debug)]
@@ -210,6 +212,19 @@ impl Tls {
         let agreed = if stream.get_ref().1.alpn_protocol() == Some(H2) { Agreed::Two } else { Agreed::One };
         Ok((stream, agreed))
     }
+}
+
+/// The same certificates for QUIC, which has TLS 1.3 in it (RFC 9001). Nothing is taken before a handshake has ended, since it can be replayed.
+#[cfg(feature = "h3")]
+pub(super) fn for_quic(certificates: &Certificates) -> Result<ServerConfig, rustls::Error> {
+    let mut config = ServerConfig::builder_with_provider(Arc::new(provider()))
+        .with_protocol_versions(&[&rustls::version::TLS13])?
+        .with_no_client_auth()
+        .with_cert_resolver(Arc::new(certificates.clone()));
+    config.alpn_protocols = vec![H3.to_vec()];
+    config.ticketer = aws_lc_rs::Ticketer::new()?;
+    config.max_early_data_size = 0;
+    Ok(config)
 }
 
 fn provider() -> CryptoProvider {

@@ -5,8 +5,8 @@
 use std::{fmt::Write as _, sync::atomic::AtomicU64};
 
 use hyper::header::{
-    ACCEPT_RANGES, CACHE_CONTROL, CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_RANGE, CONTENT_TYPE, DATE, ETAG, HeaderMap,
-    HeaderName, HeaderValue, LINK, VARY, X_CONTENT_TYPE_OPTIONS,
+    ACCEPT_RANGES, ALT_SVC, CACHE_CONTROL, CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_RANGE, CONTENT_TYPE, DATE, ETAG,
+    HeaderMap, HeaderName, HeaderValue, LINK, VARY, X_CONTENT_TYPE_OPTIONS,
 };
 
 use crate::{
@@ -24,11 +24,12 @@ pub const UNENCODED_DIGEST: HeaderName = HeaderName::from_static("unencoded-dige
 /// Keeps previews out of search engines.
 pub const X_ROBOTS_TAG: HeaderName = HeaderName::from_static("x-robots-tag");
 
-/// Every header that the host itself may add to a file's answer (DECISIONS 18). `Accept-Ranges`, `Cache-Control` and
-/// `X-Content-Type-Options` only where the policy has none; behind `Vary` (unless it says so already), `Link` and
+/// Every header that the host itself may add to a file's answer (DECISIONS 18). `Accept-Ranges`, `Alt-Svc`, `Cache-Control`
+/// and `X-Content-Type-Options` only where the policy has none; behind `Vary` (unless it says so already), `Link` and
 /// `X-Robots-Tag` of the policy a line of ours is added.
-pub const HOST: [HeaderName; 12] = [
+pub const HOST: [HeaderName; 13] = [
     ACCEPT_RANGES,
+    ALT_SVC,
     CACHE_CONTROL,
     CONTENT_ENCODING,
     CONTENT_LENGTH,

@@ -24,6 +24,8 @@ mod deploys;
 mod effects;
 mod faults;
 mod framing;
+#[cfg(feature = "h3")]
+mod http3;
 mod licences;
 mod log;
 mod manifest;

@@ -254,8 +254,9 @@ fn an_honest_site_is_what_was_deployed() {
 
 /// Every header that the host adds, with values of a policy that are near the host's own. Those that no policy may set
 /// have no value.
-const HOSTS: [(&str, &[&str]); 12] = [
+const HOSTS: [(&str, &[&str]); 13] = [
     ("accept-ranges", &["none", "bytes"]),
+    ("alt-svc", &["clear"]),
     ("cache-control", &["no-store", "max-age=604800"]),
     ("content-encoding", &[]),
     ("content-length", &[]),

@@ -1,0 +1,91 @@
+//! HTTP/3 beside the sockets of TLS, where it is built in and wanted. Where there can be none, clients are served by the other versions,
+//! and nobody is told of this one.
+
+use std::{
+    net::{SocketAddr, UdpSocket},
+    sync::Arc,
+};
+
+use hyper::header::HeaderValue;
+use tokio::net::TcpListener;
+
+use super::switch::Switch;
+use crate::{
+    base::tasks::Tasks,
+    config::tls::Tls,
+    domain::Result,
+    net::{connection::Server, tls::Certificates},
+};
+
+/// How long a client may remember it: a day. It comes back to the other versions by itself when it is gone.
+const REMEMBERED_S: u32 = 86_400;
+
+/// The sockets beside those listeners, each where there could be one.
+pub(super) fn open(tls: &Tls, listeners: &[TcpListener]) -> Vec<Option<UdpSocket>> {
+    let v6_only = tls.listen.iter().any(SocketAddr::is_ipv4);
+    let beside = |it: &TcpListener| it.local_addr().ok().filter(|_| tls.http3).and_then(|it| bind(it, v6_only));
+    listeners.iter().map(beside).collect()
+}
+
+/// What is told to who is served otherwise, with the port as clients see it.
+pub(super) fn alt_svc(port: u16) -> Option<HeaderValue> {
+    HeaderValue::try_from(format!("h3=\":{port}\"; ma={REMEMBERED_S}")).ok()
+}
+
+#[cfg(feature = "h3")]
+fn bind(address: SocketAddr, v6_only: bool) -> Option<UdpSocket> {
+    use std::io::ErrorKind;
+
+    use crate::net::http3;
+
+    let (ip, port) = (address.ip(), address.port());
+    let bound = http3::bind(address, v6_only).map_err(|error| match error.kind() {
+        ErrorKind::AddrInUse => format!(
+            "UDP port {port} of {ip} is taken by another program: `ss -lunp 'sport = :{port}'` names it. Stop that one and restart \
+             chainhost, or set `http3 = false` in [tls]."
+        ),
+        _ => format!(
+            "Opening UDP port {port} of {ip} failed: {error}. Restart chainhost once that is mended, or set `http3 = false` in [tls]."
+        ),
+    });
+    bound.inspect_err(|why| tracing::error!(%address, "there is no HTTP/3 here, only HTTP/1.1 and HTTP/2: {why}")).ok()
+}
+
+#[cfg(not(feature = "h3"))]
+const fn bind(_: SocketAddr, _: bool) -> Option<UdpSocket> {
+    None
+}
+
+/// Answers who comes to these sockets as `server` does, with its limits.
+#[cfg(feature = "h3")]
+pub(super) fn attend(
+    tasks: &Tasks,
+    server: &Server,
+    certificates: &Certificates,
+    sockets: Vec<UdpSocket>,
+    switch: &Arc<Switch>,
+) -> Result<()> {
+    use crate::{domain::Error, net::http3};
+
+    let server = http3::Server::beside(server, certificates).map_err(Error::internal)?;
+    for socket in sockets {
+        let (server, switch) = (server.clone(), Arc::clone(switch));
+        tasks.spawn(async move {
+            let ran = server.run(socket, move |request, peer| {
+                let switch = Arc::clone(&switch);
+                async move { switch.answer(request, peer).await }
+            });
+            if let Err(error) = ran.await {
+                tracing::error!(%error, "there is no HTTP/3 until a restart, only HTTP/1.1 and HTTP/2");
+            }
+        });
+    }
+    Ok(())
+}
+
+/// There is none to attend to.
+#[cfg(not(feature = "h3"))]
+#[expect(clippy::unnecessary_wraps, reason = "as where there is one")]
+pub(super) fn attend(_: &Tasks, _: &Server, _: &Certificates, _: Vec<UdpSocket>, _: &Arc<Switch>) -> Result<()> {
+    Ok(())
+}
