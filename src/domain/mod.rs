@@ -4,9 +4,11 @@
 
 pub mod access;
 pub mod api_key;
+pub mod caa;
 pub mod certificate;
 pub mod cron;
 pub mod deployment;
+pub mod dns;
 pub mod error;
 pub mod event;
 pub mod file_list;

@@ -7,6 +7,7 @@
 //! | `queue_redb` | `ports::queue` | redb: one file, one thread, one commit a batch |
 //! | `cache_moka` | `ports::cache` | moka: bounded by weight, in memory |
 //! | `redis` | `ports::queue`, `ports::cache` | Redis (feature `redis`) |
+//! | `dns` | `ports::dns` | messages of hickory, sockets and a cache of our own |
 //! | `blobs_s3` | `ports::blobs` | a bucket of a store that speaks S3 (feature `s3`) |
 //! | `migrations` | – | numbered steps of the schema |
 //! | `schema` | – | those steps, a file each |
@@ -16,6 +17,7 @@
 #[cfg(feature = "s3")]
 pub mod blobs_s3;
 pub mod cache_moka;
+pub mod dns;
 pub mod migrations;
 #[cfg(feature = "postgres")]
 pub mod postgres;

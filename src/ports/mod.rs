@@ -4,6 +4,7 @@ pub mod blobs;
 pub mod cache;
 pub mod counts;
 pub mod db;
+pub mod dns;
 pub mod fatal;
 pub mod parts;
 pub mod position;
