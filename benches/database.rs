@@ -26,7 +26,7 @@ use chainhost::{
         db::Db,
         queue::{Finish, Jobs, Outcome},
     },
-    services::{Addresses, Ground, Services, nodes::Node, stores::Stores},
+    services::{Addresses, Ground, Services, doctor::Outside, nodes::Node, stores::Stores},
     store,
 };
 use criterion::{Criterion, Throughput};
@@ -78,6 +78,7 @@ fn services(folder: &Path) -> Services {
         node: Node::alone(),
         stores: Stores::default(),
         home: None,
+        outside: Outside::default(),
     })
 }
 

@@ -5,6 +5,7 @@
 pub mod answer;
 mod caller;
 mod deployments;
+mod doctor;
 mod jobs;
 mod openapi;
 mod people;
@@ -73,6 +74,8 @@ const ROUTES: &[Route] = routes! {
     delete "/sites/{name}" sites::delete, "Delete a site with its deployments", () "" => "204";
     put "/sites/{name}/hostnames/{hostname}" sites::add_hostname, "Give a hostname to a site", () "" => "204";
     delete "/sites/{name}/hostnames/{hostname}" sites::remove_hostname, "Take a hostname from a site", () "" => "204";
+    post "/hostnames/{hostname}/check" doctor::check, "Look whether an authority would give a certificate for a hostname",
+        () "" => "200 Check";
     post "/sites/{name}/rollback" deployments::roll_back, "Publish an earlier deployment",
         () "Rollback" => "200 Deployment";
     get "/sites/{name}/deployments" deployments::list, "Deployments, newest first",

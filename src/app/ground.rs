@@ -35,6 +35,7 @@ use crate::{
     serve::snapshot_file,
     services::{
         Addresses, Ground, Services,
+        doctor::Outside,
         home::Home,
         nodes::{self, Node},
     },
@@ -272,6 +273,8 @@ pub struct Wish {
     pub queue_url: Option<Arc<Secret>>,
     /// A Redis behind the cache in memory.
     pub cache_url: Option<Arc<Secret>>,
+    /// Names and addresses of the world outside.
+    pub outside: Outside,
 }
 
 /// The stores, open.
@@ -359,6 +362,7 @@ pub async fn open(folder: &Folder, wish: &Wish) -> Result<Opened> {
         retention: wish.retention,
         instance,
         stores: super::stores::describe(folder, wish),
+        outside: wish.outside.clone(),
         node: Node { id: node, role: wish.role, labels: wish.labels.clone(), shares, queue: queues.place },
     });
     Ok(Opened { services, database, close_queue: queues.close, close_cache: caches.close })

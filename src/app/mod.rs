@@ -12,6 +12,7 @@ mod links;
 pub mod logs;
 mod metrics;
 pub mod moving;
+mod outside;
 pub mod queues;
 pub mod scale;
 pub mod settings;
@@ -292,6 +293,7 @@ impl Opening<'_> {
                 retention: self.settings.retention,
                 queue_url: self.settings.redis.queue_url.clone(),
                 cache_url: self.settings.redis.cache_url.clone(),
+                outside: outside::open(&self.settings.outside),
             },
         )
         .await?;
@@ -341,6 +343,10 @@ async fn start_on(
     work::start(&context);
     if !services.node.role.serves() {
         return Ok(());
+    }
+    // Others ask for it over HTTP, where nothing may wait for the database.
+    if let Err(error) = services.check_word().await {
+        tracing::debug!(%error, "checks of hostnames cannot be answered yet");
     }
     // The first snapshot stands before anybody is told that the server is ready.
     let number = services.signals().routes_changed();

@@ -27,6 +27,7 @@ use crate::{
     base::{clock::Clock, limits, tasks::Tasks},
     config::server::{Flags, Server},
     domain::{Error, Kind, Result},
+    services::doctor::Outside,
 };
 
 /// The subcommands.
@@ -238,6 +239,7 @@ async fn directly(settings: &Server, command: Value) -> Result<Done> {
         retention: settings.retention,
         queue_url: settings.redis.queue_url.clone(),
         cache_url: settings.redis.cache_url.clone(),
+        outside: Outside::default(),
     };
     let opened = ground::open(&folder, &wish).await?;
     let done = control::run(&opened.services, &folder.path, command).await;

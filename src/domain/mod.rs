@@ -9,6 +9,7 @@ pub mod certificate;
 pub mod cron;
 pub mod deployment;
 pub mod dns;
+pub mod doctor;
 pub mod error;
 pub mod event;
 pub mod file_list;

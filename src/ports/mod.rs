@@ -9,3 +9,4 @@ pub mod fatal;
 pub mod parts;
 pub mod position;
 pub mod queue;
+pub mod reach;

@@ -15,6 +15,7 @@ mod claim;
 pub mod collect;
 mod complete;
 pub mod deployments;
+pub mod doctor;
 pub mod folder;
 pub mod home;
 pub mod ingest;
@@ -71,6 +72,7 @@ pub use crate::ports::queue::{Depth, JobFilter};
 
 use self::{
     agenda::Agenda,
+    doctor::Outside,
     home::Home,
     latency::Latency,
     months::Months,
@@ -121,6 +123,8 @@ pub struct Ground {
     pub node: Node,
     /// Where the data is, for people.
     pub stores: Stores,
+    /// Names and addresses of the world outside.
+    pub outside: Outside,
 }
 
 /// Where sites and panel are reached from outside.
@@ -182,6 +186,7 @@ struct Inner {
     latency: Arc<Latency>,
     agenda: Agenda,
     outlook: Outlook,
+    word: doctor::Word,
 }
 
 impl std::ops::Deref for Services {
@@ -210,6 +215,7 @@ impl Services {
             latency: Arc::default(),
             agenda: Agenda::default(),
             outlook: Outlook::default(),
+            word: doctor::Word::default(),
         };
         Self(Arc::new(inner))
     }
@@ -227,6 +233,10 @@ impl Services {
     /// The windows of the limits on tries and calls.
     pub fn windows(&self) -> &Windows {
         &self.0.windows
+    }
+
+    fn word(&self) -> &doctor::Word {
+        &self.0.word
     }
 
     fn hashing(&self) -> &Hashing {

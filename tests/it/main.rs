@@ -19,6 +19,7 @@ mod commands;
 mod conformance;
 mod connections;
 mod deploys;
+mod doctor;
 mod effects;
 mod faults;
 mod framing;

@@ -229,3 +229,20 @@ pub(in crate::cli) struct Collected {
     pub(in crate::cli) blobs: u64,
     pub(in crate::cli) bytes: u64,
 }
+
+/// What was found about a hostname.
+#[derive(Debug, Deserialize)]
+pub(in crate::cli) struct Check {
+    pub(in crate::cli) hostname: String,
+    pub(in crate::cli) ready: bool,
+    pub(in crate::cli) findings: Vec<Finding>,
+}
+
+/// One thing that was found.
+#[derive(Debug, Deserialize)]
+pub(in crate::cli) struct Finding {
+    pub(in crate::cli) level: String,
+    pub(in crate::cli) text: String,
+    #[serde(default)]
+    pub(in crate::cli) seen: String,
+}

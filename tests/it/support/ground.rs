@@ -14,7 +14,7 @@ use chainhost::{
     domain::{month::Retention, node::Role},
     engines::cache_moka::CacheMoka,
     ports::{cache::Cache, counts::Counts, db::Db, queue::Jobs},
-    services::{Addresses, Ground, nodes::Node, stores::Stores},
+    services::{Addresses, Ground, doctor::Outside, nodes::Node, stores::Stores},
 };
 
 /// Addresses at which nobody listens.
@@ -48,6 +48,7 @@ pub(crate) fn ground(folder: &Path, db: Db, jobs: Jobs, clock: Clock) -> Ground 
         instance: Id::NIL,
         node: Node::alone(),
         stores: Stores::default(),
+        outside: Outside::default(),
     }
 }
 
@@ -66,5 +67,6 @@ pub(crate) fn wish(postgres: Option<Postgres>) -> Wish {
         retention: Retention::default(),
         queue_url: None,
         cache_url: None,
+        outside: Outside::default(),
     }
 }
