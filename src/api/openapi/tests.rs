@@ -4,9 +4,10 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use super::*;
 
-const SOURCES: [(&str, &str); 7] = [
+const SOURCES: [(&str, &str); 8] = [
     ("caller", include_str!("../caller.rs")),
     ("deployments", include_str!("../deployments.rs")),
+    ("doctor", include_str!("../doctor.rs")),
     ("jobs", include_str!("../jobs.rs")),
     ("people", include_str!("../people.rs")),
     ("schedules", include_str!("../schedules.rs")),
