@@ -103,6 +103,12 @@ fn on_own(seen: &Observed, visit: &Visit, outcome: &Outcome) -> Finding {
             "port_not_http",
             format!("What listens on port {port} of {address} does not speak HTTP: give that port to this server."),
         ),
+        Outcome::Other { status: 300..=399, location: Some(location), .. } if is_own_https(location, host) => {
+            let text = format!(
+                "Whatever answers on port {port} of {address} sends requests for {host} to HTTPS, where this check does not follow: have it pass `/.well-known/` on to this server in clear, so that a certificate comes also when the one before is over."
+            );
+            return Finding::warning("redirected_to_https", text, saw(seen, visit));
+        }
         Outcome::Other { status: 300..=399, location: Some(location), .. } => (
             "redirected",
             format!(
@@ -201,6 +207,13 @@ fn saw(seen: &Observed, visit: &Visit) -> String {
 
 const fn kind(address: IpAddr) -> &'static str {
     if address.is_ipv4() { "A" } else { "AAAA" }
+}
+
+/// Whether a redirect leads to the same host by HTTPS.
+fn is_own_https(location: &str, host: &str) -> bool {
+    let Some((scheme, rest)) = location.split_once("://") else { return false };
+    let name = rest.split(['/', ':', '?', '#']).next().unwrap_or_default();
+    scheme.eq_ignore_ascii_case("https") && name.eq_ignore_ascii_case(host)
 }
 
 fn is_cloudflare(server: &str) -> bool {

@@ -10,7 +10,7 @@ pub(super) fn examine(seen: &Observed) -> Option<Finding> {
         Ok(Some(it)) => it,
         Ok(None) => return Some(Finding::good("caa_none", "No CAA record limits who may give certificates.", "")),
         // Whoever cannot be asked for addresses is said already.
-        Err(_) if seen.looked.a.is_err() => return None,
+        Err(_) if seen.looked.a.is_err() && seen.looked.aaaa.is_err() => return None,
         Err((at, why)) => {
             let text = format!(
                 "The name servers of {at} do not answer when they are asked for CAA records, and authorities then give no certificate for {host}: whoever runs these servers has to mend that."

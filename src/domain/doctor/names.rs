@@ -26,8 +26,13 @@ fn place(seen: &Observed) -> &str {
 /// Why the server's own resolver has no answer, if it has none.
 fn failed(seen: &Observed) -> Option<Finding> {
     let (host, place) = (&seen.host, place(seen));
-    let failure = seen.looked.a.as_ref().err().or(seen.looked.aaaa.as_ref().err())?;
     let asked = listed(&seen.resolvers);
+    let failure = match (&seen.looked.a, &seen.looked.aaaa) {
+        (Ok(_), Ok(_)) => return None,
+        (Err(failure), Err(_)) => failure,
+        (Err(why), Ok(_)) => return Some(half(seen, "A", *why)),
+        (Ok(_), Err(why)) => return Some(half(seen, "AAAA", *why)),
+    };
     let saw = format!("{failure} from {asked}");
     let (code, text) = match failure {
         Failure::Silent | Failure::Unreachable => (
@@ -51,7 +56,7 @@ fn failed(seen: &Observed) -> Option<Finding> {
         Failure::Refused => (
             "dns_refused",
             format!(
-                "The name servers that are asked for {host} refuse to answer: set the zone {place} up on them, or name those at your registrar that have it."
+                "The name servers of this server refuse to answer it, as when it is asked for {host}: have them allow it, or name others in `servers` of [dns]."
             ),
         ),
         Failure::Loop => (
@@ -66,6 +71,16 @@ fn failed(seen: &Observed) -> Option<Finding> {
         ),
     };
     Some(Finding::problem(code, text, saw))
+}
+
+/// One kind of addresses cannot be had, while the other can.
+fn half(seen: &Observed, kind: &str, why: Failure) -> Finding {
+    let text = format!(
+        "For the {kind} records of {} no name server has an answer, not even that there are none, which some authorities take for a failure: whoever runs the name servers of {} has to mend that.",
+        seen.host,
+        place(seen)
+    );
+    Finding::warning("dns_half_fails", text, format!("{why} from {}", listed(&seen.resolvers)))
 }
 
 /// The answers that count, for IPv4.
@@ -147,14 +162,15 @@ fn pending(seen: &Observed) -> Option<Finding> {
     if seen.looked.a.is_err() || before.is_empty() || now.is_empty() || now == before {
         return None;
     }
-    let old: Vec<_> = before.iter().filter(|it| !now.contains(it)).collect();
     let left = seen.looked.a.iter().chain(&seen.looked.aaaa).map(|it| it.ttl_s).max().unwrap_or(0);
     let minutes = left.div_ceil(60).max(1);
     let unit = if minutes == 1 { "minute" } else { "minutes" };
     let text = format!(
-        "The records of {} were changed to {}, which some do not see for {minutes} {unit} still: wait that long if a certificate is refused.",
+        "For {} the servers of {} say {}, and the resolver of this server says {}: if you have just changed the records, all see that within {minutes} {unit}.",
         seen.host,
-        listed(&now)
+        place(seen),
+        listed(&now),
+        listed(&before)
     );
-    Some(Finding::warning("dns_change_pending", text, format!("{} still: {}", listed(&seen.resolvers), listed(&old))))
+    Some(Finding::warning("dns_change_pending", text, format!("{}: {}", listed(&seen.resolvers), listed(&before))))
 }

@@ -105,6 +105,15 @@ fn of_names() -> Vec<(&'static str, Observed)> {
         ("dns_refused", failing(Failure::Refused)),
         ("cname_loop", failing(Failure::Loop)),
         ("dns_malformed", failing(Failure::Malformed)),
+        (
+            "dns_half_fails",
+            Observed {
+                looked: Looked { a: Ok(answer(&[V4])), aaaa: Err(Failure::ServerFailed) },
+                zone: None,
+                visits: vec![visit(V4, HERE)],
+                ..well()
+            },
+        ),
         ("dns_no_name", without(Answer { no_name: true, ..Answer::default() })),
         ("dns_no_address", without(Answer::default())),
         (
@@ -152,7 +161,11 @@ fn of_addresses() -> Vec<(&'static str, Observed)> {
         ("port_no_route", visited(vec![visit(V4, Outcome::NoRoute)])),
         ("port_broke_off", visited(vec![visit(V4, Outcome::BrokeOff)])),
         ("port_not_http", visited(vec![visit(V4, Outcome::NotHttp)])),
-        ("redirected", visited(vec![visit(V4, other(301, Some("nginx"), Some("https://www.shop.com/x")))])),
+        ("redirected", visited(vec![visit(V4, other(301, Some("nginx"), Some("https://shop.com/x")))])),
+        (
+            "redirected_to_https",
+            visited(vec![visit(V4, other(301, Some("nginx"), Some("HTTPS://www.shop.com:443/x")))]),
+        ),
         ("other_server", visited(vec![visit(V4, other(404, Some("Apache/2.4"), None))])),
         ("other_program", visited(vec![visit(V4, other(404, None, None))])),
         ("caa_unanswered", Observed { caa: Err((String::from("shop.com"), Failure::ServerFailed)), ..well() }),

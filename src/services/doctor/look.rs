@@ -44,6 +44,8 @@ impl Look<'_> {
         let fails_by_dnssec =
             matches!(looked.a, Err(Failure::ServerFailed)) && dns.ask(host, Kind::A, Way::Unvalidated).await.is_ok();
         let zone = if is_answered { timeout(ZONE_MAX, self.zone(host)).await.ok().flatten() } else { None };
+        // Whoever cannot be asked for addresses cannot be asked for the rest.
+        let caa = looked.a.as_ref().map_or_else(|why| Err((host.to_owned(), *why)), |_| Ok(None));
         let mut seen = Observed {
             host: host.to_owned(),
             belongs,
@@ -53,12 +55,14 @@ impl Look<'_> {
             looked,
             fails_by_dnssec,
             zone,
-            caa: Ok(None),
+            caa,
             visits: Vec::new(),
             authority,
         };
         let addresses = seen.addresses();
-        (seen.caa, seen.visits) = tokio::join!(self.caa(&seen), self.visits(host, &addresses));
+        if is_answered {
+            (seen.caa, seen.visits) = tokio::join!(self.caa(&seen), self.visits(host, &addresses));
+        }
         seen
     }
 
