@@ -26,7 +26,7 @@ use chainhost::{
         db::Db,
         queue::{Finish, Jobs, Outcome},
     },
-    services::{Addresses, Ground, Services, nodes::Node, secrets::Secrets, stores::Stores},
+    services::{Addresses, Ground, Services, doctor::Outside, nodes::Node, secrets::Secrets, stores::Stores},
     store,
 };
 use criterion::{Criterion, Throughput};
@@ -80,6 +80,7 @@ fn services(folder: &Path) -> Services {
         secrets: Secrets::fleeting(),
         acme: None,
         home: None,
+        outside: Outside::default(),
     })
 }
 

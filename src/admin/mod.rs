@@ -20,6 +20,7 @@ mod words;
 mod audit_log;
 mod claim;
 mod deployments;
+mod doctor;
 mod error_pages;
 mod hostnames;
 mod jobs;
@@ -95,6 +96,7 @@ fn pages() -> Router<Panel> {
         .route("/sites/{name}/put-back", get(sites::put_back_question).post(sites::put_back))
         .route("/sites/{name}/delete", get(sites::delete_question).post(sites::delete))
         .route("/sites/{name}/hostnames", get(hostnames::list).post(hostnames::add))
+        .route("/sites/{name}/hostnames/{hostname}/check", get(doctor::check))
         .route("/sites/{name}/hostnames/{hostname}/remove", get(hostnames::remove_question).post(hostnames::remove))
         .route("/sites/{name}/deployments", get(sites::all_deployments))
         .route("/sites/{name}/publish/{deployment}", get(deployments::publish_question).post(deployments::publish))

@@ -6,6 +6,7 @@ pub mod answer;
 mod caller;
 mod certificates;
 mod deployments;
+mod doctor;
 mod jobs;
 mod openapi;
 mod people;
@@ -77,6 +78,8 @@ const ROUTES: &[Route] = routes! {
     delete "/sites/{name}/hostnames/{hostname}" sites::remove_hostname, "Take a hostname from a site", () "" => "204";
     post "/sites/{name}/try" rules::attempt, "What an address of a site gives, and which of its rules says so",
         () "Try" => "200 Tried";
+    post "/hostnames/{hostname}/check" doctor::check, "Look whether an authority would give a certificate for a hostname",
+        () "" => "200 Check";
     post "/sites/{name}/rollback" deployments::roll_back, "Publish an earlier deployment",
         () "Rollback" => "200 Deployment";
     get "/sites/{name}/deployments" deployments::list, "Deployments, newest first",

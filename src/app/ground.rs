@@ -36,6 +36,7 @@ use crate::{
     serve::snapshot_file,
     services::{
         Addresses, Ground, Services,
+        doctor::Outside,
         home::Home,
         nodes::{self, Node},
         secrets::{self, Secrets},
@@ -280,6 +281,8 @@ pub struct Wish {
     pub master_key_file: Option<PathBuf>,
     /// Authorities that are asked for certificates, if any are.
     pub acme: Option<Acme>,
+    /// Names and addresses of the world outside.
+    pub outside: Outside,
 }
 
 /// The stores, open.
@@ -370,6 +373,7 @@ pub async fn open(folder: &Folder, wish: &Wish) -> Result<Opened> {
         secrets,
         acme: authorities::open(wish.acme.as_ref(), &wish.tasks),
         stores: super::stores::describe(folder, wish),
+        outside: wish.outside.clone(),
         node: Node { id: node, role: wish.role, labels: wish.labels.clone(), shares, queue: queues.place },
     });
     Ok(Opened { services, database, close_queue: queues.close, close_cache: caches.close })

@@ -14,6 +14,7 @@ mod links;
 pub mod logs;
 mod metrics;
 pub mod moving;
+mod outside;
 pub mod queues;
 pub mod scale;
 pub mod settings;
@@ -327,6 +328,7 @@ impl Opening<'_> {
                 cache_url: self.settings.redis.cache_url.clone(),
                 master_key_file: self.settings.master_key_file.clone(),
                 acme: self.settings.acme.clone(),
+                outside: outside::open(&self.settings.outside),
             },
         )
         .await?;
@@ -379,6 +381,10 @@ async fn start_on(
     work::start(&context);
     if !services.node.role.serves() {
         return Ok(());
+    }
+    // Others ask for it over HTTP, where nothing may wait for the database.
+    if let Err(error) = services.check_word().await {
+        tracing::debug!(%error, "checks of hostnames cannot be answered yet");
     }
     // The first snapshot stands before anybody is told that the server is ready.
     let number = services.signals().routes_changed();

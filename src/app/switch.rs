@@ -9,9 +9,9 @@ use arc_swap::ArcSwapOption;
 use axum::Router;
 use bytes::Bytes;
 use hyper::{
-    Request, StatusCode,
+    Method, Request, StatusCode,
     body::Body as HttpBody,
-    header::{CACHE_CONTROL, HeaderValue},
+    header::{CACHE_CONTROL, HeaderValue, X_CONTENT_TYPE_OPTIONS},
     http::request::Parts,
 };
 use tower::ServiceExt as _;
@@ -34,7 +34,7 @@ use crate::{
         respond::{self, Body, BodyError, Response},
     },
     serve::DataPlane,
-    services::{Addresses, Services},
+    services::{Addresses, Services, doctor::HERE},
 };
 
 /// Why the control plane does not answer.
@@ -123,6 +123,9 @@ impl Switch {
         if let Some(answer) = self.challenges.as_ref().and_then(|it| it.answer(&parts)) {
             return answer;
         }
+        if let Some(here) = self.here(&parts) {
+            return here;
+        }
         if let Some(elsewhere) = self.secured(&parts, peer) {
             return match begun.map(|it| (it, self.whose(&parts, peer))) {
                 Some((begun, For::Visitor(host))) => self.logged(Some(begun), &parts, peer, Some(&host), elsewhere),
@@ -158,6 +161,18 @@ impl Switch {
         let site = host.and_then(|it| snapshot.find(it)).map(|it| it.name.as_str());
         let client = self.trust.client(peer, &parts.headers);
         log.watch(begun, &Visit { parts, client, host, site }, response)
+    }
+
+    /// That this installation is the one that answers here: on every host, and in clear, as authorities ask.
+    fn here(&self, parts: &Parts) -> Option<Response> {
+        let nonce = parts.uri.path().strip_prefix(HERE).filter(|_| parts.method == Method::GET)?;
+        let host = host::host(parts)?;
+        let told = self.control.load().as_ref()?.answer_here(&host, nonce)?;
+        let mut response = respond::text(StatusCode::OK, told);
+        let headers = response.headers_mut();
+        headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
+        headers.insert(X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
+        Some(response)
     }
 
     /// Where a request that came in clear is sent, if that is to HTTPS.

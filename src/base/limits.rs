@@ -112,6 +112,10 @@ pub const API_CALLS_MAX: u32 = 1_000;
 pub const API_WINDOW_MS: i64 = 15 * 60_000;
 /// Passwords hashed at the same time: each takes 19 MiB.
 pub const PASSWORD_HASHES_AT_ONCE: usize = 2;
+/// Checks of hostnames of one tenant in [`CHECKS_WINDOW_MS`]: each asks some dozen servers outside.
+pub const CHECKS_MAX: u32 = 60;
+/// The window of that limit: 15 minutes.
+pub const CHECKS_WINDOW_MS: i64 = 15 * 60_000;
 /// A session ends after so long without a request …
 pub const SESSION_IDLE_MS: i64 = 30 * 60_000;
 /// … and after so long in any case.

@@ -2,10 +2,12 @@
 //!
 //! Nothing here knows what a site is.
 
+pub mod address;
 pub mod beneath;
 pub mod blob_dir;
 pub mod clock;
 pub mod files;
+pub mod flight;
 pub mod hash;
 pub mod ids;
 pub mod limits;
@@ -16,4 +18,5 @@ pub mod retry;
 pub mod secret;
 pub mod server_certificate;
 pub mod tasks;
+pub mod together;
 pub mod units;

@@ -27,6 +27,7 @@ use crate::{
     base::{clock::Clock, limits, tasks::Tasks},
     config::server::{Flags, Server},
     domain::{Error, Kind, Result},
+    services::doctor::Outside,
 };
 
 /// The subcommands.
@@ -241,6 +242,7 @@ async fn directly(settings: &Server, command: Value) -> Result<Done> {
         master_key_file: settings.master_key_file.clone(),
         // A command of a person asks none.
         acme: None,
+        outside: Outside::default(),
     };
     let opened = ground::open(&folder, &wish).await?;
     let done = control::run(&opened.services, &folder.path, command).await;

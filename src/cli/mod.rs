@@ -13,6 +13,7 @@ mod deploy;
 mod deployments;
 mod dial;
 mod diff;
+mod doctor;
 mod failure;
 mod folder;
 mod gc;
@@ -73,6 +74,8 @@ enum Command {
     Deployments(deployments::Deployments),
     /// Show which files differ between two deployments
     Diff(diff::Diff),
+    /// Look whether an authority would give a certificate for a hostname, and what to change if not
+    Doctor(doctor::Doctor),
     /// Remove stored bytes that no deployment names any more
     Gc(gc::Gc),
     /// List background jobs and queues; run a job once more, pause and drain queues
@@ -121,6 +124,7 @@ pub fn main() -> ExitCode {
         Command::Deploy(command) => command.run(),
         Command::Deployments(command) => command.run(),
         Command::Diff(command) => command.run(),
+        Command::Doctor(command) => command.run(),
         Command::Gc(command) => command.run(),
         Command::Jobs(command) => command.run(),
         Command::Log(command) => command.run(),

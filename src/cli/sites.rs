@@ -116,7 +116,8 @@ pub(super) fn name(text: &str) -> Result<SiteName, String> {
     SiteName::parse(text).map_err(|error| error.message)
 }
 
-fn hostname(text: &str) -> Result<Hostname, String> {
+/// A hostname as an argument.
+pub(super) fn hostname(text: &str) -> Result<Hostname, String> {
     Hostname::parse(text).map_err(|error| error.message)
 }
 

@@ -20,6 +20,7 @@ use super::{
     blobs::{self, Blobs},
     database::{self, Postgres},
     garbage,
+    outside::{self, Outside},
     public_url::PublicUrl,
     redis::{self, Redis},
     retention,
@@ -88,6 +89,8 @@ pub struct Server {
     pub trusted_proxies: Vec<Network>,
     /// Where only these connect, each time with a header of the PROXY protocol.
     pub proxy_protocol_listen: Vec<SocketAddr>,
+    /// What it is told of the world outside.
+    pub outside: Outside,
     /// Where visitors' requests are logged, if they are.
     pub access_log: Option<AccessLog>,
     /// Where the master key is, when that is not the data folder.
@@ -154,6 +157,14 @@ struct File {
     master_key: Option<PathBuf>,
     #[serde(default)]
     acme: acme::Section,
+    #[serde(default)]
+    public_addresses: Vec<Spanned<String>>,
+    #[serde(default)]
+    dns: outside::Dns,
+    #[serde(default)]
+    outgoing: outside::Outgoing,
+    #[serde(default)]
+    doctor: outside::Doctor,
     log: Option<String>,
     log_format: Option<LogFormat>,
 }
@@ -188,6 +199,7 @@ impl Server {
         let (trusted_proxies, proxy_protocol_listen) = proxies(&file, &source)?;
         let tls = tls(&mut file, flags, text("CHAINHOST_TLS_LISTEN"), (role, &trusted_proxies), &source)?;
         keep_apart(&[&listen, &proxy_protocol_listen, &tls.listen, &tls.proxy_protocol_listen])?;
+        let outside = outside(&file, text("CHAINHOST_DNS_SERVERS").as_deref(), &source)?;
         let (panel_host, public_url) = panel(&file, &source, tls.is_on() || !trusted_proxies.is_empty())?;
         let data = match flags.data.clone().or_else(|| env("CHAINHOST_DATA").map(PathBuf::from)).or(file.data) {
             Some(data) => data,
@@ -214,6 +226,7 @@ impl Server {
             acme: acme::read(&file.acme, text, (role, tls.is_on(), own_folder), wrong_at)?,
             master_key_file,
             access_log: access_log::read(&file.access_log, &data, wrong_at)?,
+            outside,
             data,
             listen,
             role,
@@ -468,6 +481,13 @@ fn panel(file: &File, source: &Source, has_tls: bool) -> Result<(String, Option<
     Ok((url.host.clone(), Some(url)))
 }
 
+fn outside(file: &File, servers: Option<&str>, source: &Source) -> Result<Outside> {
+    let File { public_addresses, dns, outgoing, doctor, .. } = file;
+    outside::read(&outside::Sections { public_addresses, dns, outgoing, doctor }, servers, |at, key, why| {
+        wrong(&at.map_or_else(|| key.to_owned(), |at| source.place_at(at, key)), why)
+    })
+}
+
 fn network(value: &Spanned<String>, place: &str) -> Result<Network> {
     let text = value.get_ref();
     text.parse().map_err(|error: NotANetwork| wrong(place, &format!("`{}` is {error}", text.escape_debug())))
@@ -647,6 +667,10 @@ mod tests {
             ("[[acme.authorities]]\ndirectory = 'http://ca'", "line 2", "write https://"),
             ("[[acme.authorities]]\ndirectory = 'https://ca/d'\neab_kid = '1'", "line 3", "add `eab_key_file`"),
             ("[[acme.authorities]]\ndirectory = 'https://ca/d'", "line 2", "terms"),
+            ("[dns]\nservers = ['1.1.1.1',\n'dns.example']", "line 3", "`servers`: `dns.example` is not the address"),
+            ("\n[outgoing]\nallow = ['lan']", "line 3", "`allow`: `lan` is neither"),
+            ("\npublic_addresses = ['1.2.3.4:80']", "line 2", "`public_addresses`: `1.2.3.4:80` is not an address"),
+            ("[doctor]\nhttp_port = 0", "line 2", "`http_port`: nobody listens on port 0"),
             ("data = ", "line 1", ""),
             ("listen = 3", "line 1", ""),
         ] {

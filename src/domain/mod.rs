@@ -5,9 +5,12 @@
 pub mod access;
 pub mod acme;
 pub mod api_key;
+pub mod caa;
 pub mod certificate;
 pub mod cron;
 pub mod deployment;
+pub mod dns;
+pub mod doctor;
 pub mod error;
 pub mod event;
 pub mod file_list;

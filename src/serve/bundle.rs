@@ -13,9 +13,9 @@ use hyper::{
 use moka::sync::Cache;
 use tokio::sync::Semaphore;
 
-use super::{Inner, file, flight::Flight, incident::Damage, page::Refusal, snapshot::Served, source};
+use super::{Inner, file, incident::Damage, page::Refusal, snapshot::Served, source};
 use crate::{
-    base::{blob_dir::BlobDir, hash::Sha256, tasks::Tasks},
+    base::{blob_dir::BlobDir, flight::Flight, hash::Sha256, tasks::Tasks},
     http::{
         conditional::{self, Outcome},
         pieces,

@@ -12,7 +12,6 @@ use hyper::header::HeaderValue;
 use moka::{policy::EvictionPolicy, sync::Cache};
 
 use super::{
-    flight::Flight,
     headers::{self, Prepared},
     incident::{Damage, Incidents},
     snapshot::Served,
@@ -21,6 +20,7 @@ use super::{
 use crate::{
     base::{
         blob_dir::{BlobDir, BlobError},
+        flight::Flight,
         limits::MANIFEST_BYTES_MAX,
         tasks::Tasks,
     },

@@ -10,12 +10,12 @@ use moka::{policy::EvictionPolicy, sync::Cache};
 
 use super::{
     file::{Content, Files},
-    flight::Flight,
     incident::{Damage, Incidents},
     source, variant,
 };
 use crate::base::{
     blob_dir::{BlobDir, BlobError, Coding},
+    flight::Flight,
     hash::Sha256,
     limits::{MEMORY_BYTES_MAX, MEMORY_FILE_BYTES_MAX, MEMORY_VARIANT_BYTES_MAX},
     tasks::Tasks,

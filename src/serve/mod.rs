@@ -7,7 +7,6 @@
 
 mod bundle;
 mod file;
-mod flight;
 pub mod headers;
 pub mod incident;
 mod index;

@@ -17,6 +17,7 @@ mod claim;
 pub mod collect;
 mod complete;
 pub mod deployments;
+pub mod doctor;
 pub mod folder;
 pub mod home;
 pub mod ingest;
@@ -76,6 +77,7 @@ pub use crate::ports::queue::{Depth, JobFilter};
 use self::{
     agenda::Agenda,
     certify::Acme,
+    doctor::Outside,
     home::Home,
     latency::Latency,
     months::Months,
@@ -131,6 +133,8 @@ pub struct Ground {
     pub secrets: Secrets,
     /// Authorities that are asked for certificates, if any are.
     pub acme: Option<Acme>,
+    /// Names and addresses of the world outside.
+    pub outside: Outside,
 }
 
 /// Where sites and panel are reached from outside.
@@ -192,6 +196,7 @@ struct Inner {
     latency: Arc<Latency>,
     agenda: Agenda,
     outlook: Outlook,
+    word: doctor::Word,
 }
 
 impl std::ops::Deref for Services {
@@ -220,6 +225,7 @@ impl Services {
             latency: Arc::default(),
             agenda: Agenda::default(),
             outlook: Outlook::default(),
+            word: doctor::Word::default(),
         };
         Self(Arc::new(inner))
     }
@@ -237,6 +243,10 @@ impl Services {
     /// The windows of the limits on tries and calls.
     pub fn windows(&self) -> &Windows {
         &self.0.windows
+    }
+
+    fn word(&self) -> &doctor::Word {
+        &self.0.word
     }
 
     fn hashing(&self) -> &Hashing {

@@ -30,6 +30,9 @@ pub const QUEUE_NEXT: &str = "queue_next";
 /// until the next start, or how far it has forgotten them, for the way back.
 pub const QUEUE_LEFT: &str = "queue_left ";
 
+/// The word by which this installation knows itself when it is asked over HTTP, at an address that may lead elsewhere.
+pub const CHECK_WORD: &str = "check_word";
+
 /// Where the data of this database was moved: set, it takes no change any more.
 pub const MOVED_TO: &str = "moved_to";
 

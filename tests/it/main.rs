@@ -21,6 +21,7 @@ mod commands;
 mod conformance;
 mod connections;
 mod deploys;
+mod doctor;
 mod effects;
 mod faults;
 mod framing;

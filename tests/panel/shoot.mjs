@@ -38,7 +38,11 @@ const archive = (files) => {
 const page1 = (title) => `<!doctype html><html lang="en"><title>${title}</title><h1>${title}</h1>`;
 const upload = (files) => ({ name: "site.tar.gz", mimeType: "application/gzip", buffer: archive(files) });
 
-const server = spawn(binary, ["serve", "--data", join(data, "d"), "--listen", "127.0.0.1:0"], { stdio: ["ignore", "pipe", "pipe"] });
+const server = spawn(binary, ["serve", "--data", join(data, "d"), "--listen", "127.0.0.1:0"], {
+  // A check of a hostname asks nobody on the internet.
+  env: { ...process.env, CHAINHOST_DNS_SERVERS: "127.0.0.1:1" },
+  stdio: ["ignore", "pipe", "pipe"],
+});
 let noise = "";
 server.stderr.on("data", (piece) => { noise += piece; });
 const base = await new Promise((done, fail) => {
@@ -235,6 +239,7 @@ try {
   await page.getByText("The hostname is added.").waitFor();
   assert.match((await visit("www.harbour.example")).text, /<h1>Three/);
   await shoot("hostnames", `${site}/hostnames`);
+  await shoot("hostname-check", `${site}/hostnames/www.harbour.example/check`);
   await shoot("hostname-remove", `${site}/hostnames/www.harbour.example/remove`);
 
   await settings({ act, base, data, password: PASSWORD, press, shoot, step, visit });

@@ -7,6 +7,7 @@ use crate::{
             self, Act, Change, ChangeRow, Changes, Deploy, Deployment, Diff, FileRow, Files, Head, Log, LogLine,
             LogPage, Other, Proof, ProofPage, Row,
         },
+        doctor::Check,
         form::Problems,
         hostnames::{HostnameRow, Hostnames},
         questions::{Question, TextField},
@@ -19,7 +20,45 @@ use crate::{
         words::{self, Fact},
     },
     base::hash::Sha256,
+    domain::doctor::{Finding, Level as Grade, Report},
 };
+
+/// A check with all that can be on its page.
+fn check() -> Check {
+    let finding = |level, text: &str, seen: &str| Finding { code: "x", level, text: text.into(), seen: seen.into() };
+    let findings = vec![
+        finding(
+            Grade::Problem,
+            "The AAAA record of www.harbour.example leads to 2001:db8:9::9, where this server does not answer, and authorities try that before the A record, which is right: change it to 2001:db8::7, or remove it.",
+            HOSTILE,
+        ),
+        finding(
+            Grade::Problem,
+            "The CAA records of harbour.example allow ca.example and not Let's Encrypt: add `harbour.example CAA 0 issue \"letsencrypt.org\"`.",
+            "harbour.example CAA 0 issue \"ca.example\"",
+        ),
+        finding(
+            Grade::Warning,
+            "The name server ns2.harbour.example of harbour.example does not answer for www.harbour.example: mend it, or take it out of the zone's NS records and from your registrar.",
+            "no answer in time from 198.51.100.53",
+        ),
+        finding(Grade::Good, "www.harbour.example belongs to the site harbour-cafe.", ""),
+        finding(
+            Grade::Good,
+            "Port 80 of 203.0.113.5 is answered by this server, as far as that shows from here.",
+            "A 203.0.113.5",
+        ),
+    ];
+    let report = Report { host: "www.harbour.example".into(), findings };
+    Check::new(shell(Place::Sites), "harbour-cafe", report)
+}
+
+fn check_well() -> Check {
+    let mut check = check();
+    check.wrong.clear();
+    check.summary = "Nothing stands in the way of a certificate.";
+    check
+}
 
 fn rows() -> Vec<Row> {
     let row = |number: i64, title: &str, sign, words, live, unpublished, detail: &str| Row {
@@ -454,6 +493,8 @@ pub(super) fn pages() -> Vec<Sample> {
         ),
         ("site-rules-none", render(&SiteRules { any: false, ..rules(false) }), "There are no rules yet."),
         ("hostnames", render(&hostnames), "www.harbour.example"),
+        ("hostname-check", render(&check()), "No certificate would come"),
+        ("hostname-well", render(&check_well()), "Nothing stands in the way"),
         ("rollback", render(&question(false)), "Keep 42 live"),
         ("delete", render(&question(true)), "to confirm</label>"),
         ("take-down", render(&take_down), "Why, for visitors"),

@@ -4,10 +4,11 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use super::*;
 
-const SOURCES: [(&str, &str); 8] = [
+const SOURCES: [(&str, &str); 10] = [
     ("caller", include_str!("../caller.rs")),
     ("certificates", include_str!("../certificates.rs")),
     ("deployments", include_str!("../deployments.rs")),
+    ("doctor", include_str!("../doctor.rs")),
     ("jobs", include_str!("../jobs.rs")),
     ("people", include_str!("../people.rs")),
     ("rules", include_str!("../rules.rs")),

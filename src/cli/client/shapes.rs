@@ -270,3 +270,20 @@ pub(in crate::cli) struct ShownCertificate {
 pub(in crate::cli) struct Said {
     pub(in crate::cli) message: String,
 }
+
+/// What was found about a hostname.
+#[derive(Debug, Deserialize)]
+pub(in crate::cli) struct Check {
+    pub(in crate::cli) hostname: String,
+    pub(in crate::cli) ready: bool,
+    pub(in crate::cli) findings: Vec<Finding>,
+}
+
+/// One thing that was found.
+#[derive(Debug, Deserialize)]
+pub(in crate::cli) struct Finding {
+    pub(in crate::cli) level: String,
+    pub(in crate::cli) text: String,
+    #[serde(default)]
+    pub(in crate::cli) seen: String,
+}

@@ -14,7 +14,7 @@ use chainhost::{
     domain::{month::Retention, node::Role},
     engines::cache_moka::CacheMoka,
     ports::{cache::Cache, counts::Counts, db::Db, queue::Jobs},
-    services::{Addresses, Ground, nodes::Node, secrets::Secrets, stores::Stores},
+    services::{Addresses, Ground, doctor::Outside, nodes::Node, secrets::Secrets, stores::Stores},
 };
 
 /// Addresses at which nobody listens.
@@ -50,6 +50,7 @@ pub(crate) fn ground(folder: &Path, db: Db, jobs: Jobs, clock: Clock) -> Ground 
         stores: Stores::default(),
         secrets: Secrets::fleeting(),
         acme: None,
+        outside: Outside::default(),
     }
 }
 
@@ -70,5 +71,6 @@ pub(crate) fn wish(postgres: Option<Postgres>) -> Wish {
         cache_url: None,
         master_key_file: None,
         acme: None,
+        outside: Outside::default(),
     }
 }

@@ -3,6 +3,7 @@
 pub(crate) mod authority;
 pub(crate) mod base;
 pub(crate) mod browser;
+pub(crate) mod dns;
 pub(crate) mod ground;
 pub(crate) mod http;
 pub(crate) mod keep_alive;
@@ -93,6 +94,17 @@ impl Host {
         let file = folder.path().join("chainhost.toml");
         write_files(folder.path(), &[("chainhost.toml", settings.as_bytes())]);
         Self::start_in(folder, &["--config", file.to_str().unwrap()])
+    }
+
+    /// As [`Host::start_configured`], with this name server and more arguments to `serve`.
+    pub(crate) fn start_resolving(server: &str, settings: &str, arguments: &[&str]) -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("chainhost.toml");
+        write_files(folder.path(), &[("chainhost.toml", settings.as_bytes())]);
+        let mut host = Self::prepare(folder, &[&["--config", file.to_str().unwrap()], arguments].concat());
+        host.environment.push((String::from("CHAINHOST_DNS_SERVERS"), server.to_owned()));
+        host.restart();
+        host
     }
 
     /// As [`Host::start_configured`], with no other stores than the settings name.
@@ -193,6 +205,8 @@ impl Host {
     /// The program, told of this server's stores.
     fn program(&self) -> Command {
         let mut command = Command::new(PROGRAM);
+        // Tests ask nobody on the internet, unless they name somebody.
+        command.env("CHAINHOST_DNS_SERVERS", "127.0.0.1:1");
         command.envs(self.environment.iter().map(|(name, value)| (name, value)));
         self.stores.name_to(&mut command);
         command

@@ -13,36 +13,43 @@ use tokio::sync::OnceCell;
 
 /// The loads under way.
 #[derive(Debug)]
-pub(super) struct Flight<K, V> {
+pub struct Flight<K, V> {
     cells: Mutex<HashMap<K, Arc<OnceCell<V>>>>,
 }
 
-impl<K: Copy + Eq + Hash, V: Clone> Flight<K, V> {
-    pub(super) fn new() -> Self {
+impl<K: Clone + Eq + Hash, V: Clone> Default for Flight<K, V> {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl<K: Clone + Eq + Hash, V: Clone> Flight<K, V> {
+    /// No load yet.
+    pub fn new() -> Self {
         Self { cells: Mutex::new(HashMap::new()) }
     }
 
     /// Gives what `load` gives, or what the load of another asker for `key` gives.
-    pub(super) async fn join(&self, key: K, load: impl Future<Output = V>) -> V {
+    pub async fn join(&self, key: K, load: impl Future<Output = V>) -> V {
         let seat = self.seat(key);
         seat.cell.get_or_init(|| load).await.clone()
     }
 
     fn seat(&self, key: K) -> Seat<'_, K, V> {
         let mut cells = self.cells.lock().unwrap_or_else(PoisonError::into_inner);
-        let cell = Arc::clone(cells.entry(key).or_default());
+        let cell = Arc::clone(cells.entry(key.clone()).or_default());
         Seat { flight: self, key, cell }
     }
 }
 
 /// A place in a load; the last to leave closes the door.
-struct Seat<'a, K: Copy + Eq + Hash, V> {
+struct Seat<'a, K: Clone + Eq + Hash, V> {
     flight: &'a Flight<K, V>,
     key: K,
     cell: Arc<OnceCell<V>>,
 }
 
-impl<K: Copy + Eq + Hash, V> Drop for Seat<'_, K, V> {
+impl<K: Clone + Eq + Hash, V> Drop for Seat<'_, K, V> {
     fn drop(&mut self) {
         let mut cells = self.flight.cells.lock().unwrap_or_else(PoisonError::into_inner);
         // Loaded: later askers find the result in the cache, or load anew. Alone: nobody else waits.

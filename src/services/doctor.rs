@@ -1,0 +1,181 @@
+//! Whether an authority would give a certificate for a hostname, before one is asked: what the panel, the API and whoever orders
+//! certificates call.
+//!
+//! Each server of an installation knows one word that no other has. Whoever asks for `/.well-known/chainhost/here/NONCE`, on any
+//! host, gets a hash of word, host and nonce: so a check sees that what answers at an address is this installation, and not another.
+//!
+//! SECURITY: a check asks name servers and addresses that the owner of a hostname chooses. It connects to none that is not public
+//! (`Dns::admit`), tells of an answer no more than its status and two short headers, and is limited for each tenant.
+
+mod look;
+#[cfg(test)]
+mod tests;
+
+use std::{
+    net::{IpAddr, SocketAddr},
+    sync::Arc,
+};
+
+use tokio::sync::OnceCell;
+
+use crate::{
+    base::{hash::Sha256, limits, secret::Secret},
+    domain::{
+        Error, Result,
+        access::{Actor, Right, TenantScope},
+        caa::Authority,
+        dns::{Failure, Kind},
+        doctor::{self, Belongs, Report},
+        hostname::Hostname,
+        site::SiteName,
+    },
+    ports::{
+        dns::{Answered, Dns, Names, Way},
+        reach::{Reach, Reached, Silence},
+    },
+    store,
+};
+
+use super::{Services, access};
+
+/// Where this installation says that it is the one: a nonce follows.
+pub const HERE: &str = "/.well-known/chainhost/here/";
+/// The port at which authorities ask.
+const HTTP_PORT: u16 = 80;
+/// Characters of a nonce.
+const NONCE_MAX: usize = 64;
+
+/// The world outside, as far as the services ask it.
+#[derive(Clone, Debug)]
+pub struct Outside {
+    /// Names.
+    pub dns: Dns,
+    /// Addresses.
+    pub reach: Arc<dyn Reach>,
+    /// Addresses of this server that its machine does not have, as behind a NAT.
+    pub public_addresses: Vec<IpAddr>,
+    /// The port at which authorities ask: 80, but in tests.
+    pub http_port: u16,
+}
+
+impl Default for Outside {
+    /// Without a network: nothing is answered.
+    fn default() -> Self {
+        Self {
+            dns: Dns::new(Arc::new(Nobody), &[]),
+            reach: Arc::new(Nobody),
+            public_addresses: Vec::new(),
+            http_port: HTTP_PORT,
+        }
+    }
+}
+
+/// Nobody is there.
+#[derive(Debug)]
+struct Nobody;
+
+impl Names for Nobody {
+    fn ask<'a>(&'a self, _name: &'a str, _kind: Kind, _way: Way) -> Answered<'a> {
+        Box::pin(async { Err(Failure::Unreachable) })
+    }
+
+    fn local(&self, _name: &str) -> Vec<IpAddr> {
+        Vec::new()
+    }
+
+    fn servers(&self) -> Vec<SocketAddr> {
+        Vec::new()
+    }
+}
+
+impl Reach for Nobody {
+    fn get<'a>(&'a self, _address: SocketAddr, _host: &'a str, _path: &'a str) -> Reached<'a> {
+        Box::pin(async { Err(Silence::NoRoute) })
+    }
+
+    fn own(&self) -> Vec<IpAddr> {
+        Vec::new()
+    }
+}
+
+/// The word by which an installation knows itself, once it was read.
+#[derive(Debug, Default)]
+pub(super) struct Word(OnceCell<Secret>);
+
+/// What the installation with this word answers.
+fn told(word: &Secret, host: &str, nonce: &str) -> String {
+    Sha256::of(format!("chainhost here\n{}\n{host}\n{nonce}", word.expose()).as_bytes()).hex()
+}
+
+impl Services {
+    /// Looks whether an authority would give a certificate for a hostname, and what to change if not.
+    pub async fn check_hostname(&self, actor: &Actor, host: &str) -> Result<Report> {
+        let scope = actor.require(Right::ManageSites)?;
+        let host = Hostname::parse(host)?;
+        let key = format!("doctor {}", scope.tenant());
+        let what = "Hostnames have been checked very often.";
+        self.windows().take(&key, limits::CHECKS_MAX, limits::CHECKS_WINDOW_MS, "checks", what).await?;
+        let belongs = self.whose(scope, &host).await?;
+        self.examine_hostname(&host, belongs, Authority::lets_encrypt()).await
+    }
+
+    /// The same for who orders a certificate by itself, and knows whose the hostname is and which authority it will ask.
+    pub async fn examine_hostname(&self, host: &Hostname, belongs: Belongs, authority: Authority) -> Result<Report> {
+        let word = self.check_word().await?;
+        let look = look::Look { outside: &self.outside, word };
+        Ok(doctor::examine(&look.observe(host.as_str(), belongs, authority).await))
+    }
+
+    /// What this installation answers to a nonce; `None` while its word is not known, and for what is no nonce.
+    pub fn answer_here(&self, host: &str, nonce: &str) -> Option<String> {
+        let is_nonce = (1..=NONCE_MAX).contains(&nonce.len()) && nonce.bytes().all(|it| it.is_ascii_alphanumeric());
+        let word = self.word().0.get().filter(|_| is_nonce)?;
+        Some(told(word, host, nonce))
+    }
+
+    /// The word of this installation, made where there is none: all servers on one database have the same.
+    pub async fn check_word(&self) -> Result<&Secret> {
+        let read = || async {
+            let found = self.db.read(|tx| store::settings::find(tx, store::settings::CHECK_WORD)).await?;
+            if let Some(word) = found {
+                return Ok(Secret::new(word));
+            }
+            let fresh = access::token();
+            let made = self.db.write(move |tx| {
+                if let Some(word) = store::settings::find(tx, store::settings::CHECK_WORD)? {
+                    return Ok(Secret::new(word));
+                }
+                store::settings::set(tx, store::settings::CHECK_WORD, fresh.expose())?;
+                Ok(fresh)
+            });
+            made.await
+        };
+        self.word().0.get_or_try_init(read).await
+    }
+
+    /// Whose a hostname is. One of another tenant is not there.
+    async fn whose(&self, scope: TenantScope, host: &Hostname) -> Result<Belongs> {
+        if self.addresses.is_panel(host.as_str()) {
+            return Ok(Belongs::Panel);
+        }
+        let own = host.as_str().strip_suffix(&self.addresses.sites_domain).and_then(|it| it.strip_suffix('.'));
+        // A preview stands before the site's name.
+        let own = own.map(|it| it.rsplit("--").next().unwrap_or(it)).and_then(|it| SiteName::parse(it).ok());
+        let host = host.clone();
+        self.db
+            .read(move |tx| {
+                let holder = match own {
+                    Some(name) => {
+                        let held = store::sites::find_name(tx, &name)?.filter(|it| it.deleted_ms.is_none());
+                        held.map(|it| (it.tenant, it.site))
+                    }
+                    None => store::hostnames::find(tx, &host)?,
+                };
+                let Some((tenant, site)) = holder else { return Ok(Belongs::Nobody) };
+                // What is another tenant's is not there.
+                let site = if tenant == scope.tenant() { store::sites::find_by_id(tx, scope, site)? } else { None };
+                site.map(|it| Belongs::Site(it.name.to_string())).ok_or_else(|| Error::not_found("hostname"))
+            })
+            .await
+    }
+}

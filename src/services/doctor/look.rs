@@ -1,0 +1,223 @@
+//! What is seen of a hostname from outside. Decides nothing: `domain::doctor` does.
+
+use std::{
+    net::{IpAddr, SocketAddr},
+    time::Duration,
+};
+
+use tokio::time::timeout;
+
+use super::{HERE, Outside, told};
+use crate::{
+    base::{random, secret::Secret, together},
+    domain::{
+        caa::Authority,
+        dns::{self, Answer, Failure, Kind, Record},
+        doctor::{Belongs, Looked, Observed, Outcome, Own, Relevant, Visit, ZoneServer},
+    },
+    ports::{dns::Way, reach::Silence},
+};
+
+/// Name servers of a zone that are asked: more tell nothing new.
+const SERVERS_MAX: usize = 4;
+/// Aliases from zone to zone that are followed.
+const ZONES_MAX: usize = 4;
+/// Addresses of a name that are visited: an authority takes one of them.
+const VISITS_MAX: usize = 8;
+/// The longest that the servers of a zone are looked for and asked; without them, the resolver's word counts.
+const ZONE_MAX: Duration = Duration::from_secs(10);
+/// The port of name servers.
+const DNS_PORT: u16 = 53;
+
+/// A look at the world outside.
+pub(super) struct Look<'a> {
+    pub(super) outside: &'a Outside,
+    pub(super) word: &'a Secret,
+}
+
+impl Look<'_> {
+    /// Looks at all that matters for a certificate.
+    pub(super) async fn observe(&self, host: &str, belongs: Belongs, authority: Authority) -> Observed {
+        let dns = &self.outside.dns;
+        let looked = self.looked(host, Way::Fresh).await;
+        let is_answered = looked.a.is_ok() || looked.aaaa.is_ok();
+        let fails_by_dnssec =
+            matches!(looked.a, Err(Failure::ServerFailed)) && dns.ask(host, Kind::A, Way::Unvalidated).await.is_ok();
+        let zone = if is_answered { timeout(ZONE_MAX, self.zone(host)).await.ok().flatten() } else { None };
+        // Whoever cannot be asked for addresses cannot be asked for the rest.
+        let caa = looked.a.as_ref().map_or_else(|why| Err((host.to_owned(), *why)), |_| Ok(None));
+        let mut seen = Observed {
+            host: host.to_owned(),
+            belongs,
+            port: self.outside.http_port,
+            own: self.own(),
+            resolvers: dns.servers().iter().map(|it| it.ip().to_string()).collect(),
+            looked,
+            fails_by_dnssec,
+            zone,
+            caa,
+            visits: Vec::new(),
+            authority,
+        };
+        let addresses = seen.addresses();
+        if is_answered {
+            (seen.caa, seen.visits) = tokio::join!(self.caa(&seen), self.visits(host, &addresses));
+        }
+        seen
+    }
+
+    /// The addresses of this server: those of its interfaces that others can get to, and those of the settings.
+    fn own(&self) -> Vec<Own> {
+        let here = self.outside.reach.own();
+        let set = &self.outside.public_addresses;
+        let reachable = here.iter().filter(|it| self.outside.dns.admit(**it).is_ok() || set.contains(it));
+        let mut own: Vec<Own> = reachable.map(|it| Own { address: *it, is_here: true }).collect();
+        own.extend(set.iter().filter(|it| !here.contains(it)).map(|it| Own { address: *it, is_here: false }));
+        own
+    }
+
+    async fn looked(&self, name: &str, way: Way) -> Looked {
+        let dns = &self.outside.dns;
+        let (a, aaaa) = tokio::join!(dns.ask(name, Kind::A, way), dns.ask(name, Kind::Aaaa, way));
+        Looked { a, aaaa }
+    }
+
+    /// What the zone's own servers say, at the end of the aliases; `None` where they are not found.
+    async fn zone(&self, host: &str) -> Option<(String, Vec<ZoneServer>)> {
+        let mut at = host.to_owned();
+        for _ in 0..ZONES_MAX {
+            let (zone, servers) = self.servers(&at).await?;
+            let asked =
+                servers.into_iter().map(|(name, address)| -> std::pin::Pin<Box<dyn Future<Output = _> + Send>> {
+                    let at = at.clone();
+                    Box::pin(async move {
+                        let looked = self.looked(&at, Way::At(SocketAddr::new(address, DNS_PORT))).await;
+                        ZoneServer { name, address, looked }
+                    })
+                });
+            let asked: Vec<ZoneServer> = together::all(asked).await;
+            match asked.iter().find_map(|it| leads_on(&it.looked)) {
+                Some(next) => at = next,
+                None => return Some((zone, asked)),
+            }
+        }
+        None
+    }
+
+    /// The zone of a name, and where its servers are.
+    async fn servers(&self, name: &str) -> Option<(String, Vec<(String, IpAddr)>)> {
+        let dns = &self.outside.dns;
+        let mut at = name;
+        let zone = loop {
+            let answer = dns.ask(at, Kind::Soa, Way::Cached).await.ok()?;
+            if answer.chain.is_empty() {
+                if answer.records.iter().any(|it| matches!(it, Record::Soa { .. })) {
+                    break at.to_owned();
+                }
+                if let Some(zone) = answer.zone.filter(|it| !it.is_empty() && dns::is_within(at, it)) {
+                    break zone;
+                }
+            }
+            at = dns::above(at)?;
+        };
+        let names = dns.ask(&zone, Kind::Ns, Way::Fresh).await.ok()?.records.into_iter().filter_map(|it| match it {
+            Record::Ns(name) => Some(name),
+            _ => None,
+        });
+        let found = names.take(SERVERS_MAX).map(|name| -> std::pin::Pin<Box<dyn Future<Output = _> + Send>> {
+            Box::pin(async move { (self.address_of(&name).await, name) })
+        });
+        let found: Vec<(Option<IpAddr>, String)> = together::all(found).await;
+        Some((zone, found.into_iter().filter_map(|(address, name)| Some((name, address?))).collect()))
+    }
+
+    /// Where a name server is asked.
+    async fn address_of(&self, name: &str) -> Option<IpAddr> {
+        let Looked { a, aaaa } = self.looked(name, Way::Cached).await;
+        let all = a.into_iter().chain(aaaa).flat_map(|it| it.addresses().collect::<Vec<_>>());
+        all.into_iter().find(|it| self.outside.dns.admit(*it).is_ok())
+    }
+
+    /// The CAA records that count (RFC 8659 §3): those of the name, else of the next one above that has some.
+    async fn caa(&self, seen: &Observed) -> Result<Relevant, (String, Failure)> {
+        let mut names = vec![seen.host.as_str()];
+        while let Some(above) = names.last().and_then(|it| dns::above(it)) {
+            names.push(above);
+        }
+        let asked = names
+            .iter()
+            .map(|name| -> std::pin::Pin<Box<dyn Future<Output = _> + Send>> { Box::pin(self.caa_at(seen, name)) });
+        let answers: Vec<Result<Answer, Failure>> = together::all(asked).await;
+        for (name, answer) in names.into_iter().zip(answers) {
+            let answer = answer.map_err(|why| (name.to_owned(), why))?;
+            let properties: Vec<_> = answer
+                .records
+                .into_iter()
+                .filter_map(|it| match it {
+                    Record::Caa(it) => Some(it),
+                    _ => None,
+                })
+                .collect();
+            if !properties.is_empty() {
+                return Ok(Some((name.to_owned(), properties)));
+            }
+        }
+        Ok(None)
+    }
+
+    /// As the zone's servers have it where they are known, so that a change of a minute ago counts; else as the resolver says.
+    async fn caa_at(&self, seen: &Observed, name: &str) -> Result<Answer, Failure> {
+        let has_aliases = seen.looked.a.iter().chain(&seen.looked.aaaa).any(|it| !it.chain.is_empty());
+        let servers = seen.zone.iter().filter(|it| !has_aliases && dns::is_within(name, &it.0)).flat_map(|it| &it.1);
+        let good = servers.filter(|it| it.looked.a.is_ok()).map(|it| SocketAddr::new(it.address, DNS_PORT)).next();
+        if let Some(server) = good
+            && let Ok(answer) = self.outside.dns.ask(name, Kind::Caa, Way::At(server)).await
+            && (answer.chain.is_empty() || !answer.records.is_empty())
+        {
+            return Ok(answer);
+        }
+        self.outside.dns.ask(name, Kind::Caa, Way::Fresh).await
+    }
+
+    async fn visits(&self, host: &str, addresses: &[IpAddr]) -> Vec<Visit> {
+        let all = addresses.iter().take(VISITS_MAX);
+        let all = all.map(|address| -> std::pin::Pin<Box<dyn Future<Output = _> + Send>> {
+            Box::pin(async move { Visit { address: *address, outcome: self.visit(host, *address).await } })
+        });
+        together::all(all).await
+    }
+
+    /// Asks an address for this installation's word, as an authority would ask for its own.
+    async fn visit(&self, host: &str, address: IpAddr) -> Outcome {
+        if let Err(class) = self.outside.dns.admit(address) {
+            return Outcome::Barred(class);
+        }
+        let port = self.outside.http_port;
+        let nonce = random::label::<16>();
+        let authority = if port == 80 { host.to_owned() } else { format!("{host}:{port}") };
+        let path = format!("{HERE}{nonce}");
+        let said = match self.outside.reach.get(SocketAddr::new(address, port), &authority, &path).await {
+            Ok(said) => said,
+            Err(Silence::Closed) => return Outcome::Closed,
+            Err(Silence::TimedOut) => return Outcome::Silent,
+            Err(Silence::NoRoute) => return Outcome::NoRoute,
+            Err(Silence::BrokeOff) => return Outcome::BrokeOff,
+            Err(Silence::NotHttp) => return Outcome::NotHttp,
+        };
+        let body = said.body.trim_ascii();
+        match said.status {
+            200 if body == told(self.word, host, &nonce).as_bytes() => Outcome::Here { through: said.server },
+            200 if body.len() == 64 && body.iter().all(u8::is_ascii_hexdigit) => Outcome::OtherChainHost,
+            status => Outcome::Other { status, server: said.server, location: said.location },
+        }
+    }
+}
+
+/// The name that an answer leads on to, where it has no address.
+fn leads_on(looked: &Looked) -> Option<String> {
+    let both = || looked.a.iter().chain(&looked.aaaa);
+    if both().any(|it| !it.records.is_empty()) {
+        return None;
+    }
+    both().find_map(|it| it.chain.last().cloned())
+}
