@@ -5,6 +5,7 @@ use axum::extract::Path;
 use serde::Deserialize;
 
 use super::{
+    certificates::HostnameStanding,
     form::Problems,
     gate::Answer,
     questions::Question,
@@ -27,6 +28,10 @@ pub(super) struct Hostnames {
     /// The address that every site has.
     pub(super) own: String,
     pub(super) own_url: String,
+    /// How it stands with its certificate.
+    pub(super) own_standing: Option<HostnameStanding>,
+    /// Whether an authority is asked for what has none.
+    pub(super) is_asked: bool,
     pub(super) rows: Vec<HostnameRow>,
     /// What was typed.
     pub(super) hostname: String,
@@ -39,16 +44,29 @@ pub(super) struct Hostnames {
 pub(super) struct HostnameRow {
     pub(super) hostname: String,
     pub(super) url: String,
+    pub(super) standing: Option<HostnameStanding>,
+}
+
+impl HostnameRow {
+    /// Whether an authority can be asked for it now.
+    fn retries(&self) -> bool {
+        self.standing.as_ref().is_some_and(|it| it.can_retry)
+    }
 }
 
 async fn page(visit: &Visit, name: &SiteName, hostname: String, problems: Problems) -> Result<Hostnames> {
     let found = visit.services.get_site(&visit.actor, name).await?;
     let own = found.url.split_once("://").map_or("", |(_, rest)| rest).trim_end_matches('/').to_owned();
     let addresses = &visit.services.addresses;
-    let rows = found
-        .hostnames
-        .iter()
-        .map(|it| HostnameRow { hostname: it.clone(), url: format!("{}://{it}{}/", addresses.scheme, addresses.port) });
+    let now = visit.now_ms();
+    let certificates = visit.services.list_hostname_certificates(&visit.actor).await?;
+    let of =
+        |name: &str| certificates.iter().find(|it| it.hostname == name).and_then(|it| HostnameStanding::new(it, now));
+    let rows = found.hostnames.iter().map(|it| HostnameRow {
+        hostname: it.clone(),
+        url: format!("{}://{it}{}/", addresses.scheme, addresses.port),
+        standing: of(it),
+    });
     let lead = match found.hostnames.len() {
         0 => String::from("It answers under the name that this server gave it, and under none of your own yet."),
         many => format!("It answers under {} hostnames.", many + 1),
@@ -60,6 +78,8 @@ async fn page(visit: &Visit, name: &SiteName, hostname: String, problems: Proble
         site: name.to_string(),
         lead,
         standing: sites::Standing::of(visit, &found.site),
+        own_standing: of(own.split(':').next().unwrap_or_default()),
+        is_asked: visit.services.acme.is_some(),
         own,
         own_url: found.url.clone(),
         rows: rows.collect(),

@@ -18,6 +18,7 @@ mod visit;
 mod words;
 
 mod audit_log;
+mod certificates;
 mod claim;
 mod deployments;
 mod doctor;
@@ -97,6 +98,7 @@ fn pages() -> Router<Panel> {
         .route("/sites/{name}/delete", get(sites::delete_question).post(sites::delete))
         .route("/sites/{name}/hostnames", get(hostnames::list).post(hostnames::add))
         .route("/sites/{name}/hostnames/{hostname}/check", get(doctor::check))
+        .route("/sites/{name}/hostnames/{hostname}/retry", post(certificates::retry))
         .route("/sites/{name}/hostnames/{hostname}/remove", get(hostnames::remove_question).post(hostnames::remove))
         .route("/sites/{name}/deployments", get(sites::all_deployments))
         .route("/sites/{name}/publish/{deployment}", get(deployments::publish_question).post(deployments::publish))
@@ -132,6 +134,8 @@ fn pages() -> Router<Panel> {
         .route("/settings/theme", post(settings::theme))
         .route("/settings/keys", get(keys::list).post(keys::create))
         .route("/settings/keys/{id}/revoke", get(keys::revoke_question).post(keys::revoke))
+        .route("/settings/certificates", get(certificates::list).post(certificates::upload))
+        .route("/settings/certificates/{id}/remove", get(certificates::remove_question).post(certificates::remove))
         .route("/settings/nodes", get(nodes::list))
         .route("/settings/sessions", get(sessions::list))
         .route("/settings/sessions/{id}/end", post(sessions::end))

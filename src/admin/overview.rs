@@ -213,6 +213,16 @@ fn wants(summary: &Summary, watches: &[Watching], queues: &[QueueRow], shell: &S
             href: format!("/sites/{name}/deployments/{}/log", it.deployment.number),
         }
     });
+    let uncertified = summary.uncertified.iter().map(|it| Want {
+        bad: it.certificate.is_none(),
+        title: match it.certificate {
+            None => format!("{} cannot get a certificate", it.name),
+            Some(_) => format!("The certificate of {} is not renewed", it.name),
+        },
+        text: it.problem.as_ref().map_or_else(String::new, |(_, text)| text.clone()),
+        act: "Check the hostname",
+        href: String::from("/sites"),
+    });
     let dark = summary.dark.iter().map(|it| match &it.taken_down {
         Some(reason) => Want {
             bad: false,
@@ -254,7 +264,7 @@ fn wants(summary: &Summary, watches: &[Watching], queues: &[QueueRow], shell: &S
         act: "Read the reason",
         href: String::from("/jobs"),
     });
-    failed.chain(jobs).chain(paused).chain(watches).chain(dark).collect()
+    failed.chain(uncertified).chain(jobs).chain(paused).chain(watches).chain(dark).collect()
 }
 
 fn figures(summary: &Summary, now_ms: i64) -> Vec<Figure> {

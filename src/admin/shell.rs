@@ -120,6 +120,14 @@ pub(super) enum Notice {
     HostnameAdded,
     /// A hostname was removed.
     HostnameRemoved,
+    /// A certificate was given.
+    CertificateAdded,
+    /// A certificate was given that is for no hostname yet.
+    CertificateIdle,
+    /// A certificate was removed.
+    CertificateRemoved,
+    /// An authority is asked for a certificate.
+    CertificateAsked,
     /// A site was taken down.
     TakenDown,
     /// A site was put back.
@@ -179,7 +187,7 @@ pub(super) enum Notice {
 }
 
 impl Notice {
-    const ALL: [Self; 36] = [
+    const ALL: [Self; 40] = [
         Self::Claimed,
         Self::SiteCreated,
         Self::SiteDeleted,
@@ -188,6 +196,10 @@ impl Notice {
         Self::RolledBack,
         Self::HostnameAdded,
         Self::HostnameRemoved,
+        Self::CertificateAdded,
+        Self::CertificateIdle,
+        Self::CertificateRemoved,
+        Self::CertificateAsked,
         Self::TakenDown,
         Self::PutBack,
         Self::WatchBegun,
@@ -229,6 +241,10 @@ impl Notice {
             Self::RolledBack => "rolled-back",
             Self::HostnameAdded => "hostname-added",
             Self::HostnameRemoved => "hostname-removed",
+            Self::CertificateAdded => "certificate-added",
+            Self::CertificateIdle => "certificate-idle",
+            Self::CertificateRemoved => "certificate-removed",
+            Self::CertificateAsked => "certificate-asked",
             Self::TakenDown => "taken-down",
             Self::PutBack => "put-back",
             Self::WatchBegun => "watch-begun",
@@ -280,6 +296,12 @@ impl Notice {
             }
             Self::HostnameAdded => "The hostname is added. The site answers under it as soon as it points here.",
             Self::HostnameRemoved => "The hostname is removed. The site no longer answers under it.",
+            Self::CertificateAdded => "The certificate is here, and shown to visitors.",
+            Self::CertificateIdle => {
+                "The certificate is here. It is for none of your hostnames yet: give one of its names to a site."
+            }
+            Self::CertificateRemoved => "The certificate is removed.",
+            Self::CertificateAsked => "An authority is asked for a certificate now. Look again in a moment.",
             Self::TakenDown => "The site is taken down. Visitors read the reason and get none of its files.",
             Self::PutBack => "The site is back. Visitors get what they got before.",
             Self::WatchBegun => {

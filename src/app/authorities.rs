@@ -10,7 +10,7 @@ use crate::{
     config::acme::{Acme as Settings, Authority},
     domain::{Error, Result},
     engines::acme::Acme as Engine,
-    ports::acme::Directory,
+    ports::{acme::Directory, dns::Dns},
     services::certify::Acme,
 };
 
@@ -24,11 +24,11 @@ pub(super) fn check(settings: Option<&Settings>) -> Result<()> {
 
 /// The authorities that are asked; `None` where none is. One whose files cannot be used any more is told and left out: the rest of the
 /// server needs none of it.
-pub(super) fn open(settings: Option<&Settings>, tasks: &Tasks) -> Option<Acme> {
+pub(super) fn open(settings: Option<&Settings>, tasks: &Tasks, dns: &Dns) -> Option<Acme> {
     let settings = settings?;
     let usable = |it| directory(it).inspect_err(|error| tracing::error!(%error, "this authority is not asked")).ok();
     let directories = settings.authorities.iter().filter_map(usable).collect();
-    Some(Acme::new(Engine::new(tasks.clone()), directories, settings.email.clone()))
+    Some(Acme::new(Engine::new(tasks.clone(), dns.clone()), directories, settings.email.clone()))
 }
 
 fn directory(it: &Authority) -> Result<Directory> {

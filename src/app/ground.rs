@@ -371,7 +371,7 @@ pub async fn open(folder: &Folder, wish: &Wish) -> Result<Opened> {
         retention: wish.retention,
         instance,
         secrets,
-        acme: authorities::open(wish.acme.as_ref(), &wish.tasks),
+        acme: authorities::open(wish.acme.as_ref(), &wish.tasks, &wish.outside.dns),
         stores: super::stores::describe(folder, wish),
         outside: wish.outside.clone(),
         node: Node { id: node, role: wish.role, labels: wish.labels.clone(), shares, queue: queues.place },

@@ -11,4 +11,5 @@ pub mod public_url;
 pub mod redis;
 mod retention;
 pub mod server;
+mod source;
 pub mod tls;

@@ -24,6 +24,7 @@ use super::{
     public_url::PublicUrl,
     redis::{self, Redis},
     retention,
+    source::Source,
     tls::{self, Tls},
 };
 use crate::{
@@ -302,30 +303,6 @@ fn wrong(place: &str, why: &str) -> Error {
     Error::invalid("config", format!("{place}: {why}."))
 }
 
-/// The text of the file, to tell lines by.
-#[derive(Default)]
-struct Source {
-    path: PathBuf,
-    text: String,
-}
-
-impl Source {
-    fn read(path: &Path) -> Self {
-        Self { path: path.to_owned(), text: fs::read_to_string(path).unwrap_or_default() }
-    }
-
-    /// Where a value stands, for people: file, line, key.
-    fn place<T>(&self, value: &Spanned<T>, key: &str) -> String {
-        self.place_at(value.span().start, key)
-    }
-
-    /// The same for what begins at a byte of the file.
-    fn place_at(&self, start: usize, key: &str) -> String {
-        let before = self.text.get(..start).unwrap_or_default();
-        format!("{} line {}, `{key}`", self.path.display(), before.matches('\n').count() + 1)
-    }
-}
-
 fn read_file(path: &Path) -> Result<File> {
     let unreadable = |why: &dyn std::fmt::Display| {
         wrong(&path.display().to_string(), &format!("cannot read the configuration: {why}"))
@@ -578,6 +555,15 @@ mod tests {
         assert_eq!((own.tls.listen.len(), own.tls.redirect, own.public_url.unwrap().port.as_str()), (1, true, ""));
         let plain = read("public_url = \"http://localhost:80\"").unwrap();
         assert_eq!(plain.public_url.unwrap().port, "");
+    }
+
+    #[test]
+    fn http_3_is_spoken_where_it_is_built_in_and_wanted() {
+        let of = |text: &str| read(&format!("[tls]\nlisten = ['127.0.0.1:8443']\n{text}")).map(|it| it.tls.http3);
+        let is_built_in = cfg!(feature = "h3");
+        assert_eq!((of("").unwrap(), of("http3 = false").unwrap()), (is_built_in, false));
+        let why = of("http3 = true").err().map(|it| it.message).unwrap_or_default();
+        assert_eq!(why.contains("line 3, `http3`: this build has no HTTP/3"), !is_built_in, "{why}");
     }
 
     #[test]

@@ -90,6 +90,25 @@ impl Report {
         self.worst() < Level::Problem
     }
 
+    /// What keeps every authority from giving one, whichever way it looks and whatever stands between it and this server. What only
+    /// this server may not see, and what is wrong with one port alone, is not among it.
+    pub fn hopeless(&self) -> Option<&Finding> {
+        const CODES: [&str; 11] = [
+            "a_elsewhere",
+            "aaaa_elsewhere",
+            "caa_forbids",
+            "caa_nobody",
+            "cname_dangling",
+            "cname_loop",
+            "dns_no_address",
+            "dns_no_name",
+            "dns_servfail",
+            "dnssec_broken",
+            "other_chainhost",
+        ];
+        self.findings.iter().find(|it| it.level == Level::Problem && CODES.contains(&it.code))
+    }
+
     /// The sentence of the worst finding, or that all is well.
     pub fn summary(&self) -> String {
         match self.findings.first() {

@@ -19,7 +19,10 @@ use self::client::Client;
 use crate::{
     base::tasks::Tasks,
     domain::acme::{Challenge, Kind, Problem, Refusal},
-    ports::acme::{Authorities, Directory, Failure, Issued, Later, Stage, Window, Wish},
+    ports::{
+        acme::{Authorities, Directory, Failure, Issued, Later, Stage, Window, Wish},
+        dns::Dns,
+    },
 };
 
 /// How long an authority may look at a hostname, and how long it may then make the certificate.
@@ -30,16 +33,17 @@ const MAKES_MAX: Duration = Duration::from_secs(90);
 #[derive(Debug)]
 pub struct Acme {
     tasks: Tasks,
+    dns: Dns,
 }
 
 impl Acme {
-    /// What it needs to run beside goes to `tasks`.
-    pub fn new(tasks: Tasks) -> Arc<Self> {
-        Arc::new(Self { tasks })
+    /// What it needs to run beside goes to `tasks`; `dns` tells where authorities are.
+    pub fn new(tasks: Tasks, dns: Dns) -> Arc<Self> {
+        Arc::new(Self { tasks, dns })
     }
 
     fn client(&self, directory: &Directory) -> Result<Client, Refusal> {
-        Client::new(directory.roots.as_deref(), self.tasks.clone())
+        Client::new(directory.roots.as_deref(), self.tasks.clone(), self.dns.clone())
     }
 
     async fn register(&self, directory: &Directory, email: Option<&str>) -> Result<Zeroizing<String>, Refusal> {

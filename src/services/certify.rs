@@ -24,11 +24,14 @@ use crate::{
         Error, Result,
         access::{Actor, Right},
         acme::{self, Blame, Challenge, Explained, Kind},
+        caa::Authority,
         certificate::{
             kept::{CertificateId, Kept, Order, Source},
             pair::Pair,
         },
+        doctor::Belongs,
         event::Event,
+        hostname::Hostname,
         node::Topic,
     },
     ports::acme::{Authorities, Directory, Failure, Issued, Later, Stage, Wish},
@@ -46,6 +49,10 @@ const ELSEWHERE: Duration = Duration::from_millis(1_500);
 /// Pauses after failures, in minutes: the limits of authorities are some failures an hour.
 const PAUSES_MIN: [i64; 6] = [5, 20, 60, 180, 720, 1_440];
 const MINUTE_MS: i64 = 60_000;
+/// Where it shows from here that no certificate would come, it is looked again after so long at most, and an authority asked all the same
+/// after so many looks: about a day.
+const FORESEEN_MAX_MS: i64 = 60 * MINUTE_MS;
+const ASK_ALL_THE_SAME: i64 = 24;
 /// How long an authority that is away, or gives no more, is left alone when it does not say it itself.
 const AUTHORITY_REST_MS: i64 = 30 * MINUTE_MS;
 /// Between two looks at when an authority wishes a certificate to be renewed.
@@ -304,11 +311,17 @@ impl Services {
     /// Gets one certificate, and keeps what came of it.
     async fn certify_one(&self, acme: &Acme, hold: Hold, (wanted, before): (Wanted, Option<Order>)) -> Result<()> {
         let asked_ms = self.clock.now_ms();
+        let failures = before.as_ref().map_or(0, |it| it.failures);
+        // Whoever is wrong about that is put right by the authority once a day.
+        if failures % ASK_ALL_THE_SAME != ASK_ALL_THE_SAME - 1
+            && let Some(why) = self.foresee(acme, &wanted).await
+        {
+            return self.postpone(hold, wanted, before, why).await;
+        }
         let replaced = self.replaced(&wanted, before.as_ref()).await?;
         let came = self.ask(acme, hold, &wanted, before.as_ref(), replaced.as_ref()).await?;
         let scope = access::task_scope(wanted.tenant);
         let services = self.clone();
-        let failures = before.as_ref().map_or(0, |it| it.failures);
         let mut order = Order {
             tenant: wanted.tenant,
             name: wanted.name.clone(),
@@ -364,6 +377,48 @@ impl Services {
             services.tell(tx, Topic::Certificates)
         });
         done.await
+    }
+
+    /// Why no authority that everybody believes would give a certificate now, where that shows from here: asking would only use up its
+    /// limits.
+    async fn foresee(&self, acme: &Acme, wanted: &Wanted) -> Option<(String, String)> {
+        let directory = acme.directories.first().filter(|it| names::is_public_authority(&it.url))?;
+        let name = acme::authority_name(&directory.url);
+        let known = Authority::lets_encrypt();
+        let is_known = known.name == name;
+        let host = Hostname::parse(&wanted.name).ok()?;
+        let belongs = if wanted.for_server { Belongs::Panel } else { Belongs::Site(String::new()) };
+        let looked = self.examine_hostname(&host, belongs, known).await;
+        let report = looked.inspect_err(|error| tracing::debug!(%error, "a hostname could not be checked")).ok()?;
+        let why = report.hopeless().filter(|it| is_known || !it.code.starts_with("caa_"))?;
+        Some((format!("certificate_{}", why.code), why.text.clone()))
+    }
+
+    /// Keeps why nobody was asked; it is looked again soon, as that uses up nothing.
+    async fn postpone(&self, hold: Hold, wanted: Wanted, before: Option<Order>, why: (String, String)) -> Result<()> {
+        let failures = before.as_ref().map_or(0, |it| it.failures);
+        let order = Order {
+            tenant: wanted.tenant,
+            next_ms: self.clock.now_ms().saturating_add(pause_ms(failures, None).min(FORESEEN_MAX_MS)),
+            failures: failures.saturating_add(1),
+            problem: Some(why),
+            certificate: before.as_ref().and_then(|it| it.certificate),
+            authority: before.as_ref().and_then(|it| it.authority.clone()),
+            asked_ms: before.and_then(|it| it.asked_ms),
+            name: wanted.name,
+        };
+        tracing::info!(
+            hostname = order.name,
+            problem = order.problem.as_ref().map(|it| it.1.as_str()),
+            "no authority is asked"
+        );
+        let (services, scope) = (self.clone(), access::task_scope(order.tenant));
+        self.db
+            .write(move |tx| {
+                services.check_hold(tx, &hold)?;
+                store::certificates::put_order(tx, scope, &order)
+            })
+            .await
     }
 
     /// The certificate of an authority that the next one replaces.

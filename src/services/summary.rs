@@ -4,6 +4,7 @@ use crate::{
     domain::{
         Result,
         access::{Actor, Right},
+        certificate::kept::Order,
         site::Site,
     },
     ports::{
@@ -35,6 +36,8 @@ pub struct Summary {
     pub failed: Vec<DeploymentView>,
     /// Sites that show nothing: empty for a day, or taken down.
     pub dark: Vec<Site>,
+    /// Hostnames for which an authority gave no certificate, by name.
+    pub uncertified: Vec<Order>,
     /// Whether anything was published and is not unpublished; a site that is taken down counts.
     pub has_published: bool,
     /// Whether there is an API key that the actor may see.
@@ -66,6 +69,7 @@ impl Services {
                     latest: show(store::summary::list_latest(tx, scope, LISTED_MAX)?),
                     failed: show(store::summary::list_failed(tx, scope, LISTED_MAX)?),
                     dark: store::summary::list_dark(tx, scope, before, LISTED_MAX)?,
+                    uncertified: store::certificates::list_troubled(tx, scope, LISTED_MAX)?,
                     has_published: store::summary::any_published(tx, scope)?,
                     has_key: store::api_keys::any(tx, scope, keys_of)?,
                 })

@@ -145,6 +145,15 @@ pub fn list_orders(tx: &mut ReadTx<'_>, scope: TenantScope) -> Result<Vec<Order>
     tx.query(&sql, params![tenant, PER_TENANT_MAX])?.iter().map(read_order).collect()
 }
 
+/// Those that were refused when they were asked for last, by name.
+pub fn list_troubled(tx: &mut ReadTx<'_>, scope: TenantScope, limit: i64) -> Result<Vec<Order>> {
+    let tenant = tx.tenant(scope)?;
+    let sql = format!(
+        "SELECT {ORDER_COLUMNS} FROM certificate_order WHERE tenant_id = $1 AND problem IS NOT NULL ORDER BY name LIMIT $2"
+    );
+    tx.query(&sql, params![tenant, limit])?.iter().map(read_order).collect()
+}
+
 /// How it stands with one.
 pub fn find_order(tx: &mut ReadTx<'_>, scope: TenantScope, name: &str) -> Result<Option<Order>> {
     let tenant = tx.tenant(scope)?;

@@ -2,7 +2,11 @@
 
 use std::{
     collections::VecDeque,
-    sync::{Arc, Mutex},
+    net::{IpAddr, SocketAddr},
+    sync::{
+        Arc, Mutex,
+        atomic::{AtomicBool, Ordering},
+    },
 };
 
 use chainhost::{
@@ -14,11 +18,15 @@ use chainhost::{
         access::Actor,
         acme::{Kind, Problem, Refusal},
         certificate::kept::{Order, Source},
+        dns::{self, Answer},
         node::Duty,
         site::SiteName,
     },
-    ports::acme::{Authorities, Directory, Failure, Issued, Later, Stage, Window, Wish},
-    services::{Addresses, Ground, Services, certify::Acme},
+    ports::{
+        acme::{Authorities, Directory, Failure, Issued, Later, Stage, Window, Wish},
+        dns::{Answered, Dns, Names, Way},
+    },
+    services::{Addresses, Ground, Services, certify::Acme, doctor::Outside},
 };
 use tempfile::TempDir;
 use tokio::task::JoinSet;
@@ -107,6 +115,32 @@ fn refusal(kind: &str, detail: &str, way: Option<Kind>) -> Refusal {
     Refusal::Problem(Problem { kind: kind.to_owned(), detail: detail.to_owned(), way, retry_after_s: None })
 }
 
+/// A network in which a name is missing, or no name server answers.
+#[derive(Debug, Default)]
+struct World {
+    is_mended: AtomicBool,
+}
+
+impl Names for World {
+    fn ask<'a>(&'a self, name: &'a str, _kind: dns::Kind, _way: Way) -> Answered<'a> {
+        let is_known = name != "shop.org" && name != "panel.shop.org";
+        Box::pin(async move {
+            if self.is_mended.load(Ordering::Relaxed) {
+                return Err(dns::Failure::Unreachable);
+            }
+            Ok(Answer { no_name: !is_known, zone: Some(String::from("shop.org")), ..Answer::default() })
+        })
+    }
+
+    fn local(&self, _name: &str) -> Vec<IpAddr> {
+        Vec::new()
+    }
+
+    fn servers(&self) -> Vec<SocketAddr> {
+        Vec::new()
+    }
+}
+
 /// Services with that authority, and a site with a hostname.
 struct Rig {
     services: Services,
@@ -122,7 +156,7 @@ const FIRST: &str = "https://first.internal/dir";
 const SECOND: &str = "https://second.internal/dir";
 
 impl Rig {
-    async fn new() -> Self {
+    async fn with(directories: &[&str], panel: &str, outside: Outside) -> Self {
         let (folder, script) = (tempfile::tempdir().unwrap(), Arc::new(Script::default()));
         std::fs::create_dir(folder.path().join("archives")).unwrap();
         let (clock, hands) = Clock::manual(START_MS);
@@ -130,9 +164,9 @@ impl Rig {
         let jobs = base.open_queue(&clock, 1_000);
         let ground = ground(folder.path(), base.open(), jobs, clock);
         let of = |url: &str| Directory { url: url.to_owned(), roots: None, binding: None, profile: None };
-        let acme = Acme::new(Arc::<Script>::clone(&script), vec![of(FIRST), of(SECOND)], None);
-        let addresses = Addresses { panel_host: String::from("panel.internal"), ..ground.addresses.clone() };
-        let services = Services::new(Ground { tasks: Tasks::new(), acme: Some(acme), addresses, ..ground });
+        let acme = Acme::new(Arc::<Script>::clone(&script), directories.iter().map(|it| of(it)).collect(), None);
+        let addresses = Addresses { panel_host: panel.to_owned(), ..ground.addresses.clone() };
+        let services = Services::new(Ground { tasks: Tasks::new(), acme: Some(acme), addresses, outside, ..ground });
         let mut serving = JoinSet::new();
         let shown = services.clone();
         // In the place of the data plane: all that changes is served.
@@ -147,8 +181,14 @@ impl Rig {
         let actor = services.actor_local().await.unwrap();
         services.create_site(&actor, "hello").await.unwrap();
         let rig = Self { services, script, hands, actor, _serving: serving, base, _folder: folder };
-        rig.script.now_ms.lock().unwrap().clone_from(&START_MS);
+        *rig.script.now_ms.lock().unwrap() = START_MS;
         rig.pass().await;
+        rig
+    }
+
+    /// With a hostname for which nobody was asked yet.
+    async fn new() -> Self {
+        let rig = Self::with(&[FIRST, SECOND], "panel.internal", Outside::default()).await;
         assert_eq!(rig.script.asked().len(), 1, "the panel's own");
         rig.add("a.internal").await;
         rig
@@ -351,4 +391,36 @@ async fn nothing_is_asked_for_what_people_gave_or_took_away() {
     assert_eq!(rig.base.count("SELECT COUNT(*) FROM certificate_order"), 1);
     rig.later(45 * DAY_MS).await;
     assert_eq!(rig.kept(), 1, "what has ended long ago goes");
+}
+
+/// Where DNS says for sure that no certificate would come, no authority is asked: its limits are some failures an hour. It is asked all
+/// the same once a day, and as soon as nothing is sure any more.
+#[tokio::test]
+async fn nobody_is_asked_in_vain() {
+    const PUBLIC: &str = "https://acme-v02.api.letsencrypt.org/directory";
+    let world = Arc::new(World::default());
+    let names: Arc<dyn Names> = Arc::<World>::clone(&world);
+    let outside = Outside { dns: Dns::new(names, &[]), ..Outside::default() };
+    let rig = Rig::with(&[PUBLIC], "panel.shop.org", outside).await;
+    assert_eq!(rig.script.asked(), []);
+    rig.add("shop.org").await;
+    rig.pass().await;
+    assert_eq!(rig.script.asked(), []);
+    let order = rig.order("shop.org").await;
+    let (code, text) = order.problem.unwrap();
+    assert!(code == "certificate_dns_no_name" && text.contains("There is no shop.org in DNS"), "{code} {text}");
+    assert_eq!((order.asked_ms, order.failures), (None, 1));
+    let mut asked_after = None;
+    for hour in 1..40 {
+        rig.later(70 * MINUTE_MS).await;
+        if asked_after.is_none() && rig.script.asked().iter().any(|it| it.1 == "shop.org") {
+            asked_after = Some(hour);
+        }
+    }
+    assert!(asked_after.is_some_and(|it| (20..=26).contains(&it)), "{asked_after:?}");
+    // Nobody answers any more: that may be this server's fault alone.
+    world.is_mended.store(true, Ordering::Relaxed);
+    rig.add("new.shop.org").await;
+    rig.pass().await;
+    assert!(rig.script.asked().iter().any(|it| it.1 == "new.shop.org"));
 }

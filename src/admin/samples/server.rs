@@ -4,6 +4,7 @@ use super::{HOSTILE, Sample, alone, mark, render, shell, when};
 use crate::{
     admin::{
         audit_log::{AuditLog, EventRow},
+        certificates::{CertificateRow, Certificates},
         claim::{Claim, Waiting},
         error_pages::{self, ErrorPage},
         form::Problems,
@@ -384,7 +385,44 @@ pub(super) fn settings() -> Vec<Sample> {
         ],
         shares: true,
     };
+    let certificate = |name: &str, more: &str, shown: &str, sign, state| CertificateRow {
+        id: "0199".into(),
+        name: name.into(),
+        more: more.into(),
+        shown: shown.into(),
+        from: "Got from Let's Encrypt, R11".into(),
+        ends: when("14 February"),
+        sign,
+        state,
+    };
+    let certificates = |rows: Vec<CertificateRow>, problems| Certificates {
+        tabs: settings_of::tabs(&settings_shell(), "Certificates"),
+        shell: settings_shell(),
+        lead: if rows.is_empty() {
+            "There is none yet. Each hostname gets one by itself.".into()
+        } else {
+            "There are 4 certificates.".into()
+        },
+        is_asked: true,
+        rows,
+        chain: HOSTILE.into(),
+        problems,
+        may_manage: true,
+    };
+    let long = "a-very-long-hostname-of-a-harbour-where-ships-and-cafes-are.example";
+    let certified = certificates(
+        vec![
+            certificate("harbour.example", "", "harbour.example", Sign::Ok, "Good"),
+            certificate("*.sites.example", "sites.example", "*.sites.example, sites.example", Sign::Look, "Ends soon"),
+            certificate(long, HOSTILE, "", Sign::Ok, "Good"),
+            certificate("old.example", "www.old.example", "old.example, www.old.example", Sign::Bad, "Over"),
+        ],
+        Problems::with("key", "This key is not that of the first certificate of the chain."),
+    );
+    let uncertified = certificates(Vec::new(), Problems::none());
     vec![
+        ("certificates", render(&certified), "not that of the first certificate"),
+        ("certificates-empty", render(&uncertified), "No certificate yet."),
         ("nodes", render(&nodes), "sealing the audit log"),
         ("settings", render(&general), "data-theme=\"dark\""),
         ("sessions", render(&sessions), "This one"),

@@ -3,6 +3,7 @@
 use super::{HOSTILE, Sample, levels, mark, problem, render, server, shell, when};
 use crate::{
     admin::{
+        certificates::HostnameStanding,
         deployments::{
             self, Act, Change, ChangeRow, Changes, Deploy, Deployment, Diff, FileRow, Files, Head, Log, LogLine,
             LogPage, Other, Proof, ProofPage, Row,
@@ -51,6 +52,15 @@ fn check() -> Check {
     ];
     let report = Report { host: "www.harbour.example".into(), findings };
     Check::new(shell(Place::Sites), "harbour-cafe", report)
+}
+
+fn certified() -> HostnameStanding {
+    HostnameStanding {
+        sign: Sign::Ok,
+        state: "Good",
+        text: "Certificate until 14 February, renews itself 15 January".into(),
+        can_retry: false,
+    }
 }
 
 fn check_well() -> Check {
@@ -455,7 +465,37 @@ pub(super) fn pages() -> Vec<Sample> {
         standing: Standing::default(),
         own: "harbour-cafe.localhost:8080".into(),
         own_url: "http://harbour-cafe.localhost:8080/".into(),
-        rows: vec![HostnameRow { hostname: "www.harbour.example".into(), url: "http://www.harbour.example/".into() }],
+        own_standing: Some(certified()),
+        is_asked: true,
+        rows: vec![
+            HostnameRow {
+                hostname: "harbour.example".into(),
+                url: "http://harbour.example/".into(),
+                standing: Some(certified()),
+            },
+            HostnameRow {
+                hostname: "www.harbour.example".into(),
+                url: "http://www.harbour.example/".into(),
+                standing: Some(HostnameStanding {
+                    sign: Sign::Bad,
+                    state: "No certificate",
+                    text: "DNS knows no name www.harbour.example, says Let's Encrypt. Add an A or AAAA record for it that leads to this \
+                           server. Tried again in 18 min."
+                        .into(),
+                    can_retry: true,
+                }),
+            },
+            HostnameRow {
+                hostname: "a-very-long-hostname-of-a-harbour-where-ships-and-cafes-are.example".into(),
+                url: "http://long.example/".into(),
+                standing: Some(HostnameStanding {
+                    sign: Sign::Now,
+                    state: "Under way",
+                    text: "A certificate is asked for.".into(),
+                    can_retry: false,
+                }),
+            },
+        ],
         hostname: HOSTILE.into(),
         problems: Problems::with("hostname", "That is not a hostname."),
         may_manage: true,

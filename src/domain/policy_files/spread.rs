@@ -85,16 +85,19 @@ pub(super) fn rules(blocks: &[Block], site: &Site<'_>) -> Result<Vec<Placed>> {
 impl Spread<'_> {
     /// How a pattern fits each file.
     fn fitting(&mut self, pattern: &str) -> Result<Vec<Fit>> {
-        let mut found = Vec::with_capacity(self.paths.len());
-        for path in &self.paths {
+        let mut found = vec![Fit::No; self.paths.len()];
+        // A path that does not begin as the pattern does fits it no way: an address is the beginning of its file's path.
+        let begin = pattern.split(['*', ':']).next().unwrap_or_default();
+        let first = self.paths.partition_point(|it| *it < begin);
+        for (path, fit) in self.paths.iter().zip(&mut found).skip(first).take_while(|(it, _)| it.starts_with(begin)) {
             let cost = LOOK_STEPS.saturating_add(u64::try_from(path.len() + pattern.len()).unwrap_or(u64::MAX));
             self.left = self.left.checked_sub(cost).ok_or_else(too_much_work)?;
             let address = || self.address(path).is_some_and(|it| fits(pattern, it));
-            found.push(match fits(pattern, path) {
+            *fit = match fits(pattern, path) {
                 true => Fit::Path,
                 false if self.site.urls && address() => Fit::Address,
                 false => Fit::No,
-            });
+            };
         }
         Ok(found)
     }

@@ -156,12 +156,22 @@ fn sizes_are_bounded() {
 
 proptest::proptest! {
     #[test]
-    fn reading_never_panics(headers in "(/[a*: ]{0,4}\n|  [A-Za-z:]{0,5}: .{0,5}\n|.{0,9}\n){0,5}", redirects in "((/[a*:b/]{0,5} ){1,3}[0-9!]{0,4}\n|.{0,9}\n){0,5}") {
+    fn reading_never_panics(
+        headers in "(/[a*: ]{0,4}\n|  [A-Za-z:]{0,5}: .{0,5}\n|  ! ?[A-Za-z]{0,3}\n|.{0,9}\n){0,5}",
+        redirects in "((/[a*:b/]{0,5} ){1,3}[0-9!]{0,4}\n|.{0,9}\n){0,5}",
+        paths in proptest::collection::vec("(/[ab:*\u{e9}]{1,2}){1,3}(\\.html)?|(/a){0,2}/404\\.html", 0..5),
+    ) {
         let files = PolicyFiles { headers: Some(headers.as_bytes()), redirects: Some(redirects.as_bytes()), toml: Some(redirects.as_bytes()) };
         drop(policy(&files, &[]));
-        let files = PolicyFiles { toml: None, ..files };
-        if let Ok(policy) = policy(&files, &[]) {
-            policy.check().unwrap();
+        let paths: Vec<&str> = paths.iter().map(String::as_str).collect();
+        for toml in ["", "rules = \"netlify\"", "rules = \"cloudflare\"\nclean_urls = true", "nearest_404 = true"] {
+            let files = PolicyFiles { toml: Some(toml.as_bytes()), ..files };
+            if let Ok(read) = read(&files, &paths) {
+                read.policy.check().unwrap();
+                assert_eq!(read.redirect_lines.len(), read.policy.redirects.len());
+                let lines = read.header_lines.iter().map(|(_, set)| set.len());
+                assert!(lines.eq(read.policy.headers.iter().map(|it| it.set.len())));
+            }
         }
     }
 }

@@ -23,15 +23,13 @@ use rustls::{
     crypto::aws_lc_rs,
     pki_types::{CertificateDer, ServerName, pem::PemObject as _},
 };
-use tokio::{
-    net::{TcpStream, lookup_host},
-    time::timeout,
-};
+use tokio::{net::TcpStream, time::timeout};
 use tokio_rustls::TlsConnector;
 
 use crate::{
     base::tasks::Tasks,
     domain::acme::{Kind, Problem, Refusal},
+    ports::dns::Dns,
 };
 
 /// How long an authority may take for a connection, and for an answer.
@@ -47,6 +45,7 @@ pub(super) struct Client(Arc<Inner>);
 struct Inner {
     connector: TlsConnector,
     tasks: Tasks,
+    dns: Dns,
     idle: Mutex<Vec<(String, SendRequest<Full<Bytes>>)>>,
     /// Until when not to ask again, as the last answer said it: the library does not pass that on.
     retry_after_s: Mutex<Option<u64>>,
@@ -66,7 +65,7 @@ impl StdError for Passed {}
 
 impl Client {
     /// Believes whom the system does, and `roots` (PEM).
-    pub(super) fn new(roots: Option<&[u8]>, tasks: Tasks) -> Result<Self, Refusal> {
+    pub(super) fn new(roots: Option<&[u8]>, tasks: Tasks, dns: Dns) -> Result<Self, Refusal> {
         let mut store = RootCertStore::empty();
         store.add_parsable_certificates(rustls_native_certs::load_native_certs().certs);
         if let Some(pem) = roots {
@@ -78,7 +77,7 @@ impl Client {
             .with_root_certificates(store)
             .with_no_client_auth();
         let connector = TlsConnector::from(Arc::new(config));
-        Ok(Self(Arc::new(Inner { connector, tasks, idle: Mutex::default(), retry_after_s: Mutex::default() })))
+        Ok(Self(Arc::new(Inner { connector, tasks, dns, idle: Mutex::default(), retry_after_s: Mutex::default() })))
     }
 
     pub(super) fn boxed(&self) -> Box<dyn HttpClient> {
@@ -179,8 +178,8 @@ impl Client {
     async fn connect(&self, host: &str, port: u16) -> Result<SendRequest<Full<Bytes>>, Refusal> {
         let plain = host.trim_start_matches('[').trim_end_matches(']');
         let mut last = Refusal::Away(format!("{plain} has no address"));
-        for address in lookup_host((plain, port)).await.map_err(|error| away(&error))? {
-            match TcpStream::connect(address).await {
+        for address in self.0.dns.addresses(plain).await.map_err(|error| away(&error.message))? {
+            match TcpStream::connect((address, port)).await {
                 Ok(stream) => {
                     stream.set_nodelay(true).map_err(|error| away(&error))?;
                     return self.begin(plain.to_owned(), stream).await;

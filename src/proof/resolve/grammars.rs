@@ -262,6 +262,24 @@ fn redirects_as_two_documentations_have_them() {
     }
 }
 
+#[test]
+fn the_example_of_the_readme_is_understood() {
+    let readme = include_str!("../../../README.md");
+    let (_, rest) = readme.split_once("```\n# _redirects: ").unwrap();
+    let (lines, _) = rest.split_once("```").unwrap();
+    let manifest = site("", &format!("# {lines}"), "").unwrap();
+    for (request, wanted) in [
+        ("/old", "301 -> /new"),
+        ("/blog/2026/hi", "302 -> /news/hi?y=2026"),
+        ("/store?id=7", "301 -> /item/7?id=7"),
+        ("/docs/a", "301 -> https://docs.example.org/a"),
+        ("/app/x/y", "200 /app/index.html"),
+        ("/kept.html", "301 -> /other.html"),
+    ] {
+        assert_eq!(answered(&manifest, request), wanted, "{request}");
+    }
+}
+
 const HEADERS: &[Taken] = &[
     (
         CLOUDFLARE_HEADERS,
@@ -483,6 +501,14 @@ fn headers_are_left_out_of_any_files_or_the_deploy_is_refused() {
     assert_eq!(["/a:b", "/a*c", "/d/x", "/e:f/z"].map(|it| headed(&first, it)), ["x-a: 1", "x-a: 1", "", "x-a: 1"]);
     let message = deployed(&["a*", "d/a", "ab", "d/ab"]).map(|it| headed(&it, "/d/ab")).unwrap_err().message;
     assert!(message.contains("_headers, line 3: no rule can be made that fits `/a"), "{message}");
+    // More rules than a manifest takes: the sentence says what to do.
+    let many: Vec<String> = (0..2_100).map(|at| format!("{at}.e{at}")).chain([String::from("d/x")]).collect();
+    let many: Vec<&str> = many.iter().map(String::as_str).collect();
+    let message = deployed(&many).unwrap_err().message;
+    assert!(
+        message.contains("_headers, line 1: to leave headers out of single files, more than 2000 rules"),
+        "{message}"
+    );
 }
 
 proptest::proptest! {

@@ -51,6 +51,7 @@ pub(super) fn body(method: &str, path: &str) -> Vec<u8> {
         ("POST", "/sites/{name}/deployments") => json!({ "files": [["/a", 1, "0".repeat(64)]] }),
         ("PUT", "/sites/{name}/deployments") => return tar_of_one(),
         ("POST", "/schedules") => json!({ "name": "new", "cron": "@daily", "kind": "check_files" }),
+        ("POST", "/sites/{name}/try") => json!({ "url": "/" }),
         ("POST", "/sites/{name}/rollback") => json!({ "to": "1" }),
         ("POST", _) => json!({}),
         _ => return Vec::new(),
@@ -349,6 +350,10 @@ fn a_key_does_what_its_scope_says_and_no_more() {
         match &*method {
             "GET" if manages => assert_eq!((status(&reading), status(&deploying)), (403, 403), "{path}"),
             "GET" => assert_eq!((status(&reading), status(&deploying)), (200, 200), "{path}"),
+            // It asks, and changes nothing.
+            "POST" if path.ends_with("/try") => {
+                assert_eq!((status(&reading), status(&deploying)), (200, 200), "{path}");
+            }
             _ => {
                 assert_eq!(status(&reading), 403, "a read key may {method} {path}");
                 // Deploying, making the site for it, publishing, rolling back, and the jobs of that.
