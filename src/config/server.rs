@@ -547,6 +547,15 @@ mod tests {
     }
 
     #[test]
+    fn http_3_is_spoken_where_it_is_built_in_and_wanted() {
+        let of = |text: &str| read(&format!("[tls]\nlisten = ['127.0.0.1:8443']\n{text}")).map(|it| it.tls.http3);
+        let is_built_in = cfg!(feature = "h3");
+        assert_eq!((of("").unwrap(), of("http3 = false").unwrap()), (is_built_in, false));
+        let why = of("http3 = true").err().map(|it| it.message).unwrap_or_default();
+        assert_eq!(why.contains("line 3, `http3`: this build has no HTTP/3"), !is_built_in, "{why}");
+    }
+
+    #[test]
     fn garbage_is_collected_at_the_times_that_are_set() {
         assert_eq!(read("").unwrap().garbage, None);
         let times = read("[garbage]\nat = \"0 3 * * *\"\nzone = \"europe/berlin\"").unwrap().garbage.unwrap();
