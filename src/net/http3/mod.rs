@@ -166,9 +166,10 @@ impl Server {
         self.tasks.spawn(async move {
             let connection = shaken.await;
             drop(unproven);
-            match connection {
-                Some(connection) => Line::new(connection, handler, shared, clock).attend().await,
-                None => tracing::debug!(%address, "a handshake of HTTP/3 did not end well"),
+            if let Some(connection) = connection {
+                Line::new(connection, handler, shared, clock).attend().await;
+            } else {
+                tracing::debug!(%address, "a handshake of HTTP/3 did not end well");
             }
             drop((seat, under_way));
         });
