@@ -38,7 +38,7 @@ pub use self::body::Body;
 use self::connection::Line;
 use super::{
     connection::{FIRST_REQUEST, Limits, Server as Beside},
-    seats::{Seat, Seats},
+    seats::Seats,
     tls::{self, Certificates},
 };
 use crate::{
@@ -158,42 +158,36 @@ impl Server {
         let peer = Peer::new(incoming.remote_address());
         let seat = |free: OwnedSemaphorePermit| self.seats.take(free, peer.address.ip());
         let Some(seat) = self.seats.free_now().and_then(seat) else { return incoming.refuse() };
-        let unproven = Arc::clone(&self.unproven);
-        let (server, handler, under_way) = (self.clone(), handler.clone(), connections.token());
+        let (unproven, address) = (Arc::clone(&self.unproven), incoming.remote_address());
+        // Elsewhere, since what a handshake needs would have its place in each connection for as long as that lives.
+        let shaken = Box::pin(shake(incoming, self.tasks.clone(), self.limits));
+        let (shared, clock) = ((self.tasks.clone(), self.limits), self.clock.clone());
+        let (handler, under_way) = (handler.clone(), connections.token());
         self.tasks.spawn(async move {
-            server.attend(incoming, seat, unproven, handler).await;
-            drop(under_way);
+            let connection = shaken.await;
+            drop(unproven);
+            if let Some(connection) = connection {
+                Line::new(connection, handler, shared, clock).attend().await;
+            } else {
+                tracing::debug!(%address, "a handshake of HTTP/3 did not end well");
+            }
+            drop((seat, under_way));
         });
     }
+}
 
-    /// One connection from its first packet to its end.
-    async fn attend<H, A>(self, incoming: Incoming, seat: Seat, unproven: Arc<()>, handler: H)
-    where
-        H: Fn(Request<Body>, Peer) -> A + Clone + Send + Sync + 'static,
-        A: Future<Output = Response> + Send + 'static,
-    {
-        let address = incoming.remote_address();
-        let Some(connection) = self.shake(incoming).await else {
-            return tracing::debug!(%address, "a handshake of HTTP/3 did not end well");
-        };
-        drop(unproven);
-        Line::new(connection, handler, (self.tasks, self.limits), self.clock).attend().await;
-        drop(seat);
-    }
-
-    /// Does the handshake in its time.
-    async fn shake(&self, incoming: Incoming) -> Option<quinn::Connection> {
-        let connecting = incoming.accept().ok()?;
-        let deadline = Instant::now() + self.limits.head;
-        // The first request of who has come before the sign to stop may be on its way.
-        let late = async {
-            self.tasks.stopping().await;
-            time::sleep(FIRST_REQUEST.min(self.limits.grace)).await;
-        };
-        tokio::select! {
-            () = late => None,
-            done = time::timeout_at(deadline, connecting) => done.ok()?.ok(),
-        }
+/// Does a handshake in its time.
+async fn shake(incoming: Incoming, tasks: Tasks, limits: Limits) -> Option<quinn::Connection> {
+    let connecting = incoming.accept().ok()?;
+    let deadline = Instant::now() + limits.head;
+    // The first request of who has come before the sign to stop may be on its way.
+    let late = async {
+        tasks.stopping().await;
+        time::sleep(FIRST_REQUEST.min(limits.grace)).await;
+    };
+    tokio::select! {
+        () = late => None,
+        done = time::timeout_at(deadline, connecting) => done.ok()?.ok(),
     }
 }
 

@@ -112,7 +112,7 @@ async fn there_are_no_more_connections_than_seats() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn heads_and_idle_connections_have_their_time() {
-    let (head, idle) = (Duration::from_millis(400), Duration::from_millis(900));
+    let (head, idle) = (Duration::from_secs(2), Duration::from_secs(3));
     let it = Small::start(Limits { head, idle, ..Limits::default() }, hello);
     // Nothing is asked at all.
     let silent = dial(&it.authority, "a.example", it.port).await.unwrap();
@@ -271,7 +271,8 @@ async fn who_comes_while_many_begin_shows_where_he_is() {
     let to = SocketAddr::from(([127, 0, 0, 1], mute.port));
     let begun: Vec<_> =
         (0..100).map(|_| nowhere.connect_with(config(&it.authority), to, "a.example").unwrap()).collect();
-    until("they have come", || mute.heard.load(Ordering::SeqCst) >= 100).await;
+    // What a client says first takes two packets.
+    until("they have come", || mute.heard.load(Ordering::SeqCst) >= 200).await;
     let after = timeout(PATIENCE, Client::try_connect(&it.authority, "a.example", seen.port)).await.unwrap().unwrap();
     assert_eq!((after.get("/").await.body, seen.retries.load(Ordering::SeqCst)), (b"hello".to_vec(), 1));
     drop(begun);
