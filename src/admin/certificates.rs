@@ -163,7 +163,7 @@ pub(super) async fn remove_question(visit: Visit, Path(id): Path<String>) -> Ans
     let row = CertificateRow::new(found.ok_or_else(|| Error::not_found("certificate"))?, visit.now_ms());
     let shown = if row.shown.is_empty() { String::from("no hostname") } else { row.shown };
     let text = if visit.services.acme.is_some() {
-        "Its hostnames are shown another one that is for them, if there is one; else an authority is asked for one at once."
+        "Its hostnames are shown another one that is for them, if there is one; else an authority is asked for one, an hour after the last time at the soonest."
     } else {
         "Its hostnames are shown another one that is for them, if there is one; else browsers warn of one that the server signs itself."
     };

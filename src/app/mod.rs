@@ -376,6 +376,8 @@ async fn start_on(
         garbage: opening.settings.garbage.clone(),
     };
     if let Some(shelf) = opening.shelf {
+        services.cover(&shelf.names_in_files());
+        opening.tasks.spawn(tls::follow_challenges(shelf.clone(), services.clone(), opening.tasks.clone()));
         opening.tasks.spawn(tls::follow(shelf.clone(), services.clone(), opening.tasks.clone()));
     }
     work::start(&context);

@@ -33,7 +33,7 @@ use crate::{
 use self::kept::KeptPair;
 pub(super) use self::{
     challenges::Challenges,
-    kept::{KEPT, follow},
+    kept::{KEPT, follow, follow_challenges},
 };
 
 /// The key of the certificates that the server signs itself, in the data folder.
@@ -155,7 +155,7 @@ impl Shelf {
     }
 
     /// The names in files of the operator, for which no authority need be asked.
-    fn names_in_files(&self) -> Vec<String> {
+    pub(super) fn names_in_files(&self) -> Vec<String> {
         let state = self.state();
         let good = state.files.iter().filter_map(|it| it.found.as_ref()).filter(|it| counts(it.told));
         good.flat_map(|it| it.pair.facts.names.iter().cloned()).collect()

@@ -6,7 +6,7 @@
 use std::net::IpAddr;
 
 use crate::{
-    base::{hash::Sha256, limits, secret::Secret},
+    base::{hash::Sha256, ids::Id, limits, secret::Secret},
     domain::{
         Error, Result,
         access::{Actor, Credential, KeyScope, Right, ServerScope, TenantScope},
@@ -15,7 +15,11 @@ use crate::{
         tenant::{DEFAULT_TENANT, Tenant, TenantId},
         user::{Role, User},
     },
-    ports::{cache::Tag, db::WriteTx, position::Position},
+    ports::{
+        cache::Tag,
+        db::{ReadTx, WriteTx},
+        position::Position,
+    },
     store::{self, tenants::Member},
 };
 
@@ -185,6 +189,11 @@ impl Services {
     /// Leave to read across tenants, for who may manage the server.
     pub(super) fn require_server(actor: &Actor) -> Result<ServerScope> {
         actor.require(Right::ManageServer).map(|_| ServerScope::grant())
+    }
+
+    /// The tenant that first users join; another id while it is not there.
+    pub(super) fn find_default_tenant(&self, tx: &mut ReadTx<'_>) -> Result<TenantId> {
+        Ok(store::tenants::find_by_name(tx, DEFAULT_TENANT)?.map_or_else(|| Id::NIL.into(), |it| it.id))
     }
 
     /// The tenant that first users join; made when it is missing.

@@ -101,7 +101,14 @@ impl Services {
         self.db
             .write(move |tx| {
                 let before = store::certificates::list(tx, scope)?;
-                let same = before.iter().filter(|it| it.source == Source::Uploaded && it.names == made.names);
+                // One that does not count yet stands beside that which does, and one of the server's beside a tenant's.
+                let is_early = made.from_ms > services.clock.now_ms();
+                let same = before.iter().filter(|it| {
+                    it.source == Source::Uploaded
+                        && it.names == made.names
+                        && it.for_server == made.for_server
+                        && (!is_early || it.from_ms > services.clock.now_ms())
+                });
                 let mut gone = 0;
                 for it in same {
                     store::certificates::delete(tx, scope, it.id)?;
@@ -189,6 +196,9 @@ impl Services {
         self.db
             .write(move |tx| {
                 let found = store::certificates::find(tx, scope, id)?.ok_or_else(|| Error::not_found("certificate"))?;
+                if found.for_server {
+                    actor.require(Right::ManageServer)?;
+                }
                 store::certificates::delete(tx, scope, id)?;
                 services.tell(tx, Topic::Certificates)?;
                 let text = format!("removed the certificate for {}", found.names.join(", "));
@@ -250,7 +260,8 @@ fn standing(kept: &Kept, now_ms: i64) -> Standing {
 /// Whether a name, perhaps with a star, is the panel's or one below the domain of the sites.
 pub(super) fn is_servers(addresses: &Addresses, name: &str) -> bool {
     let plain = name.strip_prefix("*.").unwrap_or(name);
-    plain == addresses.panel_host
+    certificate::covers(name, &addresses.panel_host)
+        || plain == addresses.panel_host
         || plain == addresses.sites_domain
         || plain.strip_suffix(&addresses.sites_domain).is_some_and(|it| it.ends_with('.'))
 }
@@ -284,7 +295,14 @@ fn assign(kept: &[Kept], hosts: &Hosts, addresses: &Addresses, now_ms: i64) -> H
     // Under their own names, since previews are not listed. A name of its own goes before a star when clients ask.
     let mut servers: HashMap<&str, &Kept> = HashMap::new();
     for it in kept.iter().filter(|it| it.for_server) {
-        for name in it.names.iter().filter(|name| is_servers(addresses, name)) {
+        let below = |name: &&str| {
+            let plain = name.strip_prefix("*.").unwrap_or(name);
+            plain == addresses.sites_domain
+                || plain.strip_suffix(&addresses.sites_domain).is_some_and(|it| it.ends_with('.'))
+        };
+        // A star of the panel's own domain is shown for the panel alone: other names beside it may be tenants'.
+        let panel = Some(addresses.panel_host.as_str()).filter(|host| covers(it, host));
+        for name in it.names.iter().map(String::as_str).filter(below).chain(panel) {
             let best = servers.entry(name).or_insert(it);
             if worth(&it) > worth(&&**best) {
                 *best = it;

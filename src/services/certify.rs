@@ -6,7 +6,9 @@
 //!
 //! One node does this at a time. A process that ends in between leaves an order that the authority forgets, and begins anew.
 
+mod due;
 mod names;
+mod people;
 
 use std::{
     collections::{HashMap, VecDeque},
@@ -16,16 +18,17 @@ use std::{
 
 use zeroize::Zeroizing;
 
-use self::names::{Wanted, wanted};
-use super::{Services, access, certificates::Hosts, nodes::Hold};
+pub use self::people::HostnameCertificate;
+use self::{due::renewal_ms, names::Wanted};
+use super::{Services, access, nodes::Hold};
 use crate::{
     base::random,
     domain::{
         Error, Result,
-        access::{Actor, Right},
         acme::{self, Blame, Challenge, Explained, Kind},
         caa::Authority,
         certificate::{
+            Standing,
             kept::{CertificateId, Kept, Order, Source},
             pair::Pair,
         },
@@ -47,7 +50,7 @@ const SHOWN_MAX: Duration = Duration::from_secs(10);
 /// How long the other nodes take: they look for news four times a second.
 const ELSEWHERE: Duration = Duration::from_millis(1_500);
 /// Pauses after failures, in minutes: the limits of authorities are some failures an hour.
-const PAUSES_MIN: [i64; 6] = [5, 20, 60, 180, 720, 1_440];
+const PAUSES_MIN: [i64; 5] = [15, 60, 180, 720, 1_440];
 const MINUTE_MS: i64 = 60_000;
 /// Where it shows from here that no certificate would come, it is looked again after so long at most, and an authority asked all the same
 /// after so many looks: about a day.
@@ -55,12 +58,18 @@ const FORESEEN_MAX_MS: i64 = 60 * MINUTE_MS;
 const ASK_ALL_THE_SAME: i64 = 24;
 /// How long an authority that is away, or gives no more, is left alone when it does not say it itself.
 const AUTHORITY_REST_MS: i64 = 30 * MINUTE_MS;
-/// Between two looks at when an authority wishes a certificate to be renewed.
-const ASK_WINDOW_MS: i64 = 12 * 60 * MINUTE_MS;
-/// Certificates that have ended are forgotten after so long.
-const ENDED_MS: i64 = 30 * 24 * 60 * MINUTE_MS;
-/// People may have a hostname tried again so often.
-const RETRY_MS: i64 = MINUTE_MS;
+/// The shortest and the longest pause, whatever an authority says and however soon a certificate ends.
+const PAUSE_MIN_MS: i64 = 15 * MINUTE_MS;
+const PAUSE_MAX_MS: i64 = 24 * 60 * MINUTE_MS;
+/// A certificate that has come is not asked for again sooner, whatever its dates are.
+const AFTER_MS: i64 = 60 * MINUTE_MS;
+/// How long one pass begins with one more hostname: what is due then is sorted anew in the next one.
+const PASS_MAX: Duration = Duration::from_mins(5);
+/// How long the end of the process waits for orders that are under way: what an authority gives then would be lost.
+const GRACE: Duration = Duration::from_secs(20);
+/// Orders of one tenant: one that uses up the limits of an authority would do so for all.
+const TENANT_MAX: u32 = 100;
+const TENANT_WINDOW_MS: i64 = 60 * MINUTE_MS;
 
 /// Authorities, and how they are spoken to.
 pub struct Acme {
@@ -72,7 +81,7 @@ pub struct Acme {
     pub email: Option<String>,
     rests: Mutex<HashMap<String, i64>>,
     windows: Mutex<HashMap<CertificateId, i64>>,
-    covered: Mutex<Vec<String>>,
+    covered: Mutex<Option<Vec<String>>>,
     registering: tokio::sync::Mutex<()>,
 }
 
@@ -102,6 +111,13 @@ impl Acme {
         self.directories.iter().filter(|it| rests.get(&it.url).is_none_or(|until| *until <= now_ms)).collect()
     }
 
+    /// When one of them may be asked again.
+    fn awake_ms(&self, now_ms: i64) -> i64 {
+        let rests = lock(&self.rests);
+        let soonest = self.directories.iter().filter_map(|it| rests.get(&it.url)).min().copied();
+        soonest.unwrap_or(now_ms).max(now_ms.saturating_add(MINUTE_MS)).min(now_ms.saturating_add(AUTHORITY_REST_MS))
+    }
+
     fn rest(&self, directory: &Directory, until_ms: i64) {
         lock(&self.rests).insert(directory.url.clone(), until_ms);
     }
@@ -109,19 +125,6 @@ impl Acme {
 
 fn lock<T>(it: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
     it.lock().unwrap_or_else(PoisonError::into_inner)
-}
-
-/// How it stands with the certificate of a hostname, for people.
-#[derive(Clone, Debug)]
-pub struct HostnameCertificate {
-    /// The hostname.
-    pub hostname: String,
-    /// The certificate that is shown, unless the host has signed it itself.
-    pub shown: Option<(CertificateId, Source, i64)>,
-    /// How it stands with what an authority is asked for, if one is.
-    pub order: Option<Order>,
-    /// Whether an authority is asked, or will be.
-    pub is_asked: bool,
 }
 
 /// Shows challenges by way of the database.
@@ -154,19 +157,35 @@ impl Stage for Shower {
 
 /// What came of one hostname.
 enum Came {
-    Certificate { issued: Issued, directory: String },
-    Nothing { why: Explained, retry_after_s: Option<u64> },
+    Certificate {
+        issued: Issued,
+        directory: String,
+    },
+    Nothing {
+        why: Explained,
+        retry_after_s: Option<u64>,
+    },
+    /// Nobody was asked: all authorities rest until then.
+    Nobody {
+        until_ms: i64,
+    },
 }
 
 impl Services {
-    /// The names in files of the operator, which need no certificate.
+    /// The names in files of the operator, which need no certificate. Before they are known, nobody is asked.
     pub fn cover(&self, names: &[String]) {
         let Some(acme) = &self.acme else { return };
         let mut covered = lock(&acme.covered);
-        if *covered != names {
-            names.clone_into(&mut covered);
+        if covered.as_deref() != Some(names) {
+            *covered = Some(names.to_vec());
             self.signals().certify.notify_one();
         }
+    }
+
+    /// Whether this node could get certificates.
+    pub(super) fn can_certify(&self) -> bool {
+        self.acme.as_ref().is_some_and(|it| !it.directories.is_empty() && lock(&it.covered).is_some())
+            && self.secrets.key().is_ok()
     }
 
     /// What authorities will ask for now.
@@ -175,142 +194,54 @@ impl Services {
         self.db.read(move |tx| store::acme::list_challenges(tx, now_ms)).await
     }
 
-    /// One pass: asks for what is due. Ends early when the process stops.
+    /// One pass: asks for what is due. Where the process stops, no more is begun, and what is under way has some seconds.
     pub async fn certify(&self, hold: Hold) -> Result<()> {
         let Some(acme) = &self.acme else { return Ok(()) };
+        let covered = lock(&acme.covered).clone();
+        let Some(covered) = covered.filter(|_| !acme.directories.is_empty()) else { return Ok(()) };
         self.master_key()?;
-        let due = self.find_due(acme, hold).await?;
+        let mut pass = Box::pin(self.pass(acme, &covered, hold));
+        tokio::select! {
+            done = &mut pass => return done,
+            () = self.tasks.stopping() => {}
+        }
+        tokio::time::timeout(GRACE, pass).await.unwrap_or(Ok(()))
+    }
+
+    async fn pass(&self, acme: &Acme, covered: &[String], hold: Hold) -> Result<()> {
+        let (due, seen) = self.find_due(acme, covered, hold).await?;
         let queue = Mutex::new(VecDeque::from(due));
+        let until = tokio::time::Instant::now() + PASS_MAX;
         let work = || {
             Box::pin(async {
-                loop {
-                    let Some(next) = lock(&queue).pop_front() else { return Ok::<(), Error>(()) };
-                    self.certify_one(acme, hold, next).await?;
+                let mut failed = None;
+                while !self.tasks.is_stopping() && tokio::time::Instant::now() < until {
+                    let Some((wanted, before)) = lock(&queue).pop_front() else { break };
+                    let hostname = wanted.name.clone();
+                    if let Err(error) = self.certify_one(acme, hold, wanted, before).await {
+                        tracing::warn!(hostname, %error, "what became of a certificate could not be kept");
+                        let is_lost = error.code == "lease_lost";
+                        failed = Some(error);
+                        if is_lost {
+                            break;
+                        }
+                    }
                 }
+                failed.map_or(Ok(()), Err)
             })
         };
         const { assert!(AT_ONCE == 8, "one each below") };
-        tokio::select! {
-            () = self.tasks.stopping() => Ok(()),
-            done = async { tokio::try_join!(work(), work(), work(), work(), work(), work(), work(), work()) } => done.map(drop),
+        let all = tokio::join!(work(), work(), work(), work(), work(), work(), work(), work());
+        let failed = [all.0, all.1, all.2, all.3, all.4, all.5, all.6, all.7].into_iter().find(Result::is_err);
+        failed.unwrap_or(Ok(()))?;
+        if self.tasks.is_stopping() {
+            return Ok(());
         }
-    }
-
-    /// What is to be asked for now. Forgets what is wanted no more.
-    async fn find_due(&self, acme: &Acme, hold: Hold) -> Result<Vec<(Wanted, Option<Order>)>> {
-        let now_ms = self.clock.now_ms();
-        let all = self.list_wanted(acme).await?;
-        let services = self.clone();
-        let orders = self.db.read(|tx| store::certificates::list_all_orders(tx, access::server_scope())).await?;
-        let kept = self.db.read(|tx| store::certificates::list_all(tx, access::server_scope())).await?;
-        let known: HashMap<(_, &str), &Order> = orders.iter().map(|it| ((it.tenant, it.name.as_str()), it)).collect();
-        let has = |id: Option<CertificateId>| kept.iter().any(|it| Some(it.id) == id && it.until_ms > now_ms);
-        let mut due = Vec::new();
-        for wanted in &all {
-            let order = known.get(&(wanted.tenant, wanted.name.as_str())).copied();
-            // A certificate that somebody has removed is wanted anew, not when it would have been renewed.
-            let is_due = order.is_none_or(|it| it.next_ms <= now_ms || it.problem.is_none() && !has(it.certificate));
-            if is_due {
-                due.push((wanted.clone(), order.cloned()));
-            }
-        }
-        self.ask_windows(acme, &all, &orders, &kept, hold).await?;
-        let gone: Vec<Order> = orders
-            .into_iter()
-            .filter(|it| !all.iter().any(|all| all.tenant == it.tenant && all.name == it.name))
-            .collect();
-        let ended_ms = now_ms.saturating_sub(ENDED_MS);
-        let has_ended = kept.iter().any(|it| it.source == Source::Acme && it.until_ms < ended_ms);
-        if !gone.is_empty() || has_ended {
-            self.db
-                .write(move |tx| {
-                    services.check_hold(tx, &hold)?;
-                    for it in gone {
-                        store::certificates::delete_order(tx, access::task_scope(it.tenant), &it.name)?;
-                    }
-                    store::certificates::delete_ended(tx, access::server_scope(), ended_ms).map(drop)
-                })
-                .await?;
-        }
-        Ok(due)
-    }
-
-    /// The hostnames for which authorities are asked.
-    async fn list_wanted(&self, acme: &Acme) -> Result<Vec<Wanted>> {
-        let services = self.clone();
-        let covered = lock(&acme.covered).clone();
-        let is_public = acme.directories.iter().any(|it| names::is_public_authority(&it.url));
-        let now_ms = self.clock.now_ms();
-        self.db
-            .write(move |tx| {
-                let default = services.default_tenant(tx)?.id;
-                let hosts = Hosts::list(tx, &services.addresses)?;
-                let kept = store::certificates::list_all(tx, access::server_scope())?;
-                Ok(wanted(&hosts, &services.addresses, default, &kept, &covered, is_public, now_ms))
-            })
-            .await
-    }
-
-    /// Looks when authorities wish their certificates to be renewed, and brings forward what they wish sooner (RFC 9773).
-    async fn ask_windows(
-        &self,
-        acme: &Acme,
-        all: &[Wanted],
-        orders: &[Order],
-        kept: &[Kept],
-        hold: Hold,
-    ) -> Result<()> {
-        let now_ms = self.clock.now_ms();
-        for order in orders {
-            let (Some(id), Some(directory)) = (order.certificate, &order.authority) else { continue };
-            let is_wanted = all.iter().any(|it| it.tenant == order.tenant && it.name == order.name);
-            let asked = lock(&acme.windows).get(&id).copied();
-            if !is_wanted
-                || order.next_ms <= now_ms
-                || asked.is_some_and(|it| it.saturating_add(ASK_WINDOW_MS) > now_ms)
-            {
-                continue;
-            }
-            lock(&acme.windows).insert(id, now_ms);
-            let (Some(directory), Some(found)) =
-                (acme.directories.iter().find(|it| it.url == *directory), kept.iter().find(|it| it.id == id))
-            else {
-                continue;
-            };
-            let Some(window) = self.ask_window(acme, directory, found).await else { continue };
-            // A wish for one that has just come would be one for ever.
-            let window = window.max(found.created_ms.saturating_add(rest_ms(found)));
-            if window < order.next_ms {
-                let (services, sooner) = (self.clone(), Order { next_ms: window, ..order.clone() });
-                self.db
-                    .write(move |tx| {
-                        services.check_hold(tx, &hold)?;
-                        store::certificates::put_order(tx, access::task_scope(sooner.tenant), &sooner)
-                    })
-                    .await?;
-            }
-        }
-        Ok(())
-    }
-
-    /// A time by chance in the window of its authority, Unix milliseconds.
-    async fn ask_window(&self, acme: &Acme, directory: &Directory, kept: &Kept) -> Option<i64> {
-        let id = kept.renewal_id()?;
-        match acme.engine.renewal(directory, &id).await {
-            Ok(window) => window.map(|it| {
-                let span = u64::try_from(it.until_ms.saturating_sub(it.from_ms)).unwrap_or(0);
-                it.from_ms.saturating_add(i64::try_from(random::below(span.saturating_add(1))).unwrap_or(0))
-            }),
-            Err(refusal) => {
-                tracing::debug!(?refusal, "an authority does not say when to renew");
-                None
-            }
-        }
+        self.ask_windows(acme, &seen, hold).await
     }
 
     /// Gets one certificate, and keeps what came of it.
-    async fn certify_one(&self, acme: &Acme, hold: Hold, (wanted, before): (Wanted, Option<Order>)) -> Result<()> {
-        let asked_ms = self.clock.now_ms();
+    async fn certify_one(&self, acme: &Acme, hold: Hold, wanted: Wanted, before: Option<Order>) -> Result<()> {
         let failures = before.as_ref().map_or(0, |it| it.failures);
         // Whoever is wrong about that is put right by the authority once a day.
         if failures % ASK_ALL_THE_SAME != ASK_ALL_THE_SAME - 1
@@ -318,56 +249,97 @@ impl Services {
         {
             return self.postpone(hold, wanted, before, why).await;
         }
+        let key = format!("certify {}", wanted.tenant);
+        if self.windows().take(&key, TENANT_MAX, TENANT_WINDOW_MS, "certify", "").await.is_err() {
+            tracing::warn!(
+                hostname = wanted.name,
+                "no authority is asked now: its tenant had as many orders as it has in an hour"
+            );
+            return Ok(());
+        }
+        let mut order = self.begin_order(hold, &wanted, before.as_ref()).await?;
         let replaced = self.replaced(&wanted, before.as_ref()).await?;
         let came = self.ask(acme, hold, &wanted, before.as_ref(), replaced.as_ref()).await?;
-        let scope = access::task_scope(wanted.tenant);
-        let services = self.clone();
-        let mut order = Order {
-            tenant: wanted.tenant,
-            name: wanted.name.clone(),
-            certificate: before.as_ref().and_then(|it| it.certificate),
-            authority: before.as_ref().and_then(|it| it.authority.clone()),
-            next_ms: 0,
-            asked_ms: Some(asked_ms),
-            failures: 0,
-            problem: None,
-        };
-        let (came, why) = match came {
+        let (kept, why) = match came {
             Came::Certificate { issued, directory } => match self.take(&wanted, &issued) {
                 Ok(kept) => {
                     order.authority = Some(directory);
                     (Some(kept), None)
                 }
-                Err(error) => (None, Some((error.code, error.message, None))),
+                Err(error) => (None, Some((error.code.to_owned(), error.message, None))),
             },
-            Came::Nothing { why, retry_after_s } => (None, Some((why.code, why.text, retry_after_s))),
+            Came::Nothing { why, retry_after_s } => (None, Some((why.code.to_owned(), why.text, retry_after_s))),
+            Came::Nobody { until_ms } => {
+                let text = "The authorities of the settings are away, or give no more certificates for now. It is tried again.";
+                order.failures = failures;
+                order.next_ms = until_ms;
+                order.problem = Some((String::from("certificate_authorities_rest"), text.to_owned()));
+                (None, None)
+            }
         };
-        if let Some(kept) = &came {
+        if let Some(kept) = &kept {
             order.certificate = Some(kept.id);
-            order.next_ms = self.renewal_ms(acme, kept, order.authority.as_deref()).await;
+            order.next_ms = renewal_ms(kept).max(self.clock.now_ms().saturating_add(AFTER_MS));
+            (order.failures, order.problem) = (0, None);
             tracing::info!(hostname = wanted.name, issuer = kept.issuer, "a certificate came");
         }
         if let Some((code, text, retry_after_s)) = why {
-            order.failures = failures.saturating_add(1);
-            order.next_ms = self.clock.now_ms().saturating_add(pause_ms(failures, retry_after_s));
+            // One that is shown and ends leaves less time.
+            let left = replaced.as_ref().map(|it| it.until_ms.saturating_sub(self.clock.now_ms()) / 4);
+            let pause = pause_ms(failures, retry_after_s).min(left.unwrap_or(i64::MAX).max(PAUSE_MIN_MS));
+            order.next_ms = self.clock.now_ms().saturating_add(pause);
             tracing::warn!(hostname = wanted.name, code, "no certificate: {text}");
-            order.problem = Some((code.to_owned(), text));
+            order.problem = Some((code, text));
         }
+        self.end_order(hold, wanted, order, kept, replaced).await
+    }
+
+    /// Keeps that an authority is asked, before it is: what breaks off is then not begun anew at once.
+    async fn begin_order(&self, hold: Hold, wanted: &Wanted, before: Option<&Order>) -> Result<Order> {
+        let now_ms = self.clock.now_ms();
+        let failures = before.map_or(0, |it| it.failures);
+        let order = Order {
+            tenant: wanted.tenant,
+            name: wanted.name.clone(),
+            certificate: before.and_then(|it| it.certificate),
+            authority: before.and_then(|it| it.authority.clone()),
+            next_ms: now_ms.saturating_add(pause_ms(failures, None)),
+            asked_ms: Some(now_ms),
+            failures: failures.saturating_add(1),
+            problem: before.and_then(|it| it.problem.clone()),
+        };
+        let (services, begun) = (self.clone(), order.clone());
+        self.db
+            .write(move |tx| {
+                services.check_hold(tx, &hold)?;
+                store::certificates::put_order(tx, access::task_scope(begun.tenant), &begun)
+            })
+            .await?;
+        Ok(order)
+    }
+
+    /// Keeps what came.
+    async fn end_order(
+        &self,
+        hold: Hold,
+        wanted: Wanted,
+        order: Order,
+        kept: Option<Kept>,
+        replaced: Option<Kept>,
+    ) -> Result<()> {
+        let (services, scope) = (self.clone(), access::task_scope(wanted.tenant));
         let actor = self.actor_system(wanted.tenant, "certificates");
         let done = self.db.write(move |tx| {
             services.check_hold(tx, &hold)?;
             store::acme::delete_challenges(tx, &wanted.name, services.clock.now_ms())?;
-            if let Some(kept) = &came {
+            if let Some(kept) = &kept {
                 store::certificates::insert(tx, scope, kept)?;
                 if let Some(replaced) = &replaced {
                     store::certificates::delete(tx, scope, replaced.id)?;
                 }
                 let verb = if replaced.is_some() { "renewed the certificate" } else { "got a certificate" };
-                let text = format!(
-                    "{verb} for {} from {}",
-                    wanted.name,
-                    acme::authority_name(order.authority.as_deref().unwrap_or_default())
-                );
+                let from = acme::authority_name(order.authority.as_deref().unwrap_or_default());
+                let text = format!("{verb} for {} from {from}", wanted.name);
                 services.record(tx, &actor, &Event::new("certificate.issued", "certificate", &kept.id, text))?;
             } else if let Some((_, text)) = order.problem.as_ref().filter(|_| order.failures == 1) {
                 let text = format!("got no certificate for {}: {text}", wanted.name);
@@ -470,16 +442,11 @@ impl Services {
                 }
             }
         }
-        let nobody = || {
-            let text =
-                "The authorities of the settings are away, or give no more certificates for now. It is tried again.";
-            let why =
-                Explained { code: "certificate_authorities_rest", text: text.to_owned(), blame: Blame::Authority };
-            (why, None)
-        };
         // The first is the one that people know: it is asked for the usual way, too.
-        let (why, retry_after_s) = first.unwrap_or_else(nobody);
-        Ok(Came::Nothing { why, retry_after_s })
+        Ok(match first {
+            Some((why, retry_after_s)) => Came::Nothing { why, retry_after_s },
+            None => Came::Nobody { until_ms: acme.awake_ms(self.clock.now_ms()) },
+        })
     }
 
     /// One order at one authority by one way. An account that it does not know any more is made anew, once.
@@ -498,12 +465,24 @@ impl Services {
                     if is_last || acme::explain(&refusal, name, &wish.name).blame != Blame::Account {
                         return Ok(Err(refusal));
                     }
-                    let url = directory.url.clone();
-                    self.db.write(move |tx| store::acme::delete_account(tx, &url)).await?;
+                    self.forget_account(directory, &credentials).await?;
                 }
             }
         }
         Err(Error::internal("an order was neither given nor refused"))
+    }
+
+    /// Forgets an account that its authority does not know any more, unless another one was made meanwhile.
+    async fn forget_account(&self, directory: &Directory, credentials: &str) -> Result<()> {
+        let context = format!("acme account {}", directory.url);
+        let (services, url, known) = (self.clone(), directory.url.clone(), Zeroizing::new(credentials.to_owned()));
+        self.db
+            .write(move |tx| {
+                let Some(sealed) = store::acme::find_account(tx, &url)? else { return Ok(()) };
+                let is_same = services.master_key()?.open(&context, &sealed).is_ok_and(|it| *it == known.as_bytes());
+                if is_same { store::acme::delete_account(tx, &url) } else { Ok(()) }
+            })
+            .await
     }
 
     /// The credentials of this installation's account at an authority; one is made where there is none.
@@ -540,92 +519,13 @@ impl Services {
             let text = "The authority gave a certificate for another name.";
             return Err(Error::internal(text));
         }
+        if pair.facts.standing(self.clock.now_ms() / 1_000) == Standing::Over {
+            let text = "The authority gave a certificate that has ended by the clock of this server: is that right?";
+            return Err(Error::invalid("certificate_clock", text));
+        }
         let id = CertificateId(self.ids.next());
         self.kept(id, wanted.tenant, Source::Acme, &pair, issued.key.as_bytes(), wanted.for_server)
     }
-
-    /// When a certificate is renewed: as its authority wishes, else when a third of its time is left and a little more.
-    async fn renewal_ms(&self, acme: &Acme, kept: &Kept, authority: Option<&str>) -> i64 {
-        let lifetime = kept.until_ms.saturating_sub(kept.from_ms).max(0);
-        let jitter =
-            i64::try_from(random::below(u64::try_from(lifetime / 20).unwrap_or(0).saturating_add(1))).unwrap_or(0);
-        let plain = kept.until_ms.saturating_sub(lifetime / 3).saturating_sub(jitter);
-        let directory = acme.directories.iter().find(|it| Some(it.url.as_str()) == authority);
-        let Some(directory) = directory else { return plain };
-        lock(&acme.windows).insert(kept.id, self.clock.now_ms());
-        // Never later than a third before the end, whatever is wished; and not at once.
-        let latest = kept.until_ms.saturating_sub(lifetime / 3);
-        let soonest = self.clock.now_ms().saturating_add(rest_ms(kept)).min(latest);
-        self.ask_window(acme, directory, kept).await.map_or(plain, |it| it.clamp(soonest, latest))
-    }
-
-    /// How it stands with the certificates of the tenant's hostnames, by name.
-    pub async fn list_hostname_certificates(&self, actor: &Actor) -> Result<Vec<HostnameCertificate>> {
-        let scope = actor.require(Right::Read)?;
-        let (services, now_ms) = (self.clone(), self.clock.now_ms());
-        let asked = match &self.acme {
-            Some(acme) => self.list_wanted(acme).await?,
-            None => Vec::new(),
-        };
-        let views = self.list_certificates(actor).await?;
-        let may_server = actor.may(Right::ManageServer);
-        self.db
-            .read(move |tx| {
-                let mut orders: HashMap<String, Order> =
-                    store::certificates::list_orders(tx, scope)?.into_iter().map(|it| (it.name.clone(), it)).collect();
-                let hosts = Hosts::list(tx, &services.addresses)?;
-                let of_tenant = |(tenant, _): &&(_, String)| *tenant == scope.tenant();
-                let mut names: Vec<String> =
-                    hosts.own.iter().chain(&hosts.sites).filter(of_tenant).map(|it| it.1.clone()).collect();
-                if may_server {
-                    names.push(services.addresses.panel_host.clone());
-                }
-                names.sort();
-                names.dedup();
-                let shown = |name: &str| {
-                    let fits = views.iter().filter(|it| it.kept.until_ms > now_ms);
-                    let mut fits =
-                        fits.filter(|it| it.shown_for.iter().any(|of| crate::domain::certificate::covers(of, name)));
-                    fits.next().map(|it| (it.kept.id, it.kept.source, it.kept.until_ms))
-                };
-                Ok(names
-                    .into_iter()
-                    .map(|name| HostnameCertificate {
-                        shown: shown(&name),
-                        order: orders.remove(&name),
-                        is_asked: asked.iter().any(|it| it.tenant == scope.tenant() && it.name == name),
-                        hostname: name,
-                    })
-                    .collect())
-            })
-            .await
-    }
-
-    /// Has an authority asked for a hostname now.
-    pub async fn retry_certificate(&self, actor: &Actor, hostname: &str) -> Result<()> {
-        let scope = actor.require(Right::ManageSites)?;
-        let (services, name, now_ms) = (self.clone(), hostname.to_owned(), self.clock.now_ms());
-        self.db
-            .write(move |tx| {
-                let found = store::certificates::find_order(tx, scope, &name)?;
-                let mut order = found.ok_or_else(|| Error::not_found("hostname for which an authority is asked"))?;
-                if order.asked_ms.is_some_and(|it| it.saturating_add(RETRY_MS) > now_ms) {
-                    let text = "An authority was asked less than a minute ago. Its limits are some tries an hour: mend first what it said.";
-                    return Err(Error::too_many("certificate_retry", text, 60));
-                }
-                order.next_ms = now_ms;
-                store::certificates::put_order(tx, scope, &order)?;
-                services.tell(tx, Topic::Certificates)
-            })
-            .await?;
-        self.signals().certify.notify_one();
-        Ok(())
-    }
-}
-
-/// How long a certificate that has just come is not replaced, whatever its authority wishes.
-fn rest_ms(kept: &Kept) -> i64 {
-    (kept.until_ms.saturating_sub(kept.from_ms) / 10).clamp(0, 24 * 60 * MINUTE_MS)
 }
 
 /// The pause after one more failure than `failures`; with a little chance in it.
@@ -634,7 +534,7 @@ fn pause_ms(failures: i64, retry_after_s: Option<u64>) -> i64 {
     let minutes = PAUSES_MIN.get(at).copied().unwrap_or(1_440);
     let chance = i64::try_from(random::below(u64::try_from(minutes * MINUTE_MS / 10).unwrap_or(1))).unwrap_or(0);
     let asked = retry_after_s.map_or(0, |it| i64::try_from(it).unwrap_or(i64::MAX).saturating_mul(1_000));
-    (minutes * MINUTE_MS + chance).max(asked.saturating_add(chance))
+    (minutes * MINUTE_MS).max(asked).min(PAUSE_MAX_MS).saturating_add(chance)
 }
 
 #[cfg(test)]
@@ -644,11 +544,12 @@ mod tests {
     #[test]
     fn pauses_grow_to_a_day_and_heed_the_authority() {
         let minutes = |failures, retry| pause_ms(failures, retry) / MINUTE_MS;
-        for (failures, least) in [(0, 5), (1, 20), (2, 60), (3, 180), (4, 720), (5, 1_440), (50, 1_440)] {
+        for (failures, least) in [(0, 15), (1, 60), (2, 180), (3, 720), (4, 1_440), (50, 1_440)] {
             let found = minutes(failures, None);
             assert!((least..=least + least / 10 + 1).contains(&found), "{failures}: {found}");
         }
         assert!(minutes(0, Some(7_200)) >= 120);
-        assert!(minutes(4, Some(1)) >= 720);
+        assert!(minutes(3, Some(1)) >= 720);
+        assert!(minutes(0, Some(u64::MAX)) <= 1_440 + 10);
     }
 }

@@ -331,7 +331,13 @@ impl Services {
         let is_gone = |id: NodeId| dead.contains(&id) || !seen.iter().any(|it| it.id == id);
         let leases: HashMap<String, _> =
             store::nodes::list_leases(tx)?.into_iter().map(|it| (it.name.clone(), it)).collect();
-        for duty in Duty::ALL.into_iter().filter(|it| self.may_hold(*it)) {
+        for duty in Duty::ALL {
+            if !self.may_hold(duty) {
+                // Taken by an earlier process of this node, perhaps.
+                held.remove(&duty);
+                store::nodes::release(tx, duty, me)?;
+                continue;
+            }
             let lease = leases.get(duty.word());
             let holder = lease.and_then(|it| it.holder);
             if holder == Some(me) && lease.map(|it| it.fence) == held.get(&duty).copied() {
@@ -351,7 +357,7 @@ impl Services {
 
     /// Whether this node could do a duty at all.
     fn may_hold(&self, duty: Duty) -> bool {
-        duty != Duty::Certify || self.acme.is_some()
+        duty != Duty::Certify || self.can_certify()
     }
 
     /// Nodes whose beat has not grown for long.

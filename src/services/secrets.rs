@@ -4,9 +4,8 @@
 //! the key, sites are served and all is done that needs no secret.
 
 use std::{
-    fs::{self, OpenOptions},
-    io::{self, Write as _},
-    os::unix::fs::{OpenOptionsExt as _, PermissionsExt as _},
+    fs, io,
+    os::unix::fs::PermissionsExt as _,
     path::{Path, PathBuf},
 };
 
@@ -70,7 +69,7 @@ async fn open(db: &Db, data: &Path, named: Option<&Path>) -> Result<MasterKey> {
     let known = db.read(|tx| store::settings::find(tx, store::settings::MASTER_KEY)).await?;
     let (key, is_new) = match (read(&path)?, &known) {
         (Some(key), _) => (key, false),
-        (None, None) if named.is_none() => (keep(&path)?, true),
+        (None, None) if named.is_none() => keep(&path)?,
         (None, None) => {
             let text = format!(
                 "There is no master key at {}. Make one: `openssl rand -hex 32 > FILE`, or let no setting name a place for it.",
@@ -114,25 +113,30 @@ fn missing(path: &Path) -> Error {
     Error::unavailable("master_key_missing", text)
 }
 
-/// Makes a key and keeps it, durably, before anything is sealed under it.
-fn keep(path: &Path) -> Result<MasterKey> {
+/// Makes a key and keeps it, durably and whole, before anything is sealed under it; whether it was made here. Where somebody else was faster
+/// it is theirs.
+fn keep(path: &Path) -> Result<(MasterKey, bool)> {
     let key = MasterKey::generate();
-    let mut file = match OpenOptions::new().write(true).create_new(true).mode(MODE).open(path) {
-        Ok(file) => file,
-        // Made by somebody else meanwhile.
-        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => return read(path)?.ok_or_else(|| missing(path)),
+    let mut text = Zeroizing::new(String::with_capacity(80));
+    text.push_str(&key.text());
+    text.push('\n');
+    let mut fresh = path.as_os_str().to_owned();
+    fresh.push(format!(".{}", crate::base::random::label::<8>()));
+    let fresh = PathBuf::from(fresh);
+    files::write_atomic(&fresh, text.as_bytes(), MODE)?;
+    let linked = fs::hard_link(&fresh, path);
+    drop(fs::remove_file(&fresh));
+    match linked {
+        Ok(()) => {}
+        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
+            return Ok((read(path)?.ok_or_else(|| missing(path))?, false));
+        }
         Err(error) => return Err(error.into()),
-    };
-    let written =
-        file.write_all(key.text().as_bytes()).and_then(|()| file.write_all(b"\n")).and_then(|()| file.sync_all());
-    if let Err(error) = written {
-        drop(fs::remove_file(path));
-        return Err(error.into());
     }
     if let Some(folder) = path.parent() {
         files::sync_folder(folder)?;
     }
-    Ok(key)
+    Ok((key, true))
 }
 
 /// Takes the file away from others, where that can be done.

@@ -31,8 +31,9 @@ pub fn delete_account(tx: &mut WriteTx<'_>, directory: &str) -> Result<()> {
     Ok(())
 }
 
-/// Shows a challenge until it is taken back, at most until `expires_ms`.
+/// Shows a challenge until it is taken back, at most until `expires_ms`. One of before, for the same hostname and way, goes.
 pub fn put_challenge(tx: &mut WriteTx<'_>, it: &Challenge, expires_ms: i64) -> Result<()> {
+    tx.execute("DELETE FROM acme_challenge WHERE name = $1 AND kind = $2", params![&it.name, it.kind.word()])?;
     tx.execute(
         "INSERT INTO acme_challenge (name, token, kind, answer, expires_ms) VALUES ($1, $2, $3, $4, $5)
          ON CONFLICT (name, token) DO UPDATE SET kind = excluded.kind, answer = excluded.answer, expires_ms = excluded.expires_ms",

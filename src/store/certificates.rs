@@ -103,10 +103,12 @@ pub fn list_all(tx: &mut ReadTx<'_>, leave: ServerScope) -> Result<Vec<Kept>> {
     tx.query(&sql, params![ALL_MAX])?.iter().map(read).collect()
 }
 
-/// Removes the certificates of all tenants that an authority gave and that have ended before `before_ms`.
+/// Removes the certificates of all tenants that an authority gave, that have ended before `before_ms`, and that no hostname has: a clock
+/// that is ahead takes nobody's away.
 pub fn delete_ended(tx: &mut WriteTx<'_>, leave: ServerScope, before_ms: i64) -> Result<u64> {
     tx.all_tenants(leave)?;
-    let sql = "DELETE FROM certificate WHERE source = $1 AND until_ms < $2";
+    let sql = "DELETE FROM certificate WHERE source = $1 AND until_ms < $2 AND NOT EXISTS
+               (SELECT 1 FROM certificate_order o WHERE o.tenant_id = certificate.tenant_id AND o.certificate_id = certificate.id)";
     tx.execute(sql, params![Source::Acme.word(), before_ms])
 }
 
@@ -143,6 +145,14 @@ pub fn list_orders(tx: &mut ReadTx<'_>, scope: TenantScope) -> Result<Vec<Order>
     let tenant = tx.tenant(scope)?;
     let sql = format!("SELECT {ORDER_COLUMNS} FROM certificate_order WHERE tenant_id = $1 ORDER BY name LIMIT $2");
     tx.query(&sql, params![tenant, PER_TENANT_MAX])?.iter().map(read_order).collect()
+}
+
+/// Lets a hostname be asked for at `next_ms`, if that is sooner than it would be.
+pub fn bring_forward(tx: &mut WriteTx<'_>, scope: TenantScope, name: &str, next_ms: i64) -> Result<()> {
+    let tenant = tx.tenant(scope)?;
+    let sql = "UPDATE certificate_order SET next_ms = $3 WHERE tenant_id = $1 AND name = $2 AND next_ms > $3";
+    tx.execute(sql, params![tenant, name, next_ms])?;
+    Ok(())
 }
 
 /// Those that were refused when they were asked for last, by name.

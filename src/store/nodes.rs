@@ -119,6 +119,12 @@ pub fn take(tx: &mut WriteTx<'_>, duty: Duty, id: NodeId) -> Result<i64> {
     .int(0)
 }
 
+/// Gives one lease back, if this node has it.
+pub fn release(tx: &mut WriteTx<'_>, duty: Duty, id: NodeId) -> Result<()> {
+    tx.execute("UPDATE lease SET holder = NULL WHERE name = $1 AND holder = $2", params![duty.word(), id.0])?;
+    Ok(())
+}
+
 /// Whether the lease is still that of this fence.
 pub fn holds(tx: &mut ReadTx<'_>, duty: Duty, id: NodeId, fence: i64) -> Result<bool> {
     let sql = "SELECT 1 FROM lease WHERE name = $1 AND holder = $2 AND fence = $3";

@@ -3,13 +3,13 @@
 //! What is shown stands in a file of the data folder, the keys sealed as they are in the database: a start without a database shows what was
 //! shown last.
 
-use std::{collections::HashMap, fs, path::Path};
+use std::{collections::HashMap, fs, path::Path, time::Duration};
 
 use super::Shelf;
 use crate::{
     base::{clock::Clock, files, tasks::Tasks},
     domain::{
-        Result,
+        Error, Result,
         acme::{Challenge, Kind},
         certificate::{
             Standing,
@@ -52,7 +52,7 @@ impl KeptPair {
 pub(super) fn recall(data: &Path, key: &Path, clock: &Clock) -> Vec<KeptPair> {
     let read = || -> Result<Vec<KeptPair>> {
         let Ok(text) = fs::read(data.join(KEPT)) else { return Ok(Vec::new()) };
-        let shown: Vec<Shown> = serde_json::from_slice(&text).map_err(crate::domain::Error::internal)?;
+        let shown: Vec<Shown> = serde_json::from_slice(&text).map_err(Error::internal)?;
         let Some(key) = secrets::read(key)? else { return Ok(Vec::new()) };
         Ok(shown
             .into_iter()
@@ -71,23 +71,24 @@ pub(super) fn recall(data: &Path, key: &Path, clock: &Clock) -> Vec<KeptPair> {
     })
 }
 
-/// Shows what the database says, whenever that changes, until the end of `tasks`.
+/// Between two looks at the database when nobody has said that something changed: a lost signal is made good after this.
+const SELDOM: Duration = Duration::from_mins(1);
+
+/// Shows the certificates that the database says, whenever they change or hostnames do, until the end of `tasks`.
 pub(in crate::app) async fn follow(shelf: Shelf, services: Services, tasks: Tasks) {
     let (mut changes, mut routes) = (services.signals().certificates(), services.signals().routes_wanted());
-    let mut shown: Vec<Shown> = Vec::new();
-    let mut challenges: Vec<Challenge> = Vec::new();
+    // Not known yet: what was shown last may be no more.
+    let mut shown: Option<Vec<Shown>> = None;
+    let mut opened = HashMap::new();
     let mut is_failing = false;
     loop {
-        let number = *changes.borrow_and_update();
+        changes.mark_unchanged();
         routes.mark_unchanged();
-        let looked = look(&shelf, &services, &mut shown, &mut challenges).await;
+        let looked = look(&shelf, &services, &mut shown, &mut opened).await;
         if let Err(error) = &looked
             && !is_failing
         {
             tracing::warn!(%error, "certificates of the database cannot be read; those before are shown");
-        }
-        if looked.is_ok() {
-            services.signals().certificates_shown(number);
         }
         is_failing = looked.is_err();
         services.cover(&shelf.names_in_files());
@@ -100,47 +101,78 @@ pub(in crate::app) async fn follow(shelf: Shelf, services: Services, tasks: Task
     }
 }
 
-/// Between two looks at the database when nobody has said that something changed: a lost signal is made good after this.
-const SELDOM: std::time::Duration = std::time::Duration::from_mins(1);
+/// Shows what authorities will ask for, whenever that changes, until the end of `tasks`: apart from certificates, of which there may be many,
+/// since an authority is told to look as soon as this is shown.
+pub(in crate::app) async fn follow_challenges(shelf: Shelf, services: Services, tasks: Tasks) {
+    let mut changes = services.signals().certificates();
+    let mut shown: Vec<Challenge> = Vec::new();
+    loop {
+        let number = *changes.borrow_and_update();
+        let asked = services.shown_challenges().await;
+        let pause = if asked.is_ok() { SELDOM } else { super::LOOK };
+        match asked {
+            Ok(asked) => {
+                if asked != shown {
+                    show(&shelf, &asked);
+                    shown = asked;
+                }
+                services.signals().certificates_shown(number);
+            }
+            Err(error) => tracing::debug!(%error, "what authorities will ask for cannot be read"),
+        }
+        tokio::select! {
+            () = tasks.stopping() => return,
+            _ = changes.changed() => {}
+            () = tokio::time::sleep(pause) => {}
+        }
+    }
+}
+
+fn show(shelf: &Shelf, asked: &[Challenge]) {
+    shelf.challenges().replace(asked);
+    let made = asked.iter().filter(|it| it.kind == Kind::TlsAlpn01).filter_map(|it| {
+        let made = tls_alpn(&it.name, &it.answer);
+        let made =
+            made.inspect_err(|error| tracing::error!(%error, hostname = it.name, "a challenge cannot be answered"));
+        Some((it.name.clone(), made.ok()?.into()))
+    });
+    shelf.certificates().replace_challenges(made.collect());
+}
 
 async fn look(
     shelf: &Shelf,
     services: &Services,
-    shown: &mut Vec<Shown>,
-    challenges: &mut Vec<Challenge>,
+    shown: &mut Option<Vec<Shown>>,
+    opened: &mut HashMap<String, Pair>,
 ) -> Result<()> {
-    let asked = services.shown_challenges().await?;
-    if asked != *challenges {
-        shelf.challenges().replace(&asked);
-        let by_tls = asked.iter().filter(|it| it.kind == Kind::TlsAlpn01);
-        let made = by_tls.map(|it| Ok((it.name.clone(), tls_alpn(&it.name, &it.answer)?.into())));
-        shelf.certificates().replace_challenges(made.collect::<Result<HashMap<_, _>>>()?);
-        *challenges = asked;
-    }
     let wanted = services.shown_certificates().await?;
-    if wanted == *shown {
+    if shown.as_ref() == Some(&wanted) {
         return Ok(());
     }
     services.opens()?;
-    let (opening, all) = (services.clone(), wanted.clone());
-    let opened = services.blocking(move || {
+    opened.retain(|id, _| wanted.iter().any(|it| it.id == *id));
+    let fresh: Vec<Shown> = wanted.iter().filter(|it| !opened.contains_key(&it.id)).cloned().collect();
+    let opening = services.clone();
+    let found = services.blocking(move || {
         let open = |it: Shown| {
             let pair = opening.open_certificate(&it);
             let pair = pair.inspect_err(
                 |error| tracing::error!(%error, names = it.names.join(", "), "a certificate is not shown"),
             );
-            Some(KeptPair::new(it.names, pair.ok()?, &opening.clock))
+            Some((it.id, pair.ok()?))
         };
-        Ok(all.into_iter().filter_map(open).collect())
+        Ok(fresh.into_iter().filter_map(open).collect::<Vec<_>>())
     });
-    shelf.replace_kept(opened.await?);
-    let text = serde_json::to_vec(&wanted).map_err(crate::domain::Error::internal)?;
+    opened.extend(found.await?);
+    let pair = |it: &Shown| Some(KeptPair::new(it.names.clone(), opened.get(&it.id)?.clone(), &services.clock));
+    shelf.replace_kept(wanted.iter().filter_map(pair).collect());
+    let text = serde_json::to_vec(&wanted).map_err(Error::internal)?;
     let path = services.data.join(KEPT);
     // On a full disk they are shown all the same, and written the next time that they change.
     if let Err(error) = services.blocking(move || Ok(files::write_atomic(&path, &text, 0o600)?)).await {
         tracing::warn!(%error, "what certificates are shown could not be kept for the next start");
     }
-    *shown = wanted;
+    *shown = Some(wanted);
     Ok(())
 }
 

@@ -15,6 +15,9 @@ use crate::{
 const PRIVATE: [&str; 10] =
     ["localhost", "local", "test", "example", "invalid", "onion", "alt", "internal", "home.arpa", "localdomain"];
 
+/// How long before the end of one that people gave an authority is asked.
+const OVERLAP_MS: i64 = 7 * 24 * 60 * super::MINUTE_MS;
+
 /// A hostname for which an authority is asked.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Wanted {
@@ -62,7 +65,11 @@ pub(super) fn wanted(
     is_public: bool,
     now_ms: i64,
 ) -> Vec<Wanted> {
-    let given = |it: &&Kept| it.source == Source::Uploaded && it.from_ms <= now_ms && now_ms < it.until_ms;
+    // Some days before it ends, the next one is got: it is shown once the one that was given is over.
+    let given = |it: &&Kept| {
+        let overlap = OVERLAP_MS.min(it.until_ms.saturating_sub(it.from_ms) / 3);
+        it.source == Source::Uploaded && it.from_ms <= now_ms && now_ms < it.until_ms.saturating_sub(overlap)
+    };
     let has = |names: &[String], host: &str| names.iter().any(|name| certificate::covers(name, host));
     let by_server = |host: &str| kept.iter().filter(given).any(|it| it.for_server && has(&it.names, host));
     let by_tenant =
