@@ -237,7 +237,8 @@ fn read(stream: &mut impl std::io::BufRead) -> Option<(String, String, Value)> {
     let mut body = vec![0; length];
     stream.read_exact(&mut body).ok()?;
     let signed = serde_json::from_slice::<Value>(&body).unwrap_or_default();
-    let payload = BASE64URL_NOPAD.decode(signed["payload"].as_str().unwrap_or_default().as_bytes()).unwrap();
+    let payload = signed.get("payload").and_then(Value::as_str).unwrap_or_default();
+    let payload = BASE64URL_NOPAD.decode(payload.as_bytes()).unwrap();
     let mut words = first.split(' ').map(str::to_owned);
     Some((words.next()?, words.next()?, serde_json::from_slice(&payload).unwrap_or_default()))
 }

@@ -43,7 +43,7 @@ const HANDSHAKE_MAX: Duration = Duration::from_secs(10);
 /// How long it may take for an answer, with all of that.
 const ANSWER_MAX: Duration = Duration::from_mins(1);
 /// Seconds until an order is looked at again, whatever the authority says: the library gives an order up that is to wait longer than it
-/// may take, and ZeroSSL says a day of orders that are ready a moment later.
+/// may take, and `ZeroSSL` says a day of orders that are ready a moment later.
 const POLL_MAX_S: u64 = 5;
 /// Bytes of an answer: a chain has some kilobytes.
 const ANSWER_BYTES_MAX: usize = 1 << 20;
@@ -173,8 +173,9 @@ impl Client {
         let status = answer.status();
         if status.is_success() {
             let said: serde_json::Value = serde_json::from_slice(answer.body()).unwrap_or_default();
-            let is_whole =
-                ["newNonce", "newAccount", "newOrder"].iter().all(|it| said.get(it).is_some_and(|it| it.is_string()));
+            let is_whole = ["newNonce", "newAccount", "newOrder"]
+                .iter()
+                .all(|it| said.get(it).is_some_and(serde_json::Value::is_string));
             return if is_whole {
                 Ok(answer)
             } else {
