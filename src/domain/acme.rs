@@ -70,11 +70,13 @@ pub enum Refusal {
     Away(String),
     /// The certificate of the authority itself is not believed.
     Untrusted(String),
+    /// Where its directory should be is none.
+    NoDirectory(String),
     /// It answered, and not as the protocol has it.
     Nonsense(String),
     /// It did not come to an end in time.
     Slow,
-    /// It offers none of the ways to prove a hostname that are left.
+    /// It does not offer the way to prove a hostname that it was asked for; these it offers.
     NoWay(Vec<String>),
     /// It says why, with one of the types of RFC 8555 §6.7 or another.
     Problem(Problem),
@@ -96,8 +98,10 @@ pub struct Problem {
 /// Whom a refusal concerns: that decides what is tried next.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Blame {
-    /// The hostname, or what it leads to: another authority would say the same.
+    /// The hostname, or what it leads to: another way may do, another authority would say the same.
     Hostname,
+    /// This way at this authority alone: another way may do, and else another authority.
+    Way,
     /// This authority, for now or for ever: another one may be asked.
     Authority,
     /// Our account at it: a new one is made.
@@ -133,23 +137,32 @@ pub fn explain(refusal: &Refusal, authority: &str, name: &str) -> Explained {
                  settings; else look at the server's clock and its package ca-certificates."
             ),
         ),
+        Refusal::NoDirectory(_) => by_authority(
+            "certificate_authority_no_directory",
+            format!(
+                "{authority} answered, and not with what an ACME authority begins with. Is its `directory` in the settings right?"
+            ),
+        ),
         Refusal::Nonsense(_) => by_authority(
             "certificate_authority_nonsense",
             format!(
-                "{authority} answered, and not as an ACME authority does. Is its `directory` in the settings right?"
+                "{authority} answered in the middle of an order for {name}, and not as ACME has it: it has trouble of its own, or a proxy \
+                 between changes its answers. It is tried again; if that lasts, look at such a proxy."
             ),
         ),
         Refusal::Slow => by_authority(
             "certificate_authority_slow",
             format!("{authority} did not come to an end in time. It is tried again; there is nothing to do."),
         ),
-        Refusal::NoWay(offered) => by_authority(
-            "certificate_no_way",
-            format!(
-                "{authority} offers none of the ways by which this server can show that {name} is its own; it offers {}.",
+        Refusal::NoWay(offered) => Explained {
+            code: "certificate_no_way",
+            text: format!(
+                "{authority} does not offer the way by which this server was to show that {name} is its own; it offers {}. Upload a \
+                 certificate, or name another authority in the settings.",
                 offered.join(", ")
             ),
-        ),
+            blame: Blame::Way,
+        },
         Refusal::Problem(problem) => of_problem(problem, authority, name),
     }
 }
@@ -157,8 +170,9 @@ pub fn explain(refusal: &Refusal, authority: &str, name: &str) -> Explained {
 /// Whether a refusal is one of every hostname, as long as it lasts.
 pub fn concerns_all(refusal: &Refusal) -> bool {
     match refusal {
-        Refusal::Away(_) | Refusal::Untrusted(_) | Refusal::Nonsense(_) => true,
-        Refusal::Slow | Refusal::NoWay(_) => false,
+        Refusal::Away(_) | Refusal::Untrusted(_) | Refusal::NoDirectory(_) => true,
+        // One bad answer in an order says nothing of the others.
+        Refusal::Nonsense(_) | Refusal::Slow | Refusal::NoWay(_) => false,
         Refusal::Problem(it) => match it.kind.as_str() {
             "rateLimited" => rate(it, "", "").code == "certificate_limit_account" || it.detail.contains("busy"),
             "externalAccountRequired"
@@ -419,10 +433,19 @@ fn of_account(problem: &Problem, authority: &str, name: &str) -> Explained {
             Blame::Account,
             format!("{authority} does not know the account of this server any more. A new one is made."),
         ),
-        "unauthorized" => (
+        // It is also said of an order that this account may not have: a new account would not help there.
+        "unauthorized" if problem.detail.to_ascii_lowercase().contains("account") => (
             "certificate_account_closed",
             Blame::Account,
             format!("{authority} has closed the account of this server. A new one is made."),
+        ),
+        "unauthorized" => (
+            "certificate_order_refused",
+            Blame::Authority,
+            format!(
+                "{authority} does not let this server order a certificate for {name}: see there what its account may. Its words: {}",
+                problem.detail
+            ),
         ),
         _ => return of_order(problem, authority, name),
     };

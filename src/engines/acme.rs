@@ -43,7 +43,7 @@ impl Acme {
     }
 
     fn client(&self, directory: &Directory) -> Result<Client, Refusal> {
-        Client::new(directory.roots.as_deref(), self.tasks.clone(), self.dns.clone())
+        Client::new(directory, self.tasks.clone(), self.dns.clone())
     }
 
     async fn register(&self, directory: &Directory, email: Option<&str>) -> Result<Zeroizing<String>, Refusal> {
@@ -91,6 +91,8 @@ impl Acme {
         };
         if let Some(replaced) = wish.replaces.as_deref().and_then(|it| identifier(it)) {
             match account.new_order(&new().replaces(replaced)).await {
+                // The network, or what stands in front: the next order would fare no better.
+                Err(error) if client::is_passed(&error) => return Err(error),
                 Err(Failed::Unsupported(_) | Failed::Other(_)) => {}
                 Err(Failed::Api(problem)) if is_about_replacing(problem.r#type.as_deref()) => {}
                 done => return done,
@@ -180,7 +182,8 @@ async fn prove(order: &mut Order, client: &Client, wish: &Wish, stage: &dyn Stag
             answer: challenge.key_authorization().as_str().to_owned(),
         };
         stage.show(shown).await.map_err(Failure::Own)?;
-        challenge.set_ready().await.map_err(refused)?;
+        // Some look at once, and say with that what they saw.
+        challenge.set_ready().await.map_err(|error| client.refusal(error, Some(wish.way)))?;
     }
     let waiting = RetryPolicy::new().initial_delay(POLL).backoff(1.3).timeout(LOOKS_MAX);
     match order.poll_ready(&waiting).await {

@@ -438,7 +438,8 @@ impl Services {
                     // Another authority would say the same.
                     Blame::Hostname if is_last => break 'authorities,
                     Blame::Hostname => {}
-                    Blame::Authority | Blame::Account => break,
+                    Blame::Way if !is_last => {}
+                    Blame::Way | Blame::Authority | Blame::Account => break,
                 }
             }
         }

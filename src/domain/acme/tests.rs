@@ -93,6 +93,7 @@ const SAID: &[(&str, &str, &str, Option<Kind>)] = &[
     ("name_unsupported", "unsupportedIdentifier", "ACME server only issues for dns", None),
     ("account_unknown", "accountDoesNotExist", "Account not found", None),
     ("account_closed", "unauthorized", "Account is not valid, has status \"deactivated\"", None),
+    ("order_refused", "unauthorized", "The domain is not in the list of this customer", None),
     ("account_binding", "externalAccountRequired", "external account required", None),
     ("contact", "invalidContact", "contact email has invalid domain", None),
     ("terms", "userActionRequired", "agree to the new terms", None),
@@ -106,6 +107,7 @@ fn all() -> Vec<(&'static str, Refusal)> {
     let mut all = vec![
         ("authority_away", Refusal::Away(String::from("connection refused"))),
         ("authority_untrusted", Refusal::Untrusted(String::from("UnknownIssuer"))),
+        ("authority_no_directory", Refusal::NoDirectory(String::from("it answered 404 Not Found"))),
         ("authority_nonsense", Refusal::Nonsense(String::from("expected value at line 1"))),
         ("authority_slow", Refusal::Slow),
         ("no_way", Refusal::NoWay(vec![String::from("dns-01")])),
@@ -137,9 +139,27 @@ fn who_is_asked_next_depends_on_whose_fault_it_is() {
         (problem("caa", "", Some(Kind::Http01)), Blame::Authority),
         (problem("rateLimited", "", None), Blame::Authority),
         (problem("serverInternal", "", None), Blame::Authority),
+        (problem("unauthorized", "not allowed to issue for this domain", None), Blame::Authority),
         (Refusal::Away(String::new()), Blame::Authority),
+        (Refusal::NoWay(vec![String::from("dns-01")]), Blame::Way),
     ] {
         assert_eq!(explain(&refusal, "X", "a.example").blame, wanted, "{refusal:?}");
+    }
+}
+
+#[test]
+fn one_bad_answer_in_an_order_concerns_no_other_hostname() {
+    let text = String::from("it answered something else");
+    for (refusal, wanted) in [
+        (Refusal::Away(text.clone()), true),
+        (Refusal::Untrusted(text.clone()), true),
+        (Refusal::NoDirectory(text.clone()), true),
+        (Refusal::Nonsense(text), false),
+        (Refusal::Slow, false),
+        (problem("serverInternal", "", None), true),
+        (problem("malformed", "it answered 403 Forbidden", None), false),
+    ] {
+        assert_eq!(concerns_all(&refusal), wanted, "{refusal:?}");
     }
 }
 
