@@ -3,7 +3,7 @@
 
 use std::{
     net::{SocketAddr, UdpSocket},
-    sync::Arc,
+    sync::{Arc, atomic::AtomicBool},
 };
 
 use hyper::header::HeaderValue;
@@ -14,22 +14,29 @@ use crate::{
     base::tasks::Tasks,
     config::tls::Tls,
     domain::Result,
-    net::{connection::Server, tls::Certificates},
+    net::{
+        connection::{Elsewhere, Server},
+        tls::Certificates,
+    },
 };
+
+/// A socket beside a listener, and whether it has failed since.
+pub(super) type Beside = (UdpSocket, Arc<AtomicBool>);
 
 /// How long a client may remember it: a day. It comes back to the other versions by itself when it is gone.
 const REMEMBERED_S: u32 = 86_400;
 
 /// The sockets beside those listeners, each where there could be one.
-pub(super) fn open(tls: &Tls, listeners: &[TcpListener]) -> Vec<Option<UdpSocket>> {
+pub(super) fn open(tls: &Tls, listeners: &[TcpListener]) -> Vec<Option<Beside>> {
     let v6_only = tls.listen.iter().any(SocketAddr::is_ipv4);
     let beside = |it: &TcpListener| it.local_addr().ok().filter(|_| tls.http3).and_then(|it| bind(it, v6_only));
-    listeners.iter().map(beside).collect()
+    listeners.iter().map(|it| Some((beside(it)?, Arc::default()))).collect()
 }
 
 /// What is told to who is served otherwise, with the port as clients see it.
-pub(super) fn alt_svc(port: u16) -> Option<HeaderValue> {
-    HeaderValue::try_from(format!("h3=\":{port}\"; ma={REMEMBERED_S}")).ok()
+pub(super) fn elsewhere((_, has_failed): &Beside, port: u16) -> Option<Elsewhere> {
+    let told = HeaderValue::try_from(format!("h3=\":{port}\"; ma={REMEMBERED_S}")).ok()?;
+    Some(Elsewhere::new(told, Arc::clone(has_failed)))
 }
 
 #[cfg(feature = "h3")]
@@ -62,13 +69,15 @@ pub(super) fn attend(
     tasks: &Tasks,
     server: &Server,
     certificates: &Certificates,
-    sockets: Vec<UdpSocket>,
+    sockets: Vec<Beside>,
     switch: &Arc<Switch>,
 ) -> Result<()> {
+    use std::sync::atomic::Ordering;
+
     use crate::{domain::Error, net::http3};
 
     let server = http3::Server::beside(server, certificates).map_err(Error::internal)?;
-    for socket in sockets {
+    for (socket, has_failed) in sockets {
         let (server, switch) = (server.clone(), Arc::clone(switch));
         tasks.spawn(async move {
             let ran = server.run(socket, move |request, peer| {
@@ -76,6 +85,7 @@ pub(super) fn attend(
                 async move { switch.answer(request, peer).await }
             });
             if let Err(error) = ran.await {
+                has_failed.store(true, Ordering::Relaxed);
                 tracing::error!(%error, "there is no HTTP/3 until a restart, only HTTP/1.1 and HTTP/2");
             }
         });
@@ -86,6 +96,6 @@ pub(super) fn attend(
 /// There is none to attend to.
 #[cfg(not(feature = "h3"))]
 #[expect(clippy::unnecessary_wraps, reason = "as where there is one")]
-pub(super) fn attend(_: &Tasks, _: &Server, _: &Certificates, _: Vec<UdpSocket>, _: &Arc<Switch>) -> Result<()> {
+pub(super) fn attend(_: &Tasks, _: &Server, _: &Certificates, _: Vec<Beside>, _: &Arc<Switch>) -> Result<()> {
     Ok(())
 }

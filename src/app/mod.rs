@@ -22,12 +22,7 @@ mod stores;
 mod switch;
 pub mod tls;
 
-use std::{
-    net::{SocketAddr, UdpSocket},
-    path::Path,
-    sync::Arc,
-    time::Duration,
-};
+use std::{net::SocketAddr, path::Path, sync::Arc, time::Duration};
 
 use arc_swap::ArcSwapOption;
 use tokio::net::TcpListener;
@@ -81,7 +76,7 @@ struct Secure {
     listeners: Vec<TcpListener>,
     for_proxies: Vec<TcpListener>,
     /// Beside each listener, where there is one: for HTTP/3.
-    http3: Vec<Option<UdpSocket>>,
+    http3: Vec<Option<http3::Beside>>,
     /// `:8443` for who comes from outside, or empty for 443.
     port: String,
 }
@@ -119,9 +114,9 @@ impl Secure {
         // Where a firewall passes other ports on, those are told that it has outside.
         let outside = public.map(|it| it.port.trim_start_matches(':').parse().unwrap_or(443));
         for (listener, socket) in self.listeners.into_iter().zip(&self.http3) {
-            let own = listener.local_addr().ok().filter(|_| socket.is_some());
-            let alt_svc = own.and_then(|it| http3::alt_svc(outside.unwrap_or(it.port())));
-            attend(tasks, &server.clone().with_alt_svc(alt_svc), vec![listener], switch);
+            let own = socket.as_ref().zip(listener.local_addr().ok());
+            let elsewhere = own.and_then(|(it, own)| http3::elsewhere(it, outside.unwrap_or(own.port())));
+            attend(tasks, &server.clone().with_elsewhere(elsewhere), vec![listener], switch);
         }
         http3::attend(tasks, &server, self.shelf.certificates(), self.http3.into_iter().flatten().collect(), switch)?;
         attend(tasks, &server.for_proxies(), self.for_proxies, switch);

@@ -100,6 +100,12 @@ impl Activity {
         }
     }
 
+    /// Something has come that is no request yet.
+    #[cfg(feature = "h3")]
+    pub(super) fn touch(&self) {
+        self.last_byte.store(self.now(), Ordering::Relaxed);
+    }
+
     /// Whether anything was asked on the connection yet.
     pub(super) fn has_asked(&self) -> bool {
         self.asked.load(Ordering::Relaxed)

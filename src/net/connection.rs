@@ -126,6 +126,24 @@ where
     Server::new(tasks, limits).run(listener, handler).await;
 }
 
+/// Another way to the same server, for as long as there is one.
+#[derive(Clone, Debug)]
+pub struct Elsewhere {
+    told: HeaderValue,
+    has_ended: Arc<AtomicBool>,
+}
+
+impl Elsewhere {
+    /// With what clients are told of it (RFC 7838), until `has_ended` says that they are to forget it.
+    pub const fn new(told: HeaderValue, has_ended: Arc<AtomicBool>) -> Self {
+        Self { told, has_ended }
+    }
+
+    fn told(&self) -> HeaderValue {
+        if self.has_ended.load(Ordering::Relaxed) { HeaderValue::from_static("clear") } else { self.told.clone() }
+    }
+}
+
 /// The connections of any number of listeners, counted together. Cheap to clone.
 #[derive(Clone, Debug)]
 pub struct Server {
@@ -137,8 +155,8 @@ pub struct Server {
     has_headers: bool,
     /// Ends TLS.
     tls: Option<Tls>,
-    /// What every answer says of other ways to the same server.
-    alt_svc: Option<HeaderValue>,
+    /// What every answer tells of.
+    elsewhere: Option<Elsewhere>,
     has_warned: Arc<AtomicBool>,
 }
 
@@ -189,7 +207,7 @@ impl Server {
             http: Arc::new(versions),
             has_headers: false,
             tls: None,
-            alt_svc: None,
+            elsewhere: None,
             has_warned: Arc::default(),
         }
     }
@@ -214,10 +232,10 @@ impl Server {
         Ok(Self { tls: Some(Tls::new(certificates)?), ..self })
     }
 
-    /// Tells clients with each answer where else they are served (RFC 7838), unless the answer says so itself.
+    /// Tells clients with each answer where else they are served (RFC 7838), unless the answer says so itself or a trusted proxy asks.
     #[must_use]
-    pub fn with_alt_svc(self, alt_svc: Option<HeaderValue>) -> Self {
-        Self { alt_svc, ..self }
+    pub fn with_elsewhere(self, elsewhere: Option<Elsewhere>) -> Self {
+        Self { elsewhere, ..self }
     }
 
     /// What a server by another protocol shares with this one.
@@ -344,14 +362,16 @@ impl Server {
         let Some((stream, http, framing)) = self.take_in(stream, &mut peer, &activity).await else { return };
         let io = TokioIo::new(Watched::new(stream, Arc::clone(&activity), framing));
         let service = {
-            let (activity, alt_svc) = (Arc::clone(&activity), self.alt_svc.clone());
+            // A proxy would pass it on to clients, to whom it does not speak by UDP.
+            let elsewhere = self.elsewhere.clone().filter(|_| !self.seats.is_proxy(peer.address.ip()));
+            let activity = Arc::clone(&activity);
             service_fn(move |request| {
                 let (working, seen) = (activity.begin(), Arc::clone(&activity));
-                let (answer, alt_svc) = (handler(request, peer), alt_svc.clone());
+                let (answer, elsewhere) = (handler(request, peer), elsewhere.clone());
                 async move {
                     let mut response = answer.await;
-                    if let Some(alt_svc) = alt_svc {
-                        response.headers_mut().entry(ALT_SVC).or_insert(alt_svc);
+                    if let Some(elsewhere) = elsewhere {
+                        response.headers_mut().entry(ALT_SVC).or_insert_with(|| elsewhere.told());
                     }
                     if response.status() == StatusCode::SWITCHING_PROTOCOLS {
                         seen.switch();

@@ -1,6 +1,13 @@
 //! Connections and their limits: slow, silent, idle and too many clients, and how a shutdown ends.
 
-use std::{net::SocketAddr, sync::Arc, time::Duration};
+use std::{
+    net::SocketAddr,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::Duration,
+};
 
 use chainhost::{
     base::tasks::Tasks,
@@ -9,11 +16,11 @@ use chainhost::{
         respond::{self, Response},
     },
     net::{
-        connection::{Limits, Server},
+        connection::{Elsewhere, Limits, Server},
         listen,
     },
 };
-use hyper::{Request, StatusCode, body::Incoming};
+use hyper::{Request, StatusCode, body::Incoming, header::HeaderValue};
 use tokio::{
     io::{AsyncReadExt as _, AsyncWriteExt as _},
     net::TcpStream,
@@ -358,5 +365,19 @@ async fn behind_a_proxy_each_client_has_its_share() {
     other.read_exact(&mut answer).await.unwrap();
     assert_eq!(&answer, b"HTTP/1.1 200");
     drop((first, other));
+    end(&tasks).await;
+}
+
+#[tokio::test]
+async fn clients_are_told_of_another_way_and_when_it_has_ended() {
+    let has_ended = Arc::<AtomicBool>::default();
+    let elsewhere = Elsewhere::new(HeaderValue::from_static("h3=\":443\""), Arc::clone(&has_ended));
+    let (address, tasks) = start_as(limits(), hello, |it| it.with_elsewhere(Some(elsewhere)));
+    let ask = async || rest(&mut connect(address, &ASK.replacen("a\r\n", "a\r\nconnection: close\r\n", 1)).await).await;
+    let told = ask().await;
+    assert!(told.contains("alt-svc: h3=\":443\"\r\n"), "{told}");
+    has_ended.store(true, Ordering::Relaxed);
+    let told = ask().await;
+    assert!(told.contains("alt-svc: clear\r\n"), "{told}");
     end(&tasks).await;
 }

@@ -77,6 +77,7 @@ impl Body {
     /// The next frame, or the end.
     fn found(&mut self, next: Option<(u64, u64)>) -> Result<(), Fault> {
         let Some(frames) = &mut self.frames else { return Ok(()) };
+        self.is_idle = false;
         match next {
             None if self.left.is_some_and(|it| it > 0) => return Err(Fault::Stream(code::MESSAGE_ERROR)),
             None => self.frames = None,
@@ -103,7 +104,6 @@ impl Body {
         loop {
             let Some(frames) = &mut self.frames else { return Poll::Ready(self.broken.map_or(Ok(None), Err)) };
             if frames.left() == 0 {
-                self.is_idle = false;
                 let next = ready!(frames.poll_next(context))?;
                 self.found(next)?;
             } else if let Some(piece) = ready!(frames.poll_piece(context))?

@@ -17,6 +17,7 @@ use super::{
     body::Body,
     frames::{self, Fault, Frames, code},
     request::{self, End},
+    too_late,
 };
 use crate::{
     base::{clock::Clock, tasks::Tasks},
@@ -29,8 +30,10 @@ use crate::{
 
 /// Streams that a client may spoil at once: twice what it may have open, as who leaves a page takes back all it has asked for …
 const SPOILT_MAX: u32 = 256;
-/// … and how long it takes until it may spoil one more.
+/// … how long it takes until it may spoil one more …
 const SPOILT_BACK: Duration = Duration::from_millis(100);
+/// … and how many in all: what quinn may keep of a stream that was broken off ends with its connection only.
+const SPOILT_EVER_MAX: u32 = 10_000;
 
 /// Kinds of streams of one direction (RFC 9114, 6.2; RFC 9204, 4.2).
 const CONTROL: u64 = 0x0;
@@ -55,6 +58,9 @@ const SIGN: Duration = Duration::from_secs(1);
 #[derive(Debug)]
 pub(super) struct Line<H> {
     pub(super) connection: Connection,
+    /// Who has shown with the handshake that he is there. A connection may move, and whoever writes its packets names any address: no
+    /// limit, no log and no trust may follow that.
+    pub(super) peer: Peer,
     pub(super) handler: H,
     pub(super) limits: Limits,
     pub(super) activity: Arc<Activity>,
@@ -71,6 +77,8 @@ pub(super) struct Line<H> {
 struct Spoilt {
     count: u32,
     since: Instant,
+    /// All of them.
+    ever: u32,
 }
 
 /// Which streams of one direction are there.
@@ -82,11 +90,6 @@ struct Kinds {
 }
 
 impl<H> Line<H> {
-    /// Who is at the other end now: that may change while a connection lives.
-    pub(super) fn peer(&self) -> Peer {
-        Peer { ends_tls: true, ..Peer::new(self.connection.remote_address()) }
-    }
-
     /// The time of day as answers have it.
     pub(super) fn date(&self) -> HeaderValue {
         let since = Duration::from_millis(u64::try_from(self.clock.now_ms()).unwrap_or_default());
@@ -101,7 +104,7 @@ impl<H> Line<H> {
             return;
         }
         drop(spoilt);
-        tracing::debug!(address = %self.connection.remote_address(), "a client took back too many requests by HTTP/3");
+        tracing::debug!(address = %self.peer.address, "a client took back too many requests by HTTP/3");
         self.connection.close(code::EXCESSIVE_LOAD, b"too many streams were for nothing");
     }
 }
@@ -115,7 +118,8 @@ impl Spoilt {
             self.since = now;
         }
         self.count = self.count.saturating_add(1);
-        self.count <= SPOILT_MAX
+        self.ever = self.ever.saturating_add(1);
+        self.count <= SPOILT_MAX && self.ever <= SPOILT_EVER_MAX
     }
 }
 
@@ -124,19 +128,28 @@ where
     H: Fn(Request<Body>, Peer) -> A + Clone + Send + Sync + 'static,
     A: Future<Output = Response> + Send + 'static,
 {
-    pub(super) fn new(connection: Connection, handler: H, (tasks, limits): (Tasks, Limits), clock: Clock) -> Arc<Self> {
+    pub(super) fn new(
+        (connection, peer): (Connection, Peer),
+        handler: H,
+        (tasks, limits): (Tasks, Limits),
+        clock: Clock,
+    ) -> Arc<Self> {
         let activity = Arc::new(Activity::new());
         // Frames are not requests: a head has its time with its own stream.
         activity.speaks_two();
-        let spoilt = Mutex::new(Spoilt { count: 0, since: Instant::now() });
+        let spoilt = Mutex::new(Spoilt { count: 0, since: Instant::now(), ever: 0 });
         let (streams, kinds) = (TaskTracker::new(), Mutex::default());
-        Arc::new(Self { connection, handler, limits, activity, tasks, clock, streams, spoilt, kinds })
+        Arc::new(Self { connection, peer, handler, limits, activity, tasks, clock, streams, spoilt, kinds })
     }
 
     /// From the end of the handshake to the end of the connection.
     pub(super) async fn attend(self: &Arc<Self>) {
-        let began = time::timeout(self.limits.head, self.begin()).await;
-        let Ok(Some(mut control)) = began else { return self.connection.close(code::NO_ERROR, b"") };
+        // Who lets us open no stream is not waited for.
+        let began = tokio::select! {
+            () = too_late(&self.tasks, &self.limits) => None,
+            began = time::timeout(self.limits.head, self.begin()) => began.ok().flatten(),
+        };
+        let Some(mut control) = began else { return self.connection.close(code::NO_ERROR, b"") };
         let mut next_id = 0;
         loop {
             let deadline = self.activity.deadline(self.limits.head, self.limits.idle);
@@ -177,6 +190,8 @@ where
     /// Answers a request; the id behind it.
     fn take(self: &Arc<Self>, (sender, receiver): (SendStream, RecvStream)) -> u64 {
         let next_id = VarInt::from(sender.id()).into_inner().saturating_add(4);
+        // Its head has its own time, from now on.
+        self.activity.touch();
         let (line, under_way) = (Arc::clone(self), self.streams.token());
         self.tasks.spawn(async move {
             if request::serve(&line, sender, receiver).await == End::Spoilt {
@@ -198,11 +213,8 @@ where
 
     /// Reads a stream of one direction for as long as it is there.
     async fn hear(&self, mut frames: Frames) -> Result<(), Fault> {
-        let Ok(kind) = frames.number().await else {
-            // One that ends before its kind is none.
-            self.spoil();
-            return Ok(());
-        };
+        // One that ends before its kind, or does not say it in time, is none.
+        let kind = time::timeout(self.limits.head, frames.number()).await.ok().and_then(Result::ok).flatten();
         let place = |of: fn(&mut Kinds) -> &mut bool| {
             let mut kinds = self.kinds.lock().unwrap_or_else(PoisonError::into_inner);
             let was_there = std::mem::replace(of(&mut kinds), true);
@@ -337,13 +349,14 @@ mod tests {
     use super::*;
 
     #[test]
-    fn who_spoils_streams_slowly_may_go_on() {
+    fn who_spoils_streams_slowly_may_go_on_for_long() {
         let begun = Instant::now();
-        let mut spoilt = Spoilt { count: 0, since: begun };
+        let mut spoilt = Spoilt { count: 0, since: begun, ever: 0 };
         assert!((0..SPOILT_MAX).all(|_| spoilt.one_more(begun)));
         assert!(!spoilt.one_more(begun));
-        let mut slow = Spoilt { count: SPOILT_MAX, since: begun };
-        assert!((1..1_000).all(|nth| slow.one_more(begun + SPOILT_BACK * nth)));
+        let mut slow = Spoilt { count: SPOILT_MAX, since: begun, ever: 0 };
+        assert!((1..=SPOILT_EVER_MAX).all(|nth| slow.one_more(begun + SPOILT_BACK * nth)));
+        assert!(!slow.one_more(begun + SPOILT_BACK * (2 * SPOILT_EVER_MAX)), "but not for ever");
     }
 
     #[test]

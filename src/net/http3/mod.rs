@@ -18,7 +18,10 @@ mod request;
 use std::{
     io,
     net::{SocketAddr, UdpSocket},
-    sync::Arc,
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+    },
     time::Duration,
 };
 
@@ -51,8 +54,10 @@ use crate::{
 const UNPROVEN_MAX: usize = 64;
 /// Bytes of the system's queues in front of a socket, if it lets us have so many: what comes in while a core is busy.
 const SOCKET_BYTES: usize = 4 << 20;
-/// Bytes of a connection that have come and nobody has taken, as for HTTP/2.
-const RECEIVED_MAX: u32 = 1 << 20;
+/// Bytes of a stream that have come and nobody has taken, as for HTTP/2.
+const STREAM_RECEIVED_MAX: u32 = 1 << 20;
+/// Bytes of all streams of a connection: some times as many, since one body that waits for its turn would hold all others back.
+const RECEIVED_MAX: u32 = 4 * STREAM_RECEIVED_MAX;
 /// Bytes of a connection that were sent and have not arrived: a tenth of a second of 160 Mbit/s.
 const UNDER_WAY_MAX: u64 = 2 << 20;
 /// Streams of one direction: three that mean something, and some that browsers open so that others take them.
@@ -86,8 +91,24 @@ pub struct Server {
     seats: Seats,
     config: ServerConfig,
     clock: Clock,
-    /// Handshakes under way: each holds one of these.
-    unproven: Arc<()>,
+    /// Handshakes under way.
+    unproven: Arc<AtomicUsize>,
+}
+
+/// A handshake under way, which is counted until this is dropped.
+struct Unproven(Arc<AtomicUsize>);
+
+impl Unproven {
+    fn new(count: &Arc<AtomicUsize>) -> Self {
+        count.fetch_add(1, Ordering::Relaxed);
+        Self(Arc::clone(count))
+    }
+}
+
+impl Drop for Unproven {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::Relaxed);
+    }
 }
 
 impl Server {
@@ -151,14 +172,15 @@ impl Server {
         A: Future<Output = Response> + Send + 'static,
     {
         let is_proven = incoming.remote_address_validated();
-        if !is_proven && incoming.may_retry() && Arc::strong_count(&self.unproven) > UNPROVEN_MAX {
+        if !is_proven && incoming.may_retry() && self.unproven.load(Ordering::Relaxed) >= UNPROVEN_MAX {
             // One that cannot be asked is one less.
             return drop(incoming.retry());
         }
-        let peer = Peer::new(incoming.remote_address());
+        // Once and for all: later packets may come from any address, and nobody has shown yet that he is there when a request is read.
+        let peer = Peer { ends_tls: true, ..Peer::new(incoming.remote_address()) };
         let seat = |free: OwnedSemaphorePermit| self.seats.take(free, peer.address.ip());
         let Some(seat) = self.seats.free_now().and_then(seat) else { return incoming.refuse() };
-        let (unproven, address) = (Arc::clone(&self.unproven), incoming.remote_address());
+        let unproven = Unproven::new(&self.unproven);
         // Elsewhere, since what a handshake needs would have its place in each connection for as long as that lives.
         let shaken = Box::pin(shake(incoming, self.tasks.clone(), self.limits));
         let (shared, clock) = ((self.tasks.clone(), self.limits), self.clock.clone());
@@ -167,9 +189,9 @@ impl Server {
             let connection = shaken.await;
             drop(unproven);
             if let Some(connection) = connection {
-                Line::new(connection, handler, shared, clock).attend().await;
+                Line::new((connection, peer), handler, shared, clock).attend().await;
             } else {
-                tracing::debug!(%address, "a handshake of HTTP/3 did not end well");
+                tracing::debug!(address = %peer.address, "a handshake of HTTP/3 did not end well");
             }
             drop((seat, under_way));
         });
@@ -180,15 +202,16 @@ impl Server {
 async fn shake(incoming: Incoming, tasks: Tasks, limits: Limits) -> Option<quinn::Connection> {
     let connecting = incoming.accept().ok()?;
     let deadline = Instant::now() + limits.head;
-    // The first request of who has come before the sign to stop may be on its way.
-    let late = async {
-        tasks.stopping().await;
-        time::sleep(FIRST_REQUEST.min(limits.grace)).await;
-    };
     tokio::select! {
-        () = late => None,
+        () = too_late(&tasks, &limits) => None,
         done = time::timeout_at(deadline, connecting) => done.ok()?.ok(),
     }
+}
+
+/// Waits for the sign to stop, and then as long as the first request of who has come before it may be on its way.
+async fn too_late(tasks: &Tasks, limits: &Limits) {
+    tasks.stopping().await;
+    time::sleep(FIRST_REQUEST.min(limits.grace)).await;
 }
 
 /// What quinn keeps of a connection, and for how long.
@@ -198,7 +221,7 @@ fn transport(limits: &Limits) -> TransportConfig {
         .max_concurrent_bidi_streams(limits.streams.into())
         .max_concurrent_uni_streams(ONE_WAY_STREAMS.into())
         .max_idle_timeout(IdleTimeout::try_from(limits.idle).ok())
-        .stream_receive_window(RECEIVED_MAX.into())
+        .stream_receive_window(STREAM_RECEIVED_MAX.into())
         .receive_window(RECEIVED_MAX.into())
         .send_window(UNDER_WAY_MAX)
         // Nobody asked for datagrams.

@@ -83,21 +83,27 @@ where
     let broken = Some(code::REQUEST_CANCELLED);
     let mut answer = Answer { stream: sender, patience: line.limits.idle, broken };
     let mut has_arrived = false;
-    let served = {
-        let exchange = exchange(line, &mut answer, receiver);
-        tokio::pin!(exchange);
-        loop {
-            tokio::select! {
-                biased;
-                served = &mut exchange => break served,
-                stopped = &mut stopped, if !has_arrived => match stopped {
-                    // The answer, before the client has sent all that nobody wants.
-                    Ok(None) => has_arrived = true,
-                    Ok(Some(_)) => return End::Spoilt,
-                    Err(_) => return End::Broken,
+    // SECURITY: `stopped` is not polled before there is a whole head, since quinn keeps a note of who waits for a stream until the client
+    // has stopped it or has all of it: of one that we reset, for as long as the connection lives.
+    let served = match ask(line, &mut answer, receiver).await {
+        Ok(Some(asked)) => {
+            let exchange = exchange(line, &mut answer, asked);
+            tokio::pin!(exchange);
+            loop {
+                tokio::select! {
+                    biased;
+                    served = &mut exchange => break served.map(Some),
+                    stopped = &mut stopped, if !has_arrived => match stopped {
+                        // The answer, before the client has sent all that nobody wants.
+                        Ok(None) => has_arrived = true,
+                        Ok(Some(_)) => return End::Spoilt,
+                        Err(_) => return End::Broken,
+                    }
                 }
             }
         }
+        Ok(None) => Ok(None),
+        Err(fault) => Err(fault),
     };
     match served {
         // What was sent is on its way: until it is there, this request is under way, and a shutdown waits for it.
@@ -113,7 +119,8 @@ where
         Err(Fault::Gone) => End::Broken,
         Err(Fault::Stream(code)) => {
             answer.broken = Some(code);
-            End::Spoilt
+            // What we could not answer is no fault of the client's.
+            if code == code::INTERNAL_ERROR { End::Broken } else { End::Spoilt }
         }
         Err(Fault::Connection(code)) => {
             line.connection.close(code, b"");
@@ -122,16 +129,15 @@ where
     }
 }
 
-/// Reads, asks the handler, and hands on what it answers, which is then to arrive.
-async fn exchange<H, A>(
-    line: &Arc<Line<H>>,
-    answer: &mut Answer,
-    receiver: RecvStream,
-) -> Result<Option<Working>, Fault>
-where
-    H: Fn(Request<Body>, Peer) -> A + Clone + Send + Sync + 'static,
-    A: Future<Output = Response> + Send + 'static,
-{
+/// A request, and where what is left of its body goes.
+struct Asked {
+    parts: Parts,
+    body: Body,
+    rest: oneshot::Receiver<Frames>,
+}
+
+/// Reads the head of a request; `None` where it was too large, and its refusal is to arrive.
+async fn ask<H>(line: &Line<H>, answer: &mut Answer, receiver: RecvStream) -> Result<Option<Asked>, Fault> {
     let mut frames = Frames::new(receiver);
     let read = time::timeout(line.limits.head, head(&mut frames, line.limits.head_bytes)).await;
     let head = match read {
@@ -154,14 +160,24 @@ where
     };
     let (mut body, rest) = Body::new(frames, line.connection.clone(), head.length);
     poll_fn(|context| Poll::Ready(body.look(context))).await?;
-    let is_head = head.parts.method == Method::HEAD;
-    if wants_leave(&head.parts, &body) {
+    Ok(Some(Asked { parts: head.parts, body, rest }))
+}
+
+/// Asks the handler, and hands on what it answers, which is then to arrive.
+async fn exchange<H, A>(line: &Arc<Line<H>>, answer: &mut Answer, asked: Asked) -> Result<Working, Fault>
+where
+    H: Fn(Request<Body>, Peer) -> A + Clone + Send + Sync + 'static,
+    A: Future<Output = Response> + Send + 'static,
+{
+    let Asked { parts, body, rest } = asked;
+    let is_head = parts.method == Method::HEAD;
+    if wants_leave(&parts, &body) {
         answer.write(&mut [head::write(StatusCode::CONTINUE, &HeaderMap::new())]).await?;
     }
     let working = line.activity.begin();
-    let response = (line.handler)(Request::from_parts(head.parts, body), line.peer()).await;
+    let response = (line.handler)(Request::from_parts(parts, body), line.peer).await;
     tokio::try_join!(answer.write_all(line, response, is_head), discard(line, rest))?;
-    Ok(Some(working))
+    Ok(working)
 }
 
 /// Takes for a while what is left of a body that nobody wants, as its client may look at the answer only when it is rid of all

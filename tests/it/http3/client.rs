@@ -37,7 +37,7 @@ pub(super) struct Client {
     pub(super) requests: SendRequest<OpenStreams, Bytes>,
     authority: String,
     tasks: Tasks,
-    _endpoint: Endpoint,
+    pub(super) endpoint: Endpoint,
 }
 
 /// What is believed, and spoken.
@@ -85,7 +85,7 @@ impl Client {
         let tasks = Tasks::new();
         let (mut driver, requests) = h3::client::new(h3_quinn::Connection::new(connection.clone())).await.unwrap();
         tasks.spawn(async move { drop(driver.wait_idle().await) });
-        Ok(Self { connection, requests, authority: format!("{name}:{port}"), tasks, _endpoint: endpoint })
+        Ok(Self { connection, requests, authority: format!("{name}:{port}"), tasks, endpoint })
     }
 
     /// A request for a path, to be added to.

@@ -24,9 +24,9 @@ use chainhost::{
         tls::{Certificate, Certificates, OwnKey, Table},
     },
 };
-use http_body_util::StreamBody;
+use http_body_util::{BodyExt as _, StreamBody};
 use hyper::{Request, StatusCode, body::Frame};
-use quinn::{ConnectionError, ReadError, TransportErrorCode, VarInt};
+use quinn::{ConnectionError, ReadError, TransportConfig, TransportErrorCode, VarInt};
 use tokio::{
     net::UdpSocket,
     time::{sleep, timeout},
@@ -226,6 +226,9 @@ async fn nothing_piles_up() {
     let it = Small::start(Limits::default(), move |request: Request<Upload>, _| {
         let count = Arc::clone(&count);
         async move {
+            if request.uri().path() == "/small" {
+                return respond::text(StatusCode::OK, "small");
+            }
             if request.method() == "PUT" {
                 // Holds the body, and reads nothing of it.
                 let _body = request.into_body();
@@ -257,6 +260,8 @@ async fn nothing_piles_up() {
     assert_eq!(made.load(Ordering::SeqCst), made_now);
     assert!((1 << 16..8 << 20).contains(&made_now), "{made_now}");
     assert!((1 << 16..8 << 20).contains(&sent), "{sent}");
+    // And who asks beside it is answered.
+    assert_eq!(timeout(PATIENCE, client.get("/small")).await.unwrap().body, b"small");
 }
 
 /// Many handshakes that go nowhere: who comes then is asked to show that he is where he says, and is served.
@@ -276,6 +281,115 @@ async fn who_comes_while_many_begin_shows_where_he_is() {
     let after = timeout(PATIENCE, Client::try_connect(&it.authority, "a.example", seen.port)).await.unwrap().unwrap();
     assert_eq!((after.get("/").await.body, seen.retries.load(Ordering::SeqCst)), (b"hello".to_vec(), 1));
     drop(begun);
+}
+
+/// A packet from elsewhere moves a connection, and anybody can write any address on one.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn who_moves_keeps_the_address_that_was_shown() {
+    let it =
+        Small::start(
+            Limits::default(),
+            |_, peer| async move { respond::text(StatusCode::OK, peer.address.to_string()) },
+        );
+    let client = it.client().await;
+    let first = client.endpoint.local_addr().unwrap();
+    assert_eq!(client.get("/").await.body, first.to_string().into_bytes());
+    client.endpoint.rebind(std::net::UdpSocket::bind("127.0.0.1:0").unwrap()).unwrap();
+    assert_ne!(client.endpoint.local_addr().unwrap(), first);
+    for _ in 0..3 {
+        let told = timeout(PATIENCE, client.get("/")).await.unwrap();
+        assert_eq!(told.body, first.to_string().into_bytes());
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_body_behind_a_frame_that_means_nothing_is_whole() {
+    let it = Small::start(Limits::default(), |request: Request<Upload>, _| async move {
+        let body = request.into_body().collect().await.unwrap().to_bytes();
+        respond::text(StatusCode::OK, format!("[{}]", String::from_utf8_lossy(&body)))
+    });
+    let connection = dial(&it.authority, "a.example", it.port).await.unwrap();
+    let (empty, full) = (frame(0x21, b""), frame(0x21, b"nothing"));
+    for (what, between) in [("empty", empty.clone()), ("full", full.clone()), ("both", [full, empty].concat())] {
+        let (mut sender, mut receiver) = connection.open_bi().await.unwrap();
+        let all = [get("/"), between.clone(), frame(0, b"some"), between, frame(0, b" bytes")].concat();
+        sender.write_all(&all).await.unwrap();
+        sender.finish().unwrap();
+        let answer = timeout(PATIENCE, receiver.read_to_end(1_000)).await.unwrap().unwrap();
+        assert!(answer.ends_with(b"[some bytes]"), "{what}: {}", String::from_utf8_lossy(&answer));
+    }
+}
+
+/// Those who are here have shown where they are.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn many_connections_are_no_handshakes() {
+    let it = Small::start(Limits::default(), hello);
+    let seen = relay(it.port, true).await;
+    let mut here = Vec::new();
+    for _ in 0..70 {
+        here.push(dial(&it.authority, "a.example", it.port).await.unwrap());
+    }
+    let last = Client::try_connect(&it.authority, "a.example", seen.port).await.unwrap();
+    assert_eq!((last.get("/").await.body, seen.retries.load(Ordering::SeqCst)), (b"hello".to_vec(), 0));
+    assert!(here.iter().all(|it| it.close_reason().is_none()));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_stream_of_one_direction_says_in_time_what_it_is() {
+    let it = Small::start(Limits { head: Duration::from_secs(2), ..Limits::default() }, hello);
+    let client = it.client().await;
+    assert_eq!(client.get("/").await.body, b"hello");
+    let mut stream = client.connection.open_uni().await.unwrap();
+    // The first half of a number.
+    stream.write_all(&[0x40]).await.unwrap();
+    assert_eq!(timeout(PATIENCE, stream.stopped()).await.unwrap(), Ok(Some(VarInt::from_u32(0x103))));
+    assert_eq!(client.get("/").await.body, b"hello", "the connection goes on");
+}
+
+/// The head is not whole when the connection has been idle for as long as it may.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_request_that_begins_late_is_answered() {
+    let it = Small::start(Limits { idle: Duration::from_secs(4), ..Limits::default() }, hello);
+    let client = it.client().await;
+    assert_eq!(client.get("/").await.body, b"hello");
+    sleep(Duration::from_millis(2_500)).await;
+    let (mut sender, mut receiver) = client.connection.open_bi().await.unwrap();
+    let head = get("/");
+    let (first, rest) = head.split_at(10);
+    sender.write_all(first).await.unwrap();
+    sleep(Duration::from_millis(2_500)).await;
+    sender.write_all(rest).await.unwrap();
+    sender.finish().unwrap();
+    let answer = timeout(PATIENCE, receiver.read_to_end(1_000)).await.unwrap().unwrap();
+    assert!(answer.ends_with(b"hello"), "{answer:x?}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_the_server_breaks_off_is_no_fault_of_a_client() {
+    let it = Small::start(Limits::default(), |_, _| async {
+        let pieces = [Ok(Frame::data(Bytes::from_static(b"some"))), Err(std::io::Error::other("the disk has failed"))];
+        Response::new(Body::boxed(StreamBody::new(tokio_stream::iter(pieces))))
+    });
+    let client = it.client().await;
+    for nth in 0..600 {
+        assert!(client.ask(client.request("GET", "/"), &[]).await.is_err());
+        assert_eq!(client.connection.close_reason(), None, "{nth}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_stop_does_not_wait_for_who_lets_nothing_be_said() {
+    let limits = Limits { head: PATIENCE * 4, idle: PATIENCE * 4, grace: Duration::from_secs(1), ..Limits::default() };
+    let it = Small::start(limits, hello);
+    let (mut silencing, mut transport) = (config(&it.authority), TransportConfig::default());
+    transport.max_concurrent_uni_streams(VarInt::from_u32(0)).max_idle_timeout(None);
+    silencing.transport_config(Arc::new(transport));
+    let to = SocketAddr::from(([127, 0, 0, 1], it.port));
+    let connection = endpoint().connect_with(silencing, to, "a.example").unwrap().await.unwrap();
+    it.tasks.stop();
+    timeout(PATIENCE, it.tasks.join()).await.expect("the server ends");
+    let ended = timeout(PATIENCE, connection.closed()).await.unwrap();
+    assert!(is_closed_with(&ended, 0x100), "{ended}");
 }
 
 /// What stands between clients and a server.

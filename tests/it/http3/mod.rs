@@ -204,6 +204,9 @@ fn others_are_told_of_it_where_it_is() {
     // Outside of a firewall the port is another one.
     let it = Secured::start("public_url = \"https://panel.example\"\n", "");
     assert!(it.curl(&[]).contains("alt-svc: h3=\":443\"; ma=86400\r\n"), "{}", it.curl(&[]));
+    // A proxy would pass it on to browsers, for which there is no HTTP/3 at the proxy.
+    let it = Secured::start("trusted_proxies = [\"127.0.0.1\"]\n", "");
+    assert!(it.curl(&[]).starts_with("HTTP/2 200") && !it.curl(&[]).contains("alt-svc"), "{}", it.curl(&[]));
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
