@@ -76,7 +76,7 @@ fn signed_by(issuer: &str) -> String {
 }
 
 impl CertificateRow {
-    fn new(it: CertificateView, now_ms: i64) -> Self {
+    fn new(it: &CertificateView, now_ms: i64) -> Self {
         let (sign, state) = match it.standing {
             Standing::Good => (Sign::Ok, "Good"),
             Standing::EndsSoon(_) => (Sign::Look, "Ends soon"),
@@ -121,7 +121,7 @@ async fn page(visit: &Visit, chain: String, problems: Problems) -> Result<Certif
         shell,
         lead,
         is_asked,
-        rows: found.into_iter().map(|it| CertificateRow::new(it, now)).collect(),
+        rows: found.iter().map(|it| CertificateRow::new(it, now)).collect(),
         chain,
         problems,
         may_manage: visit.may(Right::ManageSites),
@@ -160,7 +160,7 @@ pub(super) async fn remove_question(visit: Visit, Path(id): Path<String>) -> Ans
     visit.actor.require(Right::ManageSites)?;
     let all = visit.services.list_certificates(&visit.actor).await?;
     let found = all.into_iter().find(|it| it.kept.id.to_string() == id);
-    let row = CertificateRow::new(found.ok_or_else(|| Error::not_found("certificate"))?, visit.now_ms());
+    let row = CertificateRow::new(&found.ok_or_else(|| Error::not_found("certificate"))?, visit.now_ms());
     let shown = if row.shown.is_empty() { String::from("no hostname") } else { row.shown };
     let text = if visit.services.acme.is_some() {
         "Its hostnames are shown another one that is for them, if there is one; else an authority is asked for one, an hour after the last time at the soonest."

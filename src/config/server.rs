@@ -202,12 +202,8 @@ impl Server {
         keep_apart(&[&listen, &proxy_protocol_listen, &tls.listen, &tls.proxy_protocol_listen])?;
         let outside = outside(&file, text("CHAINHOST_DNS_SERVERS").as_deref(), &source)?;
         let (panel_host, public_url) = panel(&file, &source, tls.is_on() || !trusted_proxies.is_empty())?;
-        let data = match flags.data.clone().or_else(|| env("CHAINHOST_DATA").map(PathBuf::from)).or(file.data) {
-            Some(data) => data,
-            None if flags.demo => PathBuf::from("./chainhost-demo"),
-            None if is_root => PathBuf::from("/var/lib/chainhost"),
-            None => PathBuf::from("./chainhost-data"),
-        };
+        let data = flags.data.clone().or_else(|| env("CHAINHOST_DATA").map(PathBuf::from)).or(file.data);
+        let data = data.unwrap_or_else(|| own_data(flags.demo, is_root));
         let postgres = database::choose(database::read(file.database, text)?, &data)?;
         let redis = redis::choose(redis::read(file.redis, text), &data)?;
         let blobs = blobs::read(blobs::recall(file.blobs, text, &data)?, text)?;
@@ -218,14 +214,14 @@ impl Server {
                        and `url` or `folder` in [blobs]";
             return Err(wrong(&format!("role {}", role.word()), why));
         }
-        let master_key_file = env("CHAINHOST_MASTER_KEY_FILE").map(PathBuf::from);
         let own_folder = source.path.parent().unwrap_or(Path::new(""));
-        let master_key_file = master_key_file.or_else(|| Some(own_folder.join(file.master_key.as_ref()?)));
         let wrong_at = |at: usize, key: &str, why: &str| wrong(&source.place_at(at, key), why);
         let bytes_of = |it: Option<&Spanned<String>>, key: &str| it.map(|it| size(it, &source, key)).transpose();
         Ok(Self {
             acme: acme::read(&file.acme, text, (role, tls.is_on(), own_folder), wrong_at)?,
-            master_key_file,
+            master_key_file: env("CHAINHOST_MASTER_KEY_FILE")
+                .map(PathBuf::from)
+                .or_else(|| Some(own_folder.join(file.master_key?))),
             access_log: access_log::read(&file.access_log, &data, wrong_at)?,
             outside,
             data,
@@ -250,6 +246,15 @@ impl Server {
             log_format: file.log_format.unwrap_or(LogFormat::Text),
         })
     }
+}
+
+/// The data folder where none is named.
+fn own_data(demo: bool, is_root: bool) -> PathBuf {
+    PathBuf::from(match (demo, is_root) {
+        (true, _) => "./chainhost-demo",
+        (false, true) => "/var/lib/chainhost",
+        (false, false) => "./chainhost-data",
+    })
 }
 
 fn role(flags: &Flags, env: Option<String>, file: &File, source: &Source) -> Result<Role> {

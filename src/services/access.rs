@@ -59,6 +59,11 @@ pub(super) const fn server_scope() -> ServerScope {
     ServerScope::grant()
 }
 
+/// The tenant that first users join; another id while it is not there.
+pub(super) fn find_default_tenant(tx: &mut ReadTx<'_>) -> Result<TenantId> {
+    Ok(store::tenants::find_by_name(tx, DEFAULT_TENANT)?.map_or_else(|| Id::NIL.into(), |it| it.id))
+}
+
 /// Leave for one tenant, for the host's own tasks.
 pub(super) const fn task_scope(tenant: TenantId) -> TenantScope {
     TenantScope::grant(tenant)
@@ -189,11 +194,6 @@ impl Services {
     /// Leave to read across tenants, for who may manage the server.
     pub(super) fn require_server(actor: &Actor) -> Result<ServerScope> {
         actor.require(Right::ManageServer).map(|_| ServerScope::grant())
-    }
-
-    /// The tenant that first users join; another id while it is not there.
-    pub(super) fn find_default_tenant(&self, tx: &mut ReadTx<'_>) -> Result<TenantId> {
-        Ok(store::tenants::find_by_name(tx, DEFAULT_TENANT)?.map_or_else(|| Id::NIL.into(), |it| it.id))
     }
 
     /// The tenant that first users join; made when it is missing.

@@ -132,7 +132,7 @@ impl Services {
         let now_ms = self.clock.now_ms();
         self.db
             .read(move |tx| {
-                let default = services.find_default_tenant(tx)?;
+                let default = access::find_default_tenant(tx)?;
                 let hosts = Hosts::list(tx, &services.addresses)?;
                 let kept = store::certificates::list_all(tx, access::server_scope())?;
                 Ok(wanted(&hosts, &services.addresses, default, &kept, &covered, is_public, now_ms))
