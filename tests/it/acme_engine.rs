@@ -405,4 +405,13 @@ async fn a_day_until_the_next_look_is_not_waited_for() {
         Refusal::Problem(problem) => assert_eq!((problem.kind.as_str(), problem.retry_after_s), ("caa", None)),
         other => panic!("{other:?}"),
     }
+    // An error that says more seconds than time has does no harm.
+    let it = Played::start(|asked| {
+        let head = format!("Retry-After: {}\r\n", u64::MAX);
+        asked.is("POST", "/order").then(|| document(503, "serverInternal", "busy", &head))
+    });
+    match it.refusal().await {
+        Refusal::Problem(problem) => assert_eq!(problem.retry_after_s, Some(u64::MAX)),
+        other => panic!("{other:?}"),
+    }
 }
