@@ -461,7 +461,7 @@ pub(super) fn pages() -> Vec<Sample> {
         crumbs: vec![Crumb::new("Sites", "/sites"), Crumb::new("harbour-cafe", "/sites/harbour-cafe")],
         tabs: sites::tabs("harbour-cafe", "Hostnames"),
         site: "harbour-cafe".into(),
-        lead: "It answers under 2 hostnames.".into(),
+        lead: "It answers under 4 hostnames.".into(),
         standing: Standing::default(),
         own: "harbour-cafe.localhost:8080".into(),
         own_url: "http://harbour-cafe.localhost:8080/".into(),
