@@ -69,7 +69,11 @@ impl Services {
                     latest: show(store::summary::list_latest(tx, scope, LISTED_MAX)?),
                     failed: show(store::summary::list_failed(tx, scope, LISTED_MAX)?),
                     dark: store::summary::list_dark(tx, scope, before, LISTED_MAX)?,
-                    uncertified: store::certificates::list_troubled(tx, scope, LISTED_MAX)?,
+                    // Where nobody is asked, there is nothing to find.
+                    uncertified: match services.acme {
+                        Some(_) => store::certificates::list_troubled(tx, scope, LISTED_MAX)?,
+                        None => Vec::new(),
+                    },
                     has_published: store::summary::any_published(tx, scope)?,
                     has_key: store::api_keys::any(tx, scope, keys_of)?,
                 })

@@ -31,9 +31,12 @@ use crate::{
 };
 
 /// Tables of which every row is the same before and after a step, and what of a row passes all the same.
-const SAME: [(&str, &[&str]); 15] = [
+const SAME: [(&str, &[&str]); 18] = [
+    ("acme_account", &[]),
     ("api_key", &["used_ms"]),
     ("blockchain_record", &[]),
+    ("certificate", &[]),
+    ("certificate_order", &[]),
     ("claim", &[]),
     ("deployment", &[]),
     ("effect", &[]),
@@ -51,7 +54,8 @@ const SAME: [(&str, &[&str]); 15] = [
 /// Tables that get rows, and lose none; an entry of the log is sealed later.
 const GROWS: [(&str, &[&str]); 2] = [("audit_log", &["seq", "hash"]), ("deployment_log", &[])];
 /// What nodes tell one another, and what is on its way.
-const PASSING: [&str; 7] = ["audit_head", "lease", "month_archive", "news", "node", "outbox", "session"];
+const PASSING: [&str; 8] =
+    ["acme_challenge", "audit_head", "lease", "month_archive", "news", "node", "outbox", "session"];
 
 /// What the names of settings begin with that are of a place, and not of people.
 const PLACES: [&str; 3] = ["queue", "moved_to", "blobs_"];
