@@ -258,12 +258,14 @@ fn standing(kept: &Kept, now_ms: i64) -> Standing {
 }
 
 /// Whether a name, perhaps with a star, is the panel's or one below the domain of the sites.
-pub(super) fn is_servers(addresses: &Addresses, name: &str) -> bool {
+fn is_servers(addresses: &Addresses, name: &str) -> bool {
+    certificate::covers(name, &addresses.panel_host) || is_sites(addresses, name)
+}
+
+/// Whether a name, perhaps with a star, is the domain of the sites or one below it.
+fn is_sites(addresses: &Addresses, name: &str) -> bool {
     let plain = name.strip_prefix("*.").unwrap_or(name);
-    certificate::covers(name, &addresses.panel_host)
-        || plain == addresses.panel_host
-        || plain == addresses.sites_domain
-        || plain.strip_suffix(&addresses.sites_domain).is_some_and(|it| it.ends_with('.'))
+    plain.strip_suffix(&addresses.sites_domain).is_some_and(|it| it.is_empty() || it.ends_with('.'))
 }
 
 /// Which certificate is shown for which hostnames. Of several for one hostname, one that counts now goes before one that does not, one that
@@ -295,14 +297,9 @@ fn assign(kept: &[Kept], hosts: &Hosts, addresses: &Addresses, now_ms: i64) -> H
     // Under their own names, since previews are not listed. A name of its own goes before a star when clients ask.
     let mut servers: HashMap<&str, &Kept> = HashMap::new();
     for it in kept.iter().filter(|it| it.for_server) {
-        let below = |name: &&str| {
-            let plain = name.strip_prefix("*.").unwrap_or(name);
-            plain == addresses.sites_domain
-                || plain.strip_suffix(&addresses.sites_domain).is_some_and(|it| it.ends_with('.'))
-        };
         // A star of the panel's own domain is shown for the panel alone: other names beside it may be tenants'.
         let panel = Some(addresses.panel_host.as_str()).filter(|host| covers(it, host));
-        for name in it.names.iter().map(String::as_str).filter(below).chain(panel) {
+        for name in it.names.iter().map(String::as_str).filter(|name| is_sites(addresses, name)).chain(panel) {
             let best = servers.entry(name).or_insert(it);
             if worth(&it) > worth(&&**best) {
                 *best = it;

@@ -22,7 +22,7 @@ pub use self::people::HostnameCertificate;
 use self::{due::renewal_ms, names::Wanted};
 use super::{Services, access, nodes::Hold};
 use crate::{
-    base::random,
+    base::{random, together},
     domain::{
         Error, Result,
         acme::{self, Blame, Challenge, Explained, Kind},
@@ -212,7 +212,7 @@ impl Services {
         let (due, seen) = self.find_due(acme, covered, hold).await?;
         let queue = Mutex::new(VecDeque::from(due));
         let until = tokio::time::Instant::now() + PASS_MAX;
-        let work = || {
+        let work = || -> Later<'_, Result<()>> {
             Box::pin(async {
                 let mut failed = None;
                 while !self.tasks.is_stopping() && tokio::time::Instant::now() < until {
@@ -230,10 +230,7 @@ impl Services {
                 failed.map_or(Ok(()), Err)
             })
         };
-        const { assert!(AT_ONCE == 8, "one each below") };
-        let all = tokio::join!(work(), work(), work(), work(), work(), work(), work(), work());
-        let failed = [all.0, all.1, all.2, all.3, all.4, all.5, all.6, all.7].into_iter().find(Result::is_err);
-        failed.unwrap_or(Ok(()))?;
+        together::all((0..AT_ONCE).map(|_| work())).await.into_iter().collect::<Result<()>>()?;
         if self.tasks.is_stopping() {
             return Ok(());
         }
