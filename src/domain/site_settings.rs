@@ -4,11 +4,13 @@
 //! this program does not know is an error and no default: a door that an unknown key closes must not stand open.
 
 pub mod addresses;
+pub mod firewall;
+pub mod limits;
 
 use serde::{Serialize, de::DeserializeOwned};
 use serde_json::{Map, Value};
 
-use self::addresses::Addresses;
+use self::{addresses::Addresses, firewall::Firewall, limits::Limits};
 use crate::domain::{Error, Result};
 
 /// Longest document.
@@ -68,6 +70,10 @@ macro_rules! sections {
 sections! {
     /// Under which address visitors find it.
     addresses: Addresses,
+    /// How much it answers.
+    limits: Limits,
+    /// Which requests it does not answer.
+    firewall: Firewall,
 }
 
 impl SiteSettings {

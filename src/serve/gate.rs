@@ -3,8 +3,9 @@
 //! A site without settings never comes here.
 
 mod addresses;
+mod guard;
 
-use super::{Asked, snapshot::Target, visit::Visit};
+use super::{Asked, bans::Bans, rates::Rates, snapshot::Target, visit::Visit};
 use crate::{
     domain::site_settings::SiteSettings,
     http::respond::{Body, Response},
@@ -15,18 +16,24 @@ pub(super) struct Gate<'a> {
     pub(super) settings: &'a SiteSettings,
     pub(super) target: &'a Target,
     pub(super) asked: Asked<'a>,
+    pub(super) rates: &'a Rates,
+    pub(super) bans: &'a Bans,
 }
 
 impl Gate<'_> {
     /// The whole way of such a request, in order.
     pub(super) async fn answer(&self, visit: &Visit<'_>, _body: Body) -> Response {
-        // 1. Those who are at another address than they should be.
+        // 1. Who asks too often, or for what no visitor asks for.
+        if let Some(refusal) = guard::refused(self) {
+            return refusal.answer(&self.asked.parts.headers);
+        }
+        // 2. Those who are at another address than they should be.
         let mut response = match addresses::elsewhere(self) {
             Some(elsewhere) => elsewhere,
-            // 2. The files.
+            // 3. The files.
             None => visit.shown().await,
         };
-        // 3. What every answer has.
+        // 4. What every answer has.
         addresses::remember(self, response.headers_mut());
         response
     }

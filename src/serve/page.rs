@@ -3,6 +3,8 @@
 //! Small, self-contained, light or dark as the visitor's system is, without script; plain text for programs. They
 //! say nothing of the inside of this server, and are kept by no cache.
 
+use std::time::Duration;
+
 use hyper::{
     StatusCode,
     header::{
@@ -11,6 +13,7 @@ use hyper::{
     },
 };
 
+use super::bans::Left;
 use crate::http::respond::{self, Response};
 
 /// What may be asked of a file.
@@ -45,6 +48,12 @@ pub(super) enum Refusal {
     Unavailable,
     /// What people have set for the site cannot be read.
     Unreadable,
+    /// A rule of the site refuses it.
+    Blocked,
+    /// More often than the site allows; again after this time.
+    TooMany(Duration),
+    /// Who asks gets nothing of the site.
+    Banned(Left),
 }
 
 impl Refusal {
@@ -58,6 +67,8 @@ impl Refusal {
             Self::TakenDown(reason) if reason.is_empty() => StatusCode::GONE,
             Self::TakenDown(_) => StatusCode::UNAVAILABLE_FOR_LEGAL_REASONS,
             Self::UnknownHost => StatusCode::MISDIRECTED_REQUEST,
+            Self::Blocked | Self::Banned(_) => StatusCode::FORBIDDEN,
+            Self::TooMany(_) => StatusCode::TOO_MANY_REQUESTS,
             Self::Precondition => StatusCode::PRECONDITION_FAILED,
             Self::Range => StatusCode::RANGE_NOT_SATISFIABLE,
             Self::Unavailable | Self::Unreadable => StatusCode::SERVICE_UNAVAILABLE,
@@ -82,6 +93,11 @@ impl Refusal {
             }
             Self::Precondition => ("The file has changed", "The request asked for another state of it."),
             Self::Range => ("This part is not there", "The file ends before it."),
+            Self::Blocked => ("This request is not answered", "The owner of the site has a rule against it."),
+            Self::TooMany(_) => ("That was too often", "Wait a moment, then try again."),
+            Self::Banned(_) => {
+                ("You get nothing here", "Too much came from your address, or the owner has shut it out.")
+            }
             Self::Unreadable => {
                 ("This site cannot be shown now", "Its settings cannot be read on this server. Try again later.")
             }
@@ -107,6 +123,10 @@ impl Refusal {
         match self {
             Self::Method => drop(headers.insert(ALLOW, ALLOWED)),
             Self::Unavailable | Self::Unreadable => drop(headers.insert(RETRY_AFTER, RETRY_S)),
+            Self::TooMany(wait) | Self::Banned(Left::Time(wait)) => {
+                // Whole seconds, and never so few that it is refused again.
+                drop(headers.insert(RETRY_AFTER, HeaderValue::from(wait.as_secs().saturating_add(1))));
+            }
             _ => {}
         }
         response
