@@ -18,6 +18,7 @@ mod visit;
 mod words;
 
 mod audit_log;
+mod bans;
 mod certificates;
 mod claim;
 mod deployments;
@@ -136,6 +137,8 @@ fn pages() -> Router<Panel> {
         .route("/settings/keys/{id}/revoke", get(keys::revoke_question).post(keys::revoke))
         .route("/settings/certificates", get(certificates::list).post(certificates::upload))
         .route("/settings/certificates/{id}/remove", get(certificates::remove_question).post(certificates::remove))
+        .route("/settings/bans", get(bans::list).post(bans::add))
+        .route("/settings/bans/{id}/remove", post(bans::remove))
         .route("/settings/nodes", get(nodes::list))
         .route("/settings/sessions", get(sessions::list))
         .route("/settings/sessions/{id}/end", post(sessions::end))

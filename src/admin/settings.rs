@@ -34,6 +34,7 @@ pub(super) fn tabs(shell: &Shell, here: &str) -> Vec<Tab> {
             ("General", String::from("/settings")),
             ("API keys", String::from("/settings/keys")),
             ("Certificates", String::from("/settings/certificates")),
+            ("Bans", String::from("/settings/bans")),
             ("Sessions", String::from("/settings/sessions")),
             ("Password", String::from("/settings/password")),
         ],

@@ -128,6 +128,10 @@ pub(super) enum Notice {
     CertificateRemoved,
     /// An authority is asked for a certificate.
     CertificateAsked,
+    /// Somebody was shut out.
+    BanAdded,
+    /// A ban was ended.
+    BanRemoved,
     /// A site was taken down.
     TakenDown,
     /// A site was put back.
@@ -187,7 +191,7 @@ pub(super) enum Notice {
 }
 
 impl Notice {
-    const ALL: [Self; 40] = [
+    const ALL: [Self; 42] = [
         Self::Claimed,
         Self::SiteCreated,
         Self::SiteDeleted,
@@ -200,6 +204,8 @@ impl Notice {
         Self::CertificateIdle,
         Self::CertificateRemoved,
         Self::CertificateAsked,
+        Self::BanAdded,
+        Self::BanRemoved,
         Self::TakenDown,
         Self::PutBack,
         Self::WatchBegun,
@@ -245,6 +251,8 @@ impl Notice {
             Self::CertificateIdle => "certificate-idle",
             Self::CertificateRemoved => "certificate-removed",
             Self::CertificateAsked => "certificate-asked",
+            Self::BanAdded => "ban-added",
+            Self::BanRemoved => "ban-removed",
             Self::TakenDown => "taken-down",
             Self::PutBack => "put-back",
             Self::WatchBegun => "watch-begun",
@@ -301,6 +309,8 @@ impl Notice {
                 "The certificate is here. It is for none of your hostnames yet: give one of its names to a site."
             }
             Self::CertificateRemoved => "The certificate is removed.",
+            Self::BanAdded => "Shut out. Every server holds it within seconds.",
+            Self::BanRemoved => "The ban is ended. Every server knows it within seconds.",
             Self::CertificateAsked => "An authority is asked for a certificate now. Look again in a moment.",
             Self::TakenDown => "The site is taken down. Visitors read the reason and get none of its files.",
             Self::PutBack => "The site is back. Visitors get what they got before.",

@@ -3,6 +3,7 @@
 //! [`ROUTES`] is the one list: the router and `/api/openapi.json` are made from it.
 
 pub mod answer;
+mod bans;
 mod caller;
 mod certificates;
 mod deployments;
@@ -117,6 +118,9 @@ const ROUTES: &[Route] = routes! {
     delete "/certificates/{id}" certificates::delete, "Remove a certificate", () "" => "204";
     get "/hostnames" certificates::hostnames, "How it stands with the certificate of each hostname", () "" => "200 [HostnameCertificate]";
     post "/hostnames/{hostname}/retry" certificates::retry, "Have the authority asked for a hostname now", () "" => "204";
+    get "/bans" bans::list, "Addresses and networks that get nothing of a site, or of any, the newest first", () "" => "200 [Ban]";
+    post "/bans" bans::add, "Shut an address or a network out of a site, or of all", () "BanWish" => "201 Ban";
+    delete "/bans/{id}" bans::remove, "End a ban", () "" => "204";
     get "/jobs" jobs::list, "Jobs, newest first", (limit after queue state) "" => "200 [Job]";
     get "/queues" jobs::depths, "Counts of the queues, and how long their jobs took lately", () "" => "200 [Depth]";
     post "/queues/{queue}/pause" jobs::pause, "Start no more jobs of a queue; what runs goes on", () "" => "204";

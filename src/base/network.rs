@@ -45,6 +45,11 @@ impl Network {
         if self.width() == 0 { self.address.to_string() } else { self.to_string() }
     }
 
+    /// Whether it is one of IPv4.
+    pub const fn is_v4(&self) -> bool {
+        self.address.is_ipv4()
+    }
+
     /// How many addresses it has, as a power of two.
     pub fn width(&self) -> u8 {
         (if self.address.is_ipv4() { 32 } else { 128 }) - self.bits

@@ -4,6 +4,7 @@
 //! Results go to standard output, all else to standard error.
 
 mod admin;
+mod bans;
 mod certificates;
 mod check;
 mod cid;
@@ -59,6 +60,8 @@ enum Command {
     /// Set up users and keys on this server, without a browser
     #[command(subcommand)]
     Admin(admin::Admin),
+    /// Show who gets nothing of a site; shut somebody out, or end that
+    Bans(bans::Bans),
     /// Show how it stands with the certificates of hostnames; give the server one
     Certificates(certificates::Certificates),
     /// Check a configuration and say which line is wrong
@@ -117,6 +120,7 @@ enum Command {
 pub fn main() -> ExitCode {
     match Arguments::parse().command {
         Command::Admin(command) => command.run(),
+        Command::Bans(command) => command.run(),
         Command::Certificates(command) => command.run(),
         Command::Check(command) => command.run(),
         Command::Cid(arguments) => arguments.run(),

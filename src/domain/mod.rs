@@ -5,6 +5,7 @@
 pub mod access;
 pub mod acme;
 pub mod api_key;
+pub mod ban;
 pub mod caa;
 pub mod certificate;
 pub mod cron;

@@ -95,11 +95,14 @@ pub enum Topic {
     Watch,
     /// Certificates, and what authorities will ask for.
     Certificates,
+    /// Who gets nothing of a site.
+    Bans,
 }
 
 impl Topic {
     /// All of them.
-    pub const ALL: [Self; 5] = [Self::Routes, Self::Schedules, Self::Audit, Self::Watch, Self::Certificates];
+    pub const ALL: [Self; 6] =
+        [Self::Routes, Self::Schedules, Self::Audit, Self::Watch, Self::Certificates, Self::Bans];
 
     /// The stored word.
     pub const fn word(self) -> &'static str {
@@ -109,6 +112,7 @@ impl Topic {
             Self::Audit => "audit",
             Self::Watch => "watch",
             Self::Certificates => "certificates",
+            Self::Bans => "bans",
         }
     }
 }

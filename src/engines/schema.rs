@@ -12,6 +12,7 @@ pub const SQLITE: &[Migration<'static>] = &[
     (6, "glance", include_str!("schema/0006_glance.sqlite.sql")),
     (7, "certificates", include_str!("schema/0007_certificates.sqlite.sql")),
     (8, "site_settings", include_str!("schema/0008_site_settings.sqlite.sql")),
+    (11, "bans", include_str!("schema/0011_bans.sqlite.sql")),
 ];
 
 /// For PostgreSQL.
@@ -24,6 +25,7 @@ pub const POSTGRES: &[Migration<'static>] = &[
     (6, "glance", include_str!("schema/0006_glance.postgres.sql")),
     (7, "certificates", include_str!("schema/0007_certificates.postgres.sql")),
     (8, "site_settings", include_str!("schema/0008_site_settings.postgres.sql")),
+    (11, "bans", include_str!("schema/0011_bans.postgres.sql")),
 ];
 
 /// Where the rows of a table are on a Citus cluster.
@@ -47,6 +49,7 @@ pub const PLACES: &[(&str, Place)] = &[
     ("hostname", Place::Everywhere),
     ("site", Place::Tenant),
     ("site_setting", Place::Tenant),
+    ("ban", Place::Tenant),
     ("deployment", Place::Tenant),
     ("upload_part", Place::Tenant),
     ("deployment_log", Place::Tenant),

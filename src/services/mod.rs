@@ -8,6 +8,7 @@ pub mod access;
 pub mod agenda;
 pub mod archive;
 mod audit;
+pub mod bans;
 pub mod bundle;
 pub mod carry_jobs;
 pub mod certificates;

@@ -419,6 +419,7 @@ impl Services {
             }
             Topic::Schedules => self.signals().schedules.notify_one(),
             Topic::Audit => self.signals().audit.notify_one(),
+            Topic::Bans => self.signals().bans.notify_one(),
             Topic::Watch => self.signals().watch.notify_one(),
             Topic::Certificates => {
                 self.signals().certificates_changed();

@@ -21,6 +21,8 @@ pub struct Signals {
     certificates_applied: watch::Sender<u64>,
     /// Certificates may be wanted for more hostnames, or at once.
     pub certify: Notify,
+    /// Who gets nothing of a site has changed.
+    pub bans: Notify,
     /// Grows with every change that a page may want to show.
     pub changed: watch::Sender<u64>,
     routes_wanted: watch::Sender<u64>,
@@ -40,6 +42,7 @@ impl Signals {
             certificates: watch::Sender::new(0),
             certificates_applied: watch::Sender::new(0),
             certify: Notify::new(),
+            bans: Notify::new(),
             changed: watch::Sender::new(0),
             routes_wanted: watch::Sender::new(0),
             routes_applied: watch::Sender::new(0),

@@ -6,6 +6,7 @@
 pub mod acme;
 pub mod api_keys;
 pub mod audit_log;
+pub mod bans;
 pub mod blockchain_records;
 pub mod certificates;
 pub mod claims;

@@ -3,6 +3,7 @@
 //! A job has input, is retried and idempotent; a task has none, looks for itself, and runs on a signal and on a period.
 //! [`run_job`], [`start`], [`own_tasks`] and [`duties`] list all of them.
 
+mod bans;
 mod check_files;
 mod compress_variants;
 mod driver;
@@ -107,6 +108,7 @@ pub fn start(context: &Context) {
     if context.services.node.role.serves() {
         publish_snapshot::start(&shared);
         repair_variants::start(&shared);
+        bans::start(&shared);
     } else {
         publish_snapshot::pass_over(&shared);
     }
@@ -125,7 +127,7 @@ pub fn start(context: &Context) {
 }
 
 /// The tasks that every node has.
-fn own_tasks(context: &Context) -> [Task; 2] {
+fn own_tasks(context: &Context) -> [Task; 3] {
     let services = &context.services;
     [
         Task {
@@ -137,6 +139,15 @@ fn own_tasks(context: &Context) -> [Task; 2] {
             every: Every::Period(if services.node.shares { ORPHANS } else { SELDOM }),
             signal: |it| Some(&it.signals().outbox),
             pass: |it, _| Box::pin(async move { it.services.relay_outbox().await.map(drop) }),
+        },
+        Task {
+            name: "hold-bans",
+            text: "Holds off who is banned from sites, and keeps the bans that limits have made.",
+            shown: true,
+            duty: None,
+            every: Every::Period(MINUTELY),
+            signal: |it| Some(&it.signals().bans),
+            pass: |it, _| Box::pin(bans::pass(it)),
         },
         Task {
             name: "carry-files",
@@ -151,23 +162,28 @@ fn own_tasks(context: &Context) -> [Task; 2] {
     ]
 }
 
-/// The tasks that only one node does.
-fn duties(context: &Context) -> [Task; 5] {
-    [
-        Task {
-            name: "get-certificates",
-            text: "Gets certificates for hostnames from an authority, and renews them.",
-            shown: context.services.acme.is_some(),
-            duty: Some(Duty::Certify),
-            every: Every::Period(MINUTELY),
-            signal: |it| Some(&it.signals().certify),
-            pass: |it, hold| {
-                Box::pin(async move {
-                    let Some(hold) = hold else { return Ok(()) };
-                    it.services.certify(hold).await
-                })
-            },
+/// Asks an authority for what is wanted.
+fn get_certificates(context: &Context) -> Task {
+    Task {
+        name: "get-certificates",
+        text: "Gets certificates for hostnames from an authority, and renews them.",
+        shown: context.services.acme.is_some(),
+        duty: Some(Duty::Certify),
+        every: Every::Period(MINUTELY),
+        signal: |it| Some(&it.signals().certify),
+        pass: |it, hold| {
+            Box::pin(async move {
+                let Some(hold) = hold else { return Ok(()) };
+                it.services.certify(hold).await
+            })
         },
+    }
+}
+
+/// The tasks that only one node does.
+fn duties(context: &Context) -> [Task; 6] {
+    [
+        get_certificates(context),
         Task {
             name: "seal-audit-log",
             text: "Seals new events of the audit log into their chain.",
@@ -190,6 +206,15 @@ fn duties(context: &Context) -> [Task; 5] {
             every: Every::Period(HOURLY),
             signal: |it| Some(&it.signals().retention),
             pass: |it, hold| Box::pin(async move { it.services.prune(hold).await.map(drop) }),
+        },
+        Task {
+            name: "forget-bans",
+            text: "Forgets bans that have ended.",
+            shown: false,
+            duty: Some(Duty::Clean),
+            every: Every::Period(HOURLY),
+            signal: |_| None,
+            pass: |it, _| Box::pin(async move { it.services.forget_bans().await.map(drop) }),
         },
         Task {
             name: "collect-garbage",

@@ -29,6 +29,7 @@ mod framing;
 #[cfg(feature = "h3")]
 mod http3;
 mod licences;
+mod limits;
 mod log;
 mod manifest;
 mod months;

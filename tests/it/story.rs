@@ -31,9 +31,10 @@ use crate::{
 };
 
 /// Tables of which every row is the same before and after a step, and what of a row passes all the same.
-const SAME: [(&str, &[&str]); 19] = [
+const SAME: [(&str, &[&str]); 20] = [
     ("acme_account", &[]),
     ("api_key", &["used_ms"]),
+    ("ban", &[]),
     ("blockchain_record", &[]),
     ("certificate", &[]),
     ("certificate_order", &[]),

@@ -217,6 +217,8 @@ fn only_authorisation_grants_a_tenant_scope() {
 /// Statements of the store on tenants' rows that bind no tenant, and why. All of them take a `ServerScope`.
 const ACROSS_TENANTS: &[(&str, &str, &str)] = &[
     ("audit_log", "list_unsealed_tenants", "the sealing task asks which tenants have something to seal"),
+    ("bans", "list_all", "every node holds those of all"),
+    ("bans", "delete_ended", "one pass forgets those that have ended"),
     ("deployments", "list_complete", "the snapshot serves all tenants"),
     (
         "deployments",

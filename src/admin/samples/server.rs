@@ -4,6 +4,7 @@ use super::{HOSTILE, Sample, alone, mark, render, shell, when};
 use crate::{
     admin::{
         audit_log::{AuditLog, EventRow},
+        bans::{BanRow, Bans},
         certificates::{CertificateRow, Certificates},
         claim::{Claim, Waiting},
         error_pages::{self, ErrorPage},
@@ -419,10 +420,49 @@ pub(super) fn settings() -> Vec<Sample> {
         ],
         Problems::with("key", "This key is not that of the first certificate of the chain."),
     );
+    let ban = |network: &str, site: &str, why: &str, by: &str, ends: Option<&str>| BanRow {
+        id: "0199".into(),
+        network: network.into(),
+        site: site.into(),
+        why: why.into(),
+        by: by.into(),
+        made: when("4 minutes ago"),
+        ends: ends.map(when),
+    };
+    let bans = |rows: Vec<BanRow>, problems| Bans {
+        tabs: settings_of::tabs(&settings_shell(), "Bans"),
+        shell: settings_shell(),
+        lead: if rows.is_empty() {
+            "Nobody is shut out.".into()
+        } else {
+            "3 addresses and networks are shut out.".into()
+        },
+        rows,
+        network: HOSTILE.into(),
+        site: "harbour-cafe".into(),
+        time: "86400".into(),
+        reason: HOSTILE.into(),
+        problems,
+        of_all: true,
+    };
+    let banned = bans(
+        vec![
+            ban("192.0.2.77", "harbour-cafe", "Refused too often", "a limit of the site", Some("in 52 minutes")),
+            ban("2001:db8:4d2:1007::/64", "", "Copies the photographs again and again", "owner@example.org", None),
+            ban("198.51.100.0/24", "lighthouse", HOSTILE, HOSTILE, Some("14 February")),
+        ],
+        Problems::with(
+            "network",
+            "`0.0.0.0/0` is too wide for a ban: it would shut out whole countries. The widest is a /16.",
+        ),
+    );
+    let unbanned = bans(Vec::new(), Problems::none());
     let uncertified = certificates(Vec::new(), Problems::none());
     vec![
         ("certificates", render(&certified), "not that of the first certificate"),
         ("certificates-empty", render(&uncertified), "No certificate yet."),
+        ("bans", render(&banned), "too wide for a ban"),
+        ("bans-empty", render(&unbanned), "Nobody is shut out."),
         ("nodes", render(&nodes), "sealing the audit log"),
         ("settings", render(&general), "data-theme=\"dark\""),
         ("sessions", render(&sessions), "This one"),

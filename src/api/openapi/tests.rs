@@ -4,7 +4,8 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use super::*;
 
-const SOURCES: [(&str, &str); 11] = [
+const SOURCES: [(&str, &str); 12] = [
+    ("bans", include_str!("../bans.rs")),
     ("caller", include_str!("../caller.rs")),
     ("certificates", include_str!("../certificates.rs")),
     ("deployments", include_str!("../deployments.rs")),

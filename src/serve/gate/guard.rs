@@ -208,7 +208,7 @@ const PROBES: [&str; 26] = [
 fn asks_jndi(text: &str) -> bool {
     let Some(begin) = text.find("${") else { return false };
     let mut rest: Cow<'_, str> = Cow::Borrowed(text.get(begin..).unwrap_or_default());
-    // The innermost lookups stand for their last part, `${lower:j}` for `j`. Each round resolves one; a few hide a word already.
+    // The innermost lookups stand for their last part, `${lower:j}` and `${env:x:-j}` for `j`. Each round resolves one; a few hide a word already.
     for _ in 0..64 {
         if rest.contains("${jndi:") {
             return true;
@@ -217,7 +217,7 @@ fn asks_jndi(text: &str) -> bool {
         let Some(inner) = rest.get(open + 2..) else { return false };
         let Some(close) = inner.find('}') else { return false };
         let (word, behind) = (inner.get(..close).unwrap_or_default(), inner.get(close + 1..).unwrap_or_default());
-        let stands_for = word.rsplit(['-', ':']).next().unwrap_or_default();
+        let stands_for = word.rsplit_once(":-").or_else(|| word.rsplit_once(':')).map_or(word, |(_, last)| last);
         rest = Cow::Owned(format!("{}{stands_for}{behind}", rest.get(..open).unwrap_or_default()));
     }
     false

@@ -45,6 +45,7 @@ pub(super) fn body(method: &str, path: &str) -> Vec<u8> {
         ("POST", "/users") => json!({"email": "new@example.org", "role": "user", "password": crate::support::PASSWORD}),
         ("PATCH", "/users/{id}") => json!({ "disabled": true }),
         ("POST", "/keys") => json!({ "name": "new", "scope": "all" }),
+        ("POST", "/bans") => json!({ "network": "192.0.2.7", "site": "harbour" }),
         ("POST", "/certificates") => json!({ "chain": "", "key": "" }),
         ("POST", "/sites") => json!({ "name": "new" }),
         ("PATCH", "/sites/{name}") => json!({ "taken_down": "because" }),

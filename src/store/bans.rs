@@ -1,0 +1,115 @@
+//! Bans, by site and network.
+
+use crate::{
+    base::ids::Id,
+    domain::{
+        Error, Result,
+        access::{ServerScope, TenantScope},
+        ban::{Ban, BanId, Source},
+        site::SiteId,
+    },
+    params,
+    ports::db::{ReadTx, Row, WriteTx},
+};
+
+const COLUMNS: &str = "id, tenant_id, site_id, network, source, reason, made_by, created_ms, until_ms";
+
+/// Bans of one server.
+const ALL_MAX: i64 = 200_000;
+
+/// What stands in the place of the site for a ban from all of the server.
+const ALL_SITES: Id = Id::NIL;
+
+fn read(row: &Row) -> Result<Ban> {
+    let site: SiteId = row.id(2)?;
+    let network = row.text(3)?;
+    Ok(Ban {
+        id: row.id(0)?,
+        tenant: row.id(1)?,
+        site: (site.0 != ALL_SITES).then_some(site),
+        network: network
+            .parse()
+            .map_err(|_| Error::internal(format!("a ban is of `{network}`, which is no network")))?,
+        source: Source::parse(row.text(4)?)?,
+        reason: row.text(5)?.to_owned(),
+        made_by: row.text(6)?.to_owned(),
+        created_ms: row.int(7)?,
+        until_ms: row.opt_int(8)?,
+    })
+}
+
+/// Keeps a ban in place of one of the same site and network.
+pub fn put(tx: &mut WriteTx<'_>, scope: TenantScope, ban: &Ban) -> Result<()> {
+    let tenant = tx.tenant(scope)?;
+    tx.execute(
+        "INSERT INTO ban (tenant_id, site_id, network, id, source, reason, made_by, created_ms, until_ms)
+         VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9)
+         ON CONFLICT (tenant_id, site_id, network) DO UPDATE SET
+           source = excluded.source, reason = excluded.reason, made_by = excluded.made_by,
+           created_ms = excluded.created_ms, until_ms = excluded.until_ms",
+        params![
+            tenant,
+            ban.site.map_or(ALL_SITES, |it| it.0),
+            ban.network.shortest(),
+            ban.id.0,
+            ban.source.word(),
+            &ban.reason,
+            &ban.made_by,
+            ban.created_ms,
+            ban.until_ms
+        ],
+    )?;
+    Ok(())
+}
+
+/// A ban by its site and network.
+pub fn find(tx: &mut ReadTx<'_>, scope: TenantScope, site: Option<SiteId>, network: &str) -> Result<Option<Ban>> {
+    let tenant = tx.tenant(scope)?;
+    let sql = format!("SELECT {COLUMNS} FROM ban WHERE tenant_id = $1 AND site_id = $2 AND network = $3");
+    tx.find(&sql, params![tenant, site.map_or(ALL_SITES, |it| it.0), network])?.as_ref().map(read).transpose()
+}
+
+/// A ban by its id.
+pub fn find_by_id(tx: &mut ReadTx<'_>, scope: TenantScope, id: BanId) -> Result<Option<Ban>> {
+    let tenant = tx.tenant(scope)?;
+    let sql = format!("SELECT {COLUMNS} FROM ban WHERE tenant_id = $1 AND id = $2");
+    tx.find(&sql, params![tenant, id.0])?.as_ref().map(read).transpose()
+}
+
+/// The newest `limit` of a tenant that have not ended, the newest first.
+pub fn list(tx: &mut ReadTx<'_>, scope: TenantScope, now_ms: i64, limit: i64) -> Result<Vec<Ban>> {
+    let tenant = tx.tenant(scope)?;
+    let sql = format!(
+        "SELECT {COLUMNS} FROM ban WHERE tenant_id = $1 AND (until_ms IS NULL OR until_ms > $2)
+         ORDER BY created_ms DESC, id DESC LIMIT $3"
+    );
+    tx.query(&sql, params![tenant, now_ms, limit])?.iter().map(read).collect()
+}
+
+/// How many a tenant has.
+pub fn count(tx: &mut ReadTx<'_>, scope: TenantScope) -> Result<i64> {
+    let tenant = tx.tenant(scope)?;
+    let row = tx.find("SELECT COUNT(*) FROM ban WHERE tenant_id = $1", params![tenant])?;
+    row.map_or(Ok(0), |it| it.int(0))
+}
+
+/// Ends a ban.
+pub fn delete(tx: &mut WriteTx<'_>, scope: TenantScope, id: BanId) -> Result<()> {
+    let tenant = tx.tenant(scope)?;
+    tx.execute("DELETE FROM ban WHERE tenant_id = $1 AND id = $2", params![tenant, id.0])?;
+    Ok(())
+}
+
+/// All that have not ended.
+pub fn list_all(tx: &mut ReadTx<'_>, leave: ServerScope, now_ms: i64) -> Result<Vec<Ban>> {
+    tx.all_tenants(leave)?;
+    let sql =
+        format!("SELECT {COLUMNS} FROM ban WHERE until_ms IS NULL OR until_ms > $1 ORDER BY created_ms DESC LIMIT $2");
+    tx.query(&sql, params![now_ms, ALL_MAX])?.iter().map(read).collect()
+}
+
+/// Forgets those of all tenants that have ended.
+pub fn delete_ended(tx: &mut WriteTx<'_>, leave: ServerScope, now_ms: i64) -> Result<u64> {
+    tx.all_tenants(leave)?;
+    tx.execute("DELETE FROM ban WHERE until_ms <= $1", params![now_ms])
+}

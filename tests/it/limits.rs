@@ -1,0 +1,206 @@
+//! What a site does not answer: rates, rules, sets of known attacks, and bans by limits and by people.
+
+use serde_json::{Value, json};
+
+use crate::support::{
+    Host,
+    browser::{Browser, form},
+    http, write_files,
+};
+
+const OWNER: &str = "owner@example.org";
+/// Clients are told apart by what this proxy says.
+const PROXIED: &str = "trusted_proxies = [\"127.0.0.1\"]\n";
+
+fn with_site() -> (Host, String) {
+    let host = Host::start_configured(PROXIED);
+    let key = host.key(OWNER, "super-admin");
+    for name in ["shop", "blog"] {
+        let site = host.beside(name);
+        write_files(&site, &[("index.html", name.as_bytes()), ("login/index.html", b"in"), (".well-known/x", b"x")]);
+        let out = host.cli(&key, &["deploy", site.to_str().unwrap(), "--site", name, "--create"]);
+        assert!(out.status.success(), "{}", String::from_utf8_lossy(&out.stderr));
+    }
+    (host, key)
+}
+
+fn change(host: &Host, key: &str, patch: &Value) {
+    host.api_json(key, "PATCH /api/v1/sites/shop/settings", &patch.to_string(), 200);
+}
+
+/// The answer to a client.
+fn asked(host: &Host, client: &str, method: &str, site: &str, path: &str) -> http::Answer {
+    let head = format!("{method} {path} HTTP/1.1\r\nHost: {site}.localhost\r\nX-Forwarded-For: {client}\r\n");
+    http::ask(host.port, &head, b"")
+}
+
+fn status(host: &Host, client: &str, path: &str) -> u16 {
+    asked(host, client, "GET", "shop", path).status
+}
+
+#[test]
+fn who_asks_too_often_waits_and_nobody_else_does() {
+    let (host, key) = with_site();
+    change(
+        &host,
+        &key,
+        &json!({ "limits": {
+        "rates": [
+            { "requests": 5, "every_s": 3_600 },
+            { "path": "/login/*", "methods": ["POST"], "requests": 1, "every_s": 3_600 },
+        ],
+        "exempt": ["198.51.100.0/24"],
+    } }),
+    );
+    for _ in 0..5 {
+        assert_eq!(status(&host, "192.0.2.1", "/"), 200);
+    }
+    let refused = asked(&host, "192.0.2.1", "GET", "shop", "/");
+    assert_eq!(refused.status, 429);
+    let wait: u64 = refused.header("retry-after").unwrap().parse().unwrap();
+    assert!((700..=721).contains(&wait), "{wait}");
+    assert!(refused.text().contains("too often") && refused.header("cache-control") == Some("no-store"));
+    assert_eq!(status(&host, "192.0.2.2", "/"), 200, "another client");
+    assert_eq!(asked(&host, "192.0.2.1", "GET", "blog", "/").status, 200, "another site");
+    // One customer of IPv6 is one client.
+    for last in 1..=5 {
+        assert_eq!(status(&host, &format!("2001:db8::{last}"), "/"), 200);
+    }
+    assert_eq!((status(&host, "2001:db8::6", "/"), status(&host, "2001:db8:0:1::6", "/")), (429, 200));
+    for _ in 0..7 {
+        assert_eq!(status(&host, "198.51.100.9", "/"), 200, "exempt");
+    }
+    // A method and a path of their own; what the site answers to POST is its own matter.
+    assert_eq!(asked(&host, "192.0.2.3", "POST", "shop", "/login/").status, 405);
+    assert_eq!(asked(&host, "192.0.2.3", "POST", "shop", "//LOGIN/x").status, 429, "another way to write it");
+    assert_eq!(asked(&host, "192.0.2.3", "GET", "shop", "/login/").status, 200);
+    change(&host, &key, &json!({ "limits": null }));
+    assert_eq!(status(&host, "192.0.2.1", "/"), 200);
+}
+
+#[test]
+fn rules_and_sets_refuse_log_and_allow() {
+    let (host, key) = with_site();
+    change(
+        &host,
+        &key,
+        &json!({ "firewall": { "sets": ["dotfiles", "exploits"], "rules": [
+        { "name": "office", "path": "/login/*", "from": ["198.51.100.0/24"], "do": "allow" },
+        { "name": "no one else", "path": "/login/*" },
+        { "name": "watched", "path": "/", "agent_has": "Curious", "do": "log" },
+    ] } }),
+    );
+    let agent = |name: &str| {
+        let head = format!("GET / HTTP/1.1\r\nHost: shop.localhost\r\nUser-Agent: {name}\r\n");
+        http::ask(host.port, &head, b"").status
+    };
+    assert_eq!((status(&host, "198.51.100.7", "/login/"), status(&host, "192.0.2.7", "/login/")), (200, 403));
+    assert_eq!(status(&host, "192.0.2.7", "/%6Cogin/"), 403);
+    assert_eq!((status(&host, "192.0.2.7", "/.env"), status(&host, "192.0.2.7", "/.well-known/x")), (403, 200));
+    assert_eq!((agent("${jndi:ldap://x.example/a}"), agent("Curious/1"), agent("Mozilla/5.0")), (403, 200, 200));
+    host.until("the rule in the log", || host.log().contains("rule=\"watched\"").then_some(()));
+    for _ in 0..20 {
+        agent("Curious/2");
+    }
+    assert_eq!(host.log().matches("rule=\"watched\"").count(), 1, "{}", host.log());
+    change(&host, &key, &json!({ "firewall": { "sets_do": "log" } }));
+    assert_eq!(status(&host, "192.0.2.7", "/.env"), 404);
+}
+
+fn bans(host: &Host, key: &str) -> Vec<Value> {
+    host.api_json(key, "GET /api/v1/bans", "", 200).get("items").and_then(Value::as_array).unwrap().clone()
+}
+
+#[test]
+fn who_goes_on_is_shut_out_also_after_a_restart_until_somebody_ends_it() {
+    let (mut host, key) = with_site();
+    change(
+        &host,
+        &key,
+        &json!({ "limits": { "ban": { "after": 3, "for_s": 3_600 } }, "firewall": { "sets": ["dotfiles"] } }),
+    );
+    let probe = |host: &Host| status(host, "192.0.2.1", "/.git/config");
+    assert_eq!((probe(&host), probe(&host), status(&host, "192.0.2.1", "/")), (403, 403, 200));
+    assert_eq!(probe(&host), 403);
+    let banned = asked(&host, "192.0.2.1", "GET", "shop", "/");
+    let wait: u64 = banned.header("retry-after").unwrap().parse().unwrap();
+    assert_eq!((banned.status, (3_590..=3_600).contains(&wait)), (403, true), "{wait}");
+    assert!(banned.text().contains("You get nothing here"), "{}", banned.text());
+    assert_eq!(status(&host, "192.0.2.2", "/"), 200);
+    assert_eq!(asked(&host, "192.0.2.1", "GET", "blog", "/").status, 200, "of this site alone");
+
+    let kept = host.until("the ban to be kept", || bans(&host, &key).into_iter().next());
+    assert_eq!(
+        (&kept["network"], &kept["site"], &kept["source"]),
+        (&json!("192.0.2.1"), &json!("shop"), &json!("limit"))
+    );
+    host.stop();
+    host.restart();
+    host.until("the ban to hold again", || (status(&host, "192.0.2.1", "/") == 403).then_some(()));
+    let id = kept["id"].as_str().unwrap();
+    assert_eq!(host.api(&key, &format!("DELETE /api/v1/bans/{id}"), b"").status, 204);
+    host.until("the ban to end", || (status(&host, "192.0.2.1", "/") == 200).then_some(()));
+    assert!(bans(&host, &key).is_empty());
+}
+
+#[test]
+fn people_shut_out_networks_by_command_and_in_the_panel() {
+    let (host, key) = with_site();
+    let told = |words: &[&str]| {
+        let out = host.cli(&key, &[&["bans"], words].concat());
+        (out.status.success(), String::from_utf8(out.stdout).unwrap() + &String::from_utf8(out.stderr).unwrap())
+    };
+    assert!(told(&[]).1.contains("Nobody is shut out."));
+    let (done, said) = told(&["add", "192.0.2.0/24", "--site", "shop", "--for", "2h", "--reason", "copies all"]);
+    assert!(done && said.contains("192.0.2.0/24 gets nothing of shop, until"), "{said}");
+    host.until("the network to be shut out", || (status(&host, "192.0.2.200", "/") == 403).then_some(()));
+    assert_eq!((status(&host, "192.0.3.1", "/"), asked(&host, "192.0.2.200", "GET", "blog", "/").status), (200, 200));
+    let (done, said) = told(&["add", "2001:db8::/48"]);
+    assert!(done && said.contains("of any site of the server, until it is ended"), "{said}");
+    host.until("it to hold", || (asked(&host, "2001:db8::7", "GET", "blog", "/").status == 403).then_some(()));
+    let listed = told(&[]).1;
+    assert!(listed.contains("192.0.2.0/24") && listed.contains("copies all") && listed.contains("all"), "{listed}");
+    for (words, wrong) in [
+        (&["add", "0.0.0.0/0"][..], "too wide for a ban"),
+        (&["add", "example.org"], "neither an address"),
+        (&["add", "192.0.2.1", "--for", "7"], "write it as in 30m"),
+        (&["add", "192.0.2.1", "--for", "400d"], "a year at most"),
+        (&["add", "192.0.2.1", "--site", "none"], "no such site"),
+        (&["remove", "192.0.2.1"], "There is no ban of"),
+    ] {
+        let (done, said) = told(words);
+        assert!(!done && said.contains(wrong), "{words:?}: {said}");
+    }
+    assert!(told(&["remove", "192.0.2.0/24"]).0);
+    host.until("it to end", || (status(&host, "192.0.2.200", "/") == 200).then_some(()));
+
+    let mut owner = Browser::signed_in(&host, OWNER);
+    let page = owner.page("/settings/bans");
+    assert!(page.contains("2001:db8::/48") && page.contains("all sites"), "{page}");
+    let refused = owner.post("/settings/bans", &form(&[("network", "0.0.0.0/0"), ("site", "shop"), ("time", "3600")]));
+    assert!(refused.status == 400 && refused.text().contains("too wide for a ban"), "{}", refused.text());
+    let fine = form(&[("network", "192.0.2.9"), ("site", "shop"), ("time", "0"), ("reason", "<b>why</b>")]);
+    assert_eq!(owner.post("/settings/bans", &fine).status, 303);
+    assert!(owner.page("/settings/bans").contains("&#60;b&#62;why"));
+    host.until("it to hold", || (status(&host, "192.0.2.9", "/") == 403).then_some(()));
+    let all = bans(&host, &key);
+    let mine = all.iter().find(|it| it["network"] == "192.0.2.9").unwrap();
+    assert_eq!((&mine["until"], &mine["source"], &mine["made_by"]), (&Value::Null, &json!("person"), &json!(OWNER)));
+    assert_eq!(owner.post(&format!("/settings/bans/{}/remove", mine["id"].as_str().unwrap()), "").status, 303);
+    host.until("it to end", || (status(&host, "192.0.2.9", "/") == 200).then_some(()));
+}
+
+/// Whoever has no server may shut nobody out of others' sites.
+#[test]
+fn a_ban_from_all_sites_is_the_servers_admins_to_make_and_to_see() {
+    let (host, key) = with_site();
+    let mate = host.key("mate@example.org", "user");
+    host.api_json(&key, "POST /api/v1/bans", r#"{"network":"192.0.2.1"}"#, 201);
+    let refused = host.api_json(&mate, "POST /api/v1/bans", r#"{"network":"192.0.2.2"}"#, 403);
+    assert_eq!(refused["code"], "forbidden");
+    assert!(bans(&host, &mate).is_empty());
+    let id = bans(&host, &key)[0]["id"].as_str().unwrap().to_owned();
+    assert_eq!(host.api(&mate, &format!("DELETE /api/v1/bans/{id}"), b"").status, 404);
+    host.api_json(&mate, "POST /api/v1/bans", r#"{"network":"192.0.2.2","site":"shop","for_s":60}"#, 201);
+    assert_eq!((bans(&host, &mate).len(), bans(&host, &key).len()), (1, 2));
+}
