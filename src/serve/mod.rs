@@ -35,7 +35,7 @@ use tokio::sync::broadcast;
 
 use self::{
     bundle::Bundles,
-    gate::Gate,
+    gate::{Gate, doors::Doors},
     headers::X_ROBOTS_TAG,
     incident::{Incident, Incidents},
     index::Indexes,
@@ -48,6 +48,7 @@ use self::{
 use crate::{
     base::{
         blob_dir::{BlobDir, BlobError, Coding},
+        clock::Clock,
         hash::Sha256,
         ids::Id,
         tasks::Tasks,
@@ -93,6 +94,8 @@ struct Inner {
     incidents: Arc<Incidents>,
     meter: Meter,
     tasks: Tasks,
+    clock: Clock,
+    doors: Doors,
 }
 
 /// A snapshot that may not be published.
@@ -138,7 +141,7 @@ impl std::fmt::Debug for DataPlane {
 impl DataPlane {
     /// Serves `snapshot` with the bytes in `blobs`. A server that has none yet begins with
     /// `Snapshot::new(Id::NIL, 0)`, which any instance may follow.
-    pub fn new(blobs: BlobDir, snapshot: Snapshot, tasks: Tasks) -> Self {
+    pub fn new(blobs: BlobDir, snapshot: Snapshot, tasks: Tasks, clock: Clock) -> Self {
         let incidents = Arc::new(Incidents::new());
         Self(Arc::new(Inner {
             current: ArcSwap::from_pointee(snapshot),
@@ -148,6 +151,8 @@ impl DataPlane {
             memory: Memory::new(blobs, Arc::clone(&incidents), true),
             incidents,
             meter: Meter::default(),
+            doors: Doors::new(tasks.clone()),
+            clock,
             tasks,
         }))
     }
@@ -178,14 +183,18 @@ impl DataPlane {
     {
         let (snapshot, parts) = (self.snapshot(), asked.parts);
         let target = snapshot.find(asked.host)?;
-        let visit = Visit { plane: &self.0, target, generation: snapshot.generation, parts };
+        let visit = Visit { plane: &self.0, target, generation: snapshot.generation, parts, locked: None };
         let mut response = match &target.settings {
             Settings::Plain => visit.shown().await,
             // Most sites have none, and pay nothing for those that have.
-            Settings::Given(settings) => {
-                let gate = Gate { settings, target, asked };
-                Box::pin(gate.answer(&visit, Body::boxed(body))).await
-            }
+            Settings::Given(given) => match given.rules() {
+                Ok(rules) => {
+                    let now_s = self.0.clock.now_ms().div_euclid(1_000);
+                    let gate = Gate { settings: given, rules, snapshot: &snapshot, target, asked, now_s };
+                    Box::pin(gate.answer(&visit, Body::boxed(body))).await
+                }
+                Err(_) => Refusal::Unreadable.answer(&parts.headers),
+            },
             Settings::Unreadable => Refusal::Unreadable.answer(&parts.headers),
         };
         if target.preview {

@@ -46,8 +46,9 @@ fn change(written: &str) -> Result<Change, String> {
         return Err(format!("`{key}` is no key: {example}"));
     }
     let section = names.first().map(String::as_str).unwrap_or_default();
-    if !SiteSettings::SECTIONS.contains(&section) {
-        let known = SiteSettings::SECTIONS.join(", ");
+    let known = SiteSettings::sections();
+    if !known.contains(&section) {
+        let known = known.join(", ");
         return Err(format!("there are no settings `{section}` of a site; there are: {known}"));
     }
     // What reads as JSON is that; all else is a text, which then needs no quotes.

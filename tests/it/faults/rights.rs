@@ -48,6 +48,12 @@ const API: &[(&str, Needs)] = &[
     ("DELETE /sites/{name}/hostnames/{hostname}", Needs::Own),
     ("GET /sites/{name}/settings", Needs::Read),
     ("PATCH /sites/{name}/settings", Needs::Own),
+    ("GET /sites/{name}/people", Needs::Read),
+    ("PUT /sites/{name}/people/{user}", Needs::Own),
+    ("DELETE /sites/{name}/people/{user}", Needs::Own),
+    ("GET /sites/{name}/links", Needs::Read),
+    ("POST /sites/{name}/links", Needs::Own),
+    ("DELETE /sites/{name}/links/{link}", Needs::Own),
     ("POST /sites/{name}/try", Needs::Read),
     ("POST /hostnames/{hostname}/check", Needs::Own),
     ("POST /sites/{name}/rollback", Needs::Deploy),
@@ -178,6 +184,8 @@ fn nowhere(path: &str) -> String {
         .replace("{deployment}", "1")
         .replace("{hostname}", "nowhere.example.net")
         .replace("{queue}", "nowhere")
+        .replace("{user}", "nowhere")
+        .replace("{link}", "nowhere")
         .replace("{id}", &"0".repeat(32))
 }
 
