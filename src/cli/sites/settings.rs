@@ -92,8 +92,13 @@ impl Settings {
             Some(file) => read(file)?,
             None => patch(self.changes),
         };
-        let settings =
+        let mut settings =
             if wanted.is_empty() { client.call(&Call::get(&path)).await? } else { set(&client, &path, wanted).await? };
+        // What a change leaves to be done; no setting, so that what is printed can be given again.
+        for doubt in settings.remove("warnings").iter().filter_map(Value::as_array).flatten().filter_map(Value::as_str)
+        {
+            terminal::note(&text::plain(doubt));
+        }
         if self.json {
             return terminal::print(&text::plain_lines(&format!("{:#}", Value::Object(settings))));
         }

@@ -111,6 +111,11 @@ const PANEL: &[(Needs, &[&str])] = &[
             "/sites/{name}",
             "/sites/{name}/deploy",
             "/sites/{name}/settings",
+            "/sites/{name}/settings/{section}",
+            "/sites/{name}/people",
+            "/sites/{name}/people/{user}/remove",
+            "/sites/{name}/links",
+            "/sites/{name}/links/{link}/remove",
             "/sites/{name}/rules",
             "/sites/{name}/take-down",
             "/sites/{name}/put-back",
@@ -184,6 +189,7 @@ fn nowhere(path: &str) -> String {
         .replace("{deployment}", "1")
         .replace("{hostname}", "nowhere.example.net")
         .replace("{queue}", "nowhere")
+        .replace("{section}", "maintenance")
         .replace("{user}", "nowhere")
         .replace("{link}", "nowhere")
         .replace("{id}", &"0".repeat(32))

@@ -110,7 +110,7 @@ impl Things {
         };
         let path = path.replace("{name}", &self.site).replace("{deployment}", &self.deployment);
         let path = path.replace("{hostname}", &self.hostname).replace("{id}", id).replace("{queue}", "deploy");
-        let path = path.replace("{user}", "ada").replace("{link}", "abcdefgh");
+        let path = path.replace("{user}", "ada").replace("{link}", "abcdefgh").replace("{section}", "maintenance");
         assert!(!path.contains('{'), "{path}");
         if path.ends_with("/diff") { format!("{path}?against=1") } else { path }
     }
@@ -258,6 +258,9 @@ pub(super) fn filled(path: &str, things: &Things) -> String {
         "/schedules/new" => {
             form(&[("name", "new"), ("kind", "check_files"), ("cron", "@daily"), ("zone", "UTC"), ("missed", "once")])
         }
+        "/sites/{name}/settings/{section}" => form(&[("maintenance.on", "on")]),
+        "/sites/{name}/people" => form(&[("name", "ada"), ("password", crate::support::PASSWORD)]),
+        "/sites/{name}/links" => form(&[("days", "7")]),
         "/sites/{name}/watch" => form(&[("folder", "/srv/site")]),
         _ => String::new(),
     }
