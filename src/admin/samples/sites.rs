@@ -440,9 +440,9 @@ pub(super) fn pages() -> Vec<Sample> {
         pager: Pager { shown: "6 of 44".into(), first: Some("/a".into()), next: Some("/b".into()) },
         may_deploy: true,
     };
-    let set = r#"{"maintenance":{"on":true,"text":"We paint the walls.","allow":["203.0.113.7"],"page":"/closed.html"},"access":{"mode":"form","paths":["/intern"]},
+    let document = r#"{"maintenance":{"on":true,"text":"We paint the walls.","allow":["203.0.113.7"],"page":"/closed.html"},"access":{"mode":"form","paths":["/intern"]},
         "hotlink":{"on":true},"cors":{"origins":["https://app.example.org"]},"errors":{"404":"/errors/404.html"}}"#;
-    let mut values = Values::of(&Document::parse(set).unwrap_or_default());
+    let mut values = Values::of(&Document::parse(document).unwrap_or_default());
     let sent = [("cors.origins", "*"), ("cors.credentials", "on"), ("cors.max_age_s", "600")];
     let wrong = Wrong {
         section: "cors".into(),
