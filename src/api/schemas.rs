@@ -73,6 +73,8 @@ const ANSWERED: &[(&str, &[&str])] = &[
             "hotlink?: object",
             "cors?: object",
             "errors?: object",
+            "limits?: object",
+            "firewall?: object",
             "warnings?: [string]",
         ],
     ),

@@ -6,6 +6,8 @@ use std::{
     str::FromStr,
 };
 
+use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
+
 /// All addresses that begin with the same bits: `10.0.0.0/8`, or one address.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Network {
@@ -25,6 +27,40 @@ impl Network {
             (IpAddr::V6(ours), IpAddr::V6(theirs)) => same_start(ours.to_bits(), theirs.to_bits(), self.bits, 128),
             _ => false,
         }
+    }
+
+    /// The network of the address that a client is counted by.
+    pub fn of_client(client: IpAddr) -> Self {
+        let address = counted(client);
+        Self { address, bits: if address.is_ipv4() { 32 } else { 64 } }
+    }
+
+    /// The address that all its clients are counted by, where that is one.
+    pub fn only(&self) -> Option<IpAddr> {
+        (*self == Self::of_client(self.address)).then_some(self.address)
+    }
+
+    /// As people write it: an address alone without its number of bits.
+    pub fn shortest(&self) -> String {
+        if self.width() == 0 { self.address.to_string() } else { self.to_string() }
+    }
+
+    /// How many addresses it has, as a power of two.
+    pub fn width(&self) -> u8 {
+        (if self.address.is_ipv4() { 32 } else { 128 }) - self.bits
+    }
+}
+
+impl Serialize for Network {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(&self.shortest())
+    }
+}
+
+impl<'de> Deserialize<'de> for Network {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let text = String::deserialize(deserializer)?;
+        text.parse().map_err(|why| de::Error::custom(format_args!("`{}` is {why}", text.escape_debug())))
     }
 }
 

@@ -14,7 +14,7 @@ mod fitting;
 mod pattern;
 
 pub(in crate::domain) use check::check_index;
-pub use check::{REFUSED_HEADERS, too_much_work};
+pub use check::{REFUSED_HEADERS, check_path_pattern, too_much_work};
 pub use fitting::HeaderIndex;
 
 /// The five keys of a manifest's `policy`, always all there.

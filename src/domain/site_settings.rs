@@ -7,8 +7,10 @@ pub mod access;
 pub mod addresses;
 pub mod cors;
 pub mod errors;
+pub mod firewall;
 pub mod guests;
 pub mod hotlink;
+pub mod limits;
 pub mod maintenance;
 pub mod paths;
 
@@ -16,8 +18,8 @@ use serde::{Serialize, de::DeserializeOwned};
 use serde_json::{Map, Value};
 
 use self::{
-    access::Access, addresses::Addresses, cors::Cors, errors::Errors, guests::Guests, hotlink::Hotlink,
-    maintenance::Maintenance,
+    access::Access, addresses::Addresses, cors::Cors, errors::Errors, firewall::Firewall, guests::Guests,
+    hotlink::Hotlink, limits::Limits, maintenance::Maintenance,
 };
 use crate::domain::{Error, Result};
 
@@ -80,6 +82,10 @@ macro_rules! sections {
 sections! {
     /// Under which address visitors find it.
     addresses: Addresses,
+    /// How much it answers.
+    limits: Limits,
+    /// Which requests it does not answer.
+    firewall: Firewall,
     /// Whether visitors are told to come back later.
     maintenance: Maintenance,
     /// Whether and where visitors are asked for a password.

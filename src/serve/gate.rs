@@ -7,6 +7,7 @@ mod cookie;
 mod cors;
 mod door;
 pub(super) mod doors;
+mod guard;
 mod guests;
 mod hotlink;
 mod pages;
@@ -15,7 +16,9 @@ pub(super) mod rules;
 use self::{door::Door, hotlink::Hotlink, rules::Rules};
 use super::{
     Asked,
+    bans::Bans,
     page::Refusal,
+    rates::Rates,
     snapshot::{Snapshot, State, Target},
     visit::Visit,
 };
@@ -34,6 +37,8 @@ pub(super) struct Gate<'a> {
     pub(super) asked: Asked<'a>,
     /// The time of day, in seconds.
     pub(super) now_s: i64,
+    pub(super) rates: &'a Rates,
+    pub(super) bans: &'a Bans,
 }
 
 impl Gate<'_> {
@@ -57,39 +62,43 @@ impl Gate<'_> {
     /// The steps, in order. Each ends the request, or lets it on.
     async fn shown(&self, visit: &Visit<'_>, path: Option<&str>, body: Body) -> Result<Response, Refusal> {
         let (parts, doors) = (self.asked.parts, &visit.plane.doors);
-        // 1. A site that was taken down says so, whoever asks.
+        // 1. Who asks too often, or for what no visitor asks for.
+        if let Some(refusal) = guard::refused(self) {
+            return Err(refusal);
+        }
+        // 2. A site that was taken down says so, whoever asks.
         if matches!(self.target.state, State::TakenDown(_)) {
             return visit.answer().await;
         }
-        // 2. The ways in and out of the site.
+        // 3. The ways in and out of the site.
         let mut body = Some(body);
         if let Some(answer) = guests::answer(self, doors, &mut body).await? {
             return Ok(answer);
         }
-        // 3. Maintenance.
+        // 4. Maintenance.
         if let Some(closed) = self.rules.maintenance.as_ref().filter(|_| !self.is_let_through()) {
             return Err(Refusal::Maintenance { text: closed.text.clone(), after_s: closed.after_s });
         }
-        // 4. Those who are at another address than they should be.
+        // 5. Those who are at another address than they should be.
         if let Some(elsewhere) = addresses::elsewhere(self) {
             return Ok(elsewhere);
         }
-        // 5. Browsers that ask whether they may ask.
+        // 6. Browsers that ask whether they may ask.
         if let Some(answer) = self.rules.cors.as_ref().and_then(|it| it.preflight(parts, path)) {
             return Ok(answer);
         }
-        // 6. Passwords.
+        // 7. Passwords.
         let door = self.rules.door.as_ref();
         let guarded = door.filter(|it| it.guards(path));
         if let Some(door) = guarded {
             door.admit(self, doors).await?;
         }
-        // 7. Pages of others that show files as their own.
+        // 8. Pages of others that show files as their own.
         let embedded = self.rules.hotlink.as_ref().filter(|it| path.is_some_and(|path| it.is_about(path)));
         if embedded.is_some_and(|it| !it.allows(&parts.headers, |host| self.is_ours(host))) {
             return Err(Refusal::Hotlink);
         }
-        // 8. The files.
+        // 9. The files.
         let (mut response, guarded) = match door.filter(|_| guarded.is_none()) {
             Some(door) => self.before(door, visit).await?,
             None => (visit.answer().await, guarded),

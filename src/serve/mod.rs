@@ -5,6 +5,7 @@
 //!
 //! A request is read in [`visit`]; the routing table is in [`snapshot`]; bytes come from [`memory`].
 
+pub mod bans;
 mod bundle;
 mod file;
 mod gate;
@@ -15,6 +16,7 @@ mod mapping;
 mod memory;
 pub mod meter;
 mod page;
+mod rates;
 pub mod snapshot;
 pub mod snapshot_file;
 mod source;
@@ -34,6 +36,7 @@ use hyper::{
 use tokio::sync::broadcast;
 
 use self::{
+    bans::{Bans, Left},
     bundle::Bundles,
     gate::{Gate, doors::Doors},
     headers::X_ROBOTS_TAG,
@@ -42,7 +45,8 @@ use self::{
     memory::Memory,
     meter::{Counts, Meter},
     page::Refusal,
-    snapshot::{Settings, Snapshot},
+    rates::Rates,
+    snapshot::{Settings, Snapshot, Target},
     visit::Visit,
 };
 use crate::{
@@ -53,7 +57,7 @@ use crate::{
         ids::Id,
         tasks::Tasks,
     },
-    domain::site_settings::addresses::Https,
+    domain::site_settings::{SiteSettings, addresses::Https},
     http::{
         peer::{Client, Peer, Trust},
         respond::{Body, BodyError, Response},
@@ -93,6 +97,8 @@ struct Inner {
     memory: Memory,
     incidents: Arc<Incidents>,
     meter: Meter,
+    rates: Rates,
+    bans: Bans,
     tasks: Tasks,
     clock: Clock,
     doors: Doors,
@@ -153,6 +159,8 @@ impl DataPlane {
             meter: Meter::default(),
             doors: Doors::new(tasks.clone()),
             clock,
+            rates: Rates::new(),
+            bans: Bans::default(),
             tasks,
         }))
     }
@@ -183,6 +191,9 @@ impl DataPlane {
     {
         let (snapshot, parts) = (self.snapshot(), asked.parts);
         let target = snapshot.find(asked.host)?;
+        if let Some(left) = self.banned(target, asked) {
+            return Some(self.finish(Refusal::Banned(left).answer(&parts.headers), parts));
+        }
         let visit = Visit { plane: &self.0, target, generation: snapshot.generation, parts, locked: None };
         let mut response = match &target.settings {
             Settings::Plain => visit.shown().await,
@@ -190,7 +201,16 @@ impl DataPlane {
             Settings::Given(given) => match given.rules() {
                 Ok(rules) => {
                     let now_s = self.0.clock.now_ms().div_euclid(1_000);
-                    let gate = Gate { settings: given, rules, snapshot: &snapshot, target, asked, now_s };
+                    let gate = Gate {
+                        settings: given,
+                        rules,
+                        snapshot: &snapshot,
+                        target,
+                        asked,
+                        now_s,
+                        rates: &self.0.rates,
+                        bans: &self.0.bans,
+                    };
                     Box::pin(gate.answer(&visit, Body::boxed(body))).await
                 }
                 Err(_) => Refusal::Unreadable.answer(&parts.headers),
@@ -202,6 +222,27 @@ impl DataPlane {
             response.headers_mut().append(X_ROBOTS_TAG, HeaderValue::from_static("noindex"));
         }
         Some(self.finish(response, parts))
+    }
+
+    /// Whether this client gets nothing of a site, and for how long on.
+    fn banned(&self, target: &Target, asked: Asked<'_>) -> Option<Left> {
+        if self.0.bans.is_empty() {
+            return None;
+        }
+        let client = asked.client().address;
+        let left = self.0.bans.stands(target.site, client)?;
+        let is_exempt = |it: &SiteSettings| it.limits.exempt.iter().any(|it| it.contains(client));
+        if let Settings::Given(settings) = &target.settings
+            && is_exempt(settings)
+        {
+            return None;
+        }
+        Some(left)
+    }
+
+    /// Who gets nothing.
+    pub fn bans(&self) -> &Bans {
+        &self.0.bans
     }
 
     /// What a site wants done with visitors in clear; `None` for a host that no site has.

@@ -3,6 +3,8 @@
 //! Small, self-contained, light or dark as the visitor's system is, without script; plain text for programs. They
 //! say nothing of the inside of this server, and are kept by no cache.
 
+use std::time::Duration;
+
 use hyper::{
     StatusCode,
     header::{
@@ -11,6 +13,7 @@ use hyper::{
     },
 };
 
+use super::bans::Left;
 use crate::http::respond::{self, Response};
 
 /// What may be asked of a file.
@@ -64,28 +67,31 @@ pub(super) enum Refusal {
     LinkEnded,
     /// A page of another site shows a file as its own.
     Hotlink,
-    /// Too much in too short a time; again after so many seconds.
-    TooMany(u64),
+    /// A rule of the site refuses it.
+    Blocked,
+    /// More often than the site allows; again after this time.
+    TooMany(Duration),
+    /// Who asks gets nothing of the site.
+    Banned(Left),
 }
 
 impl Refusal {
     fn status(&self) -> StatusCode {
         match self {
             Self::Method => StatusCode::METHOD_NOT_ALLOWED,
-            Self::Path | Self::Host => StatusCode::BAD_REQUEST,
+            Self::Path | Self::Host | Self::Form => StatusCode::BAD_REQUEST,
             Self::NotFound | Self::Nothing => StatusCode::NOT_FOUND,
             Self::Gone => StatusCode::GONE,
             // RFC 7725 wants the demand to be named; without a word about it the site is simply gone.
             Self::TakenDown(reason) if reason.is_empty() => StatusCode::GONE,
             Self::TakenDown(_) => StatusCode::UNAVAILABLE_FOR_LEGAL_REASONS,
             Self::UnknownHost => StatusCode::MISDIRECTED_REQUEST,
+            Self::Blocked | Self::Banned(_) | Self::LinkEnded | Self::Hotlink => StatusCode::FORBIDDEN,
+            Self::TooMany(_) => StatusCode::TOO_MANY_REQUESTS,
             Self::Precondition => StatusCode::PRECONDITION_FAILED,
             Self::Range => StatusCode::RANGE_NOT_SATISFIABLE,
             Self::Unavailable | Self::Unreadable | Self::Maintenance { .. } => StatusCode::SERVICE_UNAVAILABLE,
             Self::Basic(_) | Self::SignIn | Self::Locked => StatusCode::UNAUTHORIZED,
-            Self::Form => StatusCode::BAD_REQUEST,
-            Self::LinkEnded | Self::Hotlink => StatusCode::FORBIDDEN,
-            Self::TooMany(_) => StatusCode::TOO_MANY_REQUESTS,
         }
     }
 
@@ -107,6 +113,11 @@ impl Refusal {
             }
             Self::Precondition => ("The file has changed", "The request asked for another state of it."),
             Self::Range => ("This part is not there", "The file ends before it."),
+            Self::Blocked => ("This request is not answered", "The owner of the site has a rule against it."),
+            Self::TooMany(_) => ("That was too often", "Wait a moment, then try again."),
+            Self::Banned(_) => {
+                ("You get nothing here", "Too much came from your address, or the owner has shut it out.")
+            }
             Self::Unreadable => {
                 ("This site cannot be shown now", "Its settings cannot be read on this server. Try again later.")
             }
@@ -122,7 +133,6 @@ impl Refusal {
                 "Its time is over, or it was taken back. Ask whoever gave it to you for a new one.",
             ),
             Self::Hotlink => ("This file is shown on its own site only", "Open that site to see it."),
-            Self::TooMany(_) => ("That was too much at once", "Wait a little, and try again."),
             Self::Unavailable => ("This file is unavailable", "It is damaged on this server. Try again later."),
         }
     }
@@ -146,8 +156,11 @@ impl Refusal {
             Self::Method => drop(headers.insert(ALLOW, ALLOWED)),
             Self::Unavailable | Self::Unreadable => drop(headers.insert(RETRY_AFTER, RETRY_S)),
             Self::Maintenance { after_s, .. } => drop(headers.insert(RETRY_AFTER, HeaderValue::from(*after_s))),
-            Self::TooMany(after_s) => drop(headers.insert(RETRY_AFTER, HeaderValue::from(*after_s))),
             Self::Basic(site) => put_challenge(headers, site),
+            Self::TooMany(wait) | Self::Banned(Left::Time(wait)) => {
+                // Whole seconds, and never so few that it is refused again.
+                drop(headers.insert(RETRY_AFTER, HeaderValue::from(wait.as_secs().saturating_add(1))));
+            }
             _ => {}
         }
         response

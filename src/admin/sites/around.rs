@@ -98,7 +98,7 @@ pub(in super::super) struct Values(BTreeMap<String, String>);
 impl Values {
     /// As they are set.
     pub(in super::super) fn of(settings: &SiteSettings) -> Self {
-        let SiteSettings { addresses, maintenance, access, hotlink, cors, errors, guests: _ } = settings;
+        let SiteSettings { addresses, maintenance, access, hotlink, cors, errors, .. } = settings;
         let mut it = Self::default();
         it.put("addresses.canonical", addresses.canonical.as_ref().map_or("", Hostname::as_str));
         let https = match addresses.https {
@@ -503,7 +503,7 @@ mod tests {
         let settings = SiteSettings::parse(&document.to_string()).unwrap();
         let values = Values::of(&settings);
         assert_eq!(values.pages(), 2);
-        for section in SiteSettings::sections() {
+        for section in SiteSettings::sections().into_iter().filter(|it| !fields_of(it).is_empty()) {
             let patch = patch(section, &values.0).unwrap();
             assert_eq!(settings.patched(&patch).unwrap(), settings, "{section}");
             let made = SiteSettings::default().patched(&patch).unwrap();

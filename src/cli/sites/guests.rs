@@ -60,7 +60,8 @@ pub(super) struct Person {
     #[arg(value_parser = name)]
     site: SiteName,
     /// What they type as their name
-    person: String,
+    #[arg(value_name = "NAME")]
+    who: String,
     #[command(flatten)]
     server: ServerArgument,
 }
@@ -185,20 +186,20 @@ impl Listed {
 
 impl Person {
     fn path(&self) -> String {
-        format!("{}/people/{}", path(&self.site), escape(&self.person))
+        format!("{}/people/{}", path(&self.site), escape(&self.who))
     }
 
     async fn add(&self) -> Result<()> {
         let (client, _) = output::open(&self.server)?;
-        let password = ask(&format!("Password of {} for {}: ", text::plain(&self.person), self.site)).await?;
+        let password = ask(&format!("Password of {} for {}: ", text::plain(&self.who), self.site)).await?;
         client.done(&Call::put_with(&self.path(), &json!({ "password": password.expose() }))?).await?;
-        terminal::print(&format!("{} can open {} with that password.", text::plain(&self.person), self.site))
+        terminal::print(&format!("{} can open {} with that password.", text::plain(&self.who), self.site))
     }
 
     async fn remove(&self) -> Result<()> {
         let (client, _) = output::open(&self.server)?;
         client.done(&Call::delete(&self.path())).await?;
-        terminal::print(&format!("{} has no password for {} any more.", text::plain(&self.person), self.site))
+        terminal::print(&format!("{} has no password for {} any more.", text::plain(&self.who), self.site))
     }
 }
 

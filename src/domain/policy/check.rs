@@ -180,6 +180,11 @@ fn segments(path: &str) -> impl Iterator<Item = &str> {
 }
 
 /// A path pattern with at most `stars` of `*`.
+/// Whether a pattern for paths is one, else why not.
+pub fn check_path_pattern(pattern: &str) -> Result<(), String> {
+    check_pattern(pattern, POLICY_STARS_MAX)
+}
+
 fn check_pattern(pattern: &str, stars: usize) -> Result<(), String> {
     if !pattern.starts_with('/') {
         return Err(String::from("a pattern must begin with `/`"));

@@ -81,25 +81,28 @@ impl Section for Maintenance {
 mod tests {
     use super::*;
 
+    type Change = fn(&mut Maintenance);
+
     #[test]
     fn what_cannot_be_is_said_with_its_key() {
         Maintenance::default().check().unwrap();
-        let with = |change: fn(&mut Maintenance)| {
+        let with = |change: Change| {
             let mut made = Maintenance::default();
             change(&mut made);
             made.check()
         };
         with(|it| it.allow = ["192.0.2.1", "2001:db8::/32"].map(String::from).to_vec()).unwrap();
         with(|it| it.page = Some(String::from("/maintenance.html"))).unwrap();
-        for (change, field) in [
-            ((|it| it.text = "x".repeat(1_001)) as fn(&mut Maintenance), "maintenance.text"),
+        let wrong: [(Change, &str); 7] = [
+            (|it| it.text = "x".repeat(1_001), "maintenance.text"),
             (|it| it.retry_after_s = 0, "maintenance.retry_after_s"),
             (|it| it.retry_after_s = 604_801, "maintenance.retry_after_s"),
             (|it| it.allow = vec![String::from("10.0.0.0/33")], "maintenance.allow"),
             (|it| it.allow = vec![String::from("::1"); 101], "maintenance.allow"),
             (|it| it.page = Some(String::from("maintenance.html")), "maintenance.page"),
             (|it| it.page = Some(String::from("/.well-known/chainhost/x")), "maintenance.page"),
-        ] {
+        ];
+        for (change, field) in wrong {
             assert_eq!(with(change).unwrap_err().field, Some(field));
         }
     }

@@ -187,7 +187,7 @@ mod tests {
         let link = value(&ring, &Guest::Link(token()), NOW_S + 60, false);
         assert_eq!(found(&ring, site(1), &link, NOW_S, false), Some(true));
         // A neighbour of the domain can set more of the name, and shuts nobody out with a few of them.
-        assert_eq!(found(&ring, site(1), &format!("{0}=x; {0}=y; {link}", PLAIN_NAME), NOW_S, false), Some(true));
+        assert_eq!(found(&ring, site(1), &format!("{PLAIN_NAME}=x; {PLAIN_NAME}=y; {link}"), NOW_S, false), Some(true));
     }
 
     #[test]

@@ -3,6 +3,8 @@
 //! SECURITY: a path that any reader could take for one behind the door is behind it, and so is a file that a rule brings out at
 //! another path. What was behind a door is kept by no shared cache.
 
+use std::time::Duration;
+
 use data_encoding::BASE64;
 use hyper::{
     HeaderMap,
@@ -67,7 +69,8 @@ impl Door {
         match doors.check(attempt).await {
             Checked::Right => Ok(()),
             Checked::Wrong => Err(refused()),
-            Checked::Later(after_s) => Err(Refusal::TooMany(after_s)),
+            // A second is added where it is told.
+            Checked::Later(after_s) => Err(Refusal::TooMany(Duration::from_secs(after_s.saturating_sub(1)))),
             Checked::Broken => Err(Refusal::Unreadable),
         }
     }

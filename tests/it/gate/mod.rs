@@ -58,7 +58,8 @@ impl Shop {
     /// A change that is refused: the key, and the sentence.
     fn refused(&self, patch: &Value) -> (String, String) {
         let problem = self.host.api_json(&self.key, "PATCH /api/v1/sites/shop/settings", &patch.to_string(), 400);
-        (problem["field"].as_str().unwrap_or_default().to_owned(), problem["detail"].as_str().unwrap().to_owned())
+        let text = |at: &str| problem.pointer(at).and_then(Value::as_str).unwrap_or_default().to_owned();
+        (text("/field"), text("/detail"))
     }
 
     fn person(&self, name: &str, password: &str) {
@@ -98,7 +99,7 @@ impl Shop {
     /// The host of the preview of the first deployment.
     fn preview(&self) -> String {
         let list = self.host.api_json(&self.key, "GET /api/v1/sites/shop/deployments", "", 200);
-        let url = list["items"][0]["preview_url"].as_str().unwrap().to_owned();
+        let url = list.pointer("/items/0/preview_url").and_then(Value::as_str).unwrap().to_owned();
         url.split("//").nth(1).unwrap().split([':', '/']).next().unwrap().to_owned()
     }
 }

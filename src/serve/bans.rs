@@ -1,0 +1,257 @@
+//! Who gets nothing, of one site or of all: looked at by requests, kept elsewhere.
+//!
+//! A ban that a limit makes holds at once, on this node; whoever keeps bans hears of it by [`Bans::made`], and gives back what all
+//! nodes know by [`Bans::replace`].
+
+use std::{
+    collections::{HashMap, HashSet},
+    net::IpAddr,
+    sync::{
+        Mutex, PoisonError, RwLock,
+        atomic::{AtomicUsize, Ordering},
+    },
+    time::Duration,
+};
+
+use tokio::{sync::Notify, time::Instant};
+
+use crate::{
+    base::network::{self, Network},
+    domain::site::SiteId,
+};
+
+/// Bans that wait to be kept: more are made than anybody will look through.
+const MADE_MAX: usize = 1_024;
+/// Addresses that limits have shut out. Those behind are refused by the limits, request by request.
+const ADDRESSES_MAX: usize = 100_000;
+
+/// A ban.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Ban {
+    /// Of which site; `None`: of all.
+    pub site: Option<SiteId>,
+    /// Who.
+    pub network: Network,
+    /// How long from now on; `None`: until somebody ends it.
+    pub left: Option<Duration>,
+}
+
+/// How long a ban holds on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Left {
+    /// So long.
+    Time(Duration),
+    /// Until somebody ends it.
+    Open,
+}
+
+/// A ban that a limit of a site has made.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Made {
+    /// Of which site.
+    pub site: SiteId,
+    /// Who, as clients are counted.
+    pub address: IpAddr,
+    /// Since when.
+    pub since: Instant,
+    /// For how long.
+    pub length: Duration,
+}
+
+/// Bans as requests look at them.
+#[derive(Debug, Default)]
+pub struct Bans {
+    /// None at all, mostly: a request looks at this alone then.
+    count: AtomicUsize,
+    list: RwLock<List>,
+    waiting: Mutex<Vec<Made>>,
+    told: Notify,
+}
+
+#[derive(Debug, Default)]
+struct List {
+    addresses: HashMap<(SiteId, IpAddr), Until>,
+    /// By site; those of all sites under `None`.
+    networks: HashMap<Option<SiteId>, Vec<(Network, Option<Instant>)>>,
+}
+
+/// Until when, and whether it is kept elsewhere.
+#[derive(Clone, Copy, Debug)]
+struct Until(Instant, bool);
+
+impl Bans {
+    /// Whether a client gets nothing of a site; the time that is left, where it has an end.
+    pub(super) fn stands(&self, site: SiteId, client: IpAddr) -> Option<Left> {
+        if self.is_empty() {
+            return None;
+        }
+        self.stands_at(Instant::now(), site, client)
+    }
+
+    fn stands_at(&self, now: Instant, site: SiteId, client: IpAddr) -> Option<Left> {
+        let list = self.list.read().unwrap_or_else(PoisonError::into_inner);
+        let by_limit = list.addresses.get(&(site, network::counted(client))).filter(|it| it.0 > now);
+        if let Some(Until(end, _)) = by_limit {
+            return Some(Left::Time(*end - now));
+        }
+        let mut networks = [None, Some(site)].into_iter().filter_map(|it| list.networks.get(&it)).flatten();
+        let found = networks.find(|(network, end)| network.contains(client) && end.is_none_or(|it| it > now));
+        found.map(|(_, end)| end.map_or(Left::Open, |it| Left::Time(it - now)))
+    }
+
+    /// A limit of a site has had enough of a client.
+    pub(super) fn make(&self, site: SiteId, client: IpAddr, length: Duration) {
+        self.make_at(Instant::now(), site, client, length);
+    }
+
+    fn make_at(&self, since: Instant, site: SiteId, client: IpAddr, length: Duration) {
+        let made = Made { site, address: network::counted(client), since, length };
+        let mut list = self.list.write().unwrap_or_else(PoisonError::into_inner);
+        if list.addresses.len() >= ADDRESSES_MAX {
+            return;
+        }
+        if list.addresses.insert((site, made.address), Until(made.since + length, false)).is_none() {
+            self.count.fetch_add(1, Ordering::Relaxed);
+        }
+        drop(list);
+        let mut waiting = self.waiting.lock().unwrap_or_else(PoisonError::into_inner);
+        if waiting.len() < MADE_MAX {
+            waiting.push(made);
+            self.told.notify_one();
+        }
+    }
+
+    /// Waits until a limit has made a ban.
+    pub async fn made(&self) {
+        self.told.notified().await;
+    }
+
+    /// What limits have made and nobody keeps yet. Whoever cannot keep them gives them [`Bans::put_back`].
+    pub fn take_made(&self) -> Vec<Made> {
+        std::mem::take(&mut *self.waiting.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// Keeps for a later look what could not be kept now.
+    pub fn put_back(&self, made: Vec<Made>) {
+        let mut waiting = self.waiting.lock().unwrap_or_else(PoisonError::into_inner);
+        let room = MADE_MAX.saturating_sub(waiting.len());
+        waiting.extend(made.into_iter().take(room));
+    }
+
+    /// What all nodes know now. Bans of this node that nobody keeps yet stay.
+    pub fn replace(&self, kept: Vec<Ban>) {
+        self.replace_at(Instant::now(), kept);
+    }
+
+    fn replace_at(&self, now: Instant, kept: Vec<Ban>) {
+        let unkept: HashSet<(SiteId, IpAddr)> = {
+            let waiting = self.waiting.lock().unwrap_or_else(PoisonError::into_inner);
+            waiting.iter().map(|it| (it.site, it.address)).collect()
+        };
+        let mut list = self.list.write().unwrap_or_else(PoisonError::into_inner);
+        list.addresses.retain(|key, Until(end, is_kept)| !*is_kept && *end > now && unkept.contains(key));
+        list.networks.clear();
+        for Ban { site, network, left } in kept {
+            let end = left.map(|it| now + it);
+            match (site, network.only(), end) {
+                (Some(site), Some(address), Some(end)) => {
+                    list.addresses.insert((site, address), Until(end, true));
+                }
+                _ => list.networks.entry(site).or_default().push((network, end)),
+            }
+        }
+        let networks: usize = list.networks.values().map(Vec::len).sum();
+        self.count.store(list.addresses.len() + networks, Ordering::Relaxed);
+    }
+
+    /// How many there are.
+    pub fn len(&self) -> usize {
+        self.count.load(Ordering::Relaxed)
+    }
+
+    /// Whether there is none.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::base::ids::Id;
+
+    const SHOP: SiteId = SiteId(Id::from_bytes([1; 16]));
+    const BLOG: SiteId = SiteId(Id::from_bytes([2; 16]));
+    const HOUR: Duration = Duration::from_hours(1);
+    const LEFT: Option<Left> = Some(Left::Time(HOUR));
+
+    fn address(text: &str) -> IpAddr {
+        text.parse().unwrap()
+    }
+
+    fn ban(site: Option<SiteId>, network: &str, left: Option<Duration>) -> Ban {
+        Ban { site, network: network.parse().unwrap(), left }
+    }
+
+    #[test]
+    fn a_ban_holds_for_its_site_its_network_and_its_time() {
+        let (bans, now) = (Bans::default(), Instant::now());
+        assert!(bans.is_empty() && bans.stands(SHOP, address("192.0.2.1")).is_none());
+        bans.replace_at(
+            now,
+            vec![
+                ban(Some(SHOP), "192.0.2.1", Some(HOUR)),
+                ban(Some(BLOG), "198.51.100.0/24", None),
+                ban(Some(SHOP), "2001:db8:1:2::/64", Some(HOUR)),
+                ban(None, "203.0.113.0/24", Some(2 * HOUR)),
+            ],
+        );
+        assert_eq!(bans.len(), 4);
+        let stands = |site, client| bans.stands_at(now, site, address(client));
+        assert_eq!(stands(SHOP, "192.0.2.1"), LEFT);
+        assert_eq!(stands(SHOP, "::ffff:192.0.2.1"), LEFT);
+        assert_eq!((stands(BLOG, "192.0.2.1"), stands(SHOP, "192.0.2.2")), (None, None));
+        assert_eq!((stands(BLOG, "198.51.100.9"), stands(SHOP, "198.51.100.9")), (Some(Left::Open), None));
+        assert_eq!(stands(SHOP, "2001:db8:1:2:3::4"), LEFT);
+        assert_eq!(stands(SHOP, "2001:db8:1:3::4"), None);
+        assert_eq!(
+            (stands(SHOP, "203.0.113.7"), stands(BLOG, "203.0.113.8")),
+            (Some(Left::Time(2 * HOUR)), Some(Left::Time(2 * HOUR)))
+        );
+        let stands = |site, client| bans.stands_at(now + HOUR, site, address(client));
+        assert_eq!((stands(SHOP, "192.0.2.1"), stands(SHOP, "2001:db8:1:2::1")), (None, None));
+        assert_eq!(stands(SHOP, "203.0.113.7"), LEFT);
+        bans.replace_at(now, Vec::new());
+        assert!(bans.is_empty() && stands(BLOG, "198.51.100.9").is_none());
+    }
+
+    #[tokio::test]
+    async fn what_a_limit_makes_holds_until_it_is_kept_and_goes_when_it_is_ended_there() {
+        let (bans, now) = (Bans::default(), Instant::now());
+        let client = address("192.0.2.1");
+        bans.make_at(now, SHOP, client, HOUR);
+        bans.made().await;
+        bans.replace_at(now, Vec::new());
+        assert_eq!(bans.stands_at(now, SHOP, client), LEFT, "nobody keeps it yet");
+        let made = bans.take_made();
+        assert_eq!((made.len(), made[0].address, made[0].length), (1, client, HOUR));
+        // The database was away.
+        bans.put_back(made);
+        bans.replace_at(now, Vec::new());
+        assert!(bans.stands_at(now, SHOP, client).is_some());
+        assert_eq!(bans.take_made().len(), 1);
+        bans.replace_at(now, vec![ban(Some(SHOP), "192.0.2.1", Some(HOUR))]);
+        assert!(bans.stands_at(now, SHOP, client).is_some());
+        bans.replace_at(now, Vec::new());
+        assert!(bans.stands_at(now, SHOP, client).is_none() && bans.is_empty());
+    }
+
+    #[test]
+    fn an_attack_from_everywhere_takes_no_more_memory() {
+        let (bans, now) = (Bans::default(), Instant::now());
+        for number in 0..=u32::try_from(ADDRESSES_MAX).unwrap() {
+            bans.make_at(now, SHOP, IpAddr::V4(std::net::Ipv4Addr::from_bits(number)), HOUR);
+        }
+        assert_eq!((bans.len(), bans.take_made().len()), (ADDRESSES_MAX, MADE_MAX));
+    }
+}

