@@ -5,7 +5,7 @@
 use std::{hint::black_box, sync::Arc};
 
 use chainhost::{
-    base::{blob_dir::BlobDir, hash::Sha256, ids::Id, tasks::Tasks},
+    base::{blob_dir::BlobDir, clock::Clock, hash::Sha256, ids::Id, tasks::Tasks},
     domain::{policy::Policy, site_path::SitePath},
     http::{
         peer::{Peer, Trust},
@@ -49,7 +49,7 @@ fn plane(blobs: &BlobDir) -> DataPlane {
     for number in 0..1_000 {
         snapshot.insert(&format!("site-{number}.example"), Arc::new(target(number, manifest)));
     }
-    DataPlane::new(blobs.clone(), snapshot, Tasks::new())
+    DataPlane::new(blobs.clone(), snapshot, Tasks::new(), Clock::system())
 }
 
 fn parts(path: &str, headers: &[(&str, &str)]) -> Parts {

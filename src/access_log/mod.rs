@@ -43,6 +43,7 @@ use crate::{
     http::{
         peer::Client,
         respond::{Body, BodyError, Response},
+        secret_path,
     },
 };
 
@@ -139,6 +140,7 @@ impl AccessLog {
     pub fn watch(&self, begun: Begun, visit: &Visit<'_>, response: Response) -> Response {
         let field = |name: HeaderName| visit.parts.headers.get(name).map(hyper::header::HeaderValue::as_bytes);
         let uri = &visit.parts.uri;
+        let path = secret_path::shown(uri.path());
         let facts = Facts {
             time_ms: begun.time_ms,
             client: visit.client.address,
@@ -147,7 +149,7 @@ impl AccessLog {
             port: port(visit.parts),
             site: visit.site,
             method: visit.parts.method.as_str().as_bytes(),
-            path: uri.path().as_bytes(),
+            path: path.as_bytes(),
             query: uri.query().filter(|_| visit.site.is_some()).map(str::as_bytes),
             version: visit.parts.version,
             status: response.status().as_u16(),

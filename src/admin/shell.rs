@@ -136,6 +136,14 @@ pub(super) enum Notice {
     TakenDown,
     /// A site was put back.
     PutBack,
+    /// A section of the settings of a site was saved.
+    SettingsSaved,
+    /// Somebody has a password for a site.
+    PersonAdded,
+    /// Somebody has none any more.
+    PersonRemoved,
+    /// A link opens a site no longer.
+    LinkRemoved,
     /// A site is deployed from a folder from now on.
     WatchBegun,
     /// A site is deployed from no folder any more.
@@ -191,7 +199,7 @@ pub(super) enum Notice {
 }
 
 impl Notice {
-    const ALL: [Self; 42] = [
+    const ALL: [Self; 46] = [
         Self::Claimed,
         Self::SiteCreated,
         Self::SiteDeleted,
@@ -208,6 +216,10 @@ impl Notice {
         Self::BanRemoved,
         Self::TakenDown,
         Self::PutBack,
+        Self::SettingsSaved,
+        Self::PersonAdded,
+        Self::PersonRemoved,
+        Self::LinkRemoved,
         Self::WatchBegun,
         Self::WatchEnded,
         Self::JobRerun,
@@ -255,6 +267,10 @@ impl Notice {
             Self::BanRemoved => "ban-removed",
             Self::TakenDown => "taken-down",
             Self::PutBack => "put-back",
+            Self::SettingsSaved => "settings-saved",
+            Self::PersonAdded => "person-added",
+            Self::PersonRemoved => "person-removed",
+            Self::LinkRemoved => "link-removed",
             Self::WatchBegun => "watch-begun",
             Self::WatchEnded => "watch-ended",
             Self::JobRerun => "job-rerun",
@@ -314,6 +330,12 @@ impl Notice {
             Self::CertificateAsked => "An authority is asked for a certificate now. Look again in a moment.",
             Self::TakenDown => "The site is taken down. Visitors read the reason and get none of its files.",
             Self::PutBack => "The site is back. Visitors get what they got before.",
+            Self::SettingsSaved => "Saved. Visitors are served by it now.",
+            Self::PersonAdded => {
+                "They can open the site with that password. Hand it over by another way than the address."
+            }
+            Self::PersonRemoved => "They are asked for a password again, and have none.",
+            Self::LinkRemoved => "The link opens the site no longer, for nobody.",
             Self::WatchBegun => {
                 "The folder is watched. It is deployed as soon as nothing in it has changed for two seconds."
             }

@@ -1,5 +1,7 @@
-//! Sites: the list, a new one, one with its chain of deployments; its rules are in `rules`, its settings and its end in `settings`.
+//! Sites: the list, a new one, one with its chain of deployments; its rules are in `rules`, its settings and its end in `settings`, the
+//! forms for what is set around its files in `around`.
 
+mod around;
 mod rules;
 mod settings;
 
@@ -27,14 +29,18 @@ use crate::{
     services::{Services, sites::SiteView},
 };
 
+pub(super) use self::around::{
+    add_link, add_person, remove_link, remove_link_question, remove_person, remove_person_question, save,
+};
 pub(super) use self::rules::rules;
 pub(super) use self::settings::{
     delete, delete_question, put_back, put_back_question, settings, stop_watching, take_down, take_down_question, watch,
 };
 #[cfg(test)]
 pub(super) use self::{
+    around::{LinkMade, LinkRow, PersonRow, Values},
     rules::{BlockRow, Choice, Given, HeadRow, RedirectRow, SiteRules},
-    settings::{SiteSettings, Watch},
+    settings::{SiteSettings, Watch, Wrong},
 };
 
 /// All sites of the tenant.

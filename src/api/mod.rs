@@ -15,6 +15,7 @@ mod rules;
 mod schedules;
 mod schemas;
 mod server;
+mod site_guests;
 mod site_settings;
 mod sites;
 mod uploads;
@@ -82,6 +83,16 @@ const ROUTES: &[Route] = routes! {
         () "" => "200 SiteSettings";
     patch "/sites/{name}/settings" site_settings::change, "Change settings of a site by a merge patch (RFC 7396); null is the default again",
         () "application/merge-patch+json" => "200 SiteSettings";
+    get "/sites/{name}/people" site_guests::list_people, "Who has a password for a protected site, by name",
+        () "" => "200 [Person]";
+    put "/sites/{name}/people/{user}" site_guests::put_person, "Give somebody a password for a protected site, or another one",
+        () "Password" => "204";
+    delete "/sites/{name}/people/{user}" site_guests::remove_person, "Take somebody's password for a protected site away", () "" => "204";
+    get "/sites/{name}/links" site_guests::list_links, "Links that open a protected site, those that end first at the top",
+        () "" => "200 [SiteLink]";
+    post "/sites/{name}/links" site_guests::create_link, "Make a link that opens a protected site; its address is shown once",
+        () "NewSiteLink" => "201 SiteLink";
+    delete "/sites/{name}/links/{link}" site_guests::remove_link, "Take a link back", () "" => "204";
     post "/sites/{name}/try" rules::attempt, "What an address of a site gives, and which of its rules says so",
         () "Try" => "200 Tried";
     post "/hostnames/{hostname}/check" doctor::check, "Look whether an authority would give a certificate for a hostname",

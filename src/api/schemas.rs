@@ -14,6 +14,8 @@ pub(super) const SENT: &[(&str, &[&str])] = &[
     ("BanWish", &["network: string", "site?: string?", "for_s?: integer?", "reason?: string"]),
     ("NewSite", &["name: string"]),
     ("Changes", &["taken_down?: string?", "watch_folder?: string?"]),
+    ("Password", &["password: string"]),
+    ("NewSiteLink", &["note?: string", "expires_at?: time?", "maintenance?: boolean", "path?: string"]),
     ("Try", &["url: string", "deployment?: string?"]),
     ("Rollback", &["to?: string?", "if_live?: string?"]),
     ("Publish", &["if_live?: string?"]),
@@ -63,7 +65,6 @@ const ANSWERED: &[(&str, &[&str])] = &[
             "watch_folder: string?",
         ],
     ),
-    ("SiteSettings", &["addresses?: object", "limits?: object", "firewall?: object"]),
     (
         "Ban",
         &[
@@ -76,6 +77,25 @@ const ANSWERED: &[(&str, &[&str])] = &[
             "created_at: time",
             "until: time?",
         ],
+    ),
+    (
+        "SiteSettings",
+        &[
+            "addresses?: object",
+            "maintenance?: object",
+            "access?: object",
+            "hotlink?: object",
+            "cors?: object",
+            "errors?: object",
+            "limits?: object",
+            "firewall?: object",
+            "warnings?: [string]",
+        ],
+    ),
+    ("Person", &["name: string", "changed_at: time"]),
+    (
+        "SiteLink",
+        &["id: string", "note: string", "maintenance: boolean", "created_at: time", "expires_at: time", "url?: string"],
     ),
     ("Check", &["hostname: string", "ready: boolean", "level: string", "summary: string", "findings: [Finding]"]),
     ("Finding", &["code: string", "level: string", "text: string", "seen: string"]),

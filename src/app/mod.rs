@@ -439,7 +439,7 @@ fn plane(folder: &Folder, tasks: &Tasks) -> Result<DataPlane> {
         }
         Ok(None) => Snapshot::new(Id::NIL, 0),
     };
-    Ok(DataPlane::new(folder.blobs.clone(), snapshot, tasks.clone()))
+    Ok(DataPlane::new(folder.blobs.clone(), snapshot, tasks.clone(), Clock::system()))
 }
 
 /// Where sites and panel are reached, from the settings and the port that is listened on.

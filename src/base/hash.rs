@@ -96,6 +96,32 @@ pub fn keccak256(bytes: &[u8]) -> [u8; 32] {
     sha3::Keccak256::digest(bytes).into()
 }
 
+/// HMAC-SHA-256 (RFC 2104) over `parts`, each with its length in front, so that no two lists of parts are one text.
+pub fn keyed(key: &[u8; 32], parts: &[&[u8]]) -> [u8; 32] {
+    let mut inner = Hasher::new();
+    inner.update(&pad(key, 0x36));
+    for part in parts {
+        // INVARIANT: a length has 64 bits at most.
+        inner.update(&u64::try_from(part.len()).unwrap_or(u64::MAX).to_be_bytes());
+        inner.update(part);
+    }
+    outer(key, inner)
+}
+
+fn outer(key: &[u8; 32], inner: Hasher) -> [u8; 32] {
+    let mut outer = Hasher::new();
+    outer.update(&pad(key, 0x5c));
+    outer.update(&inner.finish().0);
+    outer.finish().0
+}
+
+/// A key as long as a block of SHA-256, mixed with `with`.
+fn pad(key: &[u8; 32], with: u8) -> [u8; 64] {
+    let mut block = [with; 64];
+    block.iter_mut().zip(key).for_each(|(to, from)| *to ^= from);
+    block
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -111,5 +137,19 @@ mod tests {
         pieces.update(b"a");
         pieces.update(b"bc");
         assert_eq!(pieces.finish(), Sha256::of(b"abc"));
+    }
+
+    /// RFC 4231, test case 4 with its key of 25 bytes padded as the RFC pads it.
+    #[test]
+    fn known_hmac() {
+        let mut key = [0; 32];
+        key.iter_mut().zip(1..=25).for_each(|(to, from)| *to = from);
+        let mut inner = Hasher::new();
+        inner.update(&pad(&key, 0x36));
+        inner.update(&[0xcd; 50]);
+        let wanted = "82558a389a443c0ea4cc819899f2083a85f0faa3e578f8077a2e3ff46729665b";
+        assert_eq!(Sha256(outer(&key, inner)).hex(), wanted);
+        assert_ne!(keyed(&key, &[b"ab", b"c"]), keyed(&key, &[b"a", b"bc"]));
+        assert_ne!(keyed(&key, &[b"a"]), keyed(&[0; 32], &[b"a"]));
     }
 }

@@ -13,6 +13,7 @@ pub mod ids;
 pub mod limits;
 pub mod master_key;
 pub mod network;
+pub mod password;
 pub mod random;
 pub mod retry;
 pub mod secret;

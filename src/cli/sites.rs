@@ -1,5 +1,6 @@
 //! `chainhost sites`: list, create and delete sites, take them down, watch a folder for them, give them hostnames and settings, try their rules.
 
+mod guests;
 mod settings;
 mod trial;
 
@@ -80,6 +81,12 @@ enum Command {
     Try(trial::Try),
     /// Show what is set for a site, or change it
     Settings(settings::Settings),
+    /// List who has a password for a protected site, give somebody one, take it away
+    #[command(subcommand)]
+    People(guests::People),
+    /// List the links that open a protected site, make one, take one back
+    #[command(subcommand)]
+    Links(guests::Links),
     /// Give a site a hostname, or take one away
     #[command(subcommand)]
     Hostnames(Hostnames),
@@ -170,6 +177,8 @@ impl Sites {
                 }
                 Some(Command::Try(it)) => it.run().await,
                 Some(Command::Settings(it)) => it.run().await,
+                Some(Command::People(it)) => it.run().await,
+                Some(Command::Links(it)) => it.run().await,
                 Some(Command::Hostnames(Hostnames::Add(it))) => {
                     let (client, _) = output::open(&it.server)?;
                     client.done(&Call::put(&it.path())).await?;

@@ -3,18 +3,31 @@
 //! A document names only what differs from the defaults, so that two equal settings are one text. What a document says and
 //! this program does not know is an error and no default: a door that an unknown key closes must not stand open.
 
+pub mod access;
 pub mod addresses;
+pub mod cors;
+pub mod errors;
 pub mod firewall;
+pub mod guests;
+pub mod hotlink;
 pub mod limits;
+pub mod maintenance;
+pub mod paths;
 
 use serde::{Serialize, de::DeserializeOwned};
 use serde_json::{Map, Value};
 
-use self::{addresses::Addresses, firewall::Firewall, limits::Limits};
+use self::{
+    access::Access, addresses::Addresses, cors::Cors, errors::Errors, firewall::Firewall, guests::Guests,
+    hotlink::Hotlink, limits::Limits, maintenance::Maintenance,
+};
 use crate::domain::{Error, Result};
 
 /// Longest document.
 pub const DOCUMENT_BYTES_MAX: usize = 64 * 1_024;
+
+/// The section that is changed by calls of its own.
+const GUESTS: &str = "guests";
 
 /// A section of the settings of a site.
 trait Section: Default + PartialEq + Serialize + DeserializeOwned {
@@ -32,8 +45,7 @@ macro_rules! sections {
         }
 
         impl SiteSettings {
-            /// The names of the sections.
-            pub const SECTIONS: &[&str] = &[$(stringify!($name)),+];
+            const SECTIONS: &[&str] = &[$(stringify!($name)),+];
 
             /// Reads an object with a key for each section.
             pub fn read(document: &Map<String, Value>) -> Result<Self> {
@@ -74,6 +86,18 @@ sections! {
     limits: Limits,
     /// Which requests it does not answer.
     firewall: Firewall,
+    /// Whether visitors are told to come back later.
+    maintenance: Maintenance,
+    /// Whether and where visitors are asked for a password.
+    access: Access,
+    /// Which pages of others may show its files.
+    hotlink: Hotlink,
+    /// Which pages of others may read its answers.
+    cors: Cors,
+    /// Its own pages where the host would show one of its.
+    errors: Errors,
+    /// Who has a password or a link. Changed by calls of their own, and not shown with the others.
+    guests: Guests,
 }
 
 impl SiteSettings {
@@ -93,17 +117,42 @@ impl SiteSettings {
         *self == Self::default()
     }
 
+    /// The names of the sections that people set.
+    pub fn sections() -> Vec<&'static str> {
+        Self::SECTIONS.iter().copied().filter(|it| *it != GUESTS).collect()
+    }
+
+    /// What people are shown: all but who has a password.
+    pub fn shown(&self) -> Map<String, Value> {
+        let mut document = self.document();
+        document.remove(GUESTS);
+        document
+    }
+
+    /// These with other guests.
+    pub fn with_guests(&self, guests: Guests) -> Result<Self> {
+        guests.check()?;
+        Self { guests, ..self.clone() }.fitting()
+    }
+
     /// These with a merge patch applied (RFC 7396): what it names is replaced, `null` gives the default again.
     pub fn patched(&self, patch: &Map<String, Value>) -> Result<Self> {
+        if patch.contains_key(GUESTS) {
+            let text = "People and links of a site are not set with its settings. Use `chainhost sites people` and `chainhost sites links`, or their calls.";
+            return Err(Error::invalid("site_guests", text));
+        }
         let mut document = Value::Object(self.document());
         merge(&mut document, patch, 0)?;
         let Value::Object(document) = document else { return Err(Error::internal("a merged object is none")) };
-        let settings = Self::read(&document)?;
-        if settings.text().len() > DOCUMENT_BYTES_MAX {
+        Self::read(&document)?.fitting()
+    }
+
+    fn fitting(self) -> Result<Self> {
+        if self.text().len() > DOCUMENT_BYTES_MAX {
             let text = format!("The settings of a site have at most {} KiB.", DOCUMENT_BYTES_MAX / 1_024);
             return Err(Error::too_large("site_settings", text));
         }
-        Ok(settings)
+        Ok(self)
     }
 }
 
@@ -140,7 +189,7 @@ fn section<S: Section>(name: &'static str, value: &Value) -> Result<S> {
 }
 
 fn unknown(name: &str) -> Error {
-    let known = SiteSettings::SECTIONS.join(", ");
+    let known = SiteSettings::sections().join(", ");
     Error::invalid("site_settings", format!("There are no settings `{name}` of a site. There are: {known}."))
 }
 

@@ -11,3 +11,4 @@ pub mod pieces;
 pub mod problem;
 pub mod range;
 pub mod respond;
+pub mod secret_path;

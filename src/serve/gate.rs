@@ -1,40 +1,147 @@
-//! What people have set for a site, around what it shows: who is sent elsewhere before, and what is added behind.
+//! What people have set for a site, around what it shows: who is stopped or sent elsewhere before, and what is added behind.
 //!
-//! A site without settings never comes here.
+//! A site without settings never comes here. What cannot be read closes the site.
 
 mod addresses;
+mod cookie;
+mod cors;
+mod door;
+pub(super) mod doors;
 mod guard;
+mod guests;
+mod hotlink;
+mod pages;
+pub(super) mod rules;
 
-use super::{Asked, bans::Bans, rates::Rates, snapshot::Target, visit::Visit};
+use self::{door::Door, hotlink::Hotlink, rules::Rules};
+use super::{
+    Asked,
+    bans::Bans,
+    page::Refusal,
+    rates::Rates,
+    snapshot::{Snapshot, State, Target},
+    visit::Visit,
+};
 use crate::{
     domain::site_settings::SiteSettings,
     http::respond::{Body, Response},
+    proof::resolve,
 };
 
 /// A request to a site with settings.
 pub(super) struct Gate<'a> {
     pub(super) settings: &'a SiteSettings,
+    pub(super) rules: &'a Rules,
+    pub(super) snapshot: &'a Snapshot,
     pub(super) target: &'a Target,
     pub(super) asked: Asked<'a>,
+    /// The time of day, in seconds.
+    pub(super) now_s: i64,
     pub(super) rates: &'a Rates,
     pub(super) bans: &'a Bans,
 }
 
 impl Gate<'_> {
-    /// The whole way of such a request, in order.
-    pub(super) async fn answer(&self, visit: &Visit<'_>, _body: Body) -> Response {
-        // 1. Who asks too often, or for what no visitor asks for.
-        if let Some(refusal) = guard::refused(self) {
-            return refusal.answer(&self.asked.parts.headers);
-        }
-        // 2. Those who are at another address than they should be.
-        let mut response = match addresses::elsewhere(self) {
-            Some(elsewhere) => elsewhere,
-            // 3. The files.
-            None => visit.shown().await,
+    /// The whole way of such a request.
+    pub(super) async fn answer(&self, visit: &Visit<'_>, body: Body) -> Response {
+        let parts = self.asked.parts;
+        let path = resolve::decode_path(parts.uri.path());
+        let path = path.as_deref();
+        let mut response = match self.shown(visit, path, body).await {
+            Ok(shown) => shown,
+            Err(refusal) => pages::page(self, visit, &refusal).await,
         };
-        // 4. What every answer has.
+        // What every answer has.
+        if let Some(cors) = &self.rules.cors {
+            cors.dress(parts, path, response.headers_mut());
+        }
         addresses::remember(self, response.headers_mut());
         response
+    }
+
+    /// The steps, in order. Each ends the request, or lets it on.
+    async fn shown(&self, visit: &Visit<'_>, path: Option<&str>, body: Body) -> Result<Response, Refusal> {
+        let (parts, doors) = (self.asked.parts, &visit.plane.doors);
+        // 1. Who asks too often, or for what no visitor asks for.
+        if let Some(refusal) = guard::refused(self) {
+            return Err(refusal);
+        }
+        // 2. A site that was taken down says so, whoever asks.
+        if matches!(self.target.state, State::TakenDown(_)) {
+            return visit.answer().await;
+        }
+        // 3. The ways in and out of the site.
+        let mut body = Some(body);
+        if let Some(answer) = guests::answer(self, doors, &mut body).await? {
+            return Ok(answer);
+        }
+        // 4. Maintenance.
+        if let Some(closed) = self.rules.maintenance.as_ref().filter(|_| !self.is_let_through()) {
+            return Err(Refusal::Maintenance { text: closed.text.clone(), after_s: closed.after_s });
+        }
+        // 5. Those who are at another address than they should be.
+        if let Some(elsewhere) = addresses::elsewhere(self) {
+            return Ok(elsewhere);
+        }
+        // 6. Browsers that ask whether they may ask.
+        if let Some(answer) = self.rules.cors.as_ref().and_then(|it| it.preflight(parts, path)) {
+            return Ok(answer);
+        }
+        // 7. Passwords.
+        let door = self.rules.door.as_ref();
+        let guarded = door.filter(|it| it.guards(path));
+        if let Some(door) = guarded {
+            door.admit(self, doors).await?;
+        }
+        // 8. Pages of others that show files as their own.
+        let embedded = self.rules.hotlink.as_ref().filter(|it| path.is_some_and(|path| it.is_about(path)));
+        if embedded.is_some_and(|it| !it.allows(&parts.headers, |host| self.is_ours(host))) {
+            return Err(Refusal::Hotlink);
+        }
+        // 9. The files.
+        let (mut response, guarded) = match door.filter(|_| guarded.is_none()) {
+            Some(door) => self.before(door, visit).await?,
+            None => (visit.answer().await, guarded),
+        };
+        if let (Ok(response), Some(door)) = (&mut response, guarded) {
+            door.keep_private(response.headers_mut());
+        }
+        if let (Ok(response), Some(_)) = (&mut response, embedded) {
+            Hotlink::dress(response.headers_mut());
+        }
+        response
+    }
+
+    /// What is at a path that is before a door, unless a rule brings out a file that is behind it.
+    async fn before<'d>(
+        &self,
+        door: &'d Door,
+        visit: &Visit<'_>,
+    ) -> Result<(Result<Response, Refusal>, Option<&'d Door>), Refusal> {
+        let outside = Visit { locked: Some(&door.prefixes), ..*visit };
+        match outside.answer().await {
+            Err(Refusal::Locked) => {
+                door.admit(self, &visit.plane.doors).await?;
+                Ok((visit.answer().await, Some(door)))
+            }
+            other => Ok((other, None)),
+        }
+    }
+
+    /// Whether the visitor sees the site during maintenance.
+    fn is_let_through(&self) -> bool {
+        let client = self.asked.client();
+        let allowed = |address| self.rules.maintenance.iter().flat_map(|it| &it.allow).any(|it| it.contains(address));
+        let has_link = || {
+            let headers = &self.asked.parts.headers;
+            let ring = self.rules.guests.as_ref()?;
+            cookie::find(ring, self.target.site, headers, self.now_s, client.scheme == "https")
+        };
+        allowed(client.address) || has_link().is_some_and(|it| it.maintenance)
+    }
+
+    /// Whether a host is one of this very site.
+    fn is_ours(&self, host: &str) -> bool {
+        host == self.asked.host || self.snapshot.find(host).is_some_and(|it| it.site == self.target.site)
     }
 }

@@ -38,7 +38,7 @@ use tokio::sync::broadcast;
 use self::{
     bans::{Bans, Left},
     bundle::Bundles,
-    gate::Gate,
+    gate::{Gate, doors::Doors},
     headers::X_ROBOTS_TAG,
     incident::{Incident, Incidents},
     index::Indexes,
@@ -52,6 +52,7 @@ use self::{
 use crate::{
     base::{
         blob_dir::{BlobDir, BlobError, Coding},
+        clock::Clock,
         hash::Sha256,
         ids::Id,
         tasks::Tasks,
@@ -99,6 +100,8 @@ struct Inner {
     rates: Rates,
     bans: Bans,
     tasks: Tasks,
+    clock: Clock,
+    doors: Doors,
 }
 
 /// A snapshot that may not be published.
@@ -144,7 +147,7 @@ impl std::fmt::Debug for DataPlane {
 impl DataPlane {
     /// Serves `snapshot` with the bytes in `blobs`. A server that has none yet begins with
     /// `Snapshot::new(Id::NIL, 0)`, which any instance may follow.
-    pub fn new(blobs: BlobDir, snapshot: Snapshot, tasks: Tasks) -> Self {
+    pub fn new(blobs: BlobDir, snapshot: Snapshot, tasks: Tasks, clock: Clock) -> Self {
         let incidents = Arc::new(Incidents::new());
         Self(Arc::new(Inner {
             current: ArcSwap::from_pointee(snapshot),
@@ -154,6 +157,8 @@ impl DataPlane {
             memory: Memory::new(blobs, Arc::clone(&incidents), true),
             incidents,
             meter: Meter::default(),
+            doors: Doors::new(tasks.clone()),
+            clock,
             rates: Rates::new(),
             bans: Bans::default(),
             tasks,
@@ -189,14 +194,27 @@ impl DataPlane {
         if let Some(left) = self.banned(target, asked) {
             return Some(self.finish(Refusal::Banned(left).answer(&parts.headers), parts));
         }
-        let visit = Visit { plane: &self.0, target, generation: snapshot.generation, parts };
+        let visit = Visit { plane: &self.0, target, generation: snapshot.generation, parts, locked: None };
         let mut response = match &target.settings {
             Settings::Plain => visit.shown().await,
             // Most sites have none, and pay nothing for those that have.
-            Settings::Given(settings) => {
-                let gate = Gate { settings, target, asked, rates: &self.0.rates, bans: &self.0.bans };
-                Box::pin(gate.answer(&visit, Body::boxed(body))).await
-            }
+            Settings::Given(given) => match given.rules() {
+                Ok(rules) => {
+                    let now_s = self.0.clock.now_ms().div_euclid(1_000);
+                    let gate = Gate {
+                        settings: given,
+                        rules,
+                        snapshot: &snapshot,
+                        target,
+                        asked,
+                        now_s,
+                        rates: &self.0.rates,
+                        bans: &self.0.bans,
+                    };
+                    Box::pin(gate.answer(&visit, Body::boxed(body))).await
+                }
+                Err(_) => Refusal::Unreadable.answer(&parts.headers),
+            },
             Settings::Unreadable => Refusal::Unreadable.answer(&parts.headers),
         };
         if target.preview {

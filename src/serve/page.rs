@@ -8,7 +8,7 @@ use std::time::Duration;
 use hyper::{
     StatusCode,
     header::{
-        ACCEPT, ALLOW, CACHE_CONTROL, CONTENT_SECURITY_POLICY, HeaderMap, HeaderValue, RETRY_AFTER,
+        ACCEPT, ALLOW, CACHE_CONTROL, CONTENT_SECURITY_POLICY, HeaderMap, HeaderValue, RETRY_AFTER, WWW_AUTHENTICATE,
         X_CONTENT_TYPE_OPTIONS,
     },
 };
@@ -48,6 +48,25 @@ pub(super) enum Refusal {
     Unavailable,
     /// What people have set for the site cannot be read.
     Unreadable,
+    /// The site is being worked on.
+    Maintenance {
+        /// What its owner says; nothing for the host's own sentence.
+        text: String,
+        /// When to come back.
+        after_s: u32,
+    },
+    /// A browser is to ask for name and password, for the site with this name.
+    Basic(String),
+    /// A form is to ask for them: [`super::gate`] shows it.
+    SignIn,
+    /// A file behind a door, brought out by a rule: whoever shows it asks for a password first.
+    Locked,
+    /// A form, or a call to what the form is sent to, that cannot be read.
+    Form,
+    /// A link that opens the site no longer.
+    LinkEnded,
+    /// A page of another site shows a file as its own.
+    Hotlink,
     /// A rule of the site refuses it.
     Blocked,
     /// More often than the site allows; again after this time.
@@ -60,18 +79,19 @@ impl Refusal {
     fn status(&self) -> StatusCode {
         match self {
             Self::Method => StatusCode::METHOD_NOT_ALLOWED,
-            Self::Path | Self::Host => StatusCode::BAD_REQUEST,
+            Self::Path | Self::Host | Self::Form => StatusCode::BAD_REQUEST,
             Self::NotFound | Self::Nothing => StatusCode::NOT_FOUND,
             Self::Gone => StatusCode::GONE,
             // RFC 7725 wants the demand to be named; without a word about it the site is simply gone.
             Self::TakenDown(reason) if reason.is_empty() => StatusCode::GONE,
             Self::TakenDown(_) => StatusCode::UNAVAILABLE_FOR_LEGAL_REASONS,
             Self::UnknownHost => StatusCode::MISDIRECTED_REQUEST,
-            Self::Blocked | Self::Banned(_) => StatusCode::FORBIDDEN,
+            Self::Blocked | Self::Banned(_) | Self::LinkEnded | Self::Hotlink => StatusCode::FORBIDDEN,
             Self::TooMany(_) => StatusCode::TOO_MANY_REQUESTS,
             Self::Precondition => StatusCode::PRECONDITION_FAILED,
             Self::Range => StatusCode::RANGE_NOT_SATISFIABLE,
-            Self::Unavailable | Self::Unreadable => StatusCode::SERVICE_UNAVAILABLE,
+            Self::Unavailable | Self::Unreadable | Self::Maintenance { .. } => StatusCode::SERVICE_UNAVAILABLE,
+            Self::Basic(_) | Self::SignIn | Self::Locked => StatusCode::UNAUTHORIZED,
         }
     }
 
@@ -101,6 +121,18 @@ impl Refusal {
             Self::Unreadable => {
                 ("This site cannot be shown now", "Its settings cannot be read on this server. Try again later.")
             }
+            Self::Maintenance { text, .. } if !text.is_empty() => ("This site is being worked on", text),
+            Self::Maintenance { .. } => ("This site is being worked on", "It is back soon. Try again in a while."),
+            Self::Basic(_) | Self::SignIn | Self::Locked => (
+                "This site asks for a password",
+                "Load the page again, and give the name and the password that you have for it.",
+            ),
+            Self::Form => ("What was sent cannot be read", "Open the page again and use its form."),
+            Self::LinkEnded => (
+                "This link does not open the site any more",
+                "Its time is over, or it was taken back. Ask whoever gave it to you for a new one.",
+            ),
+            Self::Hotlink => ("This file is shown on its own site only", "Open that site to see it."),
             Self::Unavailable => ("This file is unavailable", "It is damaged on this server. Try again later."),
         }
     }
@@ -123,6 +155,8 @@ impl Refusal {
         match self {
             Self::Method => drop(headers.insert(ALLOW, ALLOWED)),
             Self::Unavailable | Self::Unreadable => drop(headers.insert(RETRY_AFTER, RETRY_S)),
+            Self::Maintenance { after_s, .. } => drop(headers.insert(RETRY_AFTER, HeaderValue::from(*after_s))),
+            Self::Basic(site) => put_challenge(headers, site),
             Self::TooMany(wait) | Self::Banned(Left::Time(wait)) => {
                 // Whole seconds, and never so few that it is refused again.
                 drop(headers.insert(RETRY_AFTER, HeaderValue::from(wait.as_secs().saturating_add(1))));
@@ -133,29 +167,61 @@ impl Refusal {
     }
 }
 
-fn wants_html(request: &HeaderMap) -> bool {
+/// RFC 7617, with the charset that it knows. INVARIANT: the name of a site has nothing that would end the text.
+fn put_challenge(headers: &mut HeaderMap, site: &str) {
+    if let Ok(value) = HeaderValue::try_from(format!("Basic realm=\"{site}\", charset=\"UTF-8\"")) {
+        headers.insert(WWW_AUTHENTICATE, value);
+    }
+}
+
+/// A time to wait, for people.
+pub(super) fn in_words(seconds: u64) -> String {
+    match seconds {
+        ..=1 => String::from("a second"),
+        2..=90 => format!("{seconds} seconds"),
+        _ => format!("{} minutes", seconds.div_ceil(60)),
+    }
+}
+
+/// Whether an answer may be a page: what is read by people says so.
+pub(super) fn wants_html(request: &HeaderMap) -> bool {
     let mut lines = request.get_all(ACCEPT).iter().filter_map(|it| it.to_str().ok());
     lines.any(|line| line.to_ascii_lowercase().contains("text/html"))
 }
 
 fn page(status: StatusCode, title: &str, text: &str) -> String {
     let (title, text, status) = (escape(title), escape(text), status.as_u16());
+    shell(&title, &format!("<p>{status}</p>\n<h1>{title}</h1>\n<p>{text}</p>\n"))
+}
+
+/// A page of the host around `inner`, both being HTML.
+pub(super) fn shell(title: &str, inner: &str) -> String {
     format!(
         "<!doctype html>\n<html lang=\"en\">\n<meta charset=\"utf-8\">\n\
          <meta name=\"viewport\" content=\"width=device-width, initial-scale=1\">\n\
          <meta name=\"color-scheme\" content=\"light dark\">\n<title>{title}</title>\n\
-         <style>\n\
-         :root{{color-scheme:light dark;--ink:#1b1f24;--soft:#57606a;--paper:#fff}}\n\
-         @media(prefers-color-scheme:dark){{:root{{--ink:#e6e8eb;--soft:#9aa4af;--paper:#14171a}}}}\n\
-         body{{margin:0;min-height:100vh;display:grid;place-items:center;background:var(--paper);color:var(--ink);\
-         font:1.125rem/1.6 system-ui,sans-serif}}\n\
-         main{{max-width:34rem;padding:2rem}}\nh1{{font-size:1.75rem;line-height:1.25;margin:.25rem 0 .75rem}}\n\
-         p{{margin:0;color:var(--soft);overflow-wrap:anywhere}}\n\
-         </style>\n<main>\n<p>{status}</p>\n<h1>{title}</h1>\n<p>{text}</p>\n</main>\n</html>\n"
+         <style>\n{STYLE}</style>\n<main>\n{inner}</main>\n</html>\n"
     )
 }
 
-fn escape(text: &str) -> String {
+/// The look of the panel, as far as a page needs it.
+const STYLE: &str = "\
+:root{color-scheme:light dark;--ink:#1b1f24;--soft:#57606a;--paper:#fff;--line:#8b949e;--wrong:#a3312b}\n\
+@media(prefers-color-scheme:dark){:root{--ink:#e6e8eb;--soft:#9aa4af;--paper:#14171a;--line:#6e7781;--wrong:#f0938a}}\n\
+body{margin:0;min-height:100vh;display:grid;place-items:center;background:var(--paper);color:var(--ink);\
+font:1.125rem/1.6 system-ui,sans-serif}\n\
+main{box-sizing:border-box;width:100%;max-width:34rem;padding:2rem}\nh1{font-size:1.75rem;line-height:1.25;margin:.25rem 0 .75rem}\n\
+p{margin:0;color:var(--soft);overflow-wrap:anywhere}\n\
+form{display:grid;max-width:22rem;margin-top:1.5rem}\nlabel{font-weight:600;font-size:1rem}\n\
+input{box-sizing:border-box;width:100%;margin:.25rem 0 1.25rem;padding:.6rem .75rem;border:1px solid var(--line);\
+border-radius:8px;background:transparent;color:inherit;font:inherit}\n\
+button{padding:.7rem 1.25rem;border:1px solid var(--ink);border-radius:8px;background:var(--ink);color:var(--paper);\
+font:inherit;font-weight:600;cursor:pointer}\n\
+input:focus-visible,button:focus-visible{outline:3px solid var(--line);outline-offset:2px}\n\
+.wrong{margin-top:1rem;padding-left:.75rem;border-left:3px solid var(--wrong);color:var(--wrong)}\n";
+
+/// Text as it stands in HTML, in attributes too.
+pub(super) fn escape(text: &str) -> String {
     text.replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;").replace('"', "&quot;")
 }
 

@@ -4,8 +4,13 @@
 //! Its bytes are versioned and carry a checksum: torn or altered bytes are never taken for a snapshot.
 //! Nothing here does IO; nothing here knows a manifest's content.
 
-use std::{collections::HashMap, sync::Arc};
+use std::{
+    collections::HashMap,
+    ops::Deref,
+    sync::{Arc, OnceLock},
+};
 
+use super::gate::rules::{Rules, Unusable};
 use crate::{
     base::{hash::Sha256, ids::Id},
     domain::{deployment::DeploymentId, site::SiteId, site_settings::SiteSettings},
@@ -50,10 +55,43 @@ pub enum Settings {
     #[default]
     Plain,
     /// This.
-    Given(Arc<SiteSettings>),
+    Given(Given),
     /// Something that this program cannot read. A password may be among it, so nothing is served.
     Unreadable,
 }
+
+/// The settings of a site, shared by all of its hosts, with what its requests need of them.
+#[derive(Clone, Debug)]
+pub struct Given(Arc<(SiteSettings, OnceLock<Result<Rules, Unusable>>)>);
+
+impl Given {
+    /// These.
+    pub fn new(settings: SiteSettings) -> Self {
+        Self(Arc::new((settings, OnceLock::new())))
+    }
+
+    /// The settings as requests need them, read with the first that asks.
+    pub(super) fn rules(&self) -> Result<&Rules, Unusable> {
+        let (settings, rules) = &*self.0;
+        rules.get_or_init(|| Rules::new(settings)).as_ref().map_err(|it| *it)
+    }
+}
+
+impl Deref for Given {
+    type Target = SiteSettings;
+
+    fn deref(&self) -> &SiteSettings {
+        &self.0.0
+    }
+}
+
+impl PartialEq for Given {
+    fn eq(&self, other: &Self) -> bool {
+        **self == **other
+    }
+}
+
+impl Eq for Given {}
 
 /// What a target answers with.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -296,7 +334,7 @@ impl<'a> Reader<'a> {
             [1] => {
                 let text = self.text()?;
                 let read =
-                    || SiteSettings::parse(text).map_or(Settings::Unreadable, |it| Settings::Given(Arc::new(it)));
+                    || SiteSettings::parse(text).map_or(Settings::Unreadable, |it| Settings::Given(Given::new(it)));
                 Some(known.entry(site).or_insert_with(read).clone())
             }
             [2] => Some(Settings::Unreadable),
@@ -317,7 +355,7 @@ mod tests {
         let set = r#"{"addresses":{"canonical":"a.example.org"}}"#;
         let target = |name: &str, state| {
             let settings = match name {
-                "a" => Settings::Given(Arc::new(SiteSettings::parse(set).unwrap())),
+                "a" => Settings::Given(Given::new(SiteSettings::parse(set).unwrap())),
                 "b" => Settings::Unreadable,
                 _ => Settings::Plain,
             };

@@ -27,7 +27,7 @@ use super::{
     snapshot::{Served, State, Target},
 };
 use crate::{
-    domain::site_path,
+    domain::{site_path, site_settings::paths::Prefixes},
     http::{
         conditional::{self, Outcome},
         negotiate,
@@ -46,11 +46,14 @@ const PROOF: &str = "/.well-known/chainhost/proof/";
 const BOUNDARY: usize = 32;
 
 /// A request with all that answering it needs.
+#[derive(Clone, Copy)]
 pub(super) struct Visit<'a> {
     pub(super) plane: &'a Inner,
     pub(super) target: &'a Arc<Target>,
     pub(super) generation: u64,
     pub(super) parts: &'a Parts,
+    /// Files that are not shown, whatever rule brings them out.
+    pub(super) locked: Option<&'a Prefixes>,
 }
 
 /// A file that answers.
@@ -69,7 +72,7 @@ impl Visit<'_> {
     }
 
     /// The whole way of a request. Each step ends it, or hands the next one what it found.
-    async fn answer(&self) -> Result<Response, Refusal> {
+    pub(super) async fn answer(&self) -> Result<Response, Refusal> {
         // 1. Files are read and never written.
         match self.parts.method {
             Method::GET | Method::HEAD => {}
@@ -94,6 +97,9 @@ impl Visit<'_> {
             Resolution::Gone => return Err(Refusal::Gone),
             Resolution::NotFound => return Err(Refusal::NotFound),
         };
+        if self.locked.is_some_and(|it| it.may_reach(Some(found.entry.path.as_str()))) {
+            return Err(Refusal::Locked);
+        }
         let mut response = self.found(&found).await?;
         // 9. Where it answers for another path, a file may come tomorrow: no cache keeps that for a week.
         let unsure = found.elsewhere || found.status != StatusCode::OK;
@@ -120,6 +126,14 @@ impl Visit<'_> {
             return Ok(compressed);
         }
         self.whole(found).await
+    }
+
+    /// A file of what is live, with its headers, for an answer that it is not the file of.
+    pub(super) async fn page(&self, path: &str) -> Option<Response> {
+        let index = self.index().await.ok()?;
+        let entry = index.manifest.find(path)?;
+        let found = Found { entry, status: StatusCode::OK, elsewhere: true, prepared: index.prepare(entry) };
+        self.whole(&found).await.ok()
     }
 
     async fn index(&self) -> Result<Arc<Index>, Refusal> {

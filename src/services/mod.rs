@@ -37,6 +37,7 @@ pub mod schedules;
 pub mod secrets;
 mod sign_in;
 pub mod signals;
+pub mod site_guests;
 mod site_settings;
 pub mod sites;
 pub mod stores;

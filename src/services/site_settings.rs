@@ -16,6 +16,14 @@ use crate::{
     store,
 };
 
+/// A change of settings, as the audit log has it.
+pub(super) struct Told {
+    /// `site.settings_changed`, or what it is.
+    pub(super) kind: &'static str,
+    /// What was done.
+    pub(super) text: String,
+}
+
 impl Services {
     /// The settings of a site.
     pub async fn get_site_settings(&self, actor: &Actor, name: &SiteName) -> Result<SiteSettings> {
@@ -32,13 +40,28 @@ impl Services {
         name: &SiteName,
         patch: Map<String, Value>,
     ) -> Result<SiteSettings> {
+        let of = name.clone();
+        self.write_site_settings(actor, name, move |before| {
+            let after = before.patched(&patch)?;
+            let text = format!("changed the settings of {of}: {}", after.differing(before).join(", "));
+            Ok((after, Told { kind: "site.settings_changed", text }))
+        })
+        .await
+    }
+
+    /// Changes the settings of a site, whole or not at all. `change` gives what they become, and what is told of it.
+    pub(super) async fn write_site_settings(
+        &self,
+        actor: &Actor,
+        name: &SiteName,
+        change: impl Fn(&SiteSettings) -> Result<(SiteSettings, Told)> + Send + Sync + 'static,
+    ) -> Result<SiteSettings> {
         let scope = actor.require(Right::ManageSites)?;
         let (services, actor, name) = (self.clone(), actor.clone(), name.clone());
         let written = self.db.write(move |tx| {
             let (site, before) = find(tx, scope, &name)?;
-            let after = before.patched(&patch)?;
-            let sections = after.differing(&before);
-            if sections.is_empty() {
+            let (after, told) = change(&before)?;
+            if after == before {
                 return Ok(after);
             }
             services.check_canonical(tx, scope, &site, &after)?;
@@ -48,8 +71,7 @@ impl Services {
                 store::site_settings::put(tx, scope, site.id, &after.text(), services.clock.now_ms())?;
             }
             services.changes_routes(tx, scope)?;
-            let text = format!("changed the settings of {name}: {}", sections.join(", "));
-            services.record(tx, &actor, &Event::new("site.settings_changed", "site", &name, text))?;
+            services.record(tx, &actor, &Event::new(told.kind, "site", &name, told.text))?;
             Ok(after)
         });
         let settings = written.await?;

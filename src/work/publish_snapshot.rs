@@ -2,15 +2,15 @@
 //!
 //! Visitors get the new one before it is on disk: after a crash the database says the same again.
 
-use std::{sync::Arc, time::Duration};
+use std::{collections::HashMap, sync::Arc, time::Duration};
 
 use tokio::time;
 
 use super::Context;
 use crate::{
-    domain::{Error, Result},
+    domain::{Error, Result, site::SiteId},
     serve::{
-        snapshot::{Served, Settings, Snapshot, State, Target},
+        snapshot::{Given, Served, Settings, Snapshot, State, Target},
         snapshot_file,
     },
     services::routes::{self, Route},
@@ -68,8 +68,9 @@ async fn pass(context: &Context) -> Result<()> {
     let now = u64::try_from(context.services.clock.now_ms()).unwrap_or(0);
     let generation = (context.plane.snapshot().generation + 1).max(now);
     let mut snapshot = Snapshot::new(context.instance, generation);
+    let mut known = HashMap::new();
     for route in routes {
-        let (host, target) = target(route);
+        let (host, target) = target(route, &mut known);
         snapshot.insert(&host, Arc::new(target));
     }
     context.plane.publish(snapshot).map_err(Error::internal)?;
@@ -82,16 +83,18 @@ async fn pass(context: &Context) -> Result<()> {
     Ok(())
 }
 
-fn target(route: Route) -> (String, Target) {
+/// A host with what it shows. All hosts of a site share its settings.
+fn target(route: Route, known: &mut HashMap<SiteId, Settings>) -> (String, Target) {
     let state = match (route.taken_down, route.serves) {
         (Some(reason), _) => State::TakenDown(reason),
         (None, Some((deployment, manifest))) => State::Live(Served { deployment, manifest, proof: true }),
         (None, None) => State::Empty,
     };
-    let settings = match route.settings {
+    let made = || match route.settings {
         routes::Settings::Plain => Settings::Plain,
-        routes::Settings::Given(settings) => Settings::Given(settings),
+        routes::Settings::Given(settings) => Settings::Given(Given::new((*settings).clone())),
         routes::Settings::Unreadable => Settings::Unreadable,
     };
+    let settings = known.entry(route.site).or_insert_with(made).clone();
     (route.host, Target { site: route.site, name: route.name, preview: route.preview, state, settings })
 }

@@ -26,6 +26,7 @@ mod doctor;
 mod effects;
 mod faults;
 mod framing;
+mod gate;
 #[cfg(feature = "h3")]
 mod http3;
 mod licences;

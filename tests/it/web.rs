@@ -6,6 +6,7 @@ use bytes::Bytes;
 use chainhost::{
     base::{
         blob_dir::{BlobDir, Coding},
+        clock::Clock,
         hash::Sha256,
         ids::Id,
         tasks::Tasks,
@@ -55,7 +56,7 @@ impl Web {
         let folder = tempfile::tempdir().unwrap();
         let blobs = BlobDir::open(folder.path()).unwrap();
         let tasks = Tasks::new();
-        let plane = DataPlane::new(blobs.clone(), Snapshot::new(INSTANCE, 0), tasks.clone());
+        let plane = DataPlane::new(blobs.clone(), Snapshot::new(INSTANCE, 0), tasks.clone(), Clock::system());
         let listener = listen::bind(&["127.0.0.1:0".parse().unwrap()]).unwrap().remove(0);
         let address = listener.local_addr().unwrap();
         let serving = plane.clone();

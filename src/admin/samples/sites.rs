@@ -15,13 +15,16 @@ use crate::{
         seal::{Level, Size},
         shell::{Crumb, Notice, Pager, Place, Shell, Sign},
         sites::{
-            self, BlockRow, Choice, Given, HeadRow, Live, NewSite, RedirectRow, Site, SiteDeployments, SiteRow,
-            SiteRules, SiteSettings, Sites, Standing, Watch,
+            self, BlockRow, Choice, Given, HeadRow, LinkMade, LinkRow, Live, NewSite, PersonRow, RedirectRow, Site,
+            SiteDeployments, SiteRow, SiteRules, SiteSettings, Sites, Standing, Values, Watch, Wrong,
         },
         words::{self, Fact},
     },
     base::hash::Sha256,
-    domain::doctor::{Finding, Level as Grade, Report},
+    domain::{
+        doctor::{Finding, Level as Grade, Report},
+        site_settings::SiteSettings as Document,
+    },
 };
 
 /// A check with all that can be on its page.
@@ -437,6 +440,19 @@ pub(super) fn pages() -> Vec<Sample> {
         pager: Pager { shown: "6 of 44".into(), first: Some("/a".into()), next: Some("/b".into()) },
         may_deploy: true,
     };
+    let document = r#"{"maintenance":{"on":true,"text":"We paint the walls.","allow":["203.0.113.7"],"page":"/closed.html"},"access":{"mode":"form","paths":["/intern"]},
+        "hotlink":{"on":true},"cors":{"origins":["https://app.example.org"]},"errors":{"404":"/errors/404.html"}}"#;
+    let mut values = Values::of(&Document::parse(document).unwrap_or_default());
+    let sent = [("cors.origins", "*"), ("cors.credentials", "on"), ("cors.max_age_s", "600")];
+    let wrong = Wrong {
+        section: "cors".into(),
+        problems: Problems::with(
+            "cors.credentials",
+            "`cors.credentials` with the origin `*` would let every page of the web read what only its visitor may see. Name the origins.",
+        ),
+        sent: sent.into_iter().map(|(key, value)| (key.into(), value.into())).collect(),
+    };
+    values.typed(&wrong.section, &wrong.sent);
     let settings = SiteSettings {
         shell: shell(Place::Sites),
         crumbs: vec![Crumb::new("Sites", "/sites"), Crumb::new("harbour-cafe", "/sites/harbour-cafe")],
@@ -451,10 +467,33 @@ pub(super) fn pages() -> Vec<Sample> {
             problem: Some("The folder cannot be read: Permission denied.".into()),
         }),
         folder: HOSTILE.into(),
-        problems: Problems::with("folder", "Give the whole path of the folder, from / on."),
+        wrong,
+        values,
+        doubts: vec!["There is no file `/closed.html` in what is live (`maintenance.page`). Visitors read the host's page until a deployment has it.".into()],
+        hostnames: vec!["harbour.example".into(), "www.harbour.example".into()],
+        people: vec![
+            PersonRow { name: "ada".into(), changed: when("5 h ago"), remove: "/x".into() },
+            PersonRow { name: HOSTILE.into(), changed: when("12 November"), remove: "/x".into() },
+        ],
+        links: vec![
+            LinkRow { id: "abcdefgh".into(), note: "for the press".into(), maintenance: false, ends: when("in 6 days"), is_over: false, remove: "/x".into() },
+            LinkRow { id: "ijklmnop".into(), note: HOSTILE.into(), maintenance: true, ends: when("12 November"), is_over: true, remove: "/x".into() },
+        ],
         may_watch: true,
         consequence: "Its hostnames stop answering, its 44 deployments go. This cannot be undone.".into(),
         may_manage: true,
+    };
+    let made = LinkMade {
+        shell: shell(Place::Sites),
+        crumbs: vec![
+            Crumb::new("Sites", "/sites"),
+            Crumb::new("harbour-cafe", "/sites/harbour-cafe"),
+            Crumb::new("Settings", "/x"),
+        ],
+        name: "harbour-cafe".into(),
+        url: "https://harbour.example/.well-known/chainhost/link/kq5pcmevn2x6wyd4a3zt7hbgsfu2lrj4/intern/".into(),
+        ends: when("in 7 days"),
+        back: "/x".into(),
     };
     let hostnames = Hostnames {
         shell: shell(Place::Sites),
@@ -520,6 +559,7 @@ pub(super) fn pages() -> Vec<Sample> {
         ("site", render(&site()), "Winter opening hours"),
         ("site-deployments", render(&all), "Compress the photographs"),
         ("site-settings", render(&settings), "Danger zone"),
+        ("site-link-made", render(&made), "I have it"),
         ("site-rules", render(&rules(false)), "Never asked: <code>/hours.html</code>"),
         ("site-rules-tried", render(&rules(true)), "because of line 4 of _redirects"),
         (

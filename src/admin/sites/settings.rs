@@ -1,5 +1,7 @@
 //! Settings of a site: the folder that it is deployed from, taking it down and putting it back, and its end.
 
+use std::collections::BTreeMap;
+
 use askama::Template;
 use axum::extract::Path;
 use serde::Deserialize;
@@ -13,7 +15,9 @@ use super::{
         visit::{Fields, Visit, again, go, show},
         words::{self, Fact, When},
     },
-    Standing, bare, crumbs, kept, named, tabs,
+    Standing,
+    around::{LinkRow, PersonRow, Values, rows},
+    bare, crumbs, kept, named, tabs,
 };
 use crate::{
     domain::{Error, Kind, Result, access::Right, site::SiteName},
@@ -34,12 +38,53 @@ pub(in super::super) struct SiteSettings {
     pub(in super::super) watch: Option<Watch>,
     /// The path in the form.
     pub(in super::super) folder: String,
-    pub(in super::super) problems: Problems,
+    pub(in super::super) wrong: Wrong,
+    /// What is set, or was typed.
+    pub(in super::super) values: Values,
+    /// What of it does not do what it seems to.
+    pub(in super::super) doubts: Vec<String>,
+    pub(in super::super) hostnames: Vec<String>,
+    pub(in super::super) people: Vec<PersonRow>,
+    pub(in super::super) links: Vec<LinkRow>,
     /// What goes when the site is deleted.
     pub(in super::super) consequence: String,
     pub(in super::super) may_manage: bool,
     /// Whether they may name a folder of the server.
     pub(in super::super) may_watch: bool,
+}
+
+/// A form of the page that was refused.
+#[derive(Clone, Debug, Default)]
+pub(in super::super) struct Wrong {
+    /// Which of them.
+    pub(in super::super) section: String,
+    pub(in super::super) problems: Problems,
+    /// What was typed.
+    pub(in super::super) sent: BTreeMap<String, String>,
+}
+
+impl Wrong {
+    /// None was.
+    fn none() -> Self {
+        Self::default()
+    }
+
+    fn with(section: &str, problems: Problems) -> Self {
+        Self { section: section.to_owned(), problems, sent: BTreeMap::new() }
+    }
+}
+
+impl SiteSettings {
+    /// What is wrong with one of the forms.
+    fn of(&self, section: &str) -> Problems {
+        if self.wrong.section == section { self.wrong.problems.clone() } else { Problems::none() }
+    }
+
+    /// Text of a form without settings of its own.
+    fn typed(&self, section: &str, key: &str) -> &str {
+        let sent = self.wrong.sent.get(key).filter(|_| self.wrong.section == section);
+        sent.map_or("", String::as_str)
+    }
 }
 
 /// The watched folder of a site.
@@ -51,7 +96,13 @@ pub(in super::super) struct Watch {
     pub(in super::super) problem: Option<String>,
 }
 
-async fn page(visit: &Visit, name: &SiteName, folder: Option<String>, problems: Problems) -> Result<SiteSettings> {
+pub(super) async fn page(visit: &Visit, name: &SiteName, folder: Option<String>, wrong: Wrong) -> Result<SiteSettings> {
+    let settings = visit.services.get_site_settings(&visit.actor, name).await?;
+    // The page is of use without them.
+    let doubts = visit.services.doubts_of_settings(&visit.actor, name, &settings).await.unwrap_or_default();
+    let mut values = Values::of(&settings);
+    values.typed(&wrong.section, &wrong.sent);
+    let (people, links) = rows(name.as_str(), settings.guests, visit.now_ms());
     let found = visit.services.get_site(&visit.actor, name).await?;
     let watching = visit.services.find_watching(&found.site);
     let watch = found.site.watch_folder.clone().map(|folder| Watch {
@@ -70,7 +121,12 @@ async fn page(visit: &Visit, name: &SiteName, folder: Option<String>, problems: 
         facts: vec![Fact::plain("Address", bare(&found.url)), Fact::plain("Kept", kept())],
         folder: folder.or_else(|| found.site.watch_folder.clone()).unwrap_or_default(),
         watch,
-        problems,
+        wrong,
+        values,
+        doubts,
+        hostnames: found.hostnames.clone(),
+        people,
+        links,
         consequence: consequence(&found),
         may_manage: visit.may(Right::ManageSites),
         may_watch: visit.may(Right::ManageServer),
@@ -80,10 +136,10 @@ async fn page(visit: &Visit, name: &SiteName, folder: Option<String>, problems: 
 
 /// Settings of a site.
 pub(in super::super) async fn settings(visit: Visit, Path(name): Path<String>) -> Answer {
-    show(&page(&visit, &named(&name)?, None, Problems::none()).await?)
+    show(&page(&visit, &named(&name)?, None, Wrong::none()).await?)
 }
 
-fn here(name: &SiteName) -> String {
+pub(super) fn here(name: &SiteName) -> String {
     format!("/sites/{name}/settings")
 }
 
@@ -99,8 +155,8 @@ pub(in super::super) async fn watch(visit: Visit, Path(name): Path<String>, Fiel
     match visit.services.change_watch_folder(&visit.actor, &name, Some(folder.clone())).await {
         Ok(()) => go(&visit.services, &here(&name), Some(Notice::WatchBegun)),
         Err(error) if error.kind == Kind::Invalid => {
-            let problems = Problems::of(&error, &["folder"]);
-            again(&error, &page(&visit, &name, Some(folder), problems).await?)
+            let wrong = Wrong::with("watch", Problems::of(&error, &["folder"]));
+            again(&error, &page(&visit, &name, Some(folder), wrong).await?)
         }
         Err(error) => Err(error.into()),
     }

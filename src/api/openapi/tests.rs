@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use super::*;
 
-const SOURCES: [(&str, &str); 12] = [
+const SOURCES: [(&str, &str); 13] = [
     ("bans", include_str!("../bans.rs")),
     ("caller", include_str!("../caller.rs")),
     ("certificates", include_str!("../certificates.rs")),
@@ -15,6 +15,7 @@ const SOURCES: [(&str, &str); 12] = [
     ("rules", include_str!("../rules.rs")),
     ("schedules", include_str!("../schedules.rs")),
     ("server", include_str!("../server.rs")),
+    ("site_guests", include_str!("../site_guests.rs")),
     ("site_settings", include_str!("../site_settings.rs")),
     ("sites", include_str!("../sites.rs")),
 ];

@@ -125,6 +125,11 @@ impl<'a> Call<'a> {
         Self { method: Method::PUT, ..Self::get(path) }
     }
 
+    /// Sets something to what the body says, as often as it is sent.
+    pub(super) fn put_with(path: &'a str, body: &impl Serialize) -> Result<Self> {
+        Ok(Self { method: Method::PUT, repeatable: true, ..Self::post(path, body)? })
+    }
+
     /// Removes. Not repeated: the second answer would be "there is no such thing".
     pub(super) fn delete(path: &'a str) -> Self {
         Self { method: Method::DELETE, repeatable: false, ..Self::get(path) }

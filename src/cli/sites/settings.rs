@@ -46,8 +46,9 @@ fn change(written: &str) -> Result<Change, String> {
         return Err(format!("`{key}` is no key: {example}"));
     }
     let section = names.first().map(String::as_str).unwrap_or_default();
-    if !SiteSettings::SECTIONS.contains(&section) {
-        let known = SiteSettings::SECTIONS.join(", ");
+    let known = SiteSettings::sections();
+    if !known.contains(&section) {
+        let known = known.join(", ");
         return Err(format!("there are no settings `{section}` of a site; there are: {known}"));
     }
     // What reads as JSON is that; all else is a text, which then needs no quotes.
@@ -91,8 +92,13 @@ impl Settings {
             Some(file) => read(file)?,
             None => patch(self.changes),
         };
-        let settings =
+        let mut settings =
             if wanted.is_empty() { client.call(&Call::get(&path)).await? } else { set(&client, &path, wanted).await? };
+        // What a change leaves to be done; no setting, so that what is printed can be given again.
+        for doubt in settings.remove("warnings").iter().filter_map(Value::as_array).flatten().filter_map(Value::as_str)
+        {
+            terminal::note(&text::plain(doubt));
+        }
         if self.json {
             return terminal::print(&text::plain_lines(&format!("{:#}", Value::Object(settings))));
         }

@@ -6,7 +6,7 @@ use hyper::{
     http::{request::Parts, uri::PathAndQuery},
 };
 
-use super::Gate;
+use super::{Gate, guests};
 use crate::{
     domain::{hostname::Hostname, site_settings::addresses::Https},
     http::respond::{self, Response},
@@ -18,7 +18,8 @@ const WELL_KNOWN: &str = "/.well-known/";
 /// Where a visitor is sent who is at another address than the site's own.
 pub(super) fn elsewhere(gate: &Gate<'_>) -> Option<Response> {
     let (addresses, parts) = (&gate.settings.addresses, gate.asked.parts);
-    if gate.target.preview || parts.uri.path().starts_with(WELL_KNOWN) {
+    let path = parts.uri.path();
+    if gate.target.preview || (path.starts_with(WELL_KNOWN) && !guests::is_ours(path)) {
         return None;
     }
     // `OPTIONS *` means no page.

@@ -48,6 +48,12 @@ const API: &[(&str, Needs)] = &[
     ("DELETE /sites/{name}/hostnames/{hostname}", Needs::Own),
     ("GET /sites/{name}/settings", Needs::Read),
     ("PATCH /sites/{name}/settings", Needs::Own),
+    ("GET /sites/{name}/people", Needs::Read),
+    ("PUT /sites/{name}/people/{user}", Needs::Own),
+    ("DELETE /sites/{name}/people/{user}", Needs::Own),
+    ("GET /sites/{name}/links", Needs::Read),
+    ("POST /sites/{name}/links", Needs::Own),
+    ("DELETE /sites/{name}/links/{link}", Needs::Own),
     ("POST /sites/{name}/try", Needs::Read),
     ("POST /hostnames/{hostname}/check", Needs::Own),
     ("POST /sites/{name}/rollback", Needs::Deploy),
@@ -108,6 +114,11 @@ const PANEL: &[(Needs, &[&str])] = &[
             "/sites/{name}",
             "/sites/{name}/deploy",
             "/sites/{name}/settings",
+            "/sites/{name}/settings/{section}",
+            "/sites/{name}/people",
+            "/sites/{name}/people/{user}/remove",
+            "/sites/{name}/links",
+            "/sites/{name}/links/{link}/remove",
             "/sites/{name}/rules",
             "/sites/{name}/take-down",
             "/sites/{name}/put-back",
@@ -183,6 +194,9 @@ fn nowhere(path: &str) -> String {
         .replace("{deployment}", "1")
         .replace("{hostname}", "nowhere.example.net")
         .replace("{queue}", "nowhere")
+        .replace("{section}", "maintenance")
+        .replace("{user}", "nowhere")
+        .replace("{link}", "nowhere")
         .replace("{id}", &"0".repeat(32))
 }
 

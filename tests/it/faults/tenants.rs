@@ -53,6 +53,7 @@ pub(super) fn body(method: &str, path: &str) -> Vec<u8> {
         ("PUT", "/sites/{name}/deployments") => return tar_of_one(),
         ("POST", "/schedules") => json!({ "name": "new", "cron": "@daily", "kind": "check_files" }),
         ("POST", "/sites/{name}/try") => json!({ "url": "/" }),
+        ("PUT", "/sites/{name}/people/{user}") => json!({ "password": crate::support::PASSWORD }),
         ("POST", "/sites/{name}/rollback") => json!({ "to": "1" }),
         ("POST", _) => json!({}),
         _ => return Vec::new(),
@@ -110,6 +111,7 @@ impl Things {
         };
         let path = path.replace("{name}", &self.site).replace("{deployment}", &self.deployment);
         let path = path.replace("{hostname}", &self.hostname).replace("{id}", id).replace("{queue}", "deploy");
+        let path = path.replace("{user}", "ada").replace("{link}", "abcdefgh").replace("{section}", "maintenance");
         assert!(!path.contains('{'), "{path}");
         if path.ends_with("/diff") { format!("{path}?against=1") } else { path }
     }
@@ -257,6 +259,9 @@ pub(super) fn filled(path: &str, things: &Things) -> String {
         "/schedules/new" => {
             form(&[("name", "new"), ("kind", "check_files"), ("cron", "@daily"), ("zone", "UTC"), ("missed", "once")])
         }
+        "/sites/{name}/settings/{section}" => form(&[("maintenance.on", "on")]),
+        "/sites/{name}/people" => form(&[("name", "ada"), ("password", crate::support::PASSWORD)]),
+        "/sites/{name}/links" => form(&[("days", "7")]),
         "/sites/{name}/watch" => form(&[("folder", "/srv/site")]),
         _ => String::new(),
     }
