@@ -27,6 +27,7 @@ pub mod session;
 pub mod site;
 pub mod site_path;
 pub mod tenant;
+pub mod traffic;
 pub mod url_path;
 pub mod user;
 pub mod zone;
