@@ -136,7 +136,10 @@ impl Switch {
             For::Panel(client) => self.panel(Request::from_parts(parts, body), client).await,
             For::Visitor(host) => {
                 let response = match self.plane.answer(&host, &parts).await {
-                    Some(response) => response,
+                    Some(response) => {
+                        let client = self.trust.client(peer, &parts.headers);
+                        self.plane.count(&host, &parts, client.address, response)
+                    }
                     None if parts.uri.path() == "/healthz" => return self.health(),
                     None => self.plane.unknown_host(&parts),
                 };

@@ -11,6 +11,7 @@ pub const SQLITE: &[Migration<'static>] = &[
     (5, "handed_over", include_str!("schema/0005_handed_over.sqlite.sql")),
     (6, "glance", include_str!("schema/0006_glance.sqlite.sql")),
     (7, "certificates", include_str!("schema/0007_certificates.sqlite.sql")),
+    (9, "traffic", include_str!("schema/0009_traffic.sqlite.sql")),
 ];
 
 /// For PostgreSQL.
@@ -22,6 +23,7 @@ pub const POSTGRES: &[Migration<'static>] = &[
     (5, "handed_over", include_str!("schema/0005_handed_over.postgres.sql")),
     (6, "glance", include_str!("schema/0006_glance.postgres.sql")),
     (7, "certificates", include_str!("schema/0007_certificates.postgres.sql")),
+    (9, "traffic", include_str!("schema/0009_traffic.postgres.sql")),
 ];
 
 /// Where the rows of a table are on a Citus cluster.
@@ -55,8 +57,12 @@ pub const PLACES: &[(&str, Place)] = &[
     ("blockchain_record", Place::Tenant),
     ("certificate", Place::Tenant),
     ("certificate_order", Place::Tenant),
+    ("traffic", Place::Tenant),
+    ("traffic_visitors", Place::Tenant),
+    ("traffic_top", Place::Tenant),
     ("acme_account", Place::Coordinator),
     ("acme_challenge", Place::Coordinator),
+    ("traffic_salt", Place::Coordinator),
     ("setting", Place::Coordinator),
     ("session", Place::Coordinator),
     ("claim", Place::Coordinator),

@@ -17,10 +17,14 @@ mod page;
 pub mod snapshot;
 pub mod snapshot_file;
 mod source;
+pub mod tally;
 mod variant;
 mod visit;
 
-use std::sync::{Arc, Mutex, PoisonError};
+use std::{
+    net::IpAddr,
+    sync::{Arc, Mutex, PoisonError},
+};
 
 use arc_swap::ArcSwap;
 use hyper::{
@@ -40,11 +44,13 @@ use self::{
     meter::{Counts, Meter},
     page::Refusal,
     snapshot::{Snapshot, Target},
+    tally::{Seen, Tally},
     visit::Visit,
 };
 use crate::{
     base::{
         blob_dir::{BlobDir, BlobError, Coding},
+        clock::Clock,
         hash::Sha256,
         ids::Id,
         tasks::Tasks,
@@ -69,6 +75,7 @@ struct Inner {
     memory: Memory,
     incidents: Arc<Incidents>,
     meter: Meter,
+    tally: Tally,
     tasks: Tasks,
     well_known: WellKnown,
 }
@@ -126,6 +133,7 @@ impl DataPlane {
             memory: Memory::new(blobs, Arc::clone(&incidents), true),
             incidents,
             meter: Meter::default(),
+            tally: Tally::new(Clock::system()),
             tasks,
             well_known,
         }))
@@ -201,6 +209,19 @@ impl DataPlane {
     /// What visitors got so far.
     pub fn meter(&self) -> Counts {
         self.0.meter.read()
+    }
+
+    /// What visitors of each site got.
+    pub fn tally(&self) -> &Tally {
+        &self.0.tally
+    }
+
+    /// The answer to a visitor of a site, which is counted when it has ended.
+    pub fn count(&self, host: &str, parts: &Parts, client: IpAddr, response: Response) -> Response {
+        match self.snapshot().find(host) {
+            Some(target) => self.0.tally.watch(&Seen { target, host, parts, client }, response),
+            None => response,
+        }
     }
 
     /// The last step of every answer: its length, no body for HEAD, and the count.

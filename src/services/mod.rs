@@ -39,6 +39,7 @@ pub mod signals;
 pub mod sites;
 pub mod stores;
 pub mod summary;
+pub mod traffic;
 pub mod uploads;
 mod users;
 pub mod watch;

@@ -23,5 +23,6 @@ pub mod settings;
 pub mod sites;
 pub mod summary;
 pub mod tenants;
+pub mod traffic;
 pub mod uploads;
 pub mod users;

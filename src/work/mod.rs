@@ -5,6 +5,7 @@
 
 mod check_files;
 mod compress_variants;
+pub mod count_traffic;
 mod driver;
 mod fire_schedules;
 mod nodes;
@@ -107,6 +108,7 @@ pub fn start(context: &Context) {
     if context.services.node.role.serves() {
         publish_snapshot::start(&shared);
         repair_variants::start(&shared);
+        count_traffic::start(&shared);
     } else {
         publish_snapshot::pass_over(&shared);
     }
@@ -152,7 +154,7 @@ fn own_tasks(context: &Context) -> [Task; 2] {
 }
 
 /// The tasks that only one node does.
-fn duties(context: &Context) -> [Task; 5] {
+fn duties(context: &Context) -> [Task; 6] {
     [
         Task {
             name: "get-certificates",
@@ -199,6 +201,20 @@ fn duties(context: &Context) -> [Task; 5] {
             every: context.garbage.clone().map_or(Every::Period(DAILY), Every::At),
             signal: |_| None,
             pass: |it, hold| Box::pin(async move { it.services.sweep(false, hold).await.map(drop) }),
+        },
+        Task {
+            name: "prune-traffic",
+            text: "Removes figures of traffic that are kept no longer.",
+            shown: true,
+            duty: Some(Duty::Clean),
+            every: Every::Period(HOURLY),
+            signal: |_| None,
+            pass: |it, hold| {
+                Box::pin(async move {
+                    let Some(hold) = hold else { return Ok(()) };
+                    it.services.prune_traffic(&hold).await
+                })
+            },
         },
         Task {
             name: "keep-months",
