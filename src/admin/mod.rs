@@ -90,6 +90,7 @@ fn pages() -> Router<Panel> {
         .route("/sites", get(sites::list))
         .route("/sites/{name}", get(sites::site))
         .route("/sites/{name}/rules", get(sites::rules))
+        .route("/sites/{name}/traffic", get(sites::traffic))
         .route("/sites/{name}/settings", get(sites::settings))
         .route("/sites/{name}/watch", post(sites::watch))
         .route("/sites/{name}/watch/stop", post(sites::stop_watching))

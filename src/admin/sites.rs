@@ -2,6 +2,7 @@
 
 mod rules;
 mod settings;
+mod traffic;
 
 use askama::Template;
 use axum::extract::{Multipart, Path};
@@ -31,10 +32,12 @@ pub(super) use self::rules::rules;
 pub(super) use self::settings::{
     delete, delete_question, put_back, put_back_question, settings, stop_watching, take_down, take_down_question, watch,
 };
+pub(super) use self::traffic::traffic;
 #[cfg(test)]
 pub(super) use self::{
     rules::{BlockRow, Choice, Given, HeadRow, RedirectRow, SiteRules},
     settings::{SiteSettings, Watch},
+    traffic::{Choice as TrafficSpan, SiteTraffic, Told, lead as traffic_lead},
 };
 
 /// All sites of the tenant.
@@ -169,6 +172,7 @@ pub(super) fn tabs(name: &str, here: &str) -> Vec<Tab> {
         [
             ("Overview", format!("/sites/{name}")),
             ("Deployments", format!("/sites/{name}/deployments")),
+            ("Traffic", format!("/sites/{name}/traffic")),
             ("Rules", format!("/sites/{name}/rules")),
             ("Hostnames", format!("/sites/{name}/hostnames")),
             ("Settings", format!("/sites/{name}/settings")),

@@ -1,5 +1,7 @@
-//! `chainhost sites`: list, create and delete sites, take them down, watch a folder for them, give them hostnames, try their rules.
+//! `chainhost sites`: list, create and delete sites, take them down, watch a folder for them, give them hostnames and settings, try their rules.
 
+mod settings;
+mod traffic;
 mod trial;
 
 use std::process::ExitCode;
@@ -75,8 +77,12 @@ enum Command {
     },
     /// Deploy a site from no folder any more
     Unwatch(OneSite),
+    /// Show how many visits, requests and bytes a site has had
+    Traffic(traffic::Traffic),
     /// Show what an address of a site gives, and which line of its rules says so
     Try(trial::Try),
+    /// Show what is set for a site, or change it
+    Settings(settings::Settings),
     /// Give a site a hostname, or take one away
     #[command(subcommand)]
     Hostnames(Hostnames),
@@ -165,7 +171,9 @@ impl Sites {
                     change(&name, &server, &json!({ "watch_folder": null })).await?;
                     terminal::print(&format!("{name} is deployed from no folder any more. What is live stays."))
                 }
+                Some(Command::Traffic(it)) => it.run().await,
                 Some(Command::Try(it)) => it.run().await,
+                Some(Command::Settings(it)) => it.run().await,
                 Some(Command::Hostnames(Hostnames::Add(it))) => {
                     let (client, _) = output::open(&it.server)?;
                     client.done(&Call::put(&it.path())).await?;

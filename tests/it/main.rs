@@ -90,11 +90,13 @@ mod schedules;
 mod server;
 mod services;
 mod serving;
+mod site_settings;
 #[cfg(all(feature = "postgres", feature = "redis", feature = "s3"))]
 mod story;
 mod support;
 mod tidy;
 mod tls;
+mod traffic;
 mod upgrade;
 mod verify;
 mod web;

@@ -8,14 +8,15 @@ use crate::{
     base::ids::Id,
     domain::traffic::{DAY_MS, HOUR_MS},
     http::respond,
-    serve::snapshot::State,
+    serve::snapshot::{Settings, State},
 };
 
 const FIREFOX: &str = "Mozilla/5.0 (X11; Linux x86_64; rv:145.0) Gecko/20100101 Firefox/145.0";
 const NOON: i64 = 20_000 * DAY_MS + 12 * HOUR_MS;
 
 fn target(preview: bool) -> Target {
-    Target { site: SiteId(Id::from_bytes([1; 16])), name: String::from("one"), preview, state: State::Empty }
+    let (name, settings) = (String::from("one"), Settings::Plain);
+    Target { site: SiteId(Id::from_bytes([1; 16])), name, preview, state: State::Empty, settings }
 }
 
 fn parts(path: &str, headers: &[(&'static str, &str)]) -> Parts {

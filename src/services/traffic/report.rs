@@ -44,7 +44,7 @@ pub struct Report {
     pub columns: Vec<Sum>,
     /// The whole span.
     pub total: Sum,
-    /// The span of the same length before it.
+    /// The span of the same length before it; of one that is not over, as much as has passed of it.
     pub before: Sum,
     /// Paths of pages.
     pub pages: Tops,
@@ -116,8 +116,10 @@ fn report(
 ) -> Result<Report> {
     let (from_ms, to_ms) = (span.from_ms(), span.to_ms());
     let before_ms = from_ms.saturating_sub(to_ms - from_ms);
+    // Of what is under way, as much is compared as has passed.
+    let passed_ms = before_ms.saturating_add(now.clamp(from_ms, to_ms) - from_ms);
     let rows = store::traffic::list(tx, scope, site, span.period, (from_ms, to_ms))?;
-    let earlier = store::traffic::list(tx, scope, site, coarse(span, before_ms, now), (before_ms, from_ms))?;
+    let earlier = store::traffic::list(tx, scope, site, coarse(span, before_ms, now), (before_ms, passed_ms))?;
     let mut columns: Vec<Sum> =
         span.bounds.iter().take(span.bounds.len().saturating_sub(1)).map(|it| empty(*it)).collect();
     for row in &rows {
@@ -135,7 +137,7 @@ fn report(
         before.visits = earlier.iter().map(|it| it.visits).sum();
     } else {
         let sketches = store::traffic::list_hours(tx, scope, site, (before_ms, to_ms))?;
-        tell_visitors(span, &sketches, (&mut columns, &mut total, &mut before));
+        tell_visitors(span, passed_ms, &sketches, (&mut columns, &mut total, &mut before));
     }
     let (pages, referrers, missing) = lists(tx, scope, site, span, now)?;
     let first_ms = store::traffic::find_first(tx, scope, site)?;
@@ -161,6 +163,7 @@ fn coarse(span: &Span, before_ms: i64, now: i64) -> Period {
 /// of the columns say stays, and the whole is the sum.
 fn tell_visitors(
     span: &Span,
+    passed_ms: i64,
     sketches: &[(i64, Visitors)],
     (columns, total, before): (&mut [Sum], &mut Sum, &mut Sum),
 ) {
@@ -168,7 +171,9 @@ fn tell_visitors(
     let (mut of_span, mut of_before) = (Visitors::default(), Visitors::default());
     for (start_ms, sketch) in sketches {
         if *start_ms < span.from_ms() {
-            of_before.join(sketch);
+            if *start_ms < passed_ms {
+                of_before.join(sketch);
+            }
             continue;
         }
         of_span.join(sketch);
