@@ -4,11 +4,12 @@
 //! this program does not know is an error and no default: a door that an unknown key closes must not stand open.
 
 pub mod addresses;
+pub mod traffic;
 
 use serde::{Serialize, de::DeserializeOwned};
 use serde_json::{Map, Value};
 
-use self::addresses::Addresses;
+use self::{addresses::Addresses, traffic::Traffic};
 use crate::domain::{Error, Result};
 
 /// Longest document.
@@ -68,6 +69,8 @@ macro_rules! sections {
 sections! {
     /// Under which address visitors find it.
     addresses: Addresses,
+    /// How much it may send in a month.
+    traffic: Traffic,
 }
 
 impl SiteSettings {

@@ -4,9 +4,9 @@
 
 mod addresses;
 
-use super::{Asked, snapshot::Target, visit::Visit};
+use super::{Asked, page::Refusal, snapshot::Target, visit::Visit};
 use crate::{
-    domain::site_settings::SiteSettings,
+    domain::site_settings::{SiteSettings, traffic::WhenUsedUp},
     http::respond::{Body, Response},
 };
 
@@ -20,14 +20,20 @@ pub(super) struct Gate<'a> {
 impl Gate<'_> {
     /// The whole way of such a request, in order.
     pub(super) async fn answer(&self, visit: &Visit<'_>, _body: Body) -> Response {
-        // 1. Those who are at another address than they should be.
+        // 1. Those who are at another address than they should be, and those who come when all traffic is used up.
         let mut response = match addresses::elsewhere(self) {
             Some(elsewhere) => elsewhere,
+            None if self.is_used_up(visit) => Refusal::UsedUp.answer(&self.asked.parts.headers),
             // 2. The files.
             None => visit.shown().await,
         };
         // 3. What every answer has.
         addresses::remember(self, response.headers_mut());
         response
+    }
+
+    /// Whether the site has sent as much as it may, and is to send no more then.
+    fn is_used_up(&self, visit: &Visit<'_>) -> bool {
+        self.settings.traffic.when_used_up == WhenUsedUp::Stop && visit.plane.tally.is_used_up(self.target.site)
     }
 }

@@ -17,6 +17,8 @@ use crate::http::respond::{self, Response};
 pub(super) const ALLOWED: HeaderValue = HeaderValue::from_static("GET, HEAD, OPTIONS");
 /// Whoever waits for a damaged file to be repaired may ask again after this.
 const RETRY_S: HeaderValue = HeaderValue::from_static("30");
+/// Somebody may give a site more traffic before the month is over.
+const RETRY_LATE_S: HeaderValue = HeaderValue::from_static("3600");
 
 /// Why a visitor gets a page of the host.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -45,6 +47,8 @@ pub(super) enum Refusal {
     Unavailable,
     /// What people have set for the site cannot be read.
     Unreadable,
+    /// The site has sent as much as it may in this month.
+    UsedUp,
 }
 
 impl Refusal {
@@ -60,7 +64,7 @@ impl Refusal {
             Self::UnknownHost => StatusCode::MISDIRECTED_REQUEST,
             Self::Precondition => StatusCode::PRECONDITION_FAILED,
             Self::Range => StatusCode::RANGE_NOT_SATISFIABLE,
-            Self::Unavailable | Self::Unreadable => StatusCode::SERVICE_UNAVAILABLE,
+            Self::Unavailable | Self::Unreadable | Self::UsedUp => StatusCode::SERVICE_UNAVAILABLE,
         }
     }
 
@@ -85,6 +89,10 @@ impl Refusal {
             Self::Unreadable => {
                 ("This site cannot be shown now", "Its settings cannot be read on this server. Try again later.")
             }
+            Self::UsedUp => (
+                "This site has used up its traffic",
+                "It has sent as much as it may in this month. It is back when the next one begins.",
+            ),
             Self::Unavailable => ("This file is unavailable", "It is damaged on this server. Try again later."),
         }
     }
@@ -107,6 +115,7 @@ impl Refusal {
         match self {
             Self::Method => drop(headers.insert(ALLOW, ALLOWED)),
             Self::Unavailable | Self::Unreadable => drop(headers.insert(RETRY_AFTER, RETRY_S)),
+            Self::UsedUp => drop(headers.insert(RETRY_AFTER, RETRY_LATE_S)),
             _ => {}
         }
         response

@@ -7,7 +7,7 @@
 
 use std::{
     cell::{Cell, RefCell},
-    collections::HashMap,
+    collections::{HashMap, HashSet},
     hash::{DefaultHasher, Hasher as _},
     net::IpAddr,
     pin::Pin,
@@ -76,6 +76,7 @@ struct Inner {
     crowded: AtomicU64,
     sums: Mutex<Sums>,
     since_start: Mutex<HashMap<SiteId, SinceStart>>,
+    used_up: ArcSwap<HashSet<SiteId>>,
 }
 
 #[derive(Debug)]
@@ -139,6 +140,7 @@ impl Tally {
             crowded: AtomicU64::new(0),
             sums: Mutex::default(),
             since_start: Mutex::default(),
+            used_up: ArcSwap::default(),
         }))
     }
 
@@ -265,6 +267,16 @@ impl Tally {
     /// Takes back what could not be stored.
     pub fn give_back(&self, taken: Vec<(SiteId, SiteSums)>) {
         lock(&self.0.sums).give_back(taken);
+    }
+
+    /// Whether a site has sent as much as it may in this month.
+    pub(super) fn is_used_up(&self, site: SiteId) -> bool {
+        self.0.used_up.load().contains(&site)
+    }
+
+    /// From now on these sites have, and no others.
+    pub fn set_used_up(&self, sites: HashSet<SiteId>) {
+        self.0.used_up.store(Arc::new(sites));
     }
 
     /// What is in no sum, for want of room.

@@ -3,6 +3,7 @@
 //! Sums are added to what other nodes have written. What a database did not take is given back to who counts; of a commit whose fate is
 //! not known nothing is, since an answer counted twice is worse than one that is missing.
 
+mod budget;
 mod report;
 
 use std::{
@@ -30,7 +31,10 @@ use crate::{
 
 use super::{Services, access, nodes::Hold};
 
-pub use self::report::{Report, Span, Tops};
+pub use self::{
+    budget::Budget,
+    report::{Report, Span, Tops, Used},
+};
 pub use crate::store::traffic::Sum;
 
 /// Sums of some sites on their way into the database.

@@ -266,6 +266,14 @@ pub fn list_tops(
         .collect()
 }
 
+/// Bytes that a site has sent from the beginning of one day to that of another.
+pub fn sum_bytes(tx: &mut ReadTx<'_>, scope: TenantScope, site: SiteId, (from_ms, to_ms): (i64, i64)) -> Result<u64> {
+    let tenant = tx.tenant(scope)?;
+    let sql = "SELECT CAST(COALESCE(SUM(bytes), 0) AS BIGINT) FROM traffic WHERE tenant_id = $1 AND site_id = $2 AND period = $3
+               AND start_ms >= $4 AND start_ms < $5";
+    count(&tx.one(sql, params![tenant, site.0, Period::Day.word(), from_ms, to_ms])?, 0)
+}
+
 /// When the first sum of a site is from.
 pub fn find_first(tx: &mut ReadTx<'_>, scope: TenantScope, site: SiteId) -> Result<Option<i64>> {
     let tenant = tx.tenant(scope)?;

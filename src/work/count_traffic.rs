@@ -2,12 +2,17 @@
 //!
 //! A database that is away or takes no changes keeps nobody from anything: the sums stay in memory, which is bounded, and are stored later.
 
-use std::{sync::Arc, time::Duration};
+use std::{collections::HashMap, sync::Arc, time::Duration};
 
 use tokio::time::{self, Instant};
 
 use super::Context;
-use crate::{base::limits, serve::tally::Tally, services::Services};
+use crate::{
+    base::limits,
+    domain::site::SiteId,
+    serve::{DataPlane, snapshot::Settings, tally::Tally},
+    services::{Services, traffic::Budget},
+};
 
 /// Between two folds: the queues have room for what comes meanwhile.
 const FOLD: Duration = Duration::from_millis(250);
@@ -15,6 +20,8 @@ const FOLD: Duration = Duration::from_millis(250);
 const STORE: Duration = Duration::from_millis(limits::TRAFFIC_STORE_MS);
 /// Between two sentences about a database that takes nothing.
 const TOLD: Duration = Duration::from_mins(1);
+/// Between two looks at what sites have used of their traffic.
+const BUDGETS: Duration = Duration::from_secs(15);
 /// Transactions at the end of the process.
 const LAST_MAX: usize = 20;
 
@@ -24,6 +31,7 @@ pub(super) fn start(context: &Arc<Context>) {
     context.tasks.clone().spawn(async move {
         let (services, tally) = (&context.services, context.plane.tally());
         let (mut stored, mut told): (Instant, Option<Instant>) = (Instant::now(), None);
+        let mut looked: Option<Instant> = None;
         renew_salts(services, tally).await;
         loop {
             tokio::select! {
@@ -31,6 +39,10 @@ pub(super) fn start(context: &Arc<Context>) {
                 () = context.tasks.stopping() => return,
             }
             tally.fold();
+            if looked.is_none_or(|it| it.elapsed() >= BUDGETS) {
+                look_at_budgets(services, &context.plane).await;
+                looked = Some(Instant::now());
+            }
             if stored.elapsed() < STORE {
                 continue;
             }
@@ -67,6 +79,23 @@ async fn renew_salts(services: &Services, tally: &Tally) {
     match services.visit_salts().await {
         Ok(salts) => tally.set_salts(salts),
         Err(error) => tracing::debug!(%error, "the salt of the day is not known yet"),
+    }
+}
+
+/// Looks which sites have used up their traffic. While the database is away, it stays as it was seen last.
+async fn look_at_budgets(services: &Services, plane: &DataPlane) {
+    let snapshot = plane.snapshot();
+    let mut budgets: HashMap<SiteId, Budget> = HashMap::new();
+    for (_, target) in snapshot.hosts() {
+        if let Settings::Given(settings) = &target.settings
+            && let Some(bytes) = settings.traffic.budget_bytes
+        {
+            budgets.insert(target.site, Budget { site: target.site, name: target.name.clone(), bytes });
+        }
+    }
+    match services.watch_budgets(budgets.into_values().collect()).await {
+        Ok(used_up) => plane.tally().set_used_up(used_up.into_iter().collect()),
+        Err(error) => tracing::debug!(%error, "the traffic that sites have used is not known now"),
     }
 }
 

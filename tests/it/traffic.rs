@@ -5,6 +5,7 @@
 use std::time::Duration;
 
 use chainhost::{
+    base::hash::Sha256,
     domain::{
         node::Duty,
         site::{SiteId, SiteName},
@@ -14,13 +15,13 @@ use chainhost::{
             tops::Kind,
         },
     },
-    services::traffic::{Report, Span},
+    services::traffic::{Budget, Report, Span},
 };
 use serde_json::Value;
 
 use crate::{
     months::{Open, Rig, sqlite},
-    support::{Host, http, read_files, write_files},
+    support::{Host, browser::Browser, http, read_files, write_files},
 };
 
 const OWNER: &str = "owner@example.org";
@@ -292,14 +293,19 @@ async fn many_sites_of_two_tenants_are_stored_at_once_and_stay_apart() {
     }
 }
 
+/// As the hash of a visitor.
+fn hash(n: u32) -> u32 {
+    u32::from_be_bytes(Sha256::of(&n.to_be_bytes()).0[..4].try_into().unwrap())
+}
+
 #[tokio::test]
 async fn a_hostile_client_fills_no_table() {
     let rig = Rig::new(sqlite, None).await;
     let now = rig.services.clock.now_ms();
     let site = rig.services.create_site(&rig.actor, "shop").await.unwrap().site.id;
     for round in 0..10_u32 {
-        let hostile = (0..10_000_u32).map(|n| page(site, now, n.wrapping_mul(2_654_435_761), &format!("/{round}-{n}")));
-        let people = (0..600_u32).map(|n| page(site, now, n.wrapping_mul(2_654_435_761), "/real"));
+        let hostile = (0..10_000_u32).map(|n| page(site, now, hash(n), &format!("/{round}-{n}")));
+        let people = (0..600_u32).map(|n| page(site, now, hash(n), "/real"));
         keep(&rig, hostile.chain(people)).await;
     }
     let told = report(&rig, Period::Day, now, now + 1).await;
@@ -308,4 +314,92 @@ async fn a_hostile_client_fills_no_table() {
     assert!(told.pages[0].1 > 5_000 && told.pages.len() == 50 && told.pages[1].1 <= 2, "{:?}", &told.pages[..3]);
     assert!(told.total.visits.abs_diff(10_000) < 500, "{}", told.total.visits);
     assert_eq!(rows(&rig).await, [3, 2, 2]);
+}
+
+#[test]
+fn what_hostile_clients_ask_for_is_shown_as_text() {
+    let host = Host::start();
+    let key = deploy(&host);
+    let long = format!("/{}", "x".repeat(6_000));
+    let hostile = ["/%3Cscript%3Ealert(1)%3C/script%3E", "/%00", "/%ff%fe", "/%1b%5b2J", "/%E2%80%AEgpj.exe", &long];
+    for path in hostile {
+        let referer = "Referer: https://evil.example\"><script>alert(2)</script>/\r\n";
+        assert!(matches!(visit(&host, path, FIREFOX, referer).0, 400 | 404), "{path}");
+    }
+    visit(&host, "/", FIREFOX, "Referer: https://evil.example/<script>alert(3)</script>\r\n");
+    let told = counted(&host, &key, 7);
+    let missing = labels(&told["missing"]);
+    assert!(missing.iter().any(|it| it.0 == "/<script>alert(1)</script>"), "{missing:?}");
+    assert!(missing.iter().all(|it| it.0.chars().count() <= 120 && !it.0.chars().any(char::is_control)));
+    assert_eq!(labels(&told["referrers"]), owned(&[("evil.example", 1)]));
+    let mut browser = Browser::signed_in(&host, OWNER);
+    for span in ["", "?span=24h", "?span=30d", "?span=12m", "?span=%3Cscript%3E"] {
+        let page = browser.page(&format!("/sites/shop/traffic{span}"));
+        assert!(!page.contains("<script>alert") && !page.contains('\u{1b}') && !page.contains('\u{202e}'), "{page}");
+        assert!(page.contains("script&") || page.contains("&lt;script") || page.contains("&#60;script"), "{page}");
+        assert!(page.contains("evil.example") && page.contains("in UTC") && page.len() < 60_000);
+    }
+    assert_eq!(browser.get("/sites/nothing/traffic").status, 404);
+}
+
+#[tokio::test]
+async fn a_budget_is_told_once_for_each_level_and_month() {
+    let rig = Rig::new(sqlite, None).await;
+    let (site, now) =
+        (rig.services.create_site(&rig.actor, "shop").await.unwrap().site.id, rig.services.clock.now_ms());
+    let budgets = || vec![Budget { site, name: String::from("shop"), bytes: 10_000 }];
+    let send = |times: u32, at_ms: i64| keep(&rig, (0..times).map(move |n| page(site, at_ms, n, "/")));
+    let told = async || {
+        let all = rig.services.list_audit(&rig.actor, None, 200).await.unwrap();
+        all.into_iter().filter(|it| it.kind == "site.traffic_used").map(|it| it.text).collect::<Vec<_>>()
+    };
+    send(79, now).await;
+    assert_eq!(rig.services.watch_budgets(budgets()).await.unwrap(), []);
+    assert_eq!(told().await, [""; 0]);
+    send(1, now).await;
+    for _ in 0..3 {
+        assert_eq!(rig.services.watch_budgets(budgets()).await.unwrap(), []);
+    }
+    let near = "saw that shop has used 80 % of its traffic of 2026-01: 8.0 kB of 10 kB";
+    assert_eq!(told().await, [near]);
+    send(20, now).await;
+    for _ in 0..3 {
+        assert_eq!(rig.services.watch_budgets(budgets()).await.unwrap(), [site]);
+    }
+    assert_eq!(told().await, ["saw that shop has used all of its traffic of 2026-01: 10 kB of 10 kB", near]);
+    // A minute later it is another month.
+    rig.hands.advance(60_000);
+    assert_eq!(rig.services.watch_budgets(budgets()).await.unwrap(), []);
+    send(100, rig.services.clock.now_ms()).await;
+    assert_eq!(rig.services.watch_budgets(budgets()).await.unwrap(), [site]);
+    assert_eq!(told().await.len(), 3);
+    assert_eq!(rig.services.watch_budgets(Vec::new()).await.unwrap(), []);
+}
+
+#[test]
+fn a_site_whose_traffic_is_used_up_answers_with_the_hosts_page() {
+    let host = Host::start();
+    let key = deploy(&host);
+    let folder = host.beside("shop");
+    write_files(&folder, &[("large.bin", &[7; 600_000])]);
+    assert!(host.cli(&key, &["deploy", folder.to_str().unwrap(), "--site", "shop"]).status.success());
+    let set = host.cli(&key, &["sites", "settings", "shop", "traffic.budget_bytes=1 MB", "traffic.when_used_up=stop"]);
+    assert!(set.status.success(), "{}", String::from_utf8_lossy(&set.stderr));
+    for _ in 0..2 {
+        assert_eq!(visit(&host, "/large.bin", FIREFOX, "").0, 200);
+    }
+    let page = host.until_within(Duration::from_mins(1), Duration::from_millis(250), "the end of the traffic", || {
+        let answer = host.get("shop.localhost", "/");
+        (answer.status == 503).then_some(answer)
+    });
+    assert!(page.text().contains("used up its traffic") && page.header("retry-after") == Some("3600"));
+    let log = host.api_json(&key, "GET /api/v1/audit", "", 200).to_string();
+    assert!(log.contains("saw that shop has used all of its traffic"), "{log}");
+    let shown = Browser::signed_in(&host, OWNER).page("/sites/shop/traffic");
+    assert!(shown.contains("The traffic of this month is used up"), "{shown}");
+    // More of it, and it is back.
+    host.api_json(&key, "PATCH /api/v1/sites/shop/settings", r#"{"traffic":{"budget_bytes":"1 GB"}}"#, 200);
+    host.until_within(Duration::from_mins(1), Duration::from_millis(250), "the site", || {
+        (host.get("shop.localhost", "/").status == 200).then_some(())
+    });
 }

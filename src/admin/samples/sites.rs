@@ -25,7 +25,7 @@ use crate::{
         doctor::{Finding, Level as Grade, Report},
         traffic::Counts,
     },
-    services::traffic::{Report as Traffic, Sum},
+    services::traffic::{Report as Traffic, Sum, Used},
 };
 
 /// A check with all that can be on its page.
@@ -340,7 +340,11 @@ fn traffic(span: TrafficSpan) -> SiteTraffic {
             "/a-very-long-path/that-somebody/has-written/into-a-link/and-that-is-nowhere-to-be-found.html",
         ]),
         first_ms: Some(0),
-        created_ms: 0,
+        used: (span == TrafficSpan::Hours).then_some(Used {
+            sent: 91_000_000_000,
+            budget: 100_000_000_000,
+            stops: true,
+        }),
         span: shape,
     };
     SiteTraffic {
@@ -597,7 +601,7 @@ pub(super) fn pages() -> Vec<Sample> {
         ("site-traffic-months", render(&traffic(TrafficSpan::Months)), "The same as a table"),
         (
             "site-traffic-none",
-            render(&SiteTraffic { told: None, ..traffic(TrafficSpan::Days) }),
+            render(&SiteTraffic { told: None, lead: "Nothing was counted yet.".into(), ..traffic(TrafficSpan::Days) }),
             "There are no figures yet.",
         ),
         ("site-rules", render(&rules(false)), "Never asked: <code>/hours.html</code>"),

@@ -20,7 +20,7 @@ use crate::{
         month::Month,
         traffic::{Counts, DAY_MS, HOUR_MS, Period},
     },
-    services::traffic::{Report, Span, Sum, Tops},
+    services::traffic::{Report, Span, Sum, Tops, Used},
 };
 
 pub(in super::super) use self::plot::Plot;
@@ -49,6 +49,8 @@ pub(in super::super) struct Told {
     pub(in super::super) choices: Vec<(&'static str, String, bool)>,
     pub(in super::super) figures: Vec<Figure>,
     pub(in super::super) plot: Plot,
+    /// How much of the month's traffic is used, where the site has a budget.
+    pub(in super::super) budget: Option<Budget>,
     /// The shares of answers.
     pub(in super::super) answers: Vec<Bar>,
     pub(in super::super) lists: Vec<List>,
@@ -61,6 +63,17 @@ pub(in super::super) struct Figure {
     pub(in super::super) value: String,
     /// `12 % more than in the 7 days before`.
     pub(in super::super) change: String,
+}
+
+/// How much of its traffic of a month a site has used.
+#[derive(Clone, Debug)]
+pub(in super::super) struct Budget {
+    /// `62 GB of 100 GB are used in November`.
+    pub(in super::super) text: String,
+    /// Percent, for the drawing: at most 100.
+    pub(in super::super) percent: u64,
+    /// What one should know, from 80 % on.
+    pub(in super::super) warning: Option<(&'static str, String)>,
 }
 
 /// A list of the most frequent.
@@ -213,6 +226,7 @@ impl Told {
             choices: choices.collect(),
             figures: figures(report, choice, now_ms),
             plot: Plot::of(report, choice, now_ms),
+            budget: report.used.map(|it| budget(it, now_ms)),
             answers: answers(&report.total.counts),
             lists: lists(report),
         }
@@ -263,6 +277,28 @@ fn change(now: u64, before: u64, choice: Choice) -> String {
         (percent, true) => format!("{percent} % more than in the {span} before"),
         (percent, false) => format!("{percent} % less than in the {span} before"),
     }
+}
+
+fn budget(used: Used, now_ms: i64) -> Budget {
+    let (sent, whole) = (words::size(int(used.sent)), words::size(int(used.budget)));
+    let month = plot::month(now_ms);
+    let permille = share(used.sent, used.budget);
+    let ends = if used.stops {
+        "Once it is used up, visitors get a page of the host with 503 until the month is over."
+    } else {
+        "Visitors are served all the same."
+    };
+    let more = "Give it more in the settings: `traffic.budget_bytes`.";
+    let warning = match permille {
+        1_000.. if used.stops => {
+            Some(("The traffic of this month is used up", format!("Visitors get a page of the host with 503. {more}")))
+        }
+        1_000.. => Some(("The traffic of this month is used up", format!("{ends} {more}"))),
+        800.. => Some(("Most of the traffic of this month is used", format!("{ends} {more}"))),
+        _ => None,
+    };
+    let text = format!("{sent} of {whole} are used in {month}: {}.", percent(used.sent, used.budget));
+    Budget { text, percent: permille.div_ceil(10), warning }
 }
 
 /// The share of something in thousandths.

@@ -8,6 +8,7 @@ use crate::{
         Error, Result,
         access::{Actor, Right, TenantScope},
         site::{SiteId, SiteName},
+        site_settings::{SiteSettings, traffic::WhenUsedUp},
         traffic::{
             Counts, HOUR_MS, Period,
             tops::{self, Kind},
@@ -54,8 +55,19 @@ pub struct Report {
     pub missing: Tops,
     /// The day from which on there are figures; `None`: there are none at all.
     pub first_ms: Option<i64>,
-    /// When the site was made.
-    pub created_ms: i64,
+    /// How much of its traffic of this month the site has used, where it has a budget.
+    pub used: Option<Used>,
+}
+
+/// A part of a traffic budget.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Used {
+    /// Bytes sent in the month that is under way.
+    pub sent: u64,
+    /// Bytes that may be.
+    pub budget: u64,
+    /// Whether visitors get nothing once that is used up.
+    pub stops: bool,
 }
 
 impl Span {
@@ -101,19 +113,13 @@ impl Services {
         let (name, now) = (name.clone(), self.clock.now_ms());
         let read = move |tx: &mut ReadTx<'_>| {
             let site = store::sites::find(tx, scope, &name)?.ok_or_else(|| Error::not_found("site"))?;
-            report(tx, scope, (site.id, site.created_ms), &span, now)
+            report(tx, scope, site.id, &span, now)
         };
         self.db.read_near(scope, read).await
     }
 }
 
-fn report(
-    tx: &mut ReadTx<'_>,
-    scope: TenantScope,
-    (site, created_ms): (SiteId, i64),
-    span: &Span,
-    now: i64,
-) -> Result<Report> {
+fn report(tx: &mut ReadTx<'_>, scope: TenantScope, site: SiteId, span: &Span, now: i64) -> Result<Report> {
     let (from_ms, to_ms) = (span.from_ms(), span.to_ms());
     let before_ms = from_ms.saturating_sub(to_ms - from_ms);
     // Of what is under way, as much is compared as has passed.
@@ -141,7 +147,17 @@ fn report(
     }
     let (pages, referrers, missing) = lists(tx, scope, site, span, now)?;
     let first_ms = store::traffic::find_first(tx, scope, site)?;
-    Ok(Report { span: span.clone(), columns, total, before, pages, referrers, missing, first_ms, created_ms })
+    let used = used(tx, scope, site, now)?;
+    Ok(Report { span: span.clone(), columns, total, before, pages, referrers, missing, first_ms, used })
+}
+
+fn used(tx: &mut ReadTx<'_>, scope: TenantScope, site: SiteId, now: i64) -> Result<Option<Used>> {
+    let Some(document) = store::site_settings::find(tx, scope, site)? else { return Ok(None) };
+    // Settings that cannot be read are told where they are shown.
+    let Ok(SiteSettings { traffic, .. }) = SiteSettings::parse(&document) else { return Ok(None) };
+    let Some(budget) = traffic.budget_bytes else { return Ok(None) };
+    let sent = super::budget::sent_in_month(tx, scope, site, now)?;
+    Ok(Some(Used { sent, budget, stops: traffic.when_used_up == WhenUsedUp::Stop }))
 }
 
 const fn empty(start_ms: i64) -> Sum {

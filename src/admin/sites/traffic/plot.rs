@@ -186,7 +186,7 @@ fn short_day(ms: i64) -> String {
 }
 
 /// `November`.
-fn month(ms: i64) -> String {
+pub(super) fn month(ms: i64) -> String {
     let text = words::day(ms, ms);
     text.split_once(' ').map_or(text.clone(), |it| it.1.to_owned())
 }
