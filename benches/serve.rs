@@ -2,23 +2,25 @@
 
 #![expect(clippy::unwrap_used, reason = "a bench that panics says what went wrong")]
 
-use std::{hint::black_box, sync::Arc};
+use std::{hint::black_box, sync::Arc, time::Duration};
 
 use chainhost::{
     base::{blob_dir::BlobDir, clock::Clock, hash::Sha256, ids::Id, tasks::Tasks},
     domain::{policy::Policy, site_path::SitePath},
     http::{
         peer::{Peer, Trust},
-        respond::{Body, Response},
+        respond::{self, Body, Response},
     },
     proof::manifest::{Entry, Manifest},
     serve::{
         Asked, DataPlane,
         snapshot::{Served, Settings, Snapshot, State, Target},
+        tally::{Seen, Tally},
     },
 };
-use criterion::{Criterion, criterion_group, criterion_main};
-use hyper::{Request, http::request::Parts};
+use criterion::{BatchSize, Criterion, criterion_group, criterion_main};
+use hyper::{Request, StatusCode, http::request::Parts};
+use tokio::time::Instant;
 
 fn target(number: u32, manifest: Sha256) -> Target {
     let mut id = [7; 16];
@@ -91,6 +93,46 @@ fn answers(criterion: &mut Criterion) {
     });
 }
 
+/// What counting adds to an answer, and what folding costs beside it. The queues are emptied outside of what is measured.
+fn counts(criterion: &mut Criterion) {
+    const BETWEEN: u64 = 8_192;
+    let firefox = ("user-agent", "Mozilla/5.0 (X11; Linux x86_64; rv:145.0) Gecko/20100101 Firefox/145.0");
+    let (tally, target) = (Tally::new(Clock::system()), target(500, Sha256::of(b"m")));
+    let file = || respond::content(StatusCode::OK, "text/css", "x");
+    let page = || respond::html(StatusCode::OK, "x");
+    let count = |parts: &Parts, answer: &dyn Fn() -> Response| {
+        let seen = Seen { target: &target, host: "site-500.example", parts, client: [192, 0, 2, 7].into() };
+        drop(black_box(tally.watch(&seen, answer())));
+    };
+    for (name, path, answer) in
+        [("a file", "/1k.css", &file as &dyn Fn() -> Response), ("a page", "/news/today", &page)]
+    {
+        let parts = parts(path, &[firefox, ("referer", "https://search.example/?q=x")]);
+        criterion.bench_function(&format!("{name}, made and not counted"), |bencher| {
+            bencher.iter(|| drop(black_box(answer())));
+        });
+        criterion.bench_function(&format!("{name}, made and counted"), |bencher| {
+            bencher.iter_custom(|times| {
+                let (mut took, mut left) = (Duration::ZERO, times);
+                while left > 0 {
+                    let some = left.min(BETWEEN);
+                    let start = Instant::now();
+                    (0..some).for_each(|_| count(&parts, answer));
+                    took += start.elapsed();
+                    tally.fold();
+                    left -= some;
+                }
+                took
+            });
+        });
+        criterion.bench_function(&format!("{name}: {BETWEEN} counts folded"), |bencher| {
+            let fill = || (0..BETWEEN).for_each(|_| count(&parts, answer));
+            bencher.iter_batched(fill, |()| tally.fold(), BatchSize::PerIteration);
+        });
+    }
+    assert_eq!(tally.dropped(), 0);
+}
+
 fn snapshots(criterion: &mut Criterion) {
     let mut snapshot = Snapshot::new(Id::NIL, 1);
     for number in 0..21_000 {
@@ -106,5 +148,5 @@ fn snapshots(criterion: &mut Criterion) {
     });
 }
 
-criterion_group!(benches, answers, snapshots);
+criterion_group!(benches, answers, counts, snapshots);
 criterion_main!(benches);

@@ -91,6 +91,7 @@ fn pages() -> Router<Panel> {
         .route("/sites", get(sites::list))
         .route("/sites/{name}", get(sites::site))
         .route("/sites/{name}/rules", get(sites::rules))
+        .route("/sites/{name}/traffic", get(sites::traffic))
         .route("/sites/{name}/settings", get(sites::settings))
         .route("/sites/{name}/settings/{section}", post(sites::save))
         .route("/sites/{name}/people", post(sites::add_person))

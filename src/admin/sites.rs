@@ -4,6 +4,7 @@
 mod around;
 mod rules;
 mod settings;
+mod traffic;
 
 use askama::Template;
 use axum::extract::{Multipart, Path};
@@ -36,11 +37,13 @@ pub(super) use self::rules::rules;
 pub(super) use self::settings::{
     delete, delete_question, put_back, put_back_question, settings, stop_watching, take_down, take_down_question, watch,
 };
+pub(super) use self::traffic::traffic;
 #[cfg(test)]
 pub(super) use self::{
     around::{LinkMade, LinkRow, PersonRow, Values},
     rules::{BlockRow, Choice, Given, HeadRow, RedirectRow, SiteRules},
     settings::{SiteSettings, Watch, Wrong},
+    traffic::{Choice as TrafficSpan, SiteTraffic, Told, lead as traffic_lead},
 };
 
 /// All sites of the tenant.
@@ -175,6 +178,7 @@ pub(super) fn tabs(name: &str, here: &str) -> Vec<Tab> {
         [
             ("Overview", format!("/sites/{name}")),
             ("Deployments", format!("/sites/{name}/deployments")),
+            ("Traffic", format!("/sites/{name}/traffic")),
             ("Rules", format!("/sites/{name}/rules")),
             ("Hostnames", format!("/sites/{name}/hostnames")),
             ("Settings", format!("/sites/{name}/settings")),

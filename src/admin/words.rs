@@ -57,6 +57,11 @@ fn date(exact: &str, now: &str) -> String {
     if now.starts_with(year) { format!("{day} {month}") } else { format!("{day} {month} {year}") }
 }
 
+/// The day of the moment `ms`: `18 November`, with the year when it is another one than that of `now_ms`.
+pub(super) fn day(ms: i64, now_ms: i64) -> String {
+    date(&clock::rfc3339(ms), &clock::rfc3339(now_ms))
+}
+
 /// `08:12:04` of the moment `ms`, for lines of a log.
 pub(super) fn time_of_day(ms: i64) -> String {
     clock::rfc3339(ms).get(11..19).unwrap_or_default().to_owned()

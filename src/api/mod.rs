@@ -18,6 +18,7 @@ mod server;
 mod site_guests;
 mod site_settings;
 mod sites;
+mod traffic;
 mod uploads;
 
 use axum::{
@@ -93,6 +94,8 @@ const ROUTES: &[Route] = routes! {
     post "/sites/{name}/links" site_guests::create_link, "Make a link that opens a protected site; its address is shown once",
         () "NewSiteLink" => "201 SiteLink";
     delete "/sites/{name}/links/{link}" site_guests::remove_link, "Take a link back", () "" => "204";
+    get "/sites/{name}/traffic" traffic::get, "What visitors asked for, by `minute`, `hour` or `day` (`step`), with the span before",
+        (from to step) "" => "200 Traffic";
     post "/sites/{name}/try" rules::attempt, "What an address of a site gives, and which of its rules says so",
         () "Try" => "200 Tried";
     post "/hostnames/{hostname}/check" doctor::check, "Look whether an authority would give a certificate for a hostname",

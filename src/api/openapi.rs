@@ -65,6 +65,8 @@ fn parameter(name: &str) -> Value {
     match name {
         "limit" => json!({ "type": "integer", "minimum": 1, "maximum": limits::PAGE_ROWS_MAX, "default": 50 }),
         "publish" => json!({ "type": "boolean", "default": true }),
+        "from" | "to" => json!({ "type": "string", "format": "date-time" }),
+        "step" => json!({ "type": "string", "enum": ["minute", "hour", "day"], "default": "hour" }),
         "allow_env" => json!({ "type": "boolean", "default": false }),
         _ => json!({ "type": "string" }),
     }

@@ -1,19 +1,19 @@
 //! `/metrics`: figures of this process in the text format of Prometheus, for a key or from this machine.
 
-use std::fmt::Write as _;
+use std::{collections::HashMap, fmt::Write as _};
 
 use hyper::{HeaderMap, StatusCode, header::AUTHORIZATION};
 
 use crate::{
     access_log::AccessLog,
-    domain::{Error, access::Right, job::Queue},
+    domain::{Error, access::Right, job::Queue, site::SiteId},
     http::{
         peer::Client,
         problem,
         respond::{self, Response},
     },
     ports::db::Replica,
-    serve::DataPlane,
+    serve::{DataPlane, tally::SinceStart},
     services::{
         Depth, Services,
         access::Origin,
@@ -120,6 +120,24 @@ fn visitors(plane: &DataPlane, out: &mut Text) {
     out.one("chainhost_hosts", "gauge", "Hosts in the routing table, previews too.", hosts);
     let damaged = u64::try_from(plane.damaged()).unwrap_or(u64::MAX);
     out.one("chainhost_damaged_files", "gauge", "Files and compressed forms found damaged.", damaged);
+    sites(plane, out);
+}
+
+/// The sites that were asked most, so that the text does not grow with all there are.
+fn sites(plane: &DataPlane, out: &mut Text) {
+    let snapshot = plane.snapshot();
+    let names: HashMap<SiteId, &str> = snapshot.hosts().map(|(_, it)| (it.site, it.name.as_str())).collect();
+    let busiest: Vec<_> = plane.tally().busiest();
+    let rows = |value: fn(&SinceStart) -> u64| -> Vec<(String, u64)> {
+        let named = busiest.iter().filter_map(|(site, it)| Some((names.get(site)?, value(it))));
+        named.map(|(name, value)| (format!("{{site=\"{name}\"}}"), value)).collect()
+    };
+    let help = "Answers to visitors by site, of the hundred sites that were asked most.";
+    out.add("chainhost_site_requests_total", "counter", help, &rows(|it| it.requests));
+    let help = "Bytes of bodies sent to visitors by site, of the same sites.";
+    out.add("chainhost_site_sent_bytes_total", "counter", help, &rows(|it| it.bytes));
+    let help = "Answers, visitors and labels that are in no figure of traffic, for want of room.";
+    out.one("chainhost_traffic_dropped_total", "counter", help, plane.tally().dropped());
 }
 
 async fn queues(services: &Services, out: &mut Text) {

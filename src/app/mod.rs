@@ -219,6 +219,11 @@ pub async fn serve(
         tracing::warn!(running = tasks.running(), "some tasks did not end in time");
     }
     control.store(None);
+    if let Some(opened) = &opened
+        && tokio::time::timeout(LEAVE_MAX, work::count_traffic::last(&opened.services, plane.tally())).await.is_err()
+    {
+        tracing::warn!("the traffic of the last seconds could not be stored in time");
+    }
     close(opened, log).await;
     ended
 }

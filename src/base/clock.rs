@@ -74,6 +74,11 @@ pub fn rfc3339(ms: i64) -> String {
         .map_or_else(|_| String::from("out of range"), |it| it.to_string())
 }
 
+/// The milliseconds of a time as [`rfc3339`] writes it, with any offset; `None` for other text.
+pub fn parse_rfc3339(text: &str) -> Option<i64> {
+    text.parse::<jiff::Timestamp>().ok().map(jiff::Timestamp::as_millisecond)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -90,5 +95,7 @@ mod tests {
     fn times_are_shown_in_utc_with_seconds() {
         assert_eq!(rfc3339(0), "1970-01-01T00:00:00Z");
         assert_eq!(rfc3339(1_795_500_031_999), "2026-11-24T06:00:31Z");
+        assert_eq!(parse_rfc3339("2026-11-24T07:00:31+01:00"), Some(1_795_500_031_000));
+        assert_eq!([parse_rfc3339("yesterday"), parse_rfc3339("2026-11-24")], [None, None]);
     }
 }

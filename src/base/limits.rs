@@ -126,3 +126,23 @@ pub const CLAIM_MS: i64 = 30 * 60_000;
 pub const PASSWORD_CHARS_MIN: usize = 12;
 /// Maximum bytes of a password: hashing cost must not be the sender's choice.
 pub const PASSWORD_BYTES_MAX: usize = 1024;
+/// Between two times that counted traffic is stored: what a killed process loses at most.
+pub const TRAFFIC_STORE_MS: u64 = 5_000;
+/// Sites whose traffic is stored in one transaction: a few hundred statements. Of more, those that wait longest come first.
+pub const TRAFFIC_SITES_AT_ONCE: usize = 1_000;
+/// The salt of tomorrow is made so long ahead: by midnight all nodes have it.
+pub const TRAFFIC_SALT_AHEAD_MS: i64 = 2 * 3_600_000;
+/// Labels of one list that are kept of an hour, and of a day.
+pub const TRAFFIC_LABELS_KEPT: usize = 60;
+/// Sums of minutes are kept for two days: for what goes on now.
+pub const TRAFFIC_MINUTES_KEPT_MS: i64 = 48 * 3_600_000;
+/// Sums of hours are kept for 60 days: for a month, and the one before it.
+pub const TRAFFIC_HOURS_KEPT_MS: i64 = 60 * 24 * 3_600_000;
+/// Sums of days are kept for three years.
+pub const TRAFFIC_DAYS_KEPT_MS: i64 = 3 * 366 * 24 * 3_600_000;
+/// Lists of the most frequent pages of a day are kept for a year and some weeks; those of hours as long as the sums of minutes.
+pub const TRAFFIC_LISTS_KEPT_MS: i64 = 400 * 24 * 3_600_000;
+/// Sketches of visitors are kept until a week can be told from them, no longer.
+pub const TRAFFIC_SKETCHES_KEPT_MS: i64 = 8 * 24 * 3_600_000;
+/// Sums of one answer.
+pub const TRAFFIC_POINTS_MAX: usize = 1_500;

@@ -2,6 +2,7 @@
 
 mod guests;
 mod settings;
+mod traffic;
 mod trial;
 
 use std::process::ExitCode;
@@ -77,6 +78,8 @@ enum Command {
     },
     /// Deploy a site from no folder any more
     Unwatch(OneSite),
+    /// Show how many visits, requests and bytes a site has had
+    Traffic(traffic::Traffic),
     /// Show what an address of a site gives, and which line of its rules says so
     Try(trial::Try),
     /// Show what is set for a site, or change it
@@ -175,6 +178,7 @@ impl Sites {
                     change(&name, &server, &json!({ "watch_folder": null })).await?;
                     terminal::print(&format!("{name} is deployed from no folder any more. What is live stays."))
                 }
+                Some(Command::Traffic(it)) => it.run().await,
                 Some(Command::Try(it)) => it.run().await,
                 Some(Command::Settings(it)) => it.run().await,
                 Some(Command::People(it)) => it.run().await,

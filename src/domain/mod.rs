@@ -29,6 +29,7 @@ pub mod site;
 pub mod site_path;
 pub mod site_settings;
 pub mod tenant;
+pub mod traffic;
 pub mod url_path;
 pub mod user;
 pub mod zone;

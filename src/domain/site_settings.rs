@@ -13,13 +13,14 @@ pub mod hotlink;
 pub mod limits;
 pub mod maintenance;
 pub mod paths;
+pub mod traffic;
 
 use serde::{Serialize, de::DeserializeOwned};
 use serde_json::{Map, Value};
 
 use self::{
     access::Access, addresses::Addresses, cors::Cors, errors::Errors, firewall::Firewall, guests::Guests,
-    hotlink::Hotlink, limits::Limits, maintenance::Maintenance,
+    hotlink::Hotlink, limits::Limits, maintenance::Maintenance, traffic::Traffic,
 };
 use crate::domain::{Error, Result};
 
@@ -98,6 +99,8 @@ sections! {
     errors: Errors,
     /// Who has a password or a link. Changed by calls of their own, and not shown with the others.
     guests: Guests,
+    /// How much it may send in a month.
+    traffic: Traffic,
 }
 
 impl SiteSettings {

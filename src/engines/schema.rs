@@ -12,6 +12,7 @@ pub const SQLITE: &[Migration<'static>] = &[
     (6, "glance", include_str!("schema/0006_glance.sqlite.sql")),
     (7, "certificates", include_str!("schema/0007_certificates.sqlite.sql")),
     (8, "site_settings", include_str!("schema/0008_site_settings.sqlite.sql")),
+    (9, "traffic", include_str!("schema/0009_traffic.sqlite.sql")),
     (11, "bans", include_str!("schema/0011_bans.sqlite.sql")),
 ];
 
@@ -25,6 +26,7 @@ pub const POSTGRES: &[Migration<'static>] = &[
     (6, "glance", include_str!("schema/0006_glance.postgres.sql")),
     (7, "certificates", include_str!("schema/0007_certificates.postgres.sql")),
     (8, "site_settings", include_str!("schema/0008_site_settings.postgres.sql")),
+    (9, "traffic", include_str!("schema/0009_traffic.postgres.sql")),
     (11, "bans", include_str!("schema/0011_bans.postgres.sql")),
 ];
 
@@ -61,8 +63,12 @@ pub const PLACES: &[(&str, Place)] = &[
     ("blockchain_record", Place::Tenant),
     ("certificate", Place::Tenant),
     ("certificate_order", Place::Tenant),
+    ("traffic", Place::Tenant),
+    ("traffic_visitors", Place::Tenant),
+    ("traffic_top", Place::Tenant),
     ("acme_account", Place::Coordinator),
     ("acme_challenge", Place::Coordinator),
+    ("traffic_salt", Place::Coordinator),
     ("setting", Place::Coordinator),
     ("session", Place::Coordinator),
     ("claim", Place::Coordinator),

@@ -44,6 +44,14 @@ impl Body {
         Self(Inner::Memory(Some(bytes)))
     }
 
+    /// Its size, when all of it is in memory or mapped.
+    pub fn in_memory(&self) -> Option<usize> {
+        match &self.0 {
+            Inner::Memory(bytes) => Some(bytes.as_ref().map_or(0, Bytes::len)),
+            Inner::Boxed(_) => None,
+        }
+    }
+
     /// Any other body.
     pub fn boxed<B>(body: B) -> Self
     where

@@ -23,7 +23,7 @@ use super::{
     visit::Visit,
 };
 use crate::{
-    domain::site_settings::SiteSettings,
+    domain::site_settings::{SiteSettings, traffic::WhenUsedUp},
     http::respond::{Body, Response},
     proof::resolve,
 };
@@ -75,30 +75,34 @@ impl Gate<'_> {
         if let Some(answer) = guests::answer(self, doors, &mut body).await? {
             return Ok(answer);
         }
-        // 4. Maintenance.
+        // 4. A site that has sent as much as it may.
+        if self.is_used_up(visit) {
+            return Err(Refusal::UsedUp);
+        }
+        // 5. Maintenance.
         if let Some(closed) = self.rules.maintenance.as_ref().filter(|_| !self.is_let_through()) {
             return Err(Refusal::Maintenance { text: closed.text.clone(), after_s: closed.after_s });
         }
-        // 5. Those who are at another address than they should be.
+        // 6. Those who are at another address than they should be.
         if let Some(elsewhere) = addresses::elsewhere(self) {
             return Ok(elsewhere);
         }
-        // 6. Browsers that ask whether they may ask.
+        // 7. Browsers that ask whether they may ask.
         if let Some(answer) = self.rules.cors.as_ref().and_then(|it| it.preflight(parts, path)) {
             return Ok(answer);
         }
-        // 7. Passwords.
+        // 8. Passwords.
         let door = self.rules.door.as_ref();
         let guarded = door.filter(|it| it.guards(path));
         if let Some(door) = guarded {
             door.admit(self, doors).await?;
         }
-        // 8. Pages of others that show files as their own.
+        // 9. Pages of others that show files as their own.
         let embedded = self.rules.hotlink.as_ref().filter(|it| path.is_some_and(|path| it.is_about(path)));
         if embedded.is_some_and(|it| !it.allows(&parts.headers, |host| self.is_ours(host))) {
             return Err(Refusal::Hotlink);
         }
-        // 9. The files.
+        // 10. The files.
         let (mut response, guarded) = match door.filter(|_| guarded.is_none()) {
             Some(door) => self.before(door, visit).await?,
             None => (visit.answer().await, guarded),
@@ -143,5 +147,10 @@ impl Gate<'_> {
     /// Whether a host is one of this very site.
     fn is_ours(&self, host: &str) -> bool {
         host == self.asked.host || self.snapshot.find(host).is_some_and(|it| it.site == self.target.site)
+    }
+
+    /// Whether the site has sent as much as it may, and is to send no more then.
+    fn is_used_up(&self, visit: &Visit<'_>) -> bool {
+        self.settings.traffic.when_used_up == WhenUsedUp::Stop && visit.plane.tally.is_used_up(self.target.site)
     }
 }

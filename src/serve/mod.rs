@@ -20,6 +20,7 @@ mod rates;
 pub mod snapshot;
 pub mod snapshot_file;
 mod source;
+pub mod tally;
 mod variant;
 mod visit;
 
@@ -47,6 +48,7 @@ use self::{
     page::Refusal,
     rates::Rates,
     snapshot::{Settings, Snapshot, Target},
+    tally::{Seen, Tally},
     visit::Visit,
 };
 use crate::{
@@ -99,6 +101,7 @@ struct Inner {
     meter: Meter,
     rates: Rates,
     bans: Bans,
+    tally: Tally,
     tasks: Tasks,
     clock: Clock,
     doors: Doors,
@@ -158,6 +161,7 @@ impl DataPlane {
             incidents,
             meter: Meter::default(),
             doors: Doors::new(tasks.clone()),
+            tally: Tally::new(clock.clone()),
             clock,
             rates: Rates::new(),
             bans: Bans::default(),
@@ -221,7 +225,8 @@ impl DataPlane {
             // Behind what the policy says, which is part of what was deployed.
             response.headers_mut().append(X_ROBOTS_TAG, HeaderValue::from_static("noindex"));
         }
-        Some(self.finish(response, parts))
+        let seen = Seen { target, host: asked.host, parts, client: asked.client().address };
+        Some(self.0.tally.watch(&seen, self.finish(response, parts)))
     }
 
     /// Whether this client gets nothing of a site, and for how long on.
@@ -292,6 +297,11 @@ impl DataPlane {
     /// What visitors got so far.
     pub fn meter(&self) -> Counts {
         self.0.meter.read()
+    }
+
+    /// What visitors of each site got.
+    pub fn tally(&self) -> &Tally {
+        &self.0.tally
     }
 
     /// The last step of every answer: its length, no body for HEAD, and the count.

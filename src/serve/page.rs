@@ -20,6 +20,8 @@ use crate::http::respond::{self, Response};
 pub(super) const ALLOWED: HeaderValue = HeaderValue::from_static("GET, HEAD, OPTIONS");
 /// Whoever waits for a damaged file to be repaired may ask again after this.
 const RETRY_S: HeaderValue = HeaderValue::from_static("30");
+/// Somebody may give a site more traffic before the month is over.
+const RETRY_LATE_S: HeaderValue = HeaderValue::from_static("3600");
 
 /// Why a visitor gets a page of the host.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -73,6 +75,8 @@ pub(super) enum Refusal {
     TooMany(Duration),
     /// Who asks gets nothing of the site.
     Banned(Left),
+    /// The site has sent as much as it may in this month.
+    UsedUp,
 }
 
 impl Refusal {
@@ -90,7 +94,9 @@ impl Refusal {
             Self::TooMany(_) => StatusCode::TOO_MANY_REQUESTS,
             Self::Precondition => StatusCode::PRECONDITION_FAILED,
             Self::Range => StatusCode::RANGE_NOT_SATISFIABLE,
-            Self::Unavailable | Self::Unreadable | Self::Maintenance { .. } => StatusCode::SERVICE_UNAVAILABLE,
+            Self::Unavailable | Self::Unreadable | Self::Maintenance { .. } | Self::UsedUp => {
+                StatusCode::SERVICE_UNAVAILABLE
+            }
             Self::Basic(_) | Self::SignIn | Self::Locked => StatusCode::UNAUTHORIZED,
         }
     }
@@ -133,6 +139,10 @@ impl Refusal {
                 "Its time is over, or it was taken back. Ask whoever gave it to you for a new one.",
             ),
             Self::Hotlink => ("This file is shown on its own site only", "Open that site to see it."),
+            Self::UsedUp => (
+                "This site has used up its traffic",
+                "It has sent as much as it may in this month. It is back when the next one begins.",
+            ),
             Self::Unavailable => ("This file is unavailable", "It is damaged on this server. Try again later."),
         }
     }
@@ -161,6 +171,7 @@ impl Refusal {
                 // Whole seconds, and never so few that it is refused again.
                 drop(headers.insert(RETRY_AFTER, HeaderValue::from(wait.as_secs().saturating_add(1))));
             }
+            Self::UsedUp => drop(headers.insert(RETRY_AFTER, RETRY_LATE_S)),
             _ => {}
         }
         response

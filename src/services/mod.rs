@@ -42,6 +42,7 @@ mod site_settings;
 pub mod sites;
 pub mod stores;
 pub mod summary;
+pub mod traffic;
 pub mod uploads;
 mod users;
 pub mod watch;

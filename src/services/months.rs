@@ -115,7 +115,8 @@ impl Services {
         Ok(oldest.await?.map(Month::of))
     }
 
-    async fn all_scopes(&self) -> Result<Vec<TenantScope>> {
+    /// Leave for each tenant, for the host's own tasks.
+    pub(super) async fn all_scopes(&self) -> Result<Vec<TenantScope>> {
         let leave = access::server_scope();
         let tenants = self.db.read(move |tx| store::tenants::list(tx, leave)).await?;
         if i64::try_from(tenants.len()).is_ok_and(|it| it >= TENANTS_MAX) {

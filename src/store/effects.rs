@@ -18,6 +18,13 @@ pub fn take(tx: &mut WriteTx<'_>, scope: TenantScope, job: JobId, name: &str, no
     Ok(tx.execute(sql, params![tenant, job.0, name, now_ms])? == 1)
 }
 
+/// Whether the effect `name` of a job was taken.
+pub fn is_taken(tx: &mut ReadTx<'_>, scope: TenantScope, job: JobId, name: &str) -> Result<bool> {
+    let tenant = tx.tenant(scope)?;
+    let sql = "SELECT 1 FROM effect WHERE tenant_id = $1 AND job_id = $2 AND name = $3";
+    Ok(tx.find(sql, params![tenant, job.0, name])?.is_some())
+}
+
 /// Whether something of a tenant was taken before `before_ms`.
 pub fn has_old(tx: &mut ReadTx<'_>, scope: TenantScope, before_ms: i64) -> Result<bool> {
     let tenant = tx.tenant(scope)?;

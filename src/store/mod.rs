@@ -25,5 +25,6 @@ pub mod site_settings;
 pub mod sites;
 pub mod summary;
 pub mod tenants;
+pub mod traffic;
 pub mod uploads;
 pub mod users;

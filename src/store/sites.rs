@@ -253,6 +253,9 @@ pub fn delete(tx: &mut WriteTx<'_>, scope: TenantScope, id: SiteId) -> Result<()
         "DELETE FROM hostname WHERE tenant_id = $1 AND site_id = $2",
         "DELETE FROM ban WHERE tenant_id = $1 AND site_id = $2",
         "DELETE FROM site_setting WHERE tenant_id = $1 AND site_id = $2",
+        "DELETE FROM traffic WHERE tenant_id = $1 AND site_id = $2",
+        "DELETE FROM traffic_visitors WHERE tenant_id = $1 AND site_id = $2",
+        "DELETE FROM traffic_top WHERE tenant_id = $1 AND site_id = $2",
         "DELETE FROM site WHERE tenant_id = $1 AND id = $2",
     ] {
         tx.execute(sql, params![tenant, id.0])?;

@@ -6,6 +6,7 @@
 mod bans;
 mod check_files;
 mod compress_variants;
+pub mod count_traffic;
 mod driver;
 mod fire_schedules;
 mod nodes;
@@ -109,6 +110,7 @@ pub fn start(context: &Context) {
         publish_snapshot::start(&shared);
         repair_variants::start(&shared);
         bans::start(&shared);
+        count_traffic::start(&shared);
     } else {
         publish_snapshot::pass_over(&shared);
     }
@@ -181,7 +183,7 @@ fn get_certificates(context: &Context) -> Task {
 }
 
 /// The tasks that only one node does.
-fn duties(context: &Context) -> [Task; 6] {
+fn duties(context: &Context) -> [Task; 7] {
     [
         get_certificates(context),
         Task {
@@ -224,6 +226,20 @@ fn duties(context: &Context) -> [Task; 6] {
             every: context.garbage.clone().map_or(Every::Period(DAILY), Every::At),
             signal: |_| None,
             pass: |it, hold| Box::pin(async move { it.services.sweep(false, hold).await.map(drop) }),
+        },
+        Task {
+            name: "prune-traffic",
+            text: "Removes figures of traffic that are kept no longer.",
+            shown: true,
+            duty: Some(Duty::Clean),
+            every: Every::Period(HOURLY),
+            signal: |_| None,
+            pass: |it, hold| {
+                Box::pin(async move {
+                    let Some(hold) = hold else { return Ok(()) };
+                    it.services.prune_traffic(&hold).await
+                })
+            },
         },
         Task {
             name: "keep-months",

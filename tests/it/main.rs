@@ -98,6 +98,7 @@ mod story;
 mod support;
 mod tidy;
 mod tls;
+mod traffic;
 mod upgrade;
 mod verify;
 mod web;

@@ -56,8 +56,20 @@ const SAME: [(&str, &[&str]); 20] = [
 /// Tables that get rows, and lose none; an entry of the log is sealed later.
 const GROWS: [(&str, &[&str]); 2] = [("audit_log", &["seq", "hash"]), ("deployment_log", &[])];
 /// What nodes tell one another, and what is on its way.
-const PASSING: [&str; 8] =
-    ["acme_challenge", "audit_head", "lease", "month_archive", "news", "node", "outbox", "session"];
+const PASSING: [&str; 12] = [
+    "acme_challenge",
+    "audit_head",
+    "lease",
+    "month_archive",
+    "news",
+    "node",
+    "outbox",
+    "session",
+    "traffic",
+    "traffic_salt",
+    "traffic_top",
+    "traffic_visitors",
+];
 
 /// What the names of settings begin with that are of a place, and not of people.
 const PLACES: [&str; 3] = ["queue", "moved_to", "blobs_"];

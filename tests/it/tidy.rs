@@ -236,6 +236,7 @@ const ACROSS_TENANTS: &[(&str, &str, &str)] = &[
     ("site_settings", "list_all", "the snapshot serves all tenants"),
     ("sites", "list_all", "the snapshot serves all tenants"),
     ("sites", "list_watched", "one task watches the folders of all"),
+    ("traffic", "list_tenants", "requests of all sites are counted, by the ids of sites alone"),
 ];
 
 /// The texts in a file of the store that are SQL, each with the function that it stands in.

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use super::*;
 
-const SOURCES: [(&str, &str); 13] = [
+const SOURCES: [(&str, &str); 14] = [
     ("bans", include_str!("../bans.rs")),
     ("caller", include_str!("../caller.rs")),
     ("certificates", include_str!("../certificates.rs")),
@@ -18,6 +18,7 @@ const SOURCES: [(&str, &str); 13] = [
     ("site_guests", include_str!("../site_guests.rs")),
     ("site_settings", include_str!("../site_settings.rs")),
     ("sites", include_str!("../sites.rs")),
+    ("traffic", include_str!("../traffic.rs")),
 ];
 
 /// The structs and functions of the sources.
