@@ -104,9 +104,9 @@ fn counts(criterion: &mut Criterion) {
         let seen = Seen { target: &target, host: "site-500.example", parts, client: [192, 0, 2, 7].into() };
         drop(black_box(tally.watch(&seen, answer())));
     };
-    for (name, path, answer) in
-        [("a file", "/1k.css", &file as &dyn Fn() -> Response), ("a page", "/news/today", &page)]
-    {
+    let kinds: [(&str, &str, &dyn Fn() -> Response); 2] =
+        [("a file", "/1k.css", &file), ("a page", "/news/today", &page)];
+    for (name, path, answer) in kinds {
         let parts = parts(path, &[firefox, ("referer", "https://search.example/?q=x")]);
         criterion.bench_function(&format!("{name}, made and not counted"), |bencher| {
             bencher.iter(|| drop(black_box(answer())));
@@ -126,8 +126,8 @@ fn counts(criterion: &mut Criterion) {
             });
         });
         criterion.bench_function(&format!("{name}: {BETWEEN} counts folded"), |bencher| {
-            let fill = || (0..BETWEEN).for_each(|_| count(&parts, answer));
-            bencher.iter_batched(fill, |()| tally.fold(), BatchSize::PerIteration);
+            let crowd = || (0..BETWEEN).for_each(|_| count(&parts, answer));
+            bencher.iter_batched(crowd, |()| tally.fold(), BatchSize::PerIteration);
         });
     }
     assert_eq!(tally.dropped(), 0);

@@ -129,8 +129,8 @@ fn sites(plane: &DataPlane, out: &mut Text) {
     let names: HashMap<SiteId, &str> = snapshot.hosts().map(|(_, it)| (it.site, it.name.as_str())).collect();
     let busiest: Vec<_> = plane.tally().busiest();
     let rows = |value: fn(&SinceStart) -> u64| -> Vec<(String, u64)> {
-        let named = busiest.iter().filter_map(|(site, it)| Some((names.get(site)?, value(it))));
-        named.map(|(name, value)| (format!("{{site=\"{name}\"}}"), value)).collect()
+        let told = busiest.iter().filter_map(|(site, it)| Some((names.get(site)?, value(it))));
+        told.map(|(name, value)| (format!("{{site=\"{name}\"}}"), value)).collect()
     };
     let help = "Answers to visitors by site, of the hundred sites that were asked most.";
     out.add("chainhost_site_requests_total", "counter", help, &rows(|it| it.requests));

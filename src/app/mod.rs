@@ -219,12 +219,7 @@ pub async fn serve(
         tracing::warn!(running = tasks.running(), "some tasks did not end in time");
     }
     control.store(None);
-    if let Some(opened) = &opened
-        && tokio::time::timeout(LEAVE_MAX, work::count_traffic::last(&opened.services, plane.tally())).await.is_err()
-    {
-        tracing::warn!("the traffic of the last seconds could not be stored in time");
-    }
-    close(opened, log).await;
+    close(opened, log, &plane).await;
     ended
 }
 
@@ -252,11 +247,15 @@ async fn failed(opened: Option<&Opened>) -> Error {
     }
 }
 
-async fn close(opened: Option<Opened>, log: Option<AccessLog>) {
+async fn close(opened: Option<Opened>, log: Option<AccessLog>, plane: &DataPlane) {
     if let Some(log) = log {
         log.close().await;
     }
     if let Some(opened) = opened {
+        let last = work::count_traffic::last(&opened.services, plane.tally());
+        if tokio::time::timeout(LEAVE_MAX, last).await.is_err() {
+            tracing::warn!("the traffic of the last seconds could not be stored in time");
+        }
         leave(&opened.services).await;
         opened.close();
     }

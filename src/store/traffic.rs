@@ -83,8 +83,8 @@ fn chunks<T>(rows: &[T]) -> Vec<&[T]> {
 
 /// `, $2, $3), ($1, $4, $5)`: what follows `($1` where a tenant gets rows with so many columns behind it.
 fn places(rows: usize, columns: usize) -> String {
-    let row = |at: usize| (0..columns).map(|it| format!(", ${}", 2 + at * columns + it)).collect::<String>() + ")";
-    (0..rows).map(row).collect::<Vec<_>>().join(", ($1")
+    let row = |at: usize| (0..columns).map(|it| format!(", ${}", 2 + at * columns + it)).collect::<Vec<_>>().concat();
+    (0..rows).map(row).collect::<Vec<_>>().join("), ($1") + ")"
 }
 
 /// `$2, $3, $4`.

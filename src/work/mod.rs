@@ -227,20 +227,7 @@ fn duties(context: &Context) -> [Task; 7] {
             signal: |_| None,
             pass: |it, hold| Box::pin(async move { it.services.sweep(false, hold).await.map(drop) }),
         },
-        Task {
-            name: "prune-traffic",
-            text: "Removes figures of traffic that are kept no longer.",
-            shown: true,
-            duty: Some(Duty::Clean),
-            every: Every::Period(HOURLY),
-            signal: |_| None,
-            pass: |it, hold| {
-                Box::pin(async move {
-                    let Some(hold) = hold else { return Ok(()) };
-                    it.services.prune_traffic(&hold).await
-                })
-            },
-        },
+        prune_traffic(),
         Task {
             name: "keep-months",
             text: "Makes room for the months to come, and archives those that are kept no longer.",
@@ -256,6 +243,24 @@ fn duties(context: &Context) -> [Task; 7] {
             },
         },
     ]
+}
+
+/// The one that bounds the tables of traffic.
+fn prune_traffic() -> Task {
+    Task {
+        name: "prune-traffic",
+        text: "Removes figures of traffic that are kept no longer.",
+        shown: true,
+        duty: Some(Duty::Clean),
+        every: Every::Period(HOURLY),
+        signal: |_| None,
+        pass: |it, hold| {
+            Box::pin(async move {
+                let Some(hold) = hold else { return Ok(()) };
+                it.services.prune_traffic(&hold).await
+            })
+        },
+    }
 }
 
 #[cfg(test)]

@@ -381,7 +381,7 @@ fn a_site_whose_traffic_is_used_up_answers_with_the_hosts_page() {
     let host = Host::start();
     let key = deploy(&host);
     let folder = host.beside("shop");
-    write_files(&folder, &[("large.bin", &[7; 600_000])]);
+    write_files(&folder, &[("large.bin", &vec![7; 600_000])]);
     assert!(host.cli(&key, &["deploy", folder.to_str().unwrap(), "--site", "shop"]).status.success());
     let set = host.cli(&key, &["sites", "settings", "shop", "traffic.budget_bytes=1 MB", "traffic.when_used_up=stop"]);
     assert!(set.status.success(), "{}", String::from_utf8_lossy(&set.stderr));

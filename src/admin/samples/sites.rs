@@ -311,7 +311,9 @@ fn traffic(span: TrafficSpan) -> SiteTraffic {
     let columns: Vec<Sum> =
         shape.bounds.iter().zip(0..).map(|(it, at)| sum(*it, at)).take(shape.bounds.len() - 1).collect();
     let mut total = Sum { start_ms: shape.bounds[0], ..Sum::default() };
-    columns.iter().for_each(|it| total.counts.add(&it.counts));
+    for it in &columns {
+        total.counts.add(&it.counts);
+    }
     total.visits = columns.iter().map(|it| it.visits).sum::<u64>() * 4 / 5;
     let mut before = Sum { start_ms: shape.bounds[0] - 1, ..total };
     before.counts.requests = total.counts.requests * 9 / 10;

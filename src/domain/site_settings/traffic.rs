@@ -74,7 +74,6 @@ impl Section for Traffic {
 mod tests {
     use serde_json::json;
 
-    use super::*;
     use crate::domain::site_settings::SiteSettings;
 
     #[test]

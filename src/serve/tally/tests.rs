@@ -66,10 +66,10 @@ fn pages_visitors_and_lists_are_of_people() {
     let (preview, head) = (target(true), parts("/", &[("user-agent", FIREFOX)]));
     let seen = Seen { target: &preview, host: "x--one.example", parts: &head, client: "192.0.2.6".parse().unwrap() };
     drop(tally.watch(&seen, page()));
-    let had = [("accept", "text/html,*/*")];
-    drop(visit(&tally, "/a", "192.0.2.7", &had, respond::empty(StatusCode::NOT_MODIFIED)));
-    let had = [("accept", "text/html,*/*"), ("sec-fetch-dest", "image")];
-    drop(visit(&tally, "/b.png", "192.0.2.8", &had, respond::empty(StatusCode::NOT_MODIFIED)));
+    let kept = [("accept", "text/html,*/*")];
+    drop(visit(&tally, "/a", "192.0.2.7", &kept, respond::empty(StatusCode::NOT_MODIFIED)));
+    let kept = [("accept", "text/html,*/*"), ("sec-fetch-dest", "image")];
+    drop(visit(&tally, "/b.png", "192.0.2.8", &kept, respond::empty(StatusCode::NOT_MODIFIED)));
 
     let sums = only(&tally);
     let counts = sums.minutes[&NOON];

@@ -91,11 +91,11 @@ impl Span {
         Ok(Self { period, bounds })
     }
 
-    fn from_ms(&self) -> i64 {
+    fn begin_ms(&self) -> i64 {
         self.bounds.first().copied().unwrap_or(0)
     }
 
-    fn to_ms(&self) -> i64 {
+    fn end_ms(&self) -> i64 {
         self.bounds.last().copied().unwrap_or(0)
     }
 
@@ -120,7 +120,7 @@ impl Services {
 }
 
 fn report(tx: &mut ReadTx<'_>, scope: TenantScope, site: SiteId, span: &Span, now: i64) -> Result<Report> {
-    let (from_ms, to_ms) = (span.from_ms(), span.to_ms());
+    let (from_ms, to_ms) = (span.begin_ms(), span.end_ms());
     let before_ms = from_ms.saturating_sub(to_ms - from_ms);
     // Of what is under way, as much is compared as has passed.
     let passed_ms = before_ms.saturating_add(now.clamp(from_ms, to_ms) - from_ms);
@@ -135,9 +135,13 @@ fn report(tx: &mut ReadTx<'_>, scope: TenantScope, site: SiteId, span: &Span, no
         }
     }
     let mut total = empty(from_ms);
-    columns.iter().for_each(|it| total.counts.add(&it.counts));
+    for it in &columns {
+        total.counts.add(&it.counts);
+    }
     let mut before = empty(before_ms);
-    earlier.iter().for_each(|it| before.counts.add(&it.counts));
+    for it in &earlier {
+        before.counts.add(&it.counts);
+    }
     if span.period == Period::Day {
         total.visits = columns.iter().map(|it| it.visits).sum();
         before.visits = earlier.iter().map(|it| it.visits).sum();
@@ -167,7 +171,7 @@ const fn empty(start_ms: i64) -> Sum {
 
 /// The rows that tell of what was before: minutes of that may be gone.
 fn coarse(span: &Span, before_ms: i64, now: i64) -> Period {
-    let whole = |length: i64| before_ms.rem_euclid(length) == 0 && span.from_ms().rem_euclid(length) == 0;
+    let whole = |length: i64| before_ms.rem_euclid(length) == 0 && span.begin_ms().rem_euclid(length) == 0;
     let gone = now.saturating_sub(before_ms) > limits::TRAFFIC_MINUTES_KEPT_MS - HOUR_MS;
     match span.period {
         Period::Minute if gone && whole(HOUR_MS) => Period::Hour,
@@ -186,7 +190,7 @@ fn tell_visitors(
     let mut joined: BTreeMap<usize, Visitors> = BTreeMap::new();
     let (mut of_span, mut of_before) = (Visitors::default(), Visitors::default());
     for (start_ms, sketch) in sketches {
-        if *start_ms < span.from_ms() {
+        if *start_ms < span.begin_ms() {
             if *start_ms < passed_ms {
                 of_before.join(sketch);
             }
@@ -210,9 +214,9 @@ fn tell_visitors(
 fn lists(tx: &mut ReadTx<'_>, scope: TenantScope, site: SiteId, span: &Span, now: i64) -> Result<(Tops, Tops, Tops)> {
     // Hours, as long as they are kept; else whole days.
     let hourly =
-        span.period != Period::Day && now.saturating_sub(span.from_ms()) <= limits::TRAFFIC_MINUTES_KEPT_MS - HOUR_MS;
+        span.period != Period::Day && now.saturating_sub(span.begin_ms()) <= limits::TRAFFIC_MINUTES_KEPT_MS - HOUR_MS;
     let period = if hourly { Period::Hour } else { Period::Day };
-    let range = (period.start_of(span.from_ms()), span.to_ms());
+    let range = (period.start_of(span.begin_ms()), span.end_ms());
     let mut found: [Vec<Tops>; 3] = Default::default();
     for (word, labels) in store::traffic::list_tops(tx, scope, site, period, range)? {
         let at = Kind::ALL.iter().position(|it| it.word() == word);
