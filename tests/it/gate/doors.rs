@@ -394,3 +394,24 @@ fn who_is_let_in_is_shown_by_name_alone_and_set_by_calls_of_its_own() {
     assert!(out.status.success());
     assert_eq!(shop.get("/", &basic(b"ada", PASSWORD.as_bytes())).status, 401);
 }
+
+#[test]
+fn a_browser_without_scripts_signs_in_by_the_form() {
+    let shop = Shop::start(&[("a b.txt", b"what is behind the door")]);
+    form(&shop);
+    let tools = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/panel");
+    assert!(tools.join("node_modules/playwright-core").is_dir(), "run `npm ci` in tests/panel, as tests/run does");
+    let address = format!("http://shop.localhost:{}/a%20b.txt?c=d&e=%22", shop.host.port);
+    let mut node = Command::new("node");
+    node.arg(tools.join("guest.mjs")).args([&address, "ada", PASSWORD]).arg(shop.log.parent().unwrap());
+    let out = node.output().unwrap();
+    let said = String::from_utf8_lossy(&out.stdout).into_owned();
+    assert!(out.status.success(), "{said}{}", String::from_utf8_lossy(&out.stderr));
+    let seen: serde_json::Value = serde_json::from_str(&said).unwrap();
+    let wanted = json!({
+        "asked": 401, "focused": 1, "kept": "ada", "at": true, "text": "what is behind the door", "complaints": [],
+        "told": "The name or the password is not right. Try again, or ask whoever gave them to you.",
+        "cookie": { "name": "chainhost_guest", "httpOnly": true, "sameSite": "Lax" },
+    });
+    assert_eq!(seen, wanted);
+}

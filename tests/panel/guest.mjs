@@ -1,0 +1,37 @@
+// Signs in to a protected site in Chromium, as a visitor does, and says what it saw as JSON.
+//
+// Usage: node guest.mjs ADDRESS NAME PASSWORD FOLDER     (FOLDER: for pictures of the form)
+import { chromium } from "playwright-core";
+
+const [address, name, password, folder] = process.argv.slice(2);
+const browser = await chromium.launch({ executablePath: process.env.CHROMIUM ?? "/usr/bin/chromium", args: ["--no-sandbox", "--disable-gpu"] });
+const seen = {};
+try {
+  for (const [width, colorScheme] of [[1280, "light"], [390, "dark"]]) {
+    const context = await browser.newContext({ viewport: { width, height: 800 }, colorScheme, javaScriptEnabled: false });
+    const page = await context.newPage();
+    const complaints = [];
+    page.on("console", (it) => complaints.push(it.text()));
+    seen.asked = (await page.goto(address)).status();
+    seen.focused = await page.locator("#name:focus").count();
+    await page.screenshot({ path: `${folder}/form-${width}.png` });
+    await page.getByLabel("Name").fill(name);
+    await page.getByLabel("Password").fill("not this one");
+    await page.getByRole("button", { name: "Sign in" }).click();
+    seen.told = (await page.getByRole("alert").textContent()).trim();
+    seen.kept = await page.getByLabel("Name").inputValue();
+    await page.screenshot({ path: `${folder}/wrong-${width}.png` });
+    await page.getByLabel("Password").fill(password);
+    await page.getByRole("button", { name: "Sign in" }).click();
+    seen.at = page.url() === address;
+    seen.text = await page.locator("body").textContent();
+    const [cookie] = await context.cookies();
+    seen.cookie = { name: cookie.name, httpOnly: cookie.httpOnly, sameSite: cookie.sameSite };
+    // The status of a page that was refused is told on the console, and nothing else may be.
+    seen.complaints = complaints.filter((it) => !it.includes("401"));
+    await context.close();
+  }
+  console.log(JSON.stringify(seen));
+} finally {
+  await browser.close();
+}
