@@ -66,7 +66,7 @@ pub fn router(services: Services) -> Router {
     let panel = Panel { started_ms: services.clock.now_ms(), services };
     Router::new()
         .merge(uploads())
-        .merge(pages().layer(DefaultBodyLimit::max(limits::FORM_BODY_BYTES_MAX)))
+        .merge(pages().merge(kept()).layer(DefaultBodyLimit::max(limits::FORM_BODY_BYTES_MAX)))
         .fallback(elsewhere)
         .layer(middleware::from_fn_with_state(panel.clone(), gate::pass))
         .with_state(panel)
@@ -78,6 +78,15 @@ fn uploads() -> Router<Panel> {
         .route("/sites/new", get(sites::new_form).post(sites::create))
         .route("/sites/{name}/deploy", get(deployments::deploy_form).post(deployments::deploy))
         .layer(DefaultBodyLimit::disable())
+}
+
+/// Certificates and bans.
+fn kept() -> Router<Panel> {
+    Router::new()
+        .route("/settings/certificates", get(certificates::list).post(certificates::upload))
+        .route("/settings/certificates/{id}/remove", get(certificates::remove_question).post(certificates::remove))
+        .route("/settings/bans", get(bans::list).post(bans::add))
+        .route("/settings/bans/{id}/remove", post(bans::remove))
 }
 
 fn pages() -> Router<Panel> {
@@ -141,10 +150,6 @@ fn pages() -> Router<Panel> {
         .route("/settings/theme", post(settings::theme))
         .route("/settings/keys", get(keys::list).post(keys::create))
         .route("/settings/keys/{id}/revoke", get(keys::revoke_question).post(keys::revoke))
-        .route("/settings/certificates", get(certificates::list).post(certificates::upload))
-        .route("/settings/certificates/{id}/remove", get(certificates::remove_question).post(certificates::remove))
-        .route("/settings/bans", get(bans::list).post(bans::add))
-        .route("/settings/bans/{id}/remove", post(bans::remove))
         .route("/settings/nodes", get(nodes::list))
         .route("/settings/sessions", get(sessions::list))
         .route("/settings/sessions/{id}/end", post(sessions::end))

@@ -4,7 +4,7 @@
 //! nodes know by [`Bans::replace`].
 
 use std::{
-    collections::{HashMap, HashSet},
+    collections::HashMap,
     net::IpAddr,
     sync::{
         Mutex, PoisonError, RwLock,
@@ -70,33 +70,53 @@ pub struct Bans {
 
 #[derive(Debug, Default)]
 struct List {
-    addresses: HashMap<(SiteId, IpAddr), Until>,
-    /// By site; those of all sites under `None`.
+    /// By site, as the networks; those of all sites under `None`.
+    addresses: HashMap<(Option<SiteId>, IpAddr), Until>,
     networks: HashMap<Option<SiteId>, Vec<(Network, Option<Instant>)>>,
 }
 
-/// Until when, and whether it is kept elsewhere.
+/// Until when.
 #[derive(Clone, Copy, Debug)]
-struct Until(Instant, bool);
+struct Until(Option<Instant>);
+
+impl Until {
+    fn left(self, now: Instant) -> Option<Left> {
+        match self.0 {
+            None => Some(Left::Open),
+            Some(end) => (end > now).then(|| Left::Time(end - now)),
+        }
+    }
+}
+
+/// A ban that holds for a client.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Stands {
+    /// How long on.
+    pub left: Left,
+    /// Of all sites of the server, which no site can lift.
+    pub of_all: bool,
+}
 
 impl Bans {
-    /// Whether a client gets nothing of a site; the time that is left, where it has an end.
-    pub(super) fn stands(&self, site: SiteId, client: IpAddr) -> Option<Left> {
+    /// Whether a client gets nothing of a site.
+    pub(super) fn stands(&self, site: SiteId, client: IpAddr) -> Option<Stands> {
         if self.is_empty() {
             return None;
         }
         self.stands_at(Instant::now(), site, client)
     }
 
-    fn stands_at(&self, now: Instant, site: SiteId, client: IpAddr) -> Option<Left> {
+    fn stands_at(&self, now: Instant, site: SiteId, client: IpAddr) -> Option<Stands> {
         let list = self.list.read().unwrap_or_else(PoisonError::into_inner);
-        let by_limit = list.addresses.get(&(site, network::counted(client))).filter(|it| it.0 > now);
-        if let Some(Until(end, _)) = by_limit {
-            return Some(Left::Time(*end - now));
-        }
-        let mut networks = [None, Some(site)].into_iter().filter_map(|it| list.networks.get(&it)).flatten();
-        let found = networks.find(|(network, end)| network.contains(client) && end.is_none_or(|it| it > now));
-        found.map(|(_, end)| end.map_or(Left::Open, |it| Left::Time(it - now)))
+        let counted = network::counted(client);
+        [None, Some(site)].into_iter().find_map(|of| {
+            let alone = || list.addresses.get(&(of, counted)).and_then(|it| it.left(now));
+            let mut networks = list.networks.get(&of).into_iter().flatten();
+            let left = alone().or_else(|| {
+                networks.find_map(|(network, end)| Until(*end).left(now).filter(|_| network.contains(client)))
+            });
+            left.map(|left| Stands { left, of_all: of.is_none() })
+        })
     }
 
     /// A limit of a site has had enough of a client.
@@ -106,15 +126,16 @@ impl Bans {
 
     fn make_at(&self, since: Instant, site: SiteId, client: IpAddr, length: Duration) {
         let made = Made { site, address: network::counted(client), since, length };
+        // In this order everywhere, so that a new list misses none.
+        let mut waiting = self.waiting.lock().unwrap_or_else(PoisonError::into_inner);
         let mut list = self.list.write().unwrap_or_else(PoisonError::into_inner);
         if list.addresses.len() >= ADDRESSES_MAX {
             return;
         }
-        if list.addresses.insert((site, made.address), Until(made.since + length, false)).is_none() {
+        if list.addresses.insert((Some(site), made.address), Until(Some(made.since + length))).is_none() {
             self.count.fetch_add(1, Ordering::Relaxed);
         }
         drop(list);
-        let mut waiting = self.waiting.lock().unwrap_or_else(PoisonError::into_inner);
         if waiting.len() < MADE_MAX {
             waiting.push(made);
             self.told.notify_one();
@@ -144,24 +165,25 @@ impl Bans {
     }
 
     fn replace_at(&self, now: Instant, kept: Vec<Ban>) {
-        let unkept: HashSet<(SiteId, IpAddr)> = {
-            let waiting = self.waiting.lock().unwrap_or_else(PoisonError::into_inner);
-            waiting.iter().map(|it| (it.site, it.address)).collect()
-        };
-        let mut list = self.list.write().unwrap_or_else(PoisonError::into_inner);
-        list.addresses.retain(|key, Until(end, is_kept)| !*is_kept && *end > now && unkept.contains(key));
-        list.networks.clear();
+        let mut next = List::default();
         for Ban { site, network, left } in kept {
             let end = left.map(|it| now + it);
-            match (site, network.only(), end) {
-                (Some(site), Some(address), Some(end)) => {
-                    list.addresses.insert((site, address), Until(end, true));
-                }
-                _ => list.networks.entry(site).or_default().push((network, end)),
+            match network.only() {
+                Some(address) => drop(next.addresses.insert((site, address), Until(end))),
+                None => next.networks.entry(site).or_default().push((network, end)),
             }
         }
-        let networks: usize = list.networks.values().map(Vec::len).sum();
-        self.count.store(list.addresses.len() + networks, Ordering::Relaxed);
+        let waiting = self.waiting.lock().unwrap_or_else(PoisonError::into_inner);
+        for it in waiting.iter() {
+            next.addresses.entry((Some(it.site), it.address)).or_insert(Until(Some(it.since + it.length)));
+        }
+        // No request waits for more than this: the list was made beside the one that they look at.
+        let mut list = self.list.write().unwrap_or_else(PoisonError::into_inner);
+        let count = next.addresses.len() + next.networks.values().map(Vec::len).sum::<usize>();
+        let before = std::mem::replace(&mut *list, next);
+        self.count.store(count, Ordering::Relaxed);
+        drop((list, waiting));
+        drop(before);
     }
 
     /// How many there are.
@@ -185,6 +207,10 @@ mod tests {
     const HOUR: Duration = Duration::from_hours(1);
     const LEFT: Option<Left> = Some(Left::Time(HOUR));
 
+    fn left(of: Option<Stands>) -> Option<Left> {
+        of.map(|it| it.left)
+    }
+
     fn address(text: &str) -> IpAddr {
         text.parse().unwrap()
     }
@@ -207,18 +233,20 @@ mod tests {
             ],
         );
         assert_eq!(bans.len(), 4);
-        let stands = |site, client| bans.stands_at(now, site, address(client));
+        let stands = |site, client| left(bans.stands_at(now, site, address(client)));
         assert_eq!(stands(SHOP, "192.0.2.1"), LEFT);
         assert_eq!(stands(SHOP, "::ffff:192.0.2.1"), LEFT);
         assert_eq!((stands(BLOG, "192.0.2.1"), stands(SHOP, "192.0.2.2")), (None, None));
         assert_eq!((stands(BLOG, "198.51.100.9"), stands(SHOP, "198.51.100.9")), (Some(Left::Open), None));
         assert_eq!(stands(SHOP, "2001:db8:1:2:3::4"), LEFT);
+        let of_all = |client| bans.stands_at(now, SHOP, address(client)).unwrap().of_all;
+        assert_eq!((of_all("203.0.113.7"), of_all("192.0.2.1")), (true, false));
         assert_eq!(stands(SHOP, "2001:db8:1:3::4"), None);
         assert_eq!(
             (stands(SHOP, "203.0.113.7"), stands(BLOG, "203.0.113.8")),
             (Some(Left::Time(2 * HOUR)), Some(Left::Time(2 * HOUR)))
         );
-        let stands = |site, client| bans.stands_at(now + HOUR, site, address(client));
+        let stands = |site, client| left(bans.stands_at(now + HOUR, site, address(client)));
         assert_eq!((stands(SHOP, "192.0.2.1"), stands(SHOP, "2001:db8:1:2::1")), (None, None));
         assert_eq!(stands(SHOP, "203.0.113.7"), LEFT);
         bans.replace_at(now, Vec::new());
@@ -232,7 +260,7 @@ mod tests {
         bans.make_at(now, SHOP, client, HOUR);
         bans.made().await;
         bans.replace_at(now, Vec::new());
-        assert_eq!(bans.stands_at(now, SHOP, client), LEFT, "nobody keeps it yet");
+        assert_eq!(left(bans.stands_at(now, SHOP, client)), LEFT, "nobody keeps it yet");
         let made = bans.take_made();
         assert_eq!((made.len(), made[0].address, made[0].length), (1, client, HOUR));
         // The database was away.

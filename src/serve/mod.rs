@@ -235,14 +235,15 @@ impl DataPlane {
             return None;
         }
         let client = asked.client().address;
-        let left = self.0.bans.stands(target.site, client)?;
+        let stands = self.0.bans.stands(target.site, client)?;
         let is_exempt = |it: &SiteSettings| it.limits.exempt.iter().any(|it| it.contains(client));
         if let Settings::Given(settings) = &target.settings
+            && !stands.of_all
             && is_exempt(settings)
         {
             return None;
         }
-        Some(left)
+        Some(stands.left)
     }
 
     /// Who gets nothing.

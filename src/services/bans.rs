@@ -18,7 +18,8 @@ use crate::{
     store,
 };
 
-/// Bans of one tenant: an attack from everywhere must not fill the database.
+/// Bans of one tenant that people have made, and as many that limits have: an attack from everywhere must neither fill the database nor
+/// keep people from theirs.
 const PER_TENANT_MAX: i64 = 10_000;
 
 /// Bans that are listed.
@@ -113,7 +114,7 @@ impl Services {
             let of = found.as_ref().map(|it| it.id);
             let now = services.clock.now_ms();
             let before = store::bans::find(tx, scope, of, &network.shortest())?;
-            if before.is_none() && store::bans::count(tx, scope)? >= PER_TENANT_MAX {
+            if before.is_none() && store::bans::count(tx, scope, Source::Person, now)? >= PER_TENANT_MAX {
                 let text = format!("There are {PER_TENANT_MAX} bans already. End some, or ban a wider network.");
                 return Err(Error::conflict("bans_max", text));
             }
@@ -165,13 +166,22 @@ impl Services {
         self.db
             .write(move |tx| {
                 let owners = owners(tx, leave, &struck)?;
-                let mut told = false;
+                let (mut told, now) = (false, services.clock.now_ms());
+                let mut counts: HashMap<TenantId, i64> = HashMap::new();
                 for it in &struck {
                     let Some(tenant) = owners.get(&it.site) else { continue };
                     let scope = access::task_scope(*tenant);
                     let before = store::bans::find(tx, scope, Some(it.site), &it.network.shortest())?;
-                    let by_person = before.as_ref().is_some_and(|it| it.source == Source::Person);
-                    if by_person || (before.is_none() && store::bans::count(tx, scope)? >= PER_TENANT_MAX) {
+                    let holds = |it: &Ban| it.until_ms.is_none_or(|end| end > now);
+                    if before.as_ref().is_some_and(|it| it.source == Source::Person && holds(it)) {
+                        continue;
+                    }
+                    let count = match counts.get(tenant) {
+                        Some(count) => *count,
+                        None => store::bans::count(tx, scope, Source::Limit, now)?,
+                    };
+                    counts.insert(*tenant, count + i64::from(before.is_none()));
+                    if before.is_none() && count >= PER_TENANT_MAX {
                         continue;
                     }
                     let ban = Ban {

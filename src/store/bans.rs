@@ -76,20 +76,22 @@ pub fn find_by_id(tx: &mut ReadTx<'_>, scope: TenantScope, id: BanId) -> Result<
     tx.find(&sql, params![tenant, id.0])?.as_ref().map(read).transpose()
 }
 
-/// The newest `limit` of a tenant that have not ended, the newest first.
+/// At most `limit` of a tenant that have not ended: those that people have made first, then the newest first, so that an attack hides
+/// none of them.
 pub fn list(tx: &mut ReadTx<'_>, scope: TenantScope, now_ms: i64, limit: i64) -> Result<Vec<Ban>> {
     let tenant = tx.tenant(scope)?;
     let sql = format!(
         "SELECT {COLUMNS} FROM ban WHERE tenant_id = $1 AND (until_ms IS NULL OR until_ms > $2)
-         ORDER BY created_ms DESC, id DESC LIMIT $3"
+         ORDER BY source DESC, created_ms DESC, id DESC LIMIT $3"
     );
     tx.query(&sql, params![tenant, now_ms, limit])?.iter().map(read).collect()
 }
 
-/// How many a tenant has.
-pub fn count(tx: &mut ReadTx<'_>, scope: TenantScope) -> Result<i64> {
+/// How many of a tenant have not ended, of those that people or limits have made.
+pub fn count(tx: &mut ReadTx<'_>, scope: TenantScope, source: Source, now_ms: i64) -> Result<i64> {
     let tenant = tx.tenant(scope)?;
-    let row = tx.find("SELECT COUNT(*) FROM ban WHERE tenant_id = $1", params![tenant])?;
+    let sql = "SELECT COUNT(*) FROM ban WHERE tenant_id = $1 AND source = $2 AND (until_ms IS NULL OR until_ms > $3)";
+    let row = tx.find(sql, params![tenant, source.word(), now_ms])?;
     row.map_or(Ok(0), |it| it.int(0))
 }
 

