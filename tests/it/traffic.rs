@@ -21,7 +21,7 @@ use serde_json::Value;
 
 use crate::{
     months::{Open, Rig, sqlite},
-    support::{Host, browser::Browser, http, read_files, write_files},
+    support::{Host, browser::Browser, http, write_files},
 };
 
 const OWNER: &str = "owner@example.org";
@@ -163,7 +163,10 @@ fn a_kill_loses_no_more_than_was_not_stored() {
 #[cfg(feature = "postgres")]
 #[test]
 fn two_nodes_count_one_site_together() {
-    use crate::support::postgres::{Database, Way};
+    use crate::support::{
+        postgres::{Database, Way},
+        read_files,
+    };
     let database = Database::new(Way::Direct);
     let (one, other) = (Host::start_on(&database.url()), Host::start_on(&database.url()));
     let key = deploy(&one);
