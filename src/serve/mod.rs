@@ -14,6 +14,7 @@ mod mapping;
 mod memory;
 pub mod meter;
 mod page;
+pub mod proxy;
 pub mod snapshot;
 pub mod snapshot_file;
 mod source;

@@ -17,6 +17,10 @@ use crate::http::respond::{self, Response};
 pub(super) const ALLOWED: HeaderValue = HeaderValue::from_static("GET, HEAD, OPTIONS");
 /// Whoever waits for a damaged file to be repaired may ask again after this.
 const RETRY_S: HeaderValue = HeaderValue::from_static("30");
+/// Whoever waits for an upstream that is being started may ask again after this.
+const UPSTREAM_RETRY_S: HeaderValue = HeaderValue::from_static("5");
+/// What may be asked of an upstream.
+const PASSED_ON: HeaderValue = HeaderValue::from_static("GET, HEAD, OPTIONS, POST, PUT, PATCH, DELETE");
 
 /// Why a visitor gets a page of the host.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -43,6 +47,24 @@ pub(super) enum Refusal {
     Range,
     /// The bytes are not there, or are not what they should be.
     Unavailable,
+    /// No upstream takes a connection.
+    Unreachable,
+    /// An upstream gave no answer that could be read.
+    Broken,
+    /// An upstream gave none in time.
+    Late,
+    /// No upstream is well.
+    Down,
+    /// The body is larger than what is behind the path takes.
+    TooLarge,
+    /// The body came too slowly.
+    TooSlow,
+    /// The body's length is not known, and must be.
+    LengthRequired,
+    /// A method that no upstream is given.
+    NotPassedOn,
+    /// The request has come here again and again.
+    Circle,
 }
 
 impl Refusal {
@@ -58,7 +80,14 @@ impl Refusal {
             Self::UnknownHost => StatusCode::MISDIRECTED_REQUEST,
             Self::Precondition => StatusCode::PRECONDITION_FAILED,
             Self::Range => StatusCode::RANGE_NOT_SATISFIABLE,
-            Self::Unavailable => StatusCode::SERVICE_UNAVAILABLE,
+            Self::Unavailable | Self::Down => StatusCode::SERVICE_UNAVAILABLE,
+            Self::Unreachable | Self::Broken => StatusCode::BAD_GATEWAY,
+            Self::Late => StatusCode::GATEWAY_TIMEOUT,
+            Self::TooLarge => StatusCode::PAYLOAD_TOO_LARGE,
+            Self::TooSlow => StatusCode::REQUEST_TIMEOUT,
+            Self::LengthRequired => StatusCode::LENGTH_REQUIRED,
+            Self::NotPassedOn => StatusCode::METHOD_NOT_ALLOWED,
+            Self::Circle => StatusCode::LOOP_DETECTED,
         }
     }
 
@@ -81,6 +110,25 @@ impl Refusal {
             Self::Precondition => ("The file has changed", "The request asked for another state of it."),
             Self::Range => ("This part is not there", "The file ends before it."),
             Self::Unavailable => ("This file is unavailable", "It is damaged on this server. Try again later."),
+            Self::Unreachable => (
+                "The application cannot be reached",
+                "This server is up, and what should answer here is not. Try again in a moment.",
+            ),
+            Self::Broken => (
+                "The application gave no answer",
+                "It ended, or said what cannot be read. What was sent may have reached it.",
+            ),
+            Self::Late => {
+                ("The application takes too long", "It has the request and did not answer in time. Try again later.")
+            }
+            Self::Down => {
+                ("The application is not well", "It is being looked at, and gets requests when it is up again.")
+            }
+            Self::TooLarge => ("This is too large", "Less can be sent to this address at once."),
+            Self::TooSlow => ("This came too slowly", "The line is bad, or the sender has stopped. Send it again."),
+            Self::LengthRequired => ("The length is missing", "Send it with `Content-Length`."),
+            Self::NotPassedOn => ("This method is not passed on", "Neither CONNECT nor TRACE leads anywhere here."),
+            Self::Circle => ("This leads in circles", "The application sends the request back to where it came from."),
         }
     }
 
@@ -101,7 +149,9 @@ impl Refusal {
         );
         match self {
             Self::Method => drop(headers.insert(ALLOW, ALLOWED)),
+            Self::NotPassedOn => drop(headers.insert(ALLOW, PASSED_ON)),
             Self::Unavailable => drop(headers.insert(RETRY_AFTER, RETRY_S)),
+            Self::Unreachable | Self::Down => drop(headers.insert(RETRY_AFTER, UPSTREAM_RETRY_S)),
             _ => {}
         }
         response
