@@ -153,7 +153,7 @@ pub async fn serve(
 ) -> Result<()> {
     let tasks = Tasks::new();
     let folder = take_folder(&settings, &tasks)?;
-    let plane = plane(&folder, &tasks)?;
+    let plane = plane(&folder, &settings, &tasks)?;
     let (listeners, for_proxies) = (bind(&settings.listen)?, bind(&settings.proxy_protocol_listen)?);
     let bound: Vec<SocketAddr> = listeners.iter().filter_map(|it| it.local_addr().ok()).collect();
     let addresses = addresses(&settings, bound.first().map_or(80, SocketAddr::port));
@@ -163,12 +163,12 @@ pub async fn serve(
     let trust = Trust { proxies: settings.trusted_proxies.clone(), scheme: untold };
     let server = Server::new(tasks.clone(), Limits::default()).with_proxies(&trust.proxies);
     let tls = Secure::open(&settings, &addresses, &plane, &tasks)?;
-    let to_https = tls.as_ref().filter(|_| settings.tls.redirect).map(Secure::to_https);
+    let to_https = tls.as_ref().map(Secure::to_https);
     let switch = Switch::new(plane.clone(), addresses.clone(), trust, settings.role, Arc::clone(&control));
     let log = access_log(&settings, &tasks);
     let shelf = tls.as_ref().map(|it| it.shelf.clone());
     let switch = switch.with_challenges(shelf.as_ref().map(|it| it.challenges().clone()));
-    let switch = Arc::new(switch.with_redirect(to_https).with_log(log.clone()));
+    let switch = Arc::new(switch.with_redirect(to_https, settings.tls.redirect).with_log(log.clone()));
     attend(&tasks, &server, listeners, &switch);
     attend(&tasks, &server.clone().for_proxies(), for_proxies, &switch);
     if let Some(tls) = tls {
@@ -424,7 +424,7 @@ async fn clean_up(services: &Services, tasks: &Tasks) {
 }
 
 /// The data plane with the last snapshot on disk, if there is one.
-fn plane(folder: &Folder, tasks: &Tasks) -> Result<DataPlane> {
+fn plane(folder: &Folder, settings: &Settings, tasks: &Tasks) -> Result<DataPlane> {
     let snapshot = match snapshot_file::load(&folder.path) {
         Err(damaged @ LoadError::AllDamaged(_)) => {
             tracing::error!("{damaged}");
@@ -439,8 +439,8 @@ fn plane(folder: &Folder, tasks: &Tasks) -> Result<DataPlane> {
         }
         Ok(None) => Snapshot::new(Id::NIL, 0),
     };
-    // What authorities ask is answered before anybody looks whose host it is.
-    Ok(DataPlane::new(folder.blobs.clone(), snapshot, tasks.clone(), Arc::new(|_, _| None)))
+    let resolver = Arc::new(outside::Upstreams::new(&settings.outside));
+    Ok(DataPlane::resolving(folder.blobs.clone(), snapshot, tasks.clone(), resolver))
 }
 
 /// Where sites and panel are reached, from the settings and the port that is listened on.

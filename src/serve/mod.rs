@@ -7,6 +7,7 @@
 
 mod bundle;
 mod file;
+mod gate;
 pub mod headers;
 pub mod incident;
 mod index;
@@ -24,9 +25,10 @@ mod visit;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use arc_swap::ArcSwap;
+use bytes::Bytes;
 use hyper::{
     Method, StatusCode,
-    body::Body as _,
+    body::Body as HttpBody,
     header::{CONTENT_LENGTH, HeaderValue, X_CONTENT_TYPE_OPTIONS},
     http::request::Parts,
 };
@@ -34,13 +36,15 @@ use tokio::sync::broadcast;
 
 use self::{
     bundle::Bundles,
+    gate::Gate,
     headers::X_ROBOTS_TAG,
     incident::{Incident, Incidents},
     index::Indexes,
     memory::Memory,
     meter::{Counts, Meter},
     page::Refusal,
-    snapshot::{Snapshot, Target},
+    proxy::{Figures, Nobody, Proxies, Resolve},
+    snapshot::{Settings, Snapshot},
     visit::Visit,
 };
 use crate::{
@@ -50,12 +54,32 @@ use crate::{
         ids::Id,
         tasks::Tasks,
     },
-    http::respond::{Body, Response},
+    domain::site_settings::addresses::Https,
+    http::{
+        peer::{Client, Peer, Trust},
+        respond::{Body, BodyError, Patient, Response},
+    },
 };
 
-/// Answers below `/.well-known/` that are the host's on every site: given what the host shows and the rest of the
-/// decoded path (`acme-challenge/<token>`), the answer, or nothing for 404. It may block. Proofs are not among them.
-pub type WellKnown = Arc<dyn Fn(&Target, &str) -> Option<Response> + Send + Sync>;
+/// A visitor's request, as the data plane is asked.
+#[derive(Clone, Copy, Debug)]
+pub struct Asked<'a> {
+    /// The normalised hostname.
+    pub host: &'a str,
+    /// All of it but the body.
+    pub parts: &'a Parts,
+    /// Who has connected.
+    pub peer: Peer,
+    /// What is believed of forwarded requests.
+    pub trust: &'a Trust,
+}
+
+impl Asked<'_> {
+    /// Who asks. Worked out anew with each call, since most answers need it not.
+    pub fn client(&self) -> Client {
+        self.trust.client(self.peer, &self.parts.headers)
+    }
+}
 
 /// The data plane of a process. Cheap to clone.
 #[derive(Clone)]
@@ -70,8 +94,8 @@ struct Inner {
     memory: Memory,
     incidents: Arc<Incidents>,
     meter: Meter,
+    proxies: Proxies,
     tasks: Tasks,
-    well_known: WellKnown,
 }
 
 /// A snapshot that may not be published.
@@ -117,8 +141,15 @@ impl std::fmt::Debug for DataPlane {
 impl DataPlane {
     /// Serves `snapshot` with the bytes in `blobs`. A server that has none yet begins with
     /// `Snapshot::new(Id::NIL, 0)`, which any instance may follow.
-    pub fn new(blobs: BlobDir, snapshot: Snapshot, tasks: Tasks, well_known: WellKnown) -> Self {
+    pub fn new(blobs: BlobDir, snapshot: Snapshot, tasks: Tasks) -> Self {
+        Self::resolving(blobs, snapshot, tasks, Arc::new(Nobody))
+    }
+
+    /// The same, with upstreams at the addresses that `resolver` says.
+    pub fn resolving(blobs: BlobDir, snapshot: Snapshot, tasks: Tasks, resolver: Arc<dyn Resolve>) -> Self {
         let incidents = Arc::new(Incidents::new());
+        let proxies = Proxies::new(resolver, tasks.clone());
+        proxies.follow(&snapshot);
         Self(Arc::new(Inner {
             current: ArcSwap::from_pointee(snapshot),
             publishing: Mutex::default(),
@@ -127,8 +158,8 @@ impl DataPlane {
             memory: Memory::new(blobs, Arc::clone(&incidents), true),
             incidents,
             meter: Meter::default(),
+            proxies,
             tasks,
-            well_known,
         }))
     }
 
@@ -142,6 +173,7 @@ impl DataPlane {
         if snapshot.generation < served.generation {
             return Err(Refused::Older { generation: snapshot.generation, served: served.generation });
         }
+        self.0.proxies.follow(&snapshot);
         self.0.current.store(Arc::new(snapshot));
         Ok(())
     }
@@ -152,16 +184,36 @@ impl DataPlane {
     }
 
     /// Answers a request for a normalised hostname; `None` when no site has it.
-    pub async fn answer(&self, host: &str, parts: &Parts) -> Option<Response> {
-        let snapshot = self.snapshot();
-        let target = snapshot.find(host)?;
+    pub async fn answer<B>(&self, asked: Asked<'_>, body: B) -> Option<Response>
+    where
+        B: HttpBody<Data = Bytes, Error: Into<BodyError>> + Send + 'static,
+    {
+        let (snapshot, parts) = (self.snapshot(), asked.parts);
+        let target = snapshot.find(asked.host)?;
         let visit = Visit { plane: &self.0, target, generation: snapshot.generation, parts };
-        let mut response = visit.answer().await.unwrap_or_else(|refusal| refusal.answer(&parts.headers));
+        let mut response = match &target.settings {
+            Settings::Plain => visit.shown().await,
+            // Most sites have none, and pay nothing for those that have.
+            Settings::Given(settings) => {
+                let gate = Gate { settings, target, asked };
+                Box::pin(gate.answer(&visit, Body::boxed(body))).await
+            }
+            Settings::Unreadable => Refusal::Unreadable.answer(&parts.headers),
+        };
         if target.preview {
             // Behind what the policy says, which is part of what was deployed.
             response.headers_mut().append(X_ROBOTS_TAG, HeaderValue::from_static("noindex"));
         }
         Some(self.finish(response, parts))
+    }
+
+    /// What a site wants done with visitors in clear; `None` for a host that no site has.
+    pub fn find_https(&self, host: &str) -> Option<Https> {
+        let snapshot = self.0.current.load();
+        match &snapshot.find(host)?.settings {
+            Settings::Given(settings) => Some(settings.addresses.https),
+            Settings::Plain | Settings::Unreadable => Some(Https::Server),
+        }
     }
 
     /// The page for a hostname that no site has.
@@ -199,6 +251,11 @@ impl DataPlane {
         self.0.incidents.variant_verified(blob, coding);
     }
 
+    /// What became of requests that other servers answer.
+    pub fn proxied(&self) -> Vec<Figures> {
+        self.0.proxies.figures()
+    }
+
     /// What visitors got so far.
     pub fn meter(&self) -> Counts {
         self.0.meter.read()
@@ -209,11 +266,13 @@ impl DataPlane {
         let status = response.status();
         let bodiless = status == StatusCode::NO_CONTENT || status == StatusCode::NOT_MODIFIED;
         let size = response.body().size_hint().exact();
+        // What another server answers is that server's to describe.
+        let is_ours = response.extensions().get::<Patient>().is_none();
         let headers = response.headers_mut();
-        if !headers.contains_key(X_CONTENT_TYPE_OPTIONS) {
+        if is_ours && !headers.contains_key(X_CONTENT_TYPE_OPTIONS) {
             headers.insert(X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
         }
-        if let (Some(size), false, false) = (size, bodiless, headers.contains_key(CONTENT_LENGTH)) {
+        if let (Some(size), true, false, false) = (size, is_ours, bodiless, headers.contains_key(CONTENT_LENGTH)) {
             headers.insert(CONTENT_LENGTH, HeaderValue::from(size));
         }
         let announced = || headers.get(CONTENT_LENGTH).and_then(|it| it.to_str().ok()?.parse().ok());

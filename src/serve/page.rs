@@ -65,6 +65,8 @@ pub(super) enum Refusal {
     NotPassedOn,
     /// The request has come here again and again.
     Circle,
+    /// What people have set for the site cannot be read.
+    Unreadable,
 }
 
 impl Refusal {
@@ -80,7 +82,7 @@ impl Refusal {
             Self::UnknownHost => StatusCode::MISDIRECTED_REQUEST,
             Self::Precondition => StatusCode::PRECONDITION_FAILED,
             Self::Range => StatusCode::RANGE_NOT_SATISFIABLE,
-            Self::Unavailable | Self::Down => StatusCode::SERVICE_UNAVAILABLE,
+            Self::Unavailable | Self::Unreadable | Self::Down => StatusCode::SERVICE_UNAVAILABLE,
             Self::Unreachable | Self::Broken => StatusCode::BAD_GATEWAY,
             Self::Late => StatusCode::GATEWAY_TIMEOUT,
             Self::TooLarge => StatusCode::PAYLOAD_TOO_LARGE,
@@ -109,6 +111,9 @@ impl Refusal {
             }
             Self::Precondition => ("The file has changed", "The request asked for another state of it."),
             Self::Range => ("This part is not there", "The file ends before it."),
+            Self::Unreadable => {
+                ("This site cannot be shown now", "Its settings cannot be read on this server. Try again later.")
+            }
             Self::Unavailable => ("This file is unavailable", "It is damaged on this server. Try again later."),
             Self::Unreachable => (
                 "The application cannot be reached",
@@ -150,8 +155,8 @@ impl Refusal {
         match self {
             Self::Method => drop(headers.insert(ALLOW, ALLOWED)),
             Self::NotPassedOn => drop(headers.insert(ALLOW, PASSED_ON)),
-            Self::Unavailable => drop(headers.insert(RETRY_AFTER, RETRY_S)),
             Self::Unreachable | Self::Down => drop(headers.insert(RETRY_AFTER, UPSTREAM_RETRY_S)),
+            Self::Unavailable | Self::Unreadable => drop(headers.insert(RETRY_AFTER, RETRY_S)),
             _ => {}
         }
         response

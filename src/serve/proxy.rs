@@ -28,7 +28,7 @@ use hyper::http::request::Parts;
 use tokio::time::sleep;
 use tokio_util::sync::CancellationToken;
 
-pub use self::connect::{Resolve, Resolved};
+pub use self::connect::{Nobody, Resolve, Resolved};
 use self::{
     connect::{Authorities, Way},
     counts::Counts,
@@ -37,7 +37,10 @@ use self::{
     server::Server,
     standing::May,
 };
-use super::page::Refusal;
+use super::{
+    page::Refusal,
+    snapshot::{Settings, Snapshot, State},
+};
 use crate::{
     base::tasks::Tasks,
     domain::{
@@ -146,6 +149,21 @@ impl Proxies {
         let after = Arc::new(after);
         self.0.sites.store(Arc::clone(&after));
         retire(&before, &after);
+    }
+
+    /// Takes what the sites of a snapshot have.
+    pub(super) fn follow(&self, snapshot: &Snapshot) {
+        let mut given: Vec<(SiteId, &str, &Proxy)> = Vec::new();
+        for (_, target) in snapshot.hosts() {
+            // A site that was taken down asks nobody for anything.
+            if let (Settings::Given(settings), false) = (&target.settings, matches!(target.state, State::TakenDown(_)))
+            {
+                given.push((target.site, &target.name, &settings.proxy));
+            }
+        }
+        if !given.is_empty() || !self.0.sites.load().is_empty() {
+            self.set(given.into_iter());
+        }
     }
 
     /// A site with what it keeps of itself: routes that are as they were, and servers that are still named.

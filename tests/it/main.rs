@@ -71,6 +71,7 @@ mod postgres_upgrade;
 #[cfg(feature = "postgres")]
 mod postgres_wall;
 mod proxies;
+mod proxying;
 mod queue_redb;
 #[cfg(feature = "redis")]
 mod queue_redis;
@@ -90,6 +91,7 @@ mod schedules;
 mod server;
 mod services;
 mod serving;
+mod site_settings;
 #[cfg(all(feature = "postgres", feature = "redis", feature = "s3"))]
 mod story;
 mod support;

@@ -31,7 +31,7 @@ use crate::{
 };
 
 /// Tables of which every row is the same before and after a step, and what of a row passes all the same.
-const SAME: [(&str, &[&str]); 18] = [
+const SAME: [(&str, &[&str]); 19] = [
     ("acme_account", &[]),
     ("api_key", &["used_ms"]),
     ("blockchain_record", &[]),
@@ -47,6 +47,7 @@ const SAME: [(&str, &[&str]); 18] = [
     ("setting", &[]),
     ("site", &[]),
     ("site_name", &[]),
+    ("site_setting", &[]),
     ("tenant", &[]),
     ("upload_part", &[]),
     ("user", &[]),

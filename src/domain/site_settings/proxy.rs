@@ -10,6 +10,7 @@ use std::net::IpAddr;
 use serde::{Deserialize, Serialize};
 
 pub use self::upstream::{Place, Protocol, Upstream};
+use super::{Section, is_default};
 use crate::domain::{Error, Result};
 
 /// Routes of one site: more are a list that nobody reads.
@@ -44,28 +45,28 @@ pub struct Route {
     /// The servers that answer, any of them.
     pub to: Vec<String>,
     /// Whether they are asked for what is behind the path.
-    #[serde(default, skip_serializing_if = "is_no")]
+    #[serde(default, skip_serializing_if = "is_default")]
     pub strip_prefix: bool,
     /// Which host they are asked for.
-    #[serde(default, skip_serializing_if = "HostHeader::is_keep")]
+    #[serde(default, skip_serializing_if = "is_default")]
     pub host: HostHeader,
     /// Whether a file of the site answers where there is one.
-    #[serde(default, skip_serializing_if = "is_no")]
+    #[serde(default, skip_serializing_if = "is_default")]
     pub files_first: bool,
     /// How long is waited for what.
-    #[serde(default, skip_serializing_if = "Timeouts::is_default")]
+    #[serde(default, skip_serializing_if = "is_default")]
     pub timeout_s: Timeouts,
     /// How many bytes a request may bring.
     #[serde(default = "body_bytes", skip_serializing_if = "is_body_bytes")]
     pub body_bytes_max: u64,
     /// When a server that fails is left alone.
-    #[serde(default, skip_serializing_if = "Failing::is_default")]
+    #[serde(default, skip_serializing_if = "is_default")]
     pub failing: Failing,
     /// How the servers are looked at while nobody asks them.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub health: Option<Health>,
     /// Whom to believe that it is the server.
-    #[serde(default, skip_serializing_if = "Tls::is_default")]
+    #[serde(default, skip_serializing_if = "is_default")]
     pub tls: Tls,
     /// Of FastCGI: the folder on the server with the programs.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -84,14 +85,6 @@ pub enum HostHeader {
     Keep,
     /// Its own, as its address says.
     Upstream,
-}
-
-impl HostHeader {
-    /// Whether it is the visitor's.
-    #[expect(clippy::trivially_copy_pass_by_ref, reason = "serde hands over a reference")]
-    fn is_keep(&self) -> bool {
-        *self == Self::Keep
-    }
 }
 
 /// How long is waited for what, in seconds.
@@ -114,12 +107,6 @@ impl Default for Timeouts {
     }
 }
 
-impl Timeouts {
-    fn is_default(&self) -> bool {
-        *self == Self::default()
-    }
-}
-
 /// When a server that fails is left alone.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
@@ -133,12 +120,6 @@ pub struct Failing {
 impl Default for Failing {
     fn default() -> Self {
         Self { after: 3, for_s: 10 }
-    }
-}
-
-impl Failing {
-    fn is_default(&self) -> bool {
-        *self == Self::default()
     }
 }
 
@@ -178,12 +159,6 @@ pub struct Tls {
     pub ca: Option<String>,
 }
 
-impl Tls {
-    fn is_default(&self) -> bool {
-        *self == Self::default()
-    }
-}
-
 fn whole_site() -> String {
     String::from("/")
 }
@@ -195,11 +170,6 @@ const fn body_bytes() -> u64 {
 #[expect(clippy::trivially_copy_pass_by_ref, reason = "serde hands over a reference")]
 const fn is_body_bytes(bytes: &u64) -> bool {
     *bytes == BODY_BYTES
-}
-
-#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde hands over a reference")]
-const fn is_no(value: &bool) -> bool {
-    !*value
 }
 
 const fn every() -> u32 {
@@ -237,7 +207,7 @@ impl Route {
         }
     }
 
-    /// Its servers. One that cannot be read is left out: [`Proxy::check`] has refused it.
+    /// Its servers. One that cannot be read is left out: the check of settings has refused it.
     pub fn upstreams(&self) -> impl Iterator<Item = Upstream> {
         self.to.iter().filter_map(|it| Upstream::parse(it).ok())
     }
@@ -255,9 +225,8 @@ impl Route {
     }
 }
 
-impl Proxy {
-    /// What is wrong, if anything is. The error names the key.
-    pub fn check(&self) -> Result<()> {
+impl Section for Proxy {
+    fn check(&self) -> Result<()> {
         if self.routes.len() > ROUTES_MAX {
             let text =
                 format!("a site has at most {ROUTES_MAX} routes. Leave some out, or let one upstream tell paths apart");
@@ -275,7 +244,9 @@ impl Proxy {
         }
         Ok(())
     }
+}
 
+impl Proxy {
     /// These routes as somebody may have them kept who wants them instead of `before`. `may`: whether he manages the server. `admits`: the addresses that everybody
     /// may name, though they are not public.
     ///
@@ -400,7 +371,7 @@ impl Route {
     fn check_tls(&self, key: &str) -> Result<()> {
         let refused = |at: &str, why: &str| Err(wrong("proxy.routes.tls", &format!("`{key}.tls{at}`"), why));
         let speaks = self.upstreams().any(|it| it.protocol == Protocol::Https);
-        if !self.tls.is_default() && !speaks {
+        if !is_default(&self.tls) && !speaks {
             return refused("", "none of its servers speaks TLS: write https:// in `to`, or leave it out");
         }
         if let Some(name) = &self.tls.server_name

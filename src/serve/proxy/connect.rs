@@ -37,6 +37,17 @@ pub trait Resolve: fmt::Debug + Send + Sync {
     fn resolve<'a>(&'a self, host: &'a str, inside: bool) -> Resolved<'a>;
 }
 
+/// Knows no name: only hosts that are addresses, and that the operator has named, lead anywhere.
+#[derive(Clone, Copy, Debug)]
+pub struct Nobody;
+
+impl Resolve for Nobody {
+    fn resolve<'a>(&'a self, host: &'a str, inside: bool) -> Resolved<'a> {
+        let found = host.parse().ok().filter(|_| inside).map(|it| vec![it]);
+        Box::pin(async move { found.ok_or_else(|| format!("there is no address of {host}")) })
+    }
+}
+
 /// What an upstream is spoken to over.
 pub(super) trait Io: AsyncRead + AsyncWrite + Send + Unpin {}
 
