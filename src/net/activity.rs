@@ -151,17 +151,17 @@ pub(super) struct Watched<S> {
     framing: Option<Framing>,
     first: bool,
     /// Its place among the connections, for as long as there are bytes: also when they are those of another protocol by now.
-    seat: Option<Seat>,
+    _seat: Option<Seat>,
 }
 
 impl<S> Watched<S> {
     pub(super) const fn new(stream: S, activity: Arc<Activity>, framing: Option<Framing>) -> Self {
-        Self { stream, activity, framing, first: true, seat: None }
+        Self { stream, activity, framing, first: true, _seat: None }
     }
 
     /// With its place, which it gives back at its end.
     pub(super) fn holding(self, seat: Seat) -> Self {
-        Self { seat: Some(seat), ..self }
+        Self { _seat: Some(seat), ..self }
     }
 }
 

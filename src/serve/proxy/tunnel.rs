@@ -3,7 +3,7 @@
 
 use std::{
     io,
-    pin::Pin,
+    pin::{Pin, pin},
     sync::{
         Arc,
         atomic::{AtomicU64, Ordering},
@@ -21,7 +21,7 @@ use hyper::{
 };
 use hyper_util::rt::TokioIo;
 use tokio::{
-    io::{AsyncRead, AsyncWrite, ReadBuf, copy_bidirectional},
+    io::{AsyncRead, AsyncWrite, AsyncWriteExt as _, ReadBuf, ReadHalf, WriteHalf, copy, split},
     time::{Instant, sleep, sleep_until, timeout},
 };
 
@@ -33,6 +33,8 @@ use crate::{
 
 /// How long a visitor's connection may take to become one, after the answer was handed over.
 const SWITCH_WITHIN: Duration = Duration::from_secs(30);
+/// How long one way goes on when the other has ended.
+const LINGER: Duration = Duration::from_secs(5);
 
 /// When the last byte came either way.
 #[derive(Clone)]
@@ -142,11 +144,20 @@ async fn pass(visitor: OnUpgrade, upstream: OnUpgrade, idle: Duration) {
         return;
     };
     let pulse = Pulse { begun: Instant::now(), last_ms: Arc::default() };
-    let mut visitor = End { io: TokioIo::new(visitor), pulse: pulse.clone() };
-    let mut upstream = End { io: TokioIo::new(upstream), pulse: pulse.clone() };
+    let (from_visitor, to_visitor) = split(End { io: TokioIo::new(visitor), pulse: pulse.clone() });
+    let (from_upstream, to_upstream) = split(End { io: TokioIo::new(upstream), pulse: pulse.clone() });
+    let mut there = pin!(one_way(from_visitor, to_upstream));
+    let mut back = pin!(one_way(from_upstream, to_visitor));
     tokio::select! {
-        // How it ends is nothing that anybody here can mend.
-        passed = copy_bidirectional(&mut visitor, &mut upstream) => drop(passed),
+        // A WebSocket has no use for half a connection: what is on its way arrives, and that is all.
+        () = &mut there => drop(timeout(LINGER, back).await),
+        () = &mut back => drop(timeout(LINGER, there).await),
         () = pulse.stops(idle) => {}
     }
+}
+
+/// Hands on bytes to their end. How that comes is nothing that anybody here can mend.
+async fn one_way(mut from: ReadHalf<End>, mut to: WriteHalf<End>) {
+    drop(copy(&mut from, &mut to).await);
+    drop(to.shutdown().await);
 }

@@ -125,6 +125,7 @@ fn mirrored(said: &Value, name: &str) -> String {
 
 /// Serves a site with these routes, and these files.
 fn show(web: &Web, routes: &Value, files: &[(&str, &[u8])]) {
+    let files = if files.is_empty() { &[("/index.html", &b"file"[..])] } else { files };
     let served = web.deploy(1, files, Policy::default());
     let mut routes = routes.clone();
     for route in routes.as_array_mut().unwrap() {

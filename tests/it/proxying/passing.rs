@@ -83,7 +83,7 @@ async fn files_come_first_where_the_route_says_so() {
     for (path, status, wanted) in [
         ("/", 200, "front"),
         ("/a.css", 200, "a{}"),
-        ("/docs", 308, ""),
+        ("/docs", 308, "See /docs/\n"),
         ("/docs/", 200, "docs"),
         ("/b.css", 200, "app"),
         ("/only/x", 200, "app"),
