@@ -72,7 +72,7 @@ pub(super) enum Refusal {
 impl Refusal {
     fn status(&self) -> StatusCode {
         match self {
-            Self::Method => StatusCode::METHOD_NOT_ALLOWED,
+            Self::Method | Self::NotPassedOn => StatusCode::METHOD_NOT_ALLOWED,
             Self::Path | Self::Host => StatusCode::BAD_REQUEST,
             Self::NotFound | Self::Nothing => StatusCode::NOT_FOUND,
             Self::Gone => StatusCode::GONE,
@@ -88,7 +88,6 @@ impl Refusal {
             Self::TooLarge => StatusCode::PAYLOAD_TOO_LARGE,
             Self::TooSlow => StatusCode::REQUEST_TIMEOUT,
             Self::LengthRequired => StatusCode::LENGTH_REQUIRED,
-            Self::NotPassedOn => StatusCode::METHOD_NOT_ALLOWED,
             Self::Circle => StatusCode::LOOP_DETECTED,
         }
     }

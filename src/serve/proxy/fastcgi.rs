@@ -118,18 +118,21 @@ impl Stderr {
         match self.may_log() {
             Some(false) => tracing::warn!(text, "a program of FastCGI complains"),
             Some(true) => {
-                tracing::warn!(text, "a program of FastCGI complains; more is logged as `debug` for a minute")
+                tracing::warn!(text, "a program of FastCGI complains; more is logged as `debug` for a minute");
             }
             None => tracing::debug!(text, "a program of FastCGI complains"),
         }
     }
 }
 
+/// A request on its way.
+type Writing = Pin<Box<dyn Future<Output = Result<(), Fault>> + Send>>;
+
 /// One request and its answer.
 pub(super) struct Exchange {
     reader: ReadHalf<Stream>,
     /// Sends the request; `None`: all is sent.
-    writing: Option<Pin<Box<dyn Future<Output = Result<(), Fault>> + Send>>>,
+    writing: Option<Writing>,
     records: Records,
     stderr: Stderr,
 }
@@ -139,7 +142,7 @@ impl Exchange {
     pub(super) fn new(stream: Stream, body: Sending, about: &About<'_>, script: &Script, stderr: &Stderr) -> Self {
         let (reader, writer) = split(stream);
         let params = params::of(about, script);
-        let writing: Pin<Box<dyn Future<Output = _> + Send>> = Box::pin(write(writer, params, body));
+        let writing: Writing = Box::pin(write(writer, params, body));
         Self { reader, writing: Some(writing), records: Records::default(), stderr: stderr.clone() }
     }
 
@@ -196,20 +199,16 @@ impl Exchange {
 
 /// Sends a request to its end. That the program does not take it is no fault: it may have answered without it.
 async fn write(mut to: WriteHalf<Stream>, mut params: params::Params, body: Sending) -> Result<(), Fault> {
-    let mut body = match body.size_hint().exact() {
-        Some(length) => {
-            params.length(length);
-            Body::boxed(body)
-        }
-        None => {
-            let whole = Limited::new(body, UNKNOWN_BYTES_MAX).collect().await;
-            let whole = whole.map_err(|it| {
-                if it.is::<http_body_util::LengthLimitError>() { Fault::NoLength } else { Fault::Body }
-            })?;
-            let whole = whole.to_bytes();
-            params.length(u64::try_from(whole.len()).unwrap_or(u64::MAX));
-            Body::full(whole)
-        }
+    let mut body = if let Some(length) = body.size_hint().exact() {
+        params.length(length);
+        Body::boxed(body)
+    } else {
+        let whole = Limited::new(body, UNKNOWN_BYTES_MAX).collect().await.map_err(|error| {
+            if error.is::<http_body_util::LengthLimitError>() { Fault::NoLength } else { Fault::Body }
+        })?;
+        let whole = whole.to_bytes();
+        params.length(u64::try_from(whole.len()).unwrap_or(u64::MAX));
+        Body::full(whole)
     };
     if to.write_all(&records::begin(&params.encoded())).await.is_err() {
         return Ok(());

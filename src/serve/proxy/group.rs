@@ -173,7 +173,7 @@ impl Group {
         while tried.len() < TRIES_MAX {
             let Some(mut lease) = self.choose(&tried) else { return Err(worst) };
             let server = Arc::clone(&lease.server);
-            let within = self.seconds(self.route.timeout_s.connect);
+            let within = seconds(self.route.timeout_s.connect);
             let line =
                 if may_be_closed { server.line(repeatable, within).await } else { server.new_line(within).await };
             let line = match line {
@@ -225,10 +225,6 @@ impl Group {
         Err(worst)
     }
 
-    fn seconds(&self, seconds: u32) -> Duration {
-        Duration::from_secs(seconds.into())
-    }
-
     fn about<'a>(&'a self, lease: &'a Lease, client: Client, parts: &Parts) -> heads::About<'a> {
         let host = (self.route.host == HostHeader::Upstream).then_some(lease.server.authority.as_str());
         let prefix = Some(self.route.prefix()).filter(|it| self.route.strip_prefix && !it.is_empty());
@@ -264,14 +260,14 @@ impl Group {
         progress: &Progress,
     ) -> Result<(Answer<Incoming>, SendRequest<Body>), Undone> {
         let Line { mut sender, .. } = line;
-        let within = self.seconds(self.route.timeout_s.answer);
+        let within = seconds(self.route.timeout_s.answer);
         progress.touch();
         let answered = tokio::select! {
             answered = sender.try_send_request(request) => answered,
             () = late(progress, within) => return Err(Undone::Late),
             () = async {
                 lease.server.left().await;
-                sleep(self.seconds(self.route.timeout_s.drain)).await;
+                sleep(seconds(self.route.timeout_s.drain)).await;
             } => return Err(Undone::Late),
         };
         match answered {
@@ -293,8 +289,8 @@ impl Group {
         client: Client,
     ) -> Option<(Response, Outcome)> {
         if answer.status() == StatusCode::SWITCHING_PROTOCOLS {
-            let idle = self.seconds(self.route.timeout_s.idle);
-            let drain = self.seconds(self.route.timeout_s.drain);
+            let idle = seconds(self.route.timeout_s.idle);
+            let drain = seconds(self.route.timeout_s.drain);
             let response = tunnel::open(answer, parts, lease, &self.tasks, idle, drain)?;
             return Some((response, Outcome::Switched));
         }
@@ -313,7 +309,7 @@ impl Group {
     }
 
     pub(super) fn patience(&self) -> Patience {
-        Patience::new(self.seconds(self.route.timeout_s.idle), self.seconds(self.route.timeout_s.drain))
+        Patience::new(seconds(self.route.timeout_s.idle), seconds(self.route.timeout_s.drain))
     }
 
     async fn by_fastcgi(&self, asked: Asked<'_>) -> Result<(Response, Outcome), Trouble> {
@@ -330,7 +326,7 @@ impl Group {
         while tried.len() < TRIES_MAX {
             let Some(mut lease) = self.choose(&tried) else { return Err(worst) };
             let server = Arc::clone(&lease.server);
-            let stream = match server.way.connect(self.seconds(self.route.timeout_s.connect)).await {
+            let stream = match server.way.connect(seconds(self.route.timeout_s.connect)).await {
                 Ok(stream) => stream,
                 Err(why) => {
                     lease.failed(self.route.failing, &why);
@@ -340,7 +336,7 @@ impl Group {
                 }
             };
             progress.touch();
-            let within = self.seconds(self.route.timeout_s.answer);
+            let within = seconds(self.route.timeout_s.answer);
             let mut exchange = fastcgi::Exchange::new(stream, body, &about, &script, &self.stderr);
             let head = tokio::select! {
                 head = exchange.head() => head,
@@ -368,6 +364,10 @@ impl Group {
         }
         Err(worst)
     }
+}
+
+fn seconds(seconds: u32) -> Duration {
+    Duration::from_secs(seconds.into())
 }
 
 /// Resolves once nothing of a request was sent for so long.

@@ -10,7 +10,7 @@ use hyper::{
         ALT_SVC, CONNECTION, CONTENT_LENGTH, COOKIE, EXPECT, FORWARDED, HOST, HeaderName, HeaderValue, LOCATION,
         PROXY_AUTHENTICATE, PROXY_AUTHORIZATION, TE, TRAILER, TRANSFER_ENCODING, UPGRADE, VIA,
     },
-    http::request::Parts,
+    http::{request::Parts, uri::Authority},
 };
 
 use crate::http::peer::Client;
@@ -48,7 +48,7 @@ pub(super) struct About<'a> {
 
 /// The host as the visitor wrote it, with its port.
 pub(super) fn host(parts: &Parts) -> &str {
-    let of_uri = parts.uri.authority().map(|it| it.as_str());
+    let of_uri = parts.uri.authority().map(Authority::as_str);
     let text = of_uri.or_else(|| parts.headers.get(HOST)?.to_str().ok()).unwrap_or_default();
     text.rsplit('@').next().unwrap_or_default()
 }

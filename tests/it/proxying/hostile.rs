@@ -11,18 +11,19 @@ async fn hostile(tasks: &Tasks, deed: Deed) -> (SocketAddr, Arc<Mutex<Vec<String
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap();
     let asked: Arc<Mutex<Vec<String>>> = Arc::default();
-    let (heard, within) = (Arc::clone(&asked), tasks.clone());
+    let (told, within) = (Arc::clone(&asked), tasks.clone());
     tasks.spawn(async move {
         loop {
             let (mut stream, _) = tokio::select! {
                 it = listener.accept() => it.unwrap(),
                 () = within.stopping() => return,
             };
-            let (heard, stop) = (Arc::clone(&heard), within.clone());
+            let (told, stop) = (Arc::clone(&told), within.clone());
             within.spawn(async move {
                 let mut head = vec![0; 16 * 1024];
                 let Ok(read) = stream.read(&mut head).await else { return };
-                heard.lock().unwrap().push(String::from_utf8_lossy(&head[..read]).into_owned());
+                head.truncate(read);
+                told.lock().unwrap().push(String::from_utf8_lossy(&head).into_owned());
                 tokio::select! {
                     () = deed(stream) => {}
                     () = stop.stopping() => {}

@@ -93,7 +93,7 @@ fn what_is_wrong_is_said_with_its_key() {
         (check(|it| it.tls.server_name = Some(String::from("a.example"))), ["`proxy.routes[0].tls`", "https://"]),
         (
             check(|it| {
-                (it.to, it.tls.server_name) = (vec![String::from("https://a.example")], Some(String::from("a b")))
+                (it.to, it.tls.server_name) = (vec![String::from("https://a.example")], Some(String::from("a b")));
             }),
             ["`proxy.routes[0].tls.server_name`", "no certificate"],
         ),

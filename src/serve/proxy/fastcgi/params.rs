@@ -104,7 +104,8 @@ impl Params {
                 match u8::try_from(length) {
                     Ok(short) if short < 0x80 => out.push(short),
                     _ => {
-                        out.extend_from_slice(&(u32::try_from(length).unwrap_or(u32::MAX) | 0x8000_0000).to_be_bytes())
+                        let long = u32::try_from(length).unwrap_or(u32::MAX) | 0x8000_0000;
+                        out.extend_from_slice(&long.to_be_bytes());
                     }
                 }
             }
