@@ -1,3 +1,5 @@
+//! Upstreams and routes as people write them, and who may.
+
 use super::*;
 
 #[test]
