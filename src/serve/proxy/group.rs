@@ -15,7 +15,7 @@ use hyper::{
     Method, Request, Response as Answer, StatusCode, Uri, Version,
     body::{Body as _, Incoming},
     client::conn::http1::SendRequest,
-    header::{CONTENT_LENGTH, HeaderMap, HeaderName, HeaderValue},
+    header::{CONNECTION, CONTENT_LENGTH, HeaderMap, HeaderName, HeaderValue},
     http::{request::Parts, uri::PathAndQuery},
 };
 use tokio::time::{Instant, sleep, sleep_until};
@@ -383,6 +383,10 @@ async fn late(progress: &Progress, within: Duration) {
 
 /// For how many seconds an upstream says that it keeps the connection.
 fn kept_for(headers: &HeaderMap) -> Option<u64> {
+    let mut lines = headers.get_all(CONNECTION).iter().filter_map(|it| it.to_str().ok());
+    if lines.any(|it| it.split(',').any(|word| word.trim().eq_ignore_ascii_case("close"))) {
+        return Some(0);
+    }
     let said = headers.get(HeaderName::from_static("keep-alive"))?.to_str().ok()?;
     said.split(',').find_map(|it| it.trim().strip_prefix("timeout=")?.parse().ok())
 }
