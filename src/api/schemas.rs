@@ -90,6 +90,7 @@ const ANSWERED: &[(&str, &[&str])] = &[
             "limits?: object",
             "firewall?: object",
             "traffic?: object",
+            "proxy?: object",
             "warnings?: [string]",
         ],
     ),

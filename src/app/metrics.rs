@@ -13,7 +13,7 @@ use crate::{
         respond::{self, Response},
     },
     ports::db::Replica,
-    serve::{DataPlane, tally::SinceStart},
+    serve::{DataPlane, proxy::Figures, tally::SinceStart},
     services::{
         Depth, Services,
         access::Origin,
@@ -45,6 +45,7 @@ async fn read(services: &Services, seen: Seen<'_>, headers: &HeaderMap, client: 
     }
     let mut out = Text(String::new());
     visitors(seen.plane, &mut out);
+    upstreams(seen.plane, &mut out);
     if let Some(log) = seen.log {
         access_log(log, &mut out);
     }
@@ -138,6 +139,37 @@ fn sites(plane: &DataPlane, out: &mut Text) {
     out.add("chainhost_site_sent_bytes_total", "counter", help, &rows(|it| it.bytes));
     let help = "Answers, visitors and labels that are in no figure of traffic, for want of room.";
     out.one("chainhost_traffic_dropped_total", "counter", help, plane.tally().dropped());
+}
+
+/// What other servers answer, where sites have such.
+fn upstreams(plane: &DataPlane, out: &mut Text) {
+    let sites = plane.proxied();
+    if sites.is_empty() {
+        return;
+    }
+    let outcomes = sites.iter().flat_map(|it| {
+        let site = label(&it.site);
+        it.outcomes.iter().map(move |(word, count)| (format!("{{site={site},outcome=\"{word}\"}}"), *count))
+    });
+    let help = "Requests that are answered by upstreams of sites, by how they ended.";
+    out.add("chainhost_proxy_requests_total", "counter", help, &outcomes.collect::<Vec<_>>());
+    let each = |value: fn(&(String, bool, usize)) -> u64| -> Vec<(String, u64)> {
+        let of = |it: &Figures| -> Vec<(String, u64)> {
+            let site = label(&it.site);
+            let rows = it.upstreams.iter();
+            rows.map(|row| (format!("{{site={site},upstream={}}}", label(&row.0)), value(row))).collect()
+        };
+        sites.iter().flat_map(of).collect()
+    };
+    let help = "Whether an upstream of a site gets requests.";
+    out.add("chainhost_proxy_upstream_healthy", "gauge", help, &each(|it| u64::from(it.1)));
+    let help = "Requests and WebSockets that an upstream works on.";
+    out.add("chainhost_proxy_upstream_active", "gauge", help, &each(|it| u64::try_from(it.2).unwrap_or(u64::MAX)));
+}
+
+/// A label's value, in quotes.
+fn label(text: &str) -> String {
+    format!("\"{}\"", text.replace('\\', "\\\\").replace('"', "\\\"").replace('\n', "\\n"))
 }
 
 async fn queues(services: &Services, out: &mut Text) {
@@ -243,6 +275,11 @@ fn cache(services: &Services, out: &mut Text) {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn labels_hold_every_text() {
+        assert_eq!(label(r#"unix:/a"b\c"#), r#""unix:/a\"b\\c""#);
+    }
 
     #[test]
     fn seconds_are_exact_and_short() {

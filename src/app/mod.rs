@@ -153,7 +153,7 @@ pub async fn serve(
 ) -> Result<()> {
     let tasks = Tasks::new();
     let folder = take_folder(&settings, &tasks)?;
-    let plane = plane(&folder, &tasks)?;
+    let plane = plane(&folder, &settings, &tasks)?;
     let (listeners, for_proxies) = (bind(&settings.listen)?, bind(&settings.proxy_protocol_listen)?);
     let bound: Vec<SocketAddr> = listeners.iter().filter_map(|it| it.local_addr().ok()).collect();
     let addresses = addresses(&settings, bound.first().map_or(80, SocketAddr::port));
@@ -428,7 +428,7 @@ async fn clean_up(services: &Services, tasks: &Tasks) {
 }
 
 /// The data plane with the last snapshot on disk, if there is one.
-fn plane(folder: &Folder, tasks: &Tasks) -> Result<DataPlane> {
+fn plane(folder: &Folder, settings: &Settings, tasks: &Tasks) -> Result<DataPlane> {
     let snapshot = match snapshot_file::load(&folder.path) {
         Err(damaged @ LoadError::AllDamaged(_)) => {
             tracing::error!("{damaged}");
@@ -443,7 +443,8 @@ fn plane(folder: &Folder, tasks: &Tasks) -> Result<DataPlane> {
         }
         Ok(None) => Snapshot::new(Id::NIL, 0),
     };
-    Ok(DataPlane::new(folder.blobs.clone(), snapshot, tasks.clone(), Clock::system()))
+    let resolver = Arc::new(outside::Upstreams::new(&settings.outside));
+    Ok(DataPlane::resolving(folder.blobs.clone(), snapshot, tasks.clone(), Clock::system(), resolver))
 }
 
 /// Where sites and panel are reached, from the settings and the port that is listened on.

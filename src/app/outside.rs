@@ -6,8 +6,29 @@ use crate::{
     config::outside::Outside as Settings,
     engines::{dns, reach},
     ports::dns::Dns,
+    serve::proxy::{Resolve, Resolved},
     services::doctor::Outside,
 };
+
+/// The addresses of upstreams: of those that the operator has named whatever they are, of others those that may be connected to.
+#[derive(Debug)]
+pub(super) struct Upstreams(Dns);
+
+impl Upstreams {
+    /// With a resolver of its own, as sites are served without the control plane too.
+    pub(super) fn new(settings: &Settings) -> Self {
+        Self(Dns::new(dns::resolver(&settings.dns_servers), &settings.allowed))
+    }
+}
+
+impl Resolve for Upstreams {
+    fn resolve<'a>(&'a self, host: &'a str, inside: bool) -> Resolved<'a> {
+        Box::pin(async move {
+            let found = if inside { self.0.addresses(host).await } else { self.0.checked(host).await };
+            found.map_err(|error| error.message)
+        })
+    }
+}
 
 /// Asks nobody yet.
 pub(super) fn open(settings: &Settings) -> Outside {

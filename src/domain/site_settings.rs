@@ -13,6 +13,7 @@ pub mod hotlink;
 pub mod limits;
 pub mod maintenance;
 pub mod paths;
+pub mod proxy;
 pub mod traffic;
 
 use serde::{Serialize, de::DeserializeOwned};
@@ -20,7 +21,7 @@ use serde_json::{Map, Value};
 
 use self::{
     access::Access, addresses::Addresses, cors::Cors, errors::Errors, firewall::Firewall, guests::Guests,
-    hotlink::Hotlink, limits::Limits, maintenance::Maintenance, traffic::Traffic,
+    hotlink::Hotlink, limits::Limits, maintenance::Maintenance, proxy::Proxy, traffic::Traffic,
 };
 use crate::domain::{Error, Result};
 
@@ -101,6 +102,8 @@ sections! {
     guests: Guests,
     /// How much it may send in a month.
     traffic: Traffic,
+    /// What other servers answer.
+    proxy: Proxy,
 }
 
 impl SiteSettings {

@@ -30,6 +30,10 @@ enum Inner {
     Boxed(UnsyncBoxBody<Bytes, BodyError>),
 }
 
+/// An extension of an answer whose body says by itself when it was waited for it long enough: a connection is not idle meanwhile.
+#[derive(Clone, Copy, Debug)]
+pub struct Patient;
+
 /// An answer.
 pub type Response = hyper::Response<Body>;
 

@@ -20,7 +20,7 @@ use tokio::{
     time::Instant,
 };
 
-use super::framing::Framing;
+use super::{framing::Framing, seats::Seat};
 
 /// How the preface of HTTP/2 begins.
 pub(super) const PREFACE: &[u8; 4] = b"PRI ";
@@ -150,11 +150,18 @@ pub(super) struct Watched<S> {
     /// What may come in, unless that is for HTTP/2.
     framing: Option<Framing>,
     first: bool,
+    /// Its place among the connections, for as long as there are bytes: also when they are those of another protocol by now.
+    _seat: Option<Seat>,
 }
 
 impl<S> Watched<S> {
     pub(super) const fn new(stream: S, activity: Arc<Activity>, framing: Option<Framing>) -> Self {
-        Self { stream, activity, framing, first: true }
+        Self { stream, activity, framing, first: true, _seat: None }
+    }
+
+    /// With its place, which it gives back at its end.
+    pub(super) fn holding(self, seat: Seat) -> Self {
+        Self { _seat: Some(seat), ..self }
     }
 }
 

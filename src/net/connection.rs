@@ -21,6 +21,7 @@ use hyper::{
     Request, StatusCode,
     body::Incoming,
     header::{ALT_SVC, HeaderValue},
+    server::conn::http1,
     service::service_fn,
 };
 use hyper_util::{
@@ -36,7 +37,7 @@ use tokio::{
 use super::{
     activity::{Activity, PREFACE, Watched},
     framing::Framing,
-    listen, proxy_header,
+    listen, patient, proxy_header,
     seats::{Seat, Seats},
     stream::Stream,
     tls::{Agreed, Certificates, Tls},
@@ -163,21 +164,29 @@ pub struct Server {
 /// How connections are served, by what they begin with.
 #[derive(Debug)]
 struct Versions {
-    one: auto::Builder<Executor>,
+    one: http1::Builder,
     two: auto::Builder<Executor>,
     /// Finds out by itself, at the price of a buffer twice as large for the life of the connection.
     either: auto::Builder<Executor>,
 }
 
+/// How one connection is served.
+enum Version<'a> {
+    /// By HTTP/1, which may switch to another protocol.
+    One(&'a http1::Builder),
+    /// By HTTP/2, or by what it turns out to speak.
+    Other(&'a auto::Builder<Executor>),
+}
+
 impl Versions {
     /// For a connection that begins with these bytes, four at most; and what watches over what comes.
-    fn of(&self, start: &[u8]) -> (&auto::Builder<Executor>, Option<Framing>) {
+    fn of(&self, start: &[u8]) -> (Version<'_>, Option<Framing>) {
         if start == PREFACE {
-            (&self.two, None)
+            (Version::Other(&self.two), None)
         } else if PREFACE.starts_with(start) {
-            (&self.either, Some(Framing::new()))
+            (Version::Other(&self.either), Some(Framing::new()))
         } else {
-            (&self.one, Some(Framing::new()))
+            (Version::One(&self.one), Some(Framing::new()))
         }
     }
 }
@@ -199,7 +208,9 @@ impl Server {
             .max_header_list_size(u32::try_from(limits.head_bytes).unwrap_or(u32::MAX))
             .max_send_buf_size(256 * 1024);
         let seats = Seats::new(limits.connections, limits.connections_each);
-        let versions = Versions { one: http.clone().http1_only(), two: http.clone().http2_only(), either: http };
+        let mut one = http1::Builder::new();
+        one.timer(TokioTimer::new()).header_read_timeout(None).max_buf_size(limits.head_bytes.max(8 * 1024));
+        let versions = Versions { one, two: http.clone().http2_only(), either: http };
         Self {
             tasks,
             limits,
@@ -360,7 +371,7 @@ impl Server {
             peer = named;
         }
         let Some((stream, http, framing)) = self.take_in(stream, &mut peer, &activity).await else { return };
-        let io = TokioIo::new(Watched::new(stream, Arc::clone(&activity), framing));
+        let io = TokioIo::new(Watched::new(stream, Arc::clone(&activity), framing).holding(seat));
         let service = {
             // A proxy would pass it on to clients, to whom it does not speak by UDP.
             let elsewhere = self.elsewhere.clone().filter(|_| !self.seats.is_proxy(peer.address.ip()));
@@ -377,13 +388,20 @@ impl Server {
                         seen.switch();
                     }
                     drop(working);
-                    Ok::<_, Infallible>(response)
+                    Ok::<_, Infallible>(patient::watched(response, seen))
                 }
             })
         };
-        let connection = pin!(http.serve_connection(io, service));
-        self.watch(connection, &activity).await;
-        drop(seat);
+        match http {
+            Version::One(one) => {
+                let connection = pin!(one.serve_connection(io, service).with_upgrades());
+                self.watch(connection, &activity).await;
+            }
+            Version::Other(http) => {
+                let connection = pin!(http.serve_connection(io, service));
+                self.watch(connection, &activity).await;
+            }
+        }
     }
 
     /// Ends TLS where clients speak it, and finds out how the connection is to be served. `None` when it is not to be.
@@ -392,13 +410,13 @@ impl Server {
         stream: TcpStream,
         peer: &mut Peer,
         activity: &Activity,
-    ) -> Option<(Stream, &auto::Builder<Executor>, Option<Framing>)> {
+    ) -> Option<(Stream, Version<'_>, Option<Framing>)> {
         if let Some(tls) = &self.tls {
             // Elsewhere, since what a handshake needs would have its place in each connection for as long as that lives.
             let (stream, agreed) = Box::pin(self.end_tls(tls, stream, peer, activity)).await?;
             let (http, framing) = match agreed {
-                Agreed::One => (&self.http.one, Some(Framing::new())),
-                Agreed::Two => (&self.http.two, None),
+                Agreed::One => (Version::One(&self.http.one), Some(Framing::new())),
+                Agreed::Two => (Version::Other(&self.http.two), None),
             };
             return Some((stream, http, framing));
         }
@@ -438,11 +456,7 @@ impl Server {
 
     /// How a connection is to be served, by its first bytes, which stay to be read. `None` when it ends before them,
     /// or its time or ours does.
-    async fn version(
-        &self,
-        stream: &TcpStream,
-        activity: &Activity,
-    ) -> Option<(&auto::Builder<Executor>, Option<Framing>)> {
+    async fn version(&self, stream: &TcpStream, activity: &Activity) -> Option<(Version<'_>, Option<Framing>)> {
         let mut start = [0; PREFACE.len()];
         let read = self.first(activity, stream.peek(&mut start)).await?.ok()?;
         let start = start.get(..read).filter(|it| !it.is_empty())?;
@@ -565,6 +579,18 @@ async fn tell(stream: &mut TcpStream, text: &[u8]) -> io::Result<()> {
 /// What [`Server::watch`] needs of hyper's connection, whose type names every type of the service.
 trait Connection: Future {
     fn graceful_shutdown(self: Pin<&mut Self>);
+}
+
+impl<S, B> Connection for http1::UpgradeableConnection<TokioIo<Watched<Stream>>, S>
+where
+    S: hyper::service::HttpService<Incoming, ResBody = B>,
+    S::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
+    B: hyper::body::Body + 'static,
+    B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
+{
+    fn graceful_shutdown(self: Pin<&mut Self>) {
+        http1::UpgradeableConnection::graceful_shutdown(self);
+    }
 }
 
 impl<S, B> Connection for auto::Connection<'_, TokioIo<Watched<Stream>>, S, Executor>

@@ -9,6 +9,7 @@ mod framing;
 #[cfg(feature = "h3")]
 pub mod http3;
 pub mod listen;
+mod patient;
 mod proxy_header;
 mod seats;
 mod stream;

@@ -78,6 +78,14 @@ pub fn resolve<'m>(manifest: &'m Manifest, path: &str, query: Option<&str>) -> R
     walk(manifest, path, query, &mut Nobody)
 }
 
+/// Whether a file is at `path`, or the index of a folder is, without any rule and any fallback.
+pub fn has_file(manifest: &Manifest, path: &str) -> bool {
+    let is_one = |path: &str| find(manifest, path).is_some();
+    !site_path::is_reserved(path)
+        && is_plain(path)
+        && (is_one(path) || (!path.ends_with('/') && is_one(&format!("{path}/"))))
+}
+
 /// Hears how an answer comes about.
 trait Listener {
     /// This step answers.

@@ -12,6 +12,7 @@ mod guests;
 mod hotlink;
 mod pages;
 pub(super) mod rules;
+mod upstreams;
 
 use self::{door::Door, hotlink::Hotlink, rules::Rules};
 use super::{
@@ -102,10 +103,11 @@ impl Gate<'_> {
         if embedded.is_some_and(|it| !it.allows(&parts.headers, |host| self.is_ours(host))) {
             return Err(Refusal::Hotlink);
         }
-        // 10. The files.
+        // 10. What other servers answer, and the files.
+        let body = body.take().unwrap_or_else(Body::empty);
         let (mut response, guarded) = match door.filter(|_| guarded.is_none()) {
-            Some(door) => self.before(door, visit).await?,
-            None => (visit.answer().await, guarded),
+            Some(door) => self.before(door, visit, body).await?,
+            None => (upstreams::shown(self, visit, body).await, guarded),
         };
         if let (Ok(response), Some(door)) = (&mut response, guarded) {
             door.keep_private(response.headers_mut());
@@ -121,9 +123,11 @@ impl Gate<'_> {
         &self,
         door: &'d Door,
         visit: &Visit<'_>,
+        body: Body,
     ) -> Result<(Result<Response, Refusal>, Option<&'d Door>), Refusal> {
         let outside = Visit { locked: Some(&door.prefixes), ..*visit };
-        match outside.answer().await {
+        match upstreams::shown(self, &outside, body).await {
+            // A file's, and no upstream's: nothing has read the body.
             Err(Refusal::Locked) => {
                 door.admit(self, &visit.plane.doors).await?;
                 Ok((visit.answer().await, Some(door)))

@@ -16,6 +16,7 @@ mod mapping;
 mod memory;
 pub mod meter;
 mod page;
+pub mod proxy;
 mod rates;
 pub mod snapshot;
 pub mod snapshot_file;
@@ -46,6 +47,7 @@ use self::{
     memory::Memory,
     meter::{Counts, Meter},
     page::Refusal,
+    proxy::{Figures, Nobody, Proxies, Resolve},
     rates::Rates,
     snapshot::{Settings, Snapshot, Target},
     tally::{Seen, Tally},
@@ -62,7 +64,7 @@ use crate::{
     domain::site_settings::{SiteSettings, addresses::Https},
     http::{
         peer::{Client, Peer, Trust},
-        respond::{Body, BodyError, Response},
+        respond::{Body, BodyError, Patient, Response},
     },
 };
 
@@ -102,6 +104,7 @@ struct Inner {
     rates: Rates,
     bans: Bans,
     tally: Tally,
+    proxies: Proxies,
     tasks: Tasks,
     clock: Clock,
     doors: Doors,
@@ -151,7 +154,20 @@ impl DataPlane {
     /// Serves `snapshot` with the bytes in `blobs`. A server that has none yet begins with
     /// `Snapshot::new(Id::NIL, 0)`, which any instance may follow.
     pub fn new(blobs: BlobDir, snapshot: Snapshot, tasks: Tasks, clock: Clock) -> Self {
+        Self::resolving(blobs, snapshot, tasks, clock, Arc::new(Nobody))
+    }
+
+    /// The same, with upstreams at the addresses that `resolver` says.
+    pub fn resolving(
+        blobs: BlobDir,
+        snapshot: Snapshot,
+        tasks: Tasks,
+        clock: Clock,
+        resolver: Arc<dyn Resolve>,
+    ) -> Self {
         let incidents = Arc::new(Incidents::new());
+        let proxies = Proxies::new(resolver, tasks.clone());
+        proxies.follow(&snapshot);
         Self(Arc::new(Inner {
             current: ArcSwap::from_pointee(snapshot),
             publishing: Mutex::default(),
@@ -165,6 +181,7 @@ impl DataPlane {
             clock,
             rates: Rates::new(),
             bans: Bans::default(),
+            proxies,
             tasks,
         }))
     }
@@ -179,6 +196,7 @@ impl DataPlane {
         if snapshot.generation < served.generation {
             return Err(Refused::Older { generation: snapshot.generation, served: served.generation });
         }
+        self.0.proxies.follow(&snapshot);
         self.0.current.store(Arc::new(snapshot));
         Ok(())
     }
@@ -295,6 +313,11 @@ impl DataPlane {
         self.0.incidents.variant_verified(blob, coding);
     }
 
+    /// What became of requests that other servers answer.
+    pub fn proxied(&self) -> Vec<Figures> {
+        self.0.proxies.figures()
+    }
+
     /// What visitors got so far.
     pub fn meter(&self) -> Counts {
         self.0.meter.read()
@@ -310,11 +333,13 @@ impl DataPlane {
         let status = response.status();
         let bodiless = status == StatusCode::NO_CONTENT || status == StatusCode::NOT_MODIFIED;
         let size = response.body().size_hint().exact();
+        // What another server answers is that server's to describe.
+        let is_ours = response.extensions().get::<Patient>().is_none();
         let headers = response.headers_mut();
-        if !headers.contains_key(X_CONTENT_TYPE_OPTIONS) {
+        if is_ours && !headers.contains_key(X_CONTENT_TYPE_OPTIONS) {
             headers.insert(X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
         }
-        if let (Some(size), false, false) = (size, bodiless, headers.contains_key(CONTENT_LENGTH)) {
+        if let (Some(size), true, false, false) = (size, is_ours, bodiless, headers.contains_key(CONTENT_LENGTH)) {
             headers.insert(CONTENT_LENGTH, HeaderValue::from(size));
         }
         let announced = || headers.get(CONTENT_LENGTH).and_then(|it| it.to_str().ok()?.parse().ok());

@@ -22,6 +22,10 @@ pub(super) const ALLOWED: HeaderValue = HeaderValue::from_static("GET, HEAD, OPT
 const RETRY_S: HeaderValue = HeaderValue::from_static("30");
 /// Somebody may give a site more traffic before the month is over.
 const RETRY_LATE_S: HeaderValue = HeaderValue::from_static("3600");
+/// Whoever waits for an upstream that is being started may ask again after this.
+const UPSTREAM_RETRY_S: HeaderValue = HeaderValue::from_static("5");
+/// What may be asked of an upstream.
+const PASSED_ON: HeaderValue = HeaderValue::from_static("GET, HEAD, OPTIONS, POST, PUT, PATCH, DELETE");
 
 /// Why a visitor gets a page of the host.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -48,6 +52,24 @@ pub(super) enum Refusal {
     Range,
     /// The bytes are not there, or are not what they should be.
     Unavailable,
+    /// No upstream takes a connection.
+    Unreachable,
+    /// An upstream gave no answer that could be read.
+    Broken,
+    /// An upstream gave none in time.
+    Late,
+    /// No upstream is well.
+    Down,
+    /// The body is larger than what is behind the path takes.
+    TooLarge,
+    /// The body came too slowly.
+    TooSlow,
+    /// The body's length is not known, and must be.
+    LengthRequired,
+    /// A method that no upstream is given.
+    NotPassedOn,
+    /// The request has come here again and again.
+    Circle,
     /// What people have set for the site cannot be read.
     Unreadable,
     /// The site is being worked on.
@@ -82,7 +104,7 @@ pub(super) enum Refusal {
 impl Refusal {
     fn status(&self) -> StatusCode {
         match self {
-            Self::Method => StatusCode::METHOD_NOT_ALLOWED,
+            Self::Method | Self::NotPassedOn => StatusCode::METHOD_NOT_ALLOWED,
             Self::Path | Self::Host | Self::Form => StatusCode::BAD_REQUEST,
             Self::NotFound | Self::Nothing => StatusCode::NOT_FOUND,
             Self::Gone => StatusCode::GONE,
@@ -94,10 +116,16 @@ impl Refusal {
             Self::TooMany(_) => StatusCode::TOO_MANY_REQUESTS,
             Self::Precondition => StatusCode::PRECONDITION_FAILED,
             Self::Range => StatusCode::RANGE_NOT_SATISFIABLE,
-            Self::Unavailable | Self::Unreadable | Self::Maintenance { .. } | Self::UsedUp => {
+            Self::Unavailable | Self::Unreadable | Self::Down | Self::Maintenance { .. } | Self::UsedUp => {
                 StatusCode::SERVICE_UNAVAILABLE
             }
             Self::Basic(_) | Self::SignIn | Self::Locked => StatusCode::UNAUTHORIZED,
+            Self::Unreachable | Self::Broken => StatusCode::BAD_GATEWAY,
+            Self::Late => StatusCode::GATEWAY_TIMEOUT,
+            Self::TooLarge => StatusCode::PAYLOAD_TOO_LARGE,
+            Self::TooSlow => StatusCode::REQUEST_TIMEOUT,
+            Self::LengthRequired => StatusCode::LENGTH_REQUIRED,
+            Self::Circle => StatusCode::LOOP_DETECTED,
         }
     }
 
@@ -144,6 +172,25 @@ impl Refusal {
                 "It has sent as much as it may in this month. It is back when the next one begins.",
             ),
             Self::Unavailable => ("This file is unavailable", "It is damaged on this server. Try again later."),
+            Self::Unreachable => (
+                "The application cannot be reached",
+                "This server is up, and what should answer here is not. Try again in a moment.",
+            ),
+            Self::Broken => (
+                "The application gave no answer",
+                "It ended, or said what cannot be read. What was sent may have reached it.",
+            ),
+            Self::Late => {
+                ("The application takes too long", "It has the request and did not answer in time. Try again later.")
+            }
+            Self::Down => {
+                ("The application is not well", "It is being looked at, and gets requests when it is up again.")
+            }
+            Self::TooLarge => ("This is too large", "Less can be sent to this address at once."),
+            Self::TooSlow => ("This came too slowly", "The line is bad, or the sender has stopped. Send it again."),
+            Self::LengthRequired => ("The length is missing", "Send it with `Content-Length`."),
+            Self::NotPassedOn => ("This method is not passed on", "Neither CONNECT nor TRACE leads anywhere here."),
+            Self::Circle => ("This leads in circles", "The application sends the request back to where it came from."),
         }
     }
 
@@ -164,6 +211,8 @@ impl Refusal {
         );
         match self {
             Self::Method => drop(headers.insert(ALLOW, ALLOWED)),
+            Self::NotPassedOn => drop(headers.insert(ALLOW, PASSED_ON)),
+            Self::Unreachable | Self::Down => drop(headers.insert(RETRY_AFTER, UPSTREAM_RETRY_S)),
             Self::Unavailable | Self::Unreadable => drop(headers.insert(RETRY_AFTER, RETRY_S)),
             Self::Maintenance { after_s, .. } => drop(headers.insert(RETRY_AFTER, HeaderValue::from(*after_s))),
             Self::Basic(site) => put_challenge(headers, site),

@@ -71,6 +71,13 @@ impl Visit<'_> {
         self.answer().await.unwrap_or_else(|refusal| refusal.answer(&self.parts.headers))
     }
 
+    /// Whether a file is at the path of the request, whatever rules say of it.
+    pub(super) async fn has_file(&self) -> bool {
+        let Some(path) = resolve::decode_path(self.parts.uri.path()) else { return false };
+        let Ok(index) = self.index().await else { return false };
+        resolve::has_file(&index.manifest, &path)
+    }
+
     /// The whole way of a request. Each step ends it, or hands the next one what it found.
     pub(super) async fn answer(&self) -> Result<Response, Refusal> {
         // 1. Files are read and never written.

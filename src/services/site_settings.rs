@@ -60,7 +60,9 @@ impl Services {
         let (services, actor, name) = (self.clone(), actor.clone(), name.clone());
         let written = self.db.write(move |tx| {
             let (site, before) = find(tx, scope, &name)?;
-            let (after, told) = change(&before)?;
+            let (mut after, told) = change(&before)?;
+            let admits = |address| services.outside.dns.admit(address).is_ok();
+            after.proxy = after.proxy.granted(&before.proxy, actor.may(Right::ManageServer), &admits)?;
             if after == before {
                 return Ok(after);
             }

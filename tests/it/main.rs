@@ -73,6 +73,7 @@ mod postgres_upgrade;
 #[cfg(feature = "postgres")]
 mod postgres_wall;
 mod proxies;
+mod proxying;
 mod queue_redb;
 #[cfg(feature = "redis")]
 mod queue_redis;

@@ -27,12 +27,15 @@ use crate::{
 /// For what was behind a door.
 const PRIVATE: HeaderValue = HeaderValue::from_static("private, no-cache");
 /// What caches that stand before a server read instead of `Cache-Control` (RFC 9213).
-const FOR_CACHES: [HeaderName; 5] = [
+const FOR_CACHES: [HeaderName; 8] = [
     EXPIRES,
     HeaderName::from_static("cdn-cache-control"),
     HeaderName::from_static("cloudflare-cdn-cache-control"),
     HeaderName::from_static("netlify-cdn-cache-control"),
+    HeaderName::from_static("edge-control"),
     HeaderName::from_static("surrogate-control"),
+    HeaderName::from_static("vercel-cdn-cache-control"),
+    HeaderName::from_static("x-accel-expires"),
 ];
 
 /// A door of a site.

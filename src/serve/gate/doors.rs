@@ -139,9 +139,12 @@ impl Doors {
     pub(super) async fn check(&self, attempt: Attempt<'_>) -> Checked {
         let Attempt { site, client, name, password, known } = attempt;
         let version = known.map_or([0; 32], |it| it.version);
-        let parts: [&[u8]; 4] = [site.0.as_bytes(), &version, name.as_bytes(), password.expose().as_bytes()];
-        let key = hash::keyed(&self.secret, &parts);
         let from = (site, network::counted(client));
+        let address = from.1.to_string();
+        // SECURITY: each client for itself, or who guesses would be told by what others have got right, past all counts.
+        let parts: [&[u8]; 5] =
+            [site.0.as_bytes(), &version, address.as_bytes(), name.as_bytes(), password.expose().as_bytes()];
+        let key = hash::keyed(&self.secret, &parts);
         if let Some(done) = self.settled(key, from) {
             return done;
         }

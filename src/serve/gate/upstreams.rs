@@ -1,0 +1,28 @@
+//! Paths that other servers answer, and the files beside them.
+
+use hyper::Method;
+
+use super::Gate;
+use crate::{
+    domain::{site_path, url_path::decode_path},
+    http::respond::{Body, Response},
+    serve::{page::Refusal, snapshot::State, visit::Visit},
+};
+
+/// What a site shows at a path.
+pub(super) async fn shown(gate: &Gate<'_>, visit: &Visit<'_>, body: Body) -> Result<Response, Refusal> {
+    let (target, parts) = (gate.target, gate.asked.parts);
+    let path = parts.uri.path();
+    // The host's own paths are nobody else's, and a site that was taken down shows nothing of anybody.
+    let is_own =
+        matches!(target.state, State::TakenDown(_)) || decode_path(path).is_some_and(|it| site_path::is_reserved(&it));
+    if gate.settings.proxy.routes.is_empty() || is_own {
+        return visit.answer().await;
+    }
+    let Some(found) = visit.plane.proxies.find(target.site, path)? else { return visit.answer().await };
+    let reads = matches!(parts.method, Method::GET | Method::HEAD);
+    if found.files_first() && reads && visit.has_file().await {
+        return visit.answer().await;
+    }
+    found.answer(parts, body, gate.asked.client()).await
+}

@@ -1,0 +1,299 @@
+//! What other servers answer: routes of sites to upstreams by HTTP, and to programs by FastCGI.
+//!
+//! Nothing here reads the database. What is sent to an upstream is built from a request that was read, and never its bytes; bodies pass as they
+//! come and are not kept. A change of settings takes effect for the next request; what is under way goes on with the server that has it.
+//!
+//! A request is matched in [`route`], given to a server in [`group`], with the headers that [`heads`] makes.
+
+mod bodies;
+mod connect;
+mod counts;
+mod fastcgi;
+mod group;
+mod heads;
+mod look;
+mod route;
+mod server;
+mod standing;
+mod tunnel;
+
+use std::{
+    collections::HashMap,
+    sync::{Arc, Mutex, PoisonError, atomic::AtomicUsize},
+    time::Duration,
+};
+
+use arc_swap::ArcSwap;
+use hyper::http::request::Parts;
+use tokio::time::sleep;
+use tokio_util::sync::CancellationToken;
+
+pub use self::connect::{Nobody, Resolve, Resolved};
+use self::{
+    connect::{Authorities, Way},
+    counts::Counts,
+    group::{Asked, Group},
+    route::Start,
+    server::Server,
+    standing::May,
+};
+use super::{
+    page::Refusal,
+    snapshot::{Settings, Snapshot, State},
+};
+use crate::{
+    base::tasks::Tasks,
+    domain::{
+        site::SiteId,
+        site_settings::proxy::{Proxy, Route},
+    },
+    http::{
+        peer::Client,
+        respond::{Body, Patient, Response},
+    },
+};
+
+/// How often connections that nobody uses are closed.
+const TIDY: Duration = Duration::from_secs(5);
+
+/// The routes of all sites. Cheap to clone.
+#[derive(Clone)]
+pub struct Proxies(Arc<Inner>);
+
+struct Inner {
+    sites: ArcSwap<HashMap<SiteId, Arc<Site>>>,
+    /// One change at a time.
+    changing: Mutex<()>,
+    resolver: Arc<dyn Resolve>,
+    authorities: Arc<Authorities>,
+    tasks: Tasks,
+}
+
+/// The routes of a site.
+struct Site {
+    name: String,
+    settings: Proxy,
+    groups: Vec<Arc<Group>>,
+    counts: Arc<Counts>,
+}
+
+/// A route that a request is for.
+pub struct Found {
+    group: Arc<Group>,
+    rest: String,
+}
+
+/// Figures of a site.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Figures {
+    /// Its name.
+    pub site: String,
+    /// How requests have ended, each with its count.
+    pub outcomes: Vec<(&'static str, u64)>,
+    /// Its upstreams: address, whether it gets requests, and how many it works on.
+    pub upstreams: Vec<(String, bool, usize)>,
+}
+
+impl std::fmt::Debug for Proxies {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Proxies").field("sites", &self.0.sites.load().len()).finish_non_exhaustive()
+    }
+}
+
+impl Proxies {
+    /// Without routes. Addresses of upstreams are what `resolver` says.
+    pub fn new(resolver: Arc<dyn Resolve>, tasks: Tasks) -> Self {
+        let made = Self(Arc::new(Inner {
+            sites: ArcSwap::default(),
+            changing: Mutex::default(),
+            resolver,
+            authorities: Arc::default(),
+            tasks: tasks.clone(),
+        }));
+        let inner = Arc::downgrade(&made.0);
+        tasks.clone().spawn(async move {
+            loop {
+                let stops = tokio::select! {
+                    () = sleep(TIDY) => false,
+                    () = tasks.stopping() => true,
+                };
+                let Some(inner) = inner.upgrade() else { return };
+                let sites = inner.sites.load();
+                for server in sites.values().flat_map(|it| &it.groups).flat_map(|it| &it.servers) {
+                    if stops { server.close() } else { server.tidy() }
+                }
+                if stops {
+                    return;
+                }
+            }
+        });
+        made
+    }
+
+    /// Takes these settings, each with its site and the site's name, in place of all that were before.
+    pub fn set<'s>(&self, sites: impl Iterator<Item = (SiteId, &'s str, &'s Proxy)>) {
+        let _one = self.0.changing.lock().unwrap_or_else(PoisonError::into_inner);
+        let before = self.0.sites.load_full();
+        let mut after: HashMap<SiteId, Arc<Site>> = HashMap::new();
+        for (id, name, settings) in sites.filter(|it| !it.2.routes.is_empty()) {
+            if after.contains_key(&id) {
+                continue;
+            }
+            let old = before.get(&id);
+            let site = match old {
+                Some(same) if same.settings == *settings && same.name == name => Arc::clone(same),
+                _ => Arc::new(self.site(name, settings, old.map(|it| &**it))),
+            };
+            after.insert(id, site);
+        }
+        let after = Arc::new(after);
+        self.0.sites.store(Arc::clone(&after));
+        retire(&before, &after);
+    }
+
+    /// Takes what the sites of a snapshot have.
+    pub(super) fn follow(&self, snapshot: &Snapshot) {
+        let mut given: Vec<(SiteId, &str, &Proxy)> = Vec::new();
+        for (_, target) in snapshot.hosts() {
+            // A site that was taken down asks nobody for anything.
+            if let (Settings::Given(settings), false) = (&target.settings, matches!(target.state, State::TakenDown(_)))
+            {
+                given.push((target.site, &target.name, &settings.proxy));
+            }
+        }
+        if !given.is_empty() || !self.0.sites.load().is_empty() {
+            self.set(given.into_iter());
+        }
+    }
+
+    /// A site with what it keeps of itself: routes that are as they were, and servers that are still named.
+    fn site(&self, name: &str, settings: &Proxy, old: Option<&Site>) -> Site {
+        let counts = old.map_or_else(Arc::default, |it| Arc::clone(&it.counts));
+        let mut known: Vec<Arc<Server>> = old.map(Site::servers).unwrap_or_default();
+        let groups = settings.routes.iter().map(|route| {
+            if let Some(same) = old.and_then(|it| it.groups.iter().find(|it| it.route == *route)) {
+                return Arc::clone(same);
+            }
+            self.group(route, &counts, &mut known)
+        });
+        Site { name: name.to_owned(), settings: settings.clone(), groups: groups.collect(), counts }
+    }
+
+    fn group(&self, route: &Route, counts: &Arc<Counts>, known: &mut Vec<Arc<Server>>) -> Arc<Group> {
+        let inside = route.inside == Some(true);
+        let servers = route.upstreams().map(|upstream| {
+            if let Some(same) = known.iter().find(|it| it.way.is(&upstream, inside, &route.tls)) {
+                return Arc::clone(same);
+            }
+            let (authorities, resolver) = (Arc::clone(&self.0.authorities), Arc::clone(&self.0.resolver));
+            let way = Way::new(upstream, inside, route.tls.clone(), authorities, resolver, self.0.tasks.clone());
+            let server = Arc::new(Server::new(way, self.0.tasks.clone()));
+            known.push(Arc::clone(&server));
+            server
+        });
+        let group = Arc::new(Group {
+            servers: servers.collect(),
+            start: Start::new(&route.path),
+            route: route.clone(),
+            counts: Arc::clone(counts),
+            tasks: self.0.tasks.clone(),
+            retired: CancellationToken::new(),
+            turn: AtomicUsize::new(0),
+            stderr: fastcgi::Stderr::default(),
+        });
+        match &route.health {
+            Some(health) => self.0.tasks.spawn(look::follow(Arc::clone(&group), health.clone())),
+            None => group.servers.iter().for_each(|it| it.forget_looks()),
+        }
+        group
+    }
+
+    /// The route of a site that a raw path is for; `Err`: the path has several readings.
+    pub(super) fn find(&self, site: SiteId, path: &str) -> Result<Option<Found>, Refusal> {
+        let sites = self.0.sites.load();
+        let Some(site) = sites.get(&site) else { return Ok(None) };
+        if route::goes_up(path) {
+            return Err(Refusal::Path);
+        }
+        let fits = site.groups.iter().filter_map(|it| Some((it, it.start.rest(path)?)));
+        let longest = fits.max_by_key(|it| it.0.start.depth());
+        Ok(longest.map(|(group, rest)| Found { group: Arc::clone(group), rest: rest.to_owned() }))
+    }
+
+    /// Answers a request by an upstream of a site; `None` when none of its routes is for that path.
+    pub async fn answer(&self, site: SiteId, parts: &Parts, body: Body, client: Client) -> Option<Response> {
+        let answered = match self.find(site, parts.uri.path()) {
+            Ok(found) => found?.answer(parts, body, client).await,
+            Err(refusal) => Err(refusal),
+        };
+        Some(answered.unwrap_or_else(|refusal| refusal.answer(&parts.headers)))
+    }
+
+    /// Figures of each site with routes, by name.
+    pub fn figures(&self) -> Vec<Figures> {
+        let mut all: Vec<Figures> = self.0.sites.load().values().map(|it| it.figures()).collect();
+        all.sort_by(|a, b| a.site.cmp(&b.site));
+        all
+    }
+}
+
+impl Site {
+    /// Each server once.
+    fn servers(&self) -> Vec<Arc<Server>> {
+        let mut all: Vec<Arc<Server>> = Vec::new();
+        for server in self.groups.iter().flat_map(|it| &it.servers) {
+            if !all.iter().any(|it| Arc::ptr_eq(it, server)) {
+                all.push(Arc::clone(server));
+            }
+        }
+        all
+    }
+
+    fn figures(&self) -> Figures {
+        let is_well = |it: &Server| matches!(it.may(), May::All | May::Try);
+        let mut upstreams: Vec<(String, bool, usize)> = Vec::new();
+        for server in self.servers() {
+            match upstreams.iter_mut().find(|it| it.0 == server.name) {
+                Some(same) => *same = (server.name.clone(), same.1 && is_well(&server), same.2 + server.active()),
+                None => upstreams.push((server.name.clone(), is_well(&server), server.active())),
+            }
+        }
+        Figures { site: self.name.clone(), outcomes: self.counts.read(), upstreams }
+    }
+}
+
+/// Ends what is not there any more: looks at once, servers once what they work on has ended or had its time.
+fn retire(before: &HashMap<SiteId, Arc<Site>>, after: &HashMap<SiteId, Arc<Site>>) {
+    for (id, old) in before {
+        let new = after.get(id);
+        if new.is_some_and(|new| Arc::ptr_eq(new, old)) {
+            continue;
+        }
+        for group in &old.groups {
+            if !new.is_some_and(|it| it.groups.iter().any(|it| Arc::ptr_eq(it, group))) {
+                group.retired.cancel();
+            }
+        }
+        let stay = new.map(|it| it.servers()).unwrap_or_default();
+        for server in old.servers() {
+            if !stay.iter().any(|it| Arc::ptr_eq(it, &server)) {
+                server.leave();
+            }
+        }
+    }
+}
+
+impl Found {
+    /// Whether a file of the site answers where there is one.
+    pub(super) fn files_first(&self) -> bool {
+        self.group.route.files_first
+    }
+
+    /// Answers a request by one of the route's servers.
+    pub(super) async fn answer(&self, parts: &Parts, body: Body, client: Client) -> Result<Response, Refusal> {
+        let asked = Asked { parts, body, client, rest: &self.rest };
+        let mut response = Box::pin(self.group.answer(asked)).await?;
+        response.extensions_mut().insert(Patient);
+        Ok(response)
+    }
+}

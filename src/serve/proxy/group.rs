@@ -1,0 +1,392 @@
+//! One route while it is in use: which of its servers gets a request, and when another one gets it too.
+//!
+//! Guarantees: a request is sent to another server only when nothing of it was sent, or when sending it twice changes nothing (RFC 9110
+//! §9.2.2) and it has no body. No server gets one request twice but over a kept connection that turned out to be closed.
+
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+    },
+    time::Duration,
+};
+
+use hyper::{
+    Method, Request, Response as Answer, StatusCode, Uri, Version,
+    body::{Body as _, Incoming},
+    client::conn::http1::SendRequest,
+    header::{CONNECTION, CONTENT_LENGTH, HeaderMap, HeaderName, HeaderValue},
+    http::{request::Parts, uri::PathAndQuery},
+};
+use tokio::time::{Instant, sleep, sleep_until};
+use tokio_util::sync::CancellationToken;
+
+use super::{
+    bodies::{Answering, Fault, Patience, Progress, Sending},
+    counts::{Counts, Outcome},
+    fastcgi, heads,
+    route::Start,
+    server::{Lease, Line, Server},
+    standing::May,
+    tunnel,
+};
+use crate::{
+    base::tasks::Tasks,
+    domain::site_settings::proxy::{HostHeader, Protocol, Route},
+    http::{
+        pace::Paced,
+        peer::Client,
+        respond::{Body, Response},
+    },
+    serve::page::Refusal,
+};
+
+/// Servers that one request is tried on: more would only make a visitor wait for what is down.
+const TRIES_MAX: usize = 3;
+
+/// A route in use.
+pub(super) struct Group {
+    pub(super) route: Route,
+    pub(super) start: Start,
+    pub(super) servers: Vec<Arc<Server>>,
+    pub(super) counts: Arc<Counts>,
+    pub(super) tasks: Tasks,
+    /// Other settings have taken its place.
+    pub(super) retired: CancellationToken,
+    pub(super) turn: AtomicUsize,
+    pub(super) stderr: fastcgi::Stderr,
+}
+
+/// A request for a route.
+pub(super) struct Asked<'a> {
+    pub(super) parts: &'a Parts,
+    pub(super) body: Body,
+    pub(super) client: Client,
+    /// What is behind the route's path, raw.
+    pub(super) rest: &'a str,
+}
+
+/// Why a request has no answer yet.
+enum Undone {
+    /// Nothing of it was sent: here it is again.
+    Unsent(Box<Request<Body>>),
+    /// It was sent, at least in part.
+    Sent(String),
+    /// No head came in time.
+    Late,
+}
+
+/// Why a server gives no answer to a visitor.
+struct Trouble {
+    why: Refusal,
+    outcome: Outcome,
+}
+
+impl Trouble {
+    const UNREACHABLE: Self = Self { why: Refusal::Unreachable, outcome: Outcome::Unreachable };
+    const BROKEN: Self = Self { why: Refusal::Broken, outcome: Outcome::Broken };
+    const LATE: Self = Self { why: Refusal::Late, outcome: Outcome::Late };
+    const DOWN: Self = Self { why: Refusal::Down, outcome: Outcome::Down };
+
+    const fn refused(why: Refusal) -> Self {
+        Self { why, outcome: Outcome::Refused }
+    }
+}
+
+impl Group {
+    /// Answers a request by one of the servers.
+    pub(super) async fn answer(&self, asked: Asked<'_>) -> Result<Response, Refusal> {
+        let answered = match self.admit(&asked) {
+            Some(why) => Err(Trouble::refused(why)),
+            None if self.is_fastcgi() => self.by_fastcgi(asked).await,
+            None => self.by_http(asked).await,
+        };
+        match answered {
+            Ok((response, outcome)) => {
+                self.counts.count(outcome);
+                Ok(response)
+            }
+            Err(trouble) => {
+                self.counts.count(trouble.outcome);
+                Err(trouble.why)
+            }
+        }
+    }
+
+    /// Why a request is not passed on at all.
+    fn admit(&self, asked: &Asked<'_>) -> Option<Refusal> {
+        let Asked { parts, body, .. } = asked;
+        if matches!(parts.method, Method::CONNECT | Method::TRACE) {
+            return Some(Refusal::NotPassedOn);
+        }
+        if heads::is_circling(&parts.headers) {
+            return Some(Refusal::Circle);
+        }
+        // What is announced is refused before it is sent.
+        (body.size_hint().lower() > self.route.body_bytes_max).then_some(Refusal::TooLarge)
+    }
+
+    fn is_fastcgi(&self) -> bool {
+        self.servers.first().is_some_and(|it| it.way.upstream().protocol == Protocol::FastCgi)
+    }
+
+    /// A server that was not tried: of those that may be asked the one that works on the fewest requests.
+    fn choose(&self, tried: &[Arc<Server>]) -> Option<Lease> {
+        let turn = self.turn.fetch_add(1, Ordering::Relaxed);
+        let count = self.servers.len();
+        // Among equals each is the first in turn.
+        let turned = self.servers.iter().cycle().skip(turn % count.max(1)).take(count);
+        let left: Vec<(&Arc<Server>, May)> =
+            turned.filter(|it| !tried.iter().any(|tried| Arc::ptr_eq(tried, it))).map(|it| (it, it.may())).collect();
+        // Who may be back is tried first: else it would never be, as long as others have less to do.
+        if let Some(lease) = left.iter().filter(|it| it.1 == May::Try).find_map(|(it, may)| it.lease(*may)) {
+            return Some(lease);
+        }
+        // Where all rest, they are asked all the same: that the last requests failed is no reason to fail this one unasked.
+        [May::All, May::Rests].into_iter().find_map(|wanted| {
+            let fits = left.iter().filter(|it| it.1 == wanted || (wanted == May::Rests && it.1 == May::Try));
+            fits.min_by_key(|it| it.0.active()).and_then(|it| it.0.lease(wanted))
+        })
+    }
+
+    /// How a failure without a head ends.
+    fn fault(progress: &Progress) -> Option<Trouble> {
+        Some(Trouble::refused(match progress.fault()? {
+            Fault::TooLarge => Refusal::TooLarge,
+            Fault::TooSlow => Refusal::TooSlow,
+            Fault::Broken => Refusal::Path,
+        }))
+    }
+
+    async fn by_http(&self, asked: Asked<'_>) -> Result<(Response, Outcome), Trouble> {
+        let Asked { parts, body, client, rest } = asked;
+        let progress = Progress::new();
+        let has_body = !body.is_end_stream();
+        let mut body = if has_body {
+            Body::boxed(Sending::new(Body::boxed(Paced::new(body)), self.route.body_bytes_max, Arc::clone(&progress)))
+        } else {
+            Body::empty()
+        };
+        let repeatable = !has_body && parts.method.is_idempotent();
+        let (mut tried, mut worst): (Vec<Arc<Server>>, _) = (Vec::new(), Trouble::DOWN);
+        let mut may_be_closed = true;
+        while tried.len() < TRIES_MAX {
+            let Some(mut lease) = self.choose(&tried) else { return Err(worst) };
+            let server = Arc::clone(&lease.server);
+            let within = seconds(self.route.timeout_s.connect);
+            let line =
+                if may_be_closed { server.line(repeatable, within).await } else { server.new_line(within).await };
+            let line = match line {
+                Ok(line) => line,
+                Err(why) => {
+                    lease.failed(self.route.failing, &why);
+                    tried.push(server);
+                    worst = Trouble::UNREACHABLE;
+                    continue;
+                }
+            };
+            let was_kept = line.was_kept;
+            let about = self.about(&lease, client, parts);
+            let request = self.request(parts, body, rest, &about).ok_or(Trouble::refused(Refusal::Path))?;
+            let why = match self.send(line, request, &lease, &progress).await {
+                Ok((answer, sender)) => {
+                    lease.answered();
+                    return self.pass_back(answer, sender, lease, parts, client).ok_or(Trouble::BROKEN);
+                }
+                Err(Undone::Late) => {
+                    lease.failed(self.route.failing, "it did not answer in time");
+                    return Err(Self::fault(&progress).unwrap_or(Trouble::LATE));
+                }
+                Err(Undone::Unsent(request)) => {
+                    body = request.into_body();
+                    String::from("it closed the connection")
+                }
+                Err(Undone::Sent(why)) => {
+                    if let Some(fault) = Self::fault(&progress) {
+                        return Err(fault);
+                    }
+                    body = Body::empty();
+                    if !repeatable {
+                        lease.failed(self.route.failing, &why);
+                        return Err(Trouble::BROKEN);
+                    }
+                    why
+                }
+            };
+            if was_kept {
+                // It had closed the connection when nobody asked, which is its right: once more on a new one.
+                may_be_closed = false;
+                continue;
+            }
+            lease.failed(self.route.failing, &why);
+            tried.push(server);
+            (worst, may_be_closed) = (Trouble::BROKEN, true);
+        }
+        Err(worst)
+    }
+
+    fn about<'a>(&'a self, lease: &'a Lease, client: Client, parts: &Parts) -> heads::About<'a> {
+        let host = (self.route.host == HostHeader::Upstream).then_some(lease.server.authority.as_str());
+        let prefix = Some(self.route.prefix()).filter(|it| self.route.strip_prefix && !it.is_empty());
+        heads::About { client, host, prefix, upgrades: tunnel::can_open(parts) }
+    }
+
+    /// The request as an upstream gets it.
+    fn request(&self, parts: &Parts, body: Body, rest: &str, about: &heads::About<'_>) -> Option<Request<Body>> {
+        let path = if self.route.strip_prefix { rest } else { parts.uri.path() };
+        let target: PathAndQuery = match parts.uri.query() {
+            Some(query) => format!("{path}?{query}").parse().ok()?,
+            None => path.parse().ok()?,
+        };
+        let mut headers = heads::request(parts, about);
+        let usually_has_one = matches!(parts.method, Method::POST | Method::PUT | Method::PATCH);
+        if usually_has_one && body.is_end_stream() {
+            headers.insert(CONTENT_LENGTH, HeaderValue::from_static("0"));
+        }
+        let mut request = Request::new(body);
+        *request.method_mut() = parts.method.clone();
+        *request.uri_mut() = Uri::from(target);
+        *request.version_mut() = Version::HTTP_11;
+        *request.headers_mut() = headers;
+        Some(request)
+    }
+
+    /// Sends a request and waits for the head of the answer.
+    async fn send(
+        &self,
+        line: Line,
+        request: Request<Body>,
+        lease: &Lease,
+        progress: &Progress,
+    ) -> Result<(Answer<Incoming>, SendRequest<Body>), Undone> {
+        let Line { mut sender, .. } = line;
+        let within = seconds(self.route.timeout_s.answer);
+        progress.touch();
+        let answered = tokio::select! {
+            answered = sender.try_send_request(request) => answered,
+            () = late(progress, within) => return Err(Undone::Late),
+            () = async {
+                lease.server.left().await;
+                sleep(seconds(self.route.timeout_s.drain)).await;
+            } => return Err(Undone::Late),
+        };
+        match answered {
+            Ok(answer) => Ok((answer, sender)),
+            Err(mut failed) => Err(match failed.take_message() {
+                Some(request) => Undone::Unsent(Box::new(request)),
+                None => Undone::Sent(failed.into_error().to_string()),
+            }),
+        }
+    }
+
+    /// The answer for the visitor; `None` when it is none that he can be given.
+    fn pass_back(
+        &self,
+        answer: Answer<Incoming>,
+        sender: SendRequest<Body>,
+        lease: Lease,
+        parts: &Parts,
+        client: Client,
+    ) -> Option<(Response, Outcome)> {
+        if answer.status() == StatusCode::SWITCHING_PROTOCOLS {
+            let idle = seconds(self.route.timeout_s.idle);
+            let drain = seconds(self.route.timeout_s.drain);
+            let response = tunnel::open(answer, parts, lease, &self.tasks, idle, drain)?;
+            return Some((response, Outcome::Switched));
+        }
+        let (mut head, body) = answer.into_parts();
+        let kept_for = kept_for(&head.headers);
+        let scheme = if lease.server.way.upstream().protocol == Protocol::Https { "https" } else { "http" };
+        let own = format!("{scheme}://{}", lease.server.authority);
+        let prefix = if self.route.strip_prefix { self.route.prefix() } else { "" };
+        heads::response(&mut head.headers, &own, &format!("{}://{}{prefix}", client.scheme, heads::host(parts)));
+        let outcome = if head.status.is_server_error() { Outcome::Failed } else { Outcome::Answered };
+        let body = Body::boxed(Answering::new(body, lease, self.patience(), Some((sender, kept_for))));
+        let mut response = Response::new(body);
+        *response.status_mut() = head.status;
+        *response.headers_mut() = head.headers;
+        Some((response, outcome))
+    }
+
+    pub(super) fn patience(&self) -> Patience {
+        Patience::new(seconds(self.route.timeout_s.idle), seconds(self.route.timeout_s.drain))
+    }
+
+    async fn by_fastcgi(&self, asked: Asked<'_>) -> Result<(Response, Outcome), Trouble> {
+        let Asked { parts, body, client, rest } = asked;
+        let progress = Progress::new();
+        let body = Body::boxed(Paced::new(body));
+        let body = Sending::new(body, self.route.body_bytes_max, Arc::clone(&progress));
+        let path = if self.route.strip_prefix { rest } else { parts.uri.path() };
+        let root = self.route.root.as_deref().unwrap_or_default();
+        let script = fastcgi::script(&self.tasks, root, path).await.map_err(Trouble::refused)?;
+        let prefix = if self.route.strip_prefix { self.route.prefix() } else { "" };
+        let about = fastcgi::About { parts, client, prefix };
+        let (mut tried, mut worst): (Vec<Arc<Server>>, _) = (Vec::new(), Trouble::DOWN);
+        while tried.len() < TRIES_MAX {
+            let Some(mut lease) = self.choose(&tried) else { return Err(worst) };
+            let server = Arc::clone(&lease.server);
+            let stream = match server.way.connect(seconds(self.route.timeout_s.connect)).await {
+                Ok(stream) => stream,
+                Err(why) => {
+                    lease.failed(self.route.failing, &why);
+                    tried.push(server);
+                    worst = Trouble::UNREACHABLE;
+                    continue;
+                }
+            };
+            progress.touch();
+            let within = seconds(self.route.timeout_s.answer);
+            let mut exchange = fastcgi::Exchange::new(stream, body, &about, &script, &self.stderr);
+            let head = tokio::select! {
+                head = exchange.head() => head,
+                () = late(&progress, within) => Err(fastcgi::Fault::Late),
+            };
+            return match head {
+                Ok(head) => {
+                    lease.answered();
+                    let outcome = if head.status.is_server_error() { Outcome::Failed } else { Outcome::Answered };
+                    Ok((exchange.answer(head, lease, self.patience()), outcome))
+                }
+                Err(why) => {
+                    let trouble = match Self::fault(&progress) {
+                        Some(fault) => return Err(fault),
+                        None if matches!(why, fastcgi::Fault::NoLength) => {
+                            return Err(Trouble::refused(Refusal::LengthRequired));
+                        }
+                        None if matches!(why, fastcgi::Fault::Late) => Trouble::LATE,
+                        None => Trouble::BROKEN,
+                    };
+                    lease.failed(self.route.failing, &why.to_string());
+                    Err(trouble)
+                }
+            };
+        }
+        Err(worst)
+    }
+}
+
+fn seconds(seconds: u32) -> Duration {
+    Duration::from_secs(seconds.into())
+}
+
+/// Resolves once nothing of a request was sent for so long.
+async fn late(progress: &Progress, within: Duration) {
+    loop {
+        let until = progress.last() + within;
+        if until <= Instant::now() {
+            return;
+        }
+        sleep_until(until).await;
+    }
+}
+
+/// For how many seconds an upstream says that it keeps the connection.
+fn kept_for(headers: &HeaderMap) -> Option<u64> {
+    let mut lines = headers.get_all(CONNECTION).iter().filter_map(|it| it.to_str().ok());
+    if lines.any(|it| it.split(',').any(|word| word.trim().eq_ignore_ascii_case("close"))) {
+        return Some(0);
+    }
+    let said = headers.get(HeaderName::from_static("keep-alive"))?.to_str().ok()?;
+    said.split(',').find_map(|it| it.trim().strip_prefix("timeout=")?.parse().ok())
+}

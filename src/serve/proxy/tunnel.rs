@@ -1,0 +1,163 @@
+//! A WebSocket between a visitor and an upstream: bytes both ways, until one of the two ends it, nothing comes for long, or the upstream is
+//! taken away.
+
+use std::{
+    io,
+    pin::{Pin, pin},
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
+    task::{Context, Poll},
+    time::Duration,
+};
+
+use hyper::{
+    Response as Answer, StatusCode,
+    body::Incoming,
+    header::{CONNECTION, HeaderValue, UPGRADE},
+    http::request::Parts,
+    upgrade::{self, OnUpgrade, Upgraded},
+};
+use hyper_util::rt::TokioIo;
+use tokio::{
+    io::{AsyncRead, AsyncWrite, AsyncWriteExt as _, ReadBuf, ReadHalf, WriteHalf, copy, split},
+    time::{Instant, sleep, sleep_until, timeout},
+};
+
+use super::{heads, server::Lease};
+use crate::{
+    base::tasks::Tasks,
+    http::respond::{self, Response},
+};
+
+/// How long a visitor's connection may take to become one, after the answer was handed over.
+const SWITCH_WITHIN: Duration = Duration::from_secs(30);
+/// How long one way goes on when the other has ended.
+const LINGER: Duration = Duration::from_secs(5);
+
+/// When the last byte came either way.
+#[derive(Clone)]
+struct Pulse {
+    begun: Instant,
+    last_ms: Arc<AtomicU64>,
+}
+
+impl Pulse {
+    fn beat(&self) {
+        let ms = u64::try_from(self.begun.elapsed().as_millis()).unwrap_or(u64::MAX);
+        self.last_ms.store(ms, Ordering::Relaxed);
+    }
+
+    /// Resolves when nothing has come for so long.
+    async fn stops(&self, idle: Duration) {
+        loop {
+            let until = self.begun + Duration::from_millis(self.last_ms.load(Ordering::Relaxed)) + idle;
+            if until <= Instant::now() {
+                return;
+            }
+            sleep_until(until).await;
+        }
+    }
+}
+
+/// An end of the tunnel whose bytes are seen.
+struct End {
+    io: TokioIo<Upgraded>,
+    pulse: Pulse,
+}
+
+impl AsyncRead for End {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        buffer: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        let before = buffer.filled().len();
+        let polled = Pin::new(&mut self.io).poll_read(context, buffer);
+        if buffer.filled().len() > before {
+            self.pulse.beat();
+        }
+        polled
+    }
+}
+
+impl AsyncWrite for End {
+    fn poll_write(mut self: Pin<&mut Self>, context: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.io).poll_write(context, bytes)
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.io).poll_flush(context)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.io).poll_shutdown(context)
+    }
+}
+
+/// Whether a request asks for one, on a connection that can become one.
+pub(super) fn can_open(parts: &Parts) -> bool {
+    heads::is_websocket(parts) && parts.extensions.get::<OnUpgrade>().is_some()
+}
+
+/// The answer that lets a visitor begin; `None` when nothing like that was asked for, or the upstream switches to something else.
+pub(super) fn open(
+    answer: Answer<Incoming>,
+    parts: &Parts,
+    lease: Lease,
+    tasks: &Tasks,
+    idle: Duration,
+    drain: Duration,
+) -> Option<Response> {
+    let visitor = parts.extensions.get::<OnUpgrade>().filter(|_| heads::is_websocket(parts))?.clone();
+    let to = answer.headers().get(UPGRADE)?;
+    if !to.as_bytes().eq_ignore_ascii_case(b"websocket") {
+        return None;
+    }
+    let mut response = respond::empty(StatusCode::SWITCHING_PROTOCOLS);
+    *response.headers_mut() = answer.headers().clone();
+    heads::response(response.headers_mut(), "", "");
+    response.headers_mut().insert(CONNECTION, HeaderValue::from_static("upgrade"));
+    response.headers_mut().insert(UPGRADE, HeaderValue::from_static("websocket"));
+    let upstream = upgrade::on(answer);
+    let stop = tasks.clone();
+    tasks.spawn(async move {
+        let left = lease.server.left();
+        tokio::select! {
+            () = pass(visitor, upstream, idle) => {}
+            () = async {
+                left.await;
+                sleep(drain).await;
+            } => {}
+            // It has no end of its own that could be waited for.
+            () = stop.stopping() => {}
+        }
+        drop(lease);
+    });
+    Some(response)
+}
+
+async fn pass(visitor: OnUpgrade, upstream: OnUpgrade, idle: Duration) {
+    let Ok(Ok((visitor, upstream))) = timeout(SWITCH_WITHIN, async { tokio::try_join!(visitor, upstream) }).await
+    else {
+        return;
+    };
+    let pulse = Pulse { begun: Instant::now(), last_ms: Arc::default() };
+    let (from_visitor, to_visitor) = split(End { io: TokioIo::new(visitor), pulse: pulse.clone() });
+    let (from_upstream, to_upstream) = split(End { io: TokioIo::new(upstream), pulse: pulse.clone() });
+    let mut there = pin!(one_way(from_visitor, to_upstream));
+    let mut back = pin!(one_way(from_upstream, to_visitor));
+    tokio::select! {
+        // A WebSocket has no use for half a connection: what is on its way arrives, and that is all.
+        () = &mut there => drop(timeout(LINGER, back).await),
+        () = &mut back => drop(timeout(LINGER, there).await),
+        () = pulse.stops(idle) => {}
+    }
+}
+
+/// Hands on bytes to their end. How that comes is nothing that anybody here can mend.
+async fn one_way(mut from: ReadHalf<End>, mut to: WriteHalf<End>) {
+    drop(copy(&mut from, &mut to).await);
+    drop(to.shutdown().await);
+}

@@ -1,0 +1,209 @@
+//! Programs of PHP by FastCGI: a real PHP-FPM.
+
+use std::{fs, path::Path};
+
+use super::*;
+use crate::web::request;
+
+/// What a program is told, and what it read.
+const MIRROR: &[u8] = b"<?php
+header('Content-Type: application/json');
+$_SERVER['php://input'] = strlen(file_get_contents('php://input'));
+$_SERVER['post'] = $_POST;
+echo json_encode($_SERVER);
+";
+const STATUS: &[u8] = b"<?php
+http_response_code(418);
+header('X-Own: 1');
+header('Set-Cookie: a=1');
+header('Set-Cookie: b=2', false);
+error_log('a complaint');
+echo 'tea';
+";
+const MOVED: &[u8] = b"<?php header('Location: /elsewhere');";
+const LARGE: &[u8] = b"<?php for ($i = 0; $i < 3000; $i++) { echo str_repeat('x', 1000); }";
+const STREAM: &[u8] = b"<?php
+header('Content-Type: text/event-stream');
+while (ob_get_level()) { ob_end_flush(); }
+for ($i = 0; $i < 3; $i++) { echo \"data: $i\\n\\n\"; flush(); usleep(300000); }
+";
+const SLOW: &[u8] = b"<?php sleep(30);";
+const FATAL: &[u8] = b"<?php nothing_of_that_name();";
+
+/// A PHP-FPM of its own. Stopped when dropped.
+struct Php {
+    child: Child,
+    folder: tempfile::TempDir,
+}
+
+impl Drop for Php {
+    fn drop(&mut self) {
+        drop(self.child.kill());
+        drop(self.child.wait());
+    }
+}
+
+impl Php {
+    async fn start() -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().display();
+        let settings = format!(
+            "[global]\nerror_log = {path}/log\ndaemonize = no\n[www]\nlisten = {path}/php.sock\npm = static\npm.max_children = 4\n\
+             catch_workers_output = no\nclear_env = yes\n"
+        );
+        write_files(
+            folder.path(),
+            &[
+                ("fpm.conf", settings.as_bytes()),
+                ("public/index.php", MIRROR),
+                ("public/status.php", STATUS),
+                ("public/moved.php", MOVED),
+                ("public/large.php", LARGE),
+                ("public/stream.php", STREAM),
+                ("public/slow.php", SLOW),
+                ("public/fatal.php", FATAL),
+                ("public/admin/index.php", MIRROR),
+                ("public/photo.jpg", b"<?php echo 'run';"),
+                ("secret.php", b"<?php echo 'secret';"),
+            ],
+        );
+        let found = ["/usr/sbin", "/usr/local/sbin", "/usr/bin"].iter().filter_map(|it| fs::read_dir(it).ok());
+        let mut found = found
+            .flatten()
+            .flatten()
+            .map(|it| it.path())
+            .filter(|it| it.file_name().is_some_and(|it| it.to_string_lossy().starts_with("php-fpm")));
+        let program = found.next().expect("PHP-FPM is there: tests/run installs it");
+        let mut started = Command::new(program);
+        started.arg("--nodaemonize").arg("--fpm-config").arg(folder.path().join("fpm.conf"));
+        if rustix::process::geteuid().is_root() {
+            started.arg("--allow-to-run-as-root");
+        }
+        let child = started.stdin(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
+        let php = Self { child, folder };
+        until("PHP-FPM listens", || php.socket().exists()).await;
+        php
+    }
+
+    fn socket(&self) -> std::path::PathBuf {
+        self.folder.path().join("php.sock")
+    }
+
+    fn root(&self) -> std::path::PathBuf {
+        self.folder.path().join("public")
+    }
+
+    fn route(&self, path: &str) -> Value {
+        route(path, &self.socket(), &self.root())
+    }
+}
+
+fn route(path: &str, socket: &Path, root: &Path) -> Value {
+    json!({ "path": path, "to": [format!("fastcgi+unix:{}", socket.display())], "root": root })
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn programs_of_php_get_what_was_asked() {
+    let php = Php::start().await;
+    let mut stripped = php.route("/php");
+    stripped["strip_prefix"] = json!(true);
+    let web = web(&json!([php.route("/"), stripped]));
+    let root = fs::canonicalize(php.root()).unwrap().display().to_string();
+    let ask = async |path: &str, headers: &[(&str, &str)]| -> Value {
+        let answer = web.get_with(path, headers).await;
+        assert_eq!(answer.status(), 200, "{path}: {}", answer.text());
+        serde_json::from_str(answer.text()).unwrap()
+    };
+    for (path, wanted) in [
+        ("/", ["/index.php", "", "/", ""]),
+        ("/index.php/a%20b/c?x=1&y=%20", ["/index.php", "/a b/c", "/index.php/a%20b/c?x=1&y=%20", "x=1&y=%20"]),
+        ("/shop/item/7?x", ["/index.php", "", "/shop/item/7?x", "x"]),
+        ("/admin/", ["/admin/index.php", "", "/admin/", ""]),
+        ("/photo.jpg/x.php", ["/index.php", "", "/photo.jpg/x.php", ""]),
+        ("/photo.jpg", ["/index.php", "", "/photo.jpg", ""]),
+        ("/php/index.php/x", ["/php/index.php", "/x", "/php/index.php/x", ""]),
+    ] {
+        let said = ask(path, &[]).await;
+        let of = |name: &str| said[name].as_str().unwrap_or_default().to_owned();
+        let found = ["SCRIPT_NAME", "PATH_INFO", "REQUEST_URI", "QUERY_STRING"].map(of);
+        assert_eq!(found, wanted, "{path}");
+        assert_eq!(
+            (of("DOCUMENT_ROOT"), of("REMOTE_ADDR"), of("HTTP_HOST")),
+            (root.clone(), "127.0.0.1".into(), "site.test".into())
+        );
+    }
+    let hostile = [
+        ("proxy", "http://6.6.6.6"),
+        ("x_forwarded_for", "6.6.6.6"),
+        ("x-forwarded-for", "6.6.6.6"),
+        ("cookie", "a=1"),
+    ];
+    let said = ask("/", &hostile).await;
+    assert_eq!((&said["HTTP_PROXY"], &said["HTTP_X_FORWARDED_FOR"]), (&Value::Null, &json!("127.0.0.1")));
+    assert_eq!(said["HTTP_COOKIE"], "a=1");
+    for path in ["/../secret.php", "/%2e%2e/secret.php", "/a%2f..%2fsecret.php", "/a%00.php"] {
+        assert_eq!(web.get(path).await.status(), 400, "{path}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn programs_of_php_get_bodies_and_answer_as_they_like() {
+    let php = Php::start().await;
+    let mut route = php.route("/");
+    (route["timeout_s"], route["body_bytes_max"]) = (json!({ "answer": 1, "connect": 1 }), json!(3_000_000));
+    let web = web(&json!([route]));
+    let post = async |head: &str, body: &[u8]| -> String {
+        let head = format!("POST / HTTP/1.1\r\nHost: site.test\r\nConnection: close\r\n{head}\r\n\r\n");
+        raw(web.address, &[head.as_bytes(), body].concat()).await
+    };
+    let form = "Content-Type: application/x-www-form-urlencoded\r\nContent-Length: 7";
+    assert!(post(form, b"a=1&b=2").await.contains(r#""post":{"a":"1","b":"2"}"#));
+    let large = vec![b'x'; 2_000_000];
+    assert!(post("Content-Length: 2000000", &large).await.contains(r#""php:\/\/input":2000000"#));
+    let chunked = b"3\r\nabc\r\n4\r\ndefg\r\n0\r\n\r\n";
+    let said = post("Transfer-Encoding: chunked", chunked).await;
+    assert!(said.contains(r#""php:\/\/input":7"#) && said.contains(r#""CONTENT_LENGTH":"7""#), "{said}");
+    let chunked = [b"1e8480\r\n".to_vec(), large, b"\r\n0\r\n\r\n".to_vec()].concat();
+    assert!(post("Transfer-Encoding: chunked", &chunked).await.starts_with("HTTP/1.1 411"));
+    assert!(post("Content-Length: 3000001", b"").await.starts_with("HTTP/1.1 413"));
+
+    let answer = web.get("/status.php").await;
+    assert_eq!((answer.status(), answer.text(), answer.header("x-own")), (418, "tea", "1"));
+    assert_eq!(answer.parts.headers.get_all("set-cookie").iter().count(), 2);
+    let answer = web.get("/moved.php").await;
+    assert_eq!((answer.status(), answer.header("location")), (302, "/elsewhere"));
+    assert_eq!(web.get("/large.php").await.body.len(), 3_000_000);
+    assert_eq!(web.get("/fatal.php").await.status(), 500);
+    assert!(web.ask(request("HEAD", "/large.php", &[])).await.body.is_empty());
+    assert_eq!(web.get("/slow.php").await.status(), 504);
+    // Each piece comes as it is made.
+    let mut stream = TcpStream::connect(web.address).await.unwrap();
+    stream.write_all(b"GET /stream.php HTTP/1.1\r\nHost: site.test\r\nConnection: close\r\n\r\n").await.unwrap();
+    let mut came = String::new();
+    while !came.contains("data: 0") {
+        let mut piece = [0; 1024];
+        let read = timeout(PATIENCE, stream.read(&mut piece)).await.unwrap().unwrap();
+        came.push_str(std::str::from_utf8(&piece[..read]).unwrap());
+    }
+    assert!(!came.contains("data: 2"), "{came}");
+    stream.read_to_string(&mut came).await.unwrap();
+    assert!(came.contains("data: 2"), "{came}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn programs_that_are_not_there_are_said() {
+    let php = Php::start().await;
+    let tasks = Tasks::new();
+    let up = upstream(&tasks, mirror).await;
+    let gone = php.folder.path().join("gone.sock");
+    let web = web(&json!([
+        php.route("/"),
+        route("/folder", &php.socket(), Path::new("/nowhere")),
+        route("/socket", &gone, &php.root()),
+        { "path": "/http", "to": [format!("fastcgi://{}", up.address)], "root": php.root() },
+    ]));
+    for (path, status) in [("/", 200), ("/folder/x", 404), ("/socket/x", 502), ("/http/x", 502)] {
+        assert_eq!(web.get(path).await.status(), status, "{path}");
+    }
+    tasks.stop();
+}
