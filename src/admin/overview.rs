@@ -216,12 +216,15 @@ fn wants(summary: &Summary, watches: &[Watching], queues: &[QueueRow], shell: &S
     let uncertified = summary.uncertified.iter().map(|it| Want {
         bad: it.certificate.is_none(),
         title: match it.certificate {
+            _ if it.problem.as_ref().is_some_and(|it| it.0 == "certificate_record_awaited") => {
+                format!("The certificate of {} waits for a TXT record", it.name)
+            }
             None => format!("{} cannot get a certificate", it.name),
             Some(_) => format!("The certificate of {} is not renewed", it.name),
         },
         text: it.problem.as_ref().map_or_else(String::new, |(_, text)| text.clone()),
-        act: "Check the hostname",
-        href: String::from("/sites"),
+        act: if is_of_server(&it.name) { "See the certificates" } else { "Check the hostname" },
+        href: String::from(if is_of_server(&it.name) { "/settings/certificates" } else { "/sites" }),
     });
     let dark = summary.dark.iter().map(|it| match &it.taken_down {
         Some(reason) => Want {
@@ -265,6 +268,11 @@ fn wants(summary: &Summary, watches: &[Watching], queues: &[QueueRow], shell: &S
         href: String::from("/jobs"),
     });
     failed.chain(uncertified).chain(jobs).chain(paused).chain(watches).chain(dark).collect()
+}
+
+/// Whether a certificate is that of no site: for all names below a domain, or for an address.
+fn is_of_server(name: &str) -> bool {
+    name.starts_with("*.") || name.parse::<std::net::IpAddr>().is_ok()
 }
 
 fn figures(summary: &Summary, now_ms: i64) -> Vec<Figure> {

@@ -158,7 +158,11 @@ impl Shelf {
     pub(super) fn names_in_files(&self) -> Vec<String> {
         let state = self.state();
         let good = state.files.iter().filter_map(|it| it.found.as_ref()).filter(|it| counts(it.told));
-        good.flat_map(|it| it.pair.facts.names.iter().cloned()).collect()
+        let all = |it: &Certificate| {
+            let addresses = it.addresses.iter().map(ToString::to_string);
+            it.names.iter().cloned().chain(addresses).collect::<Vec<_>>()
+        };
+        good.flat_map(|it| all(&it.pair.facts)).collect()
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
@@ -215,10 +219,13 @@ fn table(state: &State) -> Table {
     }
     for found in state.files.iter().rev().filter_map(|it| it.found.as_ref()) {
         let facts = &found.pair.facts;
+        let addresses = facts.addresses.iter().map(ToString::to_string);
         facts
             .names
             .iter()
-            .for_each(|name| table.insert(name, Arc::clone(&found.pair.shown).into(), counts(found.told)));
+            .cloned()
+            .chain(addresses)
+            .for_each(|name| table.insert(&name, Arc::clone(&found.pair.shown).into(), counts(found.told)));
     }
     table
 }
@@ -250,6 +257,7 @@ fn stamp(files: &Files) -> Option<Stamp> {
 fn read(files: &Files) -> Result<Pair> {
     let (chain, key) = (contents(&files.chain)?, contents(&files.key)?);
     Pair::read(&chain, &key)
+        .and_then(|it| it.facts.check_names().map(|()| it))
         .map_err(|error| at(if error.field == Some("key") { &files.key } else { &files.chain }, &error))
 }
 

@@ -11,6 +11,7 @@ pub const SQLITE: &[Migration<'static>] = &[
     (5, "handed_over", include_str!("schema/0005_handed_over.sqlite.sql")),
     (6, "glance", include_str!("schema/0006_glance.sqlite.sql")),
     (7, "certificates", include_str!("schema/0007_certificates.sqlite.sql")),
+    (10, "records", include_str!("schema/0010_records.sqlite.sql")),
 ];
 
 /// For PostgreSQL.
@@ -22,6 +23,7 @@ pub const POSTGRES: &[Migration<'static>] = &[
     (5, "handed_over", include_str!("schema/0005_handed_over.postgres.sql")),
     (6, "glance", include_str!("schema/0006_glance.postgres.sql")),
     (7, "certificates", include_str!("schema/0007_certificates.postgres.sql")),
+    (10, "records", include_str!("schema/0010_records.postgres.sql")),
 ];
 
 /// Where the rows of a table are on a Citus cluster.
@@ -57,6 +59,7 @@ pub const PLACES: &[(&str, Place)] = &[
     ("certificate_order", Place::Tenant),
     ("acme_account", Place::Coordinator),
     ("acme_challenge", Place::Coordinator),
+    ("acme_record", Place::Coordinator),
     ("setting", Place::Coordinator),
     ("session", Place::Coordinator),
     ("claim", Place::Coordinator),

@@ -2,7 +2,10 @@
 
 use std::collections::HashMap;
 
-use super::{Acme, MINUTE_MS, lock, names, names::Wanted, names::wanted};
+use super::{
+    Acme, MINUTE_MS, lock, names,
+    names::{Server, Wanted, wanted},
+};
 use crate::{
     base::random,
     domain::{
@@ -34,6 +37,11 @@ pub(super) struct Seen {
 impl Seen {
     fn order(&self, wanted: &Wanted) -> Option<&Order> {
         self.orders.iter().find(|it| it.tenant == wanted.tenant && it.name == wanted.name)
+    }
+
+    /// All hostnames for which one is asked.
+    pub(super) fn all(&self) -> &[Wanted] {
+        &self.all
     }
 
     /// A certificate that an authority gave for just this hostname, of which more than a third of its time is left.
@@ -129,13 +137,23 @@ impl Services {
     pub(super) async fn list_wanted(&self, acme: &Acme, covered: &[String]) -> Result<Vec<Wanted>> {
         let (services, covered) = (self.clone(), covered.to_vec());
         let is_public = acme.directories.iter().any(|it| names::is_public_authority(&it.url));
+        let has_wildcard = acme.has_wildcard(&self.addresses.sites_domain);
+        let own = acme.addresses.clone();
         let now_ms = self.clock.now_ms();
         self.db
             .read(move |tx| {
                 let default = access::find_default_tenant(tx)?;
                 let hosts = Hosts::list(tx, &services.addresses)?;
                 let kept = store::certificates::list_all(tx, access::server_scope())?;
-                Ok(wanted(&hosts, &services.addresses, default, &kept, &covered, is_public, now_ms))
+                let server = Server {
+                    addresses: &services.addresses,
+                    default,
+                    covered: &covered,
+                    is_public,
+                    has_wildcard,
+                    own: &own,
+                };
+                Ok(wanted(&hosts, &server, &kept, now_ms))
             })
             .await
     }

@@ -1,5 +1,7 @@
 //! For which hostnames an authority is asked.
 
+use std::net::IpAddr;
+
 use crate::{
     domain::{
         certificate::{
@@ -54,17 +56,23 @@ fn is_private(name: &str, is_public: bool) -> bool {
     ends.iter().any(|end| name.strip_suffix(end).is_some_and(|it| it.is_empty() || it.ends_with('.')))
 }
 
+/// What is known of the server.
+pub(super) struct Server<'a> {
+    pub(super) addresses: &'a Addresses,
+    /// Whose certificates those of the server are.
+    pub(super) default: TenantId,
+    /// The names in files of the operator.
+    pub(super) covered: &'a [String],
+    /// An authority that everybody believes is among those that are asked.
+    pub(super) is_public: bool,
+    /// All names below the domain of the sites are to have one certificate.
+    pub(super) has_wildcard: bool,
+    /// Addresses that are to have one.
+    pub(super) own: &'a [IpAddr],
+}
+
 /// The hostnames of all sites, and the panel's, besides those that have a certificate in a file or one that somebody gave.
-/// `is_public`: an authority that everybody believes is among those that are asked.
-pub(super) fn wanted(
-    hosts: &Hosts,
-    addresses: &Addresses,
-    default: TenantId,
-    kept: &[Kept],
-    covered: &[String],
-    is_public: bool,
-    now_ms: i64,
-) -> Vec<Wanted> {
+pub(super) fn wanted(hosts: &Hosts, server: &Server<'_>, kept: &[Kept], now_ms: i64) -> Vec<Wanted> {
     // Some days before it ends, the next one is got: it is shown once the one that was given is over.
     let given = |it: &&Kept| {
         let overlap = OVERLAP_MS.min(it.until_ms.saturating_sub(it.from_ms) / 3);
@@ -74,22 +82,36 @@ pub(super) fn wanted(
     let by_server = |host: &str| kept.iter().filter(given).any(|it| it.for_server && has(&it.names, host));
     let by_tenant =
         |tenant: TenantId, host: &str| kept.iter().filter(given).any(|it| it.tenant == tenant && has(&it.names, host));
-    let free = |host: &str| host.contains('.') && !is_private(host, is_public) && !has(covered, host);
+    let free = |host: &str| host.contains('.') && !is_private(host, server.is_public) && !has(server.covered, host);
+    let of_server = |name: String| Wanted { tenant: server.default, name, for_server: true };
+    let star = Some(format!("*.{}", server.addresses.sites_domain));
+    let star = star.filter(|it| server.has_wildcard && free(it) && !by_server(it));
+    let counts = |it: &&Kept| it.source == Source::Acme && now_ms < it.until_ms;
+    let is_here =
+        star.as_ref().is_some_and(|star| kept.iter().filter(counts).any(|it| it.for_server && it.names.contains(star)));
+    // Until the star is here, names that have one of their own keep and renew it.
+    let by_star = |tenant: TenantId, host: &str| {
+        let has_own = || kept.iter().filter(counts).any(|it| it.tenant == tenant && it.names.iter().eq([host]));
+        star.as_ref().is_some_and(|star| certificate::covers(star, host)) && (is_here || !has_own())
+    };
     let mut all = Vec::new();
+    // First: people wait for these.
+    let addresses = server.own.iter().map(IpAddr::to_string);
+    all.extend(addresses.filter(|it| !has(server.covered, it) && !by_server(it)).map(of_server));
+    let panel = &server.addresses.panel_host;
+    if free(panel) && !by_server(panel) && !by_star(server.default, panel) {
+        all.push(of_server(panel.clone()));
+    }
+    all.extend(star.clone().map(of_server));
     for (tenant, name) in &hosts.own {
         if free(name) && !by_tenant(*tenant, name) {
             all.push(Wanted { tenant: *tenant, name: name.clone(), for_server: false });
         }
     }
     for (tenant, name) in &hosts.sites {
-        if free(name) && !by_server(name) {
+        if free(name) && !by_server(name) && !by_star(*tenant, name) {
             all.push(Wanted { tenant: *tenant, name: name.clone(), for_server: false });
         }
-    }
-    let panel = &addresses.panel_host;
-    if free(panel) && !by_server(panel) {
-        // First: people wait for it.
-        all.insert(0, Wanted { tenant: default, name: panel.clone(), for_server: true });
     }
     all
 }
@@ -137,7 +159,8 @@ mod tests {
         ];
         let covered = [String::from("*.org"), String::from("d.org")];
         let names = |kept: &[Kept], addresses: &Addresses, covered: &[String], is_public| {
-            let found = wanted(&hosts, addresses, tenant(7), kept, covered, is_public, 50);
+            let server = Server { addresses, default: tenant(7), covered, is_public, has_wildcard: false, own: &[] };
+            let found = wanted(&hosts, &server, kept, 50);
             found.into_iter().map(|it| it.name).collect::<Vec<_>>()
         };
         let public = addresses("panel.sites.org", "sites.org");
@@ -151,6 +174,62 @@ mod tests {
         assert!(
             !names(&all, &addresses("localhost", "localhost"), &[], false).iter().any(|it| it.ends_with("localhost"))
         );
+    }
+
+    #[test]
+    fn one_certificate_is_for_all_names_below_the_domain() {
+        let id = |n: u8| format!("{n:032x}").parse::<Id>().unwrap();
+        let tenant = |n: u8| TenantId::from(id(n));
+        let kept = |of: u8, name: &str, until_ms, for_server| Kept {
+            id: id(9).into(),
+            tenant: tenant(of),
+            names: vec![name.to_owned()],
+            source: Source::Acme,
+            for_server,
+            chain: String::new(),
+            key_sealed: Vec::new(),
+            issuer: String::new(),
+            from_ms: 0,
+            until_ms,
+            created_ms: 0,
+        };
+        let addresses = |panel: &str| Addresses {
+            scheme: "https",
+            sites_domain: String::from("sites.org"),
+            port: String::new(),
+            panel_host: panel.to_owned(),
+            local_port: 80,
+        };
+        let name = |of: u8, name: &str| (tenant(of), name.to_owned());
+        let hosts =
+            Hosts { own: vec![name(1, "a.org")], sites: vec![name(1, "one.sites.org"), name(2, "two.sites.org")] };
+        let own = ["203.0.113.7".parse().unwrap()];
+        let names = |panel: &str, kept: &[Kept], covered: &[String]| {
+            let addresses = addresses(panel);
+            let server = Server {
+                addresses: &addresses,
+                default: tenant(7),
+                covered,
+                is_public: true,
+                has_wildcard: true,
+                own: &own,
+            };
+            wanted(&hosts, &server, kept, 50).into_iter().map(|it| it.name).collect::<Vec<_>>()
+        };
+        let inside = ["203.0.113.7", "*.sites.org", "a.org"];
+        assert_eq!(names("panel.sites.org", &[], &[]), inside);
+        // The domain itself is not one label below it.
+        assert_eq!(names("sites.org", &[], &[]), ["203.0.113.7", "sites.org", "*.sites.org", "a.org"]);
+        // What has a certificate of its own renews it until the star has come.
+        let two = kept(2, "two.sites.org", 100, false);
+        assert_eq!(
+            names("panel.sites.org", std::slice::from_ref(&two), &[]),
+            [&inside[..], &["two.sites.org"]].concat()
+        );
+        let both = [two, kept(7, "*.sites.org", 100, true)];
+        assert_eq!(names("panel.sites.org", &both, &[]), inside);
+        let covered = [String::from("*.sites.org"), String::from("203.0.113.7")];
+        assert_eq!(names("panel.sites.org", &[], &covered), ["a.org"]);
     }
 
     #[test]
