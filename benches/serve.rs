@@ -7,10 +7,14 @@ use std::{hint::black_box, sync::Arc};
 use chainhost::{
     base::{blob_dir::BlobDir, hash::Sha256, ids::Id, tasks::Tasks},
     domain::{policy::Policy, site_path::SitePath},
+    http::{
+        peer::{Peer, Trust},
+        respond::{Body, Response},
+    },
     proof::manifest::{Entry, Manifest},
     serve::{
-        DataPlane,
-        snapshot::{Served, Snapshot, State, Target},
+        Asked, DataPlane,
+        snapshot::{Served, Settings, Snapshot, State, Target},
     },
 };
 use criterion::{Criterion, criterion_group, criterion_main};
@@ -25,6 +29,7 @@ fn target(number: u32, manifest: Sha256) -> Target {
         name: format!("site-{number}"),
         preview: false,
         state: State::Live(served),
+        settings: Settings::Plain,
     }
 }
 
@@ -44,7 +49,7 @@ fn plane(blobs: &BlobDir) -> DataPlane {
     for number in 0..1_000 {
         snapshot.insert(&format!("site-{number}.example"), Arc::new(target(number, manifest)));
     }
-    DataPlane::new(blobs.clone(), snapshot, Tasks::new(), Arc::new(|_, _| None))
+    DataPlane::new(blobs.clone(), snapshot, Tasks::new())
 }
 
 fn parts(path: &str, headers: &[(&str, &str)]) -> Parts {
@@ -53,6 +58,12 @@ fn parts(path: &str, headers: &[(&str, &str)]) -> Parts {
         request = request.header(*name, *value);
     }
     request.body(()).unwrap().into_parts().0
+}
+
+async fn answer(plane: &DataPlane, parts: &Parts) -> Option<Response> {
+    let trust = Trust { proxies: Vec::new(), scheme: "http" };
+    let peer = Peer::new(([127, 0, 0, 1], 40_000).into());
+    plane.answer(Asked { host: "site-500.example", parts, peer, trust: &trust }, Body::empty()).await
 }
 
 fn answers(criterion: &mut Criterion) {
@@ -68,15 +79,15 @@ fn answers(criterion: &mut Criterion) {
         ("not found", "/none", &browser[..0]),
     ] {
         let parts = parts(path, headers);
-        let answer = || runtime.block_on(plane.answer("site-500.example", &parts)).unwrap();
+        let answer = || runtime.block_on(answer(&plane, &parts)).unwrap();
         answer();
         criterion.bench_function(&format!("answer: {name}"), |bencher| bencher.iter(|| black_box(answer())));
     }
     let mut known = parts("/1k.css", &[]);
-    let etag = runtime.block_on(plane.answer("site-500.example", &known)).unwrap().headers()["etag"].clone();
+    let etag = runtime.block_on(answer(&plane, &known)).unwrap().headers()["etag"].clone();
     known.headers.insert("if-none-match", etag);
     criterion.bench_function("answer: 304", |bencher| {
-        bencher.iter(|| black_box(runtime.block_on(plane.answer("site-500.example", &known)).unwrap()));
+        bencher.iter(|| black_box(runtime.block_on(answer(&plane, &known)).unwrap()));
     });
 }
 

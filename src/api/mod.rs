@@ -14,6 +14,7 @@ mod rules;
 mod schedules;
 mod schemas;
 mod server;
+mod site_settings;
 mod sites;
 mod uploads;
 
@@ -76,6 +77,10 @@ const ROUTES: &[Route] = routes! {
     delete "/sites/{name}" sites::delete, "Delete a site with its deployments", () "" => "204";
     put "/sites/{name}/hostnames/{hostname}" sites::add_hostname, "Give a hostname to a site", () "" => "204";
     delete "/sites/{name}/hostnames/{hostname}" sites::remove_hostname, "Take a hostname from a site", () "" => "204";
+    get "/sites/{name}/settings" site_settings::get, "What is set for a site, a section for each subject; what is not there is as by default",
+        () "" => "200 SiteSettings";
+    patch "/sites/{name}/settings" site_settings::change, "Change settings of a site by a merge patch (RFC 7396); null is the default again",
+        () "application/merge-patch+json" => "200 SiteSettings";
     post "/sites/{name}/try" rules::attempt, "What an address of a site gives, and which of its rules says so",
         () "Try" => "200 Tried";
     post "/hostnames/{hostname}/check" doctor::check, "Look whether an authority would give a certificate for a hostname",

@@ -62,6 +62,7 @@ const ANSWERED: &[(&str, &[&str])] = &[
             "watch_folder: string?",
         ],
     ),
+    ("SiteSettings", &["addresses?: object"]),
     ("Check", &["hostname: string", "ready: boolean", "level: string", "summary: string", "findings: [Finding]"]),
     ("Finding", &["code: string", "level: string", "text: string", "seen: string"]),
     ("Live", &["id: string", "number: integer", "published_at: time?"]),

@@ -163,12 +163,12 @@ pub async fn serve(
     let trust = Trust { proxies: settings.trusted_proxies.clone(), scheme: untold };
     let server = Server::new(tasks.clone(), Limits::default()).with_proxies(&trust.proxies);
     let tls = Secure::open(&settings, &addresses, &plane, &tasks)?;
-    let to_https = tls.as_ref().filter(|_| settings.tls.redirect).map(Secure::to_https);
+    let to_https = tls.as_ref().map(Secure::to_https);
     let switch = Switch::new(plane.clone(), addresses.clone(), trust, settings.role, Arc::clone(&control));
     let log = access_log(&settings, &tasks);
     let shelf = tls.as_ref().map(|it| it.shelf.clone());
     let switch = switch.with_challenges(shelf.as_ref().map(|it| it.challenges().clone()));
-    let switch = Arc::new(switch.with_redirect(to_https).with_log(log.clone()));
+    let switch = Arc::new(switch.with_redirect(to_https, settings.tls.redirect).with_log(log.clone()));
     attend(&tasks, &server, listeners, &switch);
     attend(&tasks, &server.clone().for_proxies(), for_proxies, &switch);
     if let Some(tls) = tls {
@@ -439,8 +439,7 @@ fn plane(folder: &Folder, tasks: &Tasks) -> Result<DataPlane> {
         }
         Ok(None) => Snapshot::new(Id::NIL, 0),
     };
-    // What authorities ask is answered before anybody looks whose host it is.
-    Ok(DataPlane::new(folder.blobs.clone(), snapshot, tasks.clone(), Arc::new(|_, _| None)))
+    Ok(DataPlane::new(folder.blobs.clone(), snapshot, tasks.clone()))
 }
 
 /// Where sites and panel are reached, from the settings and the port that is listened on.

@@ -25,7 +25,7 @@ use crate::{
     access_log::{AccessLog, Begun, Visit},
     admin, api,
     base::random,
-    domain::{Error, Kind, node::Role},
+    domain::{Error, Kind, node::Role, site_settings::addresses::Https},
     http::{
         host,
         pace::Paced,
@@ -33,7 +33,7 @@ use crate::{
         problem,
         respond::{self, Body, BodyError, Response},
     },
-    serve::DataPlane,
+    serve::{Asked, DataPlane},
     services::{Addresses, Services, doctor::HERE},
 };
 
@@ -51,6 +51,8 @@ pub(super) struct Switch {
     control: Arc<ArcSwapOption<Services>>,
     panel: Awaited<Routers>,
     to_https: Option<ToHttps>,
+    /// Whether visitors in clear are sent to HTTPS where their site says nothing of it.
+    redirects: bool,
     challenges: Option<Challenges>,
     log: Option<AccessLog>,
 }
@@ -82,12 +84,23 @@ impl Switch {
         control: Arc<ArcSwapOption<Services>>,
     ) -> Self {
         let panel = Awaited::new(Error::unavailable("starting", STARTING));
-        Self { plane, addresses, trust, role, control, panel, to_https: None, challenges: None, log: None }
+        Self {
+            plane,
+            addresses,
+            trust,
+            role,
+            control,
+            panel,
+            to_https: None,
+            redirects: false,
+            challenges: None,
+            log: None,
+        }
     }
 
-    /// With visitors in clear sent to HTTPS.
-    pub(super) fn with_redirect(self, to_https: Option<ToHttps>) -> Self {
-        Self { to_https, ..self }
+    /// With HTTPS, to which visitors in clear are sent unless their site says otherwise.
+    pub(super) fn with_redirect(self, to_https: Option<ToHttps>, redirects: bool) -> Self {
+        Self { to_https, redirects, ..self }
     }
 
     /// With answers to authorities that look whether a hostname is ours.
@@ -135,7 +148,8 @@ impl Switch {
         match self.whose(&parts, peer) {
             For::Panel(client) => self.panel(Request::from_parts(parts, body), client).await,
             For::Visitor(host) => {
-                let response = match self.plane.answer(&host, &parts).await {
+                let asked = Asked { host: &host, parts: &parts, peer, trust: &self.trust };
+                let response = match self.plane.answer(asked, body).await {
                     Some(response) => response,
                     None if parts.uri.path() == "/healthz" => return self.health(),
                     None => self.plane.unknown_host(&parts),
@@ -179,6 +193,14 @@ impl Switch {
     fn secured(&self, parts: &Parts, peer: Peer) -> Option<Response> {
         let to_https = self.to_https.as_ref().filter(|_| !peer.ends_tls)?;
         let host = host::host(parts)?;
+        let redirects = match self.plane.find_https(&host) {
+            Some(Https::Always) => true,
+            Some(Https::Both) => false,
+            Some(Https::Server) | None => self.redirects,
+        };
+        if !redirects {
+            return None;
+        }
         let is_panel = self.addresses.is_panel(&host);
         // People give passwords there.
         let may_be_clear = !(is_panel && self.addresses.scheme == "https");

@@ -1,5 +1,6 @@
-//! `chainhost sites`: list, create and delete sites, take them down, watch a folder for them, give them hostnames, try their rules.
+//! `chainhost sites`: list, create and delete sites, take them down, watch a folder for them, give them hostnames and settings, try their rules.
 
+mod settings;
 mod trial;
 
 use std::process::ExitCode;
@@ -77,6 +78,8 @@ enum Command {
     Unwatch(OneSite),
     /// Show what an address of a site gives, and which line of its rules says so
     Try(trial::Try),
+    /// Show what is set for a site, or change it
+    Settings(settings::Settings),
     /// Give a site a hostname, or take one away
     #[command(subcommand)]
     Hostnames(Hostnames),
@@ -166,6 +169,7 @@ impl Sites {
                     terminal::print(&format!("{name} is deployed from no folder any more. What is live stays."))
                 }
                 Some(Command::Try(it)) => it.run().await,
+                Some(Command::Settings(it)) => it.run().await,
                 Some(Command::Hostnames(Hostnames::Add(it))) => {
                     let (client, _) = output::open(&it.server)?;
                     client.done(&Call::put(&it.path())).await?;

@@ -26,6 +26,7 @@ pub mod schedule;
 pub mod session;
 pub mod site;
 pub mod site_path;
+pub mod site_settings;
 pub mod tenant;
 pub mod url_path;
 pub mod user;

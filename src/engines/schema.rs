@@ -11,6 +11,7 @@ pub const SQLITE: &[Migration<'static>] = &[
     (5, "handed_over", include_str!("schema/0005_handed_over.sqlite.sql")),
     (6, "glance", include_str!("schema/0006_glance.sqlite.sql")),
     (7, "certificates", include_str!("schema/0007_certificates.sqlite.sql")),
+    (8, "site_settings", include_str!("schema/0008_site_settings.sqlite.sql")),
     (10, "records", include_str!("schema/0010_records.sqlite.sql")),
 ];
 
@@ -23,6 +24,7 @@ pub const POSTGRES: &[Migration<'static>] = &[
     (5, "handed_over", include_str!("schema/0005_handed_over.postgres.sql")),
     (6, "glance", include_str!("schema/0006_glance.postgres.sql")),
     (7, "certificates", include_str!("schema/0007_certificates.postgres.sql")),
+    (8, "site_settings", include_str!("schema/0008_site_settings.postgres.sql")),
     (10, "records", include_str!("schema/0010_records.postgres.sql")),
 ];
 
@@ -46,6 +48,7 @@ pub const PLACES: &[(&str, Place)] = &[
     ("site_name", Place::Everywhere),
     ("hostname", Place::Everywhere),
     ("site", Place::Tenant),
+    ("site_setting", Place::Tenant),
     ("deployment", Place::Tenant),
     ("upload_part", Place::Tenant),
     ("deployment_log", Place::Tenant),

@@ -7,6 +7,7 @@
 
 mod bundle;
 mod file;
+mod gate;
 pub mod headers;
 pub mod incident;
 mod index;
@@ -23,9 +24,10 @@ mod visit;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use arc_swap::ArcSwap;
+use bytes::Bytes;
 use hyper::{
     Method, StatusCode,
-    body::Body as _,
+    body::Body as HttpBody,
     header::{CONTENT_LENGTH, HeaderValue, X_CONTENT_TYPE_OPTIONS},
     http::request::Parts,
 };
@@ -33,13 +35,14 @@ use tokio::sync::broadcast;
 
 use self::{
     bundle::Bundles,
+    gate::Gate,
     headers::X_ROBOTS_TAG,
     incident::{Incident, Incidents},
     index::Indexes,
     memory::Memory,
     meter::{Counts, Meter},
     page::Refusal,
-    snapshot::{Snapshot, Target},
+    snapshot::{Settings, Snapshot},
     visit::Visit,
 };
 use crate::{
@@ -49,12 +52,32 @@ use crate::{
         ids::Id,
         tasks::Tasks,
     },
-    http::respond::{Body, Response},
+    domain::site_settings::addresses::Https,
+    http::{
+        peer::{Client, Peer, Trust},
+        respond::{Body, BodyError, Response},
+    },
 };
 
-/// Answers below `/.well-known/` that are the host's on every site: given what the host shows and the rest of the
-/// decoded path (`acme-challenge/<token>`), the answer, or nothing for 404. It may block. Proofs are not among them.
-pub type WellKnown = Arc<dyn Fn(&Target, &str) -> Option<Response> + Send + Sync>;
+/// A visitor's request, as the data plane is asked.
+#[derive(Clone, Copy, Debug)]
+pub struct Asked<'a> {
+    /// The normalised hostname.
+    pub host: &'a str,
+    /// All of it but the body.
+    pub parts: &'a Parts,
+    /// Who has connected.
+    pub peer: Peer,
+    /// What is believed of forwarded requests.
+    pub trust: &'a Trust,
+}
+
+impl Asked<'_> {
+    /// Who asks. Worked out anew with each call, since most answers need it not.
+    pub fn client(&self) -> Client {
+        self.trust.client(self.peer, &self.parts.headers)
+    }
+}
 
 /// The data plane of a process. Cheap to clone.
 #[derive(Clone)]
@@ -70,7 +93,6 @@ struct Inner {
     incidents: Arc<Incidents>,
     meter: Meter,
     tasks: Tasks,
-    well_known: WellKnown,
 }
 
 /// A snapshot that may not be published.
@@ -116,7 +138,7 @@ impl std::fmt::Debug for DataPlane {
 impl DataPlane {
     /// Serves `snapshot` with the bytes in `blobs`. A server that has none yet begins with
     /// `Snapshot::new(Id::NIL, 0)`, which any instance may follow.
-    pub fn new(blobs: BlobDir, snapshot: Snapshot, tasks: Tasks, well_known: WellKnown) -> Self {
+    pub fn new(blobs: BlobDir, snapshot: Snapshot, tasks: Tasks) -> Self {
         let incidents = Arc::new(Incidents::new());
         Self(Arc::new(Inner {
             current: ArcSwap::from_pointee(snapshot),
@@ -127,7 +149,6 @@ impl DataPlane {
             incidents,
             meter: Meter::default(),
             tasks,
-            well_known,
         }))
     }
 
@@ -151,16 +172,36 @@ impl DataPlane {
     }
 
     /// Answers a request for a normalised hostname; `None` when no site has it.
-    pub async fn answer(&self, host: &str, parts: &Parts) -> Option<Response> {
-        let snapshot = self.snapshot();
-        let target = snapshot.find(host)?;
+    pub async fn answer<B>(&self, asked: Asked<'_>, body: B) -> Option<Response>
+    where
+        B: HttpBody<Data = Bytes, Error: Into<BodyError>> + Send + 'static,
+    {
+        let (snapshot, parts) = (self.snapshot(), asked.parts);
+        let target = snapshot.find(asked.host)?;
         let visit = Visit { plane: &self.0, target, generation: snapshot.generation, parts };
-        let mut response = visit.answer().await.unwrap_or_else(|refusal| refusal.answer(&parts.headers));
+        let mut response = match &target.settings {
+            Settings::Plain => visit.shown().await,
+            // Most sites have none, and pay nothing for those that have.
+            Settings::Given(settings) => {
+                let gate = Gate { settings, target, asked };
+                Box::pin(gate.answer(&visit, Body::boxed(body))).await
+            }
+            Settings::Unreadable => Refusal::Unreadable.answer(&parts.headers),
+        };
         if target.preview {
             // Behind what the policy says, which is part of what was deployed.
             response.headers_mut().append(X_ROBOTS_TAG, HeaderValue::from_static("noindex"));
         }
         Some(self.finish(response, parts))
+    }
+
+    /// What a site wants done with visitors in clear; `None` for a host that no site has.
+    pub fn find_https(&self, host: &str) -> Option<Https> {
+        let snapshot = self.0.current.load();
+        match &snapshot.find(host)?.settings {
+            Settings::Given(settings) => Some(settings.addresses.https),
+            Settings::Plain | Settings::Unreadable => Some(Https::Server),
+        }
     }
 
     /// The page for a hostname that no site has.

@@ -43,6 +43,8 @@ pub(super) enum Refusal {
     Range,
     /// The bytes are not there, or are not what they should be.
     Unavailable,
+    /// What people have set for the site cannot be read.
+    Unreadable,
 }
 
 impl Refusal {
@@ -58,7 +60,7 @@ impl Refusal {
             Self::UnknownHost => StatusCode::MISDIRECTED_REQUEST,
             Self::Precondition => StatusCode::PRECONDITION_FAILED,
             Self::Range => StatusCode::RANGE_NOT_SATISFIABLE,
-            Self::Unavailable => StatusCode::SERVICE_UNAVAILABLE,
+            Self::Unavailable | Self::Unreadable => StatusCode::SERVICE_UNAVAILABLE,
         }
     }
 
@@ -80,6 +82,9 @@ impl Refusal {
             }
             Self::Precondition => ("The file has changed", "The request asked for another state of it."),
             Self::Range => ("This part is not there", "The file ends before it."),
+            Self::Unreadable => {
+                ("This site cannot be shown now", "Its settings cannot be read on this server. Try again later.")
+            }
             Self::Unavailable => ("This file is unavailable", "It is damaged on this server. Try again later."),
         }
     }
@@ -101,7 +106,7 @@ impl Refusal {
         );
         match self {
             Self::Method => drop(headers.insert(ALLOW, ALLOWED)),
-            Self::Unavailable => drop(headers.insert(RETRY_AFTER, RETRY_S)),
+            Self::Unavailable | Self::Unreadable => drop(headers.insert(RETRY_AFTER, RETRY_S)),
             _ => {}
         }
         response

@@ -8,12 +8,14 @@ use std::{collections::HashMap, sync::Arc};
 
 use crate::{
     base::{hash::Sha256, ids::Id},
-    domain::{deployment::DeploymentId, site::SiteId},
+    domain::{deployment::DeploymentId, site::SiteId, site_settings::SiteSettings},
 };
 
 const MAGIC: &[u8; 8] = b"chsnap\r\n";
 /// The format that this program writes, and the newest that it reads.
-const FORMAT: u32 = 1;
+///
+/// 2 has the settings of sites; the hosts of 1 have none.
+const FORMAT: u32 = 2;
 const CHECKSUM: usize = 32;
 
 /// Hosts and what they answer with.
@@ -37,6 +39,20 @@ pub struct Target {
     pub preview: bool,
     /// What it answers with.
     pub state: State,
+    /// What people have set for the site.
+    pub settings: Settings,
+}
+
+/// What people have set for a site.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub enum Settings {
+    /// Nothing: files are served as they are.
+    #[default]
+    Plain,
+    /// This.
+    Given(Arc<SiteSettings>),
+    /// Something that this program cannot read. A password may be among it, so nothing is served.
+    Unreadable,
 }
 
 /// What a target answers with.
@@ -151,7 +167,7 @@ impl Snapshot {
         if format > FORMAT {
             return Err(Unreadable::Newer(format));
         }
-        let snapshot = reader.snapshot().ok_or(Unreadable::Damaged)?;
+        let snapshot = reader.snapshot(format).ok_or(Unreadable::Damaged)?;
         if reader.0.is_empty() { Ok(snapshot) } else { Err(Unreadable::Damaged) }
     }
 }
@@ -182,6 +198,14 @@ fn put_target(out: &mut Vec<u8>, target: &Target) {
             out.push(2);
             put_text(out, reason);
         }
+    }
+    match &target.settings {
+        Settings::Plain => out.push(0),
+        Settings::Given(settings) => {
+            out.push(1);
+            put_text(out, &settings.text());
+        }
+        Settings::Unreadable => out.push(2),
     }
 }
 
@@ -230,15 +254,20 @@ impl<'a> Reader<'a> {
         self.array().map(Id::from_bytes)
     }
 
-    fn snapshot(&mut self) -> Option<Snapshot> {
+    fn snapshot(&mut self, format: u32) -> Option<Snapshot> {
         let instance = self.id()?;
         let generation = self.array().map(u64::from_be_bytes)?;
         let count = usize::try_from(self.number()?).ok()?;
         // A count that lies must not take memory: no host is shorter than this.
         let mut hosts = HashMap::with_capacity(count.min(self.0.len() / 26));
+        let mut known = HashMap::new();
         for _ in 0..count {
             let host = Box::from(self.text()?);
-            hosts.insert(host, Arc::new(self.target()?));
+            let mut target = self.target()?;
+            if format >= 2 {
+                target.settings = self.settings(target.site, &mut known)?;
+            }
+            hosts.insert(host, Arc::new(target));
         }
         (hosts.len() == count).then_some(Snapshot { instance, generation, hosts })
     }
@@ -257,7 +286,22 @@ impl<'a> Reader<'a> {
             [2] => State::TakenDown(self.text()?.to_owned()),
             _ => return None,
         };
-        Some(Target { site, name, preview, state })
+        Some(Target { site, name, preview, state, settings: Settings::Plain })
+    }
+
+    /// The settings of a site, shared by all its hosts.
+    fn settings(&mut self, site: SiteId, known: &mut HashMap<SiteId, Settings>) -> Option<Settings> {
+        match self.take(1)? {
+            [0] => Some(Settings::Plain),
+            [1] => {
+                let text = self.text()?;
+                let read =
+                    || SiteSettings::parse(text).map_or(Settings::Unreadable, |it| Settings::Given(Arc::new(it)));
+                Some(known.entry(site).or_insert_with(read).clone())
+            }
+            [2] => Some(Settings::Unreadable),
+            _ => None,
+        }
     }
 }
 
@@ -270,8 +314,14 @@ mod tests {
     }
 
     fn snapshot() -> Snapshot {
+        let set = r#"{"addresses":{"canonical":"a.example.org"}}"#;
         let target = |name: &str, state| {
-            Arc::new(Target { site: SiteId(id(1)), name: name.to_owned(), preview: name == "b", state })
+            let settings = match name {
+                "a" => Settings::Given(Arc::new(SiteSettings::parse(set).unwrap())),
+                "b" => Settings::Unreadable,
+                _ => Settings::Plain,
+            };
+            Arc::new(Target { site: SiteId(id(1)), name: name.to_owned(), preview: name == "b", state, settings })
         };
         let served = Served { deployment: DeploymentId(id(2)), manifest: Sha256::of(b"m"), proof: true };
         let mut made = Snapshot::new(id(9), 41);
@@ -290,6 +340,33 @@ mod tests {
         assert!(read.find("d.example.org").is_none());
         assert_eq!(read.encode(), made.encode());
         assert_eq!(Snapshot::decode(&Snapshot::new(id(1), 0).encode()), Ok(Snapshot::new(id(1), 0)));
+    }
+
+    /// Laid down when format 1 was the newest: a snapshot of one host that shows nothing.
+    #[test]
+    fn the_format_before_is_read_and_its_sites_have_no_settings() {
+        let mut body =
+            [&MAGIC[..], &1_u32.to_be_bytes(), &[9; 16], &41_u64.to_be_bytes(), &1_u32.to_be_bytes()].concat();
+        body.extend([&1_u32.to_be_bytes()[..], b"a", &[1; 16], &1_u32.to_be_bytes(), b"s", &[0], &[0]].concat());
+        let checksum = Sha256::of(&body);
+        body.extend_from_slice(&checksum.0);
+        let read = Snapshot::decode(&body).unwrap();
+        let target = read.find("a").unwrap();
+        assert_eq!((&target.settings, &target.state, read.len()), (&Settings::Plain, &State::Empty, 1));
+    }
+
+    #[test]
+    fn settings_that_a_newer_program_wrote_close_the_site() {
+        let mut made = Snapshot::new(id(9), 41);
+        made.insert("a.example.org", Arc::clone(snapshot().find("a.example.org").unwrap()));
+        let mut body = made.encode();
+        body.truncate(body.len() - CHECKSUM);
+        let at = body.windows(9).position(|it| it == b"canonical").unwrap();
+        body[at] = b'C';
+        let checksum = Sha256::of(&body);
+        body.extend_from_slice(&checksum.0);
+        let read = Snapshot::decode(&body).unwrap();
+        assert_eq!(read.find("a.example.org").unwrap().settings, Settings::Unreadable);
     }
 
     #[test]

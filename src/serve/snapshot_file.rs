@@ -138,7 +138,7 @@ mod tests {
         save(folder.path(), &made(2)).unwrap();
         let mut bytes = made(3).encode();
         bytes.truncate(bytes.len() - 32);
-        bytes[11] = 2;
+        bytes[11] = 99;
         let checksum = crate::base::hash::Sha256::of(&bytes);
         bytes.extend_from_slice(&checksum.0);
         files::write_atomic(&folder.path().join("snapshot"), &bytes, 0o600).unwrap();

@@ -63,8 +63,13 @@ struct Found<'i> {
 }
 
 impl Visit<'_> {
+    /// The answer: what the site shows, or the page that says why not.
+    pub(super) async fn shown(&self) -> Response {
+        self.answer().await.unwrap_or_else(|refusal| refusal.answer(&self.parts.headers))
+    }
+
     /// The whole way of a request. Each step ends it, or hands the next one what it found.
-    pub(super) async fn answer(&self) -> Result<Response, Refusal> {
+    async fn answer(&self) -> Result<Response, Refusal> {
         // 1. Files are read and never written.
         match self.parts.method {
             Method::GET | Method::HEAD => {}
@@ -126,7 +131,7 @@ impl Visit<'_> {
         self.plane.indexes.get(served, &self.plane.tasks).await.map_err(|_| Refusal::Unavailable)
     }
 
-    /// The proof of what is shown; all else, such as challenges, comes from outside the data plane.
+    /// The proof of what is shown. What authorities ask is answered before anybody looks whose host it is.
     async fn reserved(&self, path: &str) -> Result<Response, Refusal> {
         if let (Some(wanted), Some(served)) = (path.strip_prefix(PROOF), self.target.served())
             && served.proof
@@ -134,10 +139,7 @@ impl Visit<'_> {
         {
             return bundle::answer(self.plane, served, self.parts).await;
         }
-        let (well_known, target) = (Arc::clone(&self.plane.well_known), Arc::clone(self.target));
-        let rest = path.strip_prefix("/.well-known/").unwrap_or(path).to_owned();
-        let found = self.plane.tasks.blocking(move || well_known(&target, &rest)).await;
-        found.flatten().ok_or(Refusal::NotFound)
+        Err(Refusal::NotFound)
     }
 
     /// 304 or 412, when the conditions say so. A client may have any of the forms that it takes.

@@ -36,6 +36,7 @@ pub mod schedules;
 pub mod secrets;
 mod sign_in;
 pub mod signals;
+mod site_settings;
 pub mod sites;
 pub mod stores;
 pub mod summary;

@@ -1,6 +1,6 @@
 //! What the data plane needs to know, read in one transaction: every host that is answered, and with what.
 
-use std::collections::HashMap;
+use std::{collections::HashMap, sync::Arc};
 
 use crate::{
     base::hash::Sha256,
@@ -8,6 +8,7 @@ use crate::{
         Result,
         deployment::DeploymentId,
         site::{Site, SiteId},
+        site_settings::SiteSettings,
     },
     store,
 };
@@ -29,22 +30,39 @@ pub struct Route {
     pub preview: bool,
     /// Why the site is taken down, if it is.
     pub taken_down: Option<String>,
+    /// What people have set for the site.
+    pub settings: Settings,
+}
+
+/// What people have set for a site, as visitors are served by it.
+#[derive(Clone, Debug, Default)]
+pub enum Settings {
+    /// Nothing.
+    #[default]
+    Plain,
+    /// This.
+    Given(Arc<SiteSettings>),
+    /// Something that this program cannot read.
+    Unreadable,
 }
 
 impl Services {
     /// All routes of the server.
     pub async fn list_routes(&self) -> Result<Vec<Route>> {
         let leave = access::server_scope();
-        let (sites, hostnames, complete) = self
+        let (sites, hostnames, complete, documents) = self
             .db
             .read(move |tx| {
                 Ok((
                     store::sites::list_all(tx, leave)?,
                     store::hostnames::list_all(tx, leave)?,
                     store::deployments::list_complete(tx, leave)?,
+                    store::site_settings::list_all(tx, leave)?,
                 ))
             })
             .await?;
+        let settings: HashMap<SiteId, Settings> =
+            documents.into_iter().map(|(site, text)| (site, settings(site, &text))).collect();
         let domain = &self.addresses.sites_domain;
         let manifests: HashMap<DeploymentId, Sha256> = complete.iter().map(|it| (it.id, it.manifest)).collect();
         let sites: HashMap<SiteId, Site> = sites.into_iter().map(|(_, site)| (site.id, site)).collect();
@@ -55,6 +73,7 @@ impl Services {
             serves: serves.and_then(|id| manifests.get(&id).map(|manifest| (id, *manifest))),
             preview,
             taken_down: site.taken_down.clone(),
+            settings: settings.get(&site.id).cloned().unwrap_or_default(),
         };
         let mut routes = Vec::with_capacity(sites.len() + hostnames.len() + complete.len());
         for site in sites.values() {
@@ -72,5 +91,17 @@ impl Services {
             }
         }
         Ok(routes)
+    }
+}
+
+/// Every host of a site shares its settings.
+fn settings(site: SiteId, document: &str) -> Settings {
+    match SiteSettings::parse(document) {
+        Ok(settings) if settings.is_default() => Settings::Plain,
+        Ok(settings) => Settings::Given(Arc::new(settings)),
+        Err(error) => {
+            tracing::error!(%site, %error, "the settings of a site cannot be read, so it answers with 503: set them again");
+            Settings::Unreadable
+        }
     }
 }

@@ -20,7 +20,7 @@ use crate::{
     store,
 };
 
-use super::{Services, publish::Move};
+use super::{Services, publish::Move, site_settings};
 
 /// Hostnames of one site: each needs a certificate.
 const HOSTNAMES_MAX: usize = 100;
@@ -299,6 +299,7 @@ impl Services {
         self.db
             .write(move |tx| {
                 let site = store::sites::find(tx, scope, &name)?.ok_or_else(|| Error::not_found("site"))?;
+                site_settings::check_leaves(tx, scope, &site, &hostname)?;
                 if !store::hostnames::delete(tx, scope, site.id, &hostname)? {
                     return Err(Error::not_found("hostname on this site"));
                 }

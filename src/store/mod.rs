@@ -20,6 +20,7 @@ pub mod publications;
 pub mod schedules;
 pub mod sessions;
 pub mod settings;
+pub mod site_settings;
 pub mod sites;
 pub mod summary;
 pub mod tenants;

@@ -251,6 +251,7 @@ pub fn delete(tx: &mut WriteTx<'_>, scope: TenantScope, id: SiteId) -> Result<()
            (SELECT id FROM deployment WHERE tenant_id = $1 AND site_id = $2)",
         "DELETE FROM deployment WHERE tenant_id = $1 AND site_id = $2",
         "DELETE FROM hostname WHERE tenant_id = $1 AND site_id = $2",
+        "DELETE FROM site_setting WHERE tenant_id = $1 AND site_id = $2",
         "DELETE FROM site WHERE tenant_id = $1 AND id = $2",
     ] {
         tx.execute(sql, params![tenant, id.0])?;

@@ -10,10 +10,10 @@ use super::Context;
 use crate::{
     domain::{Error, Result},
     serve::{
-        snapshot::{Served, Snapshot, State, Target},
+        snapshot::{Served, Settings, Snapshot, State, Target},
         snapshot_file,
     },
-    services::routes::Route,
+    services::routes::{self, Route},
 };
 
 /// Pause after a pass that failed.
@@ -88,5 +88,10 @@ fn target(route: Route) -> (String, Target) {
         (None, Some((deployment, manifest))) => State::Live(Served { deployment, manifest, proof: true }),
         (None, None) => State::Empty,
     };
-    (route.host, Target { site: route.site, name: route.name, preview: route.preview, state })
+    let settings = match route.settings {
+        routes::Settings::Plain => Settings::Plain,
+        routes::Settings::Given(settings) => Settings::Given(settings),
+        routes::Settings::Unreadable => Settings::Unreadable,
+    };
+    (route.host, Target { site: route.site, name: route.name, preview: route.preview, state, settings })
 }

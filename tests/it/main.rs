@@ -90,6 +90,7 @@ mod schedules;
 mod server;
 mod services;
 mod serving;
+mod site_settings;
 #[cfg(all(feature = "postgres", feature = "redis", feature = "s3"))]
 mod story;
 mod support;

@@ -31,7 +31,7 @@ use crate::{
 };
 
 /// Tables of which every row is the same before and after a step, and what of a row passes all the same.
-const SAME: [(&str, &[&str]); 19] = [
+const SAME: [(&str, &[&str]); 20] = [
     ("acme_account", &[]),
     ("acme_record", &[]),
     ("api_key", &["used_ms"]),
@@ -48,6 +48,7 @@ const SAME: [(&str, &[&str]); 19] = [
     ("setting", &[]),
     ("site", &[]),
     ("site_name", &[]),
+    ("site_setting", &[]),
     ("tenant", &[]),
     ("upload_part", &[]),
     ("user", &[]),

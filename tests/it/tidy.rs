@@ -231,6 +231,7 @@ const ACROSS_TENANTS: &[(&str, &str, &str)] = &[
     ("certificates", "delete_ended", "one task forgets those that have ended"),
     ("certificates", "list_all_orders", "one task asks for those of all"),
     ("schedules", "list_due", "one task fires the schedules of all"),
+    ("site_settings", "list_all", "the snapshot serves all tenants"),
     ("sites", "list_all", "the snapshot serves all tenants"),
     ("sites", "list_watched", "one task watches the folders of all"),
 ];

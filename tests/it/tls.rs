@@ -155,6 +155,15 @@ fn visitors_in_clear_are_sent_to_https_where_somebody_vouches_for_it() {
     assert_eq!(ask("bare.example", "/sign-in", "").status, 404);
     assert_eq!(ask("shop.example", "/", "X-Forwarded-Proto: https\r\n").status, 200);
     assert_eq!(ask("shop.example", "/.well-known/acme-challenge/x", "").status, 404);
+    // What is set for the site comes before what is set for the server.
+    let wish = |https: &str| {
+        let patch = format!("{{\"addresses\":{{\"https\":\"{https}\"}}}}");
+        it.host.api_json(&it.key, "PATCH /api/v1/sites/shop/settings", &patch, 200);
+    };
+    wish("both");
+    assert_eq!(ask("shop.example", "/", "").status, 200);
+    wish("always");
+    assert_eq!((ask("shop.example", "/", "").status, ask("bare.example", "/", "").status), (308, 200));
     assert_eq!(ask("panel.example", "/healthz", "").status, 200);
     assert_eq!(it.host.get("localhost", "/healthz").status, 200);
 }

@@ -11,12 +11,15 @@ use chainhost::{
         tasks::Tasks,
     },
     domain::{deployment::DeploymentId, media_type, policy::Policy, site::SiteId, site_path::SitePath},
-    http::{host, respond},
+    http::{
+        host,
+        peer::{Peer, Trust},
+    },
     net::{connection, listen},
     proof::manifest::{Entry, Manifest},
     serve::{
-        DataPlane,
-        snapshot::{Served, Snapshot, State, Target},
+        Asked, DataPlane,
+        snapshot::{Served, Settings, Snapshot, State, Target},
     },
 };
 use http_body_util::{BodyExt as _, Empty};
@@ -52,21 +55,18 @@ impl Web {
         let folder = tempfile::tempdir().unwrap();
         let blobs = BlobDir::open(folder.path()).unwrap();
         let tasks = Tasks::new();
-        let plane = DataPlane::new(
-            blobs.clone(),
-            Snapshot::new(INSTANCE, 0),
-            tasks.clone(),
-            Arc::new(|_, rest| (rest == "acme-challenge/known").then(|| respond::text(hyper::StatusCode::OK, "key"))),
-        );
+        let plane = DataPlane::new(blobs.clone(), Snapshot::new(INSTANCE, 0), tasks.clone());
         let listener = listen::bind(&["127.0.0.1:0".parse().unwrap()]).unwrap().remove(0);
         let address = listener.local_addr().unwrap();
         let serving = plane.clone();
-        let handler = move |request: Request<Incoming>, _| {
+        let trust = Arc::new(Trust { proxies: Vec::new(), scheme: "http" });
+        let handler = move |request: Request<Incoming>, peer: Peer| {
+            let trust = Arc::clone(&trust);
             let plane = serving.clone();
             async move {
-                let (parts, _) = request.into_parts();
+                let (parts, body) = request.into_parts();
                 let Some(host) = host::host(&parts) else { return plane.bad_host(&parts) };
-                match plane.answer(&host, &parts).await {
+                match plane.answer(Asked { host: &host, parts: &parts, peer, trust: &trust }, body).await {
                     Some(response) => response,
                     None => plane.unknown_host(&parts),
                 }
@@ -101,7 +101,16 @@ impl Web {
         for (host, state) in hosts {
             let preview = host.contains("--");
             let site = SiteId(Id::from_bytes([1; 16]));
-            snapshot.insert(host, Arc::new(Target { site, name: String::from("site"), preview, state: state.clone() }));
+            snapshot.insert(
+                host,
+                Arc::new(Target {
+                    site,
+                    name: String::from("site"),
+                    preview,
+                    state: state.clone(),
+                    settings: Settings::Plain,
+                }),
+            );
         }
         self.plane.publish(snapshot).unwrap();
     }

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use super::*;
 
-const SOURCES: [(&str, &str); 10] = [
+const SOURCES: [(&str, &str); 11] = [
     ("caller", include_str!("../caller.rs")),
     ("certificates", include_str!("../certificates.rs")),
     ("deployments", include_str!("../deployments.rs")),
@@ -14,6 +14,7 @@ const SOURCES: [(&str, &str); 10] = [
     ("rules", include_str!("../rules.rs")),
     ("schedules", include_str!("../schedules.rs")),
     ("server", include_str!("../server.rs")),
+    ("site_settings", include_str!("../site_settings.rs")),
     ("sites", include_str!("../sites.rs")),
 ];
 

@@ -29,7 +29,7 @@ mod stopped;
 #[cfg(feature = "s3")]
 mod store;
 mod sync;
-mod tenants;
+pub(crate) mod tenants;
 mod together;
 mod watched;
 

@@ -46,6 +46,8 @@ const API: &[(&str, Needs)] = &[
     ("DELETE /sites/{name}", Needs::Own),
     ("PUT /sites/{name}/hostnames/{hostname}", Needs::Own),
     ("DELETE /sites/{name}/hostnames/{hostname}", Needs::Own),
+    ("GET /sites/{name}/settings", Needs::Read),
+    ("PATCH /sites/{name}/settings", Needs::Own),
     ("POST /sites/{name}/try", Needs::Read),
     ("POST /hostnames/{hostname}/check", Needs::Own),
     ("POST /sites/{name}/rollback", Needs::Deploy),

@@ -136,7 +136,7 @@ impl Things {
 }
 
 /// Moves a user with their keys to a tenant of their own.
-pub(super) fn move_to_tenant(host: &mut Host, email: &str, tenant: &str) {
+pub(crate) fn move_to_tenant(host: &mut Host, email: &str, tenant: &str) {
     assert_eq!(host.stop(), Some(0));
     let id = Ids::new(Clock::system()).next();
     change(host, "INSERT INTO tenant (id, name, created_ms) VALUES ($1, $2, 1)", params![id, tenant].to_vec());

@@ -1,0 +1,200 @@
+//! What people set for a site, besides what is in its files: a section for each subject, kept as one JSON document.
+//!
+//! A document names only what differs from the defaults, so that two equal settings are one text. What a document says and
+//! this program does not know is an error and no default: a door that an unknown key closes must not stand open.
+
+pub mod addresses;
+
+use serde::{Serialize, de::DeserializeOwned};
+use serde_json::{Map, Value};
+
+use self::addresses::Addresses;
+use crate::domain::{Error, Result};
+
+/// Longest document.
+pub const DOCUMENT_BYTES_MAX: usize = 64 * 1_024;
+
+/// A section of the settings of a site.
+trait Section: Default + PartialEq + Serialize + DeserializeOwned {
+    /// What is wrong with its values, where each is readable for itself. The error names its key.
+    fn check(&self) -> Result<()>;
+}
+
+/// Makes [`SiteSettings`] of its sections, so that none can be read and not be checked.
+macro_rules! sections {
+    ($($(#[$doc:meta])+ $name:ident: $type:ty,)+) => {
+        /// The settings of a site.
+        #[derive(Clone, Debug, Default, PartialEq, Eq)]
+        pub struct SiteSettings {
+            $($(#[$doc])+ pub $name: $type,)+
+        }
+
+        impl SiteSettings {
+            /// The names of the sections.
+            pub const SECTIONS: &[&str] = &[$(stringify!($name)),+];
+
+            /// Reads an object with a key for each section.
+            pub fn read(document: &Map<String, Value>) -> Result<Self> {
+                let mut settings = Self::default();
+                for (name, value) in document {
+                    match name.as_str() {
+                        $(stringify!($name) => settings.$name = section(stringify!($name), value)?,)+
+                        _ => return Err(unknown(name)),
+                    }
+                }
+                $(settings.$name.check()?;)+
+                Ok(settings)
+            }
+
+            /// What differs from the defaults.
+            pub fn document(&self) -> Map<String, Value> {
+                let mut document = Map::new();
+                $(put(&mut document, stringify!($name), &self.$name);)+
+                document
+            }
+
+            /// The sections in which two differ.
+            pub fn differing(&self, other: &Self) -> Vec<&'static str> {
+                let mut names = Vec::new();
+                $(if self.$name != other.$name {
+                    names.push(stringify!($name));
+                })+
+                names
+            }
+        }
+    };
+}
+
+sections! {
+    /// Under which address visitors find it.
+    addresses: Addresses,
+}
+
+impl SiteSettings {
+    /// Reads what [`SiteSettings::text`] gave.
+    pub fn parse(text: &str) -> Result<Self> {
+        let document = serde_json::from_str(text).map_err(Error::internal)?;
+        Self::read(&document)
+    }
+
+    /// The document as it is kept; empty settings give `{}`.
+    pub fn text(&self) -> String {
+        Value::Object(self.document()).to_string()
+    }
+
+    /// Whether all is as it is for a site of which nothing was set.
+    pub fn is_default(&self) -> bool {
+        *self == Self::default()
+    }
+
+    /// These with a merge patch applied (RFC 7396): what it names is replaced, `null` gives the default again.
+    pub fn patched(&self, patch: &Map<String, Value>) -> Result<Self> {
+        let mut document = Value::Object(self.document());
+        merge(&mut document, patch, 0)?;
+        let Value::Object(document) = document else { return Err(Error::internal("a merged object is none")) };
+        let settings = Self::read(&document)?;
+        if settings.text().len() > DOCUMENT_BYTES_MAX {
+            let text = format!("The settings of a site have at most {} KiB.", DOCUMENT_BYTES_MAX / 1_024);
+            return Err(Error::too_large("site_settings", text));
+        }
+        Ok(settings)
+    }
+}
+
+/// How deep a patch may be: deeper than any setting is.
+const DEPTH_MAX: usize = 16;
+
+fn merge(target: &mut Value, patch: &Map<String, Value>, depth: usize) -> Result<()> {
+    if depth > DEPTH_MAX {
+        return Err(Error::invalid(
+            "site_settings",
+            "No setting is that deep. See the list of settings in the manual.",
+        ));
+    }
+    if !target.is_object() {
+        *target = Value::Object(Map::new());
+    }
+    let Value::Object(object) = target else { return Ok(()) };
+    for (key, value) in patch {
+        match value {
+            Value::Null => drop(object.remove(key)),
+            Value::Object(inner) => merge(object.entry(key).or_insert(Value::Null), inner, depth + 1)?,
+            other => drop(object.insert(key.clone(), other.clone())),
+        }
+    }
+    Ok(())
+}
+
+fn section<S: Section>(name: &'static str, value: &Value) -> Result<S> {
+    if value.is_null() {
+        return Ok(S::default());
+    }
+    S::deserialize(value)
+        .map_err(|error| Error::invalid("site_settings", format!("`{name}` cannot be that: {error}.")).on(name))
+}
+
+fn unknown(name: &str) -> Error {
+    let known = SiteSettings::SECTIONS.join(", ");
+    Error::invalid("site_settings", format!("There are no settings `{name}` of a site. There are: {known}."))
+}
+
+fn put<S: Section>(document: &mut Map<String, Value>, name: &str, section: &S) {
+    if *section == S::default() {
+        return;
+    }
+    // INVARIANT: a section is a struct of values that JSON has.
+    if let Ok(value) = serde_json::to_value(section) {
+        document.insert(name.to_owned(), value);
+    }
+}
+
+/// Whether a value is its type's default: such are not written down.
+fn is_default<T: Default + PartialEq>(value: &T) -> bool {
+    *value == T::default()
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::{addresses::Https, *};
+
+    fn object(value: impl Into<Value>) -> Map<String, Value> {
+        value.into().as_object().unwrap().clone()
+    }
+
+    #[test]
+    fn a_patch_changes_what_it_names_and_null_is_the_default() {
+        let empty = SiteSettings::default();
+        assert_eq!((empty.text().as_str(), empty.is_default()), ("{}", true));
+        let set = empty.patched(&object(json!({ "addresses": { "https": "always", "canonical": "WWW.Example.org" } })));
+        let set = set.unwrap();
+        assert_eq!(set.addresses.https, Https::Always);
+        assert_eq!(set.text(), r#"{"addresses":{"canonical":"www.example.org","https":"always"}}"#);
+        assert_eq!(SiteSettings::parse(&set.text()).unwrap(), set);
+        assert_eq!((set.differing(&empty), set.differing(&set)), (vec!["addresses"], vec![]));
+        let less = set.patched(&object(json!({ "addresses": { "https": null } }))).unwrap();
+        assert_eq!(less.text(), r#"{"addresses":{"canonical":"www.example.org"}}"#);
+        assert!(less.patched(&object(json!({ "addresses": null }))).unwrap().is_default());
+        assert_eq!(set.patched(&Map::new()).unwrap(), set);
+    }
+
+    #[test]
+    fn what_is_not_known_is_no_default() {
+        let settings = SiteSettings::default();
+        for (patch, word) in [
+            (json!({ "adresses": {} }), "There are: addresses"),
+            (json!({ "addresses": { "canonicl": "a.example.org" } }), "unknown field `canonicl`"),
+            (json!({ "addresses": { "https": "yes" } }), "unknown variant `yes`"),
+            (json!({ "addresses": { "canonical": "nodots" } }), "it needs a domain"),
+            (json!({ "addresses": 7 }), "invalid type"),
+            (json!({ "addresses": { "https": { "a": 1 } } }), "`addresses` cannot be that"),
+        ] {
+            let error = settings.patched(&object(patch)).unwrap_err();
+            assert!(error.message.contains(word), "{}", error.message);
+        }
+        let deep = (0..40).fold(json!({}), |inner, _| json!({ "addresses": inner }));
+        assert!(settings.patched(&object(deep)).unwrap_err().message.contains("that deep"));
+        assert!(SiteSettings::parse("[]").is_err());
+    }
+}

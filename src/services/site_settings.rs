@@ -1,0 +1,103 @@
+//! The settings of a site: read, and changed by a merge patch.
+
+use serde_json::{Map, Value};
+
+use super::Services;
+use crate::{
+    domain::{
+        Error, Result,
+        access::{Actor, Right, TenantScope},
+        event::Event,
+        hostname::Hostname,
+        site::{Site, SiteName},
+        site_settings::SiteSettings,
+    },
+    ports::db::ReadTx,
+    store,
+};
+
+impl Services {
+    /// The settings of a site.
+    pub async fn get_site_settings(&self, actor: &Actor, name: &SiteName) -> Result<SiteSettings> {
+        let scope = actor.require(Right::Read)?;
+        let name = name.clone();
+        self.db.read(move |tx| find(tx, scope, &name).map(|(_, settings)| settings)).await
+    }
+
+    /// Applies a merge patch (RFC 7396) to the settings of a site, whole or not at all. What they are then, once visitors are served by
+    /// them.
+    pub async fn change_site_settings(
+        &self,
+        actor: &Actor,
+        name: &SiteName,
+        patch: Map<String, Value>,
+    ) -> Result<SiteSettings> {
+        let scope = actor.require(Right::ManageSites)?;
+        let (services, actor, name) = (self.clone(), actor.clone(), name.clone());
+        let written = self.db.write(move |tx| {
+            let (site, before) = find(tx, scope, &name)?;
+            let after = before.patched(&patch)?;
+            let sections = after.differing(&before);
+            if sections.is_empty() {
+                return Ok(after);
+            }
+            services.check_canonical(tx, scope, &site, &after)?;
+            if after.is_default() {
+                store::site_settings::delete(tx, scope, site.id)?;
+            } else {
+                store::site_settings::put(tx, scope, site.id, &after.text(), services.clock.now_ms())?;
+            }
+            services.changes_routes(tx, scope)?;
+            let text = format!("changed the settings of {name}: {}", sections.join(", "));
+            services.record(tx, &actor, &Event::new("site.settings_changed", "site", &name, text))?;
+            Ok(after)
+        });
+        let settings = written.await?;
+        self.served(scope).await;
+        Ok(settings)
+    }
+
+    /// A visitor must not be sent where another site is, or none.
+    fn check_canonical(
+        &self,
+        tx: &mut ReadTx<'_>,
+        scope: TenantScope,
+        site: &Site,
+        settings: &SiteSettings,
+    ) -> Result<()> {
+        let Some(canonical) = &settings.addresses.canonical else { return Ok(()) };
+        let own = format!("{}.{}", site.name, self.addresses.sites_domain);
+        let is_ours = canonical.as_str() == own
+            || store::hostnames::find(tx, canonical)?
+                .is_some_and(|(tenant, of)| tenant == scope.tenant() && of == site.id);
+        if is_ours {
+            return Ok(());
+        }
+        let text =
+            format!("`{canonical}` is no hostname of this site. Add it to the site first, or name one that it has.");
+        Err(Error::invalid("site_canonical", text).on("addresses.canonical"))
+    }
+}
+
+/// A site with its settings.
+fn find(tx: &mut ReadTx<'_>, scope: TenantScope, name: &SiteName) -> Result<(Site, SiteSettings)> {
+    let site = store::sites::find(tx, scope, name)?.ok_or_else(|| Error::not_found("site"))?;
+    let settings = read(tx, scope, &site)?;
+    Ok((site, settings))
+}
+
+fn read(tx: &mut ReadTx<'_>, scope: TenantScope, site: &Site) -> Result<SiteSettings> {
+    let document = store::site_settings::find(tx, scope, site.id)?;
+    document.map_or_else(|| Ok(SiteSettings::default()), |it| SiteSettings::parse(&it))
+}
+
+/// Refuses to take a hostname away that visitors are sent to.
+pub(super) fn check_leaves(tx: &mut ReadTx<'_>, scope: TenantScope, site: &Site, hostname: &Hostname) -> Result<()> {
+    if read(tx, scope, site)?.addresses.canonical.as_ref() != Some(hostname) {
+        return Ok(());
+    }
+    let text = format!(
+        "Visitors of this site are sent to `{hostname}` (`addresses.canonical`). Name another hostname there first, or none."
+    );
+    Err(Error::conflict("hostname_canonical", text).on("hostname"))
+}
