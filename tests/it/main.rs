@@ -10,6 +10,7 @@
 
 mod access_log;
 mod acme;
+mod acme_dns;
 mod acme_engine;
 mod archives;
 mod certify;
