@@ -8,13 +8,14 @@
 
 mod due;
 mod names;
+mod outcome;
 mod people;
 pub mod records;
 
 use std::{
     collections::{HashMap, VecDeque},
     net::IpAddr,
-    sync::{Arc, Mutex, PoisonError},
+    sync::{Arc, Mutex, PoisonError, atomic::AtomicU64},
     time::Duration,
 };
 
@@ -24,6 +25,7 @@ pub use self::people::HostnameCertificate;
 use self::{
     due::renewal_ms,
     names::Wanted,
+    outcome::Outcome,
     records::{Poster, Zones},
 };
 use super::{Services, access, nodes::Hold};
@@ -89,6 +91,7 @@ pub struct Acme {
     pub zones: Option<Zones>,
     /// Addresses of the server for which certificates are wanted.
     pub addresses: Vec<IpAddr>,
+    outcomes: [AtomicU64; Outcome::ALL.len()],
     rests: Mutex<HashMap<String, i64>>,
     windows: Mutex<HashMap<CertificateId, i64>>,
     covered: Mutex<Option<Vec<String>>>,
@@ -110,6 +113,7 @@ impl Acme {
             email,
             zones: None,
             addresses: Vec::new(),
+            outcomes: Default::default(),
             rests: Mutex::default(),
             windows: Mutex::default(),
             covered: Mutex::default(),
@@ -276,6 +280,7 @@ impl Services {
             && failures % ASK_ALL_THE_SAME != ASK_ALL_THE_SAME - 1
             && let Some(why) = self.foresee(acme, &wanted).await
         {
+            acme.count(Outcome::Foreseen);
             return self.postpone(hold, wanted, before, why).await;
         }
         let key = format!("certify {}", wanted.tenant);
@@ -286,23 +291,41 @@ impl Services {
             );
             return Ok(());
         }
-        let mut order = self.begin_order(hold, &wanted, before.as_ref()).await?;
+        let order = self.begin_order(hold, &wanted, before.as_ref()).await?;
         let replaced = self.replaced(&wanted, before.as_ref()).await?;
         let came = self.ask(acme, hold, &wanted, before.as_ref(), (replaced.as_ref(), awaited.first())).await;
-        if let Ok(Came::Waits) = came {
-            let awaited = self.awaited_records(acme, &wanted.name).await?;
-            return self.keep_waiting(hold, &wanted, before.as_ref(), &awaited).await;
-        }
         // What passes by itself leaves a person's record worth something.
-        let is_passing = match &came {
+        let keeps = match &came {
             Ok(Came::Nothing { why, .. }) => passes(why.code),
-            Ok(Came::Nobody { .. }) | Err(_) => true,
-            Ok(Came::Certificate { .. } | Came::Waits) => false,
+            Ok(Came::Nobody { .. } | Came::Waits) | Err(_) => true,
+            Ok(Came::Certificate { .. }) => false,
         };
-        if acme.zone(&wanted.name).is_some_and(|it| it.access.is_some() || !is_passing) {
-            self.take_back(acme, &wanted.name).await?;
+        let name = wanted.name.clone();
+        let done = match came {
+            Ok(Came::Waits) => {
+                acme.count(Outcome::Waiting);
+                let awaited = self.awaited_records(acme, &name).await?;
+                self.keep_waiting(hold, &wanted, before.as_ref(), &awaited).await
+            }
+            Ok(came) => self.keep_outcome(acme, hold, wanted, (order, failures), replaced, came).await,
+            Err(error) => Err(error),
+        };
+        if acme.zone(&name).is_some_and(|it| it.access.is_some() || !keeps) {
+            self.take_back(acme, &name).await?;
         }
-        let came = came?;
+        done
+    }
+
+    /// Keeps what came of an order; `failures`: those before it.
+    async fn keep_outcome(
+        &self,
+        acme: &Acme,
+        hold: Hold,
+        wanted: Wanted,
+        (mut order, failures): (Order, i64),
+        replaced: Option<Kept>,
+        came: Came,
+    ) -> Result<()> {
         let (kept, why) = match came {
             Came::Certificate { issued, directory } => match self.take(&wanted, &issued) {
                 Ok(kept) => {
@@ -314,6 +337,7 @@ impl Services {
             Came::Nothing { why, retry_after_s } => (None, Some((why.code.to_owned(), why.text, retry_after_s))),
             Came::Nobody { until_ms } => {
                 let text = "The authorities of the settings are away, or give no more certificates for now. It is tried again.";
+                acme.count(Outcome::Resting);
                 order.failures = failures;
                 order.next_ms = until_ms;
                 order.problem = Some((String::from("certificate_authorities_rest"), text.to_owned()));
@@ -322,12 +346,14 @@ impl Services {
             Came::Waits => (None, None),
         };
         if let Some(kept) = &kept {
+            acme.count(Outcome::Issued);
             order.certificate = Some(kept.id);
             order.next_ms = renewal_ms(kept).max(self.clock.now_ms().saturating_add(AFTER_MS));
             (order.failures, order.problem) = (0, None);
             tracing::info!(hostname = wanted.name, issuer = kept.issuer, "a certificate came");
         }
         if let Some((code, text, retry_after_s)) = why {
+            acme.count(Outcome::Refused);
             // One that is shown and ends leaves less time.
             let left = replaced.as_ref().map(|it| it.until_ms.saturating_sub(self.clock.now_ms()) / 4);
             let pause = pause_ms(failures, retry_after_s).min(left.unwrap_or(i64::MAX).max(PAUSE_MIN_MS));

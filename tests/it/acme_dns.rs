@@ -228,4 +228,9 @@ fn an_address_of_the_server_has_a_certificate() {
     it.host.until("it is shown", || (it.curl("127.0.0.1").1 == 0).then_some(()));
     let panel = it.curl("127.0.0.1").0;
     assert!(panel.is_empty() || panel.contains("Sign in"), "{panel}");
+    let figures = it.host.get("localhost", "/metrics").text();
+    let ends = figures.lines().find(|it| it.starts_with("chainhost_certificate_expiry_timestamp_seconds{")).unwrap();
+    assert!(ends.contains("{name=\"127.0.0.1\",from=\"database\"} "), "{ends}");
+    assert!(figures.contains("chainhost_certificate_orders_total{outcome=\"issued\"} 1\n"), "{figures}");
+    assert!(figures.contains("chainhost_certificates_overdue 0\n"), "{figures}");
 }

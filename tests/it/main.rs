@@ -14,6 +14,7 @@ mod acme_dns;
 mod acme_engine;
 mod archives;
 mod certify;
+mod certify_records;
 mod checks;
 mod client;
 mod client_tls;
