@@ -107,8 +107,8 @@ impl Switch {
     }
 
     /// With certificates, and with answers to authorities that look whether a hostname is ours.
-    pub(super) fn with_shelf(self, shelf: Option<Shelf>) -> Self {
-        Self { shelf, ..self }
+    pub(super) fn with_certificates(self, of: Option<Shelf>) -> Self {
+        Self { shelf: of, ..self }
     }
 
     /// With the panel at these addresses of the server as well, for who comes by HTTPS.

@@ -163,87 +163,72 @@ pub fn wanted(all: &[Record], name: &str) -> String {
 
 /// Says what went wrong with a record for `name`, and what to do.
 pub(super) fn explain(it: &Failed, name: &str) -> Explained {
+    // Another authority would want a record as well.
+    Explained { code: code(&it.trouble), text: text(it, name), blame: Blame::Hostname }
+}
+
+const fn code(trouble: &Trouble) -> &'static str {
+    match trouble {
+        Trouble::Away(_) => "certificate_record_away",
+        Trouble::Untrusted(_) => "certificate_record_untrusted",
+        Trouble::Slow => "certificate_record_slow",
+        Trouble::Token => "certificate_record_token",
+        Trouble::Rights => "certificate_record_rights",
+        Trouble::NoZone => "certificate_record_zone",
+        Trouble::Limited(_) => "certificate_record_limit",
+        Trouble::Broken(_) => "certificate_record_broken",
+        Trouble::Refused(_) => "certificate_record_refused",
+        Trouble::Nonsense(_) => "certificate_record_nonsense",
+        Trouble::Unseen(_) => "certificate_record_unseen",
+        Trouble::Alias(_) => "certificate_record_alias",
+    }
+}
+
+fn text(it: &Failed, name: &str) -> String {
     let (provider, zone, record) = (it.provider.name(), &it.record.zone, &it.record.name);
-    let (code, text) = match &it.trouble {
-        Trouble::Away(_) => (
-            "certificate_record_away",
-            format!(
-                "The API of {provider}, where the record for {name} is to be set, is not reached from this server. Does the server get out to \
-                 the internet on port 443? It is tried again."
-            ),
+    match &it.trouble {
+        Trouble::Away(_) => format!(
+            "The API of {provider}, where the record for {name} is to be set, is not reached from this server. Does the server get out to the \
+             internet on port 443? It is tried again."
         ),
-        Trouble::Untrusted(_) => (
-            "certificate_record_untrusted",
-            format!(
-                "The certificate of the API of {provider} is not believed here: look at the server's clock and its package ca-certificates, \
-                 and at `api` and `ca` of [[acme.dns]]."
-            ),
+        Trouble::Untrusted(_) => format!(
+            "The certificate of the API of {provider} is not believed here: look at the server's clock and its package ca-certificates, and at \
+             `api` and `ca` of [[acme.dns]]."
         ),
-        Trouble::Slow => (
-            "certificate_record_slow",
-            format!("The API of {provider} did not answer in time. It is tried again; there is nothing to do."),
+        Trouble::Slow => {
+            format!("The API of {provider} did not answer in time. It is tried again; there is nothing to do.")
+        }
+        Trouble::Token => format!(
+            "{provider} does not know the token in `token_file` of [[acme.dns]] for {zone}. Make a new one there, put it into that file, and \
+             restart the server."
         ),
-        Trouble::Token => (
-            "certificate_record_token",
-            format!(
-                "{provider} does not know the token in `token_file` of [[acme.dns]] for {zone}. Make a new one there, and put it into that file."
-            ),
-        ),
-        Trouble::Rights => (
-            "certificate_record_rights",
-            format!(
-                "The token for {zone} may not set records at {provider}. It must be allowed {}.",
-                it.provider.rights()
-            ),
-        ),
-        Trouble::NoZone => (
-            "certificate_record_zone",
-            format!(
-                "{provider} has no zone {zone} for the token of [[acme.dns]]. Is it the zone itself, and not a name in it, and is the token of \
-                 the account that has it?"
-            ),
+        Trouble::Rights => {
+            let rights = it.provider.rights();
+            format!("The token for {zone} may not set records at {provider}. It must be allowed {rights}.")
+        }
+        Trouble::NoZone => format!(
+            "{provider} has no zone {zone} for the token of [[acme.dns]]. Is it the zone itself, and not a name in it, and is the token of the \
+             account that has it?"
         ),
         Trouble::Limited(seconds) => {
             let later = seconds.map_or_else(String::new, |it| format!(" for {}", span(it)));
-            (
-                "certificate_record_limit",
-                format!(
-                    "{provider} was asked to change records too often, and takes no more changes{later}. It is tried again."
-                ),
-            )
+            format!("{provider} was asked to change records too often, and takes no more{later}. It is tried again.")
         }
-        Trouble::Broken(words) => (
-            "certificate_record_broken",
-            format!(
-                "{provider} has trouble of its own, and did not set the record for {name}. It is tried again. Its words: {words}"
-            ),
+        Trouble::Broken(words) => format!(
+            "{provider} has trouble of its own, and did not set the record for {name}. It is tried again. Its words: {words}"
         ),
-        Trouble::Refused(words) => (
-            "certificate_record_refused",
-            format!("{provider} does not take the TXT record {record}. Its words: {words}"),
+        Trouble::Refused(words) => format!("{provider} does not take the TXT record {record}. Its words: {words}"),
+        Trouble::Nonsense(_) => format!(
+            "What answers for the API of {provider} does not speak it. Is `api` of [[acme.dns]] right, and does no proxy answer in its place?"
         ),
-        Trouble::Nonsense(_) => (
-            "certificate_record_nonsense",
-            format!(
-                "What answers for the API of {provider} does not speak it. Is `api` of [[acme.dns]] right, and does no proxy answer in its place?"
-            ),
+        Trouble::Unseen(servers) => format!(
+            "{provider} took the TXT record {record}, and {} did not show it in time. Is {zone} really served by {provider}? It is tried again.",
+            servers.join(", ")
         ),
-        Trouble::Unseen(servers) => (
-            "certificate_record_unseen",
-            format!(
-                "{provider} took the TXT record {record}, and {} did not show it in time. Is {zone} really served by {provider}? It is tried again.",
-                servers.join(", ")
-            ),
+        Trouble::Alias(to) => format!(
+            "{record} is an alias to {to}, which is in none of the `zones` of [[acme.dns]]. Name its zone there too, or remove the alias."
         ),
-        Trouble::Alias(to) => (
-            "certificate_record_alias",
-            format!(
-                "{record} is an alias to {to}, which is in none of the `zones` of [[acme.dns]]. Name its zone there too, or remove the alias."
-            ),
-        ),
-    };
-    // Another authority would want a record as well.
-    Explained { code, text, blame: Blame::Hostname }
+    }
 }
 
 /// What an authority says of the record, where that is not what it would say of any name.

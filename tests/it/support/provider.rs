@@ -222,7 +222,7 @@ impl Inner {
             return (404, "", fault(self.kind, "not_found", "zone not found"));
         }
         let name = if label == "@" { zone.to_owned() } else { format!("{label}.{zone}") };
-        let value = unquoted(&body["records"][0]["value"]);
+        let value = unquoted(body.pointer("/records/0/value").unwrap());
         match (method, action) {
             ("POST", "add_records") => {
                 assert!(body["ttl"].as_u64().is_some_and(|it| it >= 60));
@@ -259,7 +259,7 @@ impl Inner {
             };
         }
         assert_eq!((method, rest), ("PATCH", ""));
-        let one = &body[0];
+        let one = body.pointer("/0").unwrap();
         assert!(one["type"] == "TXT" && one["ttl"] == 3_600 && body.as_array().unwrap().len() == 1, "{body}");
         let name = whole(one["subname"].as_str().unwrap());
         let wanted: Vec<String> = one["records"].as_array().unwrap().iter().map(unquoted).collect();
