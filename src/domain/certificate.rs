@@ -13,7 +13,7 @@ use crate::domain::{Error, Result};
 pub mod kept;
 pub mod pair;
 
-/// With less than this left, in seconds, somebody should hear of it: two weeks.
+/// With less than this left, in seconds, somebody should hear of it: two weeks, but no more than a third of its time, as it is renewed then.
 pub const SOON_S: i64 = 14 * 24 * 3_600;
 
 /// What the first certificate of a chain says.
@@ -111,7 +111,7 @@ pub fn standing(from_s: i64, until_s: i64, now_s: i64) -> Standing {
         Standing::Early
     } else if left < 0 {
         Standing::Over
-    } else if left < SOON_S {
+    } else if left < SOON_S.min(until_s.saturating_sub(from_s) / 3) {
         Standing::EndsSoon(left / (24 * 3_600))
     } else {
         Standing::Good
@@ -191,6 +191,9 @@ mod tests {
         ] {
             assert_eq!(read.standing(at), wanted, "{at}");
         }
+        // One for an address counts for six days.
+        let short = |left| standing(0, 6 * day, 6 * day - left);
+        assert_eq!([short(2 * day), short(2 * day - 1)], [Standing::Good, Standing::EndsSoon(1)]);
     }
 
     #[test]
