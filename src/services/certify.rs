@@ -93,6 +93,8 @@ pub struct Acme {
     pub addresses: Vec<IpAddr>,
     outcomes: [AtomicU64; Outcome::ALL.len()],
     rests: Mutex<HashMap<String, i64>>,
+    /// The orders of this node for which records were set, by name.
+    posted: Mutex<HashMap<String, Vec<String>>>,
     windows: Mutex<HashMap<CertificateId, i64>>,
     covered: Mutex<Option<Vec<String>>>,
     registering: tokio::sync::Mutex<()>,
@@ -115,6 +117,7 @@ impl Acme {
             addresses: Vec::new(),
             outcomes: Default::default(),
             rests: Mutex::default(),
+            posted: Mutex::default(),
             windows: Mutex::default(),
             covered: Mutex::default(),
             registering: tokio::sync::Mutex::default(),
@@ -271,13 +274,13 @@ impl Services {
     /// Gets one certificate, and keeps what came of it.
     async fn certify_one(&self, acme: &Acme, hold: Hold, wanted: Wanted, before: Option<Order>) -> Result<()> {
         let failures = before.as_ref().map_or(0, |it| it.failures);
-        let awaited = self.awaited_records(acme, &wanted.name).await?;
+        let awaited = self.awaited_records(acme, &wanted).await?;
         if !self.all_shown(&awaited).await {
             return self.keep_waiting(hold, &wanted, before.as_ref(), &awaited).await;
         }
-        // Whoever is wrong about that is put right by the authority once a day.
-        if acme.zone(&wanted.name).is_none()
-            && failures % ASK_ALL_THE_SAME != ASK_ALL_THE_SAME - 1
+        // A record that a person has set is a person's word.
+        if awaited.is_empty()
+            && acme.looks_first(&wanted, failures)
             && let Some(why) = self.foresee(acme, &wanted).await
         {
             acme.count(Outcome::Foreseen);
@@ -304,15 +307,13 @@ impl Services {
         let done = match came {
             Ok(Came::Waits) => {
                 acme.count(Outcome::Waiting);
-                let awaited = self.awaited_records(acme, &name).await?;
+                let awaited = self.awaited_records(acme, &wanted).await?;
                 self.keep_waiting(hold, &wanted, before.as_ref(), &awaited).await
             }
             Ok(came) => self.keep_outcome(acme, hold, wanted, (order, failures), replaced, came).await,
             Err(error) => Err(error),
         };
-        if acme.zone(&name).is_some_and(|it| it.access.is_some() || !keeps) {
-            self.take_back(acme, &name).await?;
-        }
+        self.take_back(acme, hold, &name, keeps).await?;
         done
     }
 
@@ -432,7 +433,9 @@ impl Services {
         let belongs = if wanted.for_server { Belongs::Panel } else { Belongs::Site(String::new()) };
         let looked = self.examine_hostname(&host, belongs, known).await;
         let report = looked.inspect_err(|error| tracing::debug!(%error, "a hostname could not be checked")).ok()?;
-        let why = report.hopeless().filter(|it| is_known || !it.code.starts_with("caa_"))?;
+        // The authority would see a record that the server has set, and not where the name leads.
+        let strays = || report.findings.iter().find(|it| acme.sets_records(wanted) && it.code == "aaaa_wrong");
+        let why = report.hopeless().or_else(strays).filter(|it| is_known || !it.code.starts_with("caa_"))?;
         Some((format!("certificate_{}", why.code), why.text.clone()))
     }
 
@@ -479,10 +482,7 @@ impl Services {
         before: Option<&Order>,
         (replaced, awaited): (Option<&Kept>, Option<&Posted>),
     ) -> Result<Came> {
-        let ways = match acme.zone(&wanted.name) {
-            Some(_) => &[(Kind::Dns01, true)][..],
-            None => &[(Kind::Http01, false), (Kind::TlsAlpn01, true)],
-        };
+        let ways = acme.ways(wanted);
         let mut first: Option<(Explained, Option<u64>)> = None;
         let awake = acme.awake(self.clock.now_ms());
         // An order that has waited is gone on with where it was placed.

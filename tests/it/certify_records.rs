@@ -53,7 +53,10 @@ const START_MS: i64 = 1_767_225_600_000;
 const MINUTE_MS: i64 = 60_000;
 const HOUR_MS: i64 = 60 * MINUTE_MS;
 const DIRECTORY: &str = "https://ca.internal/dir";
-const ZONE: &str = "zone.internal";
+const PUBLIC: &str = "https://acme-v02.api.letsencrypt.org/directory";
+const ZONE: &str = "zone.dev";
+/// A part of it that a person keeps.
+const BY_HAND: &str = "hand.zone.dev";
 /// When an order of the authority ends, after it was placed.
 const ORDER_MS: i64 = 24 * HOUR_MS;
 
@@ -64,8 +67,16 @@ struct World {
     shown: [Mutex<Vec<(String, String)>>; 2],
     /// How often the second one is asked before it shows what the first one has; never: `usize::MAX`.
     lag: AtomicUsize,
-    /// The name `_acme-challenge.a.zone.internal` is an alias to this one.
+    /// The name `_acme-challenge.a.zone.dev` is an alias to this one.
     alias: Mutex<Option<&'static str>>,
+    /// All names of the zone that have no record are aliases to this one.
+    star_alias: Mutex<Option<&'static str>>,
+    /// Where the names lead; nowhere: nothing is known of them.
+    leads_to: Mutex<Option<&'static str>>,
+    /// Whether the provider knows no token.
+    refuses: AtomicBool,
+    /// What was shown to be ours in another way than by a record.
+    reached: Mutex<Vec<String>>,
     /// Whether the provider refuses to take records away.
     keeps: AtomicBool,
     removed: AtomicUsize,
@@ -102,10 +113,20 @@ impl Names for World {
             (ZONE, dns::Kind::Ns, _) => {
                 (["ns1", "ns2"].map(|it| Resource::Ns(format!("{it}.{ZONE}"))).into_iter().collect(), true)
             }
-            ("ns1.zone.internal", dns::Kind::A, _) => (address(0), true),
-            ("ns2.zone.internal", dns::Kind::A, _) => (address(1), true),
-            ("_acme-challenge.a.zone.internal", dns::Kind::Cname, Way::At(_)) => {
-                (self.alias.lock().unwrap().map(|it| Resource::Cname(it.to_owned())).into_iter().collect(), true)
+            ("ns1.zone.dev", dns::Kind::A, _) => (address(0), true),
+            ("ns2.zone.dev", dns::Kind::A, _) => (address(1), true),
+            ("_acme-challenge.a.zone.dev", dns::Kind::Cname, Way::At(_)) => {
+                let star = *self.star_alias.lock().unwrap();
+                let alias = self.alias.lock().unwrap().or(star);
+                (alias.map(|it| Resource::Cname(it.to_owned())).into_iter().collect(), true)
+            }
+            (_, dns::Kind::Cname, Way::At(_)) => {
+                let star = *self.star_alias.lock().unwrap();
+                (star.map(|it| Resource::Cname(it.to_owned())).into_iter().collect(), true)
+            }
+            (_, dns::Kind::A, _) => {
+                let leads_to = *self.leads_to.lock().unwrap();
+                (leads_to.map(|it| Resource::A(it.parse().unwrap())).into_iter().collect(), false)
             }
             (_, dns::Kind::Txt, Way::At(server)) => {
                 let at = SERVERS.iter().position(|it| server.ip().to_string() == *it).unwrap();
@@ -139,6 +160,9 @@ impl Names for World {
 impl Port for World {
     fn set<'a>(&'a self, _access: &'a Access, record: &'a Record) -> Later<'a, Result<(), Trouble>> {
         assert_eq!(record.zone, ZONE);
+        if self.refuses.load(Ordering::SeqCst) {
+            return Box::pin(async { Err(Trouble::Token) });
+        }
         self.put(&record.name, &record.value);
         Box::pin(async { Ok(()) })
     }
@@ -156,6 +180,17 @@ impl Port for World {
 }
 
 struct Played(Arc<World>);
+
+/// A certificate of 90 days.
+fn given(name: &str, now_ms: i64) -> Issued {
+    let key = rcgen::KeyPair::generate().unwrap();
+    let mut asked = rcgen::CertificateParams::new(vec![name.to_owned()]).unwrap();
+    let from = std::time::UNIX_EPOCH + Duration::from_millis(now_ms.unsigned_abs());
+    (asked.not_before, asked.not_after) = (from.into(), (from + Duration::from_hours(90 * 24)).into());
+    let made = Authority::new().sign(&asked, &key);
+    let key = Zeroizing::new(pem("PRIVATE KEY", key.serialized_der()));
+    Issued { chain: pem("CERTIFICATE", made.der()), key }
+}
 
 impl Authorities for Played {
     fn register<'a>(
@@ -175,6 +210,10 @@ impl Authorities for Played {
     ) -> Later<'a, Result<Issued, Failure>> {
         let world = &self.0;
         Box::pin(async move {
+            if wish.way == Kind::Http01 {
+                world.reached.lock().unwrap().push(wish.name.clone());
+                return Ok(given(&wish.name, world.now_ms.load(Ordering::SeqCst)));
+            }
             assert_eq!(wish.way, Kind::Dns01);
             let url = match &wish.order {
                 Some(url) => {
@@ -197,13 +236,7 @@ impl Authorities for Played {
             for server in 0..2 {
                 assert!(world.values(server, &place).contains(&Resource::Txt(answer.clone().into_bytes())), "{server}");
             }
-            let key = rcgen::KeyPair::generate().unwrap();
-            let mut asked = rcgen::CertificateParams::new(vec![wish.name.clone()]).unwrap();
-            let from = std::time::UNIX_EPOCH + Duration::from_millis(now_ms.unsigned_abs());
-            (asked.not_before, asked.not_after) = (from.into(), (from + Duration::from_hours(90 * 24)).into());
-            let made = Authority::new().sign(&asked, &key);
-            let key = Zeroizing::new(pem("PRIVATE KEY", key.serialized_der()));
-            Ok(Issued { chain: pem("CERTIFICATE", made.der()), key })
+            Ok(given(&wish.name, now_ms))
         })
     }
 
@@ -223,6 +256,13 @@ struct Rig {
 
 impl Rig {
     async fn new(provider: Provider) -> Self {
+        let rig = Self::with(provider, DIRECTORY, None).await;
+        rig.add("a.zone.dev").await;
+        rig
+    }
+
+    /// With an authority, and where a domain is given, with one certificate for all names below it.
+    async fn with(provider: Provider, directory: &str, domain: Option<&str>) -> Self {
         let (folder, world) = (tempfile::tempdir().unwrap(), Arc::new(World::default()));
         world.now_ms.store(START_MS, Ordering::SeqCst);
         std::fs::create_dir(folder.path().join("archives")).unwrap();
@@ -230,24 +270,29 @@ impl Rig {
         let base = Base::new(folder.path(), "db");
         let jobs = base.open_queue(&clock, 1_000);
         let ground = ground(folder.path(), base.open(), jobs, clock);
-        let directory = Directory { url: DIRECTORY.to_owned(), roots: None, binding: None, profile: None };
+        let directory = Directory { url: directory.to_owned(), roots: None, binding: None, profile: None };
         let access = (provider != Provider::Manual).then(|| Access {
             provider,
             token: Zeroizing::new(String::from("t")),
             api: None,
             roots: None,
         });
-        let entry = Entry { zone: ZONE.to_owned(), provider, access, has_wildcard: false };
+        let entry = Entry { zone: ZONE.to_owned(), provider, access, has_wildcard: domain.is_some() };
+        let by_hand = Entry { zone: BY_HAND.to_owned(), provider: Provider::Manual, access: None, has_wildcard: false };
         let engine: Arc<dyn Port> = Arc::<World>::clone(&world);
         let zones = Zones {
             seen_max: Duration::from_millis(500),
             look: Duration::from_millis(5),
-            ..Zones::new(engine, vec![entry])
+            ..Zones::new(engine, vec![entry, by_hand])
         };
         let acme = Acme::new(Arc::new(Played(Arc::clone(&world))), vec![directory], None).with_zones(Some(zones));
         let names: Arc<dyn Names> = Arc::<World>::clone(&world);
         let outside = Outside { dns: Dns::new(names, &[]), ..Outside::default() };
-        let services = Services::new(Ground { tasks: Tasks::new(), acme: Some(acme), outside, ..ground });
+        let mut addresses = ground.addresses.clone();
+        if let Some(domain) = domain {
+            (addresses.sites_domain, addresses.panel_host) = (domain.to_owned(), format!("panel.{domain}"));
+        }
+        let services = Services::new(Ground { tasks: Tasks::new(), acme: Some(acme), outside, addresses, ..ground });
         let actor = services.actor_local().await.unwrap();
         services.cover(&[]);
         let rig = Self { services, world, hands, actor, base, _folder: folder };
@@ -264,7 +309,6 @@ impl Rig {
             }
         });
         rig.services.create_site(&rig.actor, "hello").await.unwrap();
-        rig.add("a.zone.internal").await;
         rig
     }
 
@@ -283,8 +327,12 @@ impl Rig {
     }
 
     async fn standing(&self) -> HostnameCertificate {
+        self.standing_of("a.zone.dev").await
+    }
+
+    async fn standing_of(&self, name: &str) -> HostnameCertificate {
         let all = self.services.list_hostname_certificates(&self.actor).await.unwrap();
-        all.into_iter().find(|it| it.hostname == "a.zone.internal").unwrap()
+        all.into_iter().find(|it| it.hostname == name).unwrap()
     }
 
     async fn order(&self) -> Order {
@@ -311,7 +359,7 @@ async fn an_authority_is_told_once_every_server_of_the_zone_shows_the_record() {
     assert_eq!(rig.world.lag.load(Ordering::SeqCst), 0);
     // An alias leads to another place of the zone.
     let rig = Rig::new(Provider::Hetzner).await;
-    *rig.world.alias.lock().unwrap() = Some("proofs.zone.internal");
+    *rig.world.alias.lock().unwrap() = Some("proofs.zone.dev");
     rig.pass().await;
     assert!(rig.order().await.certificate.is_some() && rig.left() == (0, 0));
 }
@@ -322,7 +370,7 @@ async fn what_a_server_of_the_zone_never_shows_is_told_and_taken_away() {
     rig.world.lag.store(usize::MAX, Ordering::SeqCst);
     rig.pass().await;
     let (code, text) = rig.order().await.problem.unwrap();
-    assert!(code == "certificate_record_unseen" && text.contains("ns2.zone.internal did not"), "{code} {text}");
+    assert!(code == "certificate_record_unseen" && text.contains("ns2.zone.dev did not"), "{code} {text}");
     assert_eq!(rig.left(), (0, 0));
     // A name that only the provider of the alias could help.
     let rig = Rig::new(Provider::Desec).await;
@@ -362,7 +410,7 @@ async fn an_order_waits_for_a_person_and_goes_on() {
     assert_eq!(rig.code().await.as_deref(), Some("certificate_record_awaited"));
     let wanted = rig.standing().await.records;
     let wanted = wanted.first().unwrap();
-    assert_eq!((wanted.name.as_str(), wanted.value.as_str()), ("_acme-challenge.a.zone.internal", "value-of-order-0"));
+    assert_eq!((wanted.name.as_str(), wanted.value.as_str()), ("_acme-challenge.a.zone.dev", "value-of-order-0"));
     // Looked for each minute; the authority hears nothing meanwhile, and nothing of it counts as a failure.
     for _ in 0..5 {
         rig.later(MINUTE_MS).await;
@@ -394,7 +442,92 @@ async fn an_order_that_ends_unseen_is_placed_anew() {
     assert_eq!(rig.left().1, 1);
     // Nobody wants it any more.
     let site = SiteName::parse("hello").unwrap();
-    rig.services.remove_hostname(&rig.actor, &site, "a.zone.internal").await.unwrap();
+    rig.services.remove_hostname(&rig.actor, &site, "a.zone.dev").await.unwrap();
     rig.later(MINUTE_MS).await;
     assert_eq!(rig.left().1, 0);
+}
+
+/// Who adds a name to a site has not shown that it is theirs: a record in the operator's zone would say so of any name.
+#[tokio::test]
+async fn no_record_is_set_for_a_name_that_leads_elsewhere() {
+    let rig = Rig::with(Provider::Hetzner, PUBLIC, None).await;
+    rig.add("a.zone.dev").await;
+    for _ in 0..30 {
+        rig.later(70 * MINUTE_MS).await;
+    }
+    assert_eq!(rig.code().await.as_deref(), Some("certificate_dns_no_address"));
+    assert_eq!((rig.world.placed.load(Ordering::SeqCst), rig.left()), (0, (0, 0)));
+    // Nothing says that this is not this server.
+    *rig.world.leads_to.lock().unwrap() = Some("9.9.9.9");
+    rig.later(70 * MINUTE_MS).await;
+    assert!(rig.order().await.certificate.is_some(), "{:?}", rig.order().await);
+}
+
+#[tokio::test]
+async fn an_alias_into_a_zone_that_a_person_keeps_waits_for_the_person() {
+    let rig = Rig::new(Provider::Hetzner).await;
+    *rig.world.alias.lock().unwrap() = Some("a.hand.zone.dev");
+    for _ in 0..5 {
+        rig.later(MINUTE_MS).await;
+    }
+    assert_eq!(rig.code().await.as_deref(), Some("certificate_record_awaited"));
+    assert_eq!(rig.world.placed.load(Ordering::SeqCst), 1, "the authority is not asked each minute");
+    let wanted = rig.standing().await.records;
+    let wanted = wanted.first().unwrap();
+    assert_eq!((wanted.name.as_str(), wanted.zone.as_str()), ("a.hand.zone.dev", BY_HAND));
+    rig.world.put(&wanted.name, &wanted.value);
+    rig.later(MINUTE_MS).await;
+    assert!(rig.order().await.certificate.is_some());
+    assert_eq!((rig.world.placed.load(Ordering::SeqCst), rig.left().1), (1, 0));
+}
+
+#[tokio::test]
+async fn an_alias_of_all_names_is_none_of_the_record() {
+    let rig = Rig::new(Provider::Hetzner).await;
+    *rig.world.star_alias.lock().unwrap() = Some("machine.example.net");
+    rig.pass().await;
+    let order = rig.order().await;
+    assert!(order.certificate.is_some(), "{:?}", order.problem);
+    assert_eq!(rig.left(), (0, 0));
+}
+
+/// What the next node has set while this one was still at it.
+#[tokio::test]
+async fn a_record_of_another_order_stays() {
+    let rig = Rig::new(Provider::Hetzner).await;
+    rig.world.put("_acme-challenge.a.zone.dev", "of-another");
+    rig.base.run(&format!(
+        "INSERT INTO acme_record (name, value, record, zone, provider, authority, order_url, expires_ms, next_ms)
+         VALUES ('a.zone.dev', 'of-another', '_acme-challenge.a.zone.dev', '{ZONE}', 'hetzner', '{DIRECTORY}', 'another order', {}, {})",
+        START_MS + HOUR_MS,
+        START_MS + 30 * MINUTE_MS
+    ));
+    rig.pass().await;
+    assert!(rig.order().await.certificate.is_some());
+    assert_eq!((rig.left(), rig.world.removed.load(Ordering::SeqCst)), ((1, 1), 1));
+    // It is swept once its time has come.
+    rig.later(31 * MINUTE_MS).await;
+    assert_eq!(rig.left(), (0, 0));
+}
+
+#[tokio::test]
+async fn a_star_that_does_not_come_leaves_nobody_without_a_certificate() {
+    let rig = Rig::with(Provider::Cloudflare, DIRECTORY, Some(ZONE)).await;
+    rig.world.refuses.store(true, Ordering::SeqCst);
+    let reached = || rig.world.reached.lock().unwrap().clone();
+    rig.pass().await;
+    let star = rig.standing_of("*.zone.dev").await.order.unwrap();
+    assert_eq!(star.problem.unwrap().0, "certificate_record_token");
+    assert_eq!(reached(), ["panel.zone.dev"], "who mends it needs the panel");
+    // Not at the first failure, which may be a moment's.
+    rig.later(20 * MINUTE_MS).await;
+    rig.later(MINUTE_MS).await;
+    assert_eq!(reached(), ["panel.zone.dev", "hello.zone.dev"]);
+    assert!(rig.standing_of("hello.zone.dev").await.shown.is_some());
+    // It has come: no other is renewed.
+    rig.world.refuses.store(false, Ordering::SeqCst);
+    rig.later(4 * HOUR_MS).await;
+    assert!(rig.standing_of("*.zone.dev").await.order.unwrap().certificate.is_some());
+    let asked = [rig.standing_of("panel.zone.dev").await, rig.standing_of("hello.zone.dev").await];
+    assert!(asked.iter().all(|it| !it.is_asked && it.shown.is_some()), "{asked:?}");
 }

@@ -112,7 +112,8 @@ fn one(it: &Section, sites_domain: &str, folder: &Path, wrong: &impl Fn(usize, &
         token_file: it.token_file.as_ref().map(|it| folder.join(it.get_ref())),
         api: it.api.as_ref().map(|it| it.get_ref().clone()),
         ca: it.ca.as_ref().map(|it| folder.join(it)),
-        wildcard: it.wildcard.as_ref().map_or(has_sites, |it| *it.get_ref()),
+        // Until a person has set the record, and anew each time that it ends, there would be none.
+        wildcard: it.wildcard.as_ref().map_or(has_sites && provider != Provider::Manual, |it| *it.get_ref()),
     })
 }
 
@@ -164,7 +165,10 @@ mod tests {
             (third.api.as_deref(), third.ca.as_deref()),
             (Some("https://localhost:1/api"), Some(Path::new("/ca")))
         );
-        assert!(!load(&text.replace("'/token'", "'/token'\nwildcard = false")).unwrap().acme.unwrap().dns[0].wildcard);
+        let is_star = |text: &str| load(text).unwrap().acme.unwrap().dns[0].wildcard;
+        assert!(!is_star(&text.replace("'/token'", "'/token'\nwildcard = false")));
+        let by_hand = "[[acme.dns]]\nzones = ['example.org']\nprovider = 'manual'";
+        assert!(!is_star(by_hand) && is_star(&format!("{by_hand}\nwildcard = true")));
     }
 
     #[test]

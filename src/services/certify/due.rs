@@ -148,6 +148,8 @@ impl Services {
         self.db
             .read(move |tx| {
                 let default = access::find_default_tenant(tx)?;
+                let star = format!("*.{}", services.addresses.sites_domain);
+                let star = store::certificates::find_order(tx, access::task_scope(default), &star)?;
                 let hosts = Hosts::list(tx, &services.addresses)?;
                 let kept = store::certificates::list_all(tx, access::server_scope())?;
                 let server = Server {
@@ -156,6 +158,7 @@ impl Services {
                     covered: &covered,
                     is_public,
                     has_wildcard,
+                    star: star.as_ref(),
                     own: &own,
                 };
                 Ok(wanted(&hosts, &server, &kept, now_ms))

@@ -6,7 +6,7 @@ use crate::{
     domain::{
         certificate::{
             self,
-            kept::{Kept, Source},
+            kept::{Kept, Order, Source},
         },
         tenant::TenantId,
     },
@@ -19,6 +19,9 @@ const PRIVATE: [&str; 10] =
 
 /// How long before the end of one that people gave an authority is asked.
 const OVERLAP_MS: i64 = 7 * 24 * 60 * super::MINUTE_MS;
+/// Failures of the certificate for all names below the domain, after which sites ask for their own: one alone may be a moment's, and a
+/// certificate for each site uses up what the authority gives for the domain in a week.
+const FAILURES_MAX: i64 = 2;
 
 /// A hostname for which an authority is asked.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -27,6 +30,8 @@ pub(super) struct Wanted {
     pub(super) name: String,
     /// It is the panel's.
     pub(super) for_server: bool,
+    /// It stands in for the one of all names below the domain, which has not come: what keeps that away may be the zone or its provider.
+    pub(super) stands_in: bool,
 }
 
 /// Whether an authority is one of those that everybody believes: one in a network of one's own also gives what these may not.
@@ -67,6 +72,8 @@ pub(super) struct Server<'a> {
     pub(super) is_public: bool,
     /// All names below the domain of the sites are to have one certificate.
     pub(super) has_wildcard: bool,
+    /// How it stands with that one.
+    pub(super) star: Option<&'a Order>,
     /// Addresses that are to have one.
     pub(super) own: &'a [IpAddr],
 }
@@ -83,37 +90,52 @@ pub(super) fn wanted(hosts: &Hosts, server: &Server<'_>, kept: &[Kept], now_ms: 
     let by_tenant =
         |tenant: TenantId, host: &str| kept.iter().filter(given).any(|it| it.tenant == tenant && has(&it.names, host));
     let free = |host: &str| host.contains('.') && !is_private(host, server.is_public) && !has(server.covered, host);
-    let of_server = |name: String| Wanted { tenant: server.default, name, for_server: true };
+    let of_server = |name: String| Wanted { tenant: server.default, name, for_server: true, stands_in: false };
     let star = Some(format!("*.{}", server.addresses.sites_domain));
     let star = star.filter(|it| server.has_wildcard && free(it) && !by_server(it));
     let counts = |it: &&Kept| it.source == Source::Acme && now_ms < it.until_ms;
+    // One that could not be renewed gives way some days before it ends, so that not all names lose theirs at once.
+    let lasts = |it: &&Kept| {
+        let overlap =
+            if has_failed(server.star) { OVERLAP_MS.min(it.until_ms.saturating_sub(it.from_ms) / 6) } else { 0 };
+        it.source == Source::Acme && now_ms < it.until_ms.saturating_sub(overlap)
+    };
     let is_here =
-        star.as_ref().is_some_and(|star| kept.iter().filter(counts).any(|it| it.for_server && it.names.contains(star)));
-    // Until the star is here, names that have one of their own keep and renew it.
+        star.as_ref().is_some_and(|star| kept.iter().filter(lasts).any(|it| it.for_server && it.names.contains(star)));
+    let is_below = |host: &str| star.as_ref().is_some_and(|star| certificate::covers(star, host));
+    // Until the star is here, names that have one of their own keep and renew it, and none waits for a star that does not come.
     let by_star = |tenant: TenantId, host: &str| {
         let has_own = || kept.iter().filter(counts).any(|it| it.tenant == tenant && it.names.iter().eq([host]));
-        star.as_ref().is_some_and(|star| certificate::covers(star, host)) && (is_here || !has_own())
+        is_below(host) && (is_here || !has_failed(server.star) && !has_own())
     };
     let mut all = Vec::new();
     // First: people wait for these.
     let addresses = server.own.iter().map(IpAddr::to_string);
     all.extend(addresses.filter(|it| !has(server.covered, it) && !by_server(it)).map(of_server));
     let panel = &server.addresses.panel_host;
-    if free(panel) && !by_server(panel) && !by_star(server.default, panel) {
-        all.push(of_server(panel.clone()));
+    // Whoever is to mend the star needs the panel.
+    if free(panel) && !by_server(panel) && !(is_here && is_below(panel)) {
+        all.push(Wanted { stands_in: is_below(panel), ..of_server(panel.clone()) });
     }
     all.extend(star.clone().map(of_server));
     for (tenant, name) in &hosts.own {
         if free(name) && !by_tenant(*tenant, name) {
-            all.push(Wanted { tenant: *tenant, name: name.clone(), for_server: false });
+            all.push(Wanted { tenant: *tenant, name: name.clone(), for_server: false, stands_in: false });
         }
     }
     for (tenant, name) in &hosts.sites {
         if free(name) && !by_server(name) && !by_star(*tenant, name) {
-            all.push(Wanted { tenant: *tenant, name: name.clone(), for_server: false });
+            let stands_in = is_below(name);
+            all.push(Wanted { tenant: *tenant, name: name.clone(), for_server: false, stands_in });
         }
     }
     all
+}
+
+/// Whether the certificate for all names below the domain does not come by itself: it has failed, or a person has to set a record first.
+fn has_failed(star: Option<&Order>) -> bool {
+    star.and_then(|it| Some((it, it.problem.as_ref()?)))
+        .is_some_and(|(it, problem)| it.failures >= FAILURES_MAX || problem.0 == super::records::AWAITED)
 }
 
 #[cfg(test)]
@@ -159,7 +181,8 @@ mod tests {
         ];
         let covered = [String::from("*.org"), String::from("d.org")];
         let names = |kept: &[Kept], addresses: &Addresses, covered: &[String], is_public| {
-            let server = Server { addresses, default: tenant(7), covered, is_public, has_wildcard: false, own: &[] };
+            let server =
+                Server { addresses, default: tenant(7), covered, is_public, has_wildcard: false, star: None, own: &[] };
             let found = wanted(&hosts, &server, kept, 50);
             found.into_iter().map(|it| it.name).collect::<Vec<_>>()
         };
@@ -204,7 +227,7 @@ mod tests {
         let hosts =
             Hosts { own: vec![name(1, "a.org")], sites: vec![name(1, "one.sites.org"), name(2, "two.sites.org")] };
         let own = ["203.0.113.7".parse().unwrap()];
-        let names = |panel: &str, kept: &[Kept], covered: &[String]| {
+        let named = |panel: &str, kept: &[Kept], covered: &[String], star: Option<&Order>| {
             let addresses = addresses(panel);
             let server = Server {
                 addresses: &addresses,
@@ -212,22 +235,55 @@ mod tests {
                 covered,
                 is_public: true,
                 has_wildcard: true,
+                star,
                 own: &own,
             };
-            wanted(&hosts, &server, kept, 50).into_iter().map(|it| it.name).collect::<Vec<_>>()
+            let all = wanted(&hosts, &server, kept, 50);
+            // Each that stands in may be shown to be ours by another way than the star.
+            let is_below = |it: &Wanted| it.name.strip_suffix(".sites.org").is_some_and(|label| label != "*");
+            assert!(all.iter().all(|it| it.stands_in == is_below(it)), "{all:?}");
+            all.into_iter().map(|it| it.name).collect::<Vec<_>>()
         };
+        let names = |panel: &str, kept: &[Kept], covered: &[String]| named(panel, kept, covered, None);
         let inside = ["203.0.113.7", "*.sites.org", "a.org"];
-        assert_eq!(names("panel.sites.org", &[], &[]), inside);
+        let first = ["203.0.113.7", "panel.sites.org", "*.sites.org", "a.org"];
+        // Nobody waits for the star without a panel.
+        assert_eq!(names("panel.sites.org", &[], &[]), first);
         // The domain itself is not one label below it.
         assert_eq!(names("sites.org", &[], &[]), ["203.0.113.7", "sites.org", "*.sites.org", "a.org"]);
         // What has a certificate of its own renews it until the star has come.
         let two = kept(2, "two.sites.org", 100, false);
         assert_eq!(
             names("panel.sites.org", std::slice::from_ref(&two), &[]),
-            [&inside[..], &["two.sites.org"]].concat()
+            [&first[..], &["two.sites.org"]].concat()
         );
         let both = [two, kept(7, "*.sites.org", 100, true)];
         assert_eq!(names("panel.sites.org", &both, &[]), inside);
+        let order = |failures, code: Option<&str>| Order {
+            tenant: tenant(7),
+            name: String::from("*.sites.org"),
+            certificate: None,
+            authority: None,
+            next_ms: 0,
+            asked_ms: None,
+            failures,
+            problem: code.map(|it| (it.to_owned(), String::new())),
+        };
+        // A star that does not come, or ends soon and was not renewed, keeps no site from its own.
+        let each = [&first[..], &["one.sites.org", "two.sites.org"]].concat();
+        let ends = [kept(7, "*.sites.org", 58, true)];
+        for (star, is_each) in [
+            (order(1, Some("certificate_record_token")), false),
+            (order(2, Some("certificate_record_token")), true),
+            (order(0, Some("certificate_record_awaited")), true),
+            (order(2, None), false),
+        ] {
+            let wanted = if is_each { &each[..] } else { &first[..] };
+            assert_eq!(named("panel.sites.org", &[], &[], Some(&star)), wanted, "{star:?}");
+            let wanted = if is_each { &each[..] } else { &inside[..] };
+            assert_eq!(named("panel.sites.org", &ends, &[], Some(&star)), wanted, "{star:?}");
+            assert_eq!(named("panel.sites.org", &both, &[], Some(&star)), inside, "{star:?}");
+        }
         let covered = [String::from("*.sites.org"), String::from("203.0.113.7")];
         assert_eq!(names("panel.sites.org", &[], &covered), ["a.org"]);
     }

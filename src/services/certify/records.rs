@@ -7,13 +7,13 @@ use std::{net::SocketAddr, sync::Arc, time::Duration};
 
 use tokio::time::{Instant, sleep};
 
-use super::{Acme, MINUTE_MS, names::Wanted};
+use super::{ASK_ALL_THE_SAME, Acme, MINUTE_MS, lock, names::Wanted};
 use crate::{
-    base::together,
+    base::{random, together},
     domain::{
         Result,
         acme::{
-            Challenge, Refusal,
+            Challenge, Kind as Proof, Refusal,
             records::{self, Failed, Posted, Provider, Record, Trouble},
         },
         certificate::kept::Order,
@@ -39,6 +39,10 @@ const ORDER_MS: i64 = 7 * 24 * 60 * MINUTE_MS;
 /// When it is tried again to take a record away, and how long after the end of its order that is given up.
 const AGAIN_MS: i64 = 60 * MINUTE_MS;
 const GIVE_UP_MS: i64 = 7 * 24 * 60 * MINUTE_MS;
+/// What is kept of a name whose record a person has to set first.
+pub(super) const AWAITED: &str = "certificate_record_awaited";
+/// Random bytes of a label that is in no zone.
+const LABEL_BYTES: usize = 10;
 /// Aliases that are followed.
 const ALIASES_MAX: usize = 4;
 
@@ -87,6 +91,31 @@ impl Acme {
         self.zones.as_ref()?.find(name)
     }
 
+    /// By which ways an authority is shown that a name is ours, one after the other; with each, whether it is the last.
+    pub(super) fn ways(&self, wanted: &Wanted) -> &'static [(Proof, bool)] {
+        match self.zone(&wanted.name) {
+            None => &[(Proof::Http01, false), (Proof::TlsAlpn01, true)],
+            Some(_) if !wanted.stands_in => &[(Proof::Dns01, true)],
+            // The zone may be what the star fails at; a person is not asked for a record for each name.
+            Some(it) if it.access.is_none() => &[(Proof::Http01, false), (Proof::TlsAlpn01, true)],
+            Some(_) => &[(Proof::Http01, false), (Proof::TlsAlpn01, false), (Proof::Dns01, true)],
+        }
+    }
+
+    /// Whether records may show it.
+    pub(super) fn sets_records(&self, wanted: &Wanted) -> bool {
+        self.ways(wanted).iter().any(|it| it.0 == Proof::Dns01)
+    }
+
+    /// Whether it is looked first where a name leads; in a zone each name could else be had by whoever adds it to a site.
+    pub(super) fn looks_first(&self, wanted: &Wanted, failures: i64) -> bool {
+        if self.sets_records(wanted) {
+            return !wanted.for_server;
+        }
+        // Whoever is wrong about that is put right by the authority once a day.
+        failures % ASK_ALL_THE_SAME != ASK_ALL_THE_SAME - 1
+    }
+
     /// Whether all names below the domain of the sites are to have one certificate.
     pub(super) fn has_wildcard(&self, sites_domain: &str) -> bool {
         self.zone(sites_domain).is_some_and(|it| it.has_wildcard)
@@ -130,6 +159,7 @@ impl Poster {
             expires_ms: order.expires_ms.filter(|it| *it > now_ms).unwrap_or_else(|| now_ms.saturating_add(ORDER_MS)),
             next_ms: now_ms,
         };
+        lock(&acme.posted).entry(self.name.clone()).or_default().push(posted.order.clone());
         services.db.write(move |tx| store::acme::put_record(tx, &posted)).await?;
         let Some(access) = &entry.access else {
             let is_seen = services.unseen_by(&record).await.is_empty();
@@ -164,34 +194,40 @@ impl Services {
     /// Where the aliases of a name lead; the name itself where it is none. Asks the zone's own servers where they are known: what others have
     /// heard of the name they may believe for longer than it is true.
     async fn follow_aliases(&self, name: &str) -> String {
-        let dns = &self.outside.dns;
         let mut at = name.to_owned();
         for _ in 0..ALIASES_MAX {
-            let parent = dns::above(&at).unwrap_or(&at);
-            let servers = zone::servers(dns, parent).await.map(|it| it.1).unwrap_or_default();
-            let mut found = None;
-            for (_, address) in servers {
-                if let Ok(answer) = dns.ask(&at, Kind::Cname, Way::At(zone::at(address))).await {
-                    found = Some(answer);
-                    break;
-                }
+            let Some(next) = self.alias(&at).await else { break };
+            // An alias for all names of its parent is none of this one: a record that is set here goes before it.
+            let sibling = dns::above(&at).map(|parent| format!("{}.{parent}", random::label::<LABEL_BYTES>()));
+            if let Some(sibling) = sibling
+                && self.alias(&sibling).await.as_ref() == Some(&next)
+            {
+                break;
             }
-            let answer = match found {
-                Some(answer) => Some(answer),
-                None => dns.ask(&at, Kind::Cname, Way::Fresh).await.ok(),
-            };
-            let next = answer.and_then(|it| {
-                it.records.into_iter().find_map(|it| match it {
-                    Resource::Cname(to) => Some(to),
-                    _ => None,
-                })
-            });
-            match next {
-                Some(next) => at = next,
-                None => break,
-            }
+            at = next;
         }
         at
+    }
+
+    /// What a name is an alias to.
+    async fn alias(&self, name: &str) -> Option<String> {
+        let dns = &self.outside.dns;
+        let servers = zone::servers(dns, dns::above(name).unwrap_or(name)).await.map(|it| it.1).unwrap_or_default();
+        let mut found = None;
+        for (_, address) in servers {
+            if let Ok(answer) = dns.ask(name, Kind::Cname, Way::At(zone::at(address))).await {
+                found = Some(answer);
+                break;
+            }
+        }
+        let answer = match found {
+            Some(answer) => answer,
+            None => dns.ask(name, Kind::Cname, Way::Fresh).await.ok()?,
+        };
+        answer.records.into_iter().find_map(|it| match it {
+            Resource::Cname(to) => Some(to),
+            _ => None,
+        })
     }
 
     /// The name servers that do not show a record: of those of its zone that answer, and where none does, the resolver.
@@ -219,14 +255,15 @@ impl Services {
     }
 
     /// The records that a person is to set for a name, while their order counts and its authority is one of those of the settings.
-    pub(super) async fn awaited_records(&self, acme: &Acme, name: &str) -> Result<Vec<Posted>> {
-        if acme.zone(name).is_none() {
+    pub(super) async fn awaited_records(&self, acme: &Acme, wanted: &Wanted) -> Result<Vec<Posted>> {
+        if !acme.sets_records(wanted) {
             return Ok(Vec::new());
         }
+        let name = &wanted.name;
         let now_ms = self.clock.now_ms();
         let all = self.db.read(store::acme::list_records).await?;
         let awaited = |it: &Posted| {
-            it.name == name
+            it.name == *name
                 && it.is_by_hand()
                 && it.expires_ms > now_ms
                 && acme.directories.iter().any(|of| of.url == it.authority)
@@ -261,7 +298,7 @@ impl Services {
             next_ms: self.clock.now_ms().saturating_add(AWAIT_MS),
             asked_ms: before.and_then(|it| it.asked_ms),
             failures: before.map_or(0, |it| it.failures),
-            problem: Some((String::from("certificate_record_awaited"), records::wanted(&all, &wanted.name))),
+            problem: Some((AWAITED.to_owned(), records::wanted(&all, &wanted.name))),
         };
         let (services, scope) = (self.clone(), access::task_scope(wanted.tenant));
         self.db
@@ -272,10 +309,21 @@ impl Services {
             .await
     }
 
-    /// Takes the records of a name away; those of others, and those that wait for a person, stay.
-    pub(super) async fn take_back(&self, acme: &Acme, name: &str) -> Result<()> {
+    /// Takes the records away that an order of this node has left for a name. Those of others stay, and those that a person sets where
+    /// `keeps`. A node that the duty has left takes nothing away: the next one may have set the same, and sweeps what is left.
+    pub(super) async fn take_back(&self, acme: &Acme, hold: Hold, name: &str, keeps: bool) -> Result<()> {
+        if acme.zones.is_none() {
+            return Ok(());
+        }
+        let own = lock(&acme.posted).remove(name).unwrap_or_default();
         let all = self.db.read(store::acme::list_records).await?;
-        for it in all.into_iter().filter(|it| it.name == name) {
+        let goes = |it: &Posted| if it.is_by_hand() { !keeps } else { own.contains(&it.order) };
+        let gone: Vec<Posted> = all.into_iter().filter(|it| it.name == name && goes(it)).collect();
+        if gone.is_empty() {
+            return Ok(());
+        }
+        self.ask_hold(Some(hold)).await?;
+        for it in gone {
             self.take_away(acme, it).await?;
         }
         Ok(())
