@@ -143,12 +143,13 @@ mod tests {
     use super::*;
     use crate::base::ids::Id;
 
-    #[test]
-    fn only_names_that_need_one_and_can_have_one_are_asked_for() {
-        let id = |n: u8| format!("{n:032x}").parse::<Id>().unwrap();
-        let tenant = |n: u8| TenantId::from(id(n));
-        let kept = |of: u8, names: &[&str], source, until_ms, for_server| Kept {
-            id: id(9).into(),
+    fn tenant(n: u8) -> TenantId {
+        format!("{n:032x}").parse::<Id>().unwrap().into()
+    }
+
+    fn kept(of: u8, names: &[&str], source: Source, until_ms: i64, for_server: bool) -> Kept {
+        Kept {
+            id: format!("{:032x}", 9).parse::<Id>().unwrap().into(),
             tenant: tenant(of),
             names: names.iter().map(|it| (*it).to_owned()).collect(),
             source,
@@ -159,15 +160,55 @@ mod tests {
             from_ms: 0,
             until_ms,
             created_ms: 0,
-        };
-        let addresses = |panel: &str, domain: &str| Addresses {
+        }
+    }
+
+    fn got(of: u8, name: &str, until_ms: i64, for_server: bool) -> Kept {
+        kept(of, &[name], Source::Acme, until_ms, for_server)
+    }
+
+    fn addresses(panel: &str, domain: &str) -> Addresses {
+        Addresses {
             scheme: "https",
             sites_domain: domain.to_owned(),
             port: String::new(),
             panel_host: panel.to_owned(),
             local_port: 80,
+        }
+    }
+
+    fn name(of: u8, name: &str) -> (TenantId, String) {
+        (tenant(of), name.to_owned())
+    }
+
+    /// What is asked for at 50 by a server that is to have one for all names below `sites.org`.
+    fn below(panel: &str, kept: &[Kept], covered: &[String], star: Option<&Order>) -> Vec<String> {
+        let hosts =
+            Hosts { own: vec![name(1, "a.org")], sites: vec![name(1, "one.sites.org"), name(2, "two.sites.org")] };
+        let own = ["203.0.113.7".parse().unwrap()];
+        let addresses = addresses(panel, "sites.org");
+        let server = Server {
+            addresses: &addresses,
+            default: tenant(7),
+            covered,
+            is_public: true,
+            has_wildcard: true,
+            star,
+            own: &own,
         };
-        let name = |of: u8, name: &str| (tenant(of), name.to_owned());
+        let all = wanted(&hosts, &server, kept, 50);
+        // Each that stands in may be shown to be ours by another way than the star.
+        let is_below = |it: &Wanted| it.name.strip_suffix(".sites.org").is_some_and(|label| label != "*");
+        assert!(all.iter().all(|it| it.stands_in == is_below(it)), "{all:?}");
+        all.into_iter().map(|it| it.name).collect()
+    }
+
+    const INSIDE: [&str; 3] = ["203.0.113.7", "*.sites.org", "a.org"];
+    /// Nobody waits for the star without a panel.
+    const FIRST: [&str; 4] = ["203.0.113.7", "panel.sites.org", "*.sites.org", "a.org"];
+
+    #[test]
+    fn only_names_that_need_one_and_can_have_one_are_asked_for() {
         let hosts = Hosts {
             own: ["a.org", "b.org", "c.org", "d.org", "x.test", "y.localhost"].map(|it| name(1, it)).into(),
             sites: vec![name(1, "one.sites.org"), name(2, "two.sites.org")],
@@ -201,64 +242,22 @@ mod tests {
 
     #[test]
     fn one_certificate_is_for_all_names_below_the_domain() {
-        let id = |n: u8| format!("{n:032x}").parse::<Id>().unwrap();
-        let tenant = |n: u8| TenantId::from(id(n));
-        let kept = |of: u8, name: &str, until_ms, for_server| Kept {
-            id: id(9).into(),
-            tenant: tenant(of),
-            names: vec![name.to_owned()],
-            source: Source::Acme,
-            for_server,
-            chain: String::new(),
-            key_sealed: Vec::new(),
-            issuer: String::new(),
-            from_ms: 0,
-            until_ms,
-            created_ms: 0,
-        };
-        let addresses = |panel: &str| Addresses {
-            scheme: "https",
-            sites_domain: String::from("sites.org"),
-            port: String::new(),
-            panel_host: panel.to_owned(),
-            local_port: 80,
-        };
-        let name = |of: u8, name: &str| (tenant(of), name.to_owned());
-        let hosts =
-            Hosts { own: vec![name(1, "a.org")], sites: vec![name(1, "one.sites.org"), name(2, "two.sites.org")] };
-        let own = ["203.0.113.7".parse().unwrap()];
-        let named = |panel: &str, kept: &[Kept], covered: &[String], star: Option<&Order>| {
-            let addresses = addresses(panel);
-            let server = Server {
-                addresses: &addresses,
-                default: tenant(7),
-                covered,
-                is_public: true,
-                has_wildcard: true,
-                star,
-                own: &own,
-            };
-            let all = wanted(&hosts, &server, kept, 50);
-            // Each that stands in may be shown to be ours by another way than the star.
-            let is_below = |it: &Wanted| it.name.strip_suffix(".sites.org").is_some_and(|label| label != "*");
-            assert!(all.iter().all(|it| it.stands_in == is_below(it)), "{all:?}");
-            all.into_iter().map(|it| it.name).collect::<Vec<_>>()
-        };
-        let names = |panel: &str, kept: &[Kept], covered: &[String]| named(panel, kept, covered, None);
-        let inside = ["203.0.113.7", "*.sites.org", "a.org"];
-        let first = ["203.0.113.7", "panel.sites.org", "*.sites.org", "a.org"];
-        // Nobody waits for the star without a panel.
-        assert_eq!(names("panel.sites.org", &[], &[]), first);
+        let names = |panel: &str, kept: &[Kept], covered: &[String]| below(panel, kept, covered, None);
+        assert_eq!(names("panel.sites.org", &[], &[]), FIRST);
         // The domain itself is not one label below it.
         assert_eq!(names("sites.org", &[], &[]), ["203.0.113.7", "sites.org", "*.sites.org", "a.org"]);
         // What has a certificate of its own renews it until the star has come.
-        let two = kept(2, "two.sites.org", 100, false);
-        assert_eq!(
-            names("panel.sites.org", std::slice::from_ref(&two), &[]),
-            [&first[..], &["two.sites.org"]].concat()
-        );
-        let both = [two, kept(7, "*.sites.org", 100, true)];
-        assert_eq!(names("panel.sites.org", &both, &[]), inside);
+        let two = got(2, "two.sites.org", 100, false);
+        let wanted = [&FIRST[..], &["two.sites.org"]].concat();
+        assert_eq!(names("panel.sites.org", std::slice::from_ref(&two), &[]), wanted);
+        let both = [two, got(7, "*.sites.org", 100, true)];
+        assert_eq!(names("panel.sites.org", &both, &[]), INSIDE);
+        let covered = [String::from("*.sites.org"), String::from("203.0.113.7")];
+        assert_eq!(names("panel.sites.org", &[], &covered), ["a.org"]);
+    }
+
+    #[test]
+    fn a_star_that_does_not_come_or_ends_keeps_no_site_from_its_own() {
         let order = |failures, code: Option<&str>| Order {
             tenant: tenant(7),
             name: String::from("*.sites.org"),
@@ -269,23 +268,20 @@ mod tests {
             failures,
             problem: code.map(|it| (it.to_owned(), String::new())),
         };
-        // A star that does not come, or ends soon and was not renewed, keeps no site from its own.
-        let each = [&first[..], &["one.sites.org", "two.sites.org"]].concat();
-        let ends = [kept(7, "*.sites.org", 58, true)];
+        let each = [&FIRST[..], &["one.sites.org", "two.sites.org"]].concat();
+        let (ends, lasts) = ([got(7, "*.sites.org", 58, true)], [got(7, "*.sites.org", 100, true)]);
         for (star, is_each) in [
             (order(1, Some("certificate_record_token")), false),
             (order(2, Some("certificate_record_token")), true),
             (order(0, Some("certificate_record_awaited")), true),
             (order(2, None), false),
         ] {
-            let wanted = if is_each { &each[..] } else { &first[..] };
-            assert_eq!(named("panel.sites.org", &[], &[], Some(&star)), wanted, "{star:?}");
-            let wanted = if is_each { &each[..] } else { &inside[..] };
-            assert_eq!(named("panel.sites.org", &ends, &[], Some(&star)), wanted, "{star:?}");
-            assert_eq!(named("panel.sites.org", &both, &[], Some(&star)), inside, "{star:?}");
+            let wanted = if is_each { &each[..] } else { &FIRST[..] };
+            assert_eq!(below("panel.sites.org", &[], &[], Some(&star)), wanted, "{star:?}");
+            let wanted = if is_each { &each[..] } else { &INSIDE[..] };
+            assert_eq!(below("panel.sites.org", &ends, &[], Some(&star)), wanted, "{star:?}");
+            assert_eq!(below("panel.sites.org", &lasts, &[], Some(&star)), INSIDE, "{star:?}");
         }
-        let covered = [String::from("*.sites.org"), String::from("203.0.113.7")];
-        assert_eq!(names("panel.sites.org", &[], &covered), ["a.org"]);
     }
 
     #[test]
