@@ -33,6 +33,8 @@ pub(super) struct Certificates {
     /// Whether an authority is asked for what has none.
     pub(super) is_asked: bool,
     pub(super) rows: Vec<CertificateRow>,
+    /// What has one besides hostnames of sites, and how it stands with that.
+    pub(super) servers: Vec<(String, HostnameStanding)>,
     /// What was pasted, but never a key.
     pub(super) chain: String,
     pub(super) problems: Problems,
@@ -108,6 +110,13 @@ async fn page(visit: &Visit, chain: String, problems: Problems) -> Result<Certif
     let shell = visit.shell(Place::Settings).await?;
     let now = visit.now_ms();
     let found = visit.services.list_certificates(&visit.actor).await?;
+    let own = visit.services.list_server_names();
+    let mut servers = Vec::new();
+    if !own.is_empty() && visit.may(Right::ManageServer) {
+        let all = visit.services.list_hostname_certificates(&visit.actor).await?;
+        let of = all.into_iter().filter(|it| own.contains(&it.hostname));
+        servers.extend(of.filter_map(|it| Some((it.hostname.clone(), HostnameStanding::new(&it, now)?))));
+    }
     let count = i64::try_from(found.len()).unwrap_or(i64::MAX);
     let is_asked = visit.services.acme.is_some();
     let lead = match (count, is_asked) {
@@ -121,6 +130,7 @@ async fn page(visit: &Visit, chain: String, problems: Problems) -> Result<Certif
         shell,
         lead,
         is_asked,
+        servers,
         rows: found.iter().map(|it| CertificateRow::new(it, now)).collect(),
         chain,
         problems,
@@ -209,7 +219,17 @@ impl HostnameStanding {
         let next = || order.map_or_else(String::new, |it| When::at(it.next_ms, now_ms).text);
         let again = || format!("Tried again {}.", next());
         let until = |ms: i64| When::at(ms, now_ms).text;
+        let is_awaited = !it.records.is_empty();
         Some(match (it.shown, problem) {
+            (shown, Some(problem)) if is_awaited => Self {
+                sign: Sign::Look,
+                state: "Waits for you",
+                text: match shown {
+                    Some((_, _, until_ms)) => format!("Certificate until {}. {problem}", until(until_ms)),
+                    None => problem.to_owned(),
+                },
+                can_retry: true,
+            },
             (Some((_, _, until_ms)), Some(problem)) => Self {
                 sign: Sign::Look,
                 state: "Not renewed",
@@ -278,7 +298,7 @@ mod tests {
         };
         let said = |shown: Option<Source>, order: Option<Order>, is_asked| {
             let shown = shown.map(|source| (id.into(), source, now + 40 * DAY_MS));
-            let it = HostnameCertificate { hostname: String::new(), shown, order, is_asked };
+            let it = HostnameCertificate { hostname: String::new(), shown, order, is_asked, records: Vec::new() };
             HostnameStanding::new(&it, now).map(|it| (it.state, it.text, it.can_retry))
         };
         let (given, got) = (Some(Source::Uploaded), Some(Source::Acme));

@@ -13,7 +13,7 @@ use super::{
     words::{self, When},
 };
 use crate::{
-    domain::{access::Right, job::Queue},
+    domain::{access::Right, certificate::kept::Order, job::Queue},
     services::{
         Depth,
         summary::{Counts, Summary},
@@ -213,16 +213,7 @@ fn wants(summary: &Summary, watches: &[Watching], queues: &[QueueRow], shell: &S
             href: format!("/sites/{name}/deployments/{}/log", it.deployment.number),
         }
     });
-    let uncertified = summary.uncertified.iter().map(|it| Want {
-        bad: it.certificate.is_none(),
-        title: match it.certificate {
-            None => format!("{} cannot get a certificate", it.name),
-            Some(_) => format!("The certificate of {} is not renewed", it.name),
-        },
-        text: it.problem.as_ref().map_or_else(String::new, |(_, text)| text.clone()),
-        act: "Check the hostname",
-        href: String::from("/sites"),
-    });
+    let uncertified = summary.uncertified.iter().map(uncertified);
     let dark = summary.dark.iter().map(|it| match &it.taken_down {
         Some(reason) => Want {
             bad: false,
@@ -265,6 +256,28 @@ fn wants(summary: &Summary, watches: &[Watching], queues: &[QueueRow], shell: &S
         href: String::from("/jobs"),
     });
     failed.chain(uncertified).chain(jobs).chain(paused).chain(watches).chain(dark).collect()
+}
+
+/// What is wanted for a certificate that did not come.
+fn uncertified(it: &Order) -> Want {
+    let (code, text) = it.problem.as_ref().map_or(("", ""), |(code, text)| (code.as_str(), text.as_str()));
+    let name = &it.name;
+    Want {
+        bad: it.certificate.is_none(),
+        title: match it.certificate {
+            _ if code == "certificate_record_awaited" => format!("The certificate of {name} waits for a TXT record"),
+            None => format!("{name} cannot get a certificate"),
+            Some(_) => format!("The certificate of {name} is not renewed"),
+        },
+        text: text.to_owned(),
+        act: if is_of_server(name) { "See the certificates" } else { "Check the hostname" },
+        href: String::from(if is_of_server(name) { "/settings/certificates" } else { "/sites" }),
+    }
+}
+
+/// Whether a certificate is that of no site: for all names below a domain, or for an address.
+fn is_of_server(name: &str) -> bool {
+    name.starts_with("*.") || name.parse::<std::net::IpAddr>().is_ok()
 }
 
 fn figures(summary: &Summary, now_ms: i64) -> Vec<Figure> {

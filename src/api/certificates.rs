@@ -12,7 +12,11 @@ use super::{
 };
 use crate::{
     base::{clock::rfc3339, secret::Secret},
-    domain::{Error, acme, certificate::Standing},
+    domain::{
+        Error,
+        acme::{self, records::Record},
+        certificate::Standing,
+    },
     services::{Services, certificates::CertificateView, certify::HostnameCertificate},
 };
 
@@ -101,11 +105,16 @@ pub(super) async fn hostnames(State(services): State<Services>, Caller(actor, _)
             "asked_at": order.as_ref().and_then(|it| it.asked_ms).map(rfc3339),
             "next_at": order.as_ref().map(|it| rfc3339(it.next_ms)),
             "failures": order.as_ref().map_or(0, |it| it.failures),
+            "records": it.records.iter().map(record).collect::<Vec<_>>(),
             "problem": problem.map(|(code, text)| serde_json::json!({ "code": code, "message": text })),
         })
     };
     let items: Vec<_> = found.into_iter().map(item).collect();
     ok(&serde_json::json!({ "items": items, "next": null }))
+}
+
+fn record(it: &Record) -> serde_json::Value {
+    serde_json::json!({ "name": it.name, "type": "TXT", "value": it.value })
 }
 
 pub(super) async fn retry(

@@ -1,9 +1,13 @@
 //! `/metrics`: figures of this process in the text format of Prometheus, for a key or from this machine.
 
-use std::{collections::HashMap, fmt::Write as _};
+use std::{
+    collections::{BTreeMap, HashMap},
+    fmt::Write as _,
+};
 
 use hyper::{HeaderMap, StatusCode, header::AUTHORIZATION};
 
+use super::tls::Shelf;
 use crate::{
     access_log::AccessLog,
     domain::{Error, access::Right, job::Queue, site::SiteId},
@@ -26,6 +30,7 @@ use crate::{
 pub(super) struct Seen<'a> {
     pub(super) plane: &'a DataPlane,
     pub(super) log: Option<&'a AccessLog>,
+    pub(super) shelf: Option<&'a Shelf>,
 }
 
 pub(super) async fn answer(services: &Services, seen: Seen<'_>, headers: &HeaderMap, client: Client) -> Response {
@@ -49,6 +54,7 @@ async fn read(services: &Services, seen: Seen<'_>, headers: &HeaderMap, client: 
     if let Some(log) = seen.log {
         access_log(log, &mut out);
     }
+    certificates(services, seen.shelf, &mut out);
     queues(services, &mut out).await;
     latency(services, &mut out);
     tasks(services, &mut out);
@@ -170,6 +176,30 @@ fn upstreams(plane: &DataPlane, out: &mut Text) {
 /// A label's value, in quotes.
 fn label(text: &str) -> String {
     format!("\"{}\"", text.replace('\\', "\\\\").replace('"', "\\\"").replace('\n', "\\n"))
+}
+
+fn certificates(services: &Services, shelf: Option<&Shelf>, out: &mut Text) {
+    if let Some(shelf) = shelf {
+        let all = shelf.figures();
+        let overdue = all.iter().filter(|it| it.is_overdue).count();
+        // Two of one name would be one figure twice.
+        let by_label: BTreeMap<String, u64> = all
+            .iter()
+            .map(|it| {
+                let label = format!("{{name={},from=\"{}\"}}", label(&it.name), it.from);
+                (label, u64::try_from(it.until_s).unwrap_or(0))
+            })
+            .collect();
+        let help = "When a certificate that is shown ends, in seconds since 1970.";
+        let rows: Vec<_> = by_label.into_iter().collect();
+        out.add("chainhost_certificate_expiry_timestamp_seconds", "gauge", help, &rows);
+        let help = "Certificates that are shown, have less than a third of their time left, and have no new one.";
+        out.one("chainhost_certificates_overdue", "gauge", help, u64::try_from(overdue).unwrap_or(u64::MAX));
+    }
+    let Some(acme) = &services.acme else { return };
+    let rows: Vec<_> = acme.outcomes().map(|(word, count)| (format!("{{outcome=\"{word}\"}}"), count)).collect();
+    let help = "What came of orders of certificates in this process.";
+    out.add("chainhost_certificate_orders_total", "counter", help, &rows);
 }
 
 async fn queues(services: &Services, out: &mut Text) {

@@ -167,8 +167,9 @@ pub async fn serve(
     let switch = Switch::new(plane.clone(), addresses.clone(), trust, settings.role, Arc::clone(&control));
     let log = access_log(&settings, &tasks);
     let shelf = tls.as_ref().map(|it| it.shelf.clone());
-    let switch = switch.with_challenges(shelf.as_ref().map(|it| it.challenges().clone()));
-    let switch = Arc::new(switch.with_redirect(to_https, settings.tls.redirect).with_log(log.clone()));
+    let switch = switch.with_certificates(shelf.clone());
+    let own = settings.acme.as_ref().map_or_else(Vec::new, |it| it.addresses.clone());
+    let switch = Arc::new(switch.with_own(own).with_redirect(to_https, settings.tls.redirect).with_log(log.clone()));
     attend(&tasks, &server, listeners, &switch);
     attend(&tasks, &server.clone().for_proxies(), for_proxies, &switch);
     if let Some(tls) = tls {

@@ -3,7 +3,7 @@
 //! The panel and the API answer on the panel's exact hosts only; every other host is a visitor's. `/healthz` answers on
 //! the panel's host and on unknown hosts, never over a site's (DECISIONS 16).
 
-use std::{sync::Arc, time::Duration};
+use std::{net::IpAddr, sync::Arc, time::Duration};
 
 use arc_swap::ArcSwapOption;
 use axum::Router;
@@ -19,7 +19,7 @@ use tower::ServiceExt as _;
 use super::{
     awaited::Awaited,
     metrics,
-    tls::{Challenges, ToHttps},
+    tls::{Shelf, ToHttps},
 };
 use crate::{
     access_log::{AccessLog, Begun, Visit},
@@ -53,7 +53,9 @@ pub(super) struct Switch {
     to_https: Option<ToHttps>,
     /// Whether visitors in clear are sent to HTTPS where their site says nothing of it.
     redirects: bool,
-    challenges: Option<Challenges>,
+    shelf: Option<Shelf>,
+    /// By these the panel is reached too, once it is encrypted.
+    own: Vec<IpAddr>,
     log: Option<AccessLog>,
 }
 
@@ -93,7 +95,8 @@ impl Switch {
             panel,
             to_https: None,
             redirects: false,
-            challenges: None,
+            shelf: None,
+            own: Vec::new(),
             log: None,
         }
     }
@@ -103,9 +106,14 @@ impl Switch {
         Self { to_https, redirects, ..self }
     }
 
-    /// With answers to authorities that look whether a hostname is ours.
-    pub(super) fn with_challenges(self, challenges: Option<Challenges>) -> Self {
-        Self { challenges, ..self }
+    /// With certificates, and with answers to authorities that look whether a hostname is ours.
+    pub(super) fn with_certificates(self, of: Option<Shelf>) -> Self {
+        Self { shelf: of, ..self }
+    }
+
+    /// With the panel at these addresses of the server as well, for who comes by HTTPS.
+    pub(super) fn with_own(self, own: Vec<IpAddr>) -> Self {
+        Self { own, ..self }
     }
 
     /// With a line for each request of a visitor.
@@ -133,7 +141,7 @@ impl Switch {
         if !self.role.serves() {
             return self.worker(&parts, peer).await;
         }
-        if let Some(answer) = self.challenges.as_ref().and_then(|it| it.answer(&parts)) {
+        if let Some(answer) = self.shelf.as_ref().and_then(|it| it.challenges().answer(&parts)) {
             return answer;
         }
         if let Some(here) = self.here(&parts) {
@@ -237,7 +245,7 @@ impl Switch {
 
     /// What is counted outside of the control plane.
     const fn seen(&self) -> metrics::Seen<'_> {
-        metrics::Seen { plane: &self.plane, log: self.log.as_ref() }
+        metrics::Seen { plane: &self.plane, log: self.log.as_ref(), shelf: self.shelf.as_ref() }
     }
 
     fn whose(&self, parts: &Parts, peer: Peer) -> For {
@@ -245,6 +253,13 @@ impl Switch {
         let client = || self.trust.client(peer, &parts.headers);
         if self.addresses.is_panel(&host) {
             return For::Panel(client());
+        }
+        let bare = host.trim_start_matches('[').trim_end_matches(']');
+        if bare.parse().is_ok_and(|it| self.own.contains(&it)) {
+            let client = client();
+            if client.scheme == "https" {
+                return For::Panel(client);
+            }
         }
         if matches!(&*host, "localhost" | "127.0.0.1" | "[::1]") {
             // Whoever sits at this machine reaches the panel whatever its host is: so does a tunnel through SSH.

@@ -2,6 +2,7 @@
 //! signs itself.
 
 mod challenges;
+mod figures;
 mod kept;
 
 use std::{
@@ -82,7 +83,7 @@ pub(super) fn start(settings: &Settings, panel_host: &str, clock: &Clock, tasks:
     let files = settings.tls.certificates.iter().map(fresh).collect();
     let key = secrets::path(&settings.data, settings.master_key_file.as_deref());
     let kept = kept::recall(&settings.data, &key, clock);
-    let shelf = Shelf::new(certificates, clock.clone(), State { files, kept });
+    let shelf = Shelf::new(certificates, clock.clone(), State { files, kept, told_s: None });
     shelf.look(true);
     tasks.spawn(watch(shelf.clone(), tasks.clone()));
     Ok(shelf)
@@ -99,9 +100,12 @@ struct Shelved {
     challenges: Challenges,
 }
 
+#[derive(Default)]
 struct State {
     files: Vec<Loaded>,
     kept: Vec<KeptPair>,
+    /// When it was told last that some are overdue, Unix seconds.
+    told_s: Option<i64>,
 }
 
 impl Shelf {
@@ -145,6 +149,7 @@ impl Shelf {
         if has_changed {
             self.0.certificates.replace(table(&state));
         }
+        state.warn(now_s);
     }
 
     /// Shows these of the database instead of those before.
@@ -158,7 +163,11 @@ impl Shelf {
     pub(super) fn names_in_files(&self) -> Vec<String> {
         let state = self.state();
         let good = state.files.iter().filter_map(|it| it.found.as_ref()).filter(|it| counts(it.told));
-        good.flat_map(|it| it.pair.facts.names.iter().cloned()).collect()
+        let all = |it: &Certificate| {
+            let addresses = it.addresses.iter().map(ToString::to_string);
+            it.names.iter().cloned().chain(addresses).collect::<Vec<_>>()
+        };
+        good.flat_map(|it| all(&it.pair.facts)).collect()
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
@@ -215,10 +224,13 @@ fn table(state: &State) -> Table {
     }
     for found in state.files.iter().rev().filter_map(|it| it.found.as_ref()) {
         let facts = &found.pair.facts;
+        let addresses = facts.addresses.iter().map(ToString::to_string);
         facts
             .names
             .iter()
-            .for_each(|name| table.insert(name, Arc::clone(&found.pair.shown).into(), counts(found.told)));
+            .cloned()
+            .chain(addresses)
+            .for_each(|name| table.insert(&name, Arc::clone(&found.pair.shown).into(), counts(found.told)));
     }
     table
 }
@@ -250,6 +262,7 @@ fn stamp(files: &Files) -> Option<Stamp> {
 fn read(files: &Files) -> Result<Pair> {
     let (chain, key) = (contents(&files.chain)?, contents(&files.key)?);
     Pair::read(&chain, &key)
+        .and_then(|it| it.facts.check_names().map(|()| it))
         .map_err(|error| at(if error.field == Some("key") { &files.key } else { &files.chain }, &error))
 }
 
@@ -335,6 +348,14 @@ mod tests {
     use super::*;
 
     const DAY_MS: i64 = 24 * 3_600_000;
+
+    /// The name of the only certificate, and whether it is overdue.
+    fn shelf_figure(state: &State, now_s: i64) -> (String, bool) {
+        let all = state.figures(now_s);
+        assert_eq!((all.len(), all[0].from), (1, "file"));
+        (all[0].name.clone(), all[0].is_overdue)
+    }
+
     /// 2026-01-01 and 2026-04-01, UTC.
     const FROM_MS: i64 = 1_767_225_600_000;
     const UNTIL_MS: i64 = 1_775_001_600_000;
@@ -356,15 +377,21 @@ mod tests {
         let (clock, hands) = Clock::manual(FROM_MS - DAY_MS);
         let certificates = Certificates::new(OwnKey::generate().unwrap(), "localhost", clock.clone());
         let files = vec![Loaded { files: Files { chain, key }, stamp: None, failed: None, found: None }];
-        let shelf = Shelf::new(certificates, clock, State { files, kept: Vec::new() });
+        let shelf = Shelf::new(certificates, clock, State { files, ..State::default() });
         let standing = |after_ms| {
             hands.advance(after_ms);
             shelf.look(false);
             (shelf.state().files[0].found.as_ref().map(|it| it.told), shelf.certificates().has("a.example"))
         };
+        let overdue = || {
+            let state = shelf.state();
+            (shelf_figure(&state, shelf.0.clock.now_ms() / 1_000), state.told_s.is_some())
+        };
         assert_eq!(standing(0), (Some(Standing::Early), false));
         assert_eq!(standing(DAY_MS), (Some(Standing::Good), true));
+        assert_eq!(overdue(), ((String::from("a.example"), false), false));
         assert_eq!(standing(UNTIL_MS - FROM_MS - 3 * DAY_MS), (Some(Standing::EndsSoon(3)), true));
+        assert_eq!(overdue(), ((String::from("a.example"), true), true));
         assert_eq!(standing(DAY_MS), (Some(Standing::EndsSoon(3)), true), "told once");
         assert_eq!(standing(2 * DAY_MS + 1_000), (Some(Standing::Over), false));
     }

@@ -120,6 +120,21 @@ pub fn inner(address: Ipv6Addr) -> Option<Ipv4Addr> {
     }
 }
 
+/// The name that an address has in DNS (RFC 1035 §3.5, RFC 3596 §2.5), without a dot at its end.
+pub fn reverse_name(address: IpAddr) -> String {
+    match address {
+        IpAddr::V4(it) => {
+            let [a, b, c, d] = it.octets();
+            format!("{d}.{c}.{b}.{a}.in-addr.arpa")
+        }
+        IpAddr::V6(it) => {
+            let digits = format!("{:032x}", it.to_bits());
+            let reversed: Vec<String> = digits.chars().rev().map(String::from).collect();
+            format!("{}.ip6.arpa", reversed.join("."))
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -241,5 +256,15 @@ mod tests {
                 proptest::prop_assert!(!other && v6.to_ipv4().is_none() && v6.segments()[0] & 0xe000 == 0x2000);
             }
         }
+    }
+
+    #[test]
+    fn addresses_have_names() {
+        assert_eq!(reverse_name("203.0.113.7".parse().unwrap()), "7.113.0.203.in-addr.arpa");
+        let name = reverse_name("2001:db8::1".parse().unwrap());
+        assert!(
+            name.starts_with("1.0.0.0.") && name.ends_with(".8.b.d.0.1.0.0.2.ip6.arpa") && name.len() == 72,
+            "{name}"
+        );
     }
 }

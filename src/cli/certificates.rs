@@ -1,6 +1,6 @@
 //! `chainhost certificates`: those that the server keeps, and how it stands with those of hostnames.
 
-use std::{fs, path::PathBuf, process::ExitCode};
+use std::{fs, net::IpAddr, path::PathBuf, process::ExitCode};
 
 use clap::{Args, Subcommand};
 use serde_json::json;
@@ -58,16 +58,20 @@ enum Command {
     },
     /// Have the authority asked for a hostname now
     Retry {
-        /// The hostname
-        #[arg(value_parser = hostname)]
-        hostname: Hostname,
+        /// The hostname; also `*.DOMAIN` or an address, where the server asks for such
+        #[arg(value_parser = name)]
+        hostname: String,
         #[command(flatten)]
         server: ServerArgument,
     },
 }
 
-fn hostname(text: &str) -> Result<Hostname, String> {
-    Hostname::parse(text).map_err(|error| error.message)
+fn name(text: &str) -> Result<String, String> {
+    if let Ok(address) = text.parse::<IpAddr>() {
+        return Ok(address.to_string());
+    }
+    let (star, plain) = text.strip_prefix("*.").map_or(("", text), |plain| ("*.", plain));
+    Hostname::parse(plain).map(|it| format!("{star}{it}")).map_err(|error| error.message)
 }
 
 impl Certificates {
@@ -84,7 +88,7 @@ impl Certificates {
                 }
                 Some(Command::Retry { hostname, server }) => {
                     let (client, _) = output::open(&server)?;
-                    let path = format!("/api/v1/hostnames/{}/retry", escape(hostname.as_str()));
+                    let path = format!("/api/v1/hostnames/{}/retry", escape(&hostname));
                     client.done(&Call::post(&path, &json!({}))?).await?;
                     terminal::print(&format!(
                         "The authority is asked for {hostname} now. `chainhost certificates` shows what came of it."
@@ -143,7 +147,12 @@ async fn hostnames(server: &ServerArgument, as_json: bool) -> Result<()> {
         Column::Whole("Next try"),
         Column::Text("Problem"),
     ]);
+    let mut records = Vec::new();
     for it in output::read::<shapes::HostnameCertificate>(page.items)? {
+        // Whole, to be copied: a table breaks long words.
+        records.extend(
+            it.records.iter().map(|of| format!("{} TXT \"{}\"", text::plain(&of.name), text::plain(&of.value))),
+        );
         let came = match (&it.certificate, &it.authority) {
             (Some(of), Some(authority)) if of.source == "acme" => format!("from {authority}"),
             (Some(of), _) if of.source == "acme" => String::from("from an authority"),
@@ -161,7 +170,11 @@ async fn hostnames(server: &ServerArgument, as_json: bool) -> Result<()> {
             Cell::new(it.problem.map_or_else(String::new, |it| it.message)),
         ]);
     }
-    terminal::print(&table.show(terminal))
+    terminal::print(&table.show(terminal))?;
+    if !records.is_empty() {
+        terminal::print(&format!("\nWanted in DNS:\n{}", records.join("\n")))?;
+    }
+    Ok(())
 }
 
 async fn list(server: &ServerArgument, as_json: bool) -> Result<()> {

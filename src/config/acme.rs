@@ -1,6 +1,11 @@
 //! Which authorities are asked for certificates.
 
-use std::path::{Path, PathBuf};
+pub mod dns;
+
+use std::{
+    net::IpAddr,
+    path::{Path, PathBuf},
+};
 
 use serde::Deserialize;
 use toml::Spanned;
@@ -30,6 +35,10 @@ pub struct Acme {
     pub email: Option<String>,
     /// The authorities, in the order in which they are asked.
     pub authorities: Vec<Authority>,
+    /// Zones in which records show that names are ours.
+    pub dns: Vec<dns::Zones>,
+    /// Addresses of this server that are to have certificates.
+    pub addresses: Vec<IpAddr>,
 }
 
 /// The section `[acme]` of the file.
@@ -40,6 +49,10 @@ pub(super) struct Section {
     email: Option<Spanned<String>>,
     #[serde(default)]
     authorities: Vec<One>,
+    #[serde(default)]
+    dns: Vec<dns::Section>,
+    #[serde(default)]
+    addresses: Vec<Spanned<String>>,
 }
 
 #[derive(Deserialize)]
@@ -57,7 +70,7 @@ struct One {
 pub(super) fn read(
     section: &Section,
     env: impl Fn(&str) -> Option<String>,
-    (role, has_tls, folder): (Role, bool, &Path),
+    (role, has_tls, folder, sites_domain): (Role, bool, &Path, &str),
     wrong: impl Fn(usize, &str, &str) -> Error,
 ) -> Result<Option<Acme>> {
     let by_env = env("CHAINHOST_ACME_TERMS_AGREED");
@@ -78,9 +91,13 @@ pub(super) fn read(
         (None, None) => None,
     };
     let authorities = section.authorities.iter().map(|it| authority(it, folder, &wrong)).collect::<Result<Vec<_>>>()?;
+    let dns = dns::read(&section.dns, sites_domain, folder, &wrong)?;
+    let addresses = section.addresses.iter().map(|it| own_address(it, &wrong)).collect::<Result<Vec<_>>>()?;
     if !agreed {
         let named = section.email.as_ref().map(|it| (it.span().start, "email"));
         let named = named.or_else(|| section.authorities.first().map(|it| (it.directory.span().start, "directory")));
+        let named = named.or_else(|| section.dns.first().map(|it| (it.begin(), "provider")));
+        let named = named.or_else(|| section.addresses.first().map(|it| (it.span().start, "addresses")));
         return named.map_or(Ok(None), |(at, key)| {
             let why = "no authority is asked before somebody agrees to its terms: read them, and add `terms_agreed = true` to [acme]";
             Err(wrong(at, key, why))
@@ -95,7 +112,19 @@ pub(super) fn read(
     }
     let default = || Authority { directory: LETS_ENCRYPT.to_owned(), ca: None, binding: None, profile: None };
     let authorities = if authorities.is_empty() { vec![default()] } else { authorities };
-    Ok(Some(Acme { email, authorities }))
+    Ok(Some(Acme { email, authorities, dns, addresses }))
+}
+
+fn own_address(it: &Spanned<String>, wrong: &impl Fn(usize, &str, &str) -> Error) -> Result<IpAddr> {
+    let text = it.get_ref();
+    let refuse = |why: String| wrong(it.span().start, "addresses", &why);
+    let address = text.parse::<IpAddr>();
+    let address = address
+        .map_err(|_| refuse(format!("`{}` is not an address; write one such as 203.0.113.7", text.escape_debug())))?;
+    if address.is_unspecified() || address.is_multicast() {
+        return Err(refuse(format!("nobody connects to {address}; name the address by which the server is reached")));
+    }
+    Ok(address)
 }
 
 fn address(text: &str) -> Result<String, String> {

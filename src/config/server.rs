@@ -216,9 +216,10 @@ impl Server {
         }
         let own_folder = source.path.parent().unwrap_or(Path::new(""));
         let wrong_at = |at: usize, key: &str, why: &str| wrong(&source.place_at(at, key), why);
+        let sites_domain = host(file.sites_domain.as_ref(), &source, "sites_domain")?;
         let bytes_of = |it: Option<&Spanned<String>>, key: &str| it.map(|it| size(it, &source, key)).transpose();
         Ok(Self {
-            acme: acme::read(&file.acme, text, (role, tls.is_on(), own_folder), wrong_at)?,
+            acme: acme::read(&file.acme, text, (role, tls.is_on(), own_folder, &sites_domain), wrong_at)?,
             master_key_file: env("CHAINHOST_MASTER_KEY_FILE")
                 .map(PathBuf::from)
                 .or_else(|| Some(own_folder.join(file.master_key?))),
@@ -239,7 +240,7 @@ impl Server {
             trusted_proxies,
             proxy_protocol_listen,
             tls,
-            sites_domain: host(file.sites_domain.as_ref(), &source, "sites_domain")?,
+            sites_domain,
             disk_reserve: bytes_of(file.disk_reserve.as_ref(), "disk_reserve")?,
             tenant_bytes_max: bytes_of(file.tenant_bytes_max.as_ref(), "tenant_bytes_max")?,
             log: env("CHAINHOST_LOG").map(|it| it.to_string_lossy().into_owned()).or(file.log).unwrap_or_else(info),

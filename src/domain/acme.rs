@@ -2,6 +2,8 @@
 
 use crate::domain::{Error, Result};
 
+pub mod records;
+
 /// How an authority sees that a hostname is ours.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Kind {
@@ -9,6 +11,8 @@ pub enum Kind {
     Http01,
     /// By a certificate for that alone, on port 443 (RFC 8737).
     TlsAlpn01,
+    /// By a TXT record in DNS.
+    Dns01,
 }
 
 impl Kind {
@@ -17,6 +21,7 @@ impl Kind {
         match self {
             Self::Http01 => "http-01",
             Self::TlsAlpn01 => "tls-alpn-01",
+            Self::Dns01 => "dns-01",
         }
     }
 
@@ -25,6 +30,7 @@ impl Kind {
         match word {
             "http-01" => Ok(Self::Http01),
             "tls-alpn-01" => Ok(Self::TlsAlpn01),
+            "dns-01" => Ok(Self::Dns01),
             _ => Err(Error::internal(format!("nobody can answer a challenge like `{word}`"))),
         }
     }
@@ -34,6 +40,7 @@ impl Kind {
         match self {
             Self::Http01 => 80,
             Self::TlsAlpn01 => 443,
+            Self::Dns01 => 53,
         }
     }
 }
@@ -47,7 +54,7 @@ pub struct Challenge {
     pub token: String,
     /// How it asks.
     pub kind: Kind,
-    /// The key authorization (RFC 8555 §8.1): no secret.
+    /// The key authorization (RFC 8555 §8.1), and for a TXT record what that is to say: no secret.
     pub answer: String,
 }
 
@@ -78,6 +85,8 @@ pub enum Refusal {
     Slow,
     /// It does not offer the way to prove a hostname that it was asked for; these it offers.
     NoWay(Vec<String>),
+    /// The TXT record that it would look for could not be shown.
+    Record(Box<records::Failed>),
     /// It says why, with one of the types of RFC 8555 §6.7 or another.
     Problem(Problem),
 }
@@ -163,6 +172,7 @@ pub fn explain(refusal: &Refusal, authority: &str, name: &str) -> Explained {
             ),
             blame: Blame::Way,
         },
+        Refusal::Record(failed) => records::explain(failed, name),
         Refusal::Problem(problem) => of_problem(problem, authority, name),
     }
 }
@@ -172,7 +182,7 @@ pub fn concerns_all(refusal: &Refusal) -> bool {
     match refusal {
         Refusal::Away(_) | Refusal::Untrusted(_) | Refusal::NoDirectory(_) => true,
         // One bad answer in an order says nothing of the others.
-        Refusal::Nonsense(_) | Refusal::Slow | Refusal::NoWay(_) => false,
+        Refusal::Nonsense(_) | Refusal::Slow | Refusal::NoWay(_) | Refusal::Record(_) => false,
         Refusal::Problem(it) => match it.kind.as_str() {
             "rateLimited" => rate(it, "", "").code == "certificate_limit_account" || it.detail.contains("busy"),
             "externalAccountRequired"
@@ -188,6 +198,11 @@ pub fn concerns_all(refusal: &Refusal) -> bool {
 
 fn of_problem(problem: &Problem, authority: &str, name: &str) -> Explained {
     let looked = problem.way.is_some();
+    if problem.way == Some(Kind::Dns01)
+        && let Some(explained) = records::of_authority(problem, authority, name)
+    {
+        return explained;
+    }
     match problem.kind.as_str() {
         "connection" if problem.detail.contains("could not resolve") => dns(problem, authority, name),
         "connection" => connection(problem, authority, name),

@@ -1,5 +1,7 @@
 //! A TLS certificate: for which names it is, from when until when, and who vouches for it (RFC 5280).
 
+use std::net::IpAddr;
+
 use x509_cert::{
     Certificate as Parsed,
     der::Decode as _,
@@ -11,7 +13,7 @@ use crate::domain::{Error, Result};
 pub mod kept;
 pub mod pair;
 
-/// With less than this left, in seconds, somebody should hear of it: two weeks.
+/// With less than this left, in seconds, somebody should hear of it: two weeks, but no more than a third of its time, as it is renewed then.
 pub const SOON_S: i64 = 14 * 24 * 3_600;
 
 /// What the first certificate of a chain says.
@@ -19,6 +21,8 @@ pub const SOON_S: i64 = 14 * 24 * 3_600;
 pub struct Certificate {
     /// Hostnames in lower case, also with `*.` in front.
     pub names: Vec<String>,
+    /// Addresses.
+    pub addresses: Vec<IpAddr>,
     /// From when on it counts, Unix seconds.
     pub from_s: i64,
     /// Until when.
@@ -53,7 +57,13 @@ pub fn covers(name: &str, host: &str) -> bool {
 impl Certificate {
     /// Whether it is for `host`, in lower case.
     pub fn is_for(&self, host: &str) -> bool {
-        self.names.iter().any(|name| covers(name, host))
+        let is_it = |it: &IpAddr| host.parse() == Ok(*it);
+        self.names.iter().any(|name| covers(name, host)) || self.addresses.iter().any(is_it)
+    }
+
+    /// Refuses one that is for addresses alone, from whoever gives it: most clients do not say to which they connect.
+    pub fn check_names(&self) -> Result<()> {
+        if self.names.is_empty() { Err(nameless()) } else { Ok(()) }
     }
 
     /// Reads a chain: DER, the certificate itself first.
@@ -62,15 +72,14 @@ impl Certificate {
         let all = chain.iter().map(parse).collect::<Result<Vec<_>>>()?;
         let first = all.first().ok_or_else(|| wrong("certificate_none", "There is no certificate."))?;
         let body = &first.tbs_certificate;
-        let names = names(first)?;
-        if names.is_empty() {
+        let (names, addresses) = names(first)?;
+        if names.is_empty() && addresses.is_empty() {
             let is_ca = body.get::<BasicConstraints>().ok().flatten().is_some_and(|it| it.1.ca);
             return Err(if is_ca {
                 let text = "The first certificate is that of an authority. The one of the site must come first.";
                 wrong("certificate_order", text)
             } else {
-                let text = "The certificate names no hostname as a subject alternative name. Addresses are not enough: clients do not say to which they connect.";
-                wrong("certificate_names", text)
+                nameless()
             });
         }
         let is_signed = |pair: &[Parsed]| match pair {
@@ -81,6 +90,7 @@ impl Certificate {
         let validity = body.validity;
         Ok(Self {
             names,
+            addresses,
             is_ordered: all.windows(2).all(is_signed),
             from_s: seconds(validity.not_before),
             until_s: seconds(validity.not_after),
@@ -101,7 +111,7 @@ pub fn standing(from_s: i64, until_s: i64, now_s: i64) -> Standing {
         Standing::Early
     } else if left < 0 {
         Standing::Over
-    } else if left < SOON_S {
+    } else if left < SOON_S.min(until_s.saturating_sub(from_s) / 3) {
         Standing::EndsSoon(left / (24 * 3_600))
     } else {
         Standing::Good
@@ -117,16 +127,28 @@ pub fn renewal_id(der: &[u8]) -> Option<String> {
     Some(format!("{}.{}", encode(key.as_bytes()), encode(body.serial_number.as_bytes())))
 }
 
-/// The hostnames that a certificate is for. Addresses are none: clients name no address when they connect.
-fn names(of: &Parsed) -> Result<Vec<String>> {
+fn nameless() -> Error {
+    let text = "The certificate names no hostname as a subject alternative name. Addresses are not enough: clients do not say to which they connect.";
+    wrong("certificate_names", text)
+}
+
+/// The hostnames and the addresses that a certificate is for.
+fn names(of: &Parsed) -> Result<(Vec<String>, Vec<IpAddr>)> {
     let Some((_, SubjectAltName(all))) = of.tbs_certificate.get().map_err(|error| unreadable(&error))? else {
-        return Ok(Vec::new());
+        return Ok((Vec::new(), Vec::new()));
     };
     let name = |it: &GeneralName| match it {
         GeneralName::DnsName(name) => Some(name.as_str().trim_end_matches('.').to_ascii_lowercase()),
         _ => None,
     };
-    Ok(all.iter().filter_map(name).collect())
+    let address = |it: &GeneralName| match it {
+        GeneralName::IpAddress(it) => match it.as_bytes().len() {
+            4 => <[u8; 4]>::try_from(it.as_bytes()).ok().map(IpAddr::from),
+            _ => <[u8; 16]>::try_from(it.as_bytes()).ok().map(IpAddr::from),
+        },
+        _ => None,
+    };
+    Ok((all.iter().filter_map(name).collect(), all.iter().filter_map(address).collect()))
 }
 
 fn wrong(code: &'static str, text: &str) -> Error {
@@ -155,6 +177,7 @@ mod tests {
         let made = wish.self_signed(&KeyPair::generate().unwrap()).unwrap();
         let read = Certificate::read(&[made.der()]).unwrap();
         assert_eq!(read.names, ["shop.example", "*.shop.example"]);
+        assert!(read.is_for("192.0.2.1") && !read.is_for("192.0.2.2") && read.check_names().is_ok());
         // 2026-01-01 and 2026-04-01, UTC.
         assert_eq!((read.from_s, read.until_s), (1_767_225_600, 1_775_001_600));
         let day = 24 * 3_600;
@@ -168,6 +191,9 @@ mod tests {
         ] {
             assert_eq!(read.standing(at), wanted, "{at}");
         }
+        // One for an address counts for six days.
+        let short = |left| standing(0, 6 * day, 6 * day - left);
+        assert_eq!([short(2 * day), short(2 * day - 1)], [Standing::Good, Standing::EndsSoon(1)]);
     }
 
     #[test]
@@ -192,6 +218,9 @@ mod tests {
         assert_eq!(code(&[b"no certificate"]), "certificate_unreadable");
         let nameless = made(&[]).self_signed(&key).unwrap();
         assert_eq!(code(&[nameless.der()]), "certificate_names");
+        let address = made(&["2001:db8::1"]).self_signed(&key).unwrap();
+        let read = Certificate::read(&[address.der()]).unwrap();
+        assert!(read.is_for("2001:db8::1") && read.check_names().unwrap_err().code == "certificate_names");
     }
 
     #[test]

@@ -1,12 +1,14 @@
-//! Authorities of certificates by ACME (RFC 8555), with renewal information (RFC 9773).
+//! Authorities of certificates by ACME (RFC 8555), with renewal information (RFC 9773); and providers of DNS, for names that are shown there.
 //!
 //! Guarantees: the account's key and the certificate's are in no message and no `Debug`. An authority is believed when the system does so, or
 //! for a root of its own that the settings name. All answers have a limit of size and time. A way to prove a hostname is asked for once an
 //! order: whoever calls decides whether another one is tried.
 
 mod client;
+mod https;
+pub mod zones;
 
-use std::{sync::Arc, time::Duration};
+use std::{net::IpAddr, sync::Arc, time::Duration};
 
 use data_encoding::{BASE64, BASE64_NOPAD, BASE64URL_NOPAD};
 use instant_acme::{
@@ -20,7 +22,7 @@ use crate::{
     base::tasks::Tasks,
     domain::acme::{Challenge, Kind, Problem, Refusal},
     ports::{
-        acme::{Authorities, Directory, Failure, Issued, Later, Stage, Window, Wish},
+        acme::{Authorities, Directory, Failure, Issued, Later, Placed, Stage, Window, Wish},
         dns::Dns,
     },
 };
@@ -71,7 +73,10 @@ impl Acme {
             serde_json::from_str(credentials).map_err(|error| Refusal::Nonsense(error.to_string()))?;
         let account =
             Account::builder_with_http(client.boxed()).from_credentials(credentials).await.map_err(refused)?;
-        let mut order = self.order(&account, directory, wish).await.map_err(refused)?;
+        let mut order = match &wish.order {
+            Some(url) => account.order(url.clone()).await.map_err(refused)?,
+            None => self.order(&account, directory, wish).await.map_err(refused)?,
+        };
         prove(&mut order, &client, wish, stage).await?;
         let waiting = RetryPolicy::new().initial_delay(POLL).backoff(1.3).timeout(MAKES_MAX);
         let key = order.finalize().await.map(Zeroizing::new).map_err(refused)?;
@@ -81,10 +86,14 @@ impl Acme {
 
     /// An order. One that cannot say what it replaces says it not: that is a courtesy to the authority.
     async fn order(&self, account: &Account, directory: &Directory, wish: &Wish) -> Result<Order, Failed> {
-        let names = [Identifier::Dns(wish.name.clone())];
+        let address = wish.name.parse::<IpAddr>().ok();
+        let names = [address.map_or_else(|| Identifier::Dns(wish.name.clone()), Identifier::Ip)];
+        // The one that public authorities have for addresses.
+        let is_short = address.is_some() && account.profiles().any(|it| it.name == SHORT_LIVED);
+        let profile = if is_short { Some(SHORT_LIVED) } else { directory.profile.as_deref() };
         let new = || {
             let order = NewOrder::new(&names);
-            match &directory.profile {
+            match profile {
                 Some(profile) => order.profile(profile),
                 None => order,
             }
@@ -117,6 +126,8 @@ impl Acme {
     }
 }
 
+/// The profile of certificates that count for some days, which public authorities want for addresses.
+const SHORT_LIVED: &str = "shortlived";
 /// Between two looks at an order, at first.
 const POLL: Duration = Duration::from_millis(300);
 
@@ -164,7 +175,9 @@ async fn prove(order: &mut Order, client: &Client, wish: &Wish, stage: &dyn Stag
     let wanted = match wish.way {
         Kind::Http01 => ChallengeType::Http01,
         Kind::TlsAlpn01 => ChallengeType::TlsAlpn01,
+        Kind::Dns01 => ChallengeType::Dns01,
     };
+    let placed = Placed { url: order.url().to_owned(), expires_ms: client.expires_ms() };
     let refused = |error| Failure::from(client.refusal(error, None));
     let mut all = order.authorizations();
     while let Some(found) = all.next().await {
@@ -175,13 +188,14 @@ async fn prove(order: &mut Order, client: &Client, wish: &Wish, stage: &dyn Stag
         }
         let offered: Vec<String> = found.challenges.iter().map(|it| word(&it.r#type).to_owned()).collect();
         let mut challenge = found.challenge(wanted.clone()).ok_or(Refusal::NoWay(offered))?;
+        let proof = challenge.key_authorization();
         let shown = Challenge {
             name: wish.name.clone(),
             token: challenge.token.clone(),
             kind: wish.way,
-            answer: challenge.key_authorization().as_str().to_owned(),
+            answer: if wish.way == Kind::Dns01 { proof.dns_value() } else { proof.as_str().to_owned() },
         };
-        stage.show(shown).await.map_err(Failure::Own)?;
+        stage.show(shown, placed.clone()).await?;
         // Some look at once, and say with that what they saw.
         challenge.set_ready().await.map_err(|error| client.refusal(error, Some(wish.way)))?;
     }

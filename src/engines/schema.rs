@@ -13,6 +13,7 @@ pub const SQLITE: &[Migration<'static>] = &[
     (7, "certificates", include_str!("schema/0007_certificates.sqlite.sql")),
     (8, "site_settings", include_str!("schema/0008_site_settings.sqlite.sql")),
     (9, "traffic", include_str!("schema/0009_traffic.sqlite.sql")),
+    (10, "records", include_str!("schema/0010_records.sqlite.sql")),
     (11, "bans", include_str!("schema/0011_bans.sqlite.sql")),
 ];
 
@@ -27,6 +28,7 @@ pub const POSTGRES: &[Migration<'static>] = &[
     (7, "certificates", include_str!("schema/0007_certificates.postgres.sql")),
     (8, "site_settings", include_str!("schema/0008_site_settings.postgres.sql")),
     (9, "traffic", include_str!("schema/0009_traffic.postgres.sql")),
+    (10, "records", include_str!("schema/0010_records.postgres.sql")),
     (11, "bans", include_str!("schema/0011_bans.postgres.sql")),
 ];
 
@@ -69,6 +71,7 @@ pub const PLACES: &[(&str, Place)] = &[
     ("acme_account", Place::Coordinator),
     ("acme_challenge", Place::Coordinator),
     ("traffic_salt", Place::Coordinator),
+    ("acme_record", Place::Coordinator),
     ("setting", Place::Coordinator),
     ("session", Place::Coordinator),
     ("claim", Place::Coordinator),

@@ -11,6 +11,7 @@ mod own;
 use std::{
     collections::HashMap,
     io,
+    net::IpAddr,
     sync::{Arc, OnceLock},
 };
 
@@ -88,17 +89,26 @@ struct Names {
     exact: HashMap<String, Certificate>,
     /// By what follows the `*.`.
     wildcards: HashMap<String, Certificate>,
+    addresses: HashMap<IpAddr, Certificate>,
 }
 
 impl Table {
-    /// Shows `certificate` to who asks for `name`, which is in lower case and may begin with `*.`. What was there before goes.
+    /// Shows `certificate` to who asks for `name`, which is in lower case and may begin with `*.`, or to who connects to that address. What was there before goes.
     /// `counts`: its dates are such that browsers take it.
     pub fn insert(&mut self, name: &str, certificate: Certificate, counts: bool) {
         let names = if counts { &mut self.good } else { &mut self.bad };
-        match name.strip_prefix("*.") {
-            Some(parent) => names.wildcards.insert(parent.to_owned(), certificate),
-            None => names.exact.insert(name.to_owned(), certificate),
+        match (name.strip_prefix("*."), name.parse()) {
+            (Some(parent), _) => names.wildcards.insert(parent.to_owned(), certificate),
+            (None, Ok(address)) => names.addresses.insert(address, certificate),
+            (None, Err(_)) => names.exact.insert(name.to_owned(), certificate),
         };
+    }
+
+    /// The one for who names no host, as whoever connects to an address does: for the address that `own` is, or for the only one. An address
+    /// of the settings need not be one of this machine: a router may stand between.
+    fn find_address(&self, own: Option<IpAddr>) -> Option<&Certificate> {
+        let all = &self.good.addresses;
+        own.and_then(|it| all.get(&it)).or_else(|| all.values().next().filter(|_| all.len() == 1))
     }
 
     fn find(&self, name: &str) -> Option<&Certificate> {
@@ -139,14 +149,19 @@ impl Certificates {
 
     /// Whether there is a certificate for a name in lower case that somebody else vouches for, and that counts now.
     pub fn has(&self, name: &str) -> bool {
-        self.0.table.load().good.find(name).is_some()
+        let table = self.0.table.load();
+        let bare = name.trim_start_matches('[').trim_end_matches(']');
+        table.good.find(name).is_some() || bare.parse().is_ok_and(|it| table.good.addresses.contains_key(&it))
     }
 
-    /// What to show to who asks for `name`, or for none.
-    fn choose(&self, name: Option<&str>) -> Option<Arc<CertifiedKey>> {
+    /// What to show to who asks for `name`, or for none and has connected to the address `here`.
+    fn choose(&self, name: Option<&str>, here: Option<IpAddr>) -> Option<Arc<CertifiedKey>> {
         let table = self.0.table.load();
         let own = &self.0.own;
         let Some(name) = name else {
+            if let Some(found) = table.find_address(here) {
+                return Some(Arc::clone(&found.0));
+            }
             return match table.find(own.default_name()) {
                 Some(found) => Some(Arc::clone(&found.0)),
                 None => own.default(),
@@ -161,13 +176,30 @@ impl Certificates {
     }
 }
 
-impl ResolvesServerCert for Certificates {
-    fn resolve(&self, hello: ClientHello<'_>) -> Option<Arc<CertifiedKey>> {
+impl Certificates {
+    /// What to show to who has connected to the address `here`.
+    fn answer(&self, hello: &ClientHello<'_>, here: Option<IpAddr>) -> Option<Arc<CertifiedKey>> {
         if hello.alpn().is_some_and(|it| it.eq([ACME_TLS])) {
             let name = hello.server_name()?.to_ascii_lowercase();
             return self.0.challenges.load().get(&name).map(|it| Arc::clone(&it.0));
         }
-        self.choose(hello.server_name())
+        self.choose(hello.server_name(), here)
+    }
+}
+
+impl ResolvesServerCert for Certificates {
+    fn resolve(&self, hello: ClientHello<'_>) -> Option<Arc<CertifiedKey>> {
+        self.answer(&hello, None)
+    }
+}
+
+/// The certificates as they are shown at one address.
+#[derive(Debug)]
+struct Here(Certificates, IpAddr);
+
+impl ResolvesServerCert for Here {
+    fn resolve(&self, hello: ClientHello<'_>) -> Option<Arc<CertifiedKey>> {
+        self.0.answer(&hello, Some(self.1))
     }
 }
 
@@ -181,7 +213,10 @@ pub(super) enum Agreed {
 
 /// Takes clients in.
 #[derive(Clone)]
-pub(super) struct Tls(TlsAcceptor);
+pub(super) struct Tls {
+    config: Arc<ServerConfig>,
+    certificates: Certificates,
+}
 
 impl std::fmt::Debug for Tls {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
@@ -198,12 +233,18 @@ impl Tls {
             .with_cert_resolver(Arc::new(certificates.clone()));
         config.alpn_protocols = vec![H2.to_vec(), HTTP_1_1.to_vec(), ACME_TLS.to_vec()];
         config.ticketer = aws_lc_rs::Ticketer::new()?;
-        Ok(Self(TlsAcceptor::from(Arc::new(config))))
+        Ok(Self { config: Arc::new(config), certificates: certificates.clone() })
     }
 
     /// Does the handshake.
     pub(super) async fn accept(&self, stream: TcpStream) -> io::Result<(TlsStream<TcpStream>, Agreed)> {
-        let mut stream = self.0.accept(stream).await?;
+        let mut config = Arc::clone(&self.config);
+        // Only then does it matter which of them a client has connected to.
+        if self.certificates.0.table.load().good.addresses.len() > 1 {
+            let here = stream.local_addr()?.ip().to_canonical();
+            Arc::make_mut(&mut config).cert_resolver = Arc::new(Here(self.certificates.clone(), here));
+        }
+        let mut stream = TlsAcceptor::from(config).accept(stream).await?;
         if stream.get_ref().1.alpn_protocol() == Some(ACME_TLS) {
             // It has seen the certificate, and nothing more is said.
             drop(stream.shutdown().await);
@@ -257,9 +298,9 @@ mod tests {
         }
         let all = Certificates::new(OwnKey::generate().unwrap(), "panel.example", Clock::system());
         all.answer_for(|it| it.ends_with(".ours.example"));
-        let own_default = all.choose(None).unwrap();
-        all.replace(table);
-        let shown = |name: Option<&str>| all.choose(name).unwrap();
+        let own_default = all.choose(None, None).unwrap();
+        all.replace(table.clone());
+        let shown = |name: Option<&str>| all.choose(name, None).unwrap();
         for (name, wanted) in [
             (Some("a.example"), &one),
             (Some("A.Example"), &one),
@@ -278,6 +319,20 @@ mod tests {
         let ours = shown(Some("x.ours.example"));
         assert!(Arc::ptr_eq(&ours, &shown(Some("X.ours.example"))) && !Arc::ptr_eq(&ours, &own_default));
         assert!(all.has("c.a.example") && !all.has("x.ours.example") && !all.has("gone.example"));
+        // Whoever connects to an address names no host.
+        let [v4, v6] = ["203.0.113.7", "2001:db8::1"];
+        let at = |here: Option<&str>| all.choose(None, here.map(|it| it.parse().unwrap())).unwrap();
+        table.insert(v4, one.clone(), true);
+        all.replace(table.clone());
+        for here in [Some(v4), Some("10.0.0.1"), None] {
+            assert!(Arc::ptr_eq(&at(here), &one.0), "{here:?}: the only one");
+        }
+        table.insert(v6, two.clone(), true);
+        all.replace(table);
+        for (here, wanted) in [(Some(v4), &one), (Some(v6), &two), (Some("10.0.0.1"), &panel), (None, &panel)] {
+            assert!(Arc::ptr_eq(&at(here), &wanted.0), "{here:?}");
+        }
+        assert!(all.has(v4) && all.has("[2001:db8::1]") && !all.has("[2001:db8::2]"));
     }
 
     #[test]

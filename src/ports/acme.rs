@@ -28,12 +28,23 @@ pub struct Directory {
 /// What is asked for.
 #[derive(Clone, Debug)]
 pub struct Wish {
-    /// The hostname.
+    /// The hostname, also with `*.` in front, or an address.
     pub name: String,
     /// The way that the authority is to look, of those that it offers.
     pub way: Kind,
     /// The id of the certificate that this one replaces (RFC 9773), when the same authority gave it.
     pub replaces: Option<String>,
+    /// The address of an order that waits, to go on with it instead of placing one.
+    pub order: Option<String>,
+}
+
+/// An order that was placed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Placed {
+    /// Its address, by which it can be gone on with.
+    pub url: String,
+    /// Until when, Unix milliseconds, where its authority says so.
+    pub expires_ms: Option<i64>,
 }
 
 /// What was given.
@@ -61,6 +72,14 @@ pub enum Failure {
     Refused(Refusal),
     /// This server: its database, say.
     Own(Error),
+    /// A person has something to do first: the order can be gone on with.
+    Waits,
+}
+
+impl From<Error> for Failure {
+    fn from(it: Error) -> Self {
+        Self::Own(it)
+    }
 }
 
 impl From<Refusal> for Failure {
@@ -71,8 +90,8 @@ impl From<Refusal> for Failure {
 
 /// Shows what an authority will ask for.
 pub trait Stage: Send + Sync {
-    /// Returns once every node shows it.
-    fn show(&self, challenge: Challenge) -> Later<'_, Result<(), Error>>;
+    /// Returns once every node shows it, or name servers do.
+    fn show(&self, challenge: Challenge, order: Placed) -> Later<'_, Result<(), Failure>>;
 }
 
 /// Speaks to authorities.

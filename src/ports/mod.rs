@@ -11,3 +11,4 @@ pub mod parts;
 pub mod position;
 pub mod queue;
 pub mod reach;
+pub mod zones;

@@ -3,7 +3,7 @@
 //! SECURITY: a tenant's certificate is shown for that tenant's hostnames alone, whatever names are in it. For the panel and for names
 //! below the domain of the sites it must be a super admin's, or have been asked for by the host itself.
 
-use std::collections::HashMap;
+use std::{collections::HashMap, net::IpAddr};
 
 use serde::{Deserialize, Serialize};
 
@@ -88,6 +88,7 @@ impl Services {
             }
         }
         let pair = Pair::read(chain.as_bytes(), key.expose().as_bytes())?;
+        pair.facts.check_names().map_err(|it| it.on("chain"))?;
         if pair.facts.standing(self.clock.now_ms() / 1_000) == Standing::Over {
             let text = "This certificate has ended, and browsers refuse it. Give the new one.";
             return Err(Error::invalid("certificate_over", text).on("chain"));
@@ -144,6 +145,7 @@ impl Services {
     ) -> Result<Kept> {
         let sealed = self.master_key()?.seal(&Kept::key_context(id), key_pem);
         let mut names = pair.facts.names.clone();
+        names.extend(pair.facts.addresses.iter().map(IpAddr::to_string));
         names.sort();
         names.dedup();
         Ok(Kept {
@@ -299,7 +301,8 @@ fn assign(kept: &[Kept], hosts: &Hosts, addresses: &Addresses, now_ms: i64) -> H
     for it in kept.iter().filter(|it| it.for_server) {
         // A star of the panel's own domain is shown for the panel alone: other names beside it may be tenants'.
         let panel = Some(addresses.panel_host.as_str()).filter(|host| covers(it, host));
-        for name in it.names.iter().map(String::as_str).filter(|name| is_sites(addresses, name)).chain(panel) {
+        let is_shown = |name: &&str| is_sites(addresses, name) || name.parse::<IpAddr>().is_ok();
+        for name in it.names.iter().map(String::as_str).filter(is_shown).chain(panel) {
             let best = servers.entry(name).or_insert(it);
             if worth(&it) > worth(&&**best) {
                 *best = it;

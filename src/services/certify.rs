@@ -8,24 +8,32 @@
 
 mod due;
 mod names;
+mod outcome;
 mod people;
+pub mod records;
 
 use std::{
     collections::{HashMap, VecDeque},
-    sync::{Arc, Mutex, PoisonError},
+    net::IpAddr,
+    sync::{Arc, Mutex, PoisonError, atomic::AtomicU64},
     time::Duration,
 };
 
 use zeroize::Zeroizing;
 
 pub use self::people::HostnameCertificate;
-use self::{due::renewal_ms, names::Wanted};
+use self::{
+    due::renewal_ms,
+    names::Wanted,
+    outcome::Outcome,
+    records::{Poster, Zones},
+};
 use super::{Services, access, nodes::Hold};
 use crate::{
     base::{random, together},
     domain::{
         Error, Result,
-        acme::{self, Blame, Challenge, Explained, Kind},
+        acme::{self, Blame, Challenge, Explained, Kind, records::Posted},
         caa::Authority,
         certificate::{
             Standing,
@@ -37,7 +45,7 @@ use crate::{
         hostname::Hostname,
         node::Topic,
     },
-    ports::acme::{Authorities, Directory, Failure, Issued, Later, Stage, Wish},
+    ports::acme::{Authorities, Directory, Failure, Issued, Later, Placed, Stage, Wish},
     store,
 };
 
@@ -79,7 +87,14 @@ pub struct Acme {
     pub directories: Vec<Directory>,
     /// Where they may reach a person.
     pub email: Option<String>,
+    /// The zones in which records show that names are ours.
+    pub zones: Option<Zones>,
+    /// Addresses of the server for which certificates are wanted.
+    pub addresses: Vec<IpAddr>,
+    outcomes: [AtomicU64; Outcome::ALL.len()],
     rests: Mutex<HashMap<String, i64>>,
+    /// The orders of this node for which records were set, by name.
+    posted: Mutex<HashMap<String, Vec<String>>>,
     windows: Mutex<HashMap<CertificateId, i64>>,
     covered: Mutex<Option<Vec<String>>>,
     registering: tokio::sync::Mutex<()>,
@@ -98,11 +113,27 @@ impl Acme {
             engine,
             directories,
             email,
+            zones: None,
+            addresses: Vec::new(),
+            outcomes: Default::default(),
             rests: Mutex::default(),
+            posted: Mutex::default(),
             windows: Mutex::default(),
             covered: Mutex::default(),
             registering: tokio::sync::Mutex::default(),
         }
+    }
+
+    /// With zones in which records show that names are ours.
+    #[must_use]
+    pub fn with_zones(self, zones: Option<Zones>) -> Self {
+        Self { zones, ..self }
+    }
+
+    /// With certificates for these addresses of the server.
+    #[must_use]
+    pub fn with_addresses(self, addresses: Vec<IpAddr>) -> Self {
+        Self { addresses, ..self }
     }
 
     /// The authorities that may be asked now.
@@ -131,7 +162,7 @@ fn lock<T>(it: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
 struct Shower(Services);
 
 impl Stage for Shower {
-    fn show(&self, challenge: Challenge) -> Later<'_, Result<(), Error>> {
+    fn show(&self, challenge: Challenge, _order: Placed) -> Later<'_, Result<(), Failure>> {
         Box::pin(async move {
             let services = self.0.clone();
             let expires_ms = services.clock.now_ms().saturating_add(CHALLENGE_MS);
@@ -169,6 +200,8 @@ enum Came {
     Nobody {
         until_ms: i64,
     },
+    /// A person is to set a record first.
+    Waits,
 }
 
 impl Services {
@@ -210,6 +243,7 @@ impl Services {
 
     async fn pass(&self, acme: &Acme, covered: &[String], hold: Hold) -> Result<()> {
         let (due, seen) = self.find_due(acme, covered, hold).await?;
+        self.sweep_records(acme, seen.all()).await?;
         let queue = Mutex::new(VecDeque::from(due));
         let until = tokio::time::Instant::now() + PASS_MAX;
         let work = || -> Later<'_, Result<()>> {
@@ -240,10 +274,16 @@ impl Services {
     /// Gets one certificate, and keeps what came of it.
     async fn certify_one(&self, acme: &Acme, hold: Hold, wanted: Wanted, before: Option<Order>) -> Result<()> {
         let failures = before.as_ref().map_or(0, |it| it.failures);
-        // Whoever is wrong about that is put right by the authority once a day.
-        if failures % ASK_ALL_THE_SAME != ASK_ALL_THE_SAME - 1
+        let awaited = self.awaited_records(acme, &wanted).await?;
+        if !self.all_shown(&awaited).await {
+            return self.keep_waiting(hold, &wanted, before.as_ref(), &awaited).await;
+        }
+        // A record that a person has set is a person's word.
+        if awaited.is_empty()
+            && acme.looks_first(&wanted, failures)
             && let Some(why) = self.foresee(acme, &wanted).await
         {
+            acme.count(Outcome::Foreseen);
             return self.postpone(hold, wanted, before, why).await;
         }
         let key = format!("certify {}", wanted.tenant);
@@ -254,9 +294,39 @@ impl Services {
             );
             return Ok(());
         }
-        let mut order = self.begin_order(hold, &wanted, before.as_ref()).await?;
+        let order = self.begin_order(hold, &wanted, before.as_ref()).await?;
         let replaced = self.replaced(&wanted, before.as_ref()).await?;
-        let came = self.ask(acme, hold, &wanted, before.as_ref(), replaced.as_ref()).await?;
+        let came = self.ask(acme, hold, &wanted, before.as_ref(), (replaced.as_ref(), awaited.first())).await;
+        // What passes by itself leaves a person's record worth something.
+        let keeps = match &came {
+            Ok(Came::Nothing { why, .. }) => passes(why.code),
+            Ok(Came::Nobody { .. } | Came::Waits) | Err(_) => true,
+            Ok(Came::Certificate { .. }) => false,
+        };
+        let name = wanted.name.clone();
+        let done = match came {
+            Ok(Came::Waits) => {
+                acme.count(Outcome::Waiting);
+                let awaited = self.awaited_records(acme, &wanted).await?;
+                self.keep_waiting(hold, &wanted, before.as_ref(), &awaited).await
+            }
+            Ok(came) => self.keep_outcome(acme, hold, wanted, (order, failures), replaced, came).await,
+            Err(error) => Err(error),
+        };
+        self.take_back(acme, hold, &name, keeps).await?;
+        done
+    }
+
+    /// Keeps what came of an order; `failures`: those before it.
+    async fn keep_outcome(
+        &self,
+        acme: &Acme,
+        hold: Hold,
+        wanted: Wanted,
+        (mut order, failures): (Order, i64),
+        replaced: Option<Kept>,
+        came: Came,
+    ) -> Result<()> {
         let (kept, why) = match came {
             Came::Certificate { issued, directory } => match self.take(&wanted, &issued) {
                 Ok(kept) => {
@@ -268,19 +338,23 @@ impl Services {
             Came::Nothing { why, retry_after_s } => (None, Some((why.code.to_owned(), why.text, retry_after_s))),
             Came::Nobody { until_ms } => {
                 let text = "The authorities of the settings are away, or give no more certificates for now. It is tried again.";
+                acme.count(Outcome::Resting);
                 order.failures = failures;
                 order.next_ms = until_ms;
                 order.problem = Some((String::from("certificate_authorities_rest"), text.to_owned()));
                 (None, None)
             }
+            Came::Waits => (None, None),
         };
         if let Some(kept) = &kept {
+            acme.count(Outcome::Issued);
             order.certificate = Some(kept.id);
             order.next_ms = renewal_ms(kept).max(self.clock.now_ms().saturating_add(AFTER_MS));
             (order.failures, order.problem) = (0, None);
             tracing::info!(hostname = wanted.name, issuer = kept.issuer, "a certificate came");
         }
         if let Some((code, text, retry_after_s)) = why {
+            acme.count(Outcome::Refused);
             // One that is shown and ends leaves less time.
             let left = replaced.as_ref().map(|it| it.until_ms.saturating_sub(self.clock.now_ms()) / 4);
             let pause = pause_ms(failures, retry_after_s).min(left.unwrap_or(i64::MAX).max(PAUSE_MIN_MS));
@@ -359,7 +433,9 @@ impl Services {
         let belongs = if wanted.for_server { Belongs::Panel } else { Belongs::Site(String::new()) };
         let looked = self.examine_hostname(&host, belongs, known).await;
         let report = looked.inspect_err(|error| tracing::debug!(%error, "a hostname could not be checked")).ok()?;
-        let why = report.hopeless().filter(|it| is_known || !it.code.starts_with("caa_"))?;
+        // The authority would see a record that the server has set, and not where the name leads.
+        let strays = || report.findings.iter().find(|it| acme.sets_records(wanted) && it.code == "aaaa_wrong");
+        let why = report.hopeless().or_else(strays).filter(|it| is_known || !it.code.starts_with("caa_"))?;
         Some((format!("certificate_{}", why.code), why.text.clone()))
     }
 
@@ -404,19 +480,25 @@ impl Services {
         hold: Hold,
         wanted: &Wanted,
         before: Option<&Order>,
-        replaced: Option<&Kept>,
+        (replaced, awaited): (Option<&Kept>, Option<&Posted>),
     ) -> Result<Came> {
+        let ways = acme.ways(wanted);
         let mut first: Option<(Explained, Option<u64>)> = None;
-        'authorities: for directory in acme.awake(self.clock.now_ms()) {
+        let awake = acme.awake(self.clock.now_ms());
+        // An order that has waited is gone on with where it was placed.
+        let asked = awake.into_iter().filter(|it| awaited.is_none_or(|of| of.authority == it.url));
+        'authorities: for directory in asked {
             let name = acme::authority_name(&directory.url);
-            for (way, is_last) in [(Kind::Http01, false), (Kind::TlsAlpn01, true)] {
+            for (way, is_last) in ways.iter().copied() {
                 self.ask_hold(Some(hold)).await?;
                 let is_same = before.and_then(|it| it.authority.as_deref()) == Some(directory.url.as_str());
                 let before_it = replaced.filter(|_| is_same).and_then(Kept::renewal_id);
-                let wish = Wish { name: wanted.name.clone(), way, replaces: before_it };
+                let order = awaited.map(|it| it.order.clone());
+                let wish = Wish { name: wanted.name.clone(), way, replaces: before_it, order };
                 let refusal = match self.ask_one(acme, directory, &wish).await? {
                     Ok(issued) => return Ok(Came::Certificate { issued, directory: directory.url.clone() }),
-                    Err(refusal) => refusal,
+                    Err(None) => return Ok(Came::Waits),
+                    Err(Some(refusal)) => refusal,
                 };
                 tracing::debug!(hostname = wanted.name, authority = name, way = way.word(), ?refusal, "refused");
                 let why = acme::explain(&refusal, name, &wanted.name);
@@ -447,21 +529,35 @@ impl Services {
         })
     }
 
-    /// One order at one authority by one way. An account that it does not know any more is made anew, once.
-    async fn ask_one(&self, acme: &Acme, directory: &Directory, wish: &Wish) -> Result<Result<Issued, acme::Refusal>> {
+    /// One order at one authority by one way: a certificate, or why there is none; without a reason a person has something to do first. An
+    /// account that the authority does not know any more is made anew, once.
+    async fn ask_one(
+        &self,
+        acme: &Acme,
+        directory: &Directory,
+        wish: &Wish,
+    ) -> Result<Result<Issued, Option<acme::Refusal>>> {
         for is_last in [false, true] {
             let credentials = match self.account(acme, directory).await? {
                 Ok(it) => it,
-                Err(refusal) => return Ok(Err(refusal)),
+                Err(refusal) => return Ok(Err(Some(refusal))),
             };
-            let stage = Arc::new(Shower(self.clone()));
+            let stage: Arc<dyn Stage> = match wish.way {
+                Kind::Http01 | Kind::TlsAlpn01 => Arc::new(Shower(self.clone())),
+                Kind::Dns01 => Arc::new(Poster {
+                    services: self.clone(),
+                    name: wish.name.clone(),
+                    authority: directory.url.clone(),
+                }),
+            };
             match acme.engine.issue(directory, &credentials, wish, stage).await {
                 Ok(issued) => return Ok(Ok(issued)),
                 Err(Failure::Own(error)) => return Err(error),
+                Err(Failure::Waits) => return Ok(Err(None)),
                 Err(Failure::Refused(refusal)) => {
                     let name = acme::authority_name(&directory.url);
                     if is_last || acme::explain(&refusal, name, &wish.name).blame != Blame::Account {
-                        return Ok(Err(refusal));
+                        return Ok(Err(Some(refusal)));
                     }
                     self.forget_account(directory, &credentials).await?;
                 }
@@ -524,6 +620,11 @@ impl Services {
         let id = CertificateId(self.ids.next());
         self.kept(id, wanted.tenant, Source::Acme, &pair, issued.key.as_bytes(), wanted.for_server)
     }
+}
+
+/// Whether a refusal is one that passes without anybody's doing.
+fn passes(code: &str) -> bool {
+    ["certificate_authority_", "certificate_limit"].iter().any(|begin| code.starts_with(begin))
 }
 
 /// The pause after one more failure than `failures`; with a little chance in it.

@@ -47,6 +47,7 @@ pub mod uploads;
 mod users;
 pub mod watch;
 pub mod windows;
+mod zone;
 
 use std::{path::PathBuf, sync::Arc};
 

@@ -1,12 +1,18 @@
 //! Accounts at authorities, and what these will ask for.
 
 use crate::{
-    domain::{Result, acme::Challenge},
+    domain::{
+        Result,
+        acme::{
+            Challenge,
+            records::{Posted, Provider, Record},
+        },
+    },
     params,
-    ports::db::{ReadTx, WriteTx},
+    ports::db::{ReadTx, Row, WriteTx},
 };
 
-/// Challenges of one server at a time.
+/// Challenges and records of one server at a time.
 const CHALLENGES_MAX: i64 = 10_000;
 
 /// The sealed credentials of the account at an authority.
@@ -63,4 +69,58 @@ pub fn list_challenges(tx: &mut ReadTx<'_>, now_ms: i64) -> Result<Vec<Challenge
             })
         })
         .collect()
+}
+
+/// Keeps that a record is set, or is to be set.
+pub fn put_record(tx: &mut WriteTx<'_>, it: &Posted) -> Result<()> {
+    tx.execute(
+        "INSERT INTO acme_record (name, value, record, zone, provider, authority, order_url, expires_ms, next_ms)
+         VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9)
+         ON CONFLICT (name, value) DO UPDATE SET record = excluded.record, zone = excluded.zone, provider = excluded.provider,
+         authority = excluded.authority, order_url = excluded.order_url, expires_ms = excluded.expires_ms, next_ms = excluded.next_ms",
+        params![
+            &it.name,
+            &it.record.value,
+            &it.record.name,
+            &it.record.zone,
+            it.provider.word(),
+            &it.authority,
+            &it.order,
+            it.expires_ms,
+            it.next_ms
+        ],
+    )?;
+    Ok(())
+}
+
+/// All records that are set, or are to be set.
+pub fn list_records(tx: &mut ReadTx<'_>) -> Result<Vec<Posted>> {
+    let sql = "SELECT name, value, record, zone, provider, authority, order_url, expires_ms, next_ms FROM acme_record
+               ORDER BY name, value LIMIT $1";
+    tx.query(sql, params![CHALLENGES_MAX])?.iter().map(read_record).collect()
+}
+
+/// Looks at a record again at `next_ms`.
+pub fn postpone_record(tx: &mut WriteTx<'_>, it: &Posted, next_ms: i64) -> Result<()> {
+    let sql = "UPDATE acme_record SET next_ms = $3 WHERE name = $1 AND value = $2";
+    tx.execute(sql, params![&it.name, &it.record.value, next_ms])?;
+    Ok(())
+}
+
+/// Forgets a record.
+pub fn delete_record(tx: &mut WriteTx<'_>, it: &Posted) -> Result<()> {
+    tx.execute("DELETE FROM acme_record WHERE name = $1 AND value = $2", params![&it.name, &it.record.value])?;
+    Ok(())
+}
+
+fn read_record(row: &Row) -> Result<Posted> {
+    Ok(Posted {
+        name: row.text(0)?.to_owned(),
+        record: Record { value: row.text(1)?.to_owned(), name: row.text(2)?.to_owned(), zone: row.text(3)?.to_owned() },
+        provider: Provider::parse(row.text(4)?)?,
+        authority: row.text(5)?.to_owned(),
+        order: row.text(6)?.to_owned(),
+        expires_ms: row.int(7)?,
+        next_ms: row.int(8)?,
+    })
 }

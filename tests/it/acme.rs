@@ -14,10 +14,10 @@ use crate::support::{
 };
 
 /// A server with an authority, and a site at a hostname of its own.
-struct Hosted {
-    host: Host,
-    pebble: Pebble,
-    key: String,
+pub(crate) struct Hosted {
+    pub(crate) host: Host,
+    pub(crate) pebble: Pebble,
+    pub(crate) key: String,
     tls: u16,
 }
 
@@ -39,7 +39,19 @@ impl Hosted {
         let settings = format!("{settings}[tls]\nlisten = [\"127.0.0.1:{tls}\"]\n");
         write_files(folder.path(), &[("c.toml", settings.as_bytes())]);
         let (config, clear) = (folder.path().join("c.toml"), format!("127.0.0.1:{clear}"));
-        let host = Host::start_in(folder, &["--config", config.to_str().unwrap(), "--listen", &clear]);
+        Self::with(Host::start_in(folder, &["--config", config.to_str().unwrap(), "--listen", &clear]), pebble)
+    }
+
+    /// As [`Hosted::start_asking`], with the authority's own name server.
+    pub(crate) fn start_resolving(pebble: Pebble, settings: &str) -> Self {
+        let (clear, tls) = pebble.ports();
+        let settings = format!("{settings}[tls]\nlisten = [\"127.0.0.1:{tls}\"]\n");
+        let listen = format!("127.0.0.1:{clear}");
+        Self::with(Host::start_resolving(&pebble.name_server(), &settings, &["--listen", &listen]), pebble)
+    }
+
+    fn with(host: Host, pebble: Pebble) -> Self {
+        let (_, tls) = pebble.ports();
         let key = host.key("owner@example.org", "super-admin");
         let it = Self { host, pebble, key, tls };
         let site = it.host.beside("shop");
@@ -48,36 +60,36 @@ impl Hosted {
         it
     }
 
-    fn run(&self, words: &[&str]) -> String {
+    pub(crate) fn run(&self, words: &[&str]) -> String {
         let out = self.host.cli(&self.key, words);
         assert!(out.status.success(), "{words:?}: {}", String::from_utf8_lossy(&out.stderr));
         String::from_utf8(out.stdout).unwrap()
     }
 
-    fn add(&self, hostname: &str) {
+    pub(crate) fn add(&self, hostname: &str) {
         self.run(&["sites", "hostnames", "add", hostname, "--site", "shop"]);
     }
 
     /// How it stands with a hostname, as the API says it.
-    fn standing(&self, hostname: &str) -> Value {
+    pub(crate) fn standing(&self, hostname: &str) -> Value {
         let all = self.host.cli_json(&self.key, &["certificates", "--json"]);
         all.as_array().unwrap().iter().find(|it| it["hostname"] == hostname).cloned().unwrap_or(Value::Null)
     }
 
     /// Waits for what the API says: not so often that its key is used too much.
-    fn wait<T>(&self, what: &str, done: impl FnMut() -> Option<T>) -> T {
+    pub(crate) fn wait<T>(&self, what: &str, done: impl FnMut() -> Option<T>) -> T {
         self.host.until_within(PATIENCE, Duration::from_millis(250), what, done)
     }
 
     /// Waits until the hostname has a certificate; its standing.
-    fn issued(&self, hostname: &str) -> Value {
+    pub(crate) fn issued(&self, hostname: &str) -> Value {
         self.wait(&format!("a certificate for {hostname}"), || {
             Some(self.standing(hostname)).filter(|it| it["certificate"].is_object())
         })
     }
 
     /// Waits until it is said why there is none; the problem.
-    fn refused(&self, hostname: &str) -> Value {
+    pub(crate) fn refused(&self, hostname: &str) -> Value {
         self.wait(&format!("a problem with {hostname}"), || {
             self.standing(hostname).get("problem").cloned().filter(Value::is_object)
         })
@@ -98,7 +110,7 @@ impl Hosted {
     }
 
     /// Asks with curl, which believes the authority alone.
-    fn curl(&self, name: &str) -> (String, i32) {
+    pub(crate) fn curl(&self, name: &str) -> (String, i32) {
         let ca = self.host.beside("root.pem");
         write_files(ca.parent().unwrap(), &[("root.pem", pem("CERTIFICATE", &self.pebble.root()).as_bytes())]);
         let mut curl = Command::new("curl");

@@ -19,7 +19,7 @@ use chainhost::{
     },
     engines::acme::Acme,
     ports::{
-        acme::{Authorities as _, Directory, Failure, Issued, Later, Stage, Wish},
+        acme::{Authorities as _, Directory, Failure, Issued, Later, Placed, Stage, Wish},
         dns::{Answered, Dns, Names, Way},
     },
 };
@@ -132,7 +132,7 @@ impl Played {
         let engine = Self::engine(&[Ipv4Addr::LOCALHOST]);
         let credentials = engine.register(&self.directory, None).await?;
         let replaces = replaces.map(str::to_owned);
-        let wish = Wish { name: String::from("shop.test"), way: Kind::Http01, replaces };
+        let wish = Wish { name: String::from("shop.test"), way: Kind::Http01, replaces, order: None };
         engine.issue(&self.directory, &credentials, &wish, Arc::new(Shown)).await
     }
 
@@ -265,7 +265,7 @@ impl Names for Hosts {
 struct Shown;
 
 impl Stage for Shown {
-    fn show(&self, _challenge: Challenge) -> Later<'_, Result<(), chainhost::domain::Error>> {
+    fn show(&self, _challenge: Challenge, _order: Placed) -> Later<'_, Result<(), Failure>> {
         Box::pin(async { Ok(()) })
     }
 }

@@ -10,9 +10,11 @@
 
 mod access_log;
 mod acme;
+mod acme_dns;
 mod acme_engine;
 mod archives;
 mod certify;
+mod certify_records;
 mod checks;
 mod client;
 mod client_tls;

@@ -31,8 +31,9 @@ use crate::{
 };
 
 /// Tables of which every row is the same before and after a step, and what of a row passes all the same.
-const SAME: [(&str, &[&str]); 20] = [
+const SAME: [(&str, &[&str]); 21] = [
     ("acme_account", &[]),
+    ("acme_record", &[]),
     ("api_key", &["used_ms"]),
     ("ban", &[]),
     ("blockchain_record", &[]),

@@ -5,7 +5,7 @@ use crate::{
     admin::{
         audit_log::{AuditLog, EventRow},
         bans::{BanRow, Bans},
-        certificates::{CertificateRow, Certificates},
+        certificates::{CertificateRow, Certificates, HostnameStanding},
         claim::{Claim, Waiting},
         error_pages::{self, ErrorPage},
         form::Problems,
@@ -405,6 +405,7 @@ pub(super) fn settings() -> Vec<Sample> {
             "There are 4 certificates.".into()
         },
         is_asked: true,
+        servers: if rows.is_empty() { Vec::new() } else { servers() },
         rows,
         chain: HOSTILE.into(),
         problems,
@@ -471,6 +472,18 @@ pub(super) fn settings() -> Vec<Sample> {
         ("password", render(&password), "What happens then"),
         ("users", render(&users), "May sign in"),
     ]
+}
+
+fn servers() -> Vec<(String, HostnameStanding)> {
+    let value = "LoqXcYV8q5ONbJQxbmR7SCTNo3tiAXDfowyjxAjEuX0";
+    let text = format!(
+        "Add the TXT record `_acme-challenge.sites.example` with the value `{value}` where the DNS of *.sites.example is, beside any other of \
+         that name. It is looked for every minute, and the certificate then comes by itself."
+    );
+    let wild = HostnameStanding { sign: Sign::Look, state: "Waits for you", text, can_retry: true };
+    let text = String::from("Certificate until 4 December, renews itself in 2 days");
+    let address = HostnameStanding { sign: Sign::Ok, state: "Good", text, can_retry: false };
+    vec![("*.sites.example".into(), wild), ("203.0.113.7".into(), address)]
 }
 
 pub(super) fn empty() -> Vec<Sample> {

@@ -1,6 +1,6 @@
 //! What certificate authorities ask for in clear to see that a hostname is ours (HTTP-01, RFC 8555 §8.3).
 
-use std::{collections::HashMap, sync::Arc};
+use std::{collections::HashMap, net::IpAddr, sync::Arc};
 
 use arc_swap::ArcSwap;
 use hyper::{Method, StatusCode, http::request::Parts};
@@ -28,6 +28,9 @@ impl Challenges {
             return None;
         }
         let host = host::host(parts)?.into_owned();
+        // An address is known by its shortest form, without brackets.
+        let bare = host.trim_start_matches('[').trim_end_matches(']');
+        let host = bare.parse::<IpAddr>().map_or_else(|_| host.clone(), |it| it.to_string());
         let answer = self.0.load().get(&(host, token.to_owned()))?.clone();
         Some(respond::text(StatusCode::OK, answer))
     }

@@ -3,11 +3,11 @@
 //! What is shown stands in a file of the data folder, the keys sealed as they are in the database: a start without a database shows what was
 //! shown last.
 
-use std::{collections::HashMap, fs, path::Path, time::Duration};
+use std::{collections::HashMap, fs, net::IpAddr, path::Path, time::Duration};
 
 use super::Shelf;
 use crate::{
-    base::{clock::Clock, files, tasks::Tasks},
+    base::{address, clock::Clock, files, tasks::Tasks},
     domain::{
         Error, Result,
         acme::{Challenge, Kind},
@@ -134,7 +134,9 @@ fn show(shelf: &Shelf, asked: &[Challenge]) {
         let made = tls_alpn(&it.name, &it.answer);
         let made =
             made.inspect_err(|error| tracing::error!(%error, hostname = it.name, "a challenge cannot be answered"));
-        Some((it.name.clone(), made.ok()?.into()))
+        // Whoever looks at an address names it as the name that it has in reverse (RFC 8738 §6).
+        let name = it.name.parse::<IpAddr>().map_or_else(|_| it.name.clone(), address::reverse_name);
+        Some((name, made.ok()?.into()))
     });
     shelf.certificates().replace_challenges(made.collect());
 }

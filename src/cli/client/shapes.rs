@@ -256,6 +256,15 @@ pub(in crate::cli) struct HostnameCertificate {
     pub(in crate::cli) next_at: Option<String>,
     #[serde(default)]
     pub(in crate::cli) problem: Option<Said>,
+    #[serde(default)]
+    pub(in crate::cli) records: Vec<WantedRecord>,
+}
+
+/// A record that a person is to set in DNS.
+#[derive(Debug, Deserialize)]
+pub(in crate::cli) struct WantedRecord {
+    pub(in crate::cli) name: String,
+    pub(in crate::cli) value: String,
 }
 
 /// The certificate that is shown for a hostname.

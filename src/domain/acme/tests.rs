@@ -2,7 +2,10 @@
 
 use std::collections::HashSet;
 
-use super::*;
+use super::{
+    records::{Failed, Provider, Record, Trouble},
+    *,
+};
 
 fn problem(kind: &str, detail: &str, way: Option<Kind>) -> Refusal {
     Refusal::Problem(Problem { kind: kind.to_owned(), detail: detail.to_owned(), way, retry_after_s: None })
@@ -67,6 +70,13 @@ const SAID: &[(&str, &str, &str, Option<Kind>)] = &[
         Some(Kind::TlsAlpn01),
     ),
     (
+        "txt_missing",
+        "dns",
+        "DNS problem: NXDOMAIN looking up TXT for _acme-challenge.a.example - check that a DNS record exists for this domain",
+        Some(Kind::Dns01),
+    ),
+    ("txt_other", "unauthorized", "Incorrect TXT record \"old\" found at _acme-challenge.a.example", Some(Kind::Dns01)),
+    (
         "other_answer",
         "incorrectResponse",
         "The key authorization file from the server did not match this challenge",
@@ -103,6 +113,32 @@ const SAID: &[(&str, &str, &str, Option<Kind>)] = &[
     ("refused", "malformed", "Order has no identifiers", None),
 ];
 
+/// What can go wrong with a record, at one provider.
+fn troubles() -> Vec<(&'static str, Refusal)> {
+    let words = || String::from("it said so");
+    let of = |trouble| {
+        let (zone, name) = (String::from("example"), String::from("_acme-challenge.a.example"));
+        let record = Record { zone, name, value: String::from("v") };
+        Refusal::Record(Box::new(Failed { record, provider: Provider::Cloudflare, trouble }))
+    };
+    [
+        ("record_away", Trouble::Away(words())),
+        ("record_untrusted", Trouble::Untrusted(words())),
+        ("record_slow", Trouble::Slow),
+        ("record_token", Trouble::Token),
+        ("record_rights", Trouble::Rights),
+        ("record_zone", Trouble::NoZone),
+        ("record_limit", Trouble::Limited(Some(60))),
+        ("record_broken", Trouble::Broken(words())),
+        ("record_refused", Trouble::Refused(words())),
+        ("record_nonsense", Trouble::Nonsense(words())),
+        ("record_unseen", Trouble::Unseen(vec![String::from("ns1.example")])),
+        ("record_alias", Trouble::Alias(String::from("elsewhere.example.net"))),
+    ]
+    .map(|(name, trouble)| (name, of(trouble)))
+    .into()
+}
+
 fn all() -> Vec<(&'static str, Refusal)> {
     let mut all = vec![
         ("authority_away", Refusal::Away(String::from("connection refused"))),
@@ -112,6 +148,7 @@ fn all() -> Vec<(&'static str, Refusal)> {
         ("authority_slow", Refusal::Slow),
         ("no_way", Refusal::NoWay(vec![String::from("dns-01")])),
     ];
+    all.extend(troubles());
     all.extend(SAID.iter().map(|(name, kind, detail, way)| (*name, problem(kind, detail, *way))));
     all
 }
@@ -125,7 +162,7 @@ fn each_kind_of_failure_has_its_own_sentence() {
         assert!(said.text.ends_with(['.', '?']) || said.text.contains("Its words: "), "{}", said.text);
         assert!(codes.insert(said.code) && texts.insert(said.text));
     }
-    assert!(texts.len() >= 40);
+    assert!(texts.len() >= 54);
 }
 
 #[test]

@@ -2,9 +2,12 @@
 
 use std::collections::HashMap;
 
-use super::{Acme, MINUTE_MS, lock, names, names::Wanted, names::wanted};
+use super::{
+    Acme, MINUTE_MS, lock, names,
+    names::{Server, Wanted, wanted},
+};
 use crate::{
-    base::random,
+    base::{ids::Id, random},
     domain::{
         Result,
         acme::Refusal,
@@ -36,16 +39,21 @@ impl Seen {
         self.orders.iter().find(|it| it.tenant == wanted.tenant && it.name == wanted.name)
     }
 
+    /// All hostnames for which one is asked.
+    pub(super) fn all(&self) -> &[Wanted] {
+        &self.all
+    }
+
     /// A certificate that an authority gave for just this hostname, of which more than a third of its time is left.
     fn good(&self, wanted: &Wanted, now_ms: i64) -> Option<&Kept> {
         let is_good = |it: &&Kept| {
             let left = it.until_ms.saturating_sub(now_ms);
             it.from_ms <= now_ms && left > it.until_ms.saturating_sub(it.from_ms) / 3
         };
-        let own = self
-            .kept
-            .iter()
-            .filter(|it| it.source == Source::Acme && it.tenant == wanted.tenant && it.names.iter().eq([&wanted.name]));
+        // Before a server has an owner, its own certificates are nobody's.
+        let is_its = |it: &Kept| it.tenant == wanted.tenant || wanted.for_server && it.tenant == Id::NIL.into();
+        let own =
+            self.kept.iter().filter(|it| it.source == Source::Acme && is_its(it) && it.names.iter().eq([&wanted.name]));
         own.filter(is_good).max_by_key(|it| it.until_ms)
     }
 }
@@ -74,7 +82,7 @@ impl Services {
             let order = known.get(&(wanted.tenant, wanted.name.as_str())).copied();
             match (order, seen.good(wanted, now_ms)) {
                 // A hostname that was taken away and given again.
-                (None, Some(good)) => adopted.push(adopt(wanted, good)),
+                (None, Some(good)) => adopted.push((adopt(wanted, good), good.clone())),
                 (order, _)
                     if order.is_none_or(|it| {
                         is_due(it, it.certificate.is_some_and(|id| ids.contains_key(&id)), now_ms)
@@ -102,7 +110,7 @@ impl Services {
         &self,
         hold: Hold,
         gone: Vec<Order>,
-        adopted: Vec<Order>,
+        adopted: Vec<(Order, Kept)>,
         kept: &[Kept],
     ) -> Result<()> {
         let ended_ms = self.clock.now_ms().saturating_sub(ENDED_MS);
@@ -117,8 +125,13 @@ impl Services {
                 for it in gone {
                     store::certificates::delete_order(tx, access::task_scope(it.tenant), &it.name)?;
                 }
-                for it in adopted {
-                    store::certificates::put_order(tx, access::task_scope(it.tenant), &it)?;
+                for (order, good) in adopted {
+                    let scope = access::task_scope(order.tenant);
+                    if good.tenant != order.tenant {
+                        store::certificates::delete(tx, access::task_scope(good.tenant), good.id)?;
+                        store::certificates::insert(tx, scope, &Kept { tenant: order.tenant, ..good })?;
+                    }
+                    store::certificates::put_order(tx, scope, &order)?;
                 }
                 store::certificates::delete_ended(tx, access::server_scope(), ended_ms).map(drop)
             })
@@ -129,13 +142,26 @@ impl Services {
     pub(super) async fn list_wanted(&self, acme: &Acme, covered: &[String]) -> Result<Vec<Wanted>> {
         let (services, covered) = (self.clone(), covered.to_vec());
         let is_public = acme.directories.iter().any(|it| names::is_public_authority(&it.url));
+        let has_wildcard = acme.has_wildcard(&self.addresses.sites_domain);
+        let own = acme.addresses.clone();
         let now_ms = self.clock.now_ms();
         self.db
             .read(move |tx| {
                 let default = access::find_default_tenant(tx)?;
+                let star = format!("*.{}", services.addresses.sites_domain);
+                let star = store::certificates::find_order(tx, access::task_scope(default), &star)?;
                 let hosts = Hosts::list(tx, &services.addresses)?;
                 let kept = store::certificates::list_all(tx, access::server_scope())?;
-                Ok(wanted(&hosts, &services.addresses, default, &kept, &covered, is_public, now_ms))
+                let server = Server {
+                    addresses: &services.addresses,
+                    default,
+                    covered: &covered,
+                    is_public,
+                    has_wildcard,
+                    star: star.as_ref(),
+                    own: &own,
+                };
+                Ok(wanted(&hosts, &server, &kept, now_ms))
             })
             .await
     }
@@ -229,7 +255,6 @@ fn rest_ms(kept: &Kept) -> i64 {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::base::ids::Id;
 
     #[test]
     fn what_is_due_depends_on_no_clock_that_was_wrong() {

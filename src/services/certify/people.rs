@@ -7,6 +7,7 @@ use crate::{
     domain::{
         Error, Result,
         access::{Actor, Right},
+        acme::records::Record,
         certificate::{
             covers,
             kept::{CertificateId, Order, Source},
@@ -33,6 +34,8 @@ pub struct HostnameCertificate {
     pub order: Option<Order>,
     /// Whether an authority is asked, or will be.
     pub is_asked: bool,
+    /// TXT records that a person is to set first.
+    pub records: Vec<Record>,
 }
 
 impl Services {
@@ -59,9 +62,18 @@ impl Services {
                     hosts.own.iter().chain(&hosts.sites).filter(of_tenant).map(|it| it.1.clone()).collect();
                 if may_server {
                     names.push(services.addresses.panel_host.clone());
+                    names.extend(services.list_server_names());
                 }
                 names.sort();
                 names.dedup();
+                let posted = match services.acme {
+                    Some(_) => store::acme::list_records(tx)?,
+                    None => Vec::new(),
+                };
+                let records = |name: &str| {
+                    let of = posted.iter().filter(|it| it.name == name && it.is_by_hand() && it.expires_ms > now_ms);
+                    of.map(|it| it.record.clone()).collect()
+                };
                 let shown = |name: &str| {
                     let fits = views.iter().filter(|it| it.kept.until_ms > now_ms);
                     let mut fits = fits.filter(|it| it.shown_for.iter().any(|of| covers(of, name)));
@@ -71,6 +83,7 @@ impl Services {
                     .into_iter()
                     .map(|name| HostnameCertificate {
                         shown: shown(&name),
+                        records: records(&name),
                         order: orders.remove(&name),
                         is_asked: asked.iter().any(|it| it.tenant == scope.tenant() && it.name == name),
                         hostname: name,
@@ -78,6 +91,14 @@ impl Services {
                     .collect())
             })
             .await
+    }
+
+    /// What has a certificate besides hostnames: all names below the domain of the sites, and addresses of the server.
+    pub fn list_server_names(&self) -> Vec<String> {
+        let Some(acme) = &self.acme else { return Vec::new() };
+        let domain = &self.addresses.sites_domain;
+        let star = acme.has_wildcard(domain).then(|| format!("*.{domain}"));
+        star.into_iter().chain(acme.addresses.iter().map(ToString::to_string)).collect()
     }
 
     /// Has an authority asked for a hostname now.

@@ -16,18 +16,15 @@ use crate::{
         doctor::{Belongs, Looked, Observed, Outcome, Own, Relevant, Visit, ZoneServer},
     },
     ports::{dns::Way, reach::Silence},
+    services::zone,
 };
 
-/// Name servers of a zone that are asked: more tell nothing new.
-const SERVERS_MAX: usize = 4;
 /// Aliases from zone to zone that are followed.
 const ZONES_MAX: usize = 4;
 /// Addresses of a name that are visited: an authority takes one of them.
 const VISITS_MAX: usize = 8;
 /// The longest that the servers of a zone are looked for and asked; without them, the resolver's word counts.
 const ZONE_MAX: Duration = Duration::from_secs(10);
-/// The port of name servers.
-const DNS_PORT: u16 = 53;
 
 /// A look at the world outside.
 pub(super) struct Look<'a> {
@@ -86,12 +83,12 @@ impl Look<'_> {
     async fn zone(&self, host: &str) -> Option<(String, Vec<ZoneServer>)> {
         let mut at = host.to_owned();
         for _ in 0..ZONES_MAX {
-            let (zone, servers) = self.servers(&at).await?;
+            let (zone, servers) = zone::servers(&self.outside.dns, &at).await?;
             let asked =
                 servers.into_iter().map(|(name, address)| -> std::pin::Pin<Box<dyn Future<Output = _> + Send>> {
                     let at = at.clone();
                     Box::pin(async move {
-                        let looked = self.looked(&at, Way::At(SocketAddr::new(address, DNS_PORT))).await;
+                        let looked = self.looked(&at, Way::At(zone::at(address))).await;
                         ZoneServer { name, address, looked }
                     })
                 });
@@ -102,40 +99,6 @@ impl Look<'_> {
             }
         }
         None
-    }
-
-    /// The zone of a name, and where its servers are.
-    async fn servers(&self, name: &str) -> Option<(String, Vec<(String, IpAddr)>)> {
-        let dns = &self.outside.dns;
-        let mut at = name;
-        let zone = loop {
-            let answer = dns.ask(at, Kind::Soa, Way::Cached).await.ok()?;
-            if answer.chain.is_empty() {
-                if answer.records.iter().any(|it| matches!(it, Record::Soa { .. })) {
-                    break at.to_owned();
-                }
-                if let Some(zone) = answer.zone.filter(|it| !it.is_empty() && dns::is_within(at, it)) {
-                    break zone;
-                }
-            }
-            at = dns::above(at)?;
-        };
-        let names = dns.ask(&zone, Kind::Ns, Way::Fresh).await.ok()?.records.into_iter().filter_map(|it| match it {
-            Record::Ns(name) => Some(name),
-            _ => None,
-        });
-        let found = names.take(SERVERS_MAX).map(|name| -> std::pin::Pin<Box<dyn Future<Output = _> + Send>> {
-            Box::pin(async move { (self.address_of(&name).await, name) })
-        });
-        let found: Vec<(Option<IpAddr>, String)> = together::all(found).await;
-        Some((zone, found.into_iter().filter_map(|(address, name)| Some((name, address?))).collect()))
-    }
-
-    /// Where a name server is asked.
-    async fn address_of(&self, name: &str) -> Option<IpAddr> {
-        let Looked { a, aaaa } = self.looked(name, Way::Cached).await;
-        let all = a.into_iter().chain(aaaa).flat_map(|it| it.addresses().collect::<Vec<_>>());
-        all.into_iter().find(|it| self.outside.dns.admit(*it).is_ok())
     }
 
     /// The CAA records that count (RFC 8659 §3): those of the name, else of the next one above that has some.
@@ -169,7 +132,7 @@ impl Look<'_> {
     async fn caa_at(&self, seen: &Observed, name: &str) -> Result<Answer, Failure> {
         let has_aliases = seen.looked.a.iter().chain(&seen.looked.aaaa).any(|it| !it.chain.is_empty());
         let servers = seen.zone.iter().filter(|it| !has_aliases && dns::is_within(name, &it.0)).flat_map(|it| &it.1);
-        let good = servers.filter(|it| it.looked.a.is_ok()).map(|it| SocketAddr::new(it.address, DNS_PORT)).next();
+        let good = servers.filter(|it| it.looked.a.is_ok()).map(|it| zone::at(it.address)).next();
         if let Some(server) = good
             && let Ok(answer) = self.outside.dns.ask(name, Kind::Caa, Way::At(server)).await
             && (answer.chain.is_empty() || !answer.records.is_empty())

@@ -12,6 +12,7 @@ pub(crate) mod line;
 pub(crate) mod pebble;
 #[cfg(feature = "postgres")]
 pub(crate) mod postgres;
+pub(crate) mod provider;
 #[cfg(feature = "redis")]
 pub(crate) mod redis;
 #[cfg(feature = "redis")]

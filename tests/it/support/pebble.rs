@@ -18,7 +18,8 @@ pub(crate) struct Pebble {
     children: Vec<Child>,
     port: u16,
     management: u16,
-    /// The port at which what it finds in DNS may be changed.
+    /// The port of the DNS that it asks, and the one at which what is found there may be changed.
+    dns: u16,
     dns_management: u16,
     /// Where it looks in clear, and by TLS.
     ports: (u16, u16),
@@ -50,6 +51,7 @@ impl Pebble {
             children: Vec::new(),
             port,
             management,
+            dns,
             dns_management,
             ports: (clear, tls),
             environment: environment.iter().map(|(name, value)| (*name, (*value).to_owned())).collect(),
@@ -120,14 +122,35 @@ impl Pebble {
 
     /// Changes what it finds in DNS: `add-a` with `{"host": "a.example.", "addresses": ["127.0.0.1"]}`, and the like.
     pub(crate) fn dns(&self, what: &str, about: &str) {
-        let answer =
-            http::ask(self.dns_management, &format!("POST /{what} HTTP/1.1\r\nHost: localhost\r\n"), about.as_bytes());
-        assert_eq!(answer.status, 200, "{what} {about}: {}", answer.text());
+        self.names().tell(what, about);
+    }
+
+    /// By whom that is changed, for other threads.
+    pub(crate) const fn names(&self) -> Names {
+        Names(self.dns_management)
+    }
+
+    /// Where the name server is asked that it asks.
+    pub(crate) fn name_server(&self) -> String {
+        format!("127.0.0.1:{}", self.dns)
     }
 
     /// Where it looks in clear, and by TLS.
     pub(crate) const fn ports(&self) -> (u16, u16) {
         self.ports
+    }
+}
+
+/// Changes what the authority finds in DNS.
+#[derive(Clone, Copy)]
+pub(crate) struct Names(u16);
+
+impl Names {
+    /// As [`Pebble::dns`].
+    pub(crate) fn tell(self, what: &str, about: &str) {
+        let head = format!("POST /{what} HTTP/1.1\r\nHost: localhost\r\n");
+        let answer = http::ask(self.0, &head, about.as_bytes());
+        assert_eq!(answer.status, 200, "{what} {about}: {}", answer.text());
     }
 }
 
