@@ -214,10 +214,14 @@ impl Tally {
         Sha256::of(&[self.0.own_salt.as_slice(), &day_ms.to_be_bytes()].concat()).0
     }
 
-    /// Whether the salt of the day of a moment is not known.
-    pub fn lacks_salt(&self, at_ms: i64) -> bool {
-        let day_ms = Period::Day.start_of(at_ms);
-        !self.0.salts.load().iter().any(|it| it.0 == day_ms)
+    /// Whether the salts are to be asked for: that of today or of what comes next is not known, or one is of a day that is over.
+    pub fn wants_salts(&self, now_ms: i64, ahead_ms: i64) -> bool {
+        let salts = self.0.salts.load();
+        let today = Period::Day.start_of(now_ms);
+        let lacks = |day: i64| !salts.iter().any(|it| it.0 == day);
+        lacks(today)
+            || lacks(Period::Day.start_of(now_ms.saturating_add(ahead_ms)))
+            || salts.iter().any(|it| it.0 < today)
     }
 
     /// From now on these are the salts of their days; others are forgotten.

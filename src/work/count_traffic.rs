@@ -70,10 +70,9 @@ async fn store(services: &Services, tally: &Tally) -> crate::domain::Result<usiz
     Ok(many)
 }
 
-/// Sees that the day has a salt that all nodes know. Without one, this node counts by its own.
+/// Sees that the day has a salt that all nodes know, and that those of days that are over go. Without one, this node counts by its own.
 async fn renew_salts(services: &Services, tally: &Tally) {
-    let now = services.clock.now_ms();
-    if !tally.lacks_salt(now) && !tally.lacks_salt(now.saturating_add(limits::TRAFFIC_SALT_AHEAD_MS)) {
+    if !tally.wants_salts(services.clock.now_ms(), limits::TRAFFIC_SALT_AHEAD_MS) {
         return;
     }
     match services.visit_salts().await {

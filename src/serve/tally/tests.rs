@@ -103,9 +103,7 @@ fn a_visitor_is_another_one_on_another_day_by_another_agent_and_of_another_site(
     // Set back, it is the day before again.
     hands.advance(-DAY_MS);
     assert_eq!(first, hash("a", "192.0.2.1", false));
-    assert!(tally.lacks_salt(NOON));
     tally.set_salts(vec![(Period::Day.start_of(NOON), [7; 32])]);
-    assert!(!tally.lacks_salt(NOON) && tally.lacks_salt(NOON + DAY_MS));
     let shared = hash("a", "192.0.2.1", false);
     assert_ne!(first, shared);
     let other = Tally::new(Clock::manual(NOON).0);
@@ -113,6 +111,21 @@ fn a_visitor_is_another_one_on_another_day_by_another_agent_and_of_another_site(
     let (target, parts) = (target(false), parts("/", &[]));
     let seen = Seen { target: &target, host: "", parts: &parts, client: "192.0.2.1".parse().unwrap() };
     assert_eq!(other.visitor(NOON, &seen, b"a"), shared, "another node knows the same visitor");
+}
+
+#[test]
+fn salts_are_asked_for_ahead_and_when_one_is_of_a_day_that_is_over() {
+    let tally = Tally::new(Clock::manual(NOON).0);
+    let ahead = 2 * HOUR_MS;
+    let (today, next) = (NOON - 12 * HOUR_MS, NOON + 12 * HOUR_MS);
+    assert!(tally.wants_salts(NOON, ahead));
+    tally.set_salts(vec![(today, [7; 32])]);
+    assert!(!tally.wants_salts(NOON, ahead) && tally.wants_salts(next - ahead, ahead));
+    tally.set_salts(vec![(today, [7; 32]), (next, [8; 32])]);
+    assert!(!tally.wants_salts(next - ahead, ahead) && !tally.wants_salts(next - 1, ahead));
+    assert!(tally.wants_salts(next, ahead), "that of yesterday is to go when the day is over");
+    tally.set_salts(vec![(next, [8; 32])]);
+    assert!(!tally.wants_salts(next, ahead));
 }
 
 #[tokio::test]
