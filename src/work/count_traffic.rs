@@ -1,6 +1,8 @@
 //! Folds what visitors got into sums, and stores those every few seconds.
 //!
 //! A database that is away or takes no changes keeps nobody from anything: the sums stay in memory, which is bounded, and are stored later.
+//! Who folds does nothing else, since the queues have room for moments only, and a database that stands still takes half a minute to be
+//! given up.
 
 use std::{collections::HashMap, sync::Arc, time::Duration};
 
@@ -8,7 +10,7 @@ use tokio::time::{self, Instant};
 
 use super::Context;
 use crate::{
-    base::limits,
+    base::{limits, tasks::Tasks},
     domain::site::SiteId,
     serve::{DataPlane, snapshot::Settings, tally::Tally},
     services::{Services, traffic::Budget},
@@ -16,6 +18,8 @@ use crate::{
 
 /// Between two folds: the queues have room for what comes meanwhile.
 const FOLD: Duration = Duration::from_millis(250);
+/// Between two looks whether something is to be done with the database.
+const LOOK: Duration = Duration::from_millis(250);
 /// Between two times that sums are stored.
 const STORE: Duration = Duration::from_millis(limits::TRAFFIC_STORE_MS);
 /// Between two sentences about a database that takes nothing.
@@ -27,6 +31,7 @@ const LAST_MAX: usize = 20;
 
 /// Starts it, on a node that visitors come to.
 pub(super) fn start(context: &Arc<Context>) {
+    fold(&context.tasks, context.plane.tally().clone());
     let context = Arc::clone(context);
     context.tasks.clone().spawn(async move {
         let (services, tally) = (&context.services, context.plane.tally());
@@ -35,10 +40,9 @@ pub(super) fn start(context: &Arc<Context>) {
         renew_salts(services, tally).await;
         loop {
             tokio::select! {
-                () = time::sleep(FOLD) => {}
+                () = time::sleep(LOOK) => {}
                 () = context.tasks.stopping() => return,
             }
-            tally.fold();
             if looked.is_none_or(|it| it.elapsed() >= BUDGETS) {
                 look_at_budgets(services, &context.plane).await;
                 looked = Some(Instant::now());
@@ -53,6 +57,20 @@ pub(super) fn start(context: &Arc<Context>) {
                 told = Some(Instant::now());
                 tracing::warn!(%error, "traffic could not be stored, and is kept in memory meanwhile");
             }
+        }
+    });
+}
+
+/// Folds for itself, whatever the database does.
+fn fold(tasks: &Tasks, tally: Tally) {
+    let stop = tasks.token().clone();
+    tasks.spawn(async move {
+        loop {
+            tokio::select! {
+                () = time::sleep(FOLD) => {}
+                () = stop.cancelled() => return,
+            }
+            tally.fold();
         }
     });
 }
@@ -110,5 +128,52 @@ pub async fn last(services: &Services, tally: &Tally) {
                 return;
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use hyper::{Request, StatusCode};
+
+    use super::*;
+    use crate::{
+        base::{clock::Clock, ids::Id},
+        http::{
+            peer::{Peer, Trust},
+            respond,
+        },
+        serve::{
+            Asked,
+            snapshot::{State, Target},
+            tally::Seen,
+        },
+    };
+
+    #[tokio::test]
+    async fn it_is_folded_while_nothing_is_stored_and_no_longer_than_the_process_runs() {
+        let (tasks, tally) = (Tasks::new(), Tally::new(Clock::system()));
+        fold(&tasks, tally.clone());
+        let (name, settings) = (String::from("one"), Settings::Plain);
+        let target =
+            Target { site: SiteId(Id::from_bytes([1; 16])), name, preview: false, state: State::Empty, settings };
+        let (parts, ()) = Request::get("/").body(()).unwrap().into_parts();
+        let trust = Trust { proxies: Vec::new(), scheme: "http" };
+        let peer = Peer::new(([127, 0, 0, 1], 1).into());
+        let asked = Asked { host: "one.example", parts: &parts, peer, trust: &trust };
+        let answer = || tally.watch(&Seen { target: &target, asked }, respond::html(StatusCode::OK, "one"));
+        // More than the queue of a thread holds at once.
+        for round in 1..=3 {
+            (0..10_000).for_each(|_| drop(answer()));
+            let folded = || tally.busiest().first().map_or(0, |it| it.1.requests);
+            let all = async {
+                while folded() < round * 10_000 {
+                    time::sleep(FOLD / 4).await;
+                }
+            };
+            time::timeout(Duration::from_secs(30), all).await.unwrap();
+        }
+        assert_eq!(tally.dropped(), 0);
+        tasks.stop();
+        tasks.join().await;
     }
 }
