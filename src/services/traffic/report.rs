@@ -216,7 +216,9 @@ impl Known<'_> {
         let has = |it: &Sum| sketches.binary_search_by_key(&it.start_ms, |sketch| sketch.0).is_ok();
         if hours.iter().all(|it| it.visits == 0 || has(it)) {
             let mut joined = Visitors::default();
-            sketches.iter().for_each(|it| joined.join(&it.1));
+            for (_, sketch) in sketches {
+                joined.join(sketch);
+            }
             return joined.estimate();
         }
         // Whoever came in two hours is in both, and nobody more than in the day.
