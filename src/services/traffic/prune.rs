@@ -48,6 +48,9 @@ impl Services {
                     return Ok(());
                 }
             }
+            if self.tasks.is_stopping() {
+                break;
+            }
         }
         Ok(())
     }
@@ -73,12 +76,14 @@ impl Services {
 
 /// Removes some, and again, until little is left; whether that was reached before it should not go on.
 async fn repeat<F: Future<Output = Result<u64>>>(some: impl Fn() -> F, goes_on: impl Fn() -> bool) -> Result<bool> {
-    while goes_on() {
+    loop {
         if i64::try_from(some().await?).unwrap_or(i64::MAX) < REMOVED_AT_ONCE {
             return Ok(true);
         }
+        if !goes_on() {
+            return Ok(false);
+        }
     }
-    Ok(false)
 }
 
 #[cfg(test)]
