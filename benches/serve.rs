@@ -98,10 +98,13 @@ fn counts(criterion: &mut Criterion) {
     const BETWEEN: u64 = 8_192;
     let firefox = ("user-agent", "Mozilla/5.0 (X11; Linux x86_64; rv:145.0) Gecko/20100101 Firefox/145.0");
     let (tally, target) = (Tally::new(Clock::system()), target(500, Sha256::of(b"m")));
+    let trust = Trust { proxies: Vec::new(), scheme: "http" };
+    let peer = Peer::new(([192, 0, 2, 7], 40_000).into());
     let file = || respond::content(StatusCode::OK, "text/css", "x");
     let page = || respond::html(StatusCode::OK, "x");
     let count = |parts: &Parts, answer: &dyn Fn() -> Response| {
-        let seen = Seen { target: &target, host: "site-500.example", parts, client: [192, 0, 2, 7].into() };
+        let asked = Asked { host: "site-500.example", parts, peer, trust: &trust };
+        let seen = Seen { target: &target, asked };
         drop(black_box(tally.watch(&seen, answer())));
     };
     let kinds: [(&str, &str, &dyn Fn() -> Response); 2] =

@@ -132,8 +132,8 @@ pub const TRAFFIC_STORE_MS: u64 = 5_000;
 pub const TRAFFIC_SITES_AT_ONCE: usize = 1_000;
 /// The salt of tomorrow is made so long ahead: by midnight all nodes have it.
 pub const TRAFFIC_SALT_AHEAD_MS: i64 = 2 * 3_600_000;
-/// Labels of one list that are kept of an hour, and of a day.
-pub const TRAFFIC_LABELS_KEPT: usize = 60;
+/// Labels of one list that are kept of an hour, and of a day: one that makes up more than so many parts of all is always there.
+pub const TRAFFIC_LABELS_KEPT: usize = 128;
 /// Sums of minutes are kept for two days: for what goes on now.
 pub const TRAFFIC_MINUTES_KEPT_MS: i64 = 48 * 3_600_000;
 /// Sums of hours are kept for 60 days: for a month, and the one before it.

@@ -243,7 +243,7 @@ impl DataPlane {
             // Behind what the policy says, which is part of what was deployed.
             response.headers_mut().append(X_ROBOTS_TAG, HeaderValue::from_static("noindex"));
         }
-        let seen = Seen { target, host: asked.host, parts, client: asked.client().address };
+        let seen = Seen { target, asked };
         Some(self.0.tally.watch(&seen, self.finish(response, parts)))
     }
 

@@ -42,7 +42,7 @@ use crate::{
     http::respond::{Body, BodyError, Response},
 };
 
-use super::snapshot::Target;
+use super::{Asked, snapshot::Target};
 
 /// Events of one share that wait to be folded: more than a core answers between two folds.
 const WAITING_MAX: usize = 16 * 1024;
@@ -100,12 +100,8 @@ pub struct SinceStart {
 pub struct Seen<'a> {
     /// What its host shows.
     pub target: &'a Target,
-    /// The normalised host.
-    pub host: &'a str,
-    /// The request.
-    pub parts: &'a Parts,
-    /// Who has sent it.
-    pub client: IpAddr,
+    /// The request, of which one asks who has sent it where that counts: for pages of people.
+    pub asked: Asked<'a>,
 }
 
 thread_local! {
@@ -148,7 +144,7 @@ impl Tally {
     #[must_use]
     pub fn watch(&self, seen: &Seen<'_>, response: Response) -> Response {
         let answered = self.describe(seen, &response);
-        let at_once = if seen.parts.method == Method::HEAD { Some(0) } else { response.body().in_memory() };
+        let at_once = if seen.asked.parts.method == Method::HEAD { Some(0) } else { response.body().in_memory() };
         if let Some(bytes) = at_once.filter(|it| *it <= PIECE) {
             self.leave(Answered { bytes: u64::try_from(bytes).unwrap_or(u64::MAX), ..answered });
             return response;
@@ -159,13 +155,13 @@ impl Tally {
 
     /// What is known when an answer begins.
     fn describe(&self, seen: &Seen<'_>, response: &Response) -> Answered {
-        let headers = &seen.parts.headers;
+        let headers = &seen.asked.parts.headers;
         let agent = headers.get(USER_AGENT).map(hyper::header::HeaderValue::as_bytes);
         let (status, is_bot) = (response.status(), is_bot(agent));
         let at_ms = self.0.clock.now_ms();
         let is_persons = !is_bot && !seen.target.preview;
-        let is_page = is_persons && is_page(seen.parts, response);
-        let path = || label::path(seen.parts.uri.path());
+        let is_page = is_persons && is_page(seen.asked.parts, response);
+        let path = || label::path(seen.asked.parts.uri.path());
         let label = if is_page {
             Some((Kind::Page, path()))
         } else {
@@ -180,13 +176,13 @@ impl Tally {
             is_bot,
             visitor: is_page.then(|| self.visitor(at_ms, seen, agent.unwrap_or_default())),
             label,
-            referrer: referrer.and_then(|it| label::referrer(it.as_bytes(), seen.host)),
+            referrer: referrer.and_then(|it| label::referrer(it.as_bytes(), seen.asked.host)),
         }
     }
 
     /// The hash of a visitor of a site on a day.
     fn visitor(&self, at_ms: i64, seen: &Seen<'_>, agent: &[u8]) -> u32 {
-        let address = match seen.client {
+        let address = match seen.asked.client().address {
             IpAddr::V4(it) => u128::from(it.to_ipv6_mapped()),
             IpAddr::V6(it) => u128::from(it) >> 64 << 64,
         };
@@ -214,10 +210,14 @@ impl Tally {
         Sha256::of(&[self.0.own_salt.as_slice(), &day_ms.to_be_bytes()].concat()).0
     }
 
-    /// Whether the salt of the day of a moment is not known.
-    pub fn lacks_salt(&self, at_ms: i64) -> bool {
-        let day_ms = Period::Day.start_of(at_ms);
-        !self.0.salts.load().iter().any(|it| it.0 == day_ms)
+    /// Whether the salts are to be asked for: that of today or of what comes next is not known, or one is of a day that is over.
+    pub fn wants_salts(&self, now_ms: i64, ahead_ms: i64) -> bool {
+        let salts = self.0.salts.load();
+        let today = Period::Day.start_of(now_ms);
+        let lacks = |day: i64| !salts.iter().any(|it| it.0 == day);
+        lacks(today)
+            || lacks(Period::Day.start_of(now_ms.saturating_add(ahead_ms)))
+            || salts.iter().any(|it| it.0 < today)
     }
 
     /// From now on these are the salts of their days; others are forgotten.

@@ -4,6 +4,7 @@
 //! not known nothing is, since an answer counted twice is worse than one that is missing.
 
 mod budget;
+mod prune;
 mod report;
 
 use std::{
@@ -29,7 +30,7 @@ use crate::{
     store::{self, traffic::Key},
 };
 
-use super::{Services, access, nodes::Hold};
+use super::{Services, access};
 
 pub use self::{
     budget::Budget,
@@ -39,11 +40,6 @@ pub use crate::store::traffic::Sum;
 
 /// Sums of some sites on their way into the database.
 pub type Batch = Vec<(SiteId, SiteSums)>;
-
-/// Rows that are removed in one transaction.
-const REMOVED_AT_ONCE: i64 = 2_000;
-/// Transactions of one pass for each tenant and kind of row: the rest goes in the next one.
-const REMOVALS_MAX: usize = 50;
 
 /// Sketches or lists of one hour or day.
 type Beside<T> = BTreeMap<(Period, i64), BTreeMap<SiteId, T>>;
@@ -98,44 +94,6 @@ impl Services {
                 store::traffic::list_salts(tx)
             })
             .await
-    }
-
-    /// Removes what is kept no longer, in steps.
-    pub async fn prune_traffic(&self, hold: &Hold) -> Result<()> {
-        let now = self.clock.now_ms();
-        let sums = [
-            (Period::Minute, limits::TRAFFIC_MINUTES_KEPT_MS),
-            (Period::Hour, limits::TRAFFIC_HOURS_KEPT_MS),
-            (Period::Day, limits::TRAFFIC_DAYS_KEPT_MS),
-        ];
-        let lists = [(Period::Hour, limits::TRAFFIC_MINUTES_KEPT_MS), (Period::Day, limits::TRAFFIC_LISTS_KEPT_MS)];
-        let most = REMOVED_AT_ONCE;
-        for scope in self.all_scopes().await? {
-            for (period, kept_ms) in sums {
-                let before = now.saturating_sub(kept_ms);
-                self.remove(hold, move |tx| store::traffic::delete_old(tx, scope, period, before, most)).await?;
-            }
-            for (period, kept_ms) in lists {
-                let before = now.saturating_sub(kept_ms);
-                self.remove(hold, move |tx| store::traffic::delete_old_tops(tx, scope, period, before, most)).await?;
-            }
-            let before = now.saturating_sub(limits::TRAFFIC_SKETCHES_KEPT_MS);
-            self.remove(hold, move |tx| store::traffic::delete_old_visitors(tx, scope, before, most)).await?;
-        }
-        Ok(())
-    }
-
-    async fn remove(
-        &self,
-        hold: &Hold,
-        some: impl Fn(&mut WriteTx<'_>) -> Result<u64> + Copy + Send + 'static,
-    ) -> Result<()> {
-        for _ in 0..REMOVALS_MAX {
-            if i64::try_from(self.write_held(Some(*hold), some).await?).unwrap_or(0) < REMOVED_AT_ONCE {
-                break;
-            }
-        }
-        Ok(())
     }
 }
 
@@ -204,7 +162,7 @@ fn keep_lists(tx: &mut WriteTx<'_>, scope: TenantScope, new: Beside<[Vec<(String
     for ((period, start_ms), of_sites) in new {
         let sites: Vec<SiteId> = of_sites.keys().copied().collect();
         let known = store::traffic::list_labels(tx, scope, (period, start_ms), &sites)?;
-        let mut known: HashMap<(SiteId, String), Vec<(String, u64)>> =
+        let mut known: HashMap<(SiteId, String), Vec<tops::Kept>> =
             known.into_iter().map(|(site, kind, labels)| ((site, kind), labels)).collect();
         for (site, lists) in of_sites {
             for (kind, list) in Kind::ALL.into_iter().zip(lists) {
@@ -212,7 +170,7 @@ fn keep_lists(tx: &mut WriteTx<'_>, scope: TenantScope, new: Beside<[Vec<(String
                     continue;
                 }
                 let before = known.remove(&(site, kind.word().to_owned())).unwrap_or_default();
-                let joined = tops::join([before, list], limits::TRAFFIC_LABELS_KEPT);
+                let joined = tops::add(before, list, limits::TRAFFIC_LABELS_KEPT);
                 rows.push((Key { site, period, start_ms }, kind, joined));
             }
         }

@@ -8,7 +8,11 @@ use crate::{
         access::{ServerScope, TenantScope},
         site::SiteId,
         tenant::TenantId,
-        traffic::{Counts, Period, tops::Kind, visitors::Visitors},
+        traffic::{
+            Counts, Period,
+            tops::{Kept, Kind},
+            visitors::Visitors,
+        },
     },
     params,
     ports::db::{ReadTx, Row, Value, WriteTx},
@@ -45,7 +49,18 @@ pub struct Sum {
 }
 
 /// Labels with what each has had.
-pub type Labels = Vec<(String, u64)>;
+pub type Labels = Vec<Kept>;
+
+/// What is removed when it is old.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Rows {
+    /// Sums.
+    Sums(Period),
+    /// The most frequent labels.
+    Lists(Period),
+    /// Sketches of visitors, of hours and days.
+    Sketches,
+}
 
 fn number(value: u64) -> i64 {
     i64::try_from(value).unwrap_or(i64::MAX)
@@ -281,35 +296,44 @@ pub fn find_first(tx: &mut ReadTx<'_>, scope: TenantScope, site: SiteId) -> Resu
     tx.one(sql, params![tenant, site.0, Period::Day.word()])?.opt_int(0)
 }
 
-/// Removes some sums of a tenant that are from before a moment; how many.
-pub fn delete_old(tx: &mut WriteTx<'_>, scope: TenantScope, period: Period, before_ms: i64, most: i64) -> Result<u64> {
+/// When the oldest row of a tenant is from.
+pub fn find_oldest(tx: &mut ReadTx<'_>, scope: TenantScope, rows: Rows) -> Result<Option<i64>> {
     let tenant = tx.tenant(scope)?;
-    let sql = "DELETE FROM traffic WHERE tenant_id = $1 AND period = $2 AND (site_id, start_ms) IN
-               (SELECT site_id, start_ms FROM traffic WHERE tenant_id = $1 AND period = $2 AND start_ms < $3 ORDER BY start_ms LIMIT $4)";
-    tx.execute(sql, params![tenant, period.word(), before_ms, most])
+    let row = match rows {
+        Rows::Sums(period) => tx.one(
+            "SELECT MIN(start_ms) FROM traffic WHERE tenant_id = $1 AND period = $2",
+            params![tenant, period.word()],
+        ),
+        Rows::Lists(period) => tx.one(
+            "SELECT MIN(start_ms) FROM traffic_top WHERE tenant_id = $1 AND period = $2",
+            params![tenant, period.word()],
+        ),
+        Rows::Sketches => tx.one("SELECT MIN(start_ms) FROM traffic_visitors WHERE tenant_id = $1", params![tenant]),
+    };
+    row?.opt_int(0)
 }
 
-/// Removes some sketches of a tenant that are from before a moment; how many.
-pub fn delete_old_visitors(tx: &mut WriteTx<'_>, scope: TenantScope, before_ms: i64, most: i64) -> Result<u64> {
+/// Removes some rows of a tenant that are from before a moment; how many.
+pub fn delete_old(tx: &mut WriteTx<'_>, scope: TenantScope, rows: Rows, before_ms: i64, most: i64) -> Result<u64> {
     let tenant = tx.tenant(scope)?;
-    let sql = "DELETE FROM traffic_visitors WHERE tenant_id = $1 AND (site_id, period, start_ms) IN
-               (SELECT site_id, period, start_ms FROM traffic_visitors WHERE tenant_id = $1 AND start_ms < $2 ORDER BY start_ms LIMIT $3)";
-    tx.execute(sql, params![tenant, before_ms, most])
-}
-
-/// Removes some lists of a tenant that are from before a moment; how many.
-pub fn delete_old_tops(
-    tx: &mut WriteTx<'_>,
-    scope: TenantScope,
-    period: Period,
-    before_ms: i64,
-    most: i64,
-) -> Result<u64> {
-    let tenant = tx.tenant(scope)?;
-    let sql = "DELETE FROM traffic_top WHERE tenant_id = $1 AND period = $2 AND (site_id, start_ms, kind) IN
-               (SELECT site_id, start_ms, kind FROM traffic_top WHERE tenant_id = $1 AND period = $2 AND start_ms < $3
-                ORDER BY start_ms LIMIT $4)";
-    tx.execute(sql, params![tenant, period.word(), before_ms, most])
+    match rows {
+        Rows::Sums(period) => tx.execute(
+            "DELETE FROM traffic WHERE tenant_id = $1 AND period = $2 AND (site_id, start_ms) IN
+             (SELECT site_id, start_ms FROM traffic WHERE tenant_id = $1 AND period = $2 AND start_ms < $3 ORDER BY start_ms LIMIT $4)",
+            params![tenant, period.word(), before_ms, most],
+        ),
+        Rows::Lists(period) => tx.execute(
+            "DELETE FROM traffic_top WHERE tenant_id = $1 AND period = $2 AND (site_id, start_ms, kind) IN
+             (SELECT site_id, start_ms, kind FROM traffic_top WHERE tenant_id = $1 AND period = $2 AND start_ms < $3
+              ORDER BY start_ms LIMIT $4)",
+            params![tenant, period.word(), before_ms, most],
+        ),
+        Rows::Sketches => tx.execute(
+            "DELETE FROM traffic_visitors WHERE tenant_id = $1 AND (site_id, period, start_ms) IN
+             (SELECT site_id, period, start_ms FROM traffic_visitors WHERE tenant_id = $1 AND start_ms < $2 ORDER BY start_ms LIMIT $3)",
+            params![tenant, before_ms, most],
+        ),
+    }
 }
 
 /// The salts of days: of each, its start and the secret.

@@ -1,6 +1,8 @@
 //! Folds what visitors got into sums, and stores those every few seconds.
 //!
 //! A database that is away or takes no changes keeps nobody from anything: the sums stay in memory, which is bounded, and are stored later.
+//! Who folds does nothing else, since the queues have room for moments only, and a database that stands still takes half a minute to be
+//! given up.
 
 use std::{collections::HashMap, sync::Arc, time::Duration};
 
@@ -8,7 +10,7 @@ use tokio::time::{self, Instant};
 
 use super::Context;
 use crate::{
-    base::limits,
+    base::{limits, tasks::Tasks},
     domain::site::SiteId,
     serve::{DataPlane, snapshot::Settings, tally::Tally},
     services::{Services, traffic::Budget},
@@ -16,6 +18,8 @@ use crate::{
 
 /// Between two folds: the queues have room for what comes meanwhile.
 const FOLD: Duration = Duration::from_millis(250);
+/// Between two looks whether something is to be done with the database.
+const LOOK: Duration = Duration::from_millis(250);
 /// Between two times that sums are stored.
 const STORE: Duration = Duration::from_millis(limits::TRAFFIC_STORE_MS);
 /// Between two sentences about a database that takes nothing.
@@ -27,6 +31,7 @@ const LAST_MAX: usize = 20;
 
 /// Starts it, on a node that visitors come to.
 pub(super) fn start(context: &Arc<Context>) {
+    fold(&context.tasks, context.plane.tally().clone());
     let context = Arc::clone(context);
     context.tasks.clone().spawn(async move {
         let (services, tally) = (&context.services, context.plane.tally());
@@ -35,10 +40,9 @@ pub(super) fn start(context: &Arc<Context>) {
         renew_salts(services, tally).await;
         loop {
             tokio::select! {
-                () = time::sleep(FOLD) => {}
+                () = time::sleep(LOOK) => {}
                 () = context.tasks.stopping() => return,
             }
-            tally.fold();
             if looked.is_none_or(|it| it.elapsed() >= BUDGETS) {
                 look_at_budgets(services, &context.plane).await;
                 looked = Some(Instant::now());
@@ -57,6 +61,20 @@ pub(super) fn start(context: &Arc<Context>) {
     });
 }
 
+/// Folds for itself, whatever the database does.
+fn fold(tasks: &Tasks, tally: Tally) {
+    let stop = tasks.token().clone();
+    tasks.spawn(async move {
+        loop {
+            tokio::select! {
+                () = time::sleep(FOLD) => {}
+                () = stop.cancelled() => return,
+            }
+            tally.fold();
+        }
+    });
+}
+
 /// Stores what waits longest.
 async fn store(services: &Services, tally: &Tally) -> crate::domain::Result<usize> {
     let batch = tally.take(limits::TRAFFIC_SITES_AT_ONCE);
@@ -70,10 +88,9 @@ async fn store(services: &Services, tally: &Tally) -> crate::domain::Result<usiz
     Ok(many)
 }
 
-/// Sees that the day has a salt that all nodes know. Without one, this node counts by its own.
+/// Sees that the day has a salt that all nodes know, and that those of days that are over go. Without one, this node counts by its own.
 async fn renew_salts(services: &Services, tally: &Tally) {
-    let now = services.clock.now_ms();
-    if !tally.lacks_salt(now) && !tally.lacks_salt(now.saturating_add(limits::TRAFFIC_SALT_AHEAD_MS)) {
+    if !tally.wants_salts(services.clock.now_ms(), limits::TRAFFIC_SALT_AHEAD_MS) {
         return;
     }
     match services.visit_salts().await {

@@ -84,6 +84,33 @@ impl Tops {
     }
 }
 
+/// A label of a stored list, what was counted of it, and how much of that may be of others.
+pub type Kept = (String, u64, u64);
+
+/// Adds counts to a stored list of at most `most` labels. A label that is new to a full list may have been in it before, and have had as
+/// much as the least of those that are there: so it comes in where they are, and what is new stays, also when all others have much.
+pub fn add(list: Vec<Kept>, more: Vec<(String, u64)>, most: usize) -> Vec<Kept> {
+    let least = if list.len() < most { 0 } else { list.iter().map(|it| it.1).min().unwrap_or(0) };
+    let mut shares: HashMap<String, Share> =
+        list.into_iter().map(|(label, counted, unsure)| (label, Share { counted, unsure })).collect();
+    for (label, times) in more {
+        let share = shares.entry(label).or_insert(Share { counted: least, unsure: least });
+        share.counted = share.counted.saturating_add(times);
+    }
+    let mut list: Vec<Kept> = shares.into_iter().map(|(label, it)| (label, it.counted, it.unsure)).collect();
+    // Of two that are counted alike, the one of which more is certain stays.
+    list.sort_unstable_by(|one, other| {
+        other.1.cmp(&one.1).then_with(|| one.2.cmp(&other.2)).then_with(|| one.0.cmp(&other.0))
+    });
+    list.truncate(most);
+    list
+}
+
+/// What each label of a stored list has had for certain.
+pub fn certain(list: Vec<Kept>) -> Vec<(String, u64)> {
+    list.into_iter().map(|(label, counted, unsure)| (label, counted.saturating_sub(unsure))).collect()
+}
+
 /// The most frequent first; the same order for the same counts.
 fn sort(list: &mut [(String, u64)]) {
     list.sort_unstable_by(|one, other| other.1.cmp(&one.1).then_with(|| one.0.cmp(&other.0)));
@@ -145,6 +172,35 @@ mod tests {
         tops.count("/a".into(), 1, true);
         tops.count("/b".into(), 1, false);
         assert_eq!(tops.certain(), [(String::from("/b"), 1)]);
+    }
+
+    #[test]
+    fn what_is_new_comes_into_a_full_list_and_stays() {
+        let old = |n: usize| (format!("/{n}"), 1_000);
+        let mut list = add(Vec::new(), (0..20).map(old).collect(), 20);
+        for round in 0..50 {
+            let others = (0..3).map(|it| (format!("/{}", (round * 3 + it) % 20), 1));
+            list = add(list, others.chain([(String::from("/post"), 1)]).collect(), 20);
+        }
+        assert_eq!(list.len(), 20);
+        let told = certain(list);
+        let post = told.iter().find(|it| it.0 == "/post").unwrap();
+        assert_eq!(post.1, 50, "nothing of it was forgotten");
+        let most = told.iter().filter(|it| it.1 >= 1_000 && it.1 <= 1_050).count();
+        assert!(most >= 15, "those that were there are: {told:?}");
+    }
+
+    #[test]
+    fn made_up_labels_push_nothing_out_of_a_stored_list_and_are_told_as_little() {
+        let mut list = Vec::new();
+        for round in 0..200 {
+            let made_up = (0..CAPACITY).map(|it| (format!("/{round}-{it}"), 1));
+            list = add(list, made_up.chain([(String::from("/"), 10)]).collect(), 128);
+        }
+        let mut told = certain(list);
+        sort(&mut told);
+        assert_eq!((told.len(), &told[0]), (128, &(String::from("/"), 2_000)));
+        assert_eq!(told[1].1, 1);
     }
 
     #[test]

@@ -7,7 +7,10 @@ use super::*;
 use crate::{
     base::ids::Id,
     domain::traffic::{DAY_MS, HOUR_MS},
-    http::respond,
+    http::{
+        peer::{Peer, Trust},
+        respond,
+    },
     serve::snapshot::{Settings, State},
 };
 
@@ -17,6 +20,13 @@ const NOON: i64 = 20_000 * DAY_MS + 12 * HOUR_MS;
 fn target(preview: bool) -> Target {
     let (name, settings) = (String::from("one"), Settings::Plain);
     Target { site: SiteId(Id::from_bytes([1; 16])), name, preview, state: State::Empty, settings }
+}
+
+/// A request that came straight from `client`.
+fn asked<'a>(host: &'a str, parts: &'a Parts, client: &str) -> Asked<'a> {
+    static NOBODY: Trust = Trust { proxies: Vec::new(), scheme: "http" };
+    let client: IpAddr = client.parse().unwrap();
+    Asked { host, parts, peer: Peer::new((client, 1).into()), trust: &NOBODY }
 }
 
 fn parts(path: &str, headers: &[(&'static str, &str)]) -> Parts {
@@ -31,7 +41,7 @@ fn parts(path: &str, headers: &[(&'static str, &str)]) -> Parts {
 fn visit(tally: &Tally, path: &str, client: &str, headers: &[(&'static str, &str)], response: Response) -> Response {
     let headers = [&[("user-agent", FIREFOX)], headers].concat();
     let (target, parts) = (target(false), parts(path, &headers));
-    let seen = Seen { target: &target, host: "one.example", parts: &parts, client: client.parse().unwrap() };
+    let seen = Seen { target: &target, asked: asked("one.example", &parts, client) };
     tally.watch(&seen, response)
 }
 
@@ -64,7 +74,7 @@ fn pages_visitors_and_lists_are_of_people() {
     drop(visit(&tally, "/x.png", "192.0.2.4", &[], respond::content(StatusCode::OK, "image/png", "png")));
     drop(visit(&tally, "/ahead", "192.0.2.5", &[("sec-purpose", "prefetch;prerender")], page()));
     let (preview, head) = (target(true), parts("/", &[("user-agent", FIREFOX)]));
-    let seen = Seen { target: &preview, host: "x--one.example", parts: &head, client: "192.0.2.6".parse().unwrap() };
+    let seen = Seen { target: &preview, asked: asked("x--one.example", &head, "192.0.2.6") };
     drop(tally.watch(&seen, page()));
     let kept = [("accept", "text/html,*/*")];
     drop(visit(&tally, "/a", "192.0.2.7", &kept, respond::empty(StatusCode::NOT_MODIFIED)));
@@ -90,7 +100,7 @@ fn a_visitor_is_another_one_on_another_day_by_another_agent_and_of_another_site(
     let tally = Tally::new(clock);
     let hash = |agent: &str, client: &str, preview| {
         let (target, parts) = (target(preview), parts("/", &[]));
-        let seen = Seen { target: &target, host: "", parts: &parts, client: client.parse().unwrap() };
+        let seen = Seen { target: &target, asked: asked("", &parts, client) };
         tally.visitor(tally.0.clock.now_ms(), &seen, agent.as_bytes())
     };
     let first = hash("a", "192.0.2.1", false);
@@ -103,16 +113,29 @@ fn a_visitor_is_another_one_on_another_day_by_another_agent_and_of_another_site(
     // Set back, it is the day before again.
     hands.advance(-DAY_MS);
     assert_eq!(first, hash("a", "192.0.2.1", false));
-    assert!(tally.lacks_salt(NOON));
     tally.set_salts(vec![(Period::Day.start_of(NOON), [7; 32])]);
-    assert!(!tally.lacks_salt(NOON) && tally.lacks_salt(NOON + DAY_MS));
     let shared = hash("a", "192.0.2.1", false);
     assert_ne!(first, shared);
     let other = Tally::new(Clock::manual(NOON).0);
     other.set_salts(vec![(Period::Day.start_of(NOON), [7; 32])]);
     let (target, parts) = (target(false), parts("/", &[]));
-    let seen = Seen { target: &target, host: "", parts: &parts, client: "192.0.2.1".parse().unwrap() };
+    let seen = Seen { target: &target, asked: asked("", &parts, "192.0.2.1") };
     assert_eq!(other.visitor(NOON, &seen, b"a"), shared, "another node knows the same visitor");
+}
+
+#[test]
+fn salts_are_asked_for_ahead_and_when_one_is_of_a_day_that_is_over() {
+    let tally = Tally::new(Clock::manual(NOON).0);
+    let ahead = 2 * HOUR_MS;
+    let (today, next) = (NOON - 12 * HOUR_MS, NOON + 12 * HOUR_MS);
+    assert!(tally.wants_salts(NOON, ahead));
+    tally.set_salts(vec![(today, [7; 32])]);
+    assert!(!tally.wants_salts(NOON, ahead) && tally.wants_salts(next - ahead, ahead));
+    tally.set_salts(vec![(today, [7; 32]), (next, [8; 32])]);
+    assert!(!tally.wants_salts(next - ahead, ahead) && !tally.wants_salts(next - 1, ahead));
+    assert!(tally.wants_salts(next, ahead), "that of yesterday is to go when the day is over");
+    tally.set_salts(vec![(next, [8; 32])]);
+    assert!(!tally.wants_salts(next, ahead));
 }
 
 #[tokio::test]

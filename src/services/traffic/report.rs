@@ -1,7 +1,5 @@
 //! What is told of a site's traffic: sums in columns of a span, with the span before it, and the most frequent labels.
 
-use std::collections::BTreeMap;
-
 use crate::{
     base::limits,
     domain::{
@@ -10,7 +8,7 @@ use crate::{
         site::{SiteId, SiteName},
         site_settings::{SiteSettings, traffic::WhenUsedUp},
         traffic::{
-            Counts, HOUR_MS, Period,
+            Counts, DAY_MS, HOUR_MS, Period,
             tops::{self, Kind},
             visitors::Visitors,
         },
@@ -146,8 +144,17 @@ fn report(tx: &mut ReadTx<'_>, scope: TenantScope, site: SiteId, span: &Span, no
         total.visits = columns.iter().map(|it| it.visits).sum();
         before.visits = earlier.iter().map(|it| it.visits).sum();
     } else {
+        let whole_days = (Period::Day.start_of(before_ms), to_ms);
+        let days = store::traffic::list(tx, scope, site, Period::Day, whole_days)?;
         let sketches = store::traffic::list_hours(tx, scope, site, (before_ms, to_ms))?;
-        tell_visitors(span, passed_ms, &sketches, (&mut columns, &mut total, &mut before));
+        let by_hours = span.period == Period::Hour;
+        let hours: Vec<Sum> = earlier.iter().chain(&rows).filter(|_| by_hours).copied().collect();
+        let known = Known { days: &days, hours: &hours, sketches: &sketches, now };
+        for (column, bounds) in columns.iter_mut().zip(span.bounds.windows(2)).filter(|_| by_hours) {
+            column.visits = known.visits((column.start_ms, bounds.last().copied().unwrap_or(column.start_ms)));
+        }
+        total.visits = known.visits((from_ms, to_ms));
+        before.visits = known.visits((before_ms, passed_ms));
     }
     let (pages, referrers, missing) = lists(tx, scope, site, span, now)?;
     let first_ms = store::traffic::find_first(tx, scope, site)?;
@@ -179,36 +186,50 @@ fn coarse(span: &Span, before_ms: i64, now: i64) -> Period {
     }
 }
 
-/// Different visitors of each column, of the span and of the one before, from the sketches of hours. Where those are gone, what the rows
-/// of the columns say stays, and the whole is the sum.
-fn tell_visitors(
-    span: &Span,
-    passed_ms: i64,
-    sketches: &[(i64, Visitors)],
-    (columns, total, before): (&mut [Sum], &mut Sum, &mut Sum),
-) {
-    let mut joined: BTreeMap<usize, Visitors> = BTreeMap::new();
-    let (mut of_span, mut of_before) = (Visitors::default(), Visitors::default());
-    for (start_ms, sketch) in sketches {
-        if *start_ms < span.begin_ms() {
-            if *start_ms < passed_ms {
-                of_before.join(sketch);
+/// What is known of visitors of a site.
+struct Known<'a> {
+    days: &'a [Sum],
+    /// The sums of hours, by time; none where minutes are told.
+    hours: &'a [Sum],
+    /// The sketches of hours, by time, of the last days.
+    sketches: &'a [(i64, Visitors)],
+    now: i64,
+}
+
+impl Known<'_> {
+    /// Different visitors of a span, where those of each day are others: each day has a salt of its own. So whole days are in their rows,
+    /// which are kept for long, and sketches tell of parts of days.
+    fn visits(&self, (from_ms, to_ms): (i64, i64)) -> u64 {
+        let first = self.days.partition_point(|it| it.start_ms.saturating_add(DAY_MS) <= from_ms);
+        let days = self.days.get(first..).unwrap_or_default();
+        days.iter().take_while(|it| it.start_ms < to_ms).map(|day| self.visits_of(day, (from_ms, to_ms))).sum()
+    }
+
+    fn visits_of(&self, day: &Sum, (from_ms, to_ms): (i64, i64)) -> u64 {
+        let end_ms = day.start_ms.saturating_add(DAY_MS);
+        if from_ms <= day.start_ms && (to_ms >= end_ms || to_ms > self.now) {
+            return day.visits;
+        }
+        let (from_ms, to_ms) = (from_ms.max(day.start_ms), to_ms.min(end_ms));
+        let sketches = between(self.sketches, |it| it.0, (from_ms, to_ms));
+        let hours = between(self.hours, |it| it.start_ms, (from_ms, to_ms));
+        let has = |it: &Sum| sketches.binary_search_by_key(&it.start_ms, |sketch| sketch.0).is_ok();
+        if hours.iter().all(|it| it.visits == 0 || has(it)) {
+            let mut joined = Visitors::default();
+            for (_, sketch) in sketches {
+                joined.join(sketch);
             }
-            continue;
+            return joined.estimate();
         }
-        of_span.join(sketch);
-        if let (Some(column), Period::Hour) = (span.column(*start_ms), span.period) {
-            joined.entry(column).or_default().join(sketch);
-        }
+        // Whoever came in two hours is in both, and nobody more than in the day.
+        hours.iter().map(|it| it.visits).sum::<u64>().min(day.visits)
     }
-    let told: u64 = columns.iter().map(|it| it.visits).sum();
-    for (column, visitors) in joined {
-        if let Some(it) = columns.get_mut(column) {
-            it.visits = visitors.estimate();
-        }
-    }
-    total.visits = if of_span.is_empty() { told } else { of_span.estimate() };
-    before.visits = of_before.estimate();
+}
+
+/// Those of a list by time that are from one moment on and before another.
+fn between<T>(list: &[T], time: impl Fn(&T) -> i64, (from_ms, to_ms): (i64, i64)) -> &[T] {
+    let (first, end) = (list.partition_point(|it| time(it) < from_ms), list.partition_point(|it| time(it) < to_ms));
+    list.get(first..end).unwrap_or_default()
 }
 
 fn lists(tx: &mut ReadTx<'_>, scope: TenantScope, site: SiteId, span: &Span, now: i64) -> Result<(Tops, Tops, Tops)> {
@@ -221,7 +242,7 @@ fn lists(tx: &mut ReadTx<'_>, scope: TenantScope, site: SiteId, span: &Span, now
     for (word, labels) in store::traffic::list_tops(tx, scope, site, period, range)? {
         let at = Kind::ALL.iter().position(|it| it.word() == word);
         if let Some(lists) = at.and_then(|it| found.get_mut(it)) {
-            lists.push(labels);
+            lists.push(tops::certain(labels));
         }
     }
     let [pages, referrers, missing] = found.map(|it| tops::join(it, LABELS_TOLD));
@@ -231,7 +252,31 @@ fn lists(tx: &mut ReadTx<'_>, scope: TenantScope, site: SiteId, span: &Span, now
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::domain::traffic::{DAY_MS, MINUTE_MS};
+    use crate::domain::traffic::MINUTE_MS;
+
+    #[test]
+    fn visits_of_whole_days_are_those_of_their_rows_and_parts_of_days_are_in_sketches() {
+        let sum = |start_ms, visits| Sum { visits, ..empty(start_ms) };
+        let sketch = |hour: i64, hashes: std::ops::Range<u32>| {
+            let mut visitors = Visitors::default();
+            hashes.for_each(|it| visitors.insert(it));
+            (hour * HOUR_MS, visitors)
+        };
+        // Fourteen days of 100 visitors; the sketches of the last two are there: of hour 12, 60 people, and of hour 13, 60 with 20 of those.
+        let days: Vec<Sum> = (0..14).map(|it| sum(it * DAY_MS, 100)).collect();
+        let hours: Vec<Sum> =
+            (0..14).flat_map(|it| [12, 13].map(|hour| sum(it * DAY_MS + hour * HOUR_MS, 60))).collect();
+        let sketches = [sketch(300, 0..60), sketch(301, 40..100), sketch(324, 200..260), sketch(325, 240..300)];
+        let known = Known { days: &days, hours: &hours, sketches: &sketches, now: 13 * DAY_MS + 14 * HOUR_MS };
+        assert_eq!(known.visits((7 * DAY_MS, 14 * DAY_MS)), 700);
+        assert_eq!(known.visits((0, 7 * DAY_MS)), 700, "as many days before are compared");
+        assert_eq!(known.visits((0, 6 * DAY_MS + 13 * HOUR_MS)), 660, "of the last one, as much as has passed");
+        assert_eq!(known.visits((0, 6 * DAY_MS + 14 * HOUR_MS)), 700, "both hours have no more than the day");
+        assert_eq!(known.visits((12 * DAY_MS + 13 * HOUR_MS, 13 * DAY_MS + 13 * HOUR_MS)), 60 + 60);
+        assert_eq!(known.visits((12 * DAY_MS + HOUR_MS, 12 * DAY_MS + 14 * HOUR_MS)), 100);
+        assert_eq!(known.visits((13 * DAY_MS, 13 * DAY_MS + 15 * HOUR_MS)), 100, "the day that is under way");
+        assert_eq!(known.visits((20 * DAY_MS, 21 * DAY_MS)), 0);
+    }
 
     #[test]
     fn a_span_is_of_whole_periods_and_bounded() {
