@@ -55,6 +55,10 @@ pub(super) enum Refusal {
     Late,
     /// No upstream is well.
     Down,
+    /// The upstreams have as much to do as they may have.
+    Busy,
+    /// A body where none is passed on.
+    HeadBody,
     /// The body is larger than what is behind the path takes.
     TooLarge,
     /// The body came too slowly.
@@ -73,7 +77,7 @@ impl Refusal {
     fn status(&self) -> StatusCode {
         match self {
             Self::Method | Self::NotPassedOn => StatusCode::METHOD_NOT_ALLOWED,
-            Self::Path | Self::Host => StatusCode::BAD_REQUEST,
+            Self::Path | Self::Host | Self::HeadBody => StatusCode::BAD_REQUEST,
             Self::NotFound | Self::Nothing => StatusCode::NOT_FOUND,
             Self::Gone => StatusCode::GONE,
             // RFC 7725 wants the demand to be named; without a word about it the site is simply gone.
@@ -82,7 +86,7 @@ impl Refusal {
             Self::UnknownHost => StatusCode::MISDIRECTED_REQUEST,
             Self::Precondition => StatusCode::PRECONDITION_FAILED,
             Self::Range => StatusCode::RANGE_NOT_SATISFIABLE,
-            Self::Unavailable | Self::Unreadable | Self::Down => StatusCode::SERVICE_UNAVAILABLE,
+            Self::Unavailable | Self::Unreadable | Self::Down | Self::Busy => StatusCode::SERVICE_UNAVAILABLE,
             Self::Unreachable | Self::Broken => StatusCode::BAD_GATEWAY,
             Self::Late => StatusCode::GATEWAY_TIMEOUT,
             Self::TooLarge => StatusCode::PAYLOAD_TOO_LARGE,
@@ -128,6 +132,10 @@ impl Refusal {
             Self::Down => {
                 ("The application is not well", "It is being looked at, and gets requests when it is up again.")
             }
+            Self::Busy => {
+                ("The application has too much to do", "It works on as many requests as it can. Try again in a moment.")
+            }
+            Self::HeadBody => ("HEAD brings nothing along", "Send it without a body, or with another method."),
             Self::TooLarge => ("This is too large", "Less can be sent to this address at once."),
             Self::TooSlow => ("This came too slowly", "The line is bad, or the sender has stopped. Send it again."),
             Self::LengthRequired => ("The length is missing", "Send it with `Content-Length`."),
@@ -154,7 +162,7 @@ impl Refusal {
         match self {
             Self::Method => drop(headers.insert(ALLOW, ALLOWED)),
             Self::NotPassedOn => drop(headers.insert(ALLOW, PASSED_ON)),
-            Self::Unreachable | Self::Down => drop(headers.insert(RETRY_AFTER, UPSTREAM_RETRY_S)),
+            Self::Unreachable | Self::Down | Self::Busy => drop(headers.insert(RETRY_AFTER, UPSTREAM_RETRY_S)),
             Self::Unavailable | Self::Unreadable => drop(headers.insert(RETRY_AFTER, RETRY_S)),
             _ => {}
         }
