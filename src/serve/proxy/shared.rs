@@ -125,8 +125,8 @@ pub(super) struct Held<T> {
 
 impl<T: Send + 'static> Held<T> {
     /// `idle`: how long it may stand still, as its route says.
-    pub(super) fn new(shared: &Arc<Shared>, held: T, idle: Duration) -> Self {
-        let state = State { held: Some(held), moved: Instant::now(), waker: None };
+    pub(super) fn new(shared: &Arc<Shared>, thing: T, idle: Duration) -> Self {
+        let state = State { held: Some(thing), moved: Instant::now(), waker: None };
         let hold = Arc::new(Hold { state: Mutex::new(state), within: idle.max(TAKEN_WITHIN) + SLACK });
         let id = shared.next.fetch_add(1, Ordering::Relaxed);
         let weak: Weak<Hold<T>> = Arc::downgrade(&hold);
@@ -171,9 +171,9 @@ mod tests {
     #[test]
     fn what_nobody_takes_is_ended() {
         let (shared, thing) = (Arc::new(Shared::default()), Arc::new(()));
-        let held = Held::new(&shared, Arc::clone(&thing), Duration::from_secs(300));
+        let held = Held::new(&shared, Arc::clone(&thing), Duration::from_mins(5));
         let begun = Instant::now();
-        shared.sweep(begun + Duration::from_secs(300));
+        shared.sweep(begun + Duration::from_mins(5));
         assert!(held.with(|_| ()).is_some() && Arc::strong_count(&thing) == 2);
         shared.sweep(begun + Duration::from_secs(311));
         assert!(held.with(|_| ()).is_none() && Arc::strong_count(&thing) == 1);
