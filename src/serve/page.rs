@@ -60,6 +60,10 @@ pub(super) enum Refusal {
     Late,
     /// No upstream is well.
     Down,
+    /// The upstreams have as much to do as they may have.
+    Busy,
+    /// A body where none is passed on.
+    HeadBody,
     /// The body is larger than what is behind the path takes.
     TooLarge,
     /// The body came too slowly.
@@ -105,7 +109,7 @@ impl Refusal {
     fn status(&self) -> StatusCode {
         match self {
             Self::Method | Self::NotPassedOn => StatusCode::METHOD_NOT_ALLOWED,
-            Self::Path | Self::Host | Self::Form => StatusCode::BAD_REQUEST,
+            Self::Path | Self::Host | Self::Form | Self::HeadBody => StatusCode::BAD_REQUEST,
             Self::NotFound | Self::Nothing => StatusCode::NOT_FOUND,
             Self::Gone => StatusCode::GONE,
             // RFC 7725 wants the demand to be named; without a word about it the site is simply gone.
@@ -116,9 +120,12 @@ impl Refusal {
             Self::TooMany(_) => StatusCode::TOO_MANY_REQUESTS,
             Self::Precondition => StatusCode::PRECONDITION_FAILED,
             Self::Range => StatusCode::RANGE_NOT_SATISFIABLE,
-            Self::Unavailable | Self::Unreadable | Self::Down | Self::Maintenance { .. } | Self::UsedUp => {
-                StatusCode::SERVICE_UNAVAILABLE
-            }
+            Self::Unavailable
+            | Self::Unreadable
+            | Self::Down
+            | Self::Busy
+            | Self::Maintenance { .. }
+            | Self::UsedUp => StatusCode::SERVICE_UNAVAILABLE,
             Self::Basic(_) | Self::SignIn | Self::Locked => StatusCode::UNAUTHORIZED,
             Self::Unreachable | Self::Broken => StatusCode::BAD_GATEWAY,
             Self::Late => StatusCode::GATEWAY_TIMEOUT,
@@ -186,6 +193,10 @@ impl Refusal {
             Self::Down => {
                 ("The application is not well", "It is being looked at, and gets requests when it is up again.")
             }
+            Self::Busy => {
+                ("The application has too much to do", "It works on as many requests as it can. Try again in a moment.")
+            }
+            Self::HeadBody => ("HEAD brings nothing along", "Send it without a body, or with another method."),
             Self::TooLarge => ("This is too large", "Less can be sent to this address at once."),
             Self::TooSlow => ("This came too slowly", "The line is bad, or the sender has stopped. Send it again."),
             Self::LengthRequired => ("The length is missing", "Send it with `Content-Length`."),
@@ -212,7 +223,7 @@ impl Refusal {
         match self {
             Self::Method => drop(headers.insert(ALLOW, ALLOWED)),
             Self::NotPassedOn => drop(headers.insert(ALLOW, PASSED_ON)),
-            Self::Unreachable | Self::Down => drop(headers.insert(RETRY_AFTER, UPSTREAM_RETRY_S)),
+            Self::Unreachable | Self::Down | Self::Busy => drop(headers.insert(RETRY_AFTER, UPSTREAM_RETRY_S)),
             Self::Unavailable | Self::Unreadable => drop(headers.insert(RETRY_AFTER, RETRY_S)),
             Self::Maintenance { after_s, .. } => drop(headers.insert(RETRY_AFTER, HeaderValue::from(*after_s))),
             Self::Basic(site) => put_challenge(headers, site),

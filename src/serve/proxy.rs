@@ -14,6 +14,7 @@ mod heads;
 mod look;
 mod route;
 mod server;
+mod shared;
 mod standing;
 mod tunnel;
 
@@ -25,7 +26,7 @@ use std::{
 
 use arc_swap::ArcSwap;
 use hyper::http::request::Parts;
-use tokio::time::sleep;
+use tokio::time::{Instant, sleep};
 use tokio_util::sync::CancellationToken;
 
 pub use self::connect::{Nobody, Resolve, Resolved};
@@ -35,6 +36,7 @@ use self::{
     group::{Asked, Group},
     route::Start,
     server::Server,
+    shared::Shared,
     standing::May,
 };
 use super::{
@@ -53,7 +55,7 @@ use crate::{
     },
 };
 
-/// How often connections that nobody uses are closed.
+/// How often connections that nobody uses are closed, and answers ended that nobody takes.
 const TIDY: Duration = Duration::from_secs(5);
 
 /// The routes of all sites. Cheap to clone.
@@ -66,6 +68,7 @@ struct Inner {
     changing: Mutex<()>,
     resolver: Arc<dyn Resolve>,
     authorities: Arc<Authorities>,
+    shared: Arc<Shared>,
     tasks: Tasks,
 }
 
@@ -81,6 +84,9 @@ struct Site {
 pub struct Found {
     group: Arc<Group>,
     rest: String,
+    /// Whether a name and a password of this server's have let the request in: the upstream gets no `Authorization` then. Whoever asks
+    /// for them sets it.
+    pub(super) past_basic: bool,
 }
 
 /// Figures of a site.
@@ -108,6 +114,7 @@ impl Proxies {
             changing: Mutex::default(),
             resolver,
             authorities: Arc::default(),
+            shared: Arc::default(),
             tasks: tasks.clone(),
         }));
         let inner = Arc::downgrade(&made.0);
@@ -125,6 +132,7 @@ impl Proxies {
                 if stops {
                     return;
                 }
+                inner.shared.sweep(Instant::now());
             }
         });
         made
@@ -187,7 +195,7 @@ impl Proxies {
             }
             let (authorities, resolver) = (Arc::clone(&self.0.authorities), Arc::clone(&self.0.resolver));
             let way = Way::new(upstream, inside, route.tls.clone(), authorities, resolver, self.0.tasks.clone());
-            let server = Arc::new(Server::new(way, self.0.tasks.clone()));
+            let server = Arc::new(Server::new(way, self.0.tasks.clone(), Arc::clone(&self.0.shared)));
             known.push(Arc::clone(&server));
             server
         });
@@ -217,7 +225,7 @@ impl Proxies {
         }
         let fits = site.groups.iter().filter_map(|it| Some((it, it.start.rest(path)?)));
         let longest = fits.max_by_key(|it| it.0.start.depth());
-        Ok(longest.map(|(group, rest)| Found { group: Arc::clone(group), rest: rest.to_owned() }))
+        Ok(longest.map(|(group, rest)| Found { group: Arc::clone(group), rest: rest.to_owned(), past_basic: false }))
     }
 
     /// Answers a request by an upstream of a site; `None` when none of its routes is for that path.
@@ -291,7 +299,7 @@ impl Found {
 
     /// Answers a request by one of the route's servers.
     pub(super) async fn answer(&self, parts: &Parts, body: Body, client: Client) -> Result<Response, Refusal> {
-        let asked = Asked { parts, body, client, rest: &self.rest };
+        let asked = Asked { parts, body, client, rest: &self.rest, past_basic: self.past_basic };
         let mut response = Box::pin(self.group.answer(asked)).await?;
         response.extensions_mut().insert(Patient);
         Ok(response)

@@ -17,6 +17,11 @@ use crate::domain::{Error, Result};
 const ROUTES_MAX: usize = 64;
 /// Upstreams of one route.
 const UPSTREAMS_MAX: usize = 32;
+/// Upstreams of one site that are looked at: each is asked again and again, whether it wants to be or not.
+const LOOKED_AT_MAX: usize = 64;
+/// The shortest time between two looks, and the longest that one may take.
+const LOOKS_EVERY_S_MIN: u32 = 5;
+const LOOK_S_MAX: u32 = 60;
 /// Bytes of a path of a route.
 const PATH_BYTES_MAX: usize = 512;
 /// The longest of all times, a day: what takes longer is not waiting for an answer.
@@ -232,6 +237,14 @@ impl Section for Proxy {
                 format!("a site has at most {ROUTES_MAX} routes. Leave some out, or let one upstream tell paths apart");
             return Err(wrong("proxy.routes", "`proxy.routes`", &text));
         }
+        let looked_at: usize = self.routes.iter().filter(|it| it.health.is_some()).map(|it| it.to.len()).sum();
+        if looked_at > LOOKED_AT_MAX {
+            let text = format!(
+                "at most {LOOKED_AT_MAX} servers of a site are looked at, and these are {looked_at}. Leave `health` out where a \
+                 server that fails may be noticed when it is asked"
+            );
+            return Err(wrong("proxy.routes.health", "`health` of `proxy.routes`", &text));
+        }
         for (at, route) in self.routes.iter().enumerate() {
             route.check(&format!("proxy.routes[{at}]"))?;
             if self.routes.iter().take(at).any(|it| it.prefix() == route.prefix()) {
@@ -295,14 +308,10 @@ impl Route {
                 let text = "it begins with `/` and has no spaces and nothing but ASCII, such as `/healthz`";
                 return Err(wrong("proxy.routes.health", &at, text));
             }
-            for (name, value) in [
-                ("every_s", health.every_s),
-                ("timeout_s", health.timeout_s),
-                ("fails", health.fails),
-                ("passes", health.passes),
-            ] {
-                in_range(key, &format!("health.{name}"), value)?;
-            }
+            between(key, "health.every_s", health.every_s, LOOKS_EVERY_S_MIN, TIME_S_MAX)?;
+            between(key, "health.timeout_s", health.timeout_s, 1, LOOK_S_MAX)?;
+            in_range(key, "health.fails", health.fails)?;
+            in_range(key, "health.passes", health.passes)?;
             if health.status.is_some_and(|it| !(200..600).contains(&it)) {
                 return Err(wrong(
                     "proxy.routes.health",
@@ -394,10 +403,14 @@ impl Route {
 }
 
 fn in_range(key: &str, name: &str, value: u32) -> Result<()> {
-    if (1..=TIME_S_MAX).contains(&value) {
+    between(key, name, value, 1, TIME_S_MAX)
+}
+
+fn between(key: &str, name: &str, value: u32, least: u32, most: u32) -> Result<()> {
+    if (least..=most).contains(&value) {
         return Ok(());
     }
-    Err(wrong("proxy.routes", &format!("`{key}.{name}`"), &format!("it is from 1 to {TIME_S_MAX}")))
+    Err(wrong("proxy.routes", &format!("`{key}.{name}`"), &format!("it is from {least} to {most}")))
 }
 
 fn wrong(field: &'static str, at: &str, why: &str) -> Error {

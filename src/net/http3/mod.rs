@@ -221,6 +221,8 @@ fn transport(limits: &Limits) -> TransportConfig {
         .max_concurrent_bidi_streams(limits.streams.into())
         .max_concurrent_uni_streams(ONE_WAY_STREAMS.into())
         .max_idle_timeout(IdleTimeout::try_from(limits.idle).ok())
+        // An answer may be quiet for longer while it is worked on. Who is idle is ended by the line itself, and who is gone by the line above.
+        .keep_alive_interval(Some(limits.idle / 3))
         .stream_receive_window(STREAM_RECEIVED_MAX.into())
         .receive_window(RECEIVED_MAX.into())
         .send_window(UNDER_WAY_MAX)

@@ -19,7 +19,11 @@ pub(super) async fn shown(gate: &Gate<'_>, visit: &Visit<'_>, body: Body) -> Res
     if gate.settings.proxy.routes.is_empty() || is_own {
         return visit.answer().await;
     }
-    let Some(found) = visit.plane.proxies.find(target.site, path)? else { return visit.answer().await };
+    let Some(mut found) = visit.plane.proxies.find(target.site, path)? else { return visit.answer().await };
+    // A password for this site is nothing for what is behind it, which may be somebody else's.
+    let decoded = decode_path(path);
+    let door = gate.rules.door.as_ref().filter(|it| it.basic && it.guards(decoded.as_deref()));
+    found.past_basic = door.is_some();
     let reads = matches!(parts.method, Method::GET | Method::HEAD);
     if found.files_first() && reads && visit.has_file().await {
         return visit.answer().await;

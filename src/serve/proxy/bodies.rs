@@ -4,7 +4,7 @@ use std::{
     pin::Pin,
     sync::{
         Arc,
-        atomic::{AtomicU8, AtomicU64, Ordering},
+        atomic::{AtomicBool, AtomicU8, AtomicU64, Ordering},
     },
     task::{Context, Poll},
     time::Duration,
@@ -16,8 +16,9 @@ use hyper::{
     client::conn::http1::SendRequest,
 };
 use tokio::time::{Instant, Sleep, sleep};
+use tokio_util::sync::{CancellationToken, WaitForCancellationFutureOwned};
 
-use super::server::Lease;
+use super::{server::Lease, shared::Held};
 use crate::http::{
     pace::is_too_slow,
     respond::{Body, BodyError},
@@ -30,6 +31,12 @@ pub(super) struct Progress {
     /// Milliseconds from then to when something of it was last handed on.
     last_ms: AtomicU64,
     fault: AtomicU8,
+    /// All of it was handed on.
+    has_ended: AtomicBool,
+    /// It is the visitor's turn to send more.
+    is_awaited: AtomicBool,
+    /// Nobody needs more of it.
+    stop: CancellationToken,
 }
 
 /// Why a request's body broke off.
@@ -45,7 +52,14 @@ pub(super) enum Fault {
 
 impl Progress {
     pub(super) fn new() -> Arc<Self> {
-        Arc::new(Self { begun: Instant::now(), last_ms: AtomicU64::new(0), fault: AtomicU8::new(0) })
+        Arc::new(Self {
+            begun: Instant::now(),
+            last_ms: AtomicU64::new(0),
+            fault: AtomicU8::new(0),
+            has_ended: AtomicBool::new(false),
+            is_awaited: AtomicBool::new(false),
+            stop: CancellationToken::new(),
+        })
     }
 
     fn moved(&self) {
@@ -56,6 +70,26 @@ impl Progress {
     /// Something was sent just now, or is about to be.
     pub(super) fn touch(&self) {
         self.moved();
+    }
+
+    /// There is nothing more of it.
+    pub(super) fn end(&self) {
+        self.has_ended.store(true, Ordering::Relaxed);
+    }
+
+    /// Whether all of it was handed on: from then on it is the upstream's turn, and not before.
+    pub(super) fn has_ended(&self) -> bool {
+        self.has_ended.load(Ordering::Relaxed)
+    }
+
+    /// Whether the visitor is waited for.
+    pub(super) fn is_awaited(&self) -> bool {
+        self.is_awaited.load(Ordering::Relaxed)
+    }
+
+    /// Nobody needs more of it.
+    pub(super) fn stop(&self) {
+        self.stop.cancel();
     }
 
     /// When something was last handed on.
@@ -89,11 +123,13 @@ pub(super) struct Sending {
     body: Body,
     left: u64,
     progress: Arc<Progress>,
+    stopped: Pin<Box<WaitForCancellationFutureOwned>>,
 }
 
 impl Sending {
-    pub(super) const fn new(body: Body, bytes_max: u64, progress: Arc<Progress>) -> Self {
-        Self { body, left: bytes_max, progress }
+    pub(super) fn new(body: Body, bytes_max: u64, progress: Arc<Progress>) -> Self {
+        let stopped = Box::pin(progress.stop.clone().cancelled_owned());
+        Self { body, left: bytes_max, progress, stopped }
     }
 }
 
@@ -105,19 +141,36 @@ impl HttpBody for Sending {
         mut self: Pin<&mut Self>,
         context: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
-        let Poll::Ready(next) = Pin::new(&mut self.body).poll_frame(context) else { return Poll::Pending };
+        if self.stopped.as_mut().poll(context).is_ready() {
+            return Poll::Ready(Some(Err("the answer is over".into())));
+        }
+        let Poll::Ready(next) = Pin::new(&mut self.body).poll_frame(context) else {
+            self.progress.is_awaited.store(true, Ordering::Relaxed);
+            return Poll::Pending;
+        };
         self.progress.moved();
+        self.progress.is_awaited.store(false, Ordering::Relaxed);
         match next {
-            None => Poll::Ready(None),
+            None => {
+                self.progress.end();
+                Poll::Ready(None)
+            }
             Some(Ok(frame)) => {
                 // Trailers mean something to one connection alone.
-                let Ok(bytes) = frame.into_data() else { return Poll::Ready(None) };
+                let Ok(bytes) = frame.into_data() else {
+                    self.progress.end();
+                    return Poll::Ready(None);
+                };
                 let length = u64::try_from(bytes.len()).unwrap_or(u64::MAX);
                 let Some(left) = self.left.checked_sub(length) else {
                     self.progress.breaks(Fault::TooLarge);
                     return Poll::Ready(Some(Err("the body is larger than its route takes".into())));
                 };
                 self.left = left;
+                // Where its length is known, nobody asks for more behind the last byte.
+                if self.body.is_end_stream() || self.body.size_hint().exact() == Some(0) {
+                    self.progress.end();
+                }
                 Poll::Ready(Some(Ok(Frame::data(bytes))))
             }
             Some(Err(error)) => {
@@ -136,6 +189,38 @@ impl HttpBody for Sending {
     }
 }
 
+/// A body whose first bytes were read already.
+#[derive(Debug)]
+pub(super) struct Begun {
+    first: Option<Bytes>,
+    rest: Body,
+}
+
+impl Begun {
+    pub(super) const fn new(first: Bytes, rest: Body) -> Self {
+        Self { first: Some(first), rest }
+    }
+}
+
+impl HttpBody for Begun {
+    type Data = Bytes;
+    type Error = BodyError;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
+        match self.first.take() {
+            Some(first) => Poll::Ready(Some(Ok(Frame::data(first)))),
+            None => Pin::new(&mut self.rest).poll_frame(context),
+        }
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.first.is_none() && self.rest.is_end_stream()
+    }
+}
+
 /// How long an answer may stand still, and how long it may last when its server was left.
 pub(super) struct Patience {
     idle: Duration,
@@ -147,6 +232,11 @@ pub(super) struct Patience {
 impl Patience {
     pub(super) const fn new(idle: Duration, drain: Duration) -> Self {
         Self { idle, drain, timer: None, left: None }
+    }
+
+    /// How long it may stand still.
+    pub(super) const fn idle(&self) -> Duration {
+        self.idle
     }
 
     /// Something came.
@@ -175,12 +265,23 @@ impl Patience {
 }
 
 /// An answer on its way from an upstream. Dropped before its end, it ends the connection.
-pub(super) struct Answering {
+pub(super) struct Answering(Held<Running>);
+
+/// What it needs.
+struct Running {
     body: Incoming,
     lease: Lease,
     patience: Patience,
+    progress: Arc<Progress>,
     /// The connection, to be kept when the answer is whole, and for how many seconds the upstream keeps it.
     sender: Option<(SendRequest<Body>, Option<u64>)>,
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        // Who has his answer needs to send nothing more, and no connection is to wait for it.
+        self.progress.stop();
+    }
 }
 
 impl Answering {
@@ -188,63 +289,131 @@ impl Answering {
         body: Incoming,
         lease: Lease,
         patience: Patience,
+        progress: Arc<Progress>,
         sender: Option<(SendRequest<Body>, Option<u64>)>,
     ) -> Self {
-        let mut made = Self { body, lease, patience, sender };
+        let (shared, idle) = (Arc::clone(&lease.server.shared), patience.idle());
+        let mut made = Running { body, lease, patience, progress, sender };
         if made.body.is_end_stream() {
             made.finish();
         }
-        made
+        Self(Held::new(&shared, made, idle))
     }
+}
 
+impl Running {
     fn finish(&mut self) {
-        if let Some((sender, seconds)) = self.sender.take() {
+        // SECURITY: a connection on which a body is still being sent would give the next request's answer to nobody, or its bytes to
+        // another request.
+        if let Some((sender, seconds)) = self.sender.take()
+            && self.progress.has_ended()
+        {
             self.lease.server.keep(sender, seconds);
         }
     }
+
+    fn poll(&mut self, context: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
+        match Pin::new(&mut self.body).poll_frame(context) {
+            Poll::Ready(Some(Ok(frame))) => {
+                self.patience.moved();
+                // Where its length is known, nobody asks for more behind the last byte.
+                if self.body.is_end_stream() {
+                    self.finish();
+                }
+                // Trailers are of one connection; the end comes behind them.
+                Poll::Ready(Some(Ok(if frame.is_data() { frame } else { Frame::data(Bytes::new()) })))
+            }
+            Poll::Ready(Some(Err(error))) => {
+                self.sender = None;
+                tracing::debug!(upstream = self.lease.server.name, %error, "an answer broke off");
+                Poll::Ready(Some(Err(error.into())))
+            }
+            Poll::Ready(None) => {
+                self.finish();
+                Poll::Ready(None)
+            }
+            Poll::Pending => self.patience.poll(&self.lease, context).map(|why| {
+                self.sender = None;
+                tracing::debug!(upstream = self.lease.server.name, why, "an answer was broken off");
+                Some(Err(why.into()))
+            }),
+        }
+    }
+}
+
+/// The next of an answer that may have been ended because nobody took it.
+pub(super) fn next<T: Send + 'static>(
+    held: &Held<T>,
+    context: &mut Context<'_>,
+    poll: impl FnOnce(&mut T, &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BodyError>>>,
+) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
+    let Some(polled) = held.with(|it| poll(it, context)) else {
+        return Poll::Ready(Some(Err("nobody took the answer".into())));
+    };
+    if polled.is_ready() {
+        held.moved();
+    } else {
+        held.waits(context.waker());
+    }
+    polled
 }
 
 impl HttpBody for Answering {
     type Data = Bytes;
     type Error = BodyError;
 
-    fn poll_frame(
-        mut self: Pin<&mut Self>,
-        context: &mut Context<'_>,
-    ) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
-        let this = &mut *self;
-        match Pin::new(&mut this.body).poll_frame(context) {
-            Poll::Ready(Some(Ok(frame))) => {
-                this.patience.moved();
-                // Where its length is known, nobody asks for more behind the last byte.
-                if this.body.is_end_stream() {
-                    this.finish();
-                }
-                // Trailers are of one connection; the end comes behind them.
-                Poll::Ready(Some(Ok(if frame.is_data() { frame } else { Frame::data(Bytes::new()) })))
-            }
-            Poll::Ready(Some(Err(error))) => {
-                this.sender = None;
-                tracing::debug!(upstream = this.lease.server.name, %error, "an answer broke off");
-                Poll::Ready(Some(Err(error.into())))
-            }
-            Poll::Ready(None) => {
-                this.finish();
-                Poll::Ready(None)
-            }
-            Poll::Pending => this.patience.poll(&this.lease, context).map(|why| {
-                this.sender = None;
-                tracing::debug!(upstream = this.lease.server.name, why, "an answer was broken off");
-                Some(Err(why.into()))
-            }),
-        }
+    fn poll_frame(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
+        next(&self.0, context, Running::poll)
     }
 
     fn is_end_stream(&self) -> bool {
-        self.body.is_end_stream()
+        self.0.with(|it| it.body.is_end_stream()).unwrap_or_default()
     }
 
     fn size_hint(&self) -> SizeHint {
-        self.body.size_hint()
+        self.0.with(|it| it.body.size_hint()).unwrap_or_default()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::future::poll_fn;
+
+    use http_body_util::BodyExt as _;
+
+    use super::*;
+
+    /// Says one thing and then nothing.
+    struct Stalls(Option<Bytes>);
+
+    impl HttpBody for Stalls {
+        type Data = Bytes;
+        type Error = BodyError;
+
+        fn poll_frame(mut self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
+            self.0.take().map_or(Poll::Pending, |it| Poll::Ready(Some(Ok(Frame::data(it)))))
+        }
+    }
+
+    #[tokio::test]
+    async fn a_body_has_ended_with_its_last_byte() {
+        let progress = Progress::new();
+        let mut body = Sending::new(Body::from("abc"), 3, Arc::clone(&progress));
+        assert!(!progress.has_ended());
+        assert_eq!(body.frame().await.unwrap().unwrap().into_data().unwrap(), "abc");
+        assert!(progress.has_ended(), "nobody asks for more");
+    }
+
+    #[tokio::test]
+    async fn a_body_that_stalls_is_the_visitors_turn_and_can_be_stopped() {
+        let progress = Progress::new();
+        let stalls = Body::boxed(Stalls(Some(Bytes::from_static(b"abc"))));
+        let mut body = Sending::new(stalls, 100, Arc::clone(&progress));
+        body.frame().await.unwrap().unwrap();
+        assert!(!progress.has_ended() && !progress.is_awaited());
+        let polled = poll_fn(|context| Poll::Ready(Pin::new(&mut body).poll_frame(context).is_pending())).await;
+        assert!(polled && progress.is_awaited() && !progress.has_ended());
+        progress.stop();
+        assert!(body.frame().await.unwrap().is_err());
     }
 }

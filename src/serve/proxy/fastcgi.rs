@@ -35,9 +35,10 @@ pub(super) use self::{
     script::{Script, script},
 };
 use super::{
-    bodies::{Patience, Sending},
+    bodies::{self, Patience, Sending},
     connect::Stream,
     server::Lease,
+    shared::Held,
 };
 use crate::http::{
     peer::Client,
@@ -60,6 +61,8 @@ pub(super) struct About<'a> {
     pub(super) client: Client,
     /// What was taken from the front of the path.
     pub(super) prefix: &'a str,
+    /// Whether a name and a password of this server's have let it in.
+    pub(super) past_basic: bool,
 }
 
 /// Why there is no answer.
@@ -189,8 +192,9 @@ impl Exchange {
     /// The answer whose head that is.
     pub(super) fn answer(self, head: Head, lease: Lease, patience: Patience) -> Response {
         let first = Some(head.first).filter(|it| !it.is_empty());
-        let body = Answering { exchange: self, first, lease, patience, has_ended: false };
-        let mut response = Response::new(Body::boxed(body));
+        let (shared, idle) = (Arc::clone(&lease.server.shared), patience.idle());
+        let running = Running { exchange: self, first, lease, patience, has_ended: false };
+        let mut response = Response::new(Body::boxed(Answering(Held::new(&shared, running, idle))));
         *response.status_mut() = head.status;
         *response.headers_mut() = head.headers;
         response
@@ -230,7 +234,10 @@ async fn write(mut to: WriteHalf<Stream>, mut params: params::Params, body: Send
 }
 
 /// The body of an answer.
-struct Answering {
+struct Answering(Held<Running>);
+
+/// What it needs.
+struct Running {
     exchange: Exchange,
     first: Option<Bytes>,
     lease: Lease,
@@ -238,35 +245,37 @@ struct Answering {
     has_ended: bool,
 }
 
+impl Running {
+    fn poll(&mut self, context: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
+        if let Some(first) = self.first.take() {
+            return Poll::Ready(Some(Ok(Frame::data(first))));
+        }
+        if self.has_ended {
+            return Poll::Ready(None);
+        }
+        match self.exchange.poll(context) {
+            Poll::Ready(Ok(Some(bytes))) => {
+                self.patience.moved();
+                Poll::Ready(Some(Ok(Frame::data(bytes))))
+            }
+            Poll::Ready(Ok(None)) => {
+                self.has_ended = true;
+                Poll::Ready(None)
+            }
+            Poll::Ready(Err(fault)) => {
+                tracing::debug!(upstream = self.lease.server.name, %fault, "an answer broke off");
+                Poll::Ready(Some(Err(fault.into())))
+            }
+            Poll::Pending => self.patience.poll(&self.lease, context).map(|why| Some(Err(why.into()))),
+        }
+    }
+}
+
 impl HttpBody for Answering {
     type Data = Bytes;
     type Error = BodyError;
 
-    fn poll_frame(
-        mut self: Pin<&mut Self>,
-        context: &mut Context<'_>,
-    ) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
-        let this = &mut *self;
-        if let Some(first) = this.first.take() {
-            return Poll::Ready(Some(Ok(Frame::data(first))));
-        }
-        if this.has_ended {
-            return Poll::Ready(None);
-        }
-        match this.exchange.poll(context) {
-            Poll::Ready(Ok(Some(bytes))) => {
-                this.patience.moved();
-                Poll::Ready(Some(Ok(Frame::data(bytes))))
-            }
-            Poll::Ready(Ok(None)) => {
-                this.has_ended = true;
-                Poll::Ready(None)
-            }
-            Poll::Ready(Err(fault)) => {
-                tracing::debug!(upstream = this.lease.server.name, %fault, "an answer broke off");
-                Poll::Ready(Some(Err(fault.into())))
-            }
-            Poll::Pending => this.patience.poll(&this.lease, context).map(|why| Some(Err(why.into()))),
-        }
+    fn poll_frame(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
+        bodies::next(&self.0, context, Running::poll)
     }
 }

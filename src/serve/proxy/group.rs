@@ -11,18 +11,19 @@ use std::{
     time::Duration,
 };
 
+use http_body_util::BodyExt as _;
 use hyper::{
     Method, Request, Response as Answer, StatusCode, Uri, Version,
     body::{Body as _, Incoming},
     client::conn::http1::SendRequest,
-    header::{CONNECTION, CONTENT_LENGTH, HeaderMap, HeaderName, HeaderValue},
+    header::{CONNECTION, CONTENT_LENGTH, HeaderMap, HeaderName, HeaderValue, TRANSFER_ENCODING},
     http::{request::Parts, uri::PathAndQuery},
 };
 use tokio::time::{Instant, sleep, sleep_until};
 use tokio_util::sync::CancellationToken;
 
 use super::{
-    bodies::{Answering, Fault, Patience, Progress, Sending},
+    bodies::{Answering, Begun, Fault, Patience, Progress, Sending},
     counts::{Counts, Outcome},
     fastcgi, heads,
     route::Start,
@@ -43,6 +44,8 @@ use crate::{
 
 /// Servers that one request is tried on: more would only make a visitor wait for what is down.
 const TRIES_MAX: usize = 3;
+/// How often is looked whether a visitor has sent more, at least.
+const LOOKS_AT_VISITOR: Duration = Duration::from_secs(1);
 
 /// A route in use.
 pub(super) struct Group {
@@ -64,6 +67,8 @@ pub(super) struct Asked<'a> {
     pub(super) client: Client,
     /// What is behind the route's path, raw.
     pub(super) rest: &'a str,
+    /// Whether a name and a password of this server's have let it in.
+    pub(super) past_basic: bool,
 }
 
 /// Why a request has no answer yet.
@@ -87,6 +92,7 @@ impl Trouble {
     const BROKEN: Self = Self { why: Refusal::Broken, outcome: Outcome::Broken };
     const LATE: Self = Self { why: Refusal::Late, outcome: Outcome::Late };
     const DOWN: Self = Self { why: Refusal::Down, outcome: Outcome::Down };
+    const BUSY: Self = Self { why: Refusal::Busy, outcome: Outcome::Refused };
 
     const fn refused(why: Refusal) -> Self {
         Self { why, outcome: Outcome::Refused }
@@ -149,6 +155,47 @@ impl Group {
         })
     }
 
+    /// Why none is left that could be asked; `worst`: what those have come to that were.
+    fn nobody(&self, tried: &[Arc<Server>], worst: Trouble) -> Trouble {
+        let is_busy = |it: &Arc<Server>| {
+            it.is_full() && it.may() != May::Down && !tried.iter().any(|tried| Arc::ptr_eq(tried, it))
+        };
+        if self.servers.iter().any(is_busy) { Trouble::BUSY } else { worst }
+    }
+
+    /// Counts a failure as the server's, unless its visitor has not sent all yet: whatever came of that may be his doing.
+    fn blame(&self, lease: &mut Lease, progress: &Progress, why: &str) {
+        if progress.has_ended() {
+            lease.failed(self.route.failing, why);
+        }
+    }
+
+    /// The body of a request as it is sent on; `None`: it has none.
+    async fn outgoing(&self, parts: &Parts, body: Body, progress: &Arc<Progress>) -> Result<Option<Body>, Trouble> {
+        if body.is_end_stream() {
+            progress.end();
+            return Ok(None);
+        }
+        let (is_known, is_head) = (body.size_hint().exact().is_some(), parts.method == Method::HEAD);
+        let paced = Body::boxed(Paced::new(body));
+        let mut body = Body::boxed(Sending::new(paced, self.route.body_bytes_max, Arc::clone(progress)));
+        if !is_head && (is_known || parts.method != Method::GET) {
+            return Ok(Some(body));
+        }
+        // Whether these have one may show with the end of their stream only.
+        loop {
+            let Some(frame) = body.frame().await else { return Ok(None) };
+            let frame = frame.map_err(|_| Self::fault(progress).unwrap_or(Trouble::BROKEN))?;
+            let first = frame.into_data().unwrap_or_default();
+            match first.is_empty() {
+                true => {}
+                // SECURITY: who does not expect one takes it for the next request.
+                false if is_head => return Err(Trouble::refused(Refusal::HeadBody)),
+                false => return Ok(Some(Body::boxed(Begun::new(first, body)))),
+            }
+        }
+    }
+
     /// How a failure without a head ends.
     fn fault(progress: &Progress) -> Option<Trouble> {
         Some(Trouble::refused(match progress.fault()? {
@@ -159,19 +206,15 @@ impl Group {
     }
 
     async fn by_http(&self, asked: Asked<'_>) -> Result<(Response, Outcome), Trouble> {
-        let Asked { parts, body, client, rest } = asked;
+        let Asked { parts, body, client, rest, past_basic } = asked;
         let progress = Progress::new();
-        let has_body = !body.is_end_stream();
-        let mut body = if has_body {
-            Body::boxed(Sending::new(Body::boxed(Paced::new(body)), self.route.body_bytes_max, Arc::clone(&progress)))
-        } else {
-            Body::empty()
-        };
-        let repeatable = !has_body && parts.method.is_idempotent();
+        let outgoing = self.outgoing(parts, body, &progress).await?;
+        let repeatable = outgoing.is_none() && parts.method.is_idempotent();
+        let mut body = outgoing.unwrap_or_else(Body::empty);
         let (mut tried, mut worst): (Vec<Arc<Server>>, _) = (Vec::new(), Trouble::DOWN);
         let mut may_be_closed = true;
         while tried.len() < TRIES_MAX {
-            let Some(mut lease) = self.choose(&tried) else { return Err(worst) };
+            let Some(mut lease) = self.choose(&tried) else { return Err(self.nobody(&tried, worst)) };
             let server = Arc::clone(&lease.server);
             let within = seconds(self.route.timeout_s.connect);
             let line =
@@ -186,15 +229,15 @@ impl Group {
                 }
             };
             let was_kept = line.was_kept;
-            let about = self.about(&lease, client, parts);
+            let about = heads::About { past_basic, ..self.about(&lease, client, parts) };
             let request = self.request(parts, body, rest, &about).ok_or(Trouble::refused(Refusal::Path))?;
             let why = match self.send(line, request, &lease, &progress).await {
                 Ok((answer, sender)) => {
                     lease.answered();
-                    return self.pass_back(answer, sender, lease, parts, client).ok_or(Trouble::BROKEN);
+                    return self.pass_back(answer, sender, lease, progress, parts, client).ok_or(Trouble::BROKEN);
                 }
                 Err(Undone::Late) => {
-                    lease.failed(self.route.failing, "it did not answer in time");
+                    self.blame(&mut lease, &progress, "it did not answer in time");
                     return Err(Self::fault(&progress).unwrap_or(Trouble::LATE));
                 }
                 Err(Undone::Unsent(request)) => {
@@ -207,7 +250,7 @@ impl Group {
                     }
                     body = Body::empty();
                     if !repeatable {
-                        lease.failed(self.route.failing, &why);
+                        self.blame(&mut lease, &progress, &why);
                         return Err(Trouble::BROKEN);
                     }
                     why
@@ -228,7 +271,7 @@ impl Group {
     fn about<'a>(&'a self, lease: &'a Lease, client: Client, parts: &Parts) -> heads::About<'a> {
         let host = (self.route.host == HostHeader::Upstream).then_some(lease.server.authority.as_str());
         let prefix = Some(self.route.prefix()).filter(|it| self.route.strip_prefix && !it.is_empty());
-        heads::About { client, host, prefix, upgrades: tunnel::can_open(parts) }
+        heads::About { client, host, prefix, upgrades: tunnel::can_open(parts), past_basic: false }
     }
 
     /// The request as an upstream gets it.
@@ -242,6 +285,9 @@ impl Group {
         let usually_has_one = matches!(parts.method, Method::POST | Method::PUT | Method::PATCH);
         if usually_has_one && body.is_end_stream() {
             headers.insert(CONTENT_LENGTH, HeaderValue::from_static("0"));
+        } else if !body.is_end_stream() && body.size_hint().exact().is_none() {
+            // Without it no body of a GET would be sent at all.
+            headers.insert(TRANSFER_ENCODING, HeaderValue::from_static("chunked"));
         }
         let mut request = Request::new(body);
         *request.method_mut() = parts.method.clone();
@@ -263,16 +309,20 @@ impl Group {
         let within = seconds(self.route.timeout_s.answer);
         progress.touch();
         let answered = tokio::select! {
-            answered = sender.try_send_request(request) => answered,
-            () = late(progress, within) => return Err(Undone::Late),
+            answered = sender.try_send_request(request) => answered.map_err(Some),
+            () = late(progress, within) => Err(None),
             () = async {
                 lease.server.left().await;
                 sleep(seconds(self.route.timeout_s.drain)).await;
-            } => return Err(Undone::Late),
+            } => Err(None),
         };
         match answered {
             Ok(answer) => Ok((answer, sender)),
-            Err(mut failed) => Err(match failed.take_message() {
+            Err(None) => {
+                progress.stop();
+                Err(Undone::Late)
+            }
+            Err(Some(mut failed)) => Err(match failed.take_message() {
                 Some(request) => Undone::Unsent(Box::new(request)),
                 None => Undone::Sent(failed.into_error().to_string()),
             }),
@@ -285,6 +335,7 @@ impl Group {
         answer: Answer<Incoming>,
         sender: SendRequest<Body>,
         lease: Lease,
+        progress: Arc<Progress>,
         parts: &Parts,
         client: Client,
     ) -> Option<(Response, Outcome)> {
@@ -301,7 +352,7 @@ impl Group {
         let prefix = if self.route.strip_prefix { self.route.prefix() } else { "" };
         heads::response(&mut head.headers, &own, &format!("{}://{}{prefix}", client.scheme, heads::host(parts)));
         let outcome = if head.status.is_server_error() { Outcome::Failed } else { Outcome::Answered };
-        let body = Body::boxed(Answering::new(body, lease, self.patience(), Some((sender, kept_for))));
+        let body = Body::boxed(Answering::new(body, lease, self.patience(), progress, Some((sender, kept_for))));
         let mut response = Response::new(body);
         *response.status_mut() = head.status;
         *response.headers_mut() = head.headers;
@@ -313,18 +364,21 @@ impl Group {
     }
 
     async fn by_fastcgi(&self, asked: Asked<'_>) -> Result<(Response, Outcome), Trouble> {
-        let Asked { parts, body, client, rest } = asked;
+        let Asked { parts, body, client, rest, past_basic } = asked;
         let progress = Progress::new();
+        if body.is_end_stream() {
+            progress.end();
+        }
         let body = Body::boxed(Paced::new(body));
         let body = Sending::new(body, self.route.body_bytes_max, Arc::clone(&progress));
         let path = if self.route.strip_prefix { rest } else { parts.uri.path() };
         let root = self.route.root.as_deref().unwrap_or_default();
         let script = fastcgi::script(&self.tasks, root, path).await.map_err(Trouble::refused)?;
         let prefix = if self.route.strip_prefix { self.route.prefix() } else { "" };
-        let about = fastcgi::About { parts, client, prefix };
+        let about = fastcgi::About { parts, client, prefix, past_basic };
         let (mut tried, mut worst): (Vec<Arc<Server>>, _) = (Vec::new(), Trouble::DOWN);
         while tried.len() < TRIES_MAX {
-            let Some(mut lease) = self.choose(&tried) else { return Err(worst) };
+            let Some(mut lease) = self.choose(&tried) else { return Err(self.nobody(&tried, worst)) };
             let server = Arc::clone(&lease.server);
             let stream = match server.way.connect(seconds(self.route.timeout_s.connect)).await {
                 Ok(stream) => stream,
@@ -357,7 +411,7 @@ impl Group {
                         None if matches!(why, fastcgi::Fault::Late) => Trouble::LATE,
                         None => Trouble::BROKEN,
                     };
-                    lease.failed(self.route.failing, &why.to_string());
+                    self.blame(&mut lease, &progress, &why.to_string());
                     Err(trouble)
                 }
             };
@@ -370,14 +424,18 @@ fn seconds(seconds: u32) -> Duration {
     Duration::from_secs(seconds.into())
 }
 
-/// Resolves once nothing of a request was sent for so long.
+/// Resolves once the upstream has taken so long: for the answer since all was sent, or for more of the body. Whether the visitor takes too
+/// long is watched with his body.
 async fn late(progress: &Progress, within: Duration) {
     loop {
         let until = progress.last() + within;
-        if until <= Instant::now() {
+        if Instant::now() < until {
+            sleep_until(until).await;
+        } else if progress.is_awaited() {
+            sleep(within.min(LOOKS_AT_VISITOR)).await;
+        } else {
             return;
         }
-        sleep_until(until).await;
     }
 }
 
@@ -389,4 +447,50 @@ fn kept_for(headers: &HeaderMap) -> Option<u64> {
     }
     let said = headers.get(HeaderName::from_static("keep-alive"))?.to_str().ok()?;
     said.split(',').find_map(|it| it.trim().strip_prefix("timeout=")?.parse().ok())
+}
+
+#[cfg(test)]
+mod tests {
+    use std::{
+        pin::Pin,
+        task::{Context, Poll},
+    };
+
+    use bytes::Bytes;
+    use hyper::body::Frame;
+    use tokio::{sync::mpsc, time::timeout};
+
+    use super::*;
+    use crate::http::respond::BodyError;
+
+    /// What a visitor sends, when he does.
+    struct Visitor(mpsc::Receiver<Bytes>);
+
+    impl hyper::body::Body for Visitor {
+        type Data = Bytes;
+        type Error = BodyError;
+
+        fn poll_frame(
+            mut self: Pin<&mut Self>,
+            context: &mut Context<'_>,
+        ) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
+            self.0.poll_recv(context).map(|it| it.map(|it| Ok(Frame::data(it))))
+        }
+    }
+
+    /// Nothing of what a visitor leaves unsent is the upstream's fault.
+    #[tokio::test]
+    async fn a_visitor_who_stalls_makes_no_upstream_late() {
+        let (progress, within) = (Progress::new(), Duration::from_millis(50));
+        let is_late = async |ms| timeout(Duration::from_millis(ms), late(&progress, within)).await.is_ok();
+        assert!(is_late(10_000).await, "nobody waits for the visitor");
+        let (visitor, stalls) = mpsc::channel(1);
+        let mut body = Sending::new(Body::boxed(Visitor(stalls)), 8, Arc::clone(&progress));
+        assert!(timeout(within, body.frame()).await.is_err());
+        assert!(!is_late(300).await, "he is waited for");
+        visitor.send(Bytes::from_static(b"x")).await.unwrap();
+        drop(visitor);
+        while body.frame().await.is_some() {}
+        assert!(progress.has_ended() && is_late(10_000).await, "all was sent");
+    }
 }

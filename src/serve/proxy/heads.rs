@@ -2,13 +2,16 @@
 //!
 //! SECURITY: what is of one connection stays there (RFC 9110 §7.6.1), also what a client names in `Connection` to have it removed. What
 //! tells an upstream who the visitor is comes from this server alone: a client's own word for it is dropped, in every spelling that
-//! an upstream may take for the same. `Proxy` is dropped, as programs take it for a setting of theirs (httpoxy).
+//! an upstream may take for the same. So are paths beside the path, which would lead past doors, and what opens doors of this
+//! server (cookies of guests, `Authorization` that was for it). `Proxy` is dropped, as programs take it for a setting of theirs (httpoxy).
+
+use std::net::IpAddr;
 
 use hyper::{
     HeaderMap, Method, Version,
     header::{
-        ALT_SVC, CONNECTION, CONTENT_LENGTH, COOKIE, EXPECT, FORWARDED, HOST, HeaderName, HeaderValue, LOCATION,
-        PROXY_AUTHENTICATE, PROXY_AUTHORIZATION, TE, TRAILER, TRANSFER_ENCODING, UPGRADE, VIA,
+        ALT_SVC, AUTHORIZATION, CONNECTION, CONTENT_LENGTH, COOKIE, EXPECT, FORWARDED, HOST, HeaderName, HeaderValue,
+        LOCATION, PROXY_AUTHENTICATE, PROXY_AUTHORIZATION, TE, TRAILER, TRANSFER_ENCODING, UPGRADE, VIA,
     },
     http::{request::Parts, uri::Authority},
 };
@@ -31,6 +34,13 @@ const OF_CONNECTIONS: [HeaderName; 9] = [
 const OURS: [HeaderName; 5] = [HOST, EXPECT, CONTENT_LENGTH, PROXY_AUTHORIZATION, FORWARDED];
 /// What this server puts into `Via`, and what tells it that a request goes in circles.
 const NAME: &str = "chainhost";
+/// What names the visitor's address to programs, and is no list of the way: passed on where it says what is known.
+const NAMES_VISITOR: [&str; 6] =
+    ["x-client-ip", "true-client-ip", "x-cluster-client-ip", "cf-connecting-ip", "forwarded-for", "x-forwarded"];
+/// What programs take for the path instead of the one that was looked at here.
+const NAMES_PATH: [&str; 2] = ["x-original-url", "x-rewrite-url"];
+/// The cookies by which guests of a protected site are known: whoever has one is let in.
+const OF_GUESTS: [&[u8]; 2] = [b"chainhost_guest", b"__Host-chainhost_guest"];
 /// Times that a request may pass servers of this kind: none has reason to pass more.
 const PASSES_MAX: usize = 8;
 
@@ -44,6 +54,8 @@ pub(super) struct About<'a> {
     pub(super) prefix: Option<&'a str>,
     /// Whether it is to become a WebSocket.
     pub(super) upgrades: bool,
+    /// Whether a name and a password of this server's have let it in: they are not the upstream's to know.
+    pub(super) past_basic: bool,
 }
 
 /// The host as the visitor wrote it, with its port.
@@ -76,8 +88,9 @@ pub(super) fn request(parts: &Parts, about: &About<'_>) -> HeaderMap {
     let mut headers = HeaderMap::with_capacity(parts.headers.keys_len() + 8);
     for (name, value) in &parts.headers {
         let is_listed = listed.iter().any(|it| it == name.as_str());
-        let dropped = OF_CONNECTIONS.contains(name) || OURS.contains(name) || *name == COOKIE || is_listed;
-        if !dropped && !speaks_of_visitor(name) {
+        let is_ours = OURS.contains(name) || *name == COOKIE || (*name == AUTHORIZATION && about.past_basic);
+        let dropped = OF_CONNECTIONS.contains(name) || is_ours || is_listed;
+        if !dropped && (!speaks_of_visitor(name) || says_what_is_known(name, value, about.client)) {
             headers.append(name, value.clone());
         }
     }
@@ -145,30 +158,55 @@ fn tokens<'h>(headers: &'h HeaderMap, name: &HeaderName) -> impl Iterator<Item =
     lines.flat_map(|it| it.split(',')).map(str::trim)
 }
 
-/// Whether a header says of whom a request is, or is one that programs take for something else; `_` and `-` are the same to CGI.
-pub(super) fn speaks_of_visitor(name: &HeaderName) -> bool {
-    let is = |wanted: &str| {
-        let mut letters = name.as_str().bytes();
-        wanted.bytes().all(|it| letters.next().is_some_and(|b| b == it || (it == b'-' && b == b'_')))
-            && letters.next().is_none()
-    };
+/// Whether a header has this name; `_` and `-` are the same to CGI.
+fn is(name: &HeaderName, wanted: &str) -> bool {
+    let mut letters = name.as_str().bytes();
+    wanted.bytes().all(|it| letters.next().is_some_and(|b| b == it || (it == b'-' && b == b'_')))
+        && letters.next().is_none()
+}
+
+/// Whether a header says of whom a request is, or is one that programs take for something else.
+fn speaks_of_visitor(name: &HeaderName) -> bool {
     let begins = |wanted: &str| {
         let start = name.as_str().as_bytes().get(..wanted.len()).unwrap_or_default();
         start.len() == wanted.len()
             && start.iter().zip(wanted.bytes()).all(|(b, it)| *b == it || (it == b'-' && *b == b'_'))
     };
-    begins("x-forwarded-") || is("x-real-ip") || is("forwarded") || is("proxy")
+    let others = ["x-real-ip", "forwarded", "proxy"];
+    begins("x-forwarded-") || others.iter().chain(&NAMES_VISITOR).chain(&NAMES_PATH).any(|it| is(name, it))
 }
 
+/// Whether a header names the visitor as a trusted proxy has named him. SECURITY: a proxy that passes on what it does not know would
+/// pass on a visitor's own word too, so that the address must be the one that is believed.
+fn says_what_is_known(name: &HeaderName, value: &HeaderValue, client: Client) -> bool {
+    let said = || value.to_str().ok()?.trim().parse::<IpAddr>().ok();
+    client.is_proxied
+        && NAMES_VISITOR.iter().any(|it| is(name, it))
+        && said().is_some_and(|it| it.to_canonical() == client.address)
+}
+
+/// The cookies of all lines but those of guests; `None`: there are none.
 fn joined(headers: &HeaderMap) -> Option<HeaderValue> {
-    let mut lines = headers.get_all(COOKIE).iter();
-    let first = lines.next()?;
-    let mut all = first.as_bytes().to_vec();
-    for line in lines {
-        all.extend_from_slice(b"; ");
-        all.extend_from_slice(line.as_bytes());
+    let mut all: Vec<u8> = Vec::new();
+    for line in headers.get_all(COOKIE) {
+        let line = line.as_bytes();
+        let kept: Vec<&[u8]> = line.split(|it| *it == b';').filter(|it| !is_of_guest(it)).collect();
+        let kept = kept.join(&b';');
+        let kept = kept.trim_ascii();
+        if kept.is_empty() {
+            continue;
+        }
+        if !all.is_empty() {
+            all.extend_from_slice(b"; ");
+        }
+        all.extend_from_slice(kept);
     }
-    HeaderValue::from_bytes(&all).ok()
+    if all.is_empty() { None } else { HeaderValue::from_bytes(&all).ok() }
+}
+
+fn is_of_guest(cookie: &[u8]) -> bool {
+    let name = cookie.split(|it| *it == b'=').next().unwrap_or_default();
+    OF_GUESTS.iter().any(|it| name.trim_ascii().eq_ignore_ascii_case(it))
 }
 
 fn via(version: Version) -> HeaderValue {
@@ -204,10 +242,13 @@ mod tests {
         request.body(()).unwrap().into_parts().0
     }
 
+    fn about(client: Client) -> About<'static> {
+        About { client, host: None, prefix: None, upgrades: false, past_basic: false }
+    }
+
     fn sent(headers: &[(&str, &str)]) -> HeaderMap {
         let all = [&[("host", "a.example:8443")][..], headers].concat();
-        let about = About { client: client("198.51.100.7"), host: None, prefix: None, upgrades: false };
-        request(&parts(Version::HTTP_11, &all), &about)
+        request(&parts(Version::HTTP_11, &all), &about(client("198.51.100.7")))
     }
 
     /// All values of a header, and "-" without one.
@@ -253,6 +294,23 @@ mod tests {
             (&[("x-forwarded-server", "x")], "x-forwarded-server", "-"),
             (&[("forwarded", "for=6.6.6.6")], "forwarded", "for=198.51.100.7;host=\"a.example:8443\";proto=https"),
             (&[("proxy", "http://6.6.6.6")], "proxy", "-"),
+            (&[("x-client-ip", "6.6.6.6")], "x-client-ip", "-"),
+            (&[("true-client-ip", "6.6.6.6")], "true-client-ip", "-"),
+            (&[("x-cluster-client-ip", "6.6.6.6")], "x-cluster-client-ip", "-"),
+            (&[("cf-connecting-ip", "6.6.6.6")], "cf-connecting-ip", "-"),
+            (&[("cf_connecting_ip", "6.6.6.6")], "cf_connecting_ip", "-"),
+            (&[("forwarded-for", "6.6.6.6")], "forwarded-for", "-"),
+            (&[("x-forwarded", "6.6.6.6")], "x-forwarded", "-"),
+            // Paths beside the path.
+            (&[("x-original-url", "/admin")], "x-original-url", "-"),
+            (&[("x-rewrite-url", "/admin")], "x-rewrite-url", "-"),
+            (&[("x_rewrite_url", "/admin")], "x_rewrite_url", "-"),
+            // What opens the doors of this server.
+            (&[("cookie", "a=1; chainhost_guest=x; b=2;c")], "cookie", "a=1; b=2;c"),
+            (&[("cookie", "a=1;__Host-chainhost_guest=x")], "cookie", "a=1"),
+            (&[("cookie", "chainhost_guest=x;  __Host-chainhost_guest = y ;chainhost_guest")], "cookie", "-"),
+            (&[("cookie", "chainhost_guest=x"), ("cookie", "b=2")], "cookie", "b=2"),
+            (&[("cookie", "a=chainhost_guest; chainhost_guests=1")], "cookie", "a=chainhost_guest; chainhost_guests=1"),
             (&[], "host", "a.example:8443"),
             (&[("via", "1.1 edge")], "via", "1.1 edge | 1.1 chainhost"),
         ] {
@@ -261,11 +319,32 @@ mod tests {
     }
 
     #[test]
+    fn a_trusted_proxy_may_name_whom_it_is_believed_to_bring() {
+        let brought = about(Client { is_proxied: true, ..client("198.51.100.7") });
+        for (value, wanted) in [("198.51.100.7", "198.51.100.7"), ("6.6.6.6", "-"), ("x", "-")] {
+            let given = parts(Version::HTTP_11, &[("cf-connecting-ip", value), ("x-original-url", value)]);
+            let headers = request(&given, &brought);
+            assert_eq!(
+                (of(&headers, "cf-connecting-ip").as_str(), of(&headers, "x-original-url").as_str()),
+                (wanted, "-")
+            );
+        }
+    }
+
+    #[test]
+    fn a_password_of_this_server_stays_here() {
+        let given = parts(Version::HTTP_11, &[("authorization", "Basic x")]);
+        let open = about(client("198.51.100.7"));
+        assert_eq!(of(&request(&given, &open), "authorization"), "Basic x");
+        assert_eq!(of(&request(&given, &About { past_basic: true, ..open }), "authorization"), "-");
+    }
+
+    #[test]
     fn host_prefix_and_upgrade_are_as_the_route_says() {
         let given =
             parts(Version::HTTP_11, &[("host", "a.example"), ("connection", "Upgrade"), ("upgrade", "websocket")]);
-        let about =
-            About { client: client("2001:db8::1"), host: Some("app:3000"), prefix: Some("/api"), upgrades: true };
+        let about = about(client("2001:db8::1"));
+        let about = About { host: Some("app:3000"), prefix: Some("/api"), upgrades: true, ..about };
         let headers = request(&given, &about);
         for (name, wanted) in [
             ("host", "app:3000"),

@@ -43,6 +43,8 @@ pub(super) async fn follow(group: Arc<Group>, health: Health) {
 
 /// Why a server is not well.
 async fn look(server: &Arc<Server>, health: &Health) -> Result<(), String> {
+    // Time begins when it is its turn.
+    let _turn = server.shared.look().await;
     let within = Duration::from_secs(health.timeout_s.into());
     let late = |_| format!("it said nothing within {} s", health.timeout_s);
     timeout(within, ask(server, health, within)).await.map_err(late)?

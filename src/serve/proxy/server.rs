@@ -12,11 +12,15 @@ use std::{
 
 use hyper::client::conn::http1::{Builder, SendRequest};
 use hyper_util::rt::TokioIo;
-use tokio::time::{self, Instant};
+use tokio::{
+    sync::{OwnedSemaphorePermit, Semaphore},
+    time::{self, Instant},
+};
 use tokio_util::sync::{CancellationToken, WaitForCancellationFutureOwned};
 
 use super::{
     connect::{Stream, Way},
+    shared::Shared,
     standing::{May, Standing},
 };
 use crate::{
@@ -25,6 +29,8 @@ use crate::{
     http::respond::Body,
 };
 
+/// Exchanges that one upstream works on at once.
+const EXCHANGES_MAX: usize = 512;
 /// Connections that one upstream has open without a request.
 const KEPT_MAX: usize = 64;
 /// How long they are kept, unless the upstream says that it keeps them for less.
@@ -58,7 +64,9 @@ pub(super) struct Server {
     pub(super) name: String,
     /// What stands in `Host` when it is asked for itself.
     pub(super) authority: String,
+    pub(super) shared: Arc<Shared>,
     tasks: Tasks,
+    exchanges: Arc<Semaphore>,
     active: AtomicUsize,
     standing: Mutex<Standing>,
     kept: Mutex<Vec<Kept>>,
@@ -71,6 +79,8 @@ pub(super) struct Lease {
     pub(super) server: Arc<Server>,
     /// It is to show whether the server is back.
     is_trial: bool,
+    /// Its places among those of the server and those of all.
+    _places: (OwnedSemaphorePermit, OwnedSemaphorePermit),
 }
 
 impl Drop for Lease {
@@ -109,12 +119,14 @@ impl Lease {
 }
 
 impl Server {
-    pub(super) fn new(way: Way, tasks: Tasks) -> Self {
+    pub(super) fn new(way: Way, tasks: Tasks, shared: Arc<Shared>) -> Self {
         Self {
             name: way.upstream().to_string(),
             authority: way.upstream().authority(),
             way,
+            shared,
             tasks,
+            exchanges: Arc::new(Semaphore::new(EXCHANGES_MAX)),
             active: AtomicUsize::new(0),
             standing: Mutex::default(),
             kept: Mutex::default(),
@@ -141,8 +153,14 @@ impl Server {
         self.standing().may(Instant::now())
     }
 
-    /// Gives it a request; `None` when another one got the only place meanwhile.
+    /// Whether it works on as many requests as there may be.
+    pub(super) fn is_full(&self) -> bool {
+        self.exchanges.available_permits() == 0 || self.shared.is_full()
+    }
+
+    /// Gives it a request; `None` when it is full, or another one got the only place meanwhile.
     pub(super) fn lease(self: &Arc<Self>, may: May) -> Option<Lease> {
+        let places = (Arc::clone(&self.exchanges).try_acquire_owned().ok()?, self.shared.exchange()?);
         let is_trial = may == May::Try;
         if is_trial {
             let mut standing = self.standing();
@@ -152,7 +170,7 @@ impl Server {
             standing.try_it();
         }
         self.active.fetch_add(1, Ordering::Relaxed);
-        Some(Lease { server: Arc::clone(self), is_trial })
+        Some(Lease { server: Arc::clone(self), is_trial, _places: places })
     }
 
     /// What a look at it says.
@@ -257,5 +275,42 @@ impl Server {
     /// Resolves once it was left.
     pub(super) fn left(&self) -> WaitForCancellationFutureOwned {
         self.left.clone().cancelled_owned()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{
+        domain::site_settings::proxy::{Tls, Upstream},
+        serve::proxy::Nobody,
+    };
+
+    fn server(shared: &Arc<Shared>) -> Arc<Server> {
+        let (tasks, upstream) = (Tasks::new(), Upstream::parse("http://127.0.0.1:1").unwrap());
+        let way = Way::new(upstream, true, Tls::default(), Arc::default(), Arc::new(Nobody), tasks.clone());
+        Arc::new(Server::new(way, tasks, Arc::clone(shared)))
+    }
+
+    #[test]
+    fn a_server_works_on_so_many_requests_and_no_more() {
+        let shared = Arc::new(Shared::default());
+        let (one, other) = (server(&shared), server(&shared));
+        let mut leases: Vec<Lease> = (0..EXCHANGES_MAX).map(|_| one.lease(May::All).unwrap()).collect();
+        assert!(one.is_full() && one.lease(May::All).is_none());
+        assert_eq!(one.active(), EXCHANGES_MAX);
+        assert!(!other.is_full() && other.lease(May::All).is_some());
+        leases.pop();
+        assert!(!one.is_full() && one.lease(May::All).is_some());
+    }
+
+    #[test]
+    fn all_servers_together_work_on_so_many_and_no_more() {
+        let shared = Arc::new(Shared::new(2));
+        let (one, other) = (server(&shared), server(&shared));
+        let held = (one.lease(May::All).unwrap(), other.lease(May::All).unwrap());
+        assert!(one.is_full() && one.lease(May::All).is_none() && other.lease(May::All).is_none());
+        drop(held);
+        assert!(!other.is_full() && other.lease(May::All).is_some());
     }
 }

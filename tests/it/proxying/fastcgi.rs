@@ -183,6 +183,7 @@ async fn programs_of_php_get_bodies_and_answer_as_they_like() {
     while !came.contains("data: 0") {
         let mut piece = [0; 1024];
         let read = timeout(PATIENCE, stream.read(&mut piece)).await.unwrap().unwrap();
+        assert_ne!(read, 0, "{came}");
         came.push_str(std::str::from_utf8(&piece[..read]).unwrap());
     }
     assert!(!came.contains("data: 2"), "{came}");

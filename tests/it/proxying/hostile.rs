@@ -177,6 +177,15 @@ async fn nothing_is_smuggled_to_an_upstream() {
         assert!(!passed.contains("evil"), "{head}: {passed}");
     }
     assert!(asked.lock().unwrap().is_empty(), "{:?}", asked.lock().unwrap());
+    // What has one reading is framed anew, and what stands in it stays in it.
+    let sent = "POST / HTTP/1.1\r\nHost: site.test\r\nConnection: close\r\nTransfer-Encoding: chunked\r\n\r\n1b;x=\"y\"\r\n0\r\n\r\nGET /e HTTP/1.1\r\nA: \r\n\r\n0\r\n\r\n";
+    let said = raw(web.address, sent.as_bytes()).await;
+    assert!(said.starts_with("HTTP/1.1 200"), "{said}: {:?}", asked.lock().unwrap());
+    let passed = asked.lock().unwrap().pop().unwrap();
+    let (head, _) = passed.split_once("\r\n\r\n").unwrap();
+    let lengths = head.lines().filter(|it| it.starts_with("content-length") || it.starts_with("transfer-encoding"));
+    assert_eq!(lengths.collect::<Vec<_>>(), ["transfer-encoding: chunked"], "{passed}");
+    assert!(!passed.contains("x=\"y\""), "extensions of chunks are of one connection: {passed}");
     // Line ends in a path or a header of HTTP/2 cannot be there; in the path they are escapes.
     assert_eq!(web.get("/a%0d%0aX-Own:%201").await.status(), 200);
     let passed = asked.lock().unwrap().pop().unwrap();
@@ -195,5 +204,26 @@ async fn a_sender_that_stops_is_ended_and_costs_the_upstream_nothing() {
     drop(stream);
     until("nobody works on it", || web.plane.proxied()[0].upstreams[0].2 == 0).await;
     assert!(web.plane.proxied()[0].upstreams[0].1, "that is no fault of the upstream's");
+    tasks.stop();
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_body_of_a_get_arrives_and_one_of_a_head_is_refused() {
+    let tasks = Tasks::new();
+    let up = upstream(&tasks, mirror).await;
+    let web = web(&json!([{ "to": [up.url()] }]));
+    let ask = async |method: &str, rest: &str| {
+        let sent = format!("{method} / HTTP/1.1\r\nHost: site.test\r\nConnection: close\r\n{rest}");
+        raw(web.address, sent.as_bytes()).await
+    };
+    let chunked = "Transfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n0\r\n\r\n";
+    assert!(ask("GET", chunked).await.contains(r#""body":3"#));
+    assert!(ask("GET", "Content-Length: 3\r\n\r\nabc").await.contains(r#""body":3"#));
+    let none = ask("GET", "Transfer-Encoding: chunked\r\n\r\n0\r\n\r\n").await;
+    assert!(none.contains(r#""body":0"#) && !none.contains("transfer-encoding\",\""), "{none}");
+    for body in [chunked, "Content-Length: 3\r\n\r\nabc"] {
+        assert!(ask("HEAD", body).await.starts_with("HTTP/1.1 400"), "{body}");
+    }
+    assert!(ask("HEAD", "\r\n").await.starts_with("HTTP/1.1 200"));
     tasks.stop();
 }

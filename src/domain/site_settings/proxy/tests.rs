@@ -91,6 +91,8 @@ fn what_is_wrong_is_said_with_its_key() {
         (check(|it| it.timeout_s.idle = 0), ["`proxy.routes[0].timeout_s.idle`", "from 1"]),
         (check(|it| it.failing.for_s = 90_000), ["`proxy.routes[0].failing.for_s`", "86400"]),
         (check(|it| it.health = Some(health("up"))), ["`proxy.routes[0].health.path`", "begins with `/`"]),
+        (check(|it| it.health = Some(Health { every_s: 4, ..health("/") })), ["health.every_s`", "from 5"]),
+        (check(|it| it.health = Some(Health { timeout_s: 61, ..health("/") })), ["health.timeout_s`", "1 to 60"]),
         (check(|it| it.health = Some(Health { status: Some(99), ..health("/") })), ["health.status`", "from 200"]),
         (check(|it| it.tls.server_name = Some(String::from("a.example"))), ["`proxy.routes[0].tls`", "https://"]),
         (
@@ -106,6 +108,14 @@ fn what_is_wrong_is_said_with_its_key() {
     ] {
         assert!(words.iter().all(|it| said.contains(it)), "{said}");
     }
+    let many = |count: u8| {
+        let to: Vec<String> = (0..count).map(|it| format!("http://10.0.0.{it}")).collect();
+        let to: Vec<&str> = to.iter().map(String::as_str).collect();
+        let route = |at: usize, to: &[&str]| Route { health: Some(health("/")), ..Route::new(&format!("/{at}"), to) };
+        Proxy { routes: to.chunks(32).enumerate().map(|(at, to)| route(at, to)).collect() }.check()
+    };
+    assert!(many(64).is_ok());
+    assert!(many(65).unwrap_err().message.contains("64 servers"));
     let twice =
         Proxy { routes: vec![Route::new("/a", &["http://a.example"]), Route::new("/a/", &["http://b.example"])] };
     assert!(twice.check().unwrap_err().message.contains("`proxy.routes[1].path`"));

@@ -22,8 +22,9 @@ pub(super) struct Params {
 pub(super) fn of(about: &About<'_>, script: &Script) -> Params {
     let mut params = Params { all: BTreeMap::new() };
     let parts = about.parts;
-    let headers =
-        heads::request(parts, &heads::About { client: about.client, host: None, prefix: None, upgrades: false });
+    let (client, past_basic) = (about.client, about.past_basic);
+    let about_heads = heads::About { client, host: None, prefix: None, upgrades: false, past_basic };
+    let headers = heads::request(parts, &about_heads);
     for (name, value) in &headers {
         if name.as_str().contains('_') || *name == CONTENT_TYPE || *name == VIA {
             continue;
@@ -136,7 +137,7 @@ mod tests {
             name: String::from("/index.php"),
             path_info: String::from("/a b"),
         };
-        let about = About { parts: &parts, client, prefix: "/php" };
+        let about = About { parts: &parts, client, prefix: "/php", past_basic: false };
         let all = of(&about, &script).all;
         all.into_iter().map(|(name, value)| (name, String::from_utf8(value).unwrap())).collect()
     }
