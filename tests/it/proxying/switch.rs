@@ -38,11 +38,12 @@ fn visitors(web: &Web, count: usize, stop: &Arc<AtomicUsize>, load: &Arc<Load>) 
                 match answered.await {
                     Ok((200, _)) => drop(load.good.fetch_add(1, Ordering::Relaxed)),
                     other => {
-                        let mut bad = load.bad.lock().unwrap();
-                        if bad.len() < BAD_MAX {
-                            bad.push(format!("{other:?}"));
+                        {
+                            let mut bad = load.bad.lock().unwrap();
+                            if bad.len() < BAD_MAX {
+                                bad.push(format!("{other:?}"));
+                            }
                         }
-                        drop(bad);
                         tokio::task::yield_now().await;
                         // A connection that is gone stays so.
                         break;
