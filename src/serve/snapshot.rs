@@ -70,6 +70,11 @@ impl Given {
         Self(Arc::new((settings, OnceLock::new())))
     }
 
+    /// Whether two say the same, which two of one site mostly do by being one.
+    fn is_same(&self, other: &Self) -> bool {
+        Arc::ptr_eq(&self.0, &other.0) || self == other
+    }
+
     /// The settings as requests need them, read with the first that asks.
     pub(super) fn rules(&self) -> Result<&Rules, Unusable> {
         let (settings, rules) = &*self.0;
@@ -183,9 +188,23 @@ impl Snapshot {
         out.extend_from_slice(self.instance.as_bytes());
         out.extend_from_slice(&self.generation.to_be_bytes());
         out.extend_from_slice(&length(hosts.len()));
+        // A site has its hostnames and a preview for each deployment: its settings stand with the first of them.
+        let mut written: HashMap<SiteId, &Given> = HashMap::new();
         for (host, target) in hosts {
             put_text(&mut out, host);
             put_target(&mut out, target);
+            match &target.settings {
+                Settings::Plain => out.push(0),
+                Settings::Unreadable => out.push(2),
+                Settings::Given(it) if written.get(&target.site).is_some_and(|before| before.is_same(it)) => {
+                    out.push(3);
+                }
+                Settings::Given(it) => {
+                    written.insert(target.site, it);
+                    out.push(1);
+                    put_text(&mut out, &it.text());
+                }
+            }
         }
         let checksum = Sha256::of(&out);
         out.extend_from_slice(&checksum.0);
@@ -236,14 +255,6 @@ fn put_target(out: &mut Vec<u8>, target: &Target) {
             out.push(2);
             put_text(out, reason);
         }
-    }
-    match &target.settings {
-        Settings::Plain => out.push(0),
-        Settings::Given(settings) => {
-            out.push(1);
-            put_text(out, &settings.text());
-        }
-        Settings::Unreadable => out.push(2),
     }
 }
 
@@ -332,12 +343,14 @@ impl<'a> Reader<'a> {
         match self.take(1)? {
             [0] => Some(Settings::Plain),
             [1] => {
-                let text = self.text()?;
-                let read =
-                    || SiteSettings::parse(text).map_or(Settings::Unreadable, |it| Settings::Given(Given::new(it)));
-                Some(known.entry(site).or_insert_with(read).clone())
+                let read = SiteSettings::parse(self.text()?);
+                let settings = read.map_or(Settings::Unreadable, |it| Settings::Given(Given::new(it)));
+                known.insert(site, settings.clone());
+                Some(settings)
             }
             [2] => Some(Settings::Unreadable),
+            // As the host of the same site before.
+            [3] => known.get(&site).cloned(),
             _ => None,
         }
     }
@@ -391,6 +404,42 @@ mod tests {
         let read = Snapshot::decode(&body).unwrap();
         let target = read.find("a").unwrap();
         assert_eq!((&target.settings, &target.state, read.len()), (&Settings::Plain, &State::Empty, 1));
+    }
+
+    #[test]
+    fn settings_are_written_once_for_all_hosts_of_a_site() {
+        let set = |max_age_s: u32| {
+            let text = format!(r#"{{"addresses":{{"hsts":{{"max_age_s":{max_age_s}}}}}}}"#);
+            Settings::Given(Given::new(SiteSettings::parse(&text).unwrap()))
+        };
+        let mut made = Snapshot::new(id(9), 41);
+        let (one, other) = (set(300), set(600));
+        for number in 0..20_u8 {
+            let settings = if number < 10 { one.clone() } else { other.clone() };
+            let site = SiteId(id(if number < 15 { 1 } else { 2 }));
+            let target = Target { site, name: String::from("s"), preview: true, state: State::Empty, settings };
+            made.insert(&format!("{number:02}.example.org"), Arc::new(target));
+        }
+        let bytes = made.encode();
+        assert_eq!(
+            bytes.windows(9).filter(|it| it == b"max_age_s").count(),
+            3,
+            "two of the first site, one of the second"
+        );
+        let read = Snapshot::decode(&bytes).unwrap();
+        assert_eq!(read, made);
+        let given = |host: &str| match &read.find(host).unwrap().settings {
+            Settings::Given(it) => it.clone(),
+            other => panic!("{other:?}"),
+        };
+        assert!(Arc::ptr_eq(&given("00.example.org").0, &given("09.example.org").0));
+        // The first host is not there: what says "as before" is damage and no default.
+        let mut body =
+            [&MAGIC[..], &2_u32.to_be_bytes(), &[9; 16], &41_u64.to_be_bytes(), &1_u32.to_be_bytes()].concat();
+        body.extend([&1_u32.to_be_bytes()[..], b"a", &[1; 16], &1_u32.to_be_bytes(), b"s", &[0], &[0], &[3]].concat());
+        let checksum = Sha256::of(&body);
+        body.extend_from_slice(&checksum.0);
+        assert_eq!(Snapshot::decode(&body), Err(Unreadable::Damaged));
     }
 
     #[test]

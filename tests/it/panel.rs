@@ -38,13 +38,15 @@ fn the_printed_link_makes_the_owner_once() {
 }
 
 /// Addresses of the panel: all of those that show or change something.
-const PAGES: [&str; 26] = [
+const PAGES: [&str; 30] = [
     "/",
     "/sites",
     "/sites/new",
     "/sites/hello",
     "/sites/hello/deploy",
     "/sites/hello/settings",
+    "/sites/hello/traffic",
+    "/sites/hello/rules",
     "/sites/hello/delete",
     "/sites/hello/take-down",
     "/sites/hello/hostnames",
@@ -63,6 +65,8 @@ const PAGES: [&str; 26] = [
     "/storage",
     "/settings",
     "/settings/keys",
+    "/settings/certificates",
+    "/settings/bans",
     "/settings/password",
     "/settings/users",
 ];
@@ -98,6 +102,9 @@ fn routes(method: &str) -> Vec<String> {
             .replace("{queue}", "deploy")
             .replace("{deployment}", "1")
             .replace("{hostname}", "a.example")
+            .replace("{section}", "addresses")
+            .replace("{user}", "ada")
+            .replace("{link}", "0199a7c2e3f47a5b8c9d0e1f2a3b4c5d")
             .replace("{id}", "0199a7c2e3f47a5b8c9d0e1f2a3b4c5d");
         assert!(!path.contains('{'), "{path}");
         path

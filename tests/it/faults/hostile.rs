@@ -40,8 +40,9 @@ fn wrong_methods_are_refused_and_the_right_ones_named() {
     let (mut host, api, _) = start();
     let document = api.must("GET /api/openapi.json", &Value::Null, 200);
     for (path, methods) in document["paths"].as_object().unwrap() {
-        let at =
-            ["{name}", "{deployment}", "{hostname}", "{id}"].iter().fold(path.clone(), |at, it| at.replace(it, "x"));
+        let at = ["{name}", "{deployment}", "{hostname}", "{id}", "{section}", "{user}", "{link}"]
+            .iter()
+            .fold(path.clone(), |at, it| at.replace(it, "x"));
         let known: Vec<String> = methods.as_object().unwrap().keys().map(|it| it.to_uppercase()).collect();
         for method in ["GET", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "BREW"] {
             if known.iter().any(|it| it == method) {
