@@ -2,6 +2,7 @@
 
 mod server;
 mod sites;
+mod traffic;
 
 use std::{collections::BTreeSet, fs, io::Write as _, path::Path};
 
