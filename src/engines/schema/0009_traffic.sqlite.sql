@@ -31,7 +31,7 @@ CREATE TABLE traffic_visitors (
 ) STRICT, WITHOUT ROWID;
 CREATE INDEX traffic_visitors_age ON traffic_visitors (tenant_id, start_ms);
 
--- The most frequent labels of an hour or a day: kind is page, referrer or missing, labels a JSON list of pairs, the most frequent first.
+-- The most frequent labels of an hour or a day: kind is page, referrer or missing, labels a JSON list of label, count, and how much of the count is not sure, the most frequent first.
 CREATE TABLE traffic_top (
     tenant_id BLOB NOT NULL,
     site_id BLOB NOT NULL,
