@@ -5,6 +5,7 @@ import assert from "node:assert/strict";
 import { spawnSync } from "node:child_process";
 import { mkdirSync, writeFileSync } from "node:fs";
 import { basename, dirname, join } from "node:path";
+import { picture } from "./picture.mjs";
 
 /** How long one act of the browser may take: more means that it hangs. */
 const PATIENCE = 30_000;
@@ -155,7 +156,7 @@ export const folders = async ({ act, base, binary, data, out, press, step, uploa
   await fresh("With a secret");
   await choose(secret, "api/.env is among the files");
   assert.equal(await page.locator("input[name=archive]").evaluate((it) => it.files.length), 0, "nothing of it is kept to be sent");
-  await page.screenshot({ path: join(out, "deploy-secret-1280-light.png"), fullPage: true });
+  await picture(page, { path: join(out, "deploy-secret-1280-light.png"), fullPage: true });
   await drop([write(join(data, "nothing"), { "node_modules/only.js": "no" })]);
   await until("nothing has no files.");
   await page.locator("input[name=archive]").setInputFiles(upload({ "index.html": SITE["index.html"], ".env": "TOKEN=1" }));

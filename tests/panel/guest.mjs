@@ -2,6 +2,7 @@
 //
 // Usage: node guest.mjs ADDRESS NAME PASSWORD FOLDER     (FOLDER: for pictures of the form)
 import { chromium } from "playwright-core";
+import { picture } from "./picture.mjs";
 
 const [address, name, password, folder] = process.argv.slice(2);
 const browser = await chromium.launch({ executablePath: process.env.CHROMIUM ?? "/usr/bin/chromium", args: ["--no-sandbox", "--disable-gpu"] });
@@ -14,13 +15,13 @@ try {
     page.on("console", (it) => complaints.push(it.text()));
     seen.asked = (await page.goto(address)).status();
     seen.focused = await page.locator("#name:focus").count();
-    await page.screenshot({ path: `${folder}/form-${width}.png` });
+    await picture(page, { path: `${folder}/form-${width}.png` });
     await page.getByLabel("Name").fill(name);
     await page.getByLabel("Password").fill("not this one");
     await page.getByRole("button", { name: "Sign in" }).click();
     seen.told = (await page.getByRole("alert").textContent()).trim();
     seen.kept = await page.getByLabel("Name").inputValue();
-    await page.screenshot({ path: `${folder}/wrong-${width}.png` });
+    await picture(page, { path: `${folder}/wrong-${width}.png` });
     await page.getByLabel("Password").fill(password);
     await page.getByRole("button", { name: "Sign in" }).click();
     seen.at = page.url() === address;

@@ -3,6 +3,7 @@ import { readFileSync } from "node:fs";
 import { createRequire } from "node:module";
 import { gzipSync } from "node:zlib";
 import { chromium } from "playwright-core";
+import { picture } from "./picture.mjs";
 
 const AXE = readFileSync(createRequire(import.meta.url).resolve("axe-core/axe.min.js"), "utf8");
 const TAGS = ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "wcag22aa", "best-practice"];
@@ -46,7 +47,7 @@ export const look = async (browser, { url, name, out, state, status = 200 }) => 
     const weight = (await Promise.all(counted.map(weigh))).reduce((sum, it) => sum + it, 0);
     heaviest = Math.max(heaviest, weight);
     if (weight > WEIGHT_MAX) say(`weighs ${weight} bytes`);
-    await page.screenshot({ path: `${out}/${name}-${width}-${scheme}.png`, fullPage: true });
+    await picture(page, { path: `${out}/${name}-${width}-${scheme}.png`, fullPage: true });
     // Through the debugger, so that the page's own policy does not forbid axe.
     await page.evaluate(AXE);
     const violations = await page.evaluate(async (values) => {

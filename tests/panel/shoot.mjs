@@ -12,6 +12,7 @@ import { join } from "node:path";
 import { gzipSync } from "node:zlib";
 import { folders } from "./folders.mjs";
 import { look, open } from "./look.mjs";
+import { picture } from "./picture.mjs";
 import { schedules } from "./schedules.mjs";
 import { settings } from "./settings.mjs";
 
@@ -252,7 +253,7 @@ try {
   const key = await page.locator("code[aria-label='API key']").innerText();
   assert.match(key, /^ch_[\w-]{49}$/);
   assert.equal((await visit("localhost", "/api/v1/me", { authorization: `Bearer ${key}` })).status, 200);
-  await page.screenshot({ path: `${out}/key-created-1280-light.png`, fullPage: true });
+  await picture(page, { path: `${out}/key-created-1280-light.png`, fullPage: true });
   await shoot("keys", "/settings/keys");
   await page.goto(`${base}/settings/keys`);
   await page.getByRole("link", { name: "Revoke" }).click();

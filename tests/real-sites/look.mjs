@@ -6,6 +6,8 @@
 import { createRequire } from "node:module";
 import { join } from "node:path";
 
+import { picture } from "../panel/picture.mjs";
+
 const { chromium } = createRequire(join(process.cwd(), "package.json"))("playwright-core");
 const [base, folder, name, executablePath, ...paths] = process.argv.slice(2);
 const wrong = [];
@@ -50,7 +52,7 @@ const look = async (browser, path, at) => {
   const styled = await page.evaluate(() => [...document.styleSheets].some((it) => it.cssRules.length > 0));
   if (!styled) say("has no style");
   if (await page.$("[data-md-component=search-query]")) await search(page).catch(() => say("the search finds nothing"));
-  await page.screenshot({ path: join(folder, `${name}-${at}.png`) });
+  await picture(page, { path: join(folder, `${name}-${at}.png`) });
   await context.close();
   return requests;
 };
