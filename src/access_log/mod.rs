@@ -13,20 +13,16 @@ mod writer;
 use std::{
     io,
     path::{Path, PathBuf},
-    pin::Pin,
     sync::{
         Arc, Mutex, PoisonError,
         atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering},
         mpsc::{SyncSender, sync_channel},
     },
-    task::{Context, Poll, ready},
     thread::{Builder, JoinHandle},
     time::Duration,
 };
 
-use bytes::Bytes;
 use hyper::{
-    body::{Body as HttpBody, Frame, SizeHint},
     header::{HOST, HeaderName, REFERER, USER_AGENT},
     http::request::Parts,
 };
@@ -40,11 +36,7 @@ use self::{
 use crate::{
     base::{clock::Clock, tasks::Tasks},
     config::access_log::{AccessLog as Settings, Format},
-    http::{
-        peer::Client,
-        respond::{Body, BodyError, Response},
-        secret_path,
-    },
+    http::{peer::Client, respond::Response, secret_path, watched::Watch},
 };
 
 /// Lines that wait to be written: more than a machine answers in the time that the writer rests.
@@ -55,8 +47,6 @@ const WAITING_BYTES_MAX: usize = 8 << 20;
 const LOOK: Duration = Duration::from_secs(1);
 /// Between two sentences about that.
 const TOLD: Duration = Duration::from_mins(1);
-/// Bytes of an answer that are handed to the connection at once.
-const PIECE: usize = 256 * 1024;
 /// How long a shutdown waits for the last lines.
 const CLOSE_MAX: Duration = Duration::from_secs(3);
 
@@ -158,7 +148,7 @@ impl AccessLog {
         };
         let line = Line::new(self.0.format, &facts);
         let pending = Pending { log: self.clone(), begun: begun.at, line: Some(line), sent: 0 };
-        response.map(|body| Body::boxed(Watched { body, rest: Bytes::new(), pending }))
+        response.map(|body| body.watched(pending))
     }
 
     /// Lines so far.
@@ -246,62 +236,16 @@ struct Pending {
     sent: u64,
 }
 
+impl Watch for Pending {
+    fn sent(&mut self, bytes: u64) {
+        self.sent = self.sent.saturating_add(bytes);
+    }
+}
+
 impl Drop for Pending {
     fn drop(&mut self) {
         if let Some(line) = self.line.take() {
             self.log.leave(line.finish(self.sent, self.begun.elapsed()));
         }
-    }
-}
-
-/// A body whose bytes are counted on their way to the connection, a piece at a time: the connection takes the next one when the one before is
-/// nearly out, so that the count tells how far somebody came who went away.
-struct Watched {
-    body: Body,
-    /// What is left of a frame.
-    rest: Bytes,
-    pending: Pending,
-}
-
-impl Watched {
-    fn piece(&mut self) -> Frame<Bytes> {
-        let piece = self.rest.split_to(self.rest.len().min(PIECE));
-        self.pending.sent = self.pending.sent.saturating_add(u64::try_from(piece.len()).unwrap_or(u64::MAX));
-        Frame::data(piece)
-    }
-}
-
-impl HttpBody for Watched {
-    type Data = Bytes;
-    type Error = BodyError;
-
-    fn poll_frame(
-        mut self: Pin<&mut Self>,
-        context: &mut Context<'_>,
-    ) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
-        if self.rest.is_empty() {
-            let frame = ready!(Pin::new(&mut self.body).poll_frame(context));
-            match frame.map(|it| it.map(Frame::into_data)) {
-                Some(Ok(Ok(bytes))) => self.rest = bytes,
-                Some(Ok(Err(other))) => return Poll::Ready(Some(Ok(other))),
-                Some(Err(error)) => return Poll::Ready(Some(Err(error))),
-                None => return Poll::Ready(None),
-            }
-        }
-        Poll::Ready(Some(Ok(self.piece())))
-    }
-
-    fn is_end_stream(&self) -> bool {
-        self.rest.is_empty() && self.body.is_end_stream()
-    }
-
-    fn size_hint(&self) -> SizeHint {
-        let (inner, rest) = (self.body.size_hint(), u64::try_from(self.rest.len()).unwrap_or(u64::MAX));
-        let mut hint = SizeHint::new();
-        hint.set_lower(inner.lower().saturating_add(rest));
-        if let Some(upper) = inner.upper() {
-            hint.set_upper(upper.saturating_add(rest));
-        }
-        hint
     }
 }

@@ -80,10 +80,7 @@ pub(super) fn attend(
     for (socket, has_failed) in sockets {
         let (server, switch) = (server.clone(), Arc::clone(switch));
         tasks.spawn(async move {
-            let ran = server.run(socket, move |request, peer| {
-                let switch = Arc::clone(&switch);
-                async move { switch.answer(request, peer).await }
-            });
+            let ran = server.run(socket, move |request, peer| Box::pin(Arc::clone(&switch).answer(request, peer)));
             if let Err(error) = ran.await {
                 has_failed.store(true, Ordering::Relaxed);
                 tracing::error!(%error, "there is no HTTP/3 until a restart, only HTTP/1.1 and HTTP/2");

@@ -134,10 +134,8 @@ fn attend(tasks: &Tasks, server: &Server, listeners: Vec<TcpListener>, switch: &
         let (server, switch) = (server.clone(), Arc::clone(switch));
         tasks.spawn(async move {
             server
-                .run(listener, move |request, peer| {
-                    let switch = Arc::clone(&switch);
-                    async move { switch.answer(request, peer).await }
-                })
+                // Boxed, so that what passes it on moves a pointer and not all that answering needs.
+                .run(listener, move |request, peer| Box::pin(Arc::clone(&switch).answer(request, peer)))
                 .await;
         });
     }

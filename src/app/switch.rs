@@ -132,14 +132,14 @@ impl Switch {
     }
 
     /// Answers one request.
-    pub(super) async fn answer<B>(&self, request: Request<B>, peer: Peer) -> Response
+    pub(super) async fn answer<B>(self: Arc<Self>, request: Request<B>, peer: Peer) -> Response
     where
         B: Upload,
     {
         let begun = self.log.as_ref().map(AccessLog::begin);
         let (parts, body) = request.into_parts();
         if !self.role.serves() {
-            return self.worker(&parts, peer).await;
+            return Box::pin(self.worker(&parts, peer)).await;
         }
         if let Some(answer) = self.shelf.as_ref().and_then(|it| it.challenges().answer(&parts)) {
             return answer;
@@ -154,7 +154,8 @@ impl Switch {
             };
         }
         match self.whose(&parts, peer) {
-            For::Panel(client) => self.panel(Request::from_parts(parts, body), client).await,
+            // What is rare has no room in the future of each request.
+            For::Panel(client) => Box::pin(self.panel(Request::from_parts(parts, body), client)).await,
             For::Visitor(host) => {
                 let asked = Asked { host: &host, parts: &parts, peer, trust: &self.trust };
                 let response = match self.plane.answer(asked, body).await {

@@ -37,6 +37,14 @@ impl Tasks {
         self.tracker.spawn(future);
     }
 
+    /// The same with a future whose output nobody asks for. It is not wrapped: a wrapper would have room for it twice.
+    pub fn spawn_for_its_end<F>(&self, future: F)
+    where
+        F: Future<Output: Send> + Send + 'static,
+    {
+        self.tracker.spawn(future);
+    }
+
     /// Runs a blocking closure on the pool for such work and gives back what it returns;
     /// `None` when it panicked.
     pub async fn blocking<T: Send + 'static>(&self, work: impl FnOnce() -> T + Send + 'static) -> Option<T> {

@@ -12,3 +12,4 @@ pub mod problem;
 pub mod range;
 pub mod respond;
 pub mod secret_path;
+pub mod watched;

@@ -17,6 +17,8 @@ use hyper::{
 };
 use serde::Serialize;
 
+use super::watched::{Watch, Watched};
+
 /// Why a body broke off.
 pub type BodyError = Box<dyn std::error::Error + Send + Sync>;
 
@@ -28,6 +30,7 @@ pub struct Body(Inner);
 enum Inner {
     Memory(Option<Bytes>),
     Boxed(UnsyncBoxBody<Bytes, BodyError>),
+    Watched(Box<Watched>),
 }
 
 /// An extension of an answer whose body says by itself when it was waited for it long enough: a connection is not idle meanwhile.
@@ -52,7 +55,7 @@ impl Body {
     pub fn in_memory(&self) -> Option<usize> {
         match &self.0 {
             Inner::Memory(bytes) => Some(bytes.as_ref().map_or(0, Bytes::len)),
-            Inner::Boxed(_) => None,
+            Inner::Boxed(_) | Inner::Watched(_) => None,
         }
     }
 
@@ -63,6 +66,17 @@ impl Body {
         B::Error: Into<BodyError>,
     {
         Self(Inner::Boxed(body.map_err(Into::into).boxed_unsync()))
+    }
+
+    /// The same, whose bytes `watch` is told of on their way.
+    #[must_use]
+    pub fn watched(self, watch: impl Watch + 'static) -> Self {
+        let watch = Box::new(watch);
+        if let Inner::Watched(mut it) = self.0 {
+            it.add(watch);
+            return Self(Inner::Watched(it));
+        }
+        Self(Inner::Watched(Box::new(Watched::new(self, watch))))
     }
 }
 
@@ -86,6 +100,7 @@ impl HttpBody for Body {
                 Poll::Ready(next.map(|it| Ok(Frame::data(it))))
             }
             Inner::Boxed(body) => Pin::new(body).poll_frame(context),
+            Inner::Watched(body) => Pin::new(body).poll_frame(context),
         }
     }
 
@@ -93,6 +108,7 @@ impl HttpBody for Body {
         match &self.0 {
             Inner::Memory(bytes) => bytes.as_ref().is_none_or(Bytes::is_empty),
             Inner::Boxed(body) => body.is_end_stream(),
+            Inner::Watched(body) => body.is_end_stream(),
         }
     }
 
@@ -102,6 +118,7 @@ impl HttpBody for Body {
                 SizeHint::with_exact(bytes.as_ref().map_or(0, |it| u64::try_from(it.len()).unwrap_or(u64::MAX)))
             }
             Inner::Boxed(body) => body.size_hint(),
+            Inner::Watched(body) => body.size_hint(),
         }
     }
 }

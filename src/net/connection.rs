@@ -112,7 +112,7 @@ struct Executor(Tasks);
 
 impl<F: Future<Output: Send> + Send + 'static> hyper::rt::Executor<F> for Executor {
     fn execute(&self, future: F) {
-        self.0.spawn(async move { drop(future.await) });
+        self.0.spawn_for_its_end(future);
     }
 }
 
@@ -398,8 +398,9 @@ impl Server {
                 self.watch(connection, &activity).await;
             }
             Version::Other(http) => {
-                let connection = pin!(http.serve_connection(io, service));
-                self.watch(connection, &activity).await;
+                // Elsewhere: most idle connections are the other ones, which need not have room for this.
+                let mut connection = Box::pin(http.serve_connection(io, service));
+                self.watch(connection.as_mut(), &activity).await;
             }
         }
     }

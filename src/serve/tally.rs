@@ -10,21 +10,17 @@ use std::{
     collections::{HashMap, HashSet},
     hash::{DefaultHasher, Hasher as _},
     net::IpAddr,
-    pin::Pin,
     sync::{
         Arc, Mutex, MutexGuard, PoisonError,
         atomic::{AtomicU64, AtomicUsize, Ordering},
         mpsc::{Receiver, SyncSender, sync_channel},
     },
-    task::{Context, Poll, ready},
     thread,
 };
 
 use arc_swap::ArcSwap;
-use bytes::Bytes;
 use hyper::{
     Method, StatusCode,
-    body::{Body as HttpBody, Frame, SizeHint},
     header::{ACCEPT, CONTENT_TYPE, HeaderMap, REFERER, USER_AGENT},
     http::request::Parts,
 };
@@ -39,7 +35,10 @@ use crate::{
             tops::Kind,
         },
     },
-    http::respond::{Body, BodyError, Response},
+    http::{
+        respond::Response,
+        watched::{PIECE, Watch},
+    },
 };
 
 use super::{Asked, snapshot::Target};
@@ -48,8 +47,6 @@ use super::{Asked, snapshot::Target};
 const WAITING_MAX: usize = 16 * 1024;
 /// Shares at most: threads beyond that share.
 const SHARES_MAX: usize = 16;
-/// Bytes of a body that are handed to the connection at once; a body up to this size is counted when it is.
-const PIECE: usize = 256 * 1024;
 /// Verdicts on user agents that a thread remembers.
 const VERDICTS: usize = 256;
 /// Bytes of a user agent that count.
@@ -150,7 +147,7 @@ impl Tally {
             return response;
         }
         let pending = Pending { tally: self.clone(), answered: Some(answered) };
-        response.map(|body| Body::boxed(Counted { body, rest: Bytes::new(), pending }))
+        response.map(|body| body.watched(pending))
     }
 
     /// What is known when an answer begins.
@@ -347,59 +344,19 @@ struct Pending {
     answered: Option<Answered>,
 }
 
+impl Watch for Pending {
+    fn sent(&mut self, bytes: u64) {
+        if let Some(answered) = &mut self.answered {
+            answered.bytes = answered.bytes.saturating_add(bytes);
+        }
+    }
+}
+
 impl Drop for Pending {
     fn drop(&mut self) {
         if let Some(answered) = self.answered.take() {
             self.tally.leave(answered);
         }
-    }
-}
-
-/// A body whose bytes are counted on their way to the connection, a piece at a time: the connection takes the next one when the one before
-/// is nearly out, so that the count tells how far somebody came who went away.
-struct Counted {
-    body: Body,
-    rest: Bytes,
-    pending: Pending,
-}
-
-impl HttpBody for Counted {
-    type Data = Bytes;
-    type Error = BodyError;
-
-    fn poll_frame(
-        mut self: Pin<&mut Self>,
-        context: &mut Context<'_>,
-    ) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
-        if self.rest.is_empty() {
-            let frame = ready!(Pin::new(&mut self.body).poll_frame(context));
-            match frame.map(|it| it.map(Frame::into_data)) {
-                Some(Ok(Ok(bytes))) => self.rest = bytes,
-                Some(Ok(Err(other))) => return Poll::Ready(Some(Ok(other))),
-                Some(Err(error)) => return Poll::Ready(Some(Err(error))),
-                None => return Poll::Ready(None),
-            }
-        }
-        let length = self.rest.len().min(PIECE);
-        let piece = self.rest.split_to(length);
-        if let Some(answered) = &mut self.pending.answered {
-            answered.bytes = answered.bytes.saturating_add(u64::try_from(length).unwrap_or(u64::MAX));
-        }
-        Poll::Ready(Some(Ok(Frame::data(piece))))
-    }
-
-    fn is_end_stream(&self) -> bool {
-        self.rest.is_empty() && self.body.is_end_stream()
-    }
-
-    fn size_hint(&self) -> SizeHint {
-        let (inner, rest) = (self.body.size_hint(), u64::try_from(self.rest.len()).unwrap_or(u64::MAX));
-        let mut hint = SizeHint::new();
-        hint.set_lower(inner.lower().saturating_add(rest));
-        if let Some(upper) = inner.upper() {
-            hint.set_upper(upper.saturating_add(rest));
-        }
-        hint
     }
 }
 
