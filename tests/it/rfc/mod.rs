@@ -3,6 +3,7 @@
 #![expect(clippy::indexing_slicing, reason = "a test that panics says what went wrong")]
 
 mod one;
+mod parts;
 mod two;
 mod upstream;
 
