@@ -2,6 +2,7 @@
 
 #![expect(clippy::indexing_slicing, reason = "a test that panics says what went wrong")]
 
+mod floods;
 mod one;
 mod parts;
 mod two;
