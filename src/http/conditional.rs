@@ -28,17 +28,19 @@ pub fn evaluate(headers: &HeaderMap, etag: &str) -> Outcome {
 
 /// Whether a `Range` may be honoured: no `If-Range`, or one with exactly this strong tag.
 pub fn range_allowed(headers: &HeaderMap, etag: &str) -> bool {
-    headers.get(IF_RANGE).is_none_or(|value| value.as_bytes().trim_ascii() == etag.as_bytes())
+    let mut lines = headers.get_all(IF_RANGE).iter();
+    lines.next().is_none_or(|value| value.as_bytes().trim_ascii() == etag.as_bytes() && lines.next().is_none())
 }
 
 fn any_tag(headers: &HeaderMap, name: &HeaderName, fits: impl Fn(&str) -> bool) -> bool {
     headers.get_all(name).iter().filter_map(|value| value.to_str().ok()).any(|value| {
+        // It stands alone, and is no tag among others.
+        if value.trim_ascii() == "*" {
+            return true;
+        }
         let mut rest = value;
         loop {
             rest = rest.trim_start_matches([' ', '\t', ',']);
-            if rest.starts_with('*') {
-                return true;
-            }
             let Some((tag, after)) = first_tag(rest) else {
                 return false;
             };
@@ -71,6 +73,9 @@ mod tests {
             ("if-none-match", "W/\"a\"", Outcome::NotModified),
             ("if-none-match", "\"x,y\", \"a\"", Outcome::NotModified),
             ("if-none-match", "*", Outcome::NotModified),
+            ("if-none-match", " * ", Outcome::NotModified),
+            ("if-none-match", "*x", Outcome::Go),
+            ("if-none-match", "\"b\", *", Outcome::Go),
             ("if-none-match", "\"b\"", Outcome::Go),
             ("if-none-match", "a", Outcome::Go),
             ("if-none-match", "\"a", Outcome::Go),

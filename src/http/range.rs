@@ -97,10 +97,12 @@ fn spec(text: &str, size: u64) -> Option<Spec> {
     let (first, last) = text.split_once('-')?;
     if first.is_empty() {
         let length = number(last)?;
-        if length == 0 || size == 0 {
+        if length == 0 {
             return Some(Spec::Nothing);
         }
-        return Some(Spec::Bytes(Span { first: size.saturating_sub(length), last: size - 1 }));
+        // All of nothing is nothing, which no part could say (RFC 9110 §14.1.2).
+        let last = size.checked_sub(1)?;
+        return Some(Spec::Bytes(Span { first: size.saturating_sub(length), last }));
     }
     let first = number(first)?;
     let last = if last.is_empty() { u64::MAX } else { number(last)? };
@@ -164,7 +166,8 @@ mod tests {
             assert_eq!(parse(header, 10), wanted, "{header:?}");
         }
         assert_eq!(parse("bytes=0-", 0), Ranged::Unsatisfiable);
-        assert_eq!(parse("bytes=-1", 0), Ranged::Unsatisfiable);
+        assert_eq!(parse("bytes=-1", 0), Ranged::Whole);
+        assert_eq!(parse("bytes=-0", 0), Ranged::Unsatisfiable);
     }
 
     #[test]

@@ -3,7 +3,8 @@
 //! A reader that is lenient about framing understands a request otherwise than another one in front of it does, and what one
 //! takes for a body the other takes for a request (request smuggling). So this looks at each byte before hyper does, and lets
 //! nothing pass that RFC 9112 gives two readings: a line that ends in LF alone, a length beside `Transfer-Encoding`, a length
-//! said twice, a coding that is not `chunked` alone, a chunk size with anything but digits before its extensions.
+//! said twice, a coding that is not `chunked` alone, a chunk size with anything but digits before its extensions. Nor does a target with a
+//! `#`: the parser would drop what is behind it, which a rule of a reader in front has seen as a part of the path.
 //!
 //! Guarantees: what passes is framed by hyper as it is here; what does not pass in a head becomes one byte that hyper answers
 //! with 400, and in a body the end of the stream. Bytes are looked at once, whatever parts they come in, and none is kept
@@ -161,6 +162,7 @@ impl Framing {
         let is_well = before == b'\r' && {
             let line = bytes.get(..at).unwrap_or_default();
             if self.line_bytes == 0 {
+                self.look_at_target(line);
                 self.line_ended(line, line.len())
             } else {
                 self.keep(bytes.get(..at).unwrap_or_default());
@@ -183,7 +185,15 @@ impl Framing {
         at + 1
     }
 
+    /// A part of a line that may be a request line.
+    fn look_at_target(&mut self, part: &[u8]) {
+        if self.first_line && memchr::memchr(b'#', part).is_some() {
+            self.said = Said::Both;
+        }
+    }
+
     fn keep(&mut self, part: &[u8]) {
+        self.look_at_target(part);
         let room = LINE_KEPT.saturating_sub(self.line.len()).min(part.len());
         self.line.extend_from_slice(part.get(..room).unwrap_or_default());
         self.line_bytes += part.len();
@@ -320,6 +330,7 @@ mod tests {
         ("P / HTTP/1.1\r\ntransfer-encoding: chunked\r\ncontent-length: 1\r\n\r\n", "0\r\n\r\n", true),
         ("P / HTTP/1.1\r\ncontent-length: 1\r\ncontent-length: 1\r\n\r\n", "a", true),
         ("P / HTTP/1.1\r\ncontent-length: 1, 1\r\n\r\n", "a", true),
+        ("GET /a#b HTTP/1.1\r\nhost: a\r\n\r\n", "", true),
         ("P / HTTP/1.1\r\ncontent-length:\r\n\r\n", "a", true),
         ("P / HTTP/1.1\r\ncontent-length: +1\r\n\r\n", "a", true),
         ("P / HTTP/1.1\r\ncontent-length: 18446744073709551616\r\n\r\n", "a", true),

@@ -185,7 +185,9 @@ impl Visit<'_> {
 
     async fn ranged(&self, found: &Found<'_>) -> Result<Response, Refusal> {
         let headers = &self.parts.headers;
-        let asked = headers.get(RANGE).and_then(|it| it.to_str().ok());
+        let mut lines = headers.get_all(RANGE).iter();
+        // It is said once, or not understood.
+        let asked = lines.next().filter(|_| lines.next().is_none()).and_then(|it| it.to_str().ok());
         let asked = asked.filter(|_| conditional::range_allowed(headers, &found.prepared.etag));
         let size = found.entry.size;
         let part = match asked.map_or(Ranged::Whole, |it| range::parse(it, size)) {

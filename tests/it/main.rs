@@ -27,7 +27,6 @@ mod deploys;
 mod doctor;
 mod effects;
 mod faults;
-mod framing;
 mod gate;
 #[cfg(feature = "h3")]
 mod http3;
@@ -89,6 +88,7 @@ mod redis_cache_moves;
 mod redis_link;
 #[cfg(feature = "redis")]
 mod redis_tls;
+mod rfc;
 mod rules;
 mod runner;
 mod schedules;

@@ -39,6 +39,8 @@ const NAMES_VISITOR: [&str; 6] =
     ["x-client-ip", "true-client-ip", "x-cluster-client-ip", "cf-connecting-ip", "forwarded-for", "x-forwarded"];
 /// What programs take for the path instead of the one that was looked at here.
 const NAMES_PATH: [&str; 2] = ["x-original-url", "x-rewrite-url"];
+/// What frames a body, also in the spelling that programs take for the same (`Content_Length`): it is said anew.
+const FRAMES: [&str; 2] = ["content-length", "transfer-encoding"];
 /// The cookies by which guests of a protected site are known: whoever has one is let in.
 const OF_GUESTS: [&[u8]; 2] = [b"chainhost_guest", b"__Host-chainhost_guest"];
 /// Times that a request may pass servers of this kind: none has reason to pass more.
@@ -173,7 +175,8 @@ fn speaks_of_visitor(name: &HeaderName) -> bool {
             && start.iter().zip(wanted.bytes()).all(|(b, it)| *b == it || (it == b'-' && *b == b'_'))
     };
     let others = ["x-real-ip", "forwarded", "proxy"];
-    begins("x-forwarded-") || others.iter().chain(&NAMES_VISITOR).chain(&NAMES_PATH).any(|it| is(name, it))
+    begins("x-forwarded-")
+        || others.iter().chain(&NAMES_VISITOR).chain(&NAMES_PATH).chain(&FRAMES).any(|it| is(name, it))
 }
 
 /// Whether a header names the visitor as a trusted proxy has named him. SECURITY: a proxy that passes on what it does not know would
@@ -280,6 +283,8 @@ mod tests {
             (&[("upgrade", "h2c"), ("http2-settings", "x")], "http2-settings", "-"),
             (&[("expect", "100-continue")], "expect", "-"),
             (&[("content-length", "5")], "content-length", "-"),
+            (&[("content_length", "5")], "content_length", "-"),
+            (&[("transfer_encoding", "chunked")], "transfer_encoding", "-"),
             // Who the visitor is.
             (&[], "x-forwarded-for", "198.51.100.7"),
             (&[("x-forwarded-for", "6.6.6.6")], "x-forwarded-for", "198.51.100.7"),

@@ -30,6 +30,11 @@ fn without(name: &str) -> Vec<u8> {
     frame(HEADERS, &section(&rest))
 }
 
+/// The same with another value of a field.
+fn other(name: &str, value: &'static str) -> Vec<u8> {
+    frame(HEADERS, &section(&GET.map(|it| if it.0 == name { (it.0, value) } else { it })))
+}
+
 async fn send(connection: &Connection, bytes: &[u8]) -> (SendStream, RecvStream) {
     let (mut sender, receiver) = connection.open_bi().await.unwrap();
     sender.write_all(bytes).await.unwrap();
@@ -74,14 +79,30 @@ async fn requests_with_two_readings_are_refused_and_the_connection_goes_on() {
         ("a pseudo-header of an answer", with(&[(":status", "200")])),
         ("an unknown one", with(&[(":protocol", "websocket")])),
         ("one behind a field", frame(HEADERS, &section(&[GET[0], ("a", "b"), GET[1], GET[2], GET[3]]))),
+        ("a fragment", other(":path", "/#x")),
+        ("a star, which only OPTIONS asks for", other(":path", "*")),
+        ("a path without a slash", other(":path", "index.html")),
+        ("an address for a path", other(":path", "https://shop.example/")),
+        ("a line break in a path", other(":path", "/\r\nx: y")),
+        ("another scheme", other(":scheme", "ftp")),
+        ("an empty authority", other(":authority", "")),
+        ("a line break in an authority", other(":authority", "shop.example\r\nx: y")),
+        ("a blank in a method", other(":method", "GET / HTTP/1.1")),
+        ("a CONNECT with a path", other(":method", "CONNECT")),
         ("a capital", with(&[("X-Y", "1")])),
         ("a space in a name", with(&[("x y", "1")])),
         ("a line break", with(&[("x", "1\r\ny: 2")])),
         ("a connection", with(&[("connection", "keep-alive")])),
         ("a coding", with(&[("transfer-encoding", "chunked")])),
+        ("a connection that is to stay", with(&[("keep-alive", "timeout=5")])),
+        ("one to a proxy", with(&[("proxy-connection", "close")])),
+        ("a coding of a connection", with(&[("te", "gzip")])),
+        ("a NUL", with(&[("x", "y\0z")])),
         ("an upgrade", with(&[("upgrade", "websocket")])),
         ("two lengths", with(&[("content-length", "0"), ("content-length", "0")])),
         ("a length with a sign", with(&[("content-length", "-1")])),
+        ("a length that differs from another", with(&[("content-length", "0"), ("content-length", "4")])),
+        ("a length beyond 64 bits", with(&[("content-length", "18446744073709551616")])),
         ("less than was said", body("5", b"")),
         ("more than was said", body("5", b"123456")),
         ("no head at all", Vec::new()),
