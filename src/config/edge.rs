@@ -144,7 +144,11 @@ mod tests {
             ("provider = 'cloudflare'\nzones = ['a.org']", "line 2", "add `token_file`, the file with the token"),
             ("provider = 'webhook'\nzones = ['a.org']", "line 2", "add `token_file`, the file with a secret"),
             ("provider = 'webhook'\nzones = ['a.org']\ntoken_file = '/t'", "line 2", "add `api`"),
-            ("provider = 'webhook'\nzones = ['a.org']\ntoken_file = '/t'\napi = 'http://x'", "line 5", "write https://"),
+            (
+                "provider = 'webhook'\nzones = ['a.org']\ntoken_file = '/t'\napi = 'http://x'",
+                "line 5",
+                "write https://",
+            ),
             (
                 "provider = 'cloudflare'\nzones = ['a.org']\ntoken_file = '/t'\n[[edge]]\nprovider = 'cloudflare'\n\
                  zones = ['b.org', 'a.org']\ntoken_file = '/t'",

@@ -142,7 +142,9 @@ pub fn check_url(url: &str) -> Result<Option<String>> {
     let rest = url.strip_prefix("https://").or_else(|| url.strip_prefix("http://"));
     let host = rest.and_then(|it| it.split_once('/')).map(|it| it.0).filter(|it| !it.is_empty());
     let host = host.ok_or_else(|| {
-        wrong(String::from("write a path that begins with `/`, or an address such as `https://www.example.org/logo.png`."))
+        wrong(String::from(
+            "write a path that begins with `/`, or an address such as `https://www.example.org/logo.png`.",
+        ))
     })?;
     if host.contains(['@', ':', '?']) {
         return Err(wrong(String::from("its host is a hostname of the site, without a port and without a user.")));
@@ -190,7 +192,9 @@ pub fn explain(provider: Provider, zone: &str, trouble: &Trouble) -> String {
             format!("{name} refuses it: {}. Look at [[edge]] of the settings, {again}.", said.trim_end_matches('.'))
         }
         (Trouble::Nonsense(why), _) => {
-            format!("what answers for {name} is not its API ({why}). Look at `api` of [[edge]] in the settings, {again}.")
+            format!(
+                "what answers for {name} is not its API ({why}). Look at `api` of [[edge]] in the settings, {again}."
+            )
         }
         (Trouble::Unseen(_) | Trouble::Alias(_), _) => String::from("that is not known. Run the job again."),
     };

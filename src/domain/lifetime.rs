@@ -89,7 +89,12 @@ mod tests {
         for path in ["/app.3f2a9c1b.js", "/a/index-DkX2pQ9a.css", "/chunk-XH5PNVW4.js", "/app.3f2a9c1b.js.map"]
             .into_iter()
             .chain(["/_astro/hoisted.js", "/docs/_astro/logo.png", "/_next/static/abc/_buildManifest.js"])
-            .chain(["/_app/immutable/entry/start.js", "/_nuxt/entry.js", "/assets/index-BcD1f2G3.js", "/main-DhX3kq9A.css"])
+            .chain([
+                "/_app/immutable/entry/start.js",
+                "/_nuxt/entry.js",
+                "/assets/index-BcD1f2G3.js",
+                "/main-DhX3kq9A.css",
+            ])
         {
             assert_eq!(cache_control(path, media_type::of(path)), FOR_EVER, "{path}");
         }

@@ -21,8 +21,8 @@ use serde::{Serialize, de::DeserializeOwned};
 use serde_json::{Map, Value};
 
 use self::{
-    access::Access, addresses::Addresses, caching::Caching, cors::Cors, errors::Errors, firewall::Firewall, guests::Guests,
-    hotlink::Hotlink, limits::Limits, maintenance::Maintenance, proxy::Proxy, traffic::Traffic,
+    access::Access, addresses::Addresses, caching::Caching, cors::Cors, errors::Errors, firewall::Firewall,
+    guests::Guests, hotlink::Hotlink, limits::Limits, maintenance::Maintenance, proxy::Proxy, traffic::Traffic,
 };
 use crate::domain::{Error, Result};
 

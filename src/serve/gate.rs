@@ -105,7 +105,8 @@ impl Gate<'_> {
             return Err(Refusal::Hotlink);
         }
         // What is not the same for all is nothing for a cache that many ask.
-        let edge = self.rules.edge.as_ref().filter(|_| guarded.is_none() && embedded.is_none() && self.is_same_for_all(path));
+        let edge =
+            self.rules.edge.as_ref().filter(|_| guarded.is_none() && embedded.is_none() && self.is_same_for_all(path));
         let visit = &Visit { edge, ..*visit };
         // 10. What other servers answer, and the files.
         let body = body.take().unwrap_or_else(Body::empty);

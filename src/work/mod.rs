@@ -33,8 +33,7 @@ use crate::{
     services::{
         Services,
         agenda::{About, Entry, Every},
-        edge,
-        publish,
+        edge, publish,
     },
 };
 

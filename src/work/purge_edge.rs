@@ -65,7 +65,8 @@ mod tests {
 
     #[test]
     fn what_passes_is_tried_again_and_what_does_not_is_told() {
-        let of = |trouble: Trouble, attempt, age_ms| after(Failed { text: String::from("No."), trouble }, attempt, age_ms);
+        let of =
+            |trouble: Trouble, attempt, age_ms| after(Failed { text: String::from("No."), trouble }, attempt, age_ms);
         let snooze = |after_ms| Outcome::Snooze { after_ms };
         let first = Outcome::Retry { error: String::from("No. It is tried again."), after_ms: Some(5_000) };
         assert_eq!(of(Trouble::Slow, 1, 100), first);

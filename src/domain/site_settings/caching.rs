@@ -60,7 +60,8 @@ impl Section for Caching {
         for (tag, patterns) in &self.tags {
             edge::check_tag(tag).map_err(|error| error.on("caching.tags"))?;
             if patterns.is_empty() || patterns.len() > PATTERNS_MAX {
-                let text = format!("The tag `{tag}` in `caching.tags` has 1 to {PATTERNS_MAX} patterns, as in `/blog/*`.");
+                let text =
+                    format!("The tag `{tag}` in `caching.tags` has 1 to {PATTERNS_MAX} patterns, as in `/blog/*`.");
                 return wrong("caching.tags", text);
             }
             for it in patterns {

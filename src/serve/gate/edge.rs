@@ -72,7 +72,8 @@ mod tests {
 
     #[test]
     fn an_answer_is_told_with_its_tags_unless_the_files_say_it() {
-        let set = r#"{"caching":{"edge":true,"edge_max_age_s":60,"tags":{"all":["/*"],"blog":["/blog/*","/feed.xml"]}}}"#;
+        let set =
+            r#"{"caching":{"edge":true,"edge_max_age_s":60,"tags":{"all":["/*"],"blog":["/blog/*","/feed.xml"]}}}"#;
         let edge = Edge::new(&SiteSettings::parse(set).unwrap().caching).unwrap();
         let site = SiteId(Id::from_bytes([7; 16]));
         let dressed = |path: &str, status: u16, has: &[(&'static str, &'static str)]| {

@@ -24,7 +24,9 @@ impl Changes {
             return false;
         }
         let same = |it: &crate::proof::manifest::Entry, other: &Manifest| {
-            other.find(it.path.as_str()).is_some_and(|other| other.sha256 == it.sha256 && other.media_type == it.media_type)
+            other
+                .find(it.path.as_str())
+                .is_some_and(|other| other.sha256 == it.sha256 && other.media_type == it.media_type)
         };
         for gone in old.entries().iter().filter(|it| !same(it, new)) {
             self.files.insert(gone.path.to_string());

@@ -7,7 +7,10 @@ use std::sync::PoisonError;
 
 use super::{Purge, Services, changes::Changes, is_at_edge, scope_of};
 use crate::{
-    base::{blob_dir::{BlobDir, BlobError}, hash::Sha256},
+    base::{
+        blob_dir::{BlobDir, BlobError},
+        hash::Sha256,
+    },
     domain::{
         Error, Result,
         acme::records::Trouble,
@@ -59,7 +62,9 @@ impl Services {
         let Some(plan) = self.plan_purge(tenant, purge).await? else { return Ok(None) };
         self.settled().await;
         let Some(edge) = &self.edge else {
-            return Err(Error::unavailable("edge_none", "The settings of this server have no [[edge]] any more."));
+            let text = "The settings of this node have no [[edge]], so that nothing was purged. Give all nodes the same settings, restart \
+                        this one, and run the job again.";
+            return Ok(Some(Failed { text: text.to_owned(), trouble: Trouble::NoZone }));
         };
         for entry in &edge.entries {
             let is_here = |host: &str| edge.zone(host) == Some(entry.zone.as_str());

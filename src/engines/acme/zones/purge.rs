@@ -37,8 +37,8 @@ impl Zones {
         let base = access.api.as_deref().unwrap_or(cloudflare::API).trim_end_matches('/').to_owned();
         match access.provider {
             Provider::Cloudflare => {
-                let mut authorization = HeaderValue::from_str(&format!("Bearer {}", access.token.as_str()))
-                    .map_err(|_| Trouble::Token)?;
+                let mut authorization =
+                    HeaderValue::from_str(&format!("Bearer {}", access.token.as_str())).map_err(|_| Trouble::Token)?;
                 authorization.set_sensitive(true);
                 let api = Api { https, base, authorization, signature: None };
                 let zone = cloudflare::zone(&api, &call.zone).await?;
