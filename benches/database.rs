@@ -79,6 +79,7 @@ fn services(folder: &Path) -> Services {
         stores: Stores::default(),
         secrets: Secrets::fleeting(),
         acme: None,
+        edge: None,
         home: None,
         outside: Outside::default(),
     })

@@ -107,6 +107,7 @@ fn pages() -> Router<Panel> {
         .route("/sites/{name}/people/{user}/remove", get(sites::remove_person_question).post(sites::remove_person))
         .route("/sites/{name}/links", post(sites::add_link))
         .route("/sites/{name}/links/{link}/remove", get(sites::remove_link_question).post(sites::remove_link))
+        .route("/sites/{name}/purge", post(sites::purge))
         .route("/sites/{name}/watch", post(sites::watch))
         .route("/sites/{name}/watch/stop", post(sites::stop_watching))
         .route("/sites/{name}/take-down", get(sites::take_down_question).post(sites::take_down))

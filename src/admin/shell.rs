@@ -148,6 +148,8 @@ pub(super) enum Notice {
     WatchBegun,
     /// A site is deployed from no folder any more.
     WatchEnded,
+    /// Caches are purged soon.
+    Purged,
     /// A job was put back into its queue.
     JobRerun,
     /// A job was cancelled.
@@ -199,7 +201,7 @@ pub(super) enum Notice {
 }
 
 impl Notice {
-    const ALL: [Self; 46] = [
+    const ALL: [Self; 47] = [
         Self::Claimed,
         Self::SiteCreated,
         Self::SiteDeleted,
@@ -222,6 +224,7 @@ impl Notice {
         Self::LinkRemoved,
         Self::WatchBegun,
         Self::WatchEnded,
+        Self::Purged,
         Self::JobRerun,
         Self::JobCancelled,
         Self::JobRuns,
@@ -273,6 +276,7 @@ impl Notice {
             Self::LinkRemoved => "link-removed",
             Self::WatchBegun => "watch-begun",
             Self::WatchEnded => "watch-ended",
+            Self::Purged => "purged",
             Self::JobRerun => "job-rerun",
             Self::JobCancelled => "job-cancelled",
             Self::JobRuns => "job-runs",
@@ -340,6 +344,7 @@ impl Notice {
                 "The folder is watched. It is deployed as soon as nothing in it has changed for two seconds."
             }
             Self::WatchEnded => "The folder is watched no longer. What is live stays.",
+            Self::Purged => "The caches are purged in a moment. Jobs says whether that went well.",
             Self::JobRerun => "The job is in its queue again.",
             Self::JobCancelled => "The job is cancelled.",
             Self::JobRuns => "The job runs, so it was told to end. It has ten seconds for that.",

@@ -35,7 +35,8 @@ pub(super) use self::around::{
 };
 pub(super) use self::rules::rules;
 pub(super) use self::settings::{
-    delete, delete_question, put_back, put_back_question, settings, stop_watching, take_down, take_down_question, watch,
+    delete, delete_question, purge, put_back, put_back_question, settings, stop_watching, take_down,
+    take_down_question, watch,
 };
 pub(super) use self::traffic::traffic;
 #[cfg(test)]

@@ -8,6 +8,7 @@ mod caller;
 mod certificates;
 mod deployments;
 mod doctor;
+mod edge;
 mod jobs;
 mod openapi;
 mod people;
@@ -96,6 +97,8 @@ const ROUTES: &[Route] = routes! {
     delete "/sites/{name}/links/{link}" site_guests::remove_link, "Take a link back", () "" => "204";
     get "/sites/{name}/traffic" traffic::get, "What visitors asked for, by `minute`, `hour` or `day` (`step`), with the span before",
         (from to step) "" => "200 Traffic";
+    post "/sites/{name}/purge" edge::purge, "Have caches in front of the server purged: of addresses and tags, or of the whole site; the job that does it",
+        () "Purge" => "202 Made";
     post "/sites/{name}/try" rules::attempt, "What an address of a site gives, and which of its rules says so",
         () "Try" => "200 Tried";
     post "/hostnames/{hostname}/check" doctor::check, "Look whether an authority would give a certificate for a hostname",

@@ -16,6 +16,7 @@ pub(super) const SENT: &[(&str, &[&str])] = &[
     ("Changes", &["taken_down?: string?", "watch_folder?: string?"]),
     ("Password", &["password: string"]),
     ("NewSiteLink", &["note?: string", "expires_at?: time?", "maintenance?: boolean", "path?: string"]),
+    ("Purge", &["urls?: [string]", "tags?: [string]"]),
     ("Try", &["url: string", "deployment?: string?"]),
     ("Rollback", &["to?: string?", "if_live?: string?"]),
     ("Publish", &["if_live?: string?"]),

@@ -81,7 +81,7 @@ fn directory(it: &Authority) -> Result<Directory> {
 }
 
 /// A file with certificates in PEM.
-fn roots(path: &Path, setting: &str) -> Result<Vec<u8>> {
+pub(super) fn roots(path: &Path, setting: &str) -> Result<Vec<u8>> {
     let pem = read(path, setting)?;
     if CertificateDer::pem_slice_iter(&pem).next().is_none_or(|it| it.is_err()) {
         let text = format!(
@@ -94,7 +94,7 @@ fn roots(path: &Path, setting: &str) -> Result<Vec<u8>> {
 }
 
 /// A file with one secret word.
-fn secret(path: &Path, setting: &str) -> Result<Zeroizing<String>> {
+pub(super) fn secret(path: &Path, setting: &str) -> Result<Zeroizing<String>> {
     let bytes = Zeroizing::new(read(path, setting)?);
     let text = std::str::from_utf8(&bytes)
         .map_err(|_| Error::invalid("config", format!("{setting}: {} is no text.", path.display())))?;

@@ -27,6 +27,7 @@ use crate::{
         acme::Acme,
         blobs::{Bucket, REMEMBERED as BLOBS_REMEMBERED},
         database::{Postgres, REMEMBERED},
+        edge::Caches,
         redis::REMEMBERED as QUEUE_REMEMBERED,
         server::Server,
     },
@@ -281,6 +282,8 @@ pub struct Wish {
     pub master_key_file: Option<PathBuf>,
     /// Authorities that are asked for certificates, if any are.
     pub acme: Option<Acme>,
+    /// Caches in front of the server that are purged.
+    pub edge: Vec<Caches>,
     /// Names and addresses of the world outside.
     pub outside: Outside,
 }
@@ -372,6 +375,7 @@ pub async fn open(folder: &Folder, wish: &Wish) -> Result<Opened> {
         instance,
         secrets,
         acme: authorities::open(wish.acme.as_ref(), &wish.tasks, &wish.outside.dns),
+        edge: super::edge::open(&wish.edge, &wish.tasks, &wish.outside.dns),
         stores: super::stores::describe(folder, wish),
         outside: wish.outside.clone(),
         node: Node { id: node, role: wish.role, labels: wish.labels.clone(), shares, queue: queues.place },

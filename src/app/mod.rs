@@ -8,6 +8,7 @@ mod awaited;
 pub mod caches;
 pub mod control;
 mod demo;
+mod edge;
 pub mod ground;
 mod http3;
 mod links;
@@ -326,6 +327,7 @@ impl Opening<'_> {
                 cache_url: self.settings.redis.cache_url.clone(),
                 master_key_file: self.settings.master_key_file.clone(),
                 acme: self.settings.acme.clone(),
+                edge: self.settings.edge.clone(),
                 outside: outside::open(&self.settings.outside),
             },
         )

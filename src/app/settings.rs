@@ -1,7 +1,7 @@
 //! Whether settings can be used, as far as that can be known without asking anybody: what each engine says of the text of its URL.
 
 use crate::{
-    app::{authorities, logs, tls},
+    app::{authorities, edge, logs, tls},
     base::secret::Secret,
     config::{blobs::Bucket, server::Server},
     domain::{Error, Result},
@@ -18,6 +18,7 @@ pub fn check(settings: &Server) -> Result<()> {
     logs::check(&settings.log)?;
     tls::check(&settings.tls)?;
     authorities::check(settings.acme.as_ref())?;
+    edge::check(&settings.edge)?;
     if let Some(it) = &settings.postgres {
         named("`url` in [database], or CHAINHOST_DATABASE_URL", Some(&it.url), postgres)?;
         named("`direct_url` in [database], or CHAINHOST_DATABASE_DIRECT_URL", it.direct_url.as_deref(), postgres)?;

@@ -108,15 +108,25 @@ pub fn keyed(key: &[u8; 32], parts: &[&[u8]]) -> [u8; 32] {
     outer(key, inner)
 }
 
-fn outer(key: &[u8; 32], inner: Hasher) -> [u8; 32] {
+/// HMAC-SHA-256 (RFC 2104) of one text under a key of any length, as other programs make it.
+pub fn hmac(key: &[u8], text: &[u8]) -> [u8; 32] {
+    let hashed = Sha256::of(key);
+    let key = if key.len() > 64 { hashed.0.as_slice() } else { key };
+    let mut inner = Hasher::new();
+    inner.update(&pad(key, 0x36));
+    inner.update(text);
+    outer(key, inner)
+}
+
+fn outer(key: &[u8], inner: Hasher) -> [u8; 32] {
     let mut outer = Hasher::new();
     outer.update(&pad(key, 0x5c));
     outer.update(&inner.finish().0);
     outer.finish().0
 }
 
-/// A key as long as a block of SHA-256, mixed with `with`.
-fn pad(key: &[u8; 32], with: u8) -> [u8; 64] {
+/// A key, filled up to a block of SHA-256, mixed with `with`.
+fn pad(key: &[u8], with: u8) -> [u8; 64] {
     let mut block = [with; 64];
     block.iter_mut().zip(key).for_each(|(to, from)| *to ^= from);
     block
@@ -137,6 +147,16 @@ mod tests {
         pieces.update(b"a");
         pieces.update(b"bc");
         assert_eq!(pieces.finish(), Sha256::of(b"abc"));
+    }
+
+    /// RFC 4231, test cases 2 and 6.
+    #[test]
+    fn known_hmac_of_any_key() {
+        let hex = |key: &[u8], text: &[u8]| data_encoding::HEXLOWER.encode(&hmac(key, text));
+        let two = hex(b"Jefe", b"what do ya want for nothing?");
+        assert_eq!(two, "5bdcc146bf60754e6a042426089575c75a003f089d2739839dec58b964ec3843");
+        let six = hex(&[0xaa; 131], b"Test Using Larger Than Block-Size Key - Hash Key First");
+        assert_eq!(six, "60e431591ee0b67f0d8a26aacbf5b77f8e0bc6213728c5140546040f0ee37f54");
     }
 
     /// RFC 4231, test case 4 with its key of 25 bytes padded as the RFC pads it.

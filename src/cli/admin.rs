@@ -242,6 +242,7 @@ async fn directly(settings: &Server, command: Value) -> Result<Done> {
         master_key_file: settings.master_key_file.clone(),
         // A command of a person asks none.
         acme: None,
+        edge: Vec::new(),
         outside: Outside::default(),
     };
     let opened = ground::open(&folder, &wish).await?;

@@ -26,6 +26,7 @@ mod manifest;
 mod moving;
 mod nodes;
 mod output;
+mod purge;
 mod rollback;
 mod scale;
 mod schedules;
@@ -98,6 +99,8 @@ enum Command {
     Nodes(nodes::Nodes),
     /// Move the server's data to another database, after a rehearsal; back the same way
     Move(moving::Move),
+    /// Have caches in front of the server (CDNs) purged of a site
+    Purge(purge::Purge),
     /// Publish an earlier deployment again
     Rollback(rollback::Rollback),
     /// Shard the database by tenant, or let it keep tenants apart
@@ -138,6 +141,7 @@ pub fn main() -> ExitCode {
         Command::Manifest(arguments) => arguments.run(),
         Command::Nodes(command) => command.run(),
         Command::Move(command) => command.run(),
+        Command::Purge(command) => command.run(),
         Command::Rollback(command) => command.run(),
         Command::Scale(command) => command.run(),
         Command::Schedules(command) => command.run(),

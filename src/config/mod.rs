@@ -5,6 +5,7 @@ pub mod acme;
 pub mod blobs;
 pub mod client;
 pub mod database;
+pub mod edge;
 mod garbage;
 pub mod outside;
 pub mod public_url;

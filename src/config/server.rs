@@ -19,6 +19,7 @@ use super::{
     acme::{self, Acme},
     blobs::{self, Blobs},
     database::{self, Postgres},
+    edge::{self, Caches},
     garbage,
     outside::{self, Outside},
     public_url::PublicUrl,
@@ -98,6 +99,8 @@ pub struct Server {
     pub master_key_file: Option<PathBuf>,
     /// Authorities that are asked for certificates, if any are.
     pub acme: Option<Acme>,
+    /// Caches in front of the server that are purged.
+    pub edge: Vec<Caches>,
     /// Which log lines are written: `info`, `warn,chainhost::serve=debug`.
     pub log: String,
     /// How.
@@ -158,6 +161,8 @@ struct File {
     master_key: Option<PathBuf>,
     #[serde(default)]
     acme: acme::Section,
+    #[serde(default)]
+    edge: Vec<edge::Section>,
     #[serde(default)]
     public_addresses: Vec<Spanned<String>>,
     #[serde(default)]
@@ -220,6 +225,7 @@ impl Server {
         let bytes_of = |it: Option<&Spanned<String>>, key: &str| it.map(|it| size(it, &source, key)).transpose();
         Ok(Self {
             acme: acme::read(&file.acme, text, (role, tls.is_on(), own_folder, &sites_domain), wrong_at)?,
+            edge: edge::read(&file.edge, own_folder, wrong_at)?,
             master_key_file: env("CHAINHOST_MASTER_KEY_FILE")
                 .map(PathBuf::from)
                 .or_else(|| Some(own_folder.join(file.master_key?))),

@@ -12,6 +12,7 @@ pub mod cron;
 pub mod deployment;
 pub mod dns;
 pub mod doctor;
+pub mod edge;
 pub mod error;
 pub mod event;
 pub mod file_list;

@@ -5,6 +5,7 @@
 
 pub mod access;
 pub mod addresses;
+pub mod caching;
 pub mod cors;
 pub mod errors;
 pub mod firewall;
@@ -20,8 +21,8 @@ use serde::{Serialize, de::DeserializeOwned};
 use serde_json::{Map, Value};
 
 use self::{
-    access::Access, addresses::Addresses, cors::Cors, errors::Errors, firewall::Firewall, guests::Guests,
-    hotlink::Hotlink, limits::Limits, maintenance::Maintenance, proxy::Proxy, traffic::Traffic,
+    access::Access, addresses::Addresses, caching::Caching, cors::Cors, errors::Errors, firewall::Firewall,
+    guests::Guests, hotlink::Hotlink, limits::Limits, maintenance::Maintenance, proxy::Proxy, traffic::Traffic,
 };
 use crate::domain::{Error, Result};
 
@@ -104,6 +105,8 @@ sections! {
     traffic: Traffic,
     /// What other servers answer.
     proxy: Proxy,
+    /// What caches in front of the server are told.
+    caching: Caching,
 }
 
 impl SiteSettings {

@@ -2,7 +2,7 @@
 //!
 //! | File | Port | Made with |
 //! |---|---|---|
-//! | `acme` | `ports::acme`, `ports::zones` | ACME, by instant-acme; APIs of providers of DNS |
+//! | `acme` | `ports::acme`, `ports::zones`, `ports::edge` | ACME, by instant-acme; APIs of providers of DNS and of caches |
 //! | `sqlite` | `ports::db` | SQLite, bundled: one writer, four readers |
 //! | `postgres` | `ports::db` | PostgreSQL, also behind a pooler (feature `postgres`) |
 //! | `queue_redb` | `ports::queue` | redb: one file, one thread, one commit a batch |

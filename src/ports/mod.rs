@@ -6,6 +6,7 @@ pub mod cache;
 pub mod counts;
 pub mod db;
 pub mod dns;
+pub mod edge;
 pub mod fatal;
 pub mod parts;
 pub mod position;

@@ -151,7 +151,8 @@ pub fn url_path(manifest: &Manifest, entry: &Entry) -> String {
     encode(clean_path(manifest, entry))
 }
 
-fn encode(path: &str) -> String {
+/// A path as browsers send it.
+pub fn encode(path: &str) -> String {
     utf8_percent_encode(path, PATH).to_string()
 }
 

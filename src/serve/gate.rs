@@ -7,6 +7,7 @@ mod cookie;
 mod cors;
 mod door;
 pub(super) mod doors;
+pub(super) mod edge;
 mod guard;
 mod guests;
 mod hotlink;
@@ -103,6 +104,10 @@ impl Gate<'_> {
         if embedded.is_some_and(|it| !it.allows(&parts.headers, |host| self.is_ours(host))) {
             return Err(Refusal::Hotlink);
         }
+        // What is not the same for all is nothing for a cache that many ask.
+        let edge =
+            self.rules.edge.as_ref().filter(|_| guarded.is_none() && embedded.is_none() && self.is_same_for_all(path));
+        let visit = &Visit { edge, ..*visit };
         // 10. What other servers answer, and the files.
         let body = body.take().unwrap_or_else(Body::empty);
         let (mut response, guarded) = match door.filter(|_| guarded.is_none()) {
@@ -146,6 +151,13 @@ impl Gate<'_> {
             cookie::find(ring, self.target.site, headers, self.now_s, client.scheme == "https")
         };
         allowed(client.address) || has_link().is_some_and(|it| it.maintenance)
+    }
+
+    /// Whether visitors get the same at a path, wherever they come from: nobody sees through maintenance, or reads by CORS what others
+    /// may not. A preview is for few, and nobody purges it.
+    fn is_same_for_all(&self, path: Option<&str>) -> bool {
+        let rules = self.rules;
+        !self.target.preview && rules.maintenance.is_none() && rules.cors.as_ref().is_none_or(|it| it.is_same(path))
     }
 
     /// Whether a host is one of this very site.

@@ -21,22 +21,32 @@ use crate::{
 
 /// The digest of the bytes without any content coding: the hash in the manifest (RFC 9530 has the syntax).
 pub const UNENCODED_DIGEST: HeaderName = HeaderName::from_static("unencoded-digest");
+/// What caches read instead of `Cache-Control` that stand before a server and can be purged (RFC 9213).
+pub const CDN_CACHE_CONTROL: HeaderName = HeaderName::from_static("cdn-cache-control");
+/// By which words an answer is purged, parted by commas: as Cloudflare reads it.
+pub const CACHE_TAG: HeaderName = HeaderName::from_static("cache-tag");
+/// The same, parted by blanks: as Fastly and Varnish read it.
+pub const SURROGATE_KEY: HeaderName = HeaderName::from_static("surrogate-key");
 /// Keeps previews out of search engines.
 pub const X_ROBOTS_TAG: HeaderName = HeaderName::from_static("x-robots-tag");
 
 /// Every header that the host itself may add to a file's answer (DECISIONS 18). `Accept-Ranges`, `Alt-Svc`, `Cache-Control`
-/// and `X-Content-Type-Options` only where the policy has none; behind `Vary` (unless it says so already), `Link` and
+/// and `X-Content-Type-Options` only where the policy has none, `Cache-Tag`, `CDN-Cache-Control` and `Surrogate-Key` only where it has neither
+/// of them nor `Cache-Control` and the owner of the site wants them; behind `Vary` (unless it says so already), `Link` and
 /// `X-Robots-Tag` of the policy a line of ours is added.
-pub const HOST: [HeaderName; 13] = [
+pub const HOST: [HeaderName; 16] = [
     ACCEPT_RANGES,
     ALT_SVC,
     CACHE_CONTROL,
+    CACHE_TAG,
+    CDN_CACHE_CONTROL,
     CONTENT_ENCODING,
     CONTENT_LENGTH,
     CONTENT_RANGE,
     DATE,
     ETAG,
     LINK,
+    SURROGATE_KEY,
     UNENCODED_DIGEST,
     VARY,
     X_CONTENT_TYPE_OPTIONS,

@@ -216,7 +216,7 @@ impl DataPlane {
         if let Some(left) = self.banned(target, asked) {
             return Some(self.finish(Refusal::Banned(left).answer(&parts.headers), parts));
         }
-        let visit = Visit { plane: &self.0, target, generation: snapshot.generation, parts, locked: None };
+        let visit = Visit { plane: &self.0, target, generation: snapshot.generation, parts, locked: None, edge: None };
         let mut response = match &target.settings {
             Settings::Plain => visit.shown().await,
             // Most sites have none, and pay nothing for those that have.

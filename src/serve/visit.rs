@@ -20,6 +20,7 @@ use hyper::{
 use super::{
     Inner, bundle,
     file::{self, Piece},
+    gate::edge::Edge,
     headers::{Prepared, REVALIDATE},
     index::Index,
     memory::Forms,
@@ -54,6 +55,8 @@ pub(super) struct Visit<'a> {
     pub(super) parts: &'a Parts,
     /// Files that are not shown, whatever rule brings them out.
     pub(super) locked: Option<&'a Prefixes>,
+    /// What caches that can be purged are told of files whose policy tells caches nothing.
+    pub(super) edge: Option<&'a Edge>,
 }
 
 /// A file that answers.
@@ -112,6 +115,9 @@ impl Visit<'_> {
         let unsure = found.elsewhere || found.status != StatusCode::OK;
         if unsure && found.prepared.own_cache && response.status() != StatusCode::RANGE_NOT_SATISFIABLE {
             response.headers_mut().insert(CACHE_CONTROL, REVALIDATE);
+        }
+        if let Some(edge) = self.edge.filter(|_| found.prepared.own_cache) {
+            edge.dress(self.target.site, found.entry.path.as_str(), &mut response);
         }
         Ok(response)
     }

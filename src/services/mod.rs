@@ -19,6 +19,7 @@ pub mod collect;
 mod complete;
 pub mod deployments;
 pub mod doctor;
+pub mod edge;
 pub mod folder;
 pub mod home;
 pub mod ingest;
@@ -83,6 +84,7 @@ use self::{
     agenda::Agenda,
     certify::Acme,
     doctor::Outside,
+    edge::Edge,
     home::Home,
     latency::Latency,
     months::Months,
@@ -138,6 +140,8 @@ pub struct Ground {
     pub secrets: Secrets,
     /// Authorities that are asked for certificates, if any are.
     pub acme: Option<Acme>,
+    /// Caches in front of the server that are purged, if any are.
+    pub edge: Option<Edge>,
     /// Names and addresses of the world outside.
     pub outside: Outside,
 }

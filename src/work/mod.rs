@@ -11,6 +11,7 @@ mod driver;
 mod fire_schedules;
 mod nodes;
 mod publish_snapshot;
+mod purge_edge;
 mod reconcile_outbox;
 mod repair_variants;
 pub mod runner;
@@ -32,7 +33,7 @@ use crate::{
     services::{
         Services,
         agenda::{About, Entry, Every},
-        publish,
+        edge, publish,
     },
 };
 
@@ -97,6 +98,7 @@ async fn run_job(context: &Context, lease: &Lease) -> Outcome {
 async fn run_known(context: &Context, lease: &Lease) -> Outcome {
     match lease.job.kind.as_str() {
         publish::COMPRESS_VARIANTS => compress_variants::run(context, lease).await,
+        edge::PURGE_EDGE => purge_edge::run(context, lease).await,
         kind if kind == Chore::CheckFiles.word() => check_files::run(context, lease).await,
         other => Outcome::Cancel { error: format!("This version does not know jobs of the kind `{other}`.") },
     }

@@ -25,6 +25,7 @@ mod conformance;
 mod connections;
 mod deploys;
 mod doctor;
+mod edge;
 mod effects;
 mod faults;
 mod gate;

@@ -254,16 +254,19 @@ fn an_honest_site_is_what_was_deployed() {
 
 /// Every header that the host adds, with values of a policy that are near the host's own. Those that no policy may set
 /// have no value.
-const HOSTS: [(&str, &[&str]); 13] = [
+const HOSTS: [(&str, &[&str]); 16] = [
     ("accept-ranges", &["none", "bytes"]),
     ("alt-svc", &["clear"]),
     ("cache-control", &["no-store", "max-age=604800"]),
+    ("cache-tag", &["a,b"]),
+    ("cdn-cache-control", &["max-age=60"]),
     ("content-encoding", &[]),
     ("content-length", &[]),
     ("content-range", &[]),
     ("date", &[]),
     ("etag", &[]),
     ("link", &["</x.css>; rel=preload", "</.well-known/chainhost/proof/1>; rel=\"describedby\""]),
+    ("surrogate-key", &["a b"]),
     ("unencoded-digest", &[]),
     ("vary", &["Accept-Encoding", "accept-encoding", "Origin", "Origin, Accept-Encoding", "*"]),
     ("x-content-type-options", &["nosniff"]),

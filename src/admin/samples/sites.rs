@@ -472,6 +472,8 @@ pub(super) fn pages() -> Vec<Sample> {
         values,
         doubts: vec!["There is no file `/closed.html` in what is live (`maintenance.page`). Visitors read the host's page until a deployment has it.".into()],
         hostnames: vec!["harbour.example".into(), "www.harbour.example".into()],
+        cached: vec!["harbour.example".into(), "www.harbour.example".into()],
+        may_purge: true,
         people: vec![
             PersonRow { name: "ada".into(), changed: when("5 h ago"), remove: "/x".into() },
             PersonRow { name: HOSTILE.into(), changed: when("12 November"), remove: "/x".into() },

@@ -44,6 +44,9 @@ pub(in super::super) struct SiteSettings {
     /// What of it does not do what it seems to.
     pub(in super::super) doubts: Vec<String>,
     pub(in super::super) hostnames: Vec<String>,
+    /// Those that caches in front of the server are known to have.
+    pub(in super::super) cached: Vec<String>,
+    pub(in super::super) may_purge: bool,
     pub(in super::super) people: Vec<PersonRow>,
     pub(in super::super) links: Vec<LinkRow>,
     /// What goes when the site is deleted.
@@ -125,6 +128,8 @@ pub(super) async fn page(visit: &Visit, name: &SiteName, folder: Option<String>,
         values,
         doubts,
         hostnames: found.hostnames.clone(),
+        cached: visit.services.list_edge_hosts(&visit.actor, name).await?,
+        may_purge: visit.may(Right::Deploy),
         people,
         links,
         consequence: consequence(&found),
@@ -160,6 +165,13 @@ pub(in super::super) async fn watch(visit: Visit, Path(name): Path<String>, Fiel
         }
         Err(error) => Err(error.into()),
     }
+}
+
+/// Has caches in front of the server purged of the site.
+pub(in super::super) async fn purge(visit: Visit, Path(name): Path<String>) -> Answer {
+    let name = named(&name)?;
+    visit.services.purge_site(&visit.actor, &name, Vec::new(), Vec::new()).await?;
+    go(&visit.services, &here(&name), Some(Notice::Purged))
 }
 
 /// Deploys it from no folder any more.

@@ -4,12 +4,13 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use super::*;
 
-const SOURCES: [(&str, &str); 14] = [
+const SOURCES: [(&str, &str); 15] = [
     ("bans", include_str!("../bans.rs")),
     ("caller", include_str!("../caller.rs")),
     ("certificates", include_str!("../certificates.rs")),
     ("deployments", include_str!("../deployments.rs")),
     ("doctor", include_str!("../doctor.rs")),
+    ("edge", include_str!("../edge.rs")),
     ("jobs", include_str!("../jobs.rs")),
     ("people", include_str!("../people.rs")),
     ("rules", include_str!("../rules.rs")),

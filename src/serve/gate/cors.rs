@@ -62,6 +62,11 @@ impl Cors {
         self.prefixes.is_empty() || path.is_some_and(|it| self.prefixes.cover(it))
     }
 
+    /// Whether an answer at a decoded path is the same for all origins.
+    pub(super) fn is_same(&self, path: Option<&str>) -> bool {
+        self.everybody || !self.is_about(path)
+    }
+
     /// What an origin is answered with.
     fn allowed(&self, headers: &HeaderMap) -> Option<HeaderValue> {
         if self.everybody {

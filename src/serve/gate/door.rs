@@ -27,13 +27,15 @@ use crate::{
 /// For what was behind a door.
 const PRIVATE: HeaderValue = HeaderValue::from_static("private, no-cache");
 /// What caches that stand before a server read instead of `Cache-Control` (RFC 9213).
-const FOR_CACHES: [HeaderName; 8] = [
+const FOR_CACHES: [HeaderName; 10] = [
     EXPIRES,
+    HeaderName::from_static("cache-tag"),
     HeaderName::from_static("cdn-cache-control"),
     HeaderName::from_static("cloudflare-cdn-cache-control"),
     HeaderName::from_static("netlify-cdn-cache-control"),
     HeaderName::from_static("edge-control"),
     HeaderName::from_static("surrogate-control"),
+    HeaderName::from_static("surrogate-key"),
     HeaderName::from_static("vercel-cdn-cache-control"),
     HeaderName::from_static("x-accel-expires"),
 ];

@@ -4,7 +4,7 @@
 
 use std::collections::{BTreeMap, HashMap};
 
-use super::{cors::Cors, door::Door, hotlink::Hotlink};
+use super::{cors::Cors, door::Door, edge::Edge, hotlink::Hotlink};
 use crate::{
     base::{hash::Sha256, network::Network},
     domain::site_settings::{SiteSettings, access::Mode, guests::Guests, maintenance::Maintenance, paths::Prefixes},
@@ -22,6 +22,7 @@ pub(in super::super) struct Rules {
     pub(super) guests: Option<Ring>,
     pub(super) hotlink: Option<Hotlink>,
     pub(super) cors: Option<Cors>,
+    pub(super) edge: Option<Edge>,
     /// Files of the deployment that are shown in place of the host's pages.
     pub(super) pages: BTreeMap<u16, String>,
 }
@@ -61,7 +62,7 @@ pub(super) struct Way {
 
 impl Rules {
     pub(in super::super) fn new(settings: &SiteSettings) -> Result<Self, Unusable> {
-        let SiteSettings { maintenance, access, guests, hotlink, cors, errors, .. } = settings;
+        let SiteSettings { maintenance, access, guests, hotlink, cors, errors, caching, .. } = settings;
         let door = (access.mode != Mode::Open).then(|| Door {
             basic: access.mode == Mode::Basic,
             prefixes: Prefixes::new(&access.paths),
@@ -73,6 +74,7 @@ impl Rules {
             guests: Ring::new(guests)?,
             hotlink: hotlink.on.then(|| Hotlink::new(hotlink)),
             cors: (!cors.origins.is_empty()).then(|| Cors::new(cors)).transpose()?,
+            edge: caching.edge.then(|| Edge::new(caching)).transpose()?,
             pages: errors.0.clone(),
         })
     }

@@ -362,10 +362,11 @@ fn a_key_does_what_its_scope_says_and_no_more() {
             }
             _ => {
                 assert_eq!(status(&reading), 403, "a read key may {method} {path}");
-                // Deploying, making the site for it, publishing, rolling back, and the jobs of that.
+                // Deploying, making the site for it, publishing, rolling back, purging caches, and the jobs of that.
                 let deploys = path.contains("/deployments")
                     || path.ends_with("/sites")
                     || path.ends_with("/rollback")
+                    || path.ends_with("/purge")
                     || path.contains("/jobs/");
                 if !deploys {
                     assert_eq!(status(&deploying), 403, "a deploy key may {method} {path}");

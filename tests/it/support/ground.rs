@@ -50,6 +50,7 @@ pub(crate) fn ground(folder: &Path, db: Db, jobs: Jobs, clock: Clock) -> Ground 
         stores: Stores::default(),
         secrets: Secrets::fleeting(),
         acme: None,
+        edge: None,
         outside: Outside::default(),
     }
 }
@@ -71,6 +72,7 @@ pub(crate) fn wish(postgres: Option<Postgres>) -> Wish {
         cache_url: None,
         master_key_file: None,
         acme: None,
+        edge: Vec::new(),
         outside: Outside::default(),
     }
 }

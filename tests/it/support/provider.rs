@@ -45,6 +45,17 @@ struct Inner {
     /// Id, name and value.
     records: Mutex<Vec<(usize, String, String)>>,
     calls: Mutex<Vec<String>>,
+    /// What it was told to purge.
+    purges: Mutex<Vec<Purged>>,
+}
+
+/// A call that purges caches.
+#[derive(Clone, Debug)]
+pub(crate) struct Purged {
+    pub(crate) body: Value,
+    /// The very bytes, and what signs them.
+    pub(crate) raw: Vec<u8>,
+    pub(crate) signature: String,
 }
 
 impl Provider {
@@ -71,6 +82,7 @@ impl Provider {
             told: Mutex::new(Box::new(|_, _| {})),
             records: Mutex::default(),
             calls: Mutex::default(),
+            purges: Mutex::default(),
         });
         let shared = Arc::clone(&inner);
         thread::spawn(move || {
@@ -102,6 +114,23 @@ impl Provider {
             self.api(),
             self.ca().display()
         )
+    }
+
+    /// The settings of a server whose caches of the zone it keeps.
+    pub(crate) fn edge(&self, provider: &str) -> String {
+        let hook = if provider == "webhook" { "/hook" } else { "" };
+        format!(
+            "[[edge]]\nzones = [\"{}\"]\nprovider = \"{provider}\"\ntoken_file = \"{}\"\napi = \"{}{hook}\"\nca = \"{}\"\n",
+            self.inner.zone,
+            self.folder.path().join("token").display(),
+            self.api(),
+            self.ca().display()
+        )
+    }
+
+    /// What it was told to purge so far, and took on.
+    pub(crate) fn purges(&self) -> Vec<Purged> {
+        self.inner.purges.lock().unwrap().clone()
     }
 
     /// Has it say something else.
@@ -149,14 +178,14 @@ fn unquoted(value: &Value) -> String {
 impl Inner {
     fn serve(&self, stream: StreamOwned<ServerConnection, TcpStream>) {
         let mut stream = BufReader::new(stream);
-        while let Some((call, authorization, body)) = read(&mut stream) {
+        while let Some((call, authorization, sent)) = read(&mut stream) {
             let count = {
                 let mut calls = self.calls.lock().unwrap();
                 calls.push(call.clone());
                 calls.len() - 1
             };
             let said = (self.says.lock().unwrap())(count, &call);
-            let (status, head, body) = said.unwrap_or_else(|| self.answer(&call, &authorization, &body));
+            let (status, head, body) = said.unwrap_or_else(|| self.answer(&call, &authorization, sent));
             let body = if body.is_null() { String::from("<h1>no JSON</h1>") } else { body.to_string() };
             let answer = format!("HTTP/1.1 {status} X\r\n{head}Content-Length: {}\r\n\r\n{body}", body.len());
             if stream.get_mut().write_all(answer.as_bytes()).is_err() {
@@ -165,7 +194,11 @@ impl Inner {
         }
     }
 
-    fn answer(&self, call: &str, authorization: &str, body: &Value) -> Reply {
+    fn answer(&self, call: &str, authorization: &str, sent: Purged) -> Reply {
+        if call == "POST /v9/hook" {
+            self.purges.lock().unwrap().push(sent);
+            return (200, "", json!({}));
+        }
         let scheme = if self.kind == Kind::Desec { "Token" } else { "Bearer" };
         if authorization != format!("{scheme} {TOKEN}") {
             return match self.kind {
@@ -174,6 +207,15 @@ impl Inner {
             };
         }
         let (method, path) = call.split_once(' ').unwrap();
+        if call == "POST /v9/zones/id-of-the-zone/purge_cache" {
+            let of = sent.body.as_object().unwrap();
+            let all: Vec<_> = of.values().flat_map(|it| it.as_array().unwrap()).collect();
+            assert!(of.len() == 1 && (1..=100).contains(&all.len()), "{}", sent.body);
+            assert!(["files", "tags", "hosts"].iter().any(|it| of.contains_key(*it)), "{}", sent.body);
+            self.purges.lock().unwrap().push(sent);
+            return (200, "", json!({ "success": true, "errors": [], "messages": [], "result": { "id": "x" } }));
+        }
+        let body = &sent.body;
         let path = path.strip_prefix("/v9").unwrap_or_else(|| panic!("not below the API's address: {call}"));
         match self.kind {
             Kind::Cloudflare => self.cloudflare(method, path, body),
@@ -301,7 +343,8 @@ impl Inner {
 }
 
 /// A request: method and path, its `Authorization`, and its body.
-fn read(stream: &mut impl BufRead) -> Option<(String, String, Value)> {
+fn read(stream: &mut impl BufRead) -> Option<(String, String, Purged)> {
+    let mut signature = String::new();
     let (mut first, mut length, mut authorization) = (String::new(), 0, String::new());
     stream.read_line(&mut first).ok().filter(|it| *it > 0)?;
     loop {
@@ -310,6 +353,7 @@ fn read(stream: &mut impl BufRead) -> Option<(String, String, Value)> {
         let Some((name, value)) = line.trim().split_once(':') else { break };
         match name.to_ascii_lowercase().as_str() {
             "content-length" => length = value.trim().parse().unwrap(),
+            "chainhost-signature" => value.trim().clone_into(&mut signature),
             "authorization" => value.trim().clone_into(&mut authorization),
             _ => {}
         }
@@ -317,5 +361,6 @@ fn read(stream: &mut impl BufRead) -> Option<(String, String, Value)> {
     let mut body = vec![0; length];
     stream.read_exact(&mut body).ok()?;
     let (call, _) = first.trim().rsplit_once(' ')?;
-    Some((call.to_owned(), authorization, serde_json::from_slice(&body).unwrap_or_default()))
+    let sent = Purged { body: serde_json::from_slice(&body).unwrap_or_default(), raw: body, signature };
+    Some((call.to_owned(), authorization, sent))
 }

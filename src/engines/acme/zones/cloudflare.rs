@@ -16,7 +16,7 @@ const NO_TOKEN: [u64; 2] = [6_003, 1_000];
 const THERE: [u64; 2] = [81_058, 81_057];
 
 pub(super) async fn set(api: &Api, record: &Record) -> Result<(), Trouble> {
-    let zone = zone(api, record).await?;
+    let zone = zone(api, &record.zone).await?;
     let body = json!({ "type": "TXT", "name": record.name, "content": quoted(&record.value), "ttl": TTL_S });
     let said = api.call(Method::POST, &format!("/zones/{zone}/dns_records"), Some(&body)).await?;
     if code(&said).is_some_and(|it| THERE.contains(&it)) {
@@ -26,7 +26,7 @@ pub(super) async fn set(api: &Api, record: &Record) -> Result<(), Trouble> {
 }
 
 pub(super) async fn remove(api: &Api, record: &Record) -> Result<(), Trouble> {
-    let zone = zone(api, record).await?;
+    let zone = zone(api, &record.zone).await?;
     let path = format!("/zones/{zone}/dns_records?type=TXT&per_page=100&name={}", record.name);
     let said = api.call(Method::GET, &path, None).await?;
     let found = good(&said)?.as_array().ok_or_else(|| nonsense("records"))?;
@@ -46,8 +46,8 @@ pub(super) async fn remove(api: &Api, record: &Record) -> Result<(), Trouble> {
 }
 
 /// The id of the zone.
-async fn zone(api: &Api, record: &Record) -> Result<String, Trouble> {
-    let said = api.call(Method::GET, &format!("/zones?name={}", record.zone), None).await?;
+pub(super) async fn zone(api: &Api, name: &str) -> Result<String, Trouble> {
+    let said = api.call(Method::GET, &format!("/zones?name={name}"), None).await?;
     let found = good(&said)?.as_array().ok_or_else(|| nonsense("zones"))?;
     // A token that may not see the zone is told of none.
     let first = found.first().ok_or(Trouble::NoZone)?;
@@ -56,7 +56,7 @@ async fn zone(api: &Api, record: &Record) -> Result<String, Trouble> {
 }
 
 /// What is in an answer that says that all went well.
-fn good(said: &Said) -> Result<&Value, Trouble> {
+pub(super) fn good(said: &Said) -> Result<&Value, Trouble> {
     if said.status.is_success() && said.body.get("success") == Some(&Value::Bool(true)) {
         return said.body.get("result").ok_or_else(|| nonsense("result"));
     }
