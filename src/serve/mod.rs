@@ -25,7 +25,10 @@ pub mod tally;
 mod variant;
 mod visit;
 
-use std::sync::{Arc, Mutex, PoisonError};
+use std::{
+    path::PathBuf,
+    sync::{Arc, Mutex, PoisonError},
+};
 
 use arc_swap::ArcSwap;
 use bytes::Bytes;
@@ -67,6 +70,9 @@ use crate::{
         respond::{Body, BodyError, Patient, Response},
     },
 };
+
+/// The folder, below that of the data, in which large bodies of requests are gathered.
+pub const BODIES: &str = "bodies";
 
 /// A visitor's request, as the data plane is asked.
 #[derive(Clone, Copy, Debug)]
@@ -154,19 +160,21 @@ impl DataPlane {
     /// Serves `snapshot` with the bytes in `blobs`. A server that has none yet begins with
     /// `Snapshot::new(Id::NIL, 0)`, which any instance may follow.
     pub fn new(blobs: BlobDir, snapshot: Snapshot, tasks: Tasks, clock: Clock) -> Self {
-        Self::resolving(blobs, snapshot, tasks, clock, Arc::new(Nobody))
+        let bodies = blobs.root().join(BODIES);
+        Self::resolving(blobs, snapshot, tasks, clock, Arc::new(Nobody), bodies)
     }
 
-    /// The same, with upstreams at the addresses that `resolver` says.
+    /// The same, with upstreams at the addresses that `resolver` says, and large bodies of requests gathered in the folder `bodies`.
     pub fn resolving(
         blobs: BlobDir,
         snapshot: Snapshot,
         tasks: Tasks,
         clock: Clock,
         resolver: Arc<dyn Resolve>,
+        bodies: PathBuf,
     ) -> Self {
         let incidents = Arc::new(Incidents::new());
-        let proxies = Proxies::new(resolver, tasks.clone());
+        let proxies = Proxies::new(resolver, tasks.clone(), bodies);
         proxies.follow(&snapshot);
         Self(Arc::new(Inner {
             current: ArcSwap::from_pointee(snapshot),

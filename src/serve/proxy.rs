@@ -1,7 +1,7 @@
 //! What other servers answer: routes of sites to upstreams by HTTP, and to programs by FastCGI.
 //!
-//! Nothing here reads the database. What is sent to an upstream is built from a request that was read, and never its bytes; bodies pass as they
-//! come and are not kept. A change of settings takes effect for the next request; what is under way goes on with the server that has it.
+//! Nothing here reads the database. What is sent to an upstream is built from a request that was read, and never its bytes. Bodies pass as they come, or are
+//! gathered first where a route says so ([`gather`]), and none is kept. A change of settings takes effect for the next request; what is under way goes on with the server that has it.
 //!
 //! A request is matched in [`route`], given to a server in [`group`], with the headers that [`heads`] makes.
 
@@ -9,6 +9,7 @@ mod bodies;
 mod connect;
 mod counts;
 mod fastcgi;
+mod gather;
 mod group;
 mod heads;
 mod look;
@@ -20,6 +21,7 @@ mod tunnel;
 
 use std::{
     collections::HashMap,
+    path::PathBuf,
     sync::{Arc, Mutex, PoisonError, atomic::AtomicUsize},
     time::Duration,
 };
@@ -33,6 +35,7 @@ pub use self::connect::{Nobody, Resolve, Resolved};
 use self::{
     connect::{Authorities, Way},
     counts::Counts,
+    gather::Gather,
     group::{Asked, Group},
     route::Start,
     server::Server,
@@ -69,6 +72,7 @@ struct Inner {
     resolver: Arc<dyn Resolve>,
     authorities: Arc<Authorities>,
     shared: Arc<Shared>,
+    gather: Arc<Gather>,
     tasks: Tasks,
 }
 
@@ -107,14 +111,16 @@ impl std::fmt::Debug for Proxies {
 }
 
 impl Proxies {
-    /// Without routes. Addresses of upstreams are what `resolver` says.
-    pub fn new(resolver: Arc<dyn Resolve>, tasks: Tasks) -> Self {
+    /// Without routes. Addresses of upstreams are what `resolver` says; large bodies of requests are gathered in `folder`, which is made when
+    /// one comes.
+    pub fn new(resolver: Arc<dyn Resolve>, tasks: Tasks, folder: PathBuf) -> Self {
         let made = Self(Arc::new(Inner {
             sites: ArcSwap::default(),
             changing: Mutex::default(),
             resolver,
             authorities: Arc::default(),
             shared: Arc::default(),
+            gather: Arc::new(Gather::new(folder, tasks.clone())),
             tasks: tasks.clone(),
         }));
         let inner = Arc::downgrade(&made.0);
@@ -150,7 +156,7 @@ impl Proxies {
             let old = before.get(&id);
             let site = match old {
                 Some(same) if same.settings == *settings && same.name == name => Arc::clone(same),
-                _ => Arc::new(self.site(name, settings, old.map(|it| &**it))),
+                _ => Arc::new(self.site((id, name), settings, old.map(|it| &**it))),
             };
             after.insert(id, site);
         }
@@ -175,19 +181,19 @@ impl Proxies {
     }
 
     /// A site with what it keeps of itself: routes that are as they were, and servers that are still named.
-    fn site(&self, name: &str, settings: &Proxy, old: Option<&Site>) -> Site {
+    fn site(&self, (id, name): (SiteId, &str), settings: &Proxy, old: Option<&Site>) -> Site {
         let counts = old.map_or_else(Arc::default, |it| Arc::clone(&it.counts));
         let mut known: Vec<Arc<Server>> = old.map(Site::servers).unwrap_or_default();
         let groups = settings.routes.iter().map(|route| {
             if let Some(same) = old.and_then(|it| it.groups.iter().find(|it| it.route == *route)) {
                 return Arc::clone(same);
             }
-            self.group(route, &counts, &mut known)
+            self.group(id, route, &counts, &mut known)
         });
         Site { name: name.to_owned(), settings: settings.clone(), groups: groups.collect(), counts }
     }
 
-    fn group(&self, route: &Route, counts: &Arc<Counts>, known: &mut Vec<Arc<Server>>) -> Arc<Group> {
+    fn group(&self, site: SiteId, route: &Route, counts: &Arc<Counts>, known: &mut Vec<Arc<Server>>) -> Arc<Group> {
         let inside = route.inside == Some(true);
         let servers = route.upstreams().map(|upstream| {
             if let Some(same) = known.iter().find(|it| it.way.is(&upstream, inside, &route.tls)) {
@@ -202,8 +208,10 @@ impl Proxies {
         let group = Arc::new(Group {
             servers: servers.collect(),
             start: Start::new(&route.path),
+            site,
             route: route.clone(),
             counts: Arc::clone(counts),
+            gather: Arc::clone(&self.0.gather),
             tasks: self.0.tasks.clone(),
             retired: CancellationToken::new(),
             turn: AtomicUsize::new(0),

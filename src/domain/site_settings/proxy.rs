@@ -64,6 +64,9 @@ pub struct Route {
     /// How many bytes a request may bring.
     #[serde(default = "body_bytes", skip_serializing_if = "is_body_bytes")]
     pub body_bytes_max: u64,
+    /// Whether a request's body is gathered before a server is asked; else those for FastCGI are, and others pass as they come.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub buffer: Option<bool>,
     /// When a server that fails is left alone.
     #[serde(default, skip_serializing_if = "is_default")]
     pub failing: Failing,
@@ -204,6 +207,7 @@ impl Route {
             files_first: false,
             timeout_s: Timeouts::default(),
             body_bytes_max: BODY_BYTES,
+            buffer: None,
             failing: Failing::default(),
             health: None,
             tls: Tls::default(),
