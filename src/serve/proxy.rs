@@ -50,7 +50,7 @@ use crate::{
     base::tasks::Tasks,
     domain::{
         site::SiteId,
-        site_settings::proxy::{Proxy, Route},
+        site_settings::proxy::{Proxy, Route, scripts::Scripts},
     },
     http::{
         peer::Client,
@@ -216,6 +216,7 @@ impl Proxies {
             retired: CancellationToken::new(),
             turn: AtomicUsize::new(0),
             stderr: fastcgi::Stderr::default(),
+            scripts: Arc::new(Scripts::new(route)),
         });
         match &route.health {
             Some(health) => self.0.tasks.spawn(look::follow(Arc::clone(&group), health.clone())),

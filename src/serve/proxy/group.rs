@@ -37,7 +37,7 @@ use crate::{
     base::tasks::Tasks,
     domain::{
         site::SiteId,
-        site_settings::proxy::{HostHeader, Protocol, Route},
+        site_settings::proxy::{HostHeader, Protocol, Route, scripts::Scripts},
     },
     http::{
         pace::Paced,
@@ -65,6 +65,7 @@ pub(super) struct Group {
     pub(super) retired: CancellationToken,
     pub(super) turn: AtomicUsize,
     pub(super) stderr: fastcgi::Stderr,
+    pub(super) scripts: Arc<Scripts>,
 }
 
 /// A request for a route.
@@ -390,7 +391,8 @@ impl Group {
         let Asked { parts, body, client, rest, past_basic } = asked;
         let path = if self.route.strip_prefix { rest } else { parts.uri.path() };
         let root = self.route.root.as_deref().unwrap_or_default();
-        let script = fastcgi::script(&self.tasks, root, path).await.map_err(Trouble::refused)?;
+        let found = fastcgi::script(&self.tasks, root, path, &self.scripts, &self.stderr).await;
+        let script = found.map_err(Trouble::refused)?;
         let body = self.gathered(body, client).await?;
         let progress = Progress::new();
         if body.is_end_stream() {
