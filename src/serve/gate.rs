@@ -98,8 +98,8 @@ impl Gate<'_> {
         if let Some(door) = guarded {
             door.admit(self, doors).await?;
         }
-        // 9. Pages of others that show files as their own.
-        let embedded = self.rules.hotlink.as_ref().filter(|it| path.is_some_and(|path| it.is_about(path)));
+        // 9. Pages of others that show files as their own. What cannot be read may be any of them to an upstream.
+        let embedded = self.rules.hotlink.as_ref().filter(|it| path.is_none_or(|path| it.is_about(path)));
         if embedded.is_some_and(|it| !it.allows(&parts.headers, |host| self.is_ours(host))) {
             return Err(Refusal::Hotlink);
         }
