@@ -43,6 +43,7 @@ use self::{
     standing::May,
 };
 use super::{
+    open::Open,
     page::Refusal,
     snapshot::{Settings, Snapshot, State},
 };
@@ -91,6 +92,8 @@ pub struct Found {
     /// Whether a name and a password of this server's have let the request in: the upstream gets no `Authorization` then. Whoever asks
     /// for them sets it.
     pub(super) past_basic: bool,
+    /// What a WebSocket ends with.
+    pub(super) open: Option<Arc<Open>>,
 }
 
 /// Figures of a site.
@@ -234,7 +237,12 @@ impl Proxies {
         }
         let fits = site.groups.iter().filter_map(|it| Some((it, it.start.rest(path)?)));
         let longest = fits.max_by_key(|it| it.0.start.depth());
-        Ok(longest.map(|(group, rest)| Found { group: Arc::clone(group), rest: rest.to_owned(), past_basic: false }))
+        Ok(longest.map(|(group, rest)| Found {
+            group: Arc::clone(group),
+            rest: rest.to_owned(),
+            past_basic: false,
+            open: None,
+        }))
     }
 
     /// Answers a request by an upstream of a site; `None` when none of its routes is for that path.
@@ -279,6 +287,11 @@ impl Site {
     }
 }
 
+/// Whether a request may become a WebSocket.
+pub(super) fn may_open(parts: &Parts) -> bool {
+    tunnel::can_open(parts)
+}
+
 /// Ends what is not there any more: looks at once, servers once what they work on has ended or had its time.
 fn retire(before: &HashMap<SiteId, Arc<Site>>, after: &HashMap<SiteId, Arc<Site>>) {
     for (id, old) in before {
@@ -308,7 +321,8 @@ impl Found {
 
     /// Answers a request by one of the route's servers.
     pub(super) async fn answer(&self, parts: &Parts, body: Body, client: Client) -> Result<Response, Refusal> {
-        let asked = Asked { parts, body, client, rest: &self.rest, past_basic: self.past_basic };
+        let asked =
+            Asked { parts, body, client, rest: &self.rest, past_basic: self.past_basic, open: self.open.clone() };
         let mut response = Box::pin(self.group.answer(asked)).await?;
         response.extensions_mut().insert(Patient);
         Ok(response)

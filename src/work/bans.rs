@@ -41,6 +41,7 @@ pub(super) async fn pass(context: Arc<Context>) -> Result<()> {
         if let Err(error) = services.keep_struck(struck).await {
             // They hold on this node all the same.
             bans.put_back(made);
+            context.plane.look_again();
             return Err(error);
         }
     }
@@ -50,6 +51,7 @@ pub(super) async fn pass(context: Arc<Context>) -> Result<()> {
     bans.replace(
         all.into_iter().map(|it| Ban { site: it.site, network: it.network, left: it.until_ms.map(left) }).collect(),
     );
+    context.plane.look_again();
     Ok(())
 }
 

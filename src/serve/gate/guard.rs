@@ -56,11 +56,31 @@ pub(super) fn refused(gate: &Gate<'_>) -> Option<Refusal> {
     Some(refusal)
 }
 
-fn by_rule(gate: &Gate<'_>, seen: &Seen<'_>, client: IpAddr) -> Option<Refusal> {
-    let firewall = &gate.settings.firewall;
-    let rules = firewall.rules.iter().filter(|it| seen.fits(it, client)).map(|it| (it.name.as_str(), it.action));
+/// Whether a rule refuses a request that was let in before. Nothing is counted or told.
+pub(super) fn is_blocked(gate: &Gate<'_>) -> bool {
+    let (limits, firewall) = (&gate.settings.limits, &gate.settings.firewall);
+    if *firewall == Firewall::default() {
+        return false;
+    }
+    let client = gate.asked.client().address;
+    if limits.exempt.iter().any(|it| it.contains(client)) {
+        return false;
+    }
+    let seen = Seen::new(gate.asked.parts);
+    let decided =
+        fitting(firewall, &seen, client).map(|it| it.1).find(|it| matches!(it, Action::Allow | Action::Block));
+    decided == Some(Action::Block)
+}
+
+/// The rules and sets that a request fits, in their order.
+fn fitting<'f>(firewall: &'f Firewall, seen: &Seen<'_>, client: IpAddr) -> impl Iterator<Item = (&'f str, Action)> {
+    let rules = firewall.rules.iter().filter(move |it| seen.fits(it, client)).map(|it| (it.name.as_str(), it.action));
     let sets = firewall.sets.iter().filter(|it| seen.is_of(**it)).map(|it| (word(*it), firewall.sets_do));
-    for (name, action) in rules.chain(sets) {
+    rules.chain(sets)
+}
+
+fn by_rule(gate: &Gate<'_>, seen: &Seen<'_>, client: IpAddr) -> Option<Refusal> {
+    for (name, action) in fitting(&gate.settings.firewall, seen, client) {
         if action == Action::Allow {
             return None;
         }

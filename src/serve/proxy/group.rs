@@ -44,7 +44,7 @@ use crate::{
         peer::Client,
         respond::{Body, Response},
     },
-    serve::page::Refusal,
+    serve::{open::Open, page::Refusal},
 };
 
 /// Servers that one request is tried on: more would only make a visitor wait for what is down.
@@ -77,6 +77,15 @@ pub(super) struct Asked<'a> {
     pub(super) rest: &'a str,
     /// Whether a name and a password of this server's have let it in.
     pub(super) past_basic: bool,
+    /// What a WebSocket ends with.
+    pub(super) open: Option<Arc<Open>>,
+}
+
+/// Who is to get an answer.
+struct Asker<'a> {
+    parts: &'a Parts,
+    client: Client,
+    open: Option<Arc<Open>>,
 }
 
 /// Why a request has no answer yet.
@@ -229,7 +238,7 @@ impl Group {
     }
 
     async fn by_http(&self, asked: Asked<'_>) -> Result<(Response, Outcome), Trouble> {
-        let Asked { parts, body, client, rest, past_basic } = asked;
+        let Asked { parts, body, client, rest, past_basic, open } = asked;
         let body = self.gathered(body, client).await?;
         let progress = Progress::new();
         let outgoing = self.outgoing(parts, body, &progress).await?;
@@ -258,7 +267,8 @@ impl Group {
             let why = match self.send(line, request, &lease, &progress).await {
                 Ok((answer, sender)) => {
                     lease.answered();
-                    return self.pass_back(answer, sender, lease, progress, parts, client).ok_or(Trouble::BROKEN);
+                    let asker = Asker { parts, client, open };
+                    return self.pass_back(answer, sender, lease, progress, asker).ok_or(Trouble::BROKEN);
                 }
                 Err(Undone::Late) => {
                     self.blame(&mut lease, &progress, "it did not answer in time");
@@ -360,13 +370,13 @@ impl Group {
         sender: SendRequest<Body>,
         lease: Lease,
         progress: Arc<Progress>,
-        parts: &Parts,
-        client: Client,
+        asker: Asker<'_>,
     ) -> Option<(Response, Outcome)> {
+        let Asker { parts, client, open } = asker;
         if answer.status() == StatusCode::SWITCHING_PROTOCOLS {
             let idle = seconds(self.route.timeout_s.idle);
             let drain = seconds(self.route.timeout_s.drain);
-            let response = tunnel::open(answer, parts, lease, &self.tasks, idle, drain)?;
+            let response = tunnel::open(answer, parts, (lease, open), &self.tasks, idle, drain)?;
             return Some((response, Outcome::Switched));
         }
         let (mut head, body) = answer.into_parts();
@@ -388,7 +398,7 @@ impl Group {
     }
 
     async fn by_fastcgi(&self, asked: Asked<'_>) -> Result<(Response, Outcome), Trouble> {
-        let Asked { parts, body, client, rest, past_basic } = asked;
+        let Asked { parts, body, client, rest, past_basic, .. } = asked;
         let path = if self.route.strip_prefix { rest } else { parts.uri.path() };
         let root = self.route.root.as_deref().unwrap_or_default();
         let found = fastcgi::script(&self.tasks, root, path, &self.scripts, &self.stderr).await;
