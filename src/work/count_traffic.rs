@@ -10,14 +10,12 @@ use tokio::time::{self, Instant};
 
 use super::Context;
 use crate::{
-    base::{limits, tasks::Tasks},
+    base::limits,
     domain::site::SiteId,
     serve::{DataPlane, snapshot::Settings, tally::Tally},
     services::{Services, traffic::Budget},
 };
 
-/// Between two folds: the queues have room for what comes meanwhile.
-const FOLD: Duration = Duration::from_millis(250);
 /// Between two looks whether something is to be done with the database.
 const LOOK: Duration = Duration::from_millis(250);
 /// Between two times that sums are stored.
@@ -31,7 +29,7 @@ const LAST_MAX: usize = 20;
 
 /// Starts it, on a node that visitors come to.
 pub(super) fn start(context: &Arc<Context>) {
-    fold(&context.tasks, context.plane.tally().clone());
+    context.plane.tally().fold_always(&context.tasks);
     let context = Arc::clone(context);
     context.tasks.clone().spawn(async move {
         let (services, tally) = (&context.services, context.plane.tally());
@@ -57,20 +55,6 @@ pub(super) fn start(context: &Arc<Context>) {
                 told = Some(Instant::now());
                 tracing::warn!(%error, "traffic could not be stored, and is kept in memory meanwhile");
             }
-        }
-    });
-}
-
-/// Folds for itself, whatever the database does.
-fn fold(tasks: &Tasks, tally: Tally) {
-    let stop = tasks.token().clone();
-    tasks.spawn(async move {
-        loop {
-            tokio::select! {
-                () = time::sleep(FOLD) => {}
-                () = stop.cancelled() => return,
-            }
-            tally.fold();
         }
     });
 }
@@ -128,64 +112,5 @@ pub async fn last(services: &Services, tally: &Tally) {
                 return;
             }
         }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use std::net::IpAddr;
-
-    use hyper::{Request, StatusCode};
-
-    use super::*;
-    use crate::{
-        base::{clock::Clock, ids::Id},
-        http::{
-            peer::{Peer, Trust},
-            respond,
-        },
-        serve::{
-            Asked,
-            snapshot::{State, Target},
-            tally::Seen,
-        },
-    };
-
-    /// What requests leave in the queues gets into the sums without anybody's doing, and nothing runs when all stops.
-    #[tokio::test]
-    async fn what_is_counted_is_folded_by_itself_until_all_stops() {
-        let (tasks, tally) = (Tasks::new(), Tally::new(Clock::system()));
-        fold(&tasks, tally.clone());
-        let (name, settings) = (String::from("one"), Settings::Plain);
-        let site = SiteId(Id::from_bytes([1; 16]));
-        let target = Target { site, name, preview: false, state: State::Empty, settings };
-        let trust = Trust { proxies: Vec::new(), scheme: "http" };
-        let (parts, ()) = Request::get("/").body(()).unwrap().into_parts();
-        let peer = Peer::new((IpAddr::from([192, 0, 2, 1]), 1).into());
-        let visit = || {
-            let asked = Asked { host: "one.example", parts: &parts, peer, trust: &trust };
-            drop(tally.watch(&Seen { target: &target, asked }, respond::empty(StatusCode::OK)));
-        };
-        for _ in 0..2 {
-            visit();
-            assert!(tally.take(10).is_empty(), "it waits in a queue");
-            let looked = async {
-                loop {
-                    let taken = tally.take(10);
-                    if !taken.is_empty() {
-                        return taken;
-                    }
-                    time::sleep(Duration::from_millis(20)).await;
-                }
-            };
-            let taken = time::timeout(Duration::from_secs(10), looked).await.unwrap();
-            assert_eq!(taken[0].1.minutes.values().map(|it| it.requests).sum::<u64>(), 1);
-        }
-        tasks.stop();
-        time::timeout(Duration::from_secs(10), tasks.join()).await.unwrap();
-        visit();
-        time::sleep(2 * FOLD).await;
-        assert!(tally.take(10).is_empty(), "who ends the process folds what is left");
-        assert_eq!(tally.fold(), 1);
     }
 }

@@ -71,6 +71,7 @@ impl SiteSums {
     }
 
     /// Takes out the first hours, with at most so much weight; one hour at least. What is left is behind them.
+    #[must_use]
     pub fn split_first(&mut self, weight_max: usize) -> Self {
         let mut first = Self { since: self.since, ..Self::default() };
         loop {
