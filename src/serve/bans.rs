@@ -201,7 +201,9 @@ impl Bans {
         let free = reads.free.unwrap_or(now).max(now);
         let borne = WHOLE_EVERY * (WHOLE_MAX - 1);
         match reads.until_ms {
-            Some(until_ms) if free - now > borne => Wanted::Since(until_ms - OVERLAP_MS, free - now - borne),
+            Some(until_ms) if free - now > borne => {
+                Wanted::Since(until_ms - OVERLAP_MS, (free - now).saturating_sub(borne))
+            }
             _ => {
                 reads.free = Some(free + WHOLE_EVERY);
                 Wanted::All

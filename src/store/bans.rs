@@ -90,16 +90,16 @@ pub fn list(
 ) -> Result<Vec<Ban>> {
     let tenant = tx.tenant(scope)?;
     let hidden = if of_all { NO_SITE } else { ALL_SITES };
-    let holds = "tenant_id = $1 AND (until_ms IS NULL OR until_ms > $2) AND site_id <> $3";
+    let holds = "(until_ms IS NULL OR until_ms > $2) AND site_id <> $3";
     let order = "ORDER BY source DESC, created_ms DESC, id DESC";
     let rows = match after {
         None => {
-            let sql = format!("SELECT {COLUMNS} FROM ban WHERE {holds} {order} LIMIT $4");
+            let sql = format!("SELECT {COLUMNS} FROM ban WHERE tenant_id = $1 AND {holds} {order} LIMIT $4");
             tx.query(&sql, params![tenant, now_ms, hidden, limit])?
         }
         Some(Cursor { source, created_ms, id }) => {
             let sql = format!(
-                "SELECT {COLUMNS} FROM ban WHERE {holds} AND (source < $4 OR (source = $4
+                "SELECT {COLUMNS} FROM ban WHERE tenant_id = $1 AND {holds} AND (source < $4 OR (source = $4
                    AND (created_ms < $5 OR (created_ms = $5 AND id < $6)))) {order} LIMIT $7"
             );
             tx.query(&sql, params![tenant, now_ms, hidden, source.word(), created_ms, id.0, limit])?
