@@ -229,17 +229,17 @@ impl Ledger {
             of.bytes = of.bytes.saturating_sub(share.bytes);
         };
         less(&mut self.all);
-        less_of(&mut self.sites, share.site, less);
-        less_of(&mut self.clients, share.client, less);
+        less_of(&mut self.sites, &share.site, less);
+        less_of(&mut self.clients, &share.client, less);
     }
 }
 
 /// Takes from what `key` has, and forgets who has nothing.
-fn less_of<K: Eq + Hash>(of: &mut HashMap<K, Used>, key: K, less: impl Fn(&mut Used)) {
-    if let Some(used) = of.get_mut(&key) {
+fn less_of<K: Eq + Hash>(of: &mut HashMap<K, Used>, key: &K, less: impl Fn(&mut Used)) {
+    if let Some(used) = of.get_mut(key) {
         less(used);
         if used.bodies == 0 {
-            of.remove(&key);
+            of.remove(key);
         }
     }
 }

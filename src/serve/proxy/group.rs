@@ -267,8 +267,8 @@ impl Group {
             let why = match self.send(line, request, &lease, &progress).await {
                 Ok((answer, sender)) => {
                     lease.answered();
-                    let asker = Asker { parts, client, open };
-                    return self.pass_back(answer, sender, lease, progress, asker).ok_or(Trouble::BROKEN);
+                    let who = Asker { parts, client, open };
+                    return self.pass_back(answer, sender, lease, progress, who).ok_or(Trouble::BROKEN);
                 }
                 Err(Undone::Late) => {
                     self.blame(&mut lease, &progress, "it did not answer in time");
@@ -370,9 +370,9 @@ impl Group {
         sender: SendRequest<Body>,
         lease: Lease,
         progress: Arc<Progress>,
-        asker: Asker<'_>,
+        who: Asker<'_>,
     ) -> Option<(Response, Outcome)> {
-        let Asker { parts, client, open } = asker;
+        let Asker { parts, client, open } = who;
         if answer.status() == StatusCode::SWITCHING_PROTOCOLS {
             let idle = seconds(self.route.timeout_s.idle);
             let drain = seconds(self.route.timeout_s.drain);
