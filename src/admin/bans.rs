@@ -8,20 +8,22 @@ use super::{
     form::Problems,
     gate::Answer,
     settings,
-    shell::{Notice, Place, Shell, Tab},
-    visit::{Fields, Visit, again, go, show},
+    shell::{Notice, Pager, Place, Shell, Tab},
+    visit::{Asked, Fields, Visit, again, go, show},
     words::{self, When},
 };
 use crate::{
     domain::{
         Error, Kind, Result,
-        ban::{self, Source},
+        ban::{self, Cursor, Source},
         site::SiteName,
     },
     services::bans::{BanView, NewBan},
 };
 
 const HERE: &str = "/settings/bans";
+/// Bans on a page.
+const LISTED: u32 = 100;
 
 /// The bans, and the form for one more.
 #[derive(Debug, Template)]
@@ -31,6 +33,7 @@ pub(super) struct Bans {
     pub(super) tabs: Vec<Tab>,
     pub(super) lead: String,
     pub(super) rows: Vec<BanRow>,
+    pub(super) pager: Pager,
     pub(super) network: String,
     pub(super) site: String,
     pub(super) time: String,
@@ -82,12 +85,23 @@ pub(super) struct Sent {
     reason: String,
 }
 
-async fn page(visit: &Visit, sent: Sent, problems: Problems) -> Result<Bans> {
+/// Which page of the list.
+#[derive(Default, Deserialize)]
+pub(super) struct After {
+    after: Option<String>,
+}
+
+async fn page(visit: &Visit, after: Option<Cursor>, sent: Sent, problems: Problems) -> Result<Bans> {
     let shell = visit.shell(Place::Settings).await?;
     let now = visit.now_ms();
-    let found = visit.services.list_bans(&visit.actor).await?;
-    let count = i64::try_from(found.len()).unwrap_or(i64::MAX);
+    let found = visit.services.list_bans(&visit.actor, after, LISTED).await?;
+    let count = i64::try_from(found.items.len()).unwrap_or(i64::MAX);
+    let next = found.next.map(|it| format!("{HERE}?after={it}"));
+    let first = after.is_some().then(|| String::from(HERE));
+    let is_part = first.is_some() || next.is_some();
+    let shown = if is_part { format!("{count} bans") } else { String::new() };
     let lead = match count {
+        _ if is_part => String::from("Those that people have shut out, then those that limits have, the newest first."),
         0 => String::from("Nobody is shut out."),
         1 => String::from("One address or network is shut out."),
         many => format!("{} are shut out.", words::count(many, "address or network", "addresses and networks")),
@@ -97,7 +111,8 @@ async fn page(visit: &Visit, sent: Sent, problems: Problems) -> Result<Bans> {
         of_all: shell.manages_server,
         shell,
         lead,
-        rows: found.into_iter().map(|it| BanRow::new(it, now)).collect(),
+        rows: found.items.into_iter().map(|it| BanRow::new(it, now)).collect(),
+        pager: Pager { shown, first, next },
         network: sent.network,
         site: sent.site,
         time: sent.time,
@@ -107,9 +122,10 @@ async fn page(visit: &Visit, sent: Sent, problems: Problems) -> Result<Bans> {
 }
 
 /// The bans.
-pub(super) async fn list(visit: Visit) -> Answer {
+pub(super) async fn list(visit: Visit, Asked(asked): Asked<After>) -> Answer {
+    let after = asked.after.as_deref().map(str::parse).transpose().map_err(|_| Error::not_found("page"))?;
     let empty = Sent { network: String::new(), site: String::new(), time: String::from("3600"), reason: String::new() };
-    show(&page(&visit, empty, Problems::none()).await?)
+    show(&page(&visit, after, empty, Problems::none()).await?)
 }
 
 fn read(sent: &Sent) -> Result<NewBan> {
@@ -140,7 +156,7 @@ pub(super) async fn add(visit: Visit, Fields(sent): Fields<Sent>) -> Answer {
                 error
             };
             let problems = Problems::of(&error, &["network", "site", "time", "reason"]);
-            again(&error, &page(&visit, sent, problems).await?)
+            again(&error, &page(&visit, None, sent, problems).await?)
         }
         Err(error) => Err(error.into()),
     }

@@ -7,8 +7,8 @@ use axum::{
 use serde::{Deserialize, Serialize};
 
 use super::{
-    answer::{Answer, done, json, ok},
-    caller::{Caller, Json},
+    answer::{Answer, Page, done, json, ok},
+    caller::{Caller, Json, ListQuery, Params},
 };
 use crate::{
     base::clock::rfc3339,
@@ -46,9 +46,14 @@ impl From<BanView> for Ban {
     }
 }
 
-pub(super) async fn list(State(services): State<Services>, Caller(actor, _): Caller) -> Answer {
-    let items: Vec<Ban> = services.list_bans(&actor).await?.into_iter().map(Ban::from).collect();
-    ok(&serde_json::json!({ "items": items, "next": null }))
+pub(super) async fn list(
+    State(services): State<Services>,
+    Caller(actor, _): Caller,
+    Params(query): Params<ListQuery>,
+) -> Answer {
+    let page = services.list_bans(&actor, query.cursor()?, query.limit()?).await?;
+    let items = page.items.into_iter().map(Ban::from).collect();
+    ok(&Page { items, next: page.next.map(|it| it.to_string()) })
 }
 
 #[derive(Deserialize)]

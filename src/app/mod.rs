@@ -39,7 +39,7 @@ use crate::{
         listen,
     },
     serve::{
-        DataPlane,
+        BODIES, DataPlane,
         snapshot::Snapshot,
         snapshot_file::{self, LoadError},
     },
@@ -445,7 +445,8 @@ fn plane(folder: &Folder, settings: &Settings, tasks: &Tasks) -> Result<DataPlan
         Ok(None) => Snapshot::new(Id::NIL, 0),
     };
     let resolver = Arc::new(outside::Upstreams::new(&settings.outside));
-    Ok(DataPlane::resolving(folder.blobs.clone(), snapshot, tasks.clone(), Clock::system(), resolver))
+    let bodies = folder.path.join(BODIES);
+    Ok(DataPlane::resolving(folder.blobs.clone(), snapshot, tasks.clone(), Clock::system(), resolver, bodies))
 }
 
 /// Where sites and panel are reached, from the settings and the port that is listened on.

@@ -130,6 +130,8 @@ pub const PASSWORD_BYTES_MAX: usize = 1024;
 pub const TRAFFIC_STORE_MS: u64 = 5_000;
 /// Sites whose traffic is stored in one transaction: a few hundred statements. Of more, those that wait longest come first.
 pub const TRAFFIC_SITES_AT_ONCE: usize = 1_000;
+/// Minutes of sites, and what counts as much, that are stored in one transaction: one is over within a second or so, whatever waits.
+pub const TRAFFIC_WEIGHT_MAX: usize = 4_000;
 /// The salt of tomorrow is made so long ahead: by midnight all nodes have it.
 pub const TRAFFIC_SALT_AHEAD_MS: i64 = 2 * 3_600_000;
 /// Labels of one list that are kept of an hour, and of a day: one that makes up more than so many parts of all is always there.

@@ -1,5 +1,7 @@
 //! A ban: an address or a network that gets nothing of a site, or of all sites of a server.
 
+use std::{fmt, str::FromStr};
+
 use crate::{
     base::network::Network,
     domain::{Error, Result, site::SiteId, tenant::TenantId},
@@ -62,6 +64,45 @@ pub struct Ban {
     pub until_ms: Option<i64>,
 }
 
+/// Where a page of a list of bans ends: the list has those of people first, then the newest first.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Cursor {
+    /// Who has made the last one.
+    pub source: Source,
+    /// When.
+    pub created_ms: i64,
+    /// Its id.
+    pub id: BanId,
+}
+
+impl Cursor {
+    /// Behind this one.
+    pub const fn of(ban: &Ban) -> Self {
+        Self { source: ban.source, created_ms: ban.created_ms, id: ban.id }
+    }
+}
+
+impl fmt::Display for Cursor {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}.{}.{}", self.source.word(), self.created_ms, self.id)
+    }
+}
+
+impl FromStr for Cursor {
+    type Err = Error;
+
+    fn from_str(text: &str) -> Result<Self> {
+        let wrong = || Error::invalid("after", "`after` is the `next` of the page before.").on("after");
+        let mut parts = text.splitn(3, '.');
+        let mut part = || parts.next().ok_or_else(wrong);
+        Ok(Self {
+            source: Source::parse(part()?).map_err(|_| wrong())?,
+            created_ms: part()?.parse().map_err(|_| wrong())?,
+            id: part()?.parse().map_err(|_| wrong())?,
+        })
+    }
+}
+
 /// Longest reason.
 pub const REASON_BYTES_MAX: usize = 200;
 /// Longest time: a year. What is longer has no end.
@@ -88,6 +129,7 @@ pub fn parse_network(text: &str) -> Result<Network> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::base::ids::Id;
 
     #[test]
     fn a_ban_is_of_one_address_or_of_a_network_that_somebody_can_mean() {
@@ -103,6 +145,16 @@ mod tests {
             ("", None),
         ] {
             assert_eq!(parse_network(text).ok().map(|it| it.shortest()).as_deref(), wanted, "{text}");
+        }
+    }
+
+    #[test]
+    fn a_cursor_is_read_as_it_was_written() {
+        let cursor =
+            Cursor { source: Source::Limit, created_ms: 1_790_000_000_000, id: BanId(Id::from_bytes([7; 16])) };
+        assert_eq!(cursor.to_string().parse::<Cursor>().unwrap(), cursor);
+        for wrong in ["", "limit", "limit.7", "limit.x.07", "nobody.7.07070707070707070707070707070707"] {
+            assert!(wrong.parse::<Cursor>().is_err(), "{wrong}");
         }
     }
 }

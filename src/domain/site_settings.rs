@@ -150,6 +150,7 @@ impl SiteSettings {
             let text = "People and links of a site are not set with its settings. Use `chainhost sites people` and `chainhost sites links`, or their calls.";
             return Err(Error::invalid("site_guests", text));
         }
+        errors::check_patch(patch)?;
         let mut document = Value::Object(self.document());
         merge(&mut document, patch, 0)?;
         let Value::Object(document) = document else { return Err(Error::internal("a merged object is none")) };
@@ -252,6 +253,7 @@ mod tests {
             (json!({ "addresses": { "https": "yes" } }), "unknown variant `yes`"),
             (json!({ "addresses": { "canonical": "nodots" } }), "it needs a domain"),
             (json!({ "addresses": 7 }), "invalid type"),
+            (json!({ "errors": { "451": "/a.html" } }), "with the reason"),
             (json!({ "addresses": { "https": { "a": 1 } } }), "`addresses` cannot be that"),
         ] {
             let error = settings.patched(&object(patch)).unwrap_err();

@@ -25,6 +25,31 @@ const MADE_MAX: usize = 1_024;
 /// Addresses that limits have shut out. Those behind are refused by the limits, request by request.
 const ADDRESSES_MAX: usize = 100_000;
 
+/// Whole lists that are read one behind the other, and how often one more is: an attack makes bans twice a second, and reading all of them for
+/// each few that are new would help the attack.
+const WHOLE_MAX: u32 = 4;
+const WHOLE_EVERY: Duration = Duration::from_secs(5);
+/// How far behind the last read is looked for new bans: clocks of nodes differ, and transactions take their time.
+const OVERLAP_MS: i64 = 60_000;
+
+/// What is to be read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Wanted {
+    /// All bans, for [`Bans::replace`].
+    All,
+    /// Those that were made since this time of day, for [`Bans::add`]. All are wanted after this time.
+    Since(i64, Duration),
+}
+
+/// What was read.
+#[derive(Clone, Copy, Debug, Default)]
+struct Reads {
+    /// When a whole list has nothing left to wait for.
+    free: Option<Instant>,
+    /// Up to which time of day bans are known.
+    until_ms: Option<i64>,
+}
+
 /// A ban.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Ban {
@@ -66,6 +91,7 @@ pub struct Bans {
     list: RwLock<List>,
     waiting: Mutex<Vec<Made>>,
     told: Notify,
+    reads: Mutex<Reads>,
 }
 
 #[derive(Debug, Default)]
@@ -73,6 +99,12 @@ struct List {
     /// By site, as the networks; those of all sites under `None`.
     addresses: HashMap<(Option<SiteId>, IpAddr), Until>,
     networks: HashMap<Option<SiteId>, Vec<(Network, Option<Instant>)>>,
+}
+
+impl List {
+    fn len(&self) -> usize {
+        self.addresses.len() + self.networks.values().map(Vec::len).sum::<usize>()
+    }
 }
 
 /// Until when.
@@ -159,6 +191,48 @@ impl Bans {
         waiting.extend(made.into_iter().take(room));
     }
 
+    /// What is to be read next.
+    pub fn wanted(&self) -> Wanted {
+        self.wanted_at(Instant::now())
+    }
+
+    fn wanted_at(&self, now: Instant) -> Wanted {
+        let mut reads = self.reads.lock().unwrap_or_else(PoisonError::into_inner);
+        let free = reads.free.unwrap_or(now).max(now);
+        let borne = WHOLE_EVERY * (WHOLE_MAX - 1);
+        match reads.until_ms {
+            Some(until_ms) if free - now > borne => {
+                Wanted::Since(until_ms - OVERLAP_MS, (free - now).saturating_sub(borne))
+            }
+            _ => {
+                reads.free = Some(free + WHOLE_EVERY);
+                Wanted::All
+            }
+        }
+    }
+
+    /// What was wanted was read, at this time of day.
+    pub fn has_read(&self, now_ms: i64) {
+        self.reads.lock().unwrap_or_else(PoisonError::into_inner).until_ms = Some(now_ms);
+    }
+
+    /// Some that are new.
+    pub fn add(&self, new: Vec<Ban>) {
+        let now = Instant::now();
+        let mut list = self.list.write().unwrap_or_else(PoisonError::into_inner);
+        for Ban { site, network, left } in new {
+            let end = left.map(|it| now + it);
+            let Some(address) = network.only() else {
+                let of_site = list.networks.entry(site).or_default();
+                of_site.retain(|it| it.0 != network);
+                of_site.push((network, end));
+                continue;
+            };
+            list.addresses.insert((site, address), Until(end));
+        }
+        self.count.store(list.len(), Ordering::Relaxed);
+    }
+
     /// What all nodes know now. Bans of this node that nobody keeps yet stay.
     pub fn replace(&self, kept: Vec<Ban>) {
         self.replace_at(Instant::now(), kept);
@@ -179,7 +253,7 @@ impl Bans {
         }
         // No request waits for more than this: the list was made beside the one that they look at.
         let mut list = self.list.write().unwrap_or_else(PoisonError::into_inner);
-        let count = next.addresses.len() + next.networks.values().map(Vec::len).sum::<usize>();
+        let count = next.len();
         let before = std::mem::replace(&mut *list, next);
         self.count.store(count, Ordering::Relaxed);
         drop((list, waiting));
@@ -272,6 +346,36 @@ mod tests {
         assert!(bans.stands_at(now, SHOP, client).is_some());
         bans.replace_at(now, Vec::new());
         assert!(bans.stands_at(now, SHOP, client).is_none() && bans.is_empty());
+    }
+
+    #[test]
+    fn an_attack_does_not_have_all_bans_read_again_and_again() {
+        let (bans, now) = (Bans::default(), Instant::now());
+        let at = |seconds| now + Duration::from_secs(seconds);
+        assert_eq!((bans.wanted_at(now), bans.wanted_at(now)), (Wanted::All, Wanted::All), "nothing is known");
+        bans.has_read(1_000_000);
+        assert_eq!((bans.wanted_at(now), bans.wanted_at(now)), (Wanted::All, Wanted::All));
+        let new = Wanted::Since(940_000, WHOLE_EVERY);
+        assert_eq!((bans.wanted_at(now), bans.wanted_at(now)), (new, new));
+        assert_eq!(bans.wanted_at(at(4)), Wanted::Since(940_000, Duration::from_secs(1)));
+        let whole = (0..120).filter(|it| bans.wanted_at(at(5 + it / 2)) == Wanted::All).count();
+        assert_eq!(whole, 12, "one in five seconds");
+    }
+
+    #[test]
+    fn what_is_new_is_added_to_what_is_known() {
+        let bans = Bans::default();
+        bans.replace(vec![ban(Some(SHOP), "192.0.2.1", Some(HOUR)), ban(Some(SHOP), "203.0.113.0/24", Some(HOUR))]);
+        bans.add(vec![
+            ban(Some(SHOP), "192.0.2.1", None),
+            ban(None, "192.0.2.2", Some(HOUR)),
+            ban(Some(SHOP), "203.0.113.0/24", None),
+        ]);
+        assert_eq!(bans.len(), 3);
+        for client in ["192.0.2.1", "203.0.113.7"] {
+            assert_eq!(left(bans.stands(SHOP, address(client))), Some(Left::Open), "{client}");
+        }
+        assert!(bans.stands(BLOG, address("192.0.2.2")).is_some());
     }
 
     #[test]

@@ -19,6 +19,7 @@ use self::{door::Door, hotlink::Hotlink, rules::Rules};
 use super::{
     Asked,
     bans::Bans,
+    open::Open,
     page::Refusal,
     rates::Rates,
     snapshot::{Snapshot, State, Target},
@@ -99,8 +100,8 @@ impl Gate<'_> {
         if let Some(door) = guarded {
             door.admit(self, doors).await?;
         }
-        // 9. Pages of others that show files as their own.
-        let embedded = self.rules.hotlink.as_ref().filter(|it| path.is_some_and(|path| it.is_about(path)));
+        // 9. Pages of others that show files as their own. What cannot be read may be any of them to an upstream.
+        let embedded = self.rules.hotlink.as_ref().filter(|it| path.is_none_or(|path| it.is_about(path)));
         if embedded.is_some_and(|it| !it.allows(&parts.headers, |host| self.is_ours(host))) {
             return Err(Refusal::Hotlink);
         }
@@ -139,6 +140,16 @@ impl Gate<'_> {
             }
             other => Ok((other, None)),
         }
+    }
+
+    /// Whether a visitor who was let in before still is, as far as that can be said without his password.
+    pub(super) fn still_lets_in(&self, open: &Open) -> bool {
+        if guard::is_blocked(self) || (self.rules.maintenance.is_some() && !self.is_let_through()) {
+            return false;
+        }
+        let path = resolve::decode_path(self.asked.parts.uri.path());
+        let door = self.rules.door.as_ref().filter(|it| it.guards(path.as_deref()));
+        door.is_none_or(|it| it.still_admits(self, open.known.as_ref()))
     }
 
     /// Whether the visitor sees the site during maintenance.

@@ -15,6 +15,7 @@ mod index;
 mod mapping;
 mod memory;
 pub mod meter;
+mod open;
 mod page;
 pub mod proxy;
 mod rates;
@@ -25,7 +26,10 @@ pub mod tally;
 mod variant;
 mod visit;
 
-use std::sync::{Arc, Mutex, PoisonError};
+use std::{
+    path::PathBuf,
+    sync::{Arc, Mutex, PoisonError},
+};
 
 use arc_swap::ArcSwap;
 use bytes::Bytes;
@@ -46,10 +50,11 @@ use self::{
     index::Indexes,
     memory::Memory,
     meter::{Counts, Meter},
+    open::{Open, Opens},
     page::Refusal,
     proxy::{Figures, Nobody, Proxies, Resolve},
     rates::Rates,
-    snapshot::{Settings, Snapshot, Target},
+    snapshot::{Settings, Snapshot, State, Target},
     tally::{Seen, Tally},
     visit::Visit,
 };
@@ -67,6 +72,9 @@ use crate::{
         respond::{Body, BodyError, Patient, Response},
     },
 };
+
+/// The folder, below that of the data, in which large bodies of requests are gathered.
+pub const BODIES: &str = "bodies";
 
 /// A visitor's request, as the data plane is asked.
 #[derive(Clone, Copy, Debug)]
@@ -105,6 +113,7 @@ struct Inner {
     bans: Bans,
     tally: Tally,
     proxies: Proxies,
+    opens: Opens,
     tasks: Tasks,
     clock: Clock,
     doors: Doors,
@@ -154,19 +163,21 @@ impl DataPlane {
     /// Serves `snapshot` with the bytes in `blobs`. A server that has none yet begins with
     /// `Snapshot::new(Id::NIL, 0)`, which any instance may follow.
     pub fn new(blobs: BlobDir, snapshot: Snapshot, tasks: Tasks, clock: Clock) -> Self {
-        Self::resolving(blobs, snapshot, tasks, clock, Arc::new(Nobody))
+        let bodies = blobs.root().join(BODIES);
+        Self::resolving(blobs, snapshot, tasks, clock, Arc::new(Nobody), bodies)
     }
 
-    /// The same, with upstreams at the addresses that `resolver` says.
+    /// The same, with upstreams at the addresses that `resolver` says, and large bodies of requests gathered in the folder `bodies`.
     pub fn resolving(
         blobs: BlobDir,
         snapshot: Snapshot,
         tasks: Tasks,
         clock: Clock,
         resolver: Arc<dyn Resolve>,
+        bodies: PathBuf,
     ) -> Self {
         let incidents = Arc::new(Incidents::new());
-        let proxies = Proxies::new(resolver, tasks.clone());
+        let proxies = Proxies::new(resolver, tasks.clone(), bodies);
         proxies.follow(&snapshot);
         Self(Arc::new(Inner {
             current: ArcSwap::from_pointee(snapshot),
@@ -182,13 +193,14 @@ impl DataPlane {
             rates: Rates::new(),
             bans: Bans::default(),
             proxies,
+            opens: Opens::default(),
             tasks,
         }))
     }
 
     /// Replaces what is served, at once and for all requests that begin after it.
     pub fn publish(&self, snapshot: Snapshot) -> Result<(), Refused> {
-        let _one = self.0.publishing.lock().unwrap_or_else(PoisonError::into_inner);
+        let one = self.0.publishing.lock().unwrap_or_else(PoisonError::into_inner);
         let served = self.0.current.load();
         if served.instance != Id::NIL && served.instance != snapshot.instance {
             return Err(Refused::Foreign { instance: snapshot.instance, served: served.instance });
@@ -198,6 +210,8 @@ impl DataPlane {
         }
         self.0.proxies.follow(&snapshot);
         self.0.current.store(Arc::new(snapshot));
+        drop(one);
+        self.0.look_again(Some(&served));
         Ok(())
     }
 
@@ -213,7 +227,7 @@ impl DataPlane {
     {
         let (snapshot, parts) = (self.snapshot(), asked.parts);
         let target = snapshot.find(asked.host)?;
-        if let Some(left) = self.banned(target, asked) {
+        if let Some(left) = self.0.banned(target, asked) {
             return Some(self.finish(Refusal::Banned(left).answer(&parts.headers), parts));
         }
         let visit = Visit { plane: &self.0, target, generation: snapshot.generation, parts, locked: None, edge: None };
@@ -247,26 +261,14 @@ impl DataPlane {
         Some(self.0.tally.watch(&seen, self.finish(response, parts)))
     }
 
-    /// Whether this client gets nothing of a site, and for how long on.
-    fn banned(&self, target: &Target, asked: Asked<'_>) -> Option<Left> {
-        if self.0.bans.is_empty() {
-            return None;
-        }
-        let client = asked.client().address;
-        let stands = self.0.bans.stands(target.site, client)?;
-        let is_exempt = |it: &SiteSettings| it.limits.exempt.iter().any(|it| it.contains(client));
-        if let Settings::Given(settings) = &target.settings
-            && !stands.of_all
-            && is_exempt(settings)
-        {
-            return None;
-        }
-        Some(stands.left)
-    }
-
-    /// Who gets nothing.
+    /// Who gets nothing. Whoever has changed it calls [`DataPlane::look_again`].
     pub fn bans(&self) -> &Bans {
         &self.0.bans
+    }
+
+    /// Ends what visitors have open who get nothing any more.
+    pub fn look_again(&self) {
+        self.0.look_again(None);
     }
 
     /// What a site wants done with visitors in clear; `None` for a host that no site has.
@@ -349,5 +351,64 @@ impl DataPlane {
         }
         self.0.meter.count(status, sent);
         response
+    }
+}
+
+impl Inner {
+    /// Whether this client gets nothing of a site, and for how long on.
+    fn banned(&self, target: &Target, asked: Asked<'_>) -> Option<Left> {
+        if self.bans.is_empty() {
+            return None;
+        }
+        let client = asked.client().address;
+        let stands = self.bans.stands(target.site, client)?;
+        let is_exempt = |it: &SiteSettings| it.limits.exempt.iter().any(|it| it.contains(client));
+        if let Settings::Given(settings) = &target.settings
+            && !stands.of_all
+            && is_exempt(settings)
+        {
+            return None;
+        }
+        Some(stands.left)
+    }
+
+    /// Ends what visitors have open whom their sites let in no longer; of sites that are as they were in `before` nothing is looked at.
+    fn look_again(&self, before: Option<&Snapshot>) {
+        let snapshot = self.current.load();
+        for open in self.opens.list() {
+            let host = open.asked().host;
+            let is_as_before = before.is_some_and(|it| it.find(host).is_some() && it.find(host) == snapshot.find(host));
+            if !is_as_before && !self.lets_in(&snapshot, &open) {
+                open.end();
+            }
+        }
+    }
+
+    /// Whether a site still lets in who has something open of it.
+    fn lets_in(&self, snapshot: &Snapshot, open: &Open) -> bool {
+        let asked = open.asked();
+        let Some(target) = snapshot.find(asked.host).filter(|it| it.site == open.site) else { return false };
+        if matches!(target.state, State::TakenDown(_)) || self.banned(target, asked).is_some() {
+            return false;
+        }
+        match &target.settings {
+            // Its route is gone: what is under way has the time that it had for that.
+            Settings::Plain => true,
+            Settings::Unreadable => false,
+            Settings::Given(settings) => settings.rules().is_ok_and(|rules| {
+                let now_s = self.clock.now_ms().div_euclid(1_000);
+                let (rates, bans) = (&self.rates, &self.bans);
+                Gate { settings, rules, snapshot, target, asked, now_s, rates, bans }.still_lets_in(open)
+            }),
+        }
+    }
+
+    /// Notes that a request opens something that may last. A change meanwhile is not missed.
+    fn open(&self, target: &Target, asked: Asked<'_>, known: Option<open::Known>) -> Arc<Open> {
+        let open = self.opens.note(target.site, asked, known);
+        if !self.lets_in(&self.current.load(), &open) {
+            open.end();
+        }
+        open
     }
 }

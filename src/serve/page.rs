@@ -70,6 +70,8 @@ pub(super) enum Refusal {
     TooSlow,
     /// The body's length is not known, and must be.
     LengthRequired,
+    /// The disk has no room for a body that is gathered.
+    NoRoom,
     /// A method that no upstream is given.
     NotPassedOn,
     /// The request has come here again and again.
@@ -132,6 +134,7 @@ impl Refusal {
             Self::TooLarge => StatusCode::PAYLOAD_TOO_LARGE,
             Self::TooSlow => StatusCode::REQUEST_TIMEOUT,
             Self::LengthRequired => StatusCode::LENGTH_REQUIRED,
+            Self::NoRoom => StatusCode::INSUFFICIENT_STORAGE,
             Self::Circle => StatusCode::LOOP_DETECTED,
         }
     }
@@ -200,6 +203,10 @@ impl Refusal {
             Self::TooLarge => ("This is too large", "Less can be sent to this address at once."),
             Self::TooSlow => ("This came too slowly", "The line is bad, or the sender has stopped. Send it again."),
             Self::LengthRequired => ("The length is missing", "Send it with `Content-Length`."),
+            Self::NoRoom => (
+                "There is no room for what was sent",
+                "This server cannot keep that much now, and the application has not got it. Send it again later.",
+            ),
             Self::NotPassedOn => ("This method is not passed on", "Neither CONNECT nor TRACE leads anywhere here."),
             Self::Circle => ("This leads in circles", "The application sends the request back to where it came from."),
         }
@@ -224,7 +231,7 @@ impl Refusal {
             Self::Method => drop(headers.insert(ALLOW, ALLOWED)),
             Self::NotPassedOn => drop(headers.insert(ALLOW, PASSED_ON)),
             Self::Unreachable | Self::Down | Self::Busy => drop(headers.insert(RETRY_AFTER, UPSTREAM_RETRY_S)),
-            Self::Unavailable | Self::Unreadable => drop(headers.insert(RETRY_AFTER, RETRY_S)),
+            Self::Unavailable | Self::Unreadable | Self::NoRoom => drop(headers.insert(RETRY_AFTER, RETRY_S)),
             Self::Maintenance { after_s, .. } => drop(headers.insert(RETRY_AFTER, HeaderValue::from(*after_s))),
             Self::Basic(site) => put_challenge(headers, site),
             Self::TooMany(wait) | Self::Banned(Left::Time(wait)) => {

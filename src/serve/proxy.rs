@@ -1,7 +1,7 @@
 //! What other servers answer: routes of sites to upstreams by HTTP, and to programs by FastCGI.
 //!
-//! Nothing here reads the database. What is sent to an upstream is built from a request that was read, and never its bytes; bodies pass as they
-//! come and are not kept. A change of settings takes effect for the next request; what is under way goes on with the server that has it.
+//! Nothing here reads the database. What is sent to an upstream is built from a request that was read, and never its bytes. Bodies pass as they come, or are
+//! gathered first where a route says so ([`gather`]), and none is kept. A change of settings takes effect for the next request; what is under way goes on with the server that has it.
 //!
 //! A request is matched in [`route`], given to a server in [`group`], with the headers that [`heads`] makes.
 
@@ -9,6 +9,7 @@ mod bodies;
 mod connect;
 mod counts;
 mod fastcgi;
+mod gather;
 mod group;
 mod heads;
 mod look;
@@ -20,6 +21,7 @@ mod tunnel;
 
 use std::{
     collections::HashMap,
+    path::PathBuf,
     sync::{Arc, Mutex, PoisonError, atomic::AtomicUsize},
     time::Duration,
 };
@@ -33,6 +35,7 @@ pub use self::connect::{Nobody, Resolve, Resolved};
 use self::{
     connect::{Authorities, Way},
     counts::Counts,
+    gather::Gather,
     group::{Asked, Group},
     route::Start,
     server::Server,
@@ -40,6 +43,7 @@ use self::{
     standing::May,
 };
 use super::{
+    open::Open,
     page::Refusal,
     snapshot::{Settings, Snapshot, State},
 };
@@ -47,7 +51,7 @@ use crate::{
     base::tasks::Tasks,
     domain::{
         site::SiteId,
-        site_settings::proxy::{Proxy, Route},
+        site_settings::proxy::{Proxy, Route, scripts::Scripts},
     },
     http::{
         peer::Client,
@@ -69,6 +73,7 @@ struct Inner {
     resolver: Arc<dyn Resolve>,
     authorities: Arc<Authorities>,
     shared: Arc<Shared>,
+    gather: Arc<Gather>,
     tasks: Tasks,
 }
 
@@ -87,6 +92,8 @@ pub struct Found {
     /// Whether a name and a password of this server's have let the request in: the upstream gets no `Authorization` then. Whoever asks
     /// for them sets it.
     pub(super) past_basic: bool,
+    /// What a WebSocket ends with.
+    pub(super) open: Option<Arc<Open>>,
 }
 
 /// Figures of a site.
@@ -107,14 +114,16 @@ impl std::fmt::Debug for Proxies {
 }
 
 impl Proxies {
-    /// Without routes. Addresses of upstreams are what `resolver` says.
-    pub fn new(resolver: Arc<dyn Resolve>, tasks: Tasks) -> Self {
+    /// Without routes. Addresses of upstreams are what `resolver` says; large bodies of requests are gathered in `folder`, which is made when
+    /// one comes.
+    pub fn new(resolver: Arc<dyn Resolve>, tasks: Tasks, folder: PathBuf) -> Self {
         let made = Self(Arc::new(Inner {
             sites: ArcSwap::default(),
             changing: Mutex::default(),
             resolver,
             authorities: Arc::default(),
             shared: Arc::default(),
+            gather: Arc::new(Gather::new(folder, tasks.clone())),
             tasks: tasks.clone(),
         }));
         let inner = Arc::downgrade(&made.0);
@@ -150,7 +159,7 @@ impl Proxies {
             let old = before.get(&id);
             let site = match old {
                 Some(same) if same.settings == *settings && same.name == name => Arc::clone(same),
-                _ => Arc::new(self.site(name, settings, old.map(|it| &**it))),
+                _ => Arc::new(self.site((id, name), settings, old.map(|it| &**it))),
             };
             after.insert(id, site);
         }
@@ -175,19 +184,19 @@ impl Proxies {
     }
 
     /// A site with what it keeps of itself: routes that are as they were, and servers that are still named.
-    fn site(&self, name: &str, settings: &Proxy, old: Option<&Site>) -> Site {
+    fn site(&self, (id, name): (SiteId, &str), settings: &Proxy, old: Option<&Site>) -> Site {
         let counts = old.map_or_else(Arc::default, |it| Arc::clone(&it.counts));
         let mut known: Vec<Arc<Server>> = old.map(Site::servers).unwrap_or_default();
         let groups = settings.routes.iter().map(|route| {
             if let Some(same) = old.and_then(|it| it.groups.iter().find(|it| it.route == *route)) {
                 return Arc::clone(same);
             }
-            self.group(route, &counts, &mut known)
+            self.group(id, route, &counts, &mut known)
         });
         Site { name: name.to_owned(), settings: settings.clone(), groups: groups.collect(), counts }
     }
 
-    fn group(&self, route: &Route, counts: &Arc<Counts>, known: &mut Vec<Arc<Server>>) -> Arc<Group> {
+    fn group(&self, site: SiteId, route: &Route, counts: &Arc<Counts>, known: &mut Vec<Arc<Server>>) -> Arc<Group> {
         let inside = route.inside == Some(true);
         let servers = route.upstreams().map(|upstream| {
             if let Some(same) = known.iter().find(|it| it.way.is(&upstream, inside, &route.tls)) {
@@ -202,12 +211,15 @@ impl Proxies {
         let group = Arc::new(Group {
             servers: servers.collect(),
             start: Start::new(&route.path),
+            site,
             route: route.clone(),
             counts: Arc::clone(counts),
+            gather: Arc::clone(&self.0.gather),
             tasks: self.0.tasks.clone(),
             retired: CancellationToken::new(),
             turn: AtomicUsize::new(0),
             stderr: fastcgi::Stderr::default(),
+            scripts: Arc::new(Scripts::new(route)),
         });
         match &route.health {
             Some(health) => self.0.tasks.spawn(look::follow(Arc::clone(&group), health.clone())),
@@ -225,7 +237,12 @@ impl Proxies {
         }
         let fits = site.groups.iter().filter_map(|it| Some((it, it.start.rest(path)?)));
         let longest = fits.max_by_key(|it| it.0.start.depth());
-        Ok(longest.map(|(group, rest)| Found { group: Arc::clone(group), rest: rest.to_owned(), past_basic: false }))
+        Ok(longest.map(|(group, rest)| Found {
+            group: Arc::clone(group),
+            rest: rest.to_owned(),
+            past_basic: false,
+            open: None,
+        }))
     }
 
     /// Answers a request by an upstream of a site; `None` when none of its routes is for that path.
@@ -270,6 +287,11 @@ impl Site {
     }
 }
 
+/// Whether a request may become a WebSocket.
+pub(super) fn may_open(parts: &Parts) -> bool {
+    tunnel::can_open(parts)
+}
+
 /// Ends what is not there any more: looks at once, servers once what they work on has ended or had its time.
 fn retire(before: &HashMap<SiteId, Arc<Site>>, after: &HashMap<SiteId, Arc<Site>>) {
     for (id, old) in before {
@@ -299,7 +321,8 @@ impl Found {
 
     /// Answers a request by one of the route's servers.
     pub(super) async fn answer(&self, parts: &Parts, body: Body, client: Client) -> Result<Response, Refusal> {
-        let asked = Asked { parts, body, client, rest: &self.rest, past_basic: self.past_basic };
+        let asked =
+            Asked { parts, body, client, rest: &self.rest, past_basic: self.past_basic, open: self.open.clone() };
         let mut response = Box::pin(self.group.answer(asked)).await?;
         response.extensions_mut().insert(Patient);
         Ok(response)

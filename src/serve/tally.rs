@@ -5,6 +5,8 @@
 //!
 //! SECURITY: an address comes in for one hash, under a salt of the day, and goes nowhere else. Of an IPv6 address the network (/64) counts.
 
+mod folding;
+
 use std::{
     cell::{Cell, RefCell},
     collections::{HashMap, HashSet},

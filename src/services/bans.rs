@@ -1,6 +1,6 @@
 //! Bans: made by people and by limits of sites, listed, ended, and given to the data plane of every node.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::{BTreeSet, HashMap};
 
 use super::{Services, access};
 use crate::{
@@ -8,7 +8,7 @@ use crate::{
     domain::{
         Error, Result,
         access::{Actor, Right, ServerScope},
-        ban::{self, Ban, BanId, Source},
+        ban::{self, Ban, BanId, Cursor, Source},
         event::Event,
         node::Topic,
         site::{SiteId, SiteName},
@@ -21,9 +21,6 @@ use crate::{
 /// Bans of one tenant that people have made, and as many that limits have: an attack from everywhere must neither fill the database nor
 /// keep people from theirs.
 const PER_TENANT_MAX: i64 = 10_000;
-
-/// Bans that are listed.
-const LISTED_MAX: i64 = 1_000;
 
 /// A ban that somebody wants.
 #[derive(Clone, Debug)]
@@ -47,6 +44,15 @@ pub struct BanView {
     pub site: Option<SiteName>,
 }
 
+/// A page of a list of bans.
+#[derive(Clone, Debug)]
+pub struct BanPage {
+    /// The bans.
+    pub items: Vec<BanView>,
+    /// Where the next page goes on, if there is one.
+    pub next: Option<Cursor>,
+}
+
 /// A ban that a limit has made.
 #[derive(Clone, Copy, Debug)]
 pub struct Struck {
@@ -61,17 +67,22 @@ pub struct Struck {
 }
 
 impl Services {
-    /// Bans of the tenant that have not ended, the newest first. Those from all sites of the server are the server's admin's to see.
-    pub async fn list_bans(&self, actor: &Actor) -> Result<Vec<BanView>> {
+    /// Bans of the tenant that have not ended: those that people have made, then the newest first. Those from all sites of the server are the
+    /// server's admin's to see.
+    pub async fn list_bans(&self, actor: &Actor, after: Option<Cursor>, limit: u32) -> Result<BanPage> {
         let scope = actor.require(Right::Read)?;
         let (sees_all, now) = (actor.require(Right::ManageServer).is_ok(), self.clock.now_ms());
         let read = move |tx: &mut ReadTx<'_>| {
-            let mut found = Vec::new();
+            let mut found = store::bans::list(tx, scope, now, sees_all, after, i64::from(limit) + 1)?;
+            let listed = usize::try_from(limit).unwrap_or(usize::MAX);
+            let more = found.len() > listed;
+            found.truncate(listed);
+            let next = found.last().filter(|_| more).map(Cursor::of);
+            let mut items = Vec::new();
             let mut names: HashMap<SiteId, SiteName> = HashMap::new();
-            for ban in store::bans::list(tx, scope, now, LISTED_MAX)? {
+            for ban in found {
                 let site = match ban.site {
-                    None if sees_all => None,
-                    None => continue,
+                    None => None,
                     Some(id) => {
                         if !names.contains_key(&id)
                             && let Some(site) = store::sites::find_by_id(tx, scope, id)?
@@ -82,9 +93,9 @@ impl Services {
                         Some(name.clone())
                     }
                 };
-                found.push(BanView { ban, site });
+                items.push(BanView { ban, site });
             }
-            Ok(found)
+            Ok(BanPage { items, next })
         };
         self.db.read(read).await
     }
@@ -209,6 +220,12 @@ impl Services {
         self.db.read(move |tx| store::bans::list_all(tx, leave, now)).await
     }
 
+    /// Those that hold and were made since then, for the data plane.
+    pub async fn list_bans_since(&self, since_ms: i64) -> Result<Vec<Ban>> {
+        let (leave, now) = (access::server_scope(), self.clock.now_ms());
+        self.db.read(move |tx| store::bans::list_since(tx, leave, now, since_ms)).await
+    }
+
     /// Forgets bans that have ended.
     pub async fn forget_bans(&self) -> Result<u64> {
         let (leave, now) = (access::server_scope(), self.clock.now_ms());
@@ -218,7 +235,7 @@ impl Services {
 
 /// Whose the sites are that were struck at.
 fn owners(tx: &mut ReadTx<'_>, leave: ServerScope, struck: &[Struck]) -> Result<HashMap<SiteId, TenantId>> {
-    let wanted: HashSet<SiteId> = struck.iter().map(|it| it.site).collect();
-    let all = store::sites::list_all(tx, leave)?;
-    Ok(all.into_iter().filter(|(_, site)| wanted.contains(&site.id)).map(|(tenant, site)| (site.id, tenant)).collect())
+    let wanted: BTreeSet<SiteId> = struck.iter().map(|it| it.site).collect();
+    let wanted: Vec<SiteId> = wanted.into_iter().collect();
+    Ok(store::traffic::list_tenants(tx, leave, &wanted)?.into_iter().collect())
 }

@@ -45,9 +45,19 @@ pub type Batch = Vec<(SiteId, SiteSums)>;
 type Beside<T> = BTreeMap<(Period, i64), BTreeMap<SiteId, T>>;
 
 impl Services {
-    /// Adds sums to those that are stored, in one transaction; those of sites that are not there any more are let go. What comes back was
-    /// not stored.
+    /// Adds sums to those that are stored; those of sites that are not there any more are let go. What comes back was not stored. Behind a long
+    /// time without a database there is much: no transaction has more than [`limits::TRAFFIC_WEIGHT_MAX`] of it.
     pub async fn keep_traffic(&self, batch: Batch) -> Result<(), (Error, Batch)> {
+        let mut parts = parts(batch).into_iter();
+        while let Some(part) = parts.next() {
+            if let Err((error, left)) = self.keep_part(part).await {
+                return Err((error, left.into_iter().chain(parts.flatten()).collect()));
+            }
+        }
+        Ok(())
+    }
+
+    async fn keep_part(&self, batch: Batch) -> Result<(), (Error, Batch)> {
         let leave = access::server_scope();
         let batch = Arc::new(batch);
         let stored = Arc::clone(&batch);
@@ -95,6 +105,28 @@ impl Services {
             })
             .await
     }
+}
+
+/// Parts of a batch that one transaction has room for.
+fn parts(batch: Batch) -> Vec<Batch> {
+    let (mut parts, mut part, mut weight) = (Vec::new(), Batch::new(), 0);
+    for (site, mut sums) in batch {
+        while sums.weight() > 0 {
+            let room = limits::TRAFFIC_WEIGHT_MAX.saturating_sub(weight);
+            if sums.weight() > room && !part.is_empty() {
+                parts.push(std::mem::take(&mut part));
+                weight = 0;
+                continue;
+            }
+            let first = if sums.weight() > room { sums.split_first(room) } else { std::mem::take(&mut sums) };
+            weight += first.weight();
+            part.push((site, first));
+        }
+    }
+    if !part.is_empty() {
+        parts.push(part);
+    }
+    parts
 }
 
 /// Adds the sums of sites of one tenant.
@@ -176,4 +208,47 @@ fn keep_lists(tx: &mut WriteTx<'_>, scope: TenantScope, new: Beside<[Vec<(String
         }
     }
     store::traffic::put_labels(tx, scope, &rows)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{
+        base::ids::Id,
+        domain::traffic::sums::{Answered, Sums},
+    };
+
+    fn batch(sites: u8, minutes: i64) -> Batch {
+        let mut sums = Sums::default();
+        for number in 0..sites {
+            for minute in 0..minutes {
+                let site = SiteId(Id::from_bytes([number; 16]));
+                let (at_ms, label, referrer) = (minute * 60_000, None, None);
+                sums.take_in(Answered {
+                    site,
+                    at_ms,
+                    status: 200,
+                    bytes: 1,
+                    is_bot: true,
+                    visitor: None,
+                    label,
+                    referrer,
+                });
+            }
+        }
+        sums.take(usize::MAX)
+    }
+
+    #[test]
+    fn what_a_long_outage_left_is_stored_in_parts() {
+        assert_eq!(parts(Batch::new()).len(), 0);
+        assert_eq!(parts(batch(100, 1)).len(), 1, "what is usual is one transaction");
+        for (sites, minutes) in [(100, 600), (1, 60_000)] {
+            let parts = parts(batch(sites, minutes));
+            let weight = |it: &Batch| it.iter().map(|it| it.1.weight()).sum::<usize>();
+            assert!(parts.iter().all(|it| (1..=limits::TRAFFIC_WEIGHT_MAX).contains(&weight(it))), "{sites}");
+            assert_eq!(parts.iter().map(weight).sum::<usize>(), 60_000);
+            assert!(parts.len() < 20, "{}", parts.len());
+        }
+    }
 }

@@ -5,7 +5,7 @@ use crate::{
     domain::{
         Error, Result,
         access::{ServerScope, TenantScope},
-        ban::{Ban, BanId, Source},
+        ban::{Ban, BanId, Cursor, Source},
         site::SiteId,
     },
     params,
@@ -19,6 +19,8 @@ const ALL_MAX: i64 = 200_000;
 
 /// What stands in the place of the site for a ban from all of the server.
 const ALL_SITES: Id = Id::NIL;
+/// What no ban has in that place.
+const NO_SITE: Id = Id::from_bytes([255; 16]);
 
 fn read(row: &Row) -> Result<Ban> {
     let site: SiteId = row.id(2)?;
@@ -77,14 +79,33 @@ pub fn find_by_id(tx: &mut ReadTx<'_>, scope: TenantScope, id: BanId) -> Result<
 }
 
 /// At most `limit` of a tenant that have not ended: those that people have made first, then the newest first, so that an attack hides
-/// none of them.
-pub fn list(tx: &mut ReadTx<'_>, scope: TenantScope, now_ms: i64, limit: i64) -> Result<Vec<Ban>> {
+/// none of them. Behind `after`; those from all sites of the server only where that is `of_all`.
+pub fn list(
+    tx: &mut ReadTx<'_>,
+    scope: TenantScope,
+    now_ms: i64,
+    of_all: bool,
+    after: Option<Cursor>,
+    limit: i64,
+) -> Result<Vec<Ban>> {
     let tenant = tx.tenant(scope)?;
-    let sql = format!(
-        "SELECT {COLUMNS} FROM ban WHERE tenant_id = $1 AND (until_ms IS NULL OR until_ms > $2)
-         ORDER BY source DESC, created_ms DESC, id DESC LIMIT $3"
-    );
-    tx.query(&sql, params![tenant, now_ms, limit])?.iter().map(read).collect()
+    let hidden = if of_all { NO_SITE } else { ALL_SITES };
+    let holds = "(until_ms IS NULL OR until_ms > $2) AND site_id <> $3";
+    let order = "ORDER BY source DESC, created_ms DESC, id DESC";
+    let rows = match after {
+        None => {
+            let sql = format!("SELECT {COLUMNS} FROM ban WHERE tenant_id = $1 AND {holds} {order} LIMIT $4");
+            tx.query(&sql, params![tenant, now_ms, hidden, limit])?
+        }
+        Some(Cursor { source, created_ms, id }) => {
+            let sql = format!(
+                "SELECT {COLUMNS} FROM ban WHERE tenant_id = $1 AND {holds} AND (source < $4 OR (source = $4
+                   AND (created_ms < $5 OR (created_ms = $5 AND id < $6)))) {order} LIMIT $7"
+            );
+            tx.query(&sql, params![tenant, now_ms, hidden, source.word(), created_ms, id.0, limit])?
+        }
+    };
+    rows.iter().map(read).collect()
 }
 
 /// How many of a tenant have not ended, of those that people or limits have made.
@@ -108,6 +129,16 @@ pub fn list_all(tx: &mut ReadTx<'_>, leave: ServerScope, now_ms: i64) -> Result<
     let sql =
         format!("SELECT {COLUMNS} FROM ban WHERE until_ms IS NULL OR until_ms > $1 ORDER BY created_ms DESC LIMIT $2");
     tx.query(&sql, params![now_ms, ALL_MAX])?.iter().map(read).collect()
+}
+
+/// Those that have not ended and were made since then.
+pub fn list_since(tx: &mut ReadTx<'_>, leave: ServerScope, now_ms: i64, since_ms: i64) -> Result<Vec<Ban>> {
+    tx.all_tenants(leave)?;
+    let sql = format!(
+        "SELECT {COLUMNS} FROM ban WHERE created_ms >= $2 AND (until_ms IS NULL OR until_ms > $1)
+         ORDER BY created_ms DESC LIMIT $3"
+    );
+    tx.query(&sql, params![now_ms, since_ms, ALL_MAX])?.iter().map(read).collect()
 }
 
 /// Forgets those of all tenants that have ended.

@@ -6,10 +6,18 @@
 //! deployment that it found damaged, so that the audit log has that once.
 
 use crate::{
-    domain::{Result, access::TenantScope, job::JobId},
+    domain::{
+        Result,
+        access::{ServerScope, TenantScope},
+        job::JobId,
+        site::SiteId,
+    },
     params,
-    ports::db::{ReadTx, WriteTx},
+    ports::db::{ReadTx, Value, WriteTx},
 };
+
+/// Jobs in one statement.
+const TAKEN_AT_ONCE: usize = 64;
 
 /// Takes the effect `name` of a job; `false` when an earlier attempt has taken it. Undone with its transaction.
 pub fn take(tx: &mut WriteTx<'_>, scope: TenantScope, job: JobId, name: &str, now_ms: i64) -> Result<bool> {
@@ -18,11 +26,24 @@ pub fn take(tx: &mut WriteTx<'_>, scope: TenantScope, job: JobId, name: &str, no
     Ok(tx.execute(sql, params![tenant, job.0, name, now_ms])? == 1)
 }
 
-/// Whether the effect `name` of a job was taken.
-pub fn is_taken(tx: &mut ReadTx<'_>, scope: TenantScope, job: JobId, name: &str) -> Result<bool> {
-    let tenant = tx.tenant(scope)?;
-    let sql = "SELECT 1 FROM effect WHERE tenant_id = $1 AND job_id = $2 AND name = $3";
-    Ok(tx.find(sql, params![tenant, job.0, name])?.is_some())
+/// Those of these jobs that have taken an effect, each of the tenant whose the site is.
+pub fn list_taken(tx: &mut ReadTx<'_>, leave: ServerScope, jobs: &[(SiteId, JobId)]) -> Result<Vec<JobId>> {
+    tx.all_tenants(leave)?;
+    let mut found = Vec::new();
+    for chunk in jobs.chunks(TAKEN_AT_ONCE) {
+        let list = |from: usize| (from..from + chunk.len()).map(|it| format!("${it}")).collect::<Vec<_>>().join(", ");
+        let (sites, ids) = (list(1), list(1 + chunk.len()));
+        let sql = format!(
+            "SELECT DISTINCT e.job_id FROM site s JOIN effect e ON e.tenant_id = s.tenant_id AND e.job_id IN ({ids})
+             WHERE s.id IN ({sites})"
+        );
+        let sites = chunk.iter().map(|it| Value::from(it.0.0));
+        let values: Vec<Value> = sites.chain(chunk.iter().map(|it| Value::from(it.1.0))).collect();
+        for row in tx.query(&sql, &values)? {
+            found.push(row.id(0)?);
+        }
+    }
+    Ok(found)
 }
 
 /// Whether something of a tenant was taken before `before_ms`.

@@ -122,6 +122,31 @@ pub fn list_tenants(tx: &mut ReadTx<'_>, leave: ServerScope, sites: &[SiteId]) -
     Ok(found)
 }
 
+/// What these sites have sent in a span of whole days, of whatever tenant, and whose they are; those that have sent nothing are not among them.
+pub fn list_sent(
+    tx: &mut ReadTx<'_>,
+    leave: ServerScope,
+    sites: &[SiteId],
+    (from_ms, to_ms): (i64, i64),
+) -> Result<Vec<(SiteId, TenantId, u64)>> {
+    tx.all_tenants(leave)?;
+    let mut found = Vec::new();
+    for chunk in chunks(sites) {
+        let list = listed(4, chunk.len());
+        let sql = format!(
+            "SELECT s.id, s.tenant_id, CAST(SUM(t.bytes) AS BIGINT) FROM site s
+             JOIN traffic t ON t.tenant_id = s.tenant_id AND t.site_id = s.id
+             WHERE s.id IN ({list}) AND t.period = $1 AND t.start_ms >= $2 AND t.start_ms < $3 GROUP BY s.id, s.tenant_id"
+        );
+        let mut values: Vec<Value> = params![Period::Day.word(), from_ms, to_ms].to_vec();
+        values.extend(chunk.iter().map(|it| Value::from(it.0)));
+        for row in tx.query(&sql, &values)? {
+            found.push((row.id(0)?, row.id(1)?, count(&row, 2)?));
+        }
+    }
+    Ok(found)
+}
+
 /// Adds to the sums of a tenant's sites. Visits are no sum: the higher number stays.
 pub fn add(tx: &mut WriteTx<'_>, scope: TenantScope, rows: &[(Key, Counts, u64)]) -> Result<()> {
     let tenant = tx.tenant(scope)?;

@@ -7,8 +7,8 @@ use tokio::time;
 use super::Context;
 use crate::{
     base::network::Network,
-    domain::Result,
-    serve::bans::{Ban, Made},
+    domain::{Result, ban},
+    serve::bans::{Ban, Made, Wanted},
     services::bans::Struck,
 };
 
@@ -41,16 +41,36 @@ pub(super) async fn pass(context: Arc<Context>) -> Result<()> {
         if let Err(error) = services.keep_struck(struck).await {
             // They hold on this node all the same.
             bans.put_back(made);
+            context.plane.look_again();
             return Err(error);
         }
     }
     let now_ms = services.clock.now_ms();
     let left = |until_ms: i64| Duration::from_millis(u64::try_from(until_ms.saturating_sub(now_ms)).unwrap_or(0));
-    let all = services.list_all_bans().await?;
-    bans.replace(
-        all.into_iter().map(|it| Ban { site: it.site, network: it.network, left: it.until_ms.map(left) }).collect(),
-    );
+    let shown = |of: Vec<ban::Ban>| {
+        of.into_iter().map(|it| Ban { site: it.site, network: it.network, left: it.until_ms.map(left) }).collect()
+    };
+    match bans.wanted() {
+        Wanted::All => bans.replace(shown(services.list_all_bans().await?)),
+        Wanted::Since(since_ms, all_after) => {
+            bans.add(shown(services.list_bans_since(since_ms).await?));
+            look_later(&context, all_after);
+        }
+    }
+    bans.has_read(now_ms);
+    context.plane.look_again();
     Ok(())
+}
+
+/// What was ended meanwhile shows among all of them alone.
+fn look_later(context: &Arc<Context>, after: Duration) {
+    let context = Arc::clone(context);
+    context.tasks.clone().spawn(async move {
+        tokio::select! {
+            () = time::sleep(after) => context.services.signals().bans.notify_one(),
+            () = context.tasks.stopping() => {}
+        }
+    });
 }
 
 fn struck(made: &Made, now_ms: i64) -> Struck {

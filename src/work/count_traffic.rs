@@ -10,14 +10,12 @@ use tokio::time::{self, Instant};
 
 use super::Context;
 use crate::{
-    base::{limits, tasks::Tasks},
+    base::limits,
     domain::site::SiteId,
     serve::{DataPlane, snapshot::Settings, tally::Tally},
     services::{Services, traffic::Budget},
 };
 
-/// Between two folds: the queues have room for what comes meanwhile.
-const FOLD: Duration = Duration::from_millis(250);
 /// Between two looks whether something is to be done with the database.
 const LOOK: Duration = Duration::from_millis(250);
 /// Between two times that sums are stored.
@@ -31,7 +29,7 @@ const LAST_MAX: usize = 20;
 
 /// Starts it, on a node that visitors come to.
 pub(super) fn start(context: &Arc<Context>) {
-    fold(&context.tasks, context.plane.tally().clone());
+    context.plane.tally().fold_always(&context.tasks);
     let context = Arc::clone(context);
     context.tasks.clone().spawn(async move {
         let (services, tally) = (&context.services, context.plane.tally());
@@ -57,20 +55,6 @@ pub(super) fn start(context: &Arc<Context>) {
                 told = Some(Instant::now());
                 tracing::warn!(%error, "traffic could not be stored, and is kept in memory meanwhile");
             }
-        }
-    });
-}
-
-/// Folds for itself, whatever the database does.
-fn fold(tasks: &Tasks, tally: Tally) {
-    let stop = tasks.token().clone();
-    tasks.spawn(async move {
-        loop {
-            tokio::select! {
-                () = time::sleep(FOLD) => {}
-                () = stop.cancelled() => return,
-            }
-            tally.fold();
         }
     });
 }

@@ -112,6 +112,42 @@ fn bans(host: &Host, key: &str) -> Vec<Value> {
 }
 
 #[test]
+fn a_long_list_of_bans_has_pages_that_people_leads() {
+    let (host, key) = with_site();
+    let add = |network: &str| {
+        host.api_json(&key, "POST /api/v1/bans", &json!({ "network": network, "site": "shop" }).to_string(), 201)
+    };
+    for n in 0..7 {
+        add(&format!("192.0.2.{n}"));
+    }
+    let (mut seen, mut after) = (Vec::new(), String::new());
+    loop {
+        let page = host.api_json(&key, &format!("GET /api/v1/bans?limit=3{after}"), "", 200);
+        let items = page["items"].as_array().unwrap();
+        assert!((1..=3).contains(&items.len()), "{page}");
+        seen.extend(items.iter().map(|it| it["network"].as_str().unwrap().to_owned()));
+        if let Some(network) = seen.first().filter(|_| seen.len() == 3) {
+            // One that was shown is ended meanwhile: the next page goes on where this one ended.
+            let id = items[0]["id"].as_str().unwrap();
+            assert_eq!(
+                (network.as_str(), host.api(&key, &format!("DELETE /api/v1/bans/{id}"), b"").status),
+                ("192.0.2.6", 204)
+            );
+        }
+        match page["next"].as_str() {
+            Some(next) => after = format!("&after={next}"),
+            None => break,
+        }
+    }
+    let wanted: Vec<String> = (0..7).rev().map(|n| format!("192.0.2.{n}")).collect();
+    assert_eq!(seen, wanted, "the newest first");
+    host.api_json(&key, "GET /api/v1/bans?after=nonsense", "", 400);
+    let out = host.cli(&key, &["bans", "--json"]);
+    let all: Vec<Value> = serde_json::from_slice(&out.stdout).unwrap();
+    assert_eq!(all.len(), 6);
+}
+
+#[test]
 fn who_goes_on_is_shut_out_also_after_a_restart_until_somebody_ends_it() {
     let (mut host, key) = with_site();
     change(

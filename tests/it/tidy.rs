@@ -218,6 +218,7 @@ fn only_authorisation_grants_a_tenant_scope() {
 const ACROSS_TENANTS: &[(&str, &str, &str)] = &[
     ("audit_log", "list_unsealed_tenants", "the sealing task asks which tenants have something to seal"),
     ("bans", "list_all", "every node holds those of all"),
+    ("bans", "list_since", "and in an attack reads those that are new"),
     ("bans", "delete_ended", "one pass forgets those that have ended"),
     ("deployments", "list_complete", "the snapshot serves all tenants"),
     (
@@ -237,6 +238,8 @@ const ACROSS_TENANTS: &[(&str, &str, &str)] = &[
     ("sites", "list_all", "the snapshot serves all tenants"),
     ("sites", "list_watched", "one task watches the folders of all"),
     ("traffic", "list_tenants", "requests of all sites are counted, by the ids of sites alone"),
+    ("traffic", "list_sent", "and so is what they have sent, for all budgets at once"),
+    ("effects", "list_taken", "what was told of the budgets of all sites"),
 ];
 
 /// The texts in a file of the store that are SQL, each with the function that it stands in.

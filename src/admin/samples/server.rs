@@ -439,6 +439,7 @@ pub(super) fn settings() -> Vec<Sample> {
             "3 addresses and networks are shut out.".into()
         },
         rows,
+        pager: Pager::default(),
         network: HOSTILE.into(),
         site: "harbour-cafe".into(),
         time: "86400".into(),

@@ -78,7 +78,6 @@ const FIELDS: &[(&str, Holds)] = &[
     ("errors.404", Holds::Text),
     ("errors.410", Holds::Text),
     ("errors.429", Holds::Text),
-    ("errors.451", Holds::Text),
     ("errors.500", Holds::Text),
     ("errors.502", Holds::Text),
     ("errors.503", Holds::Text),

@@ -3,17 +3,45 @@
 use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value};
 
 use super::{Section, paths::check_page};
 use crate::domain::{Error, Result};
 
 /// The statuses that a page can be set for.
-pub const STATUSES: [u16; 10] = [401, 403, 404, 410, 429, 451, 500, 502, 503, 504];
+pub const STATUSES: [u16; 9] = [401, 403, 404, 410, 429, 500, 502, 503, 504];
+/// That of a site that was taken down: its page has the reason, which no file of the site knows.
+const TAKEN_DOWN: u16 = 451;
 
 /// The section `errors`: the path of a file for a status.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(transparent)]
+#[serde(from = "BTreeMap<u16, String>", into = "BTreeMap<u16, String>")]
 pub struct Errors(pub BTreeMap<u16, String>);
+
+impl From<BTreeMap<u16, String>> for Errors {
+    /// COMPAT: a page for 451 could be set once and was never shown. Kept settings that have one are those without it.
+    fn from(mut pages: BTreeMap<u16, String>) -> Self {
+        pages.remove(&TAKEN_DOWN);
+        Self(pages)
+    }
+}
+
+impl From<Errors> for BTreeMap<u16, String> {
+    fn from(errors: Errors) -> Self {
+        errors.0
+    }
+}
+
+/// Refuses what somebody wants to set and what would have no effect.
+pub(super) fn check_patch(patch: &Map<String, Value>) -> Result<()> {
+    let wanted = patch.get("errors").and_then(|it| it.get(TAKEN_DOWN.to_string()));
+    if wanted.is_none_or(Value::is_null) {
+        return Ok(());
+    }
+    let text = "A site that was taken down has no page of its own: visitors read the host's, with the reason. Leave `errors.451` out; the text is that of \
+                `chainhost sites take-down --reason`.";
+    Err(Error::invalid("site_errors", text).on("errors"))
+}
 
 impl Section for Errors {
     fn check(&self) -> Result<()> {
@@ -35,7 +63,6 @@ pub const fn field(status: u16) -> &'static str {
         404 => "errors.404",
         410 => "errors.410",
         429 => "errors.429",
-        451 => "errors.451",
         500 => "errors.500",
         502 => "errors.502",
         503 => "errors.503",
@@ -59,10 +86,12 @@ mod tests {
             (json!({ "200": "/x.html" }), "errors"),
             (json!({ "404": "x.html" }), "errors.404"),
             (json!({ "502": "/a/../b" }), "errors.502"),
-            (json!({ "451": "https://example.org/" }), "errors.451"),
+            (json!({ "503": "https://example.org/" }), "errors.503"),
         ] {
             assert_eq!(read(value).check().unwrap_err().field, Some(wanted));
         }
+        let kept = read(json!({ "404": "/x.html", "451": "/y.html" }));
+        assert_eq!(serde_json::to_value(kept).unwrap(), json!({ "404": "/x.html" }), "kept before it was refused");
         assert!(Errors::deserialize(&json!({ "x": "/a" })).is_err());
         assert!(STATUSES.iter().all(|it| field(*it) != "errors"));
     }

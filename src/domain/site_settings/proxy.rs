@@ -3,6 +3,7 @@
 //! An address leads inside when it is a socket, FastCGI, or no public address. Who does not manage the server may not name such a
 //! one; that somebody could is kept with the route ([`Route::inside`]) and decides what the data plane connects to.
 
+pub mod scripts;
 mod upstream;
 
 use std::net::IpAddr;
@@ -64,6 +65,9 @@ pub struct Route {
     /// How many bytes a request may bring.
     #[serde(default = "body_bytes", skip_serializing_if = "is_body_bytes")]
     pub body_bytes_max: u64,
+    /// Whether a request's body is gathered before a server is asked; else those for FastCGI are, and others pass as they come.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub buffer: Option<bool>,
     /// When a server that fails is left alone.
     #[serde(default, skip_serializing_if = "is_default")]
     pub failing: Failing,
@@ -76,6 +80,12 @@ pub struct Route {
     /// Of FastCGI: the folder on the server with the programs.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub root: Option<String>,
+    /// Of FastCGI: which programs there may run, as in `/index.php` and `/wp-admin/*.php`; else all that `deny` does not name.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub scripts: Vec<String>,
+    /// Of FastCGI: which of them never run; else those in [`scripts::UPLOADS`].
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub deny: Option<Vec<String>>,
     /// Whether it may lead to addresses that are not public, and to sockets. Set by who manages the server, and by nobody else.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub inside: Option<bool>,
@@ -204,10 +214,13 @@ impl Route {
             files_first: false,
             timeout_s: Timeouts::default(),
             body_bytes_max: BODY_BYTES,
+            buffer: None,
             failing: Failing::default(),
             health: None,
             tls: Tls::default(),
             root: None,
+            scripts: Vec::new(),
+            deny: None,
             inside: None,
         }
     }
@@ -294,6 +307,7 @@ impl Route {
     fn check(&self, key: &str) -> Result<()> {
         self.check_path().map_err(|why| wrong("proxy.routes.path", &format!("`{key}.path`"), &why))?;
         self.check_to(key)?;
+        self.check_scripts(key)?;
         let times = self.timeout_s;
         for (name, value) in
             [("connect", times.connect), ("answer", times.answer), ("idle", times.idle), ("drain", times.drain)]
@@ -375,6 +389,28 @@ impl Route {
             ),
             _ => Ok(()),
         }
+    }
+
+    fn check_scripts(&self, key: &str) -> Result<()> {
+        let denied = self.deny.as_deref().unwrap_or_default();
+        let lists =
+            [("proxy.routes.scripts", "scripts", self.scripts.as_slice()), ("proxy.routes.deny", "deny", denied)];
+        for (field, name, patterns) in lists {
+            let refused = |at: &str, why: &str| Err(wrong(field, &format!("`{key}.{name}{at}`"), why));
+            if self.root.is_none() && (!patterns.is_empty() || (name == "deny" && self.deny.is_some())) {
+                return refused("", "only FastCGI runs programs of a folder. Leave it out");
+            }
+            if patterns.len() > scripts::PATTERNS_MAX {
+                let text = format!("there are at most {}. One `*` stands for many", scripts::PATTERNS_MAX);
+                return refused("", &text);
+            }
+            for (at, pattern) in patterns.iter().enumerate() {
+                if let Err(why) = scripts::check(pattern) {
+                    return refused(&format!("[{at}]"), &why);
+                }
+            }
+        }
+        Ok(())
     }
 
     fn check_tls(&self, key: &str) -> Result<()> {

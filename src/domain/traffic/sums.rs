@@ -8,7 +8,7 @@ use std::collections::{BTreeMap, HashMap};
 use crate::domain::site::SiteId;
 
 use super::{
-    Counts, Period,
+    Counts, HOUR_MS, Period,
     tops::{Kind, Tops},
     visitors::Visitors,
 };
@@ -17,6 +17,9 @@ use super::{
 const MINUTES_MAX: usize = 150_000;
 /// Hours of all sites together that have visitors or labels: a sketch may have 4 KiB.
 const HOURS_MAX: usize = 20_000;
+/// Rows that an hour makes besides its sums, and minutes of one.
+const HOUR_WEIGHT: usize = 8;
+const HOUR_MINUTES: usize = 60;
 /// Labels of all sites together: some hundred bytes each.
 const LABELS_MAX: usize = 100_000;
 
@@ -59,6 +62,32 @@ pub struct SiteSums {
     pub hours: BTreeMap<i64, HourSums>,
     /// A number that grows with the sites that came: the lowest waits longest.
     since: u64,
+}
+
+impl SiteSums {
+    /// How many rows these make at least: a minute is one, and an hour has lists and a sketch.
+    pub fn weight(&self) -> usize {
+        self.minutes.len() + self.hours.len() * HOUR_WEIGHT
+    }
+
+    /// Takes out the first hours, with at most so much weight; one hour at least. What is left is behind them.
+    #[must_use]
+    pub fn split_first(&mut self, weight_max: usize) -> Self {
+        let mut first = Self { since: self.since, ..Self::default() };
+        loop {
+            let starts = [self.minutes.first_key_value().map(|it| *it.0), self.hours.first_key_value().map(|it| *it.0)];
+            let Some(start) = starts.into_iter().flatten().min() else { return first };
+            let end = Period::Hour.start_of(start).saturating_add(HOUR_MS);
+            let minutes = self.minutes.split_off(&end);
+            let hours = self.hours.split_off(&end);
+            first.minutes.append(&mut std::mem::replace(&mut self.minutes, minutes));
+            first.hours.append(&mut std::mem::replace(&mut self.hours, hours));
+            // One more hour may come to all of its minutes.
+            if first.weight() + HOUR_MINUTES + HOUR_WEIGHT > weight_max {
+                return first;
+            }
+        }
+    }
 }
 
 /// What is not stored yet.
@@ -243,6 +272,27 @@ mod tests {
         assert_eq!(of_site.hours[&0].visitors.estimate(), 1);
         assert_eq!(sums.take(5).len(), 1);
         assert_eq!((sums.minutes, sums.hours, sums.labels), (0, 0, 0));
+    }
+
+    #[test]
+    fn parts_are_hours_in_their_order_and_together_all() {
+        let mut sums = Sums::default();
+        for minute in 0..(26 * 60) {
+            sums.take_in(answered(site(1), minute * 60_000 + 30_000, "/a"));
+        }
+        let (_, mut rest) = sums.take(1).remove(0);
+        let (minutes, hours) = (rest.minutes.clone(), rest.hours.len());
+        let (mut parts, mut end) = (Vec::new(), i64::MIN);
+        while rest.weight() > 0 {
+            let part = rest.split_first(300);
+            assert!(part.weight() <= 300 && part.weight() > 0, "{}", part.weight());
+            assert!(part.minutes.keys().all(|it| *it >= end && part.hours.contains_key(&Period::Hour.start_of(*it))));
+            end = part.minutes.keys().last().unwrap() + 1;
+            parts.push(part);
+        }
+        assert_eq!((parts.len(), hours), (7, 26), "four hours each");
+        assert_eq!(parts.iter().map(|it| it.hours.len()).sum::<usize>(), hours);
+        assert_eq!(parts.into_iter().flat_map(|it| it.minutes).collect::<BTreeMap<_, _>>(), minutes);
     }
 
     #[test]

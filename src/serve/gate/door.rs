@@ -14,6 +14,7 @@ use hyper::{
 use super::{
     Gate, cookie,
     doors::{Attempt, Checked, Doors},
+    rules::Ring,
 };
 use crate::{
     base::{limits::PASSWORD_BYTES_MAX, secret::Secret},
@@ -21,7 +22,7 @@ use crate::{
         site_path,
         site_settings::{guests::composed, paths::Prefixes},
     },
-    serve::page::Refusal,
+    serve::{open::Known, page::Refusal},
 };
 
 /// For what was behind a door.
@@ -59,9 +60,7 @@ impl Door {
     /// Whether the visitor may pass.
     pub(super) async fn admit(&self, gate: &Gate<'_>, doors: &Doors) -> Result<(), Refusal> {
         let (headers, client) = (&gate.asked.parts.headers, gate.asked.client());
-        if let Some(ring) = &gate.rules.guests
-            && cookie::find(ring, gate.target.site, headers, gate.now_s, client.scheme == "https").is_some()
-        {
+        if gate.rules.guests.as_ref().is_some_and(|it| has_cookie(it, gate)) {
             return Ok(());
         }
         if !self.basic {
@@ -80,6 +79,24 @@ impl Door {
         }
     }
 
+    /// Who was let in by a password, for later: whoever has a cookie is known by that.
+    pub(super) fn known(&self, gate: &Gate<'_>) -> Option<Known> {
+        let ring = gate.rules.guests.as_ref().filter(|_| self.basic)?;
+        if has_cookie(ring, gate) {
+            return None;
+        }
+        let (name, _) = credentials(&gate.asked.parts.headers)?;
+        let version = ring.person(&name)?.version;
+        Some((name, version))
+    }
+
+    /// Whether who was let in before still is: by a cookie that is still good, or by a password that is still the one.
+    pub(super) fn still_admits(&self, gate: &Gate<'_>, known: Option<&Known>) -> bool {
+        let Some(ring) = &gate.rules.guests else { return false };
+        let is_same = |(name, version): &Known| ring.person(name).is_some_and(|it| it.version == *version);
+        has_cookie(ring, gate) || (self.basic && known.is_some_and(is_same))
+    }
+
     /// Lets no shared cache keep an answer, and no cache give it to somebody else.
     pub(super) fn keep_private(&self, headers: &mut HeaderMap) {
         let stored = headers
@@ -94,6 +111,11 @@ impl Door {
         }
         headers.append(VARY, HeaderValue::from_static(if self.basic { "authorization, cookie" } else { "cookie" }));
     }
+}
+
+fn has_cookie(ring: &Ring, gate: &Gate<'_>) -> bool {
+    let (headers, is_secure) = (&gate.asked.parts.headers, gate.asked.client().scheme == "https");
+    cookie::find(ring, gate.target.site, headers, gate.now_s, is_secure).is_some()
 }
 
 /// Name and password of a request (RFC 7617), when there is one line of them.

@@ -37,6 +37,8 @@ use crate::{
 const WRONG_MAX: u32 = 10;
 /// How long wrong passwords count, from the first one on.
 const WINDOW: Duration = Duration::from_mins(5);
+/// Wrong passwords that are remembered: 100 bytes each.
+const FAILED_MAX: u64 = 20_000;
 /// Addresses whose wrong passwords are counted; the one that was quiet for longest is forgotten first.
 const COUNTED_MAX: u64 = 100_000;
 /// How long a right password is known to be right without another hash.
@@ -57,6 +59,8 @@ pub(in super::super) struct Doors {
     /// With what remembered passwords are hashed: of this process, and kept nowhere.
     secret: [u8; 32],
     right: Cache<[u8; 32], ()>,
+    /// What was wrong: a browser that says again and again what was a password once has tried one.
+    failed: Cache<[u8; 32], ()>,
     wrong: Cache<(SiteId, IpAddr), Arc<Wrong>>,
     lines: Cache<SiteId, Arc<Line>>,
     places: Arc<Semaphore>,
@@ -127,6 +131,7 @@ impl Doors {
                 .time_to_live(REMEMBERED)
                 .eviction_policy(lru())
                 .build(),
+            failed: Cache::builder().max_capacity(FAILED_MAX).time_to_live(WINDOW).eviction_policy(lru()).build(),
             // SECURITY: the newest must be let in, or a crowd could keep the one who guesses from being counted.
             wrong: Cache::builder().max_capacity(COUNTED_MAX).time_to_live(WINDOW).eviction_policy(lru()).build(),
             lines: Cache::builder().max_capacity(10_000).time_to_idle(WINDOW).eviction_policy(lru()).build(),
@@ -184,7 +189,7 @@ impl Doors {
         held: [OwnedSemaphorePermit; 2],
     ) -> Option<Result<bool, Fault>> {
         let wrong = self.wrong.get_with(from, || Arc::new(Wrong { began: Instant::now(), count: AtomicU32::new(0) }));
-        let (hashed, right) = (Arc::clone(&self.hashed), self.right.clone());
+        let (hashed, right, failed) = (Arc::clone(&self.hashed), self.right.clone(), self.failed.clone());
         let work = move || {
             hashed.fetch_add(1, Ordering::Relaxed);
             let done = password::verify(password.expose(), stored.as_deref());
@@ -192,6 +197,7 @@ impl Doors {
             match done {
                 Ok(true) => right.insert(key, ()),
                 Ok(false) => {
+                    failed.insert(key, ());
                     wrong.count.fetch_add(1, Ordering::AcqRel);
                 }
                 Err(_) => {}
@@ -203,14 +209,18 @@ impl Doors {
         self.tasks.blocking(work).await
     }
 
-    /// What is known without a hash: that it is right, or that there were too many.
+    /// What is known without a hash: that it is right, that there were too many, or that it was wrong a moment ago. SECURITY: each client
+    /// is told of its own tries alone, and only while it may try.
     fn settled(&self, key: [u8; 32], from: (SiteId, IpAddr)) -> Option<Checked> {
         if self.right.get(&key).is_some() {
             return Some(Checked::Right);
         }
-        let wrong = self.wrong.get(&from).filter(|it| it.count.load(Ordering::Acquire) >= WRONG_MAX)?;
-        let left = WINDOW.saturating_sub(wrong.began.elapsed()).as_secs() + 1;
-        Some(Checked::Later(left))
+        let is_full = |it: &Arc<Wrong>| it.count.load(Ordering::Acquire) >= WRONG_MAX;
+        if let Some(wrong) = self.wrong.get(&from).filter(is_full) {
+            let left = WINDOW.saturating_sub(wrong.began.elapsed()).as_secs() + 1;
+            return Some(Checked::Later(left));
+        }
+        self.failed.get(&key).map(|()| Checked::Wrong)
     }
 
     #[cfg(test)]
@@ -251,6 +261,25 @@ mod tests {
         assert_eq!(doors.hashed(), 4);
         let broken = Known { stored: String::from("$argon2id$"), version: [1; 32] };
         assert_eq!(check(&doors, 1, "192.0.2.1", "old password", Some(&broken)).await, Checked::Broken);
+    }
+
+    /// A page that stays open says an old password with each of its files, for as long as it is open.
+    #[tokio::test]
+    async fn an_old_password_said_again_and_again_keeps_nobody_out() {
+        let (doors, ada) = (Doors::new(Tasks::new()), known("new password"));
+        for _ in 0..100 {
+            assert_eq!(check(&doors, 1, "192.0.2.1", "old password", Some(&ada)).await, Checked::Wrong);
+        }
+        assert_eq!(doors.hashed(), 1);
+        assert_eq!(check(&doors, 1, "192.0.2.1", "new password", Some(&ada)).await, Checked::Right);
+        // With another one kept, it is another try: it may be right now.
+        let again = known("old password");
+        assert_eq!(check(&doors, 1, "192.0.2.1", "old password", Some(&again)).await, Checked::Right);
+        for number in 0..9 {
+            assert_eq!(check(&doors, 1, "192.0.2.1", &format!("{number}"), Some(&ada)).await, Checked::Wrong);
+        }
+        let late = check(&doors, 1, "192.0.2.1", "old password", Some(&ada)).await;
+        assert!(matches!(late, Checked::Later(_)), "{late:?}");
     }
 
     /// However many ask for a page at once, what they all bring is hashed once.

@@ -48,23 +48,43 @@ pub(super) fn refused(gate: &Gate<'_>) -> Option<Refusal> {
         let pace = Pace { times: ban.after, every: Duration::from_secs(ban.within_s.into()) };
         // The last refusal that is borne is the one before the number that is set.
         let borne = Pace { times: pace.times.saturating_sub(1), ..pace };
-        let key = ("strike", gate.target.site, network::counted(client));
-        if borne.times == 0 || gate.rates.take(key, borne).is_err() {
+        let key = ("strike", network::counted(client));
+        if borne.times == 0 || gate.rates.take(gate.target.site, key, borne).is_err() {
             gate.bans.make(gate.target.site, client, Duration::from_secs(ban.for_s.into()));
         }
     }
     Some(refusal)
 }
 
-fn by_rule(gate: &Gate<'_>, seen: &Seen<'_>, client: IpAddr) -> Option<Refusal> {
-    let firewall = &gate.settings.firewall;
-    let rules = firewall.rules.iter().filter(|it| seen.fits(it, client)).map(|it| (it.name.as_str(), it.action));
+/// Whether a rule refuses a request that was let in before. Nothing is counted or told.
+pub(super) fn is_blocked(gate: &Gate<'_>) -> bool {
+    let (limits, firewall) = (&gate.settings.limits, &gate.settings.firewall);
+    if *firewall == Firewall::default() {
+        return false;
+    }
+    let client = gate.asked.client().address;
+    if limits.exempt.iter().any(|it| it.contains(client)) {
+        return false;
+    }
+    let seen = Seen::new(gate.asked.parts);
+    let decided =
+        fitting(firewall, &seen, client).map(|it| it.1).find(|it| matches!(it, Action::Allow | Action::Block));
+    decided == Some(Action::Block)
+}
+
+/// The rules and sets that a request fits, in their order.
+fn fitting<'f>(firewall: &'f Firewall, seen: &Seen<'_>, client: IpAddr) -> impl Iterator<Item = (&'f str, Action)> {
+    let rules = firewall.rules.iter().filter(move |it| seen.fits(it, client)).map(|it| (it.name.as_str(), it.action));
     let sets = firewall.sets.iter().filter(|it| seen.is_of(**it)).map(|it| (word(*it), firewall.sets_do));
-    for (name, action) in rules.chain(sets) {
+    rules.chain(sets)
+}
+
+fn by_rule(gate: &Gate<'_>, seen: &Seen<'_>, client: IpAddr) -> Option<Refusal> {
+    for (name, action) in fitting(&gate.settings.firewall, seen, client) {
         if action == Action::Allow {
             return None;
         }
-        if gate.rates.take(("told", gate.target.site, name), TOLD).is_ok() {
+        if gate.rates.take(gate.target.site, ("told", name), TOLD).is_ok() {
             let (site, path) = (&gate.target.name, secret_path::shown(gate.asked.parts.uri.path()));
             tracing::info!(%site, rule = name, %client, %path, ?action, "a request fits a rule of the site; the next ones of this minute are not told");
         }
@@ -87,8 +107,8 @@ fn by_rate(gate: &Gate<'_>, seen: &Seen<'_>, client: IpAddr, per: Per) -> Option
             Per::Site => None,
         };
         let pace = Pace { times: rate.requests, every: Duration::from_secs(rate.every_s.into()) };
-        let key = (gate.target.site, rate.path.as_str(), &rate.methods, rate.requests, rate.every_s, who);
-        longest = longest.max(gate.rates.take(key, pace).err());
+        let key = (rate.path.as_str(), &rate.methods, rate.requests, rate.every_s, who);
+        longest = longest.max(gate.rates.take(gate.target.site, key, pace).err());
     }
     longest.map(Refusal::TooMany)
 }

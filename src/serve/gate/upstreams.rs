@@ -1,12 +1,12 @@
 //! Paths that other servers answer, and the files beside them.
 
-use hyper::Method;
+use hyper::{Method, StatusCode, body::Body as _};
 
 use super::Gate;
 use crate::{
     domain::{site_path, url_path::decode_path},
     http::respond::{Body, Response},
-    serve::{page::Refusal, snapshot::State, visit::Visit},
+    serve::{page::Refusal, proxy, snapshot::State, visit::Visit},
 };
 
 /// What a site shows at a path.
@@ -28,5 +28,14 @@ pub(super) async fn shown(gate: &Gate<'_>, visit: &Visit<'_>, body: Body) -> Res
     if found.files_first() && reads && visit.has_file().await {
         return visit.answer().await;
     }
-    found.answer(parts, body, gate.asked.client()).await
+    let opens = || visit.plane.open(target, gate.asked, door.and_then(|it| it.known(gate)));
+    found.open = proxy::may_open(parts).then(&opens);
+    let mut response = found.answer(parts, body, gate.asked.client()).await?;
+    // Whose end nobody knows may last.
+    if response.status() != StatusCode::SWITCHING_PROTOCOLS && response.body().size_hint().exact().is_none() {
+        let open = opens();
+        let body = std::mem::replace(response.body_mut(), Body::empty());
+        *response.body_mut() = open.around(body);
+    }
+    Ok(response)
 }

@@ -111,6 +111,16 @@ impl Stderr {
         (count < COMPLAINTS_MAX).then_some(count + 1 == COMPLAINTS_MAX)
     }
 
+    /// A program was asked for that may not run.
+    fn may_not_run(&self, name: &str) {
+        if self.may_log().is_some() {
+            tracing::warn!(
+                name,
+                "a program was asked for that may not run: `deny` and `scripts` of the route say which may. If visitors can send such files, look whether they are theirs"
+            );
+        }
+    }
+
     fn tell(&self, bytes: &[u8]) {
         let shown = bytes.get(..COMPLAINT_BYTES_MAX).unwrap_or(bytes);
         let text = String::from_utf8_lossy(shown);

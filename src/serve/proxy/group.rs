@@ -25,7 +25,9 @@ use tokio_util::sync::CancellationToken;
 use super::{
     bodies::{Answering, Begun, Fault, Patience, Progress, Sending},
     counts::{Counts, Outcome},
-    fastcgi, heads,
+    fastcgi,
+    gather::{self, Gather},
+    heads,
     route::Start,
     server::{Lease, Line, Server},
     standing::May,
@@ -33,13 +35,16 @@ use super::{
 };
 use crate::{
     base::tasks::Tasks,
-    domain::site_settings::proxy::{HostHeader, Protocol, Route},
+    domain::{
+        site::SiteId,
+        site_settings::proxy::{HostHeader, Protocol, Route, scripts::Scripts},
+    },
     http::{
         pace::Paced,
         peer::Client,
         respond::{Body, Response},
     },
-    serve::page::Refusal,
+    serve::{open::Open, page::Refusal},
 };
 
 /// Servers that one request is tried on: more would only make a visitor wait for what is down.
@@ -49,15 +54,18 @@ const LOOKS_AT_VISITOR: Duration = Duration::from_secs(1);
 
 /// A route in use.
 pub(super) struct Group {
+    pub(super) site: SiteId,
     pub(super) route: Route,
     pub(super) start: Start,
     pub(super) servers: Vec<Arc<Server>>,
     pub(super) counts: Arc<Counts>,
+    pub(super) gather: Arc<Gather>,
     pub(super) tasks: Tasks,
     /// Other settings have taken its place.
     pub(super) retired: CancellationToken,
     pub(super) turn: AtomicUsize,
     pub(super) stderr: fastcgi::Stderr,
+    pub(super) scripts: Arc<Scripts>,
 }
 
 /// A request for a route.
@@ -69,6 +77,15 @@ pub(super) struct Asked<'a> {
     pub(super) rest: &'a str,
     /// Whether a name and a password of this server's have let it in.
     pub(super) past_basic: bool,
+    /// What a WebSocket ends with.
+    pub(super) open: Option<Arc<Open>>,
+}
+
+/// Who is to get an answer.
+struct Asker<'a> {
+    parts: &'a Parts,
+    client: Client,
+    open: Option<Arc<Open>>,
 }
 
 /// Why a request has no answer yet.
@@ -205,8 +222,24 @@ impl Group {
         }))
     }
 
+    /// A request's body, whole where the route wants that: no server is asked before then, so that a slow line holds none of its workers.
+    async fn gathered(&self, body: Body, client: Client) -> Result<Body, Trouble> {
+        if !self.route.buffer.unwrap_or_else(|| self.is_fastcgi()) || body.is_end_stream() {
+            return Ok(body);
+        }
+        let progress = Progress::new();
+        let paced = Body::boxed(Paced::new(body));
+        let sending = Sending::new(paced, self.route.body_bytes_max, Arc::clone(&progress));
+        self.gather.whole(self.site, client.address, sending).await.map_err(|fault| match fault {
+            gather::Fault::Body => Self::fault(&progress).unwrap_or(Trouble::BROKEN),
+            gather::Fault::Share => Trouble::BUSY,
+            gather::Fault::Disk => Trouble::refused(Refusal::NoRoom),
+        })
+    }
+
     async fn by_http(&self, asked: Asked<'_>) -> Result<(Response, Outcome), Trouble> {
-        let Asked { parts, body, client, rest, past_basic } = asked;
+        let Asked { parts, body, client, rest, past_basic, open } = asked;
+        let body = self.gathered(body, client).await?;
         let progress = Progress::new();
         let outgoing = self.outgoing(parts, body, &progress).await?;
         let repeatable = outgoing.is_none() && parts.method.is_idempotent();
@@ -234,7 +267,8 @@ impl Group {
             let why = match self.send(line, request, &lease, &progress).await {
                 Ok((answer, sender)) => {
                     lease.answered();
-                    return self.pass_back(answer, sender, lease, progress, parts, client).ok_or(Trouble::BROKEN);
+                    let who = Asker { parts, client, open };
+                    return self.pass_back(answer, sender, lease, progress, who).ok_or(Trouble::BROKEN);
                 }
                 Err(Undone::Late) => {
                     self.blame(&mut lease, &progress, "it did not answer in time");
@@ -336,13 +370,13 @@ impl Group {
         sender: SendRequest<Body>,
         lease: Lease,
         progress: Arc<Progress>,
-        parts: &Parts,
-        client: Client,
+        who: Asker<'_>,
     ) -> Option<(Response, Outcome)> {
+        let Asker { parts, client, open } = who;
         if answer.status() == StatusCode::SWITCHING_PROTOCOLS {
             let idle = seconds(self.route.timeout_s.idle);
             let drain = seconds(self.route.timeout_s.drain);
-            let response = tunnel::open(answer, parts, lease, &self.tasks, idle, drain)?;
+            let response = tunnel::open(answer, parts, (lease, open), &self.tasks, idle, drain)?;
             return Some((response, Outcome::Switched));
         }
         let (mut head, body) = answer.into_parts();
@@ -364,16 +398,18 @@ impl Group {
     }
 
     async fn by_fastcgi(&self, asked: Asked<'_>) -> Result<(Response, Outcome), Trouble> {
-        let Asked { parts, body, client, rest, past_basic } = asked;
+        let Asked { parts, body, client, rest, past_basic, .. } = asked;
+        let path = if self.route.strip_prefix { rest } else { parts.uri.path() };
+        let root = self.route.root.as_deref().unwrap_or_default();
+        let found = fastcgi::script(&self.tasks, root, path, &self.scripts, &self.stderr).await;
+        let script = found.map_err(Trouble::refused)?;
+        let body = self.gathered(body, client).await?;
         let progress = Progress::new();
         if body.is_end_stream() {
             progress.end();
         }
         let body = Body::boxed(Paced::new(body));
         let body = Sending::new(body, self.route.body_bytes_max, Arc::clone(&progress));
-        let path = if self.route.strip_prefix { rest } else { parts.uri.path() };
-        let root = self.route.root.as_deref().unwrap_or_default();
-        let script = fastcgi::script(&self.tasks, root, path).await.map_err(Trouble::refused)?;
         let prefix = if self.route.strip_prefix { self.route.prefix() } else { "" };
         let about = fastcgi::About { parts, client, prefix, past_basic };
         let (mut tried, mut worst): (Vec<Arc<Server>>, _) = (Vec::new(), Trouble::DOWN);

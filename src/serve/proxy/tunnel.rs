@@ -2,6 +2,7 @@
 //! taken away.
 
 use std::{
+    future::pending,
     io,
     pin::{Pin, pin},
     sync::{
@@ -29,6 +30,7 @@ use super::{heads, server::Lease};
 use crate::{
     base::tasks::Tasks,
     http::respond::{self, Response},
+    serve::open::Open,
 };
 
 /// How long a visitor's connection may take to become one, after the answer was handed over.
@@ -105,7 +107,7 @@ pub(super) fn can_open(parts: &Parts) -> bool {
 pub(super) fn open(
     answer: Answer<Incoming>,
     parts: &Parts,
-    lease: Lease,
+    (lease, open): (Lease, Option<Arc<Open>>),
     tasks: &Tasks,
     idle: Duration,
     drain: Duration,
@@ -130,10 +132,17 @@ pub(super) fn open(
                 left.await;
                 sleep(drain).await;
             } => {}
+            // Its visitor is let in no longer.
+            () = async {
+                match &open {
+                    Some(open) => open.ends().await,
+                    None => pending().await,
+                }
+            } => {}
             // It has no end of its own that could be waited for.
             () = stop.stopping() => {}
         }
-        drop(lease);
+        drop((lease, open));
     });
     Some(response)
 }

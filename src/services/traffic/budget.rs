@@ -1,6 +1,6 @@
 //! The traffic budget of sites: how much of it a month has used, and that somebody hears of it, once for each site, month and level.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
 use crate::{
     base::{hash::Sha256, ids::Id, units::ByteSize},
@@ -44,23 +44,26 @@ impl Services {
         let (leave, now) = (access::server_scope(), self.clock.now_ms());
         let read = move |tx: &mut ReadTx<'_>| {
             let sites: Vec<SiteId> = budgets.iter().map(|it| it.site).collect();
-            let tenants: HashMap<_, _> = store::traffic::list_tenants(tx, leave, &sites)?.into_iter().collect();
+            let month = Month::of(now);
+            let sent = store::traffic::list_sent(tx, leave, &sites, month.range_ms())?;
+            let mut sent: HashMap<_, _> =
+                sent.into_iter().map(|(site, tenant, bytes)| (site, (tenant, bytes))).collect();
             let mut found = Vec::new();
             for budget in budgets {
-                let Some(tenant) = tenants.get(&budget.site) else { continue };
-                let scope = access::task_scope(*tenant);
-                let sent = sent_in_month(tx, scope, budget.site, now)?;
+                let Some((tenant, sent)) = sent.remove(&budget.site) else { continue };
                 let Some(level) = level(sent, budget.bytes) else { continue };
-                let (job, word) = mark(&budget, level, Month::of(now));
-                let is_told = store::effects::is_taken(tx, scope, job, &word)?;
-                found.push((scope, budget, sent, level, is_told));
+                let (job, _) = mark(&budget, level, month);
+                found.push((access::task_scope(tenant), budget, sent, level, job));
             }
-            Ok(found)
+            let jobs: Vec<_> = found.iter().map(|it| (it.1.site, it.4)).collect();
+            let told: HashSet<JobId> = store::effects::list_taken(tx, leave, &jobs)?.into_iter().collect();
+            Ok((found, told))
         };
         let mut used_up = Vec::new();
-        for (scope, budget, sent, level, is_told) in self.db.read(read).await? {
+        let (found, told) = self.db.read(read).await?;
+        for (scope, budget, sent, level, job) in found {
             used_up.extend((level == 100).then_some(budget.site));
-            if !is_told {
+            if !told.contains(&job) {
                 self.tell_budget(scope, budget, sent, level).await?;
             }
         }

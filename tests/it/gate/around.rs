@@ -98,6 +98,8 @@ fn pages_of_others_do_not_show_files_as_their_own() {
     let thief = "Referer: https://thief.example/a\r\n";
     assert_eq!(shop.get("/", thief).status, 200, "a page is no picture");
     assert_eq!(shop.get("/PHOTO.PNG", thief).status, 403);
+    // What cannot be read here may be the picture to an upstream.
+    assert_eq!((shop.get("/%ffphoto.png", thief).status, shop.get("/%ffphoto.png", "").status), (403, 400));
     shop.set(&json!({ "hotlink": { "without_referer": false } }));
     assert_eq!((by(""), by("Sec-Fetch-Site: none\r\n")), (403, 200));
     assert_eq!(shop.refused(&json!({ "hotlink": { "allow": ["https://a.example"] } })).0, "hotlink.allow");
@@ -211,4 +213,5 @@ fn a_site_has_its_own_error_pages() {
     assert_eq!(shop.get("/none", BROWSER).text(), "<p>of the files</p>");
     assert_eq!(shop.refused(&json!({ "errors": { "418": "/x.html" } })).0, "errors");
     assert_eq!(shop.refused(&json!({ "errors": { "404": "/a/../b" } })).0, "errors.404");
+    assert_eq!(shop.refused(&json!({ "errors": { "451": "/x.html" } })).0, "errors", "it would never be shown");
 }

@@ -45,10 +45,14 @@ impl Drop for Php {
 
 impl Php {
     async fn start() -> Self {
+        Self::with_workers(4).await
+    }
+
+    async fn with_workers(workers: u8) -> Self {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().display();
         let settings = format!(
-            "[global]\nerror_log = {path}/log\ndaemonize = no\n[www]\nlisten = {path}/php.sock\npm = static\npm.max_children = 4\n\
+            "[global]\nerror_log = {path}/log\ndaemonize = no\n[www]\nlisten = {path}/php.sock\npm = static\npm.max_children = {workers}\n\
              catch_workers_output = no\nclear_env = yes\n"
         );
         write_files(
@@ -64,6 +68,7 @@ impl Php {
                 ("public/fatal.php", FATAL),
                 ("public/admin/index.php", MIRROR),
                 ("public/photo.jpg", b"<?php echo 'run';"),
+                ("public/wp-content/uploads/sent.php", STATUS),
                 ("secret.php", b"<?php echo 'secret';"),
             ],
         );
@@ -164,7 +169,8 @@ async fn programs_of_php_get_bodies_and_answer_as_they_like() {
     let said = post("Transfer-Encoding: chunked", chunked).await;
     assert!(said.contains(r#""php:\/\/input":7"#) && said.contains(r#""CONTENT_LENGTH":"7""#), "{said}");
     let chunked = [b"1e8480\r\n".to_vec(), large, b"\r\n0\r\n\r\n".to_vec()].concat();
-    assert!(post("Transfer-Encoding: chunked", &chunked).await.starts_with("HTTP/1.1 411"));
+    let said = post("Transfer-Encoding: chunked", &chunked).await;
+    assert!(said.contains(r#""CONTENT_LENGTH":"2000000""#), "{said}");
     assert!(post("Content-Length: 3000001", b"").await.starts_with("HTTP/1.1 413"));
 
     let answer = web.get("/status.php").await;
@@ -189,6 +195,73 @@ async fn programs_of_php_get_bodies_and_answer_as_they_like() {
     assert!(!came.contains("data: 2"), "{came}");
     stream.read_to_string(&mut came).await.unwrap();
     assert!(came.contains("data: 2"), "{came}");
+}
+
+/// One worker, and a visitor who sends for as long as he likes.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_slow_upload_holds_no_worker() {
+    let php = Php::with_workers(1).await;
+    let mut plain = php.route("/plain");
+    (plain["buffer"], plain["strip_prefix"]) = (json!(false), json!(true));
+    (plain["timeout_s"], plain["body_bytes_max"]) = (json!({ "answer": 1 }), json!(3_000_000));
+    let mut whole = php.route("/");
+    (whole["timeout_s"], whole["body_bytes_max"]) = (json!({ "answer": 1 }), json!(3_000_000));
+    let web = web(&json!([whole, plain]));
+    let begin = async |path: &str| {
+        let mut slow = TcpStream::connect(web.address).await.unwrap();
+        let head =
+            format!("POST {path} HTTP/1.1\r\nHost: site.test\r\nConnection: close\r\nContent-Length: 2000000\r\n\r\n");
+        slow.write_all(head.as_bytes()).await.unwrap();
+        slow.write_all(&vec![b'x'; 1_000_000]).await.unwrap();
+        slow
+    };
+    let mut slow = begin("/").await;
+    // What was sent is in a file that has no name.
+    until("it is gathered", || web.folder.path().join("bodies").exists()).await;
+    assert_eq!(fs::read_dir(web.folder.path().join("bodies")).unwrap().count(), 0);
+    for _ in 0..3 {
+        assert_eq!(web.get("/status.php").await.status(), 418);
+    }
+    slow.write_all(&vec![b'x'; 1_000_000]).await.unwrap();
+    let mut said = String::new();
+    timeout(PATIENCE, slow.read_to_string(&mut said)).await.unwrap().unwrap();
+    assert!(said.contains(r#""php:\/\/input":2000000"#), "{said}");
+    // Where nothing is gathered, he has the only worker.
+    let slow = begin("/plain/index.php").await;
+    until("he is connected", || web.plane.proxied()[0].upstreams[0].2 == 1).await;
+    assert_eq!(web.get("/status.php").await.status(), 504);
+    drop(slow);
+    let chunked =
+        "POST /plain/ HTTP/1.1\r\nHost: site.test\r\nConnection: close\r\nTransfer-Encoding: chunked\r\n\r\n1e8480\r\n";
+    let sent = [chunked.as_bytes(), &vec![b'x'; 2_000_000], b"\r\n0\r\n\r\n"].concat();
+    assert!(raw(web.address, &sent).await.starts_with("HTTP/1.1 411"), "its length is not known");
+}
+
+/// Whoever can send a file has no program yet.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_was_uploaded_does_not_run() {
+    let php = Php::start().await;
+    let (mut open, mut narrow) = (php.route("/open"), php.route("/narrow"));
+    for it in [&mut open, &mut narrow] {
+        it["strip_prefix"] = json!(true);
+    }
+    open["deny"] = json!([]);
+    narrow["scripts"] = json!(["/index.php", "/a*.php"]);
+    let web = web(&json!([php.route("/"), open, narrow]));
+    for path in ["/wp-content/uploads/sent.php", "/WP-content/../wp-content", "//wp-content//uploads/sent.php/x.jpg"] {
+        assert_ne!(web.get(path).await.status(), 418, "{path}");
+    }
+    let said: Value = serde_json::from_str(web.get("/wp-content/uploads/sent.php").await.text()).unwrap();
+    assert_eq!(said["SCRIPT_NAME"], "/index.php");
+    assert_eq!(web.get("/status.php").await.status(), 418);
+    assert_eq!(web.get("/open/wp-content/uploads/sent.php").await.status(), 418, "somebody has said so");
+    for path in ["/narrow/status.php", "/narrow/admin/index.php"] {
+        let answer = web.get(path).await;
+        assert_eq!(answer.status(), 200, "{path}");
+        let said: Value = serde_json::from_str(answer.text()).unwrap();
+        let wanted = if path.contains("admin") { "/narrow/admin/index.php" } else { "/narrow/index.php" };
+        assert_eq!(said["SCRIPT_NAME"], wanted, "{path}");
+    }
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

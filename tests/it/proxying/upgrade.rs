@@ -1,5 +1,7 @@
 //! WebSockets through the proxy.
 
+use chainhost::{base::password, serve::bans::Ban};
+
 use super::*;
 
 /// Does the handshake of RFC 6455 and gives each text frame back in upper case.
@@ -35,9 +37,15 @@ struct Socket(TcpStream);
 
 impl Socket {
     async fn open(address: SocketAddr) -> (Self, String) {
+        Self::open_with(address, "").await
+    }
+
+    async fn open_with(address: SocketAddr, more: &str) -> (Self, String) {
         let mut stream = TcpStream::connect(address).await.unwrap();
-        let head = "GET /chat HTTP/1.1\r\nHost: site.test\r\nConnection: keep-alive, Upgrade\r\nUpgrade: websocket\r\n\
-                    Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n";
+        let head = format!(
+            "GET /chat HTTP/1.1\r\nHost: site.test\r\nConnection: keep-alive, Upgrade\r\nUpgrade: websocket\r\n\
+             Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n{more}\r\n"
+        );
         stream.write_all(head.as_bytes()).await.unwrap();
         let mut came = Vec::new();
         while !came.ends_with(b"\r\n\r\n") {
@@ -145,4 +153,97 @@ async fn nothing_else_is_switched_to() {
     let mut two = web.http_2().await;
     let answer = two.send_request(crate::web::get("http://site.test/", &[])).await.unwrap();
     assert_eq!(answer.status(), 200);
+}
+
+/// Serves a site in this state with these settings.
+fn put(web: &Web, settings: &Value, state: Option<State>) {
+    let state = state.unwrap_or_else(|| State::Live(web.deploy(1, &[("/index.html", b"file")], Policy::default())));
+    let settings = Settings::Given(Given::new(SiteSettings::parse(&settings.to_string()).unwrap()));
+    let mut snapshot = Snapshot::new(INSTANCE, web.plane.snapshot().generation + 1);
+    let site = SiteId(Id::from_bytes([1; 16]));
+    let target = Target { site, name: String::from("site"), preview: false, state, settings };
+    snapshot.insert("site.test", Arc::new(target));
+    web.plane.publish(snapshot).unwrap();
+}
+
+/// Says something each 50 ms, without an end.
+const EVENTS: &str = "
+const http = require('http');
+http.createServer((request, answer) => {
+  answer.writeHead(200, { 'content-type': 'text/event-stream' });
+  const timer = setInterval(() => answer.write('data: x\\n\\n'), 50);
+  answer.on('close', () => clearInterval(timer));
+}).listen(Number(process.argv[2]), '127.0.0.1');
+";
+
+/// Whether a stream of events has ended.
+async fn has_ended(stream: &mut TcpStream) -> bool {
+    let mut came = [0; 4096];
+    let end = Instant::now() + PATIENCE;
+    while Instant::now() < end {
+        match timeout(PATIENCE, stream.read(&mut came)).await {
+            Ok(Ok(0) | Err(_)) => return true,
+            Ok(Ok(_)) => {}
+            Err(_) => return false,
+        }
+    }
+    false
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_is_open_ends_with_what_let_its_visitor_in() {
+    let (node, events) = (Node::start(ECHO).await, Node::start(EVENTS).await);
+    let web = Web::with(Limits::default());
+    let routes =
+        json!([{ "to": [node.url()], "inside": true }, { "path": "/events", "to": [events.url()], "inside": true }]);
+    let person = |word: &str| json!({ "name": "ada", "hash": password::hash(word).unwrap(), "changed_ms": 0 });
+    let (ada, other) = (person("open sesame"), person("another one"));
+    let with = |people: &Value, more: &Value| {
+        let mut settings = json!({
+            "proxy": { "routes": routes }, "access": { "mode": "basic" },
+            "guests": { "key": "ab".repeat(32), "people": people },
+        });
+        settings.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
+        settings
+    };
+    let login = format!("Authorization: Basic {}\r\n", data_encoding::BASE64.encode(b"ada:open sesame"));
+    let closed = [
+        // Another password, nobody, another kind of door.
+        (with(&json!([other]), &json!({})), None),
+        (with(&json!([]), &json!({})), None),
+        (with(&json!([ada]), &json!({ "access": { "mode": "form" } })), None),
+        // Maintenance, a rule, a take-down.
+        (with(&json!([ada]), &json!({ "maintenance": { "on": true } })), None),
+        (
+            with(
+                &json!([ada]),
+                &json!({ "firewall": { "rules": [{ "name": "home", "path": "/*", "from": ["127.0.0.1"], "do": "block" }] } }),
+            ),
+            None,
+        ),
+        (with(&json!([ada]), &json!({})), Some(State::TakenDown(String::from("gone")))),
+    ];
+    for (settings, state) in closed {
+        put(&web, &with(&json!([ada]), &json!({})), None);
+        let (mut socket, _) = Socket::open_with(web.address, &login).await;
+        let mut stream = TcpStream::connect(web.address).await.unwrap();
+        stream.write_all(format!("GET /events HTTP/1.1\r\nHost: site.test\r\n{login}\r\n").as_bytes()).await.unwrap();
+        until("both are open", || web.plane.proxied()[0].upstreams.iter().all(|it| it.2 == 1)).await;
+        socket.echoes("first").await;
+        // What changes nothing for him leaves him alone.
+        put(&web, &with(&json!([ada]), &json!({ "hotlink": { "on": true } })), None);
+        socket.echoes("still").await;
+        put(&web, &settings, state);
+        assert_eq!(socket.hear().await, None, "{settings}");
+        assert!(has_ended(&mut stream).await, "{settings}");
+    }
+    put(&web, &with(&json!([ada]), &json!({})), None);
+    let (mut socket, _) = Socket::open_with(web.address, &login).await;
+    let ban = |network: &str| Ban { site: None, network: network.parse().unwrap(), left: None };
+    web.plane.bans().replace(vec![ban("192.0.2.1")]);
+    web.plane.look_again();
+    socket.echoes("still").await;
+    web.plane.bans().replace(vec![ban("127.0.0.0/8")]);
+    web.plane.look_again();
+    assert_eq!(socket.hear().await, None);
 }

@@ -1,14 +1,20 @@
 //! Which program of a folder answers a path.
 //!
 //! SECURITY: a program is a regular file whose name ends in `.php`, in the folder also when all links are followed. A file of another name
-//! is never run, whatever stands behind it in the path (`/upload/photo.jpg/x.php`), and hidden ones neither.
+//! is never run, whatever stands behind it in the path (`/upload/photo.jpg/x.php`), and hidden ones and those that the route does not let run neither.
 
 use std::{
     fs,
     path::{Path, PathBuf},
+    sync::Arc,
 };
 
-use crate::{base::tasks::Tasks, domain::url_path::decode_path, serve::page::Refusal};
+use super::Stderr;
+use crate::{
+    base::tasks::Tasks,
+    domain::{site_settings::proxy::scripts::Scripts, url_path::decode_path},
+    serve::page::Refusal,
+};
 
 /// What answers a path for which nothing else is there.
 const FRONT: &str = "index.php";
@@ -30,19 +36,36 @@ pub(crate) struct Script {
 }
 
 /// Finds the program for a raw path.
-pub(crate) async fn script(tasks: &Tasks, root: &str, path: &str) -> Result<Script, Refusal> {
+pub(crate) async fn script(
+    tasks: &Tasks,
+    root: &str,
+    path: &str,
+    scripts: &Arc<Scripts>,
+    stderr: &Stderr,
+) -> Result<Script, Refusal> {
     let path = decode_path(path).ok_or(Refusal::Path)?.into_owned();
-    let root = PathBuf::from(root);
-    let found = tasks.blocking(move || find(&root, &path)).await;
+    let (root, scripts, stderr) = (PathBuf::from(root), Arc::clone(scripts), stderr.clone());
+    let found = tasks.blocking(move || {
+        let may_run = |asked: &str, found: &str| {
+            let may = scripts.may_run(asked, found);
+            if !may {
+                stderr.may_not_run(asked);
+            }
+            may
+        };
+        find(&root, &path, may_run)
+    });
+    let found = found.await;
     found.flatten().ok_or(Refusal::NotFound)
 }
 
-fn find(root: &Path, path: &str) -> Option<Script> {
+fn find(root: &Path, path: &str, may_run: impl Fn(&str, &str) -> bool) -> Option<Script> {
     let root = fs::canonicalize(root).ok()?;
     let whole = root.to_str()?.to_owned();
     let program = |name: &str, path_info: &str| {
         let file = fs::canonicalize(root.join(name.trim_start_matches('/'))).ok()?;
-        let is_one = file.starts_with(&root) && file.is_file() && file.to_str()?.ends_with(EXTENSION);
+        let below = file.strip_prefix(&root).ok()?.to_str()?;
+        let is_one = file.is_file() && below.ends_with(EXTENSION) && may_run(name, &format!("/{below}"));
         is_one.then(|| Script {
             root: whole.clone(),
             filename: file.to_string_lossy().into_owned(),
@@ -74,7 +97,7 @@ mod tests {
     use std::os::unix::fs::symlink;
 
     use super::*;
-    use crate::base::files::write_atomic;
+    use crate::{base::files::write_atomic, domain::site_settings::proxy::Route};
 
     #[test]
     fn programs_are_found_and_nothing_else_is_run() {
@@ -98,7 +121,7 @@ mod tests {
         symlink("notes.txt", root.join("notes.php")).unwrap();
         symlink("public", folder.path().join("current")).unwrap();
         let of = |path: &str| {
-            let it = find(&root, path).unwrap();
+            let it = find(&root, path, |_, _| true).unwrap();
             format!("{} {}", it.name, it.path_info)
         };
         for (path, wanted) in [
@@ -122,17 +145,22 @@ mod tests {
         ] {
             assert_eq!(of(path), wanted, "{path}");
         }
-        let linked = find(&folder.path().join("current"), "/a.php").unwrap();
+        let linked = find(&folder.path().join("current"), "/a.php", |_, _| true).unwrap();
         assert_eq!(linked.filename, fs::canonicalize(root.join("a.php")).unwrap().to_str().unwrap());
         fs::remove_file(root.join("index.php")).unwrap();
-        assert_eq!(find(&root, "/x"), None);
-        assert_eq!(find(Path::new("/nowhere"), "/a.php"), None);
+        assert_eq!(find(&root, "/x", |_, _| true), None);
+        assert_eq!(find(Path::new("/nowhere"), "/a.php", |_, _| true), None);
     }
 
     #[tokio::test]
     async fn what_cannot_be_read_is_refused() {
+        let scripts = Arc::new(Scripts::new(&Route::new("/", &[])));
         for path in ["/a%2fb", "/../a.php", "/a%00.php", "/a\\b"] {
-            assert_eq!(script(&Tasks::new(), "/", path).await, Err(Refusal::Path), "{path}");
+            assert_eq!(
+                script(&Tasks::new(), "/", path, &scripts, &Stderr::default()).await,
+                Err(Refusal::Path),
+                "{path}"
+            );
         }
     }
 }
