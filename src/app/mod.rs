@@ -7,6 +7,7 @@ mod authorities;
 mod awaited;
 pub mod caches;
 pub mod control;
+mod countries;
 mod demo;
 pub mod ground;
 mod http3;
@@ -328,7 +329,7 @@ impl Opening<'_> {
                 cache_url: self.settings.redis.cache_url.clone(),
                 master_key_file: self.settings.master_key_file.clone(),
                 acme: self.settings.acme.clone(),
-                outside: outside::open(&self.settings.outside),
+                outside: outside::open(&self.settings.outside, self.plane.countries().clone()),
             },
         )
         .await?;
@@ -445,7 +446,9 @@ fn plane(folder: &Folder, settings: &Settings, tasks: &Tasks) -> Result<DataPlan
         Ok(None) => Snapshot::new(Id::NIL, 0),
     };
     let resolver = Arc::new(outside::Upstreams::new(&settings.outside));
-    Ok(DataPlane::resolving(folder.blobs.clone(), snapshot, tasks.clone(), Clock::system(), resolver))
+    let countries = countries::open(settings.geo_database.as_deref(), tasks);
+    Ok(DataPlane::resolving(folder.blobs.clone(), snapshot, tasks.clone(), Clock::system(), resolver)
+        .knowing(countries))
 }
 
 /// Where sites and panel are reached, from the settings and the port that is listened on.

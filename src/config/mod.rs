@@ -6,6 +6,7 @@ pub mod blobs;
 pub mod client;
 pub mod database;
 mod garbage;
+mod geo;
 pub mod outside;
 pub mod public_url;
 pub mod redis;

@@ -19,7 +19,7 @@ use super::{
     acme::{self, Acme},
     blobs::{self, Blobs},
     database::{self, Postgres},
-    garbage,
+    garbage, geo,
     outside::{self, Outside},
     public_url::PublicUrl,
     redis::{self, Redis},
@@ -98,6 +98,8 @@ pub struct Server {
     pub master_key_file: Option<PathBuf>,
     /// Authorities that are asked for certificates, if any are.
     pub acme: Option<Acme>,
+    /// The database that says which country an address is of.
+    pub geo_database: Option<PathBuf>,
     /// Which log lines are written: `info`, `warn,chainhost::serve=debug`.
     pub log: String,
     /// How.
@@ -166,6 +168,8 @@ struct File {
     outgoing: outside::Outgoing,
     #[serde(default)]
     doctor: outside::Doctor,
+    #[serde(default)]
+    geo: geo::Section,
     log: Option<String>,
     log_format: Option<LogFormat>,
 }
@@ -223,6 +227,7 @@ impl Server {
             master_key_file: env("CHAINHOST_MASTER_KEY_FILE")
                 .map(PathBuf::from)
                 .or_else(|| Some(own_folder.join(file.master_key?))),
+            geo_database: geo::read(&file.geo, env("CHAINHOST_GEO_DATABASE"), own_folder, wrong_at)?,
             access_log: access_log::read(&file.access_log, &data, wrong_at)?,
             outside,
             data,
@@ -652,7 +657,9 @@ mod tests {
                 "line 4",
                 "choose a name in `/d/logs`",
             ),
+            ("[access_log]\nformat = 'vhost'\ncountry = true", "line 3", "`country`: only lines of JSON"),
             ("[access_log]\nformat = 'json'\nfile = 'x'", "line 3", "file"),
+            ("[geo]\ndatabase = ''", "line 2", "`database`: name a file"),
             ("[acme]\nemail = 'a@b.example'", "line 2", "add `terms_agreed = true`"),
             ("[acme]\nterms_agreed = true", "line 2", "add `listen` to [tls]"),
             ("[acme]\nterms_agreed = true\nemail = 'nobody'", "line 3", "`email`: "),

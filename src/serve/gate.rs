@@ -24,6 +24,7 @@ use super::{
     visit::Visit,
 };
 use crate::{
+    base::countries::Countries,
     domain::site_settings::{SiteSettings, traffic::WhenUsedUp},
     http::respond::{Body, Response},
     proof::resolve,
@@ -40,6 +41,7 @@ pub(super) struct Gate<'a> {
     pub(super) now_s: i64,
     pub(super) rates: &'a Rates,
     pub(super) bans: &'a Bans,
+    pub(super) countries: &'a Countries,
 }
 
 impl Gate<'_> {

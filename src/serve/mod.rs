@@ -16,6 +16,7 @@ mod mapping;
 mod memory;
 pub mod meter;
 mod page;
+mod person;
 pub mod proxy;
 mod rates;
 pub mod snapshot;
@@ -25,7 +26,7 @@ pub mod tally;
 mod variant;
 mod visit;
 
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
 use arc_swap::ArcSwap;
 use bytes::Bytes;
@@ -57,6 +58,7 @@ use crate::{
     base::{
         blob_dir::{BlobDir, BlobError, Coding},
         clock::Clock,
+        countries::Countries,
         hash::Sha256,
         ids::Id,
         tasks::Tasks,
@@ -108,6 +110,14 @@ struct Inner {
     tasks: Tasks,
     clock: Clock,
     doors: Doors,
+    countries: OnceLock<Countries>,
+}
+
+impl Inner {
+    /// Which country an address is of.
+    fn countries(&self) -> &Countries {
+        self.countries.get_or_init(Countries::none)
+    }
 }
 
 /// A snapshot that may not be published.
@@ -176,6 +186,7 @@ impl DataPlane {
             memory: Memory::new(blobs, Arc::clone(&incidents), true),
             incidents,
             meter: Meter::default(),
+            countries: OnceLock::new(),
             doors: Doors::new(tasks.clone()),
             tally: Tally::new(clock.clone()),
             clock,
@@ -184,6 +195,19 @@ impl DataPlane {
             proxies,
             tasks,
         }))
+    }
+
+    /// The same, that knows countries. Only before anybody is answered.
+    #[must_use]
+    pub fn knowing(self, countries: Countries) -> Self {
+        // Once it has answered somebody it stays with what it said then.
+        drop(self.0.countries.set(countries));
+        self
+    }
+
+    /// Which country an address is of.
+    pub fn countries(&self) -> &Countries {
+        self.0.countries()
     }
 
     /// Replaces what is served, at once and for all requests that begin after it.
@@ -216,7 +240,7 @@ impl DataPlane {
         if let Some(left) = self.banned(target, asked) {
             return Some(self.finish(Refusal::Banned(left).answer(&parts.headers), parts));
         }
-        let visit = Visit { plane: &self.0, target, generation: snapshot.generation, parts, locked: None };
+        let visit = Visit { plane: &self.0, target, generation: snapshot.generation, parts, asked, locked: None };
         let mut response = match &target.settings {
             Settings::Plain => visit.shown().await,
             // Most sites have none, and pay nothing for those that have.
@@ -232,6 +256,7 @@ impl DataPlane {
                         now_s,
                         rates: &self.0.rates,
                         bans: &self.0.bans,
+                        countries: self.0.countries(),
                     };
                     Box::pin(gate.answer(&visit, Body::boxed(body))).await
                 }
@@ -243,7 +268,7 @@ impl DataPlane {
             // Behind what the policy says, which is part of what was deployed.
             response.headers_mut().append(X_ROBOTS_TAG, HeaderValue::from_static("noindex"));
         }
-        let seen = Seen { target, asked };
+        let seen = Seen { target, asked, countries: self.0.countries() };
         Some(self.0.tally.watch(&seen, self.finish(response, parts)))
     }
 
