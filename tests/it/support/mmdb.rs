@@ -10,6 +10,10 @@ pub(crate) const MARKER: &[u8] = b"\xab\xcd\xefMaxMind.com";
 pub(crate) enum Value {
     Text(String),
     Number(u64),
+    /// Of 16 bits.
+    Short(u64),
+    /// Of 32 bits.
+    Long(u64),
     Map(Vec<(&'static str, Value)>),
     List(Vec<Value>),
     /// To this place of the data section.
@@ -27,11 +31,9 @@ impl Value {
                 control(out, 2, it.len());
                 out.extend_from_slice(it.as_bytes());
             }
-            Self::Number(it) => {
-                let bytes: Vec<u8> = it.to_be_bytes().into_iter().skip_while(|it| *it == 0).collect();
-                control(out, 9, bytes.len());
-                out.extend(bytes);
-            }
+            Self::Number(it) => number(out, 9, *it),
+            Self::Short(it) => number(out, 5, *it),
+            Self::Long(it) => number(out, 6, *it),
             Self::Map(pairs) => {
                 control(out, 7, pairs.len());
                 for (key, value) in pairs {
@@ -50,6 +52,12 @@ impl Value {
             }
         }
     }
+}
+
+fn number(out: &mut Vec<u8>, kind: u8, number: u64) {
+    let bytes: Vec<u8> = number.to_be_bytes().into_iter().skip_while(|it| *it == 0).collect();
+    control(out, kind, bytes.len());
+    out.extend(bytes);
 }
 
 /// The kind of a value and its size.
@@ -164,15 +172,15 @@ impl Mmdb<'_> {
     fn metadata(&self, nodes: usize) -> Value {
         let kind = if self.layout == Layout::Asn { "Test-ASN" } else { "Test-Country" };
         Value::Map(vec![
-            ("binary_format_major_version", Value::Number(2)),
-            ("binary_format_minor_version", Value::Number(0)),
+            ("binary_format_major_version", Value::Short(2)),
+            ("binary_format_minor_version", Value::Short(0)),
             ("build_epoch", Value::Number(self.built_s)),
             ("database_type", text(kind)),
             ("description", Value::Map(vec![("en", text("for tests"))])),
-            ("ip_version", Value::Number(self.ip_version)),
+            ("ip_version", Value::Short(self.ip_version)),
             ("languages", Value::List(vec![text("en")])),
-            ("node_count", Value::Number(u64::try_from(nodes).unwrap())),
-            ("record_size", Value::Number(u64::try_from(self.record_size).unwrap())),
+            ("node_count", Value::Long(u64::try_from(nodes).unwrap())),
+            ("record_size", Value::Short(u64::try_from(self.record_size).unwrap())),
         ])
     }
 
