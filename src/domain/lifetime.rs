@@ -6,9 +6,17 @@
 pub const REVALIDATE: &str = "max-age=0, must-revalidate";
 /// For what others may get otherwise, as where they are or what they speak decides: no cache of several people keeps it, and a browser asks again.
 pub const OF_VISITOR: &str = "private, no-cache";
-/// Headers that tell shared caches alone what to keep, and that go before `Cache-Control`. They are left out there.
-pub const OF_SHARED_CACHES: [&str; 4] =
-    ["cdn-cache-control", "cloudflare-cdn-cache-control", "netlify-cdn-cache-control", "surrogate-control"];
+/// What caches that stand before a server read instead of `Cache-Control` (RFC 9213). It is left out there.
+pub const OF_SHARED_CACHES: [&str; 8] = [
+    "expires",
+    "cdn-cache-control",
+    "cloudflare-cdn-cache-control",
+    "netlify-cdn-cache-control",
+    "edge-control",
+    "surrogate-control",
+    "vercel-cdn-cache-control",
+    "x-accel-expires",
+];
 const A_WEEK: &str = "max-age=604800";
 const FOR_EVER: &str = "max-age=31536000, immutable";
 

@@ -1,7 +1,5 @@
 //! Countries: databases of every layout, hostile ones, a file that changes, and rules, firewall, figures and logs that ask for them.
 
-#![expect(clippy::indexing_slicing, reason = "a test that panics says what went wrong")]
-
 use std::{net::IpAddr, path::Path, time::Duration};
 
 use chainhost::base::{

@@ -326,7 +326,7 @@ fn rules(tries: bool) -> SiteRules {
         because: "`/booking` gives 301 to `/book/table?from=booking`, because of line 4 of _redirects.".into(),
         but: None,
         heads: vec![
-            head("cache-control", "max-age=0, must-revalidate", "the host"),
+            head("cache-control", "private, no-cache", "the host"),
             head("content-type", "text/plain; charset=utf-8", "the host"),
             head("location", "/book/table?from=booking", "_redirects, line 4"),
         ],

@@ -8,7 +8,7 @@ use std::time::Duration;
 use data_encoding::BASE64;
 use hyper::{
     HeaderMap,
-    header::{AUTHORIZATION, CACHE_CONTROL, EXPIRES, HeaderName, HeaderValue, VARY},
+    header::{AUTHORIZATION, CACHE_CONTROL, HeaderValue, VARY},
 };
 
 use super::{
@@ -18,6 +18,7 @@ use super::{
 use crate::{
     base::{limits::PASSWORD_BYTES_MAX, secret::Secret},
     domain::{
+        lifetime::{OF_SHARED_CACHES, OF_VISITOR},
         site_path,
         site_settings::{guests::composed, paths::Prefixes},
     },
@@ -25,18 +26,7 @@ use crate::{
 };
 
 /// For what was behind a door.
-const PRIVATE: HeaderValue = HeaderValue::from_static("private, no-cache");
-/// What caches that stand before a server read instead of `Cache-Control` (RFC 9213).
-const FOR_CACHES: [HeaderName; 8] = [
-    EXPIRES,
-    HeaderName::from_static("cdn-cache-control"),
-    HeaderName::from_static("cloudflare-cdn-cache-control"),
-    HeaderName::from_static("netlify-cdn-cache-control"),
-    HeaderName::from_static("edge-control"),
-    HeaderName::from_static("surrogate-control"),
-    HeaderName::from_static("vercel-cdn-cache-control"),
-    HeaderName::from_static("x-accel-expires"),
-];
+const PRIVATE: HeaderValue = HeaderValue::from_static(OF_VISITOR);
 
 /// A door of a site.
 #[derive(Debug)]
@@ -87,7 +77,7 @@ impl Door {
         if !stored {
             headers.insert(CACHE_CONTROL, PRIVATE);
         }
-        for name in &FOR_CACHES {
+        for name in OF_SHARED_CACHES {
             headers.remove(name);
         }
         headers.append(VARY, HeaderValue::from_static(if self.basic { "authorization, cookie" } else { "cookie" }));

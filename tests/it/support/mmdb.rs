@@ -1,4 +1,6 @@
-//! Databases of countries as MaxMind's format has them, written for tests: <https://maxmind.github.io/MaxMind-DB/>.
+//! Databases of countries (`.mmdb`), written for tests: <https://maxmind.github.io/MaxMind-DB/>.
+
+#![expect(clippy::indexing_slicing, reason = "a test that panics says what went wrong")]
 
 use std::net::IpAddr;
 
@@ -43,7 +45,9 @@ impl Value {
             }
             Self::List(all) => {
                 control(out, 11, all.len());
-                all.iter().for_each(|it| it.write(out));
+                for it in all {
+                    it.write(out);
+                }
             }
             // The long form: five bytes, whatever it points to.
             Self::Pointer(to) => {
@@ -75,7 +79,7 @@ fn control(out: &mut Vec<u8>, kind: u8, size: usize) {
 /// Who makes a database, and so where a record has its country.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Layout {
-    /// GeoLite2 and DB-IP Lite.
+    /// `GeoLite2` and DB-IP Lite.
     GeoLite,
     /// `IPinfo` Lite.
     IpInfo,
