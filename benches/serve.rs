@@ -5,7 +5,7 @@
 use std::{hint::black_box, sync::Arc, time::Duration};
 
 use chainhost::{
-    base::{blob_dir::BlobDir, clock::Clock, hash::Sha256, ids::Id, tasks::Tasks},
+    base::{blob_dir::BlobDir, clock::Clock, countries::Countries, hash::Sha256, ids::Id, tasks::Tasks},
     domain::{policy::Policy, site_path::SitePath},
     http::{
         peer::{Peer, Trust},
@@ -104,7 +104,8 @@ fn counts(criterion: &mut Criterion) {
     let page = || respond::html(StatusCode::OK, "x");
     let count = |parts: &Parts, answer: &dyn Fn() -> Response| {
         let asked = Asked { host: "site-500.example", parts, peer, trust: &trust };
-        let seen = Seen { target: &target, asked };
+        let countries = Countries::none();
+        let seen = Seen { target: &target, asked, countries: &countries };
         drop(black_box(tally.watch(&seen, answer())));
     };
     let kinds: [(&str, &str, &dyn Fn() -> Response); 2] =

@@ -222,7 +222,8 @@ mod tests {
     use crate::{base::files, config::access_log::Format};
 
     fn log(path: &Path) -> LogFile {
-        let settings = Settings { format: Format::Json, path: path.to_owned(), rotate_bytes: 100, keep: 5 };
+        let settings =
+            Settings { format: Format::Json, path: path.to_owned(), rotate_bytes: 100, keep: 5, country: false };
         LogFile::new(&settings, Clock::manual(1_795_999_939_007).0)
     }
 

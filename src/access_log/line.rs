@@ -9,7 +9,7 @@ use std::{io::Write as _, net::IpAddr, time::Duration};
 use hyper::Version;
 use jiff::{Timestamp, tz::Offset};
 
-use crate::config::access_log::Format;
+use crate::{base::country::Country, config::access_log::Format};
 
 /// Bytes of one field of a client: more than people and programs ask for. What is longer is cut, and ends with `...`.
 const FIELD_BYTES_MAX: usize = 4 * 1024;
@@ -22,6 +22,9 @@ pub(super) struct Facts<'a> {
     /// When it came.
     pub(super) time_ms: i64,
     pub(super) client: IpAddr,
+    /// Whether the line has its country.
+    pub(super) has_country: bool,
+    pub(super) country: Option<Country>,
     pub(super) scheme: &'static str,
     pub(super) host: Option<&'a [u8]>,
     pub(super) port: Option<u16>,
@@ -112,6 +115,9 @@ fn json(mut text: Vec<u8>, facts: &Facts<'_>) -> Line {
     let date = format_args!("{:04}-{:02}-{:02}T", at.year(), at.month(), at.day());
     put(&mut text, format_args!("{{\"time\":\"{date}{hour:02}:{minute:02}:{second:02}.{ms:03}Z\""));
     put(&mut text, format_args!(",\"client\":\"{}\"", facts.client));
+    if facts.has_country {
+        put_named(&mut text, "country", facts.country.as_ref().map(|it| it.code().as_bytes()));
+    }
     put_named(&mut text, "host", facts.host);
     put_named(&mut text, "site", facts.site.map(str::as_bytes));
     put(&mut text, format_args!(",\"scheme\":\"{}\"", facts.scheme));
@@ -222,6 +228,8 @@ mod tests {
         Facts {
             time_ms: TIME_MS,
             client: "2001:db8:0:0::1".parse().unwrap(),
+            has_country: false,
+            country: None,
             scheme: "https",
             host: Some(b"a.example"),
             port: None,

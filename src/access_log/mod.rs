@@ -34,7 +34,7 @@ use self::{
     writer::Writer,
 };
 use crate::{
-    base::{clock::Clock, tasks::Tasks},
+    base::{clock::Clock, country::Country, tasks::Tasks},
     config::access_log::{AccessLog as Settings, Format},
     http::{peer::Client, respond::Response, secret_path, watched::Watch},
 };
@@ -57,6 +57,7 @@ pub struct AccessLog(Arc<Inner>);
 #[derive(Debug)]
 struct Inner {
     format: Format,
+    country: bool,
     path: PathBuf,
     clock: Clock,
     lines: SyncSender<Vec<u8>>,
@@ -96,6 +97,8 @@ pub struct Visit<'a> {
     pub host: Option<&'a str>,
     /// The site at that host. Without one the query is not logged: a link of the panel at a wrong address has its secret there.
     pub site: Option<&'a str>,
+    /// The country of the client, where it is known and lines have it.
+    pub country: Option<Country>,
 }
 
 /// Lines so far.
@@ -117,7 +120,12 @@ impl AccessLog {
         let thread = Builder::new().name(String::from("access-log")).spawn(move || writer.run())?;
         tasks.spawn(watch(Arc::clone(&state), settings.path.clone(), tasks.clone()));
         let (format, path, thread) = (settings.format, settings.path.clone(), Mutex::new(Some(thread)));
-        Ok(Self(Arc::new(Inner { format, path, clock, lines, state, thread })))
+        Ok(Self(Arc::new(Inner { format, country: settings.country, path, clock, lines, state, thread })))
+    }
+
+    /// Whether lines have the country of the client.
+    pub fn wants_country(&self) -> bool {
+        self.0.country
     }
 
     /// A request has come.
@@ -134,6 +142,8 @@ impl AccessLog {
         let facts = Facts {
             time_ms: begun.time_ms,
             client: visit.client.address,
+            has_country: self.0.country,
+            country: visit.country,
             scheme: visit.client.scheme,
             host: visit.host.map(str::as_bytes),
             port: port(visit.parts),

@@ -12,7 +12,7 @@ use super::{
     visit::{Fields, Visit, go, show},
     words::{self, Fact, When},
 };
-use crate::base::{files, units::ByteSize};
+use crate::base::{countries::Countries, files, units::ByteSize};
 
 /// General settings.
 #[derive(Debug, Template)]
@@ -66,6 +66,7 @@ pub(super) async fn general(State(panel): State<Panel>, visit: Visit) -> Answer 
         let lines = [("Database", &found.database), ("Queue", &found.queue), ("Cache", &found.cache)];
         stores.extend(lines.map(|(name, value)| Fact::words_and_paths(name, value)));
         stores.push(Fact::files("Files", found));
+        stores.extend(countries(&services.outside.countries, now));
         facts.push(Fact::path("Data folder", &services.data.display().to_string()));
         if let Ok(space) = files::space(&services.data) {
             facts.push(Fact::plain("Disk", format!("{} of {} free", ByteSize(space.free), ByteSize(space.total))));
@@ -79,6 +80,20 @@ pub(super) async fn general(State(panel): State<Panel>, visit: Visit) -> Answer 
         facts,
         stores,
     })
+}
+
+/// The database of countries, where one is named: a file that is old tells of a year ago.
+fn countries(countries: &Countries, now: i64) -> Option<Fact> {
+    let path = countries.path()?.display().to_string();
+    let about = countries.about().map(|it| format!("{}, made {}", it.kind, When::at(it.built_ms, now).text));
+    let text = match (about, countries.fault()) {
+        (Some(about), None) => format!("{about}, in {path}"),
+        (Some(about), Some(_)) => {
+            format!("{about}; the file that is now at {path} cannot be read, and the server's log says why")
+        }
+        (None, _) => format!("None: {path} cannot be read, and the server's log says why"),
+    };
+    Some(Fact::words_and_paths("Countries", &text))
 }
 
 #[derive(Deserialize)]

@@ -42,7 +42,7 @@ pub(super) use self::traffic::traffic;
 #[cfg(test)]
 pub(super) use self::{
     around::{LinkMade, LinkRow, PersonRow, Values},
-    rules::{BlockRow, Choice, Given, HeadRow, RedirectRow, SiteRules},
+    rules::{Asking, BlockRow, Choice, Given, HeadRow, RedirectRow, SiteRules},
     settings::{SiteSettings, Watch, Wrong},
     traffic::{Choice as TrafficSpan, SiteTraffic, Told, lead as traffic_lead},
 };

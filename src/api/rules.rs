@@ -11,7 +11,7 @@ use crate::{
     domain::site::SiteName,
     services::{
         Services,
-        rules::{From, Trial},
+        rules::{From, Trial, visitor},
     },
 };
 
@@ -20,6 +20,8 @@ use crate::{
 pub(super) struct Try {
     url: String,
     deployment: Option<String>,
+    country: Option<String>,
+    language: Option<String>,
 }
 
 #[derive(Debug, Serialize)]
@@ -65,6 +67,7 @@ struct TriedRedirect {
     to: String,
     status: u16,
     force: bool,
+    conditions: String,
     verdict: &'static str,
     why: String,
 }
@@ -103,6 +106,7 @@ impl Tried {
             to: rule.to,
             status: rule.status,
             force: rule.force,
+            conditions: rule.conditions,
             verdict: verdict.word,
             why: verdict.why,
         });
@@ -137,5 +141,6 @@ pub(super) async fn attempt(
     Json(asked): Json<Try>,
 ) -> Answer {
     let of = asked.deployment.as_deref().map(str::parse).transpose()?;
-    ok(&Tried::new(services.try_address(&actor, &SiteName::parse(&name)?, &asked.url, of).await?))
+    let visitor = visitor(asked.country.as_deref(), asked.language.as_deref())?;
+    ok(&Tried::new(services.try_address(&actor, &SiteName::parse(&name)?, &asked.url, of, visitor).await?))
 }

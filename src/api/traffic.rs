@@ -62,6 +62,7 @@ struct Traffic {
     pages: Vec<TrafficLabel>,
     referrers: Vec<TrafficLabel>,
     missing: Vec<TrafficLabel>,
+    countries: Vec<TrafficLabel>,
     since: Option<String>,
 }
 
@@ -119,6 +120,7 @@ impl Traffic {
             pages: labels(it.pages),
             referrers: labels(it.referrers),
             missing: labels(it.missing),
+            countries: labels(it.countries),
             since: it.first_ms.map(rfc3339),
         }
     }

@@ -128,6 +128,23 @@ fn visitors(plane: &DataPlane, out: &mut Text) {
     let damaged = u64::try_from(plane.damaged()).unwrap_or(u64::MAX);
     out.one("chainhost_damaged_files", "gauge", "Files and compressed forms found damaged.", damaged);
     sites(plane, out);
+    countries(plane, out);
+}
+
+/// The database of countries, where one is named.
+fn countries(plane: &DataPlane, out: &mut Text) {
+    let countries = plane.countries();
+    if !countries.is_given() {
+        return;
+    }
+    let is_well = countries.is_known() && countries.fault().is_none();
+    let help = "Whether the file with the database of countries can be read.";
+    out.one("chainhost_country_database_up", "gauge", help, u64::from(is_well));
+    if let Some(about) = countries.about() {
+        let help = "When the database of countries that is used was made, in seconds since 1970.";
+        let built_s = u64::try_from(about.built_ms / 1_000).unwrap_or(0);
+        out.one("chainhost_country_database_built_timestamp_seconds", "gauge", help, built_s);
+    }
 }
 
 /// The sites that were asked most, so that the text does not grow with all there are.

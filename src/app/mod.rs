@@ -7,6 +7,7 @@ mod authorities;
 mod awaited;
 pub mod caches;
 pub mod control;
+mod countries;
 mod demo;
 mod edge;
 pub mod ground;
@@ -328,7 +329,7 @@ impl Opening<'_> {
                 master_key_file: self.settings.master_key_file.clone(),
                 acme: self.settings.acme.clone(),
                 edge: self.settings.edge.clone(),
-                outside: outside::open(&self.settings.outside),
+                outside: outside::open(&self.settings.outside, self.plane.countries().clone()),
             },
         )
         .await?;
@@ -446,7 +447,9 @@ fn plane(folder: &Folder, settings: &Settings, tasks: &Tasks) -> Result<DataPlan
     };
     let resolver = Arc::new(outside::Upstreams::new(&settings.outside));
     let bodies = folder.path.join(BODIES);
-    Ok(DataPlane::resolving(folder.blobs.clone(), snapshot, tasks.clone(), Clock::system(), resolver, bodies))
+    let countries = countries::open(settings.geo_database.as_deref(), tasks);
+    Ok(DataPlane::resolving(folder.blobs.clone(), snapshot, tasks.clone(), Clock::system(), resolver, bodies)
+        .knowing(countries))
 }
 
 /// Where sites and panel are reached, from the settings and the port that is listened on.

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use crate::{
+    base::countries::Countries,
     config::outside::Outside as Settings,
     engines::{dns, reach},
     ports::dns::Dns,
@@ -31,11 +32,12 @@ impl Resolve for Upstreams {
 }
 
 /// Asks nobody yet.
-pub(super) fn open(settings: &Settings) -> Outside {
+pub(super) fn open(settings: &Settings, countries: Countries) -> Outside {
     Outside {
         dns: Dns::new(dns::resolver(&settings.dns_servers), &settings.allowed),
         reach: Arc::new(reach::Network),
         public_addresses: settings.public_addresses.clone(),
         http_port: settings.http_port,
+        countries,
     }
 }

@@ -2,14 +2,18 @@
 
 use crate::{
     app::{authorities, edge, logs, tls},
-    base::secret::Secret,
+    base::{countries::Countries, secret::Secret},
     config::{blobs::Bucket, server::Server},
     domain::{Error, Result},
 };
 
-/// What [`check`] refuses, and what a start goes on without: a bucket whose key is not set.
+/// What [`check`] refuses, and what a start goes on without: a bucket whose key is not set, a database of countries that cannot be read.
 pub fn check_all(settings: &Server) -> Result<()> {
     check(settings)?;
+    if let Some(path) = &settings.geo_database {
+        let named = "`database` in [geo], or CHAINHOST_GEO_DATABASE";
+        Countries::check(path).map_err(|error| Error::invalid("geo_database", format!("{named}: {error}.")))?;
+    }
     settings.blobs.bucket.as_ref().map_or(Ok(()), Bucket::check_keys)
 }
 

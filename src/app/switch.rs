@@ -183,7 +183,8 @@ impl Switch {
         let snapshot = self.plane.snapshot();
         let site = host.and_then(|it| snapshot.find(it)).map(|it| it.name.as_str());
         let client = self.trust.client(peer, &parts.headers);
-        log.watch(begun, &Visit { parts, client, host, site }, response)
+        let country = if log.wants_country() { self.plane.countries().find(client.address) } else { None };
+        log.watch(begun, &Visit { parts, client, host, site, country }, response)
     }
 
     /// That this installation is the one that answers here: on every host, and in clear, as authorities ask.

@@ -20,6 +20,8 @@ pub const PATH_BYTES_MAX: usize = 1024;
 pub const SEGMENT_BYTES_MAX: usize = 255;
 /// Bytes of `_headers`, `_redirects` and `chainhost.toml` each: thousands of rules.
 pub const POLICY_FILE_BYTES_MAX: usize = 512 * 1024;
+/// Languages of one rule: each is compared with that of a visitor.
+pub const POLICY_LANGUAGES_MAX: usize = 50;
 /// Rules of one kind in one deployment; each request may look at all of them.
 pub const POLICY_RULES_MAX: usize = 2_000;
 /// Stars of one pattern: matching costs path × pattern however many there are, and nobody reads more.

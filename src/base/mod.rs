@@ -6,6 +6,8 @@ pub mod address;
 pub mod beneath;
 pub mod blob_dir;
 pub mod clock;
+pub mod countries;
+pub mod country;
 pub mod files;
 pub mod flight;
 pub mod hash;

@@ -45,6 +45,8 @@ pub struct AccessLog {
     pub rotate_bytes: u64,
     /// How many that were set aside are kept.
     pub keep: usize,
+    /// Whether a line has the country of the client.
+    pub country: bool,
 }
 
 /// The section `[access_log]` of the file.
@@ -55,6 +57,7 @@ pub(super) struct Section {
     path: Option<Spanned<PathBuf>>,
     rotate_bytes: Option<Spanned<String>>,
     keep: Option<Spanned<i64>>,
+    country: Option<Spanned<bool>>,
 }
 
 /// The settings of the section; `None`: nothing is logged. `wrong` makes the error of what begins at a byte of the file.
@@ -67,6 +70,7 @@ pub(super) fn read(
         section.path.as_ref().map(|it| (it.span().start, "path")),
         section.rotate_bytes.as_ref().map(|it| (it.span().start, "rotate_bytes")),
         section.keep.as_ref().map(|it| (it.span().start, "keep")),
+        section.country.as_ref().map(|it| (it.span().start, "country")),
     ];
     let Some(format) = &section.format else {
         // Whoever says where it is wants one.
@@ -74,8 +78,18 @@ pub(super) fn read(
             Err(wrong(at, key, "nothing is logged without a format: add `format`, such as \"combined\""))
         });
     };
+    let kind = parse(format.get_ref()).map_err(|why| wrong(format.span().start, "format", &why))?;
+    let country = section.country.as_ref().filter(|it| *it.get_ref());
+    if let Some(it) = country.filter(|_| kind != Format::Json) {
+        return Err(wrong(
+            it.span().start,
+            "country",
+            "only lines of JSON have a place for it: write format = \"json\", or leave it out",
+        ));
+    }
     Ok(Some(AccessLog {
-        format: parse(format.get_ref()).map_err(|why| wrong(format.span().start, "format", &why))?,
+        format: kind,
+        country: country.is_some(),
         path: match &section.path {
             None => data.join(FOLDER).join(NAME),
             Some(it) => {

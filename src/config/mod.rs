@@ -7,6 +7,7 @@ pub mod client;
 pub mod database;
 pub mod edge;
 mod garbage;
+mod geo;
 pub mod outside;
 pub mod public_url;
 pub mod redis;

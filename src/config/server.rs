@@ -20,7 +20,7 @@ use super::{
     blobs::{self, Blobs},
     database::{self, Postgres},
     edge::{self, Caches},
-    garbage,
+    garbage, geo,
     outside::{self, Outside},
     public_url::PublicUrl,
     redis::{self, Redis},
@@ -101,6 +101,8 @@ pub struct Server {
     pub acme: Option<Acme>,
     /// Caches in front of the server that are purged.
     pub edge: Vec<Caches>,
+    /// The database that says which country an address is of.
+    pub geo_database: Option<PathBuf>,
     /// Which log lines are written: `info`, `warn,chainhost::serve=debug`.
     pub log: String,
     /// How.
@@ -171,6 +173,8 @@ struct File {
     outgoing: outside::Outgoing,
     #[serde(default)]
     doctor: outside::Doctor,
+    #[serde(default)]
+    geo: geo::Section,
     log: Option<String>,
     log_format: Option<LogFormat>,
 }
@@ -229,6 +233,7 @@ impl Server {
             master_key_file: env("CHAINHOST_MASTER_KEY_FILE")
                 .map(PathBuf::from)
                 .or_else(|| Some(own_folder.join(file.master_key?))),
+            geo_database: geo::read(&file.geo, env("CHAINHOST_GEO_DATABASE"), own_folder, wrong_at)?,
             access_log: access_log::read(&file.access_log, &data, wrong_at)?,
             outside,
             data,
@@ -658,7 +663,9 @@ mod tests {
                 "line 4",
                 "choose a name in `/d/logs`",
             ),
+            ("[access_log]\nformat = 'vhost'\ncountry = true", "line 3", "`country`: only lines of JSON"),
             ("[access_log]\nformat = 'json'\nfile = 'x'", "line 3", "file"),
+            ("[geo]\ndatabase = ''", "line 2", "`database`: name a file"),
             ("[acme]\nemail = 'a@b.example'", "line 2", "add `terms_agreed = true`"),
             ("[acme]\nterms_agreed = true", "line 2", "add `listen` to [tls]"),
             ("[acme]\nterms_agreed = true\nemail = 'nobody'", "line 3", "`email`: "),

@@ -6,6 +6,21 @@
 
 /// For what may be another file's bytes tomorrow.
 pub const REVALIDATE: &str = "max-age=0, must-revalidate";
+/// For what others may get otherwise, as where they are or what they speak decides: no cache of several people keeps it, and a browser asks again.
+pub const OF_VISITOR: &str = "private, no-cache";
+/// What caches that stand before a server read instead of `Cache-Control` (RFC 9213). It is left out there.
+pub const OF_SHARED_CACHES: [&str; 10] = [
+    "expires",
+    "cache-tag",
+    "cdn-cache-control",
+    "cloudflare-cdn-cache-control",
+    "netlify-cdn-cache-control",
+    "edge-control",
+    "surrogate-control",
+    "surrogate-key",
+    "vercel-cdn-cache-control",
+    "x-accel-expires",
+];
 const A_WEEK: &str = "max-age=604800";
 const FOR_EVER: &str = "max-age=31536000, immutable";
 /// Folders in which bundlers put nothing but files that are named by their bytes: Astro, Next.js, `SvelteKit`, Nuxt. Who puts a file of

@@ -7,10 +7,11 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
-use crate::domain::site_path::SitePath;
+use crate::{base::country::Country, domain::site_path::SitePath};
 
 mod check;
 mod fitting;
+pub mod language;
 mod pattern;
 
 pub(in crate::domain) use check::check_index;
@@ -67,8 +68,27 @@ pub struct HeaderRule {
     pub set: Vec<(String, String)>,
 }
 
+/// Of whom a rule holds. A list without words asks for nothing; of two lists both must fit.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct When {
+    /// Who comes from one of these, as far as that is known.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub countries: Vec<Country>,
+    /// Whose browser likes one of these best: `en` is `en-US` too. In small letters.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub languages: Vec<String>,
+}
+
+impl When {
+    /// Whether the rule holds of everybody.
+    pub const fn is_always(&self) -> bool {
+        self.countries.is_empty() && self.languages.is_empty()
+    }
+}
+
 /// One line of `_redirects`.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Redirect {
     /// Also where a file answers.
@@ -81,6 +101,9 @@ pub struct Redirect {
     pub status: u16,
     /// A path of the site or an absolute http(s) URL; may use captures.
     pub to: String,
+    /// Of whom it holds. What a visitor gets is then known from the manifest and from who asks.
+    #[serde(default, skip_serializing_if = "When::is_always")]
+    pub when: When,
 }
 
 /// Whether a pattern fits a path: `*` stands for any rest or middle, `:name` for one segment that is not empty, all else

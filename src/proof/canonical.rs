@@ -6,7 +6,7 @@
 use std::fmt::Write as _;
 
 use crate::{
-    domain::policy::{Policy, Redirect},
+    domain::policy::{Policy, Redirect, When},
     proof::manifest::Entry,
 };
 
@@ -82,6 +82,24 @@ fn write_redirect(out: &mut String, redirect: &Redirect) {
     number(out, redirect.status.into());
     out.push_str(",\"to\":");
     string(out, &redirect.to);
+    // A rule that holds of everybody has the keys that it has had from the beginning on.
+    if !redirect.when.is_always() {
+        out.push_str(",\"when\":");
+        write_when(out, &redirect.when);
+    }
+    out.push('}');
+}
+
+fn write_when(out: &mut String, when: &When) {
+    out.push('{');
+    if !when.countries.is_empty() {
+        out.push_str("\"countries\":");
+        array(out, &when.countries, |out, it| string(out, it.code()));
+    }
+    if !when.languages.is_empty() {
+        out.push_str(if when.countries.is_empty() { "\"languages\":" } else { ",\"languages\":" });
+        array(out, &when.languages, |out, it| string(out, it));
+    }
     out.push('}');
 }
 
@@ -143,6 +161,32 @@ mod tests {
         assert_eq!(
             String::from_utf8(policy(&Policy::default())).unwrap(),
             r#"{"clean_urls":false,"fallback":null,"headers":[],"index":"index.html","redirects":[]}"#
+        );
+    }
+
+    #[test]
+    fn of_whom_a_rule_holds_is_there_only_where_it_says_so() {
+        let written = |when: When| {
+            let mut out = String::new();
+            write_redirect(
+                &mut out,
+                &Redirect { from: String::from("/"), status: 302, to: String::from("/a"), when, ..Redirect::default() },
+            );
+            out
+        };
+        let plain = r#"{"force":false,"from":"/","query":[],"status":302,"to":"/a""#;
+        assert_eq!(written(When::default()), format!("{plain}}}"));
+        let countries = vec!["de".parse().unwrap(), "AT".parse().unwrap()];
+        let both = When { countries: countries.clone(), languages: vec![String::from("en")] };
+        assert_eq!(written(both), format!(r#"{plain},"when":{{"countries":["DE","AT"],"languages":["en"]}}}}"#));
+        assert_eq!(
+            written(When { countries, ..When::default() }),
+            format!(r#"{plain},"when":{{"countries":["DE","AT"]}}}}"#)
+        );
+        let languages = vec![String::from("en")];
+        assert_eq!(
+            written(When { languages, ..When::default() }),
+            format!(r#"{plain},"when":{{"languages":["en"]}}}}"#)
         );
     }
 

@@ -5,6 +5,7 @@
 //! Nothing here does IO; a path that the host reserves for itself never resolves.
 
 pub mod explain;
+pub mod visitor;
 
 use std::borrow::Cow;
 
@@ -13,14 +14,17 @@ use percent_encoding::{AsciiSet, CONTROLS, NON_ALPHANUMERIC, percent_decode_str,
 use crate::{
     base::limits::PATH_BYTES_MAX,
     domain::{
-        policy::{Redirect, captures},
+        policy::{Redirect, When, captures},
         site_path,
         url_path::is_plain,
     },
     proof::manifest::{Entry, Manifest},
 };
 
-use self::explain::Step;
+use self::{
+    explain::Step,
+    visitor::{Asked, Visitor},
+};
 
 pub use crate::domain::url_path::decode_path;
 
@@ -72,10 +76,46 @@ pub enum Resolution<'m> {
     NotFound,
 }
 
-/// What answers `path`, which [`decode_path`] made, with the request's raw query. The steps are numbered as they are in
-/// the description of the format.
+/// What answers `path`, which [`decode_path`] made, with the request's raw query, for somebody of whom nothing is known. The steps are
+/// numbered as they are in the description of the format.
 pub fn resolve<'m>(manifest: &'m Manifest, path: &str, query: Option<&str>) -> Resolution<'m> {
-    walk(manifest, path, query, &mut Nobody)
+    walk(manifest, path, query, &|_, _| false, &mut Nobody)
+}
+
+/// The same for a visitor, and what of the visitor it depends on.
+pub fn resolve_for<'m>(
+    manifest: &'m Manifest,
+    path: &str,
+    query: Option<&str>,
+    visitor: &dyn Visitor,
+) -> (Resolution<'m>, Asked) {
+    let mut asked = Asked::default();
+    let resolution = walk(manifest, path, query, &|_, when| visitor::holds(when, visitor), &mut asked);
+    (resolution, asked)
+}
+
+/// All that `path` may give, whoever asks: what it gives those of whom no condition holds, and behind it what each condition that may decide
+/// brings. For who looks from outside, and does not know for whom the other end takes them.
+pub fn resolve_all<'m>(manifest: &'m Manifest, path: &str, query: Option<&str>) -> Vec<Resolution<'m>> {
+    let mut asked = Asked::default();
+    let mut all = vec![walk(manifest, path, query, &|_, _| false, &mut asked)];
+    if asked == Asked::default() {
+        return all;
+    }
+    let mut add = |holds: &dyn Fn(usize) -> bool| {
+        let more = walk(manifest, path, query, &|at, _| holds(at), &mut Nobody);
+        if !all.contains(&more) {
+            all.push(more);
+        }
+    };
+    // A rule that holds and has no file to show lets those of the other kind answer.
+    add(&|_| true);
+    for (at, rule) in manifest.policy().redirects.iter().enumerate() {
+        if !rule.when.is_always() && values(rule, path, query).is_some() {
+            add(&|it| it == at);
+        }
+    }
+    all
 }
 
 /// Whether a file is at `path`, or the index of a folder is, without any rule and any fallback.
@@ -92,6 +132,8 @@ trait Listener {
     fn step(&mut self, step: Step);
     /// The rule with this index is the first of its kind that fits, and answers or not.
     fn rule(&mut self, at: usize, answers: bool);
+    /// A rule fits the request, and holds or not by what is known of the visitor.
+    fn condition(&mut self, when: &When);
 }
 
 /// Nobody listens: of the calls nothing is left in the program.
@@ -103,15 +145,25 @@ impl Listener for Nobody {
 
     #[inline]
     fn rule(&mut self, _: usize, _: bool) {}
+
+    #[inline]
+    fn condition(&mut self, _: &When) {}
 }
 
-fn walk<'m>(manifest: &'m Manifest, path: &str, query: Option<&str>, heard: &mut impl Listener) -> Resolution<'m> {
+/// `holds`: whether the rule with an index holds of who asks. Asked only where it could answer, and has conditions.
+fn walk<'m>(
+    manifest: &'m Manifest,
+    path: &str,
+    query: Option<&str>,
+    holds: &impl Fn(usize, &When) -> bool,
+    heard: &mut impl Listener,
+) -> Resolution<'m> {
     if site_path::is_reserved(path) || !is_plain(path) {
         heard.step(Step::Unreadable);
         return Resolution::NotFound;
     }
     // 1. Rules that go before files.
-    if let Some(done) = by_rule(manifest, true, path, query, heard) {
+    if let Some(done) = by_rule(manifest, true, (path, query), holds, heard) {
         heard.step(Step::RuleFirst);
         return done;
     }
@@ -133,7 +185,7 @@ fn walk<'m>(manifest: &'m Manifest, path: &str, query: Option<&str>, heard: &mut
         return Resolution::Redirect { status: 308, to: with_query(encode(&format!("{path}/")), query) };
     }
     // 6. Rules that go behind files.
-    if let Some(done) = by_rule(manifest, false, path, query, heard) {
+    if let Some(done) = by_rule(manifest, false, (path, query), holds, heard) {
         heard.step(Step::Rule);
         return done;
     }
@@ -184,13 +236,13 @@ fn clean_path<'m>(manifest: &Manifest, entry: &'m Entry) -> &'m str {
         .unwrap_or(path)
 }
 
-/// The first rule with this `force` that fits; `None` when there is none, when it rewrites to a file that is not there, or
+/// The first rule with this `force` that fits, and that holds of who asks; `None` when there is none, when it rewrites to a file that is not there, or
 /// when it redirects to the very same place.
 fn by_rule<'m>(
     manifest: &'m Manifest,
     force: bool,
-    path: &str,
-    query: Option<&str>,
+    (path, query): (&str, Option<&str>),
+    holds: &impl Fn(usize, &When) -> bool,
     heard: &mut impl Listener,
 ) -> Option<Resolution<'m>> {
     // SECURITY: no file has a longer path, and the cost of matching grows with it.
@@ -198,7 +250,16 @@ fn by_rule<'m>(
         return None;
     }
     let mut rules = manifest.policy().redirects.iter().enumerate().filter(|(_, rule)| rule.force == force);
-    let (at, rule, values) = rules.find_map(|(at, rule)| Some((at, rule, values(rule, path, query)?)))?;
+    let (at, rule, values) = rules.find_map(|(at, rule)| {
+        let values = values(rule, path, query)?;
+        if !rule.when.is_always() {
+            heard.condition(&rule.when);
+            if !holds(at, &rule.when) {
+                return None;
+            }
+        }
+        Some((at, rule, values))
+    })?;
     let to = target(&rule.to, &values);
     let file = || {
         let path = to.split(['?', '#']).next().and_then(decode_path)?;

@@ -26,6 +26,7 @@ use super::{
     visit::Visit,
 };
 use crate::{
+    base::countries::Countries,
     domain::site_settings::{SiteSettings, traffic::WhenUsedUp},
     http::respond::{Body, Response},
     proof::resolve,
@@ -42,6 +43,7 @@ pub(super) struct Gate<'a> {
     pub(super) now_s: i64,
     pub(super) rates: &'a Rates,
     pub(super) bans: &'a Bans,
+    pub(super) countries: &'a Countries,
 }
 
 impl Gate<'_> {

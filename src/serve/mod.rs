@@ -17,6 +17,7 @@ mod memory;
 pub mod meter;
 mod open;
 mod page;
+mod person;
 pub mod proxy;
 mod rates;
 pub mod snapshot;
@@ -28,7 +29,7 @@ mod visit;
 
 use std::{
     path::PathBuf,
-    sync::{Arc, Mutex, PoisonError},
+    sync::{Arc, Mutex, OnceLock, PoisonError},
 };
 
 use arc_swap::ArcSwap;
@@ -62,6 +63,7 @@ use crate::{
     base::{
         blob_dir::{BlobDir, BlobError, Coding},
         clock::Clock,
+        countries::Countries,
         hash::Sha256,
         ids::Id,
         tasks::Tasks,
@@ -117,6 +119,14 @@ struct Inner {
     tasks: Tasks,
     clock: Clock,
     doors: Doors,
+    countries: OnceLock<Countries>,
+}
+
+impl Inner {
+    /// Which country an address is of.
+    fn countries(&self) -> &Countries {
+        self.countries.get_or_init(Countries::none)
+    }
 }
 
 /// A snapshot that may not be published.
@@ -187,6 +197,7 @@ impl DataPlane {
             memory: Memory::new(blobs, Arc::clone(&incidents), true),
             incidents,
             meter: Meter::default(),
+            countries: OnceLock::new(),
             doors: Doors::new(tasks.clone()),
             tally: Tally::new(clock.clone()),
             clock,
@@ -196,6 +207,19 @@ impl DataPlane {
             opens: Opens::default(),
             tasks,
         }))
+    }
+
+    /// The same, that knows countries. Only before anybody is answered.
+    #[must_use]
+    pub fn knowing(self, countries: Countries) -> Self {
+        // Once it has answered somebody it stays with what it said then.
+        drop(self.0.countries.set(countries));
+        self
+    }
+
+    /// Which country an address is of.
+    pub fn countries(&self) -> &Countries {
+        self.0.countries()
     }
 
     /// Replaces what is served, at once and for all requests that begin after it.
@@ -230,7 +254,8 @@ impl DataPlane {
         if let Some(left) = self.0.banned(target, asked) {
             return Some(self.finish(Refusal::Banned(left).answer(&parts.headers), parts));
         }
-        let visit = Visit { plane: &self.0, target, generation: snapshot.generation, parts, locked: None, edge: None };
+        let generation = snapshot.generation;
+        let visit = Visit { plane: &self.0, target, generation, parts, asked, locked: None, edge: None };
         let mut response = match &target.settings {
             Settings::Plain => visit.shown().await,
             // Most sites have none, and pay nothing for those that have.
@@ -246,6 +271,7 @@ impl DataPlane {
                         now_s,
                         rates: &self.0.rates,
                         bans: &self.0.bans,
+                        countries: self.0.countries(),
                     };
                     Box::pin(gate.answer(&visit, Body::boxed(body))).await
                 }
@@ -257,7 +283,7 @@ impl DataPlane {
             // Behind what the policy says, which is part of what was deployed.
             response.headers_mut().append(X_ROBOTS_TAG, HeaderValue::from_static("noindex"));
         }
-        let seen = Seen { target, asked };
+        let seen = Seen { target, asked, countries: self.0.countries() };
         Some(self.0.tally.watch(&seen, self.finish(response, parts)))
     }
 

@@ -28,7 +28,7 @@ use hyper::{
 };
 
 use crate::{
-    base::{clock::Clock, hash::Sha256, random},
+    base::{clock::Clock, countries::Countries, hash::Sha256, random},
     domain::{
         site::SiteId,
         traffic::{
@@ -101,6 +101,8 @@ pub struct Seen<'a> {
     pub target: &'a Target,
     /// The request, of which one asks who has sent it where that counts: for pages of people.
     pub asked: Asked<'a>,
+    /// Which country an address is of, which counts for those pages.
+    pub countries: &'a Countries,
 }
 
 thread_local! {
@@ -176,6 +178,9 @@ impl Tally {
             visitor: is_page.then(|| self.visitor(at_ms, seen, agent.unwrap_or_default())),
             label,
             referrer: referrer.and_then(|it| label::referrer(it.as_bytes(), seen.asked.host)),
+            country: (is_page && seen.countries.is_known())
+                .then(|| seen.countries.find(seen.asked.client().address))
+                .flatten(),
         }
     }
 

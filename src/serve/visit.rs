@@ -18,13 +18,14 @@ use hyper::{
 };
 
 use super::{
-    Inner, bundle,
+    Asked, Inner, bundle,
     file::{self, Piece},
     gate::edge::Edge,
     headers::{Prepared, REVALIDATE},
     index::Index,
     memory::Forms,
     page::{ALLOWED, Refusal},
+    person::{self, Person},
     snapshot::{Served, State, Target},
 };
 use crate::{
@@ -37,7 +38,7 @@ use crate::{
     },
     proof::{
         manifest::Entry,
-        resolve::{self, Resolution},
+        resolve::{self, Resolution, visitor},
     },
 };
 
@@ -53,6 +54,8 @@ pub(super) struct Visit<'a> {
     pub(super) target: &'a Arc<Target>,
     pub(super) generation: u64,
     pub(super) parts: &'a Parts,
+    /// Who asks, where a rule wants to know.
+    pub(super) asked: Asked<'a>,
     /// Files that are not shown, whatever rule brings them out.
     pub(super) locked: Option<&'a Prefixes>,
     /// What caches that can be purged are told of files whose policy tells caches nothing.
@@ -98,10 +101,22 @@ impl Visit<'_> {
         // 4. What the site shows, by its manifest.
         let index = self.index().await?;
         // 5. The file, or a redirect.
-        let found = match resolve::resolve(&index.manifest, &path, self.parts.uri.query()) {
+        let person = Person::new(self.asked, self.plane.countries());
+        let (resolution, depends) = resolve::resolve_for(&index.manifest, &path, self.parts.uri.query(), &person);
+        let mut response = self.resolved(&path, &index, resolution).await?;
+        // 10. What another visitor may get otherwise is for no cache that several have.
+        if depends != visitor::Asked::default() {
+            person::dress(response.headers_mut(), depends);
+        }
+        Ok(response)
+    }
+
+    /// The steps from what answers to the answer.
+    async fn resolved(&self, path: &str, index: &Index, resolution: Resolution<'_>) -> Result<Response, Refusal> {
+        let found = match resolution {
             Resolution::File { entry, status } => {
                 let status = StatusCode::from_u16(status).map_err(|_| Refusal::NotFound)?;
-                Found { entry, status, elsewhere: entry.path.as_str() != &*path, prepared: index.prepare(entry) }
+                Found { entry, status, elsewhere: entry.path.as_str() != path, prepared: index.prepare(entry) }
             }
             Resolution::Redirect { status, to } => return Ok(redirect(status, &to)),
             Resolution::Gone => return Err(Refusal::Gone),

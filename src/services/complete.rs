@@ -5,6 +5,7 @@ use std::sync::Arc;
 use crate::{
     base::{
         blob_dir::BlobDir,
+        countries::Countries,
         hash::Sha256,
         units::{ByteSize, thousands},
     },
@@ -66,9 +67,9 @@ impl Services {
                 Ok((site, wish, live.and_then(|it| it.manifest)))
             })
             .await?;
-        let (blobs, allow_env) = (self.blobs.clone(), wish.allow_env);
+        let (blobs, allow_env, countries) = (self.blobs.clone(), wish.allow_env, self.outside.countries.clone());
         let mut needs: Vec<(Sha256, u64)> = list.files().iter().map(|it| (it.sha256, it.size)).collect();
-        let made = self.blocking(move || make(&blobs, &list, allow_env, live)).await;
+        let made = self.blocking(move || make(&blobs, &list, (allow_env, live), &countries)).await;
         let made = match made {
             Ok(made) => made,
             // A full disk is not the sender's fault: with space again, the same call goes on.
@@ -198,7 +199,12 @@ impl Services {
     }
 }
 
-fn make(blobs: &BlobDir, list: &FileList, allow_env: bool, live: Option<Sha256>) -> Result<Made> {
+fn make(
+    blobs: &BlobDir,
+    list: &FileList,
+    (allow_env, live): (bool, Option<Sha256>),
+    countries: &Countries,
+) -> Result<Made> {
     let files: Vec<build::Found> =
         list.files().iter().map(|it| (it.path.clone().into_bytes(), it.size, it.sha256)).collect();
     let read = |_: &[u8], hash: &Sha256| blobs.read_verified(hash).map_err(Error::from);
@@ -226,7 +232,7 @@ fn make(blobs: &BlobDir, list: &FileList, allow_env: bool, live: Option<Sha256>)
         files: count(manifest.entries().len()),
         bytes: i64::try_from(manifest.total_bytes()).unwrap_or(i64::MAX),
         changed: count(changed.count()),
-        notes: rules::notes(&manifest),
+        notes: rules::notes(&manifest, countries),
     })
 }
 

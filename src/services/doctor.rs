@@ -19,7 +19,7 @@ use std::{
 use tokio::sync::OnceCell;
 
 use crate::{
-    base::{hash::Sha256, limits, secret::Secret},
+    base::{countries::Countries, hash::Sha256, limits, secret::Secret},
     domain::{
         Error, Result,
         access::{Actor, Right, TenantScope},
@@ -56,6 +56,8 @@ pub struct Outside {
     pub public_addresses: Vec<IpAddr>,
     /// The port at which authorities ask: 80, but in tests.
     pub http_port: u16,
+    /// Which country an address is of.
+    pub countries: Countries,
 }
 
 impl Default for Outside {
@@ -66,6 +68,7 @@ impl Default for Outside {
             reach: Arc::new(Nobody),
             public_addresses: Vec::new(),
             http_port: HTTP_PORT,
+            countries: Countries::none(),
         }
     }
 }

@@ -8,20 +8,20 @@ mod head;
 mod words;
 
 use crate::{
-    base::{blob_dir::BlobDir, hash::Sha256},
+    base::{blob_dir::BlobDir, countries::Countries, country::Country, hash::Sha256},
     domain::{
         Error, Result,
         access::{Actor, Right},
         deployment::{Deployment, DeploymentRef},
         file_list::FileList,
-        policy::{self, Redirect, fits},
+        policy::{self, Redirect, When, fits, language},
         policy_files::{self, PolicyFiles, Read},
         site::SiteName,
         site_path::{self, PolicyFile, Selected},
     },
     proof::{
         manifest::Manifest,
-        resolve::{self, Resolution, explain},
+        resolve::{self, Resolution, explain, visitor::Named},
     },
     store,
 };
@@ -29,6 +29,7 @@ use crate::{
 use super::Services;
 
 pub use self::head::{From, Head};
+pub use crate::proof::resolve::visitor::Named as Visitor;
 
 /// Looks at a file for a header rule, in all, to count what the rules fit: a fraction of a second.
 const LOOKS_MAX: usize = 4_000_000;
@@ -53,6 +54,8 @@ pub struct RedirectRule {
     pub status: u16,
     /// Whether it goes before files.
     pub force: bool,
+    /// Of whom it holds, as a line has it: `Country=AT,DE Language=en`; empty: of everybody.
+    pub conditions: String,
     /// Whether it stands in no line: it shows the `404.html` of the closest folder.
     pub closest_404: bool,
     /// The file that answers at its path, so that it never does.
@@ -93,12 +96,40 @@ pub struct Rules {
     pub clean_urls: bool,
     /// The file for everything else, and its status.
     pub fallback: Option<(String, u16)>,
+    /// Whether this server knows which country an address is of.
+    pub countries: Known,
+}
+
+/// Whether countries are known.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Known {
+    /// By a database.
+    Yes,
+    /// A database is named that cannot be read.
+    Unreadable,
+    /// No database is named.
+    No,
+}
+
+/// Why no country is known of anybody, and what to do: the end of a sentence.
+pub const fn without_countries(known: Known) -> &'static str {
+    words::without_countries(known)
+}
+
+impl Known {
+    fn of(countries: &Countries) -> Self {
+        match (countries.is_known(), countries.is_given()) {
+            (true, _) => Self::Yes,
+            (false, true) => Self::Unreadable,
+            (false, false) => Self::No,
+        }
+    }
 }
 
 /// What became of one redirect.
 #[derive(Clone, Debug)]
 pub struct Verdict {
-    /// `answers`, `other_path`, `query`, `no_file`, `same_place`, `later`, `file_first` or `not_asked`.
+    /// `answers`, `other_path`, `query`, `country`, `language`, `no_file`, `same_place`, `later`, `file_first` or `not_asked`.
     pub word: &'static str,
     /// The same as a sentence.
     pub why: String,
@@ -146,7 +177,7 @@ impl Services {
         Ok(self.load_rules(actor, name, of).await?.rules)
     }
 
-    /// What `url` gives by the rules of a deployment; without one, of what is live. `url` is a path with a query, or a whole address of
+    /// What `url` gives a visitor by the rules of a deployment; without one, of what is live. `url` is a path with a query, or a whole address of
     /// the site.
     pub async fn try_address(
         &self,
@@ -154,13 +185,16 @@ impl Services {
         name: &SiteName,
         url: &str,
         of: Option<DeploymentRef>,
+        visitor: Named,
     ) -> Result<Trial> {
         let site = self.get_site(actor, name).await?;
         let own = format!("{name}.{}", self.addresses.sites_domain);
         let hosts = site.hostnames.iter().map(String::as_str).chain([own.as_str()]);
         let (raw, query) = address::read(url, &hosts.collect::<Vec<_>>())?;
         let loaded = self.load_rules(actor, name, of).await?;
-        self.blocking(move || Ok(attempt(loaded, &raw, query))).await
+        // Where no country is known, none is known of this visitor either.
+        let country = visitor.country.filter(|_| loaded.rules.countries == Known::Yes);
+        self.blocking(move || Ok(attempt(loaded, &raw, query, &Named { country, ..visitor }))).await
     }
 
     async fn load_rules(&self, actor: &Actor, name: &SiteName, of: Option<DeploymentRef>) -> Result<Loaded> {
@@ -177,14 +211,41 @@ impl Services {
         let wish = self.db.read(move |tx| store::deployments::find_wish(tx, scope, site_id, id)).await?;
         let (wanted, blobs) = (wish.and_then(|it| it.wanted), self.blobs.clone());
         let (is_live, taken_down) = (live == Some(deployment.id), site.site.taken_down);
+        let countries = Known::of(&self.outside.countries);
         let load = move || {
             let manifest = Manifest::parse(&bytes)?;
             let lines = wanted.and_then(|it| read_lines(&blobs, &it, &manifest));
-            let rules = shown(&manifest, lines.as_ref(), (deployment, is_live, taken_down));
+            let rules = shown(&manifest, lines.as_ref(), (deployment, is_live, taken_down), countries);
             Ok(Loaded { manifest, lines, rules })
         };
         self.blocking(load).await
     }
+}
+
+/// A visitor as people name one: a country by its code, a language as browsers have it. Empty words say nothing.
+pub fn visitor(country: Option<&str>, language: Option<&str>) -> Result<Visitor> {
+    let given = |it: Option<&str>| it.map(str::trim).filter(|it| !it.is_empty()).map(str::to_owned);
+    let country = given(country).map(|it| it.parse::<Country>()).transpose();
+    let country = country.map_err(|error| Error::invalid("country", sentence(&error.to_string())).on("country"))?;
+    // A whole `Accept-Language` is taken too.
+    let language = given(language).map(|it| language::best(&it).map(str::to_owned).ok_or(it)).transpose();
+    let wrong = |it: String| {
+        let text = format!(
+            "`{}` is not a language. Write `en`, `pt-br` or another one as browsers name it.",
+            it.escape_debug()
+        );
+        Error::invalid("language", text).on("language")
+    };
+    let language = language.map_err(wrong)?;
+    if let Some(it) = language.as_ref().filter(|it| !language::is_tag(&it.to_ascii_lowercase())) {
+        return Err(wrong(it.clone()));
+    }
+    Ok(Visitor { country, language })
+}
+
+/// With a full stop.
+fn sentence(why: &str) -> String {
+    format!("{why}.")
 }
 
 /// The lines of the rules, when the files that they were made from are kept and still mean the same.
@@ -212,6 +273,7 @@ fn shown(
     manifest: &Manifest,
     lines: Option<&Read>,
     (deployment, live, taken_down): (Deployment, bool, Option<String>),
+    countries: Known,
 ) -> Rules {
     let policy = manifest.policy();
     let redirects = policy.redirects.iter().enumerate().map(|(at, rule)| RedirectRule {
@@ -223,6 +285,7 @@ fn shown(
         to: rule.to.clone(),
         status: rule.status,
         force: rule.force,
+        conditions: conditions(&rule.when),
         shadowed_by: shadowed_by(manifest, rule),
     });
     let entries = manifest.entries();
@@ -249,13 +312,20 @@ fn shown(
         index: policy.index.clone(),
         clean_urls: policy.clean_urls,
         fallback: policy.fallback.as_ref().map(|it| (it.path.to_string(), it.status)),
+        countries,
     }
 }
 
 /// What people should know of the rules of a deployment when it is made: those that do nothing.
-pub(super) fn notes(manifest: &Manifest) -> Vec<String> {
+pub(super) fn notes(manifest: &Manifest, countries: &Countries) -> Vec<String> {
     let (policy, entries) = (manifest.policy(), manifest.entries());
     let mut notes = Vec::new();
+    if let (Some(rule), false) =
+        (policy.redirects.iter().find(|it| !it.when.countries.is_empty()), countries.is_given())
+    {
+        let (from, why) = (&rule.from, words::without_countries(Known::No));
+        notes.push(format!("The rule for `{from}`, as each with `Country=`, holds for nobody: {why}"));
+    }
     for rule in &policy.redirects {
         if let Some(file) = shadowed_by(manifest, rule) {
             let Redirect { from, status, .. } = rule;
@@ -281,12 +351,21 @@ pub(super) fn notes(manifest: &Manifest) -> Vec<String> {
     notes
 }
 
+/// Of whom a rule holds, as a line of `_redirects` has it.
+fn conditions(when: &When) -> String {
+    let countries: Vec<&str> = when.countries.iter().map(Country::code).collect();
+    let languages = when.languages.join(",");
+    let words = [("Country", countries.join(",")), ("Language", languages)];
+    let words = words.iter().filter(|it| !it.1.is_empty()).map(|(name, values)| format!("{name}={values}"));
+    words.collect::<Vec<_>>().join(" ")
+}
+
 /// The file that answers at a rule's one path before the rule is asked.
 fn shadowed_by(manifest: &Manifest, rule: &Redirect) -> Option<String> {
     if rule.force || rule.from.contains(['*', ':']) {
         return None;
     }
-    let said = explain::explain(manifest, &rule.from, None);
+    let said = explain::explain(manifest, &rule.from, None, &Named::default());
     let file = matches!(said.step, explain::Step::File | explain::Step::Index | explain::Step::Clean);
     match said.resolution {
         Resolution::File { entry, .. } if file => Some(entry.path.to_string()),
@@ -295,7 +374,7 @@ fn shadowed_by(manifest: &Manifest, rule: &Redirect) -> Option<String> {
 }
 
 /// What a path, as it stands in an address, gives.
-fn attempt(loaded: Loaded, raw: &str, query: Option<String>) -> Trial {
+fn attempt(loaded: Loaded, raw: &str, query: Option<String>, visitor: &Named) -> Trial {
     let Loaded { manifest, lines, rules } = loaded;
     let Some(path) = resolve::decode_path(raw) else {
         return Trial {
@@ -307,13 +386,17 @@ fn attempt(loaded: Loaded, raw: &str, query: Option<String>) -> Trial {
             step: "unreadable",
             because: String::from(words::UNREADABLE),
             rule: None,
-            verdicts: rules.redirects.iter().map(|_| words::verdict(&explain::Verdict::NotAsked, &rules, 0)).collect(),
+            verdicts: rules
+                .redirects
+                .iter()
+                .map(|_| words::verdict(&explain::Verdict::NotAsked, &rules, 0, visitor))
+                .collect(),
             headers: Vec::new(),
             fitting: vec![false; rules.headers.len()],
             rules,
         };
     };
-    let said = explain::explain(&manifest, &path, query.as_deref());
+    let said = explain::explain(&manifest, &path, query.as_deref(), visitor);
     let headers = head::headers(&manifest, &said, &path, lines.as_ref(), &rules);
     let (status, location, file) = match &said.resolution {
         Resolution::File { entry, status } => (Some(*status), None, Some(entry.path.to_string())),
@@ -332,7 +415,7 @@ fn attempt(loaded: Loaded, raw: &str, query: Option<String>) -> Trial {
         because: words::because(&said, &path, &rules),
         step: words::step(said.step),
         rule: said.rule,
-        verdicts: said.verdicts.iter().enumerate().map(|(at, it)| words::verdict(it, &rules, at)).collect(),
+        verdicts: said.verdicts.iter().enumerate().map(|(at, it)| words::verdict(it, &rules, at, visitor)).collect(),
         path: path.into_owned(),
         query,
         status,

@@ -67,6 +67,7 @@ impl Services {
                 return Ok(after);
             }
             services.check_canonical(tx, scope, &site, &after)?;
+            services.check_countries(&before, &after)?;
             if after.is_default() {
                 store::site_settings::delete(tx, scope, site.id)?;
             } else {
@@ -80,6 +81,20 @@ impl Services {
         let settings = written.await?;
         self.served(scope).await;
         Ok(settings)
+    }
+
+    /// A rule that can never fit is none, and who writes one shall know. What is kept already stays.
+    fn check_countries(&self, before: &SiteSettings, after: &SiteSettings) -> Result<()> {
+        let Some(rule) = after.firewall.wants_countries() else { return Ok(()) };
+        if self.outside.countries.is_given() || before.firewall == after.firewall {
+            return Ok(());
+        }
+        let text = format!(
+            "The rule `{}` asks for countries, and this server has no database of them. Take the countries out, or let the server's operator \
+             name a file with `database` in [geo].",
+            rule.name
+        );
+        Err(Error::invalid("no_countries", text).on("firewall.rules"))
     }
 
     /// A visitor must not be sent where another site is, or none.

@@ -133,7 +133,7 @@ fn parts(batch: Batch) -> Vec<Batch> {
 fn keep(tx: &mut WriteTx<'_>, scope: TenantScope, sites: &[(SiteId, &SiteSums)]) -> Result<()> {
     let mut sums: BTreeMap<Key, Counts> = BTreeMap::new();
     let mut visitors: Beside<Visitors> = BTreeMap::new();
-    let mut lists: Beside<[Vec<(String, u64)>; 3]> = BTreeMap::new();
+    let mut lists: Beside<[Vec<(String, u64)>; 4]> = BTreeMap::new();
     for (site, of_site) in sites {
         for (start_ms, counts) in &of_site.minutes {
             for period in Period::ALL {
@@ -189,7 +189,7 @@ fn keep_visitors(tx: &mut WriteTx<'_>, scope: TenantScope, new: Beside<Visitors>
 }
 
 /// Joins lists with those that are stored.
-fn keep_lists(tx: &mut WriteTx<'_>, scope: TenantScope, new: Beside<[Vec<(String, u64)>; 3]>) -> Result<()> {
+fn keep_lists(tx: &mut WriteTx<'_>, scope: TenantScope, new: Beside<[Vec<(String, u64)>; 4]>) -> Result<()> {
     let mut rows = Vec::new();
     for ((period, start_ms), of_sites) in new {
         let sites: Vec<SiteId> = of_sites.keys().copied().collect();

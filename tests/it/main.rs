@@ -23,6 +23,7 @@ mod cluster;
 mod commands;
 mod conformance;
 mod connections;
+mod countries;
 mod deploys;
 mod doctor;
 mod edge;

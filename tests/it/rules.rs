@@ -232,9 +232,13 @@ fn a_site_brought_from_netlify_answers_as_it_did_there() {
     assert_eq!(said["because"], "`/blog/nothing` gives 404 with `/blog/404.html`, because of the closest 404.html.");
     // A line that cannot be kept refuses the deploy, and the site stays.
     let folder = host.beside("site");
-    write_files(&folder, &[("_redirects", b"/a /b\n/ /de 302 Country=de\n")]);
+    write_files(&folder, &[("_redirects", b"/a /b\n/ /de 302 Country=uk\n")]);
     let out = host.cli(&key, &["deploy", folder.to_str().unwrap(), "--site", "hello"]);
     let wrong = String::from_utf8(out.stderr).unwrap();
-    assert!(!out.status.success() && wrong.contains("_redirects, line 2: `Country=de` is too much"), "{wrong}");
+    assert!(
+        !out.status.success()
+            && wrong.contains("_redirects, line 2: `uk` is not the code of a country; the United Kingdom is `gb`"),
+        "{wrong}"
+    );
     assert_eq!(get("/typo").status, 302);
 }

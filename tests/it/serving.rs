@@ -271,7 +271,7 @@ async fn http_2_with_prior_knowledge() {
 }
 
 fn rule(from: &str, to: &str, status: u16, force: bool) -> Redirect {
-    Redirect { force, from: from.to_owned(), query: Vec::new(), status, to: to.to_owned() }
+    Redirect { force, from: from.to_owned(), status, to: to.to_owned(), ..Redirect::default() }
 }
 
 #[tokio::test]

@@ -192,7 +192,17 @@ fn two_nodes_count_one_site_together() {
 /// A page that somebody looked at.
 fn page(site: SiteId, at_ms: i64, visitor: u32, path: &str) -> Answered {
     let label = Some((Kind::Page, path.into()));
-    Answered { site, at_ms, status: 200, bytes: 100, is_bot: false, visitor: Some(visitor), label, referrer: None }
+    Answered {
+        site,
+        at_ms,
+        status: 200,
+        bytes: 100,
+        is_bot: false,
+        visitor: Some(visitor),
+        label,
+        referrer: None,
+        country: None,
+    }
 }
 
 async fn keep(rig: &Rig, answers: impl IntoIterator<Item = Answered>) {

@@ -286,9 +286,9 @@ async fn the_data_plane_passes_with_any_policy_on_its_own_headers() {
             let redirects = vec![Redirect {
                 force: true,
                 from: String::from("/gone.html"),
-                query: Vec::new(),
                 status: 404,
                 to: String::from("/gone.html"),
+                ..Redirect::default()
             }];
             let headers = vec![HeaderRule { matches: String::from("/*"), set }];
             Policy { headers, redirects, ..Policy::default() }

@@ -15,8 +15,8 @@ use crate::{
         seal::{Level, Size},
         shell::{Crumb, Notice, Pager, Place, Shell, Sign},
         sites::{
-            self, BlockRow, Choice, Given, HeadRow, LinkMade, LinkRow, Live, NewSite, PersonRow, RedirectRow, Site,
-            SiteDeployments, SiteRow, SiteRules, SiteSettings, SiteTraffic, Sites, Standing, TrafficSpan, Values,
+            self, Asking, BlockRow, Choice, Given, HeadRow, LinkMade, LinkRow, Live, NewSite, PersonRow, RedirectRow,
+            Site, SiteDeployments, SiteRow, SiteRules, SiteSettings, SiteTraffic, Sites, Standing, TrafficSpan, Values,
             Watch, Wrong,
         },
         words::{self, Fact},
@@ -291,7 +291,11 @@ fn rules(tries: bool) -> SiteRules {
     let redirect = |place: &str, from: &str, to: &str, status: &str, sign: Option<Sign>, said: &str| RedirectRow {
         place: place.into(),
         from: from.into(),
-        query: if from == "/menu" { "day=:day".into() } else { String::new() },
+        query: match from {
+            "/menu" => "day=:day".into(),
+            "/booking" => "Country=AT,DE Language=de".into(),
+            _ => String::new(),
+        },
         to: to.into(),
         status: status.into(),
         said: if tries || sign == Some(Sign::Look) { said.into() } else { String::new() },
@@ -322,7 +326,7 @@ fn rules(tries: bool) -> SiteRules {
         because: "`/booking` gives 301 to `/book/table?from=booking`, because of line 4 of _redirects.".into(),
         but: None,
         heads: vec![
-            head("cache-control", "max-age=0, must-revalidate", "the host"),
+            head("cache-control", "private, no-cache", "the host"),
             head("content-type", "text/plain; charset=utf-8", "the host"),
             head("location", "/book/table?from=booking", "_redirects, line 4"),
         ],
@@ -335,6 +339,12 @@ fn rules(tries: bool) -> SiteRules {
         lead: "7 redirects and rewrites and 5 blocks of headers, sealed with deployment 42, which is live.".into(),
         standing: Standing::default(),
         url: if tries { "/booking".into() } else { String::new() },
+        visitor: tries.then(|| Asking {
+            countries: vec![("AT".into(), "Austria", true), ("DE".into(), "Germany", false)],
+            languages: true,
+            language: "de".into(),
+            note: None,
+        }),
         choices: vec![
             Choice { number: 43, words: "43".into(), chosen: false },
             Choice { number: 42, words: "42, live".into(), chosen: true },

@@ -65,6 +65,7 @@ pub(super) fn traffic(span: TrafficSpan) -> SiteTraffic {
             "/old-menu.pdf",
             "/a-very-long-path/that-somebody/has-written/into-a-link/and-that-is-nowhere-to-be-found.html",
         ]),
+        countries: tops(&["DE", "AT", "CH", "US", "GB", "FR"]),
         first_ms: Some(0),
         used: (span == TrafficSpan::Hours).then_some(Used {
             sent: 91_000_000_000,

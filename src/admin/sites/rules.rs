@@ -15,8 +15,9 @@ use super::{
     Standing, crumbs, named, tabs,
 };
 use crate::{
+    base::country::Country,
     domain::{Error, Kind, Result, site::SiteName},
-    services::rules::{From, HeaderRule, Rules, Trial},
+    services::rules::{self, From, HeaderRule, Known, Rules, Trial},
 };
 
 /// Rules of each kind on the page; those that fit an address that was tried are all there.
@@ -36,6 +37,8 @@ pub(in super::super) struct SiteRules {
     pub(in super::super) standing: Standing,
     /// The address in the form.
     pub(in super::super) url: String,
+    /// Whom the form tries it as, where rules ask for that.
+    pub(in super::super) visitor: Option<Asking>,
     pub(in super::super) choices: Vec<Choice>,
     pub(in super::super) problems: Problems,
     pub(in super::super) answer: Option<Given>,
@@ -52,6 +55,19 @@ pub(in super::super) struct SiteRules {
     pub(in super::super) facts: Vec<Fact>,
     /// Whether there is any deployment whose rules these are.
     pub(in super::super) any: bool,
+}
+
+/// The fields for what rules ask of a visitor.
+#[derive(Clone, Debug, Default)]
+pub(in super::super) struct Asking {
+    /// Codes and names of countries, and which one is chosen; none: no rule asks.
+    pub(in super::super) countries: Vec<(String, &'static str, bool)>,
+    /// Whether a rule asks for a language.
+    pub(in super::super) languages: bool,
+    /// The language in the form.
+    pub(in super::super) language: String,
+    /// What is to be known of the countries.
+    pub(in super::super) note: Option<&'static str>,
 }
 
 /// A deployment whose rules can be tried.
@@ -123,6 +139,10 @@ pub(in super::super) struct Wanted {
     url: String,
     #[serde(default)]
     deployment: String,
+    #[serde(default)]
+    country: String,
+    #[serde(default)]
+    language: String,
 }
 
 /// The rules, and what an address gives by them when one is named.
@@ -137,14 +157,20 @@ pub(in super::super) async fn rules(visit: Visit, Path(name): Path<String>, Aske
             Err(error) if error.code == "not_published" => None,
             found => Some(found?),
         };
-        page(&visit, &name, &wanted.url, rules.as_ref(), None, problems).await
+        page(&visit, &name, &wanted, rules.as_ref(), None, problems).await
     };
     if wanted.url.trim().is_empty() {
         return show(&listed(Problems::none()).await?);
     }
-    match visit.services.try_address(&visit.actor, &name, &wanted.url, of).await {
-        Ok(trial) => show(&page(&visit, &name, &wanted.url, Some(&trial.rules), Some(&trial), Problems::none()).await?),
-        Err(error) if error.kind == Kind::Invalid => again(&error, &listed(Problems::of(&error, &["url"])).await?),
+    let tried = async || {
+        let visitor = rules::visitor(Some(&wanted.country), Some(&wanted.language))?;
+        visit.services.try_address(&visit.actor, &name, &wanted.url, of, visitor).await
+    };
+    match tried().await {
+        Ok(trial) => show(&page(&visit, &name, &wanted, Some(&trial.rules), Some(&trial), Problems::none()).await?),
+        Err(error) if error.kind == Kind::Invalid => {
+            again(&error, &listed(Problems::of(&error, &["url", "country", "language"])).await?)
+        }
         Err(error) if error.code == "not_published" => show(&listed(Problems::none()).await?),
         Err(error) => Err(error.into()),
     }
@@ -153,7 +179,7 @@ pub(in super::super) async fn rules(visit: Visit, Path(name): Path<String>, Aske
 async fn page(
     visit: &Visit,
     name: &SiteName,
-    url: &str,
+    wanted: &Wanted,
     rules: Option<&Rules>,
     trial: Option<&Trial>,
     problems: Problems,
@@ -168,7 +194,8 @@ async fn page(
         tabs: tabs(name.as_str(), "Rules"),
         lead: rules.map_or_else(|| String::from("They come with the files of a deployment."), lead),
         standing: Standing::of(visit, &site.site),
-        url: url.to_owned(),
+        url: wanted.url.clone(),
+        visitor: rules.and_then(|it| asking(it, wanted)),
         choices: choices(visit, name, number, site.live.map(|it| it.number)).await?,
         problems,
         answer: trial.map(given),
@@ -194,6 +221,18 @@ fn lead(rules: &Rules) -> String {
         return format!("None came with deployment {}, {live}.", rules.deployment.number);
     }
     format!("{redirects} and {blocks}, sealed with deployment {}, {live}.", rules.deployment.number)
+}
+
+/// What the form asks of a visitor: what the rules do.
+fn asking(rules: &Rules, wanted: &Wanted) -> Option<Asking> {
+    let any = |word: &str| rules.redirects.iter().any(|it| it.conditions.contains(word));
+    let (country, languages) = (any("Country="), any("Language="));
+    let chosen = wanted.country.trim().parse::<Country>().ok();
+    let choice = |(country, name): (Country, &'static str)| (country.to_string(), name, chosen == Some(country));
+    let mut countries: Vec<_> = Country::all().filter(|_| country).map(choice).collect();
+    countries.sort_unstable_by_key(|it| it.1);
+    let note = (country && rules.countries != Known::Yes).then(|| rules::without_countries(rules.countries));
+    (country || languages).then(|| Asking { countries, languages, language: wanted.language.clone(), note })
 }
 
 async fn choices(visit: &Visit, name: &SiteName, chosen: Option<i64>, live: Option<i64>) -> Result<Vec<Choice>> {
@@ -239,7 +278,7 @@ fn redirects(rules: &Rules, trial: Option<&Trial>) -> (Vec<RedirectRow>, usize) 
         rows.push(RedirectRow {
             place: if rule.closest_404 { String::from("–") } else { place(rule.line, rule.number) },
             from: rule.from.clone(),
-            query: rule.query.clone(),
+            query: [rule.query.as_str(), &rule.conditions].join(" ").trim().to_owned(),
             to: rule.to.clone(),
             status: format!("{}{}", rule.status, if rule.force { "!" } else { "" }),
             said,
@@ -317,7 +356,7 @@ fn given(trial: &Trial) -> Given {
     }
 }
 
-fn head_row(head: &crate::services::rules::Head, trial: &Trial) -> HeadRow {
+fn head_row(head: &rules::Head, trial: &Trial) -> HeadRow {
     let from = match &head.from {
         From::Host => String::from("the host"),
         From::Ending => String::from("the file's name"),

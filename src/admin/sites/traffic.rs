@@ -16,6 +16,7 @@ use super::{
     Standing, crumbs, named, tabs,
 };
 use crate::{
+    base::country::Country,
     domain::{
         month::Month,
         traffic::{Counts, DAY_MS, HOUR_MS, Period},
@@ -347,7 +348,7 @@ fn lists(report: &Report) -> Vec<List> {
         });
         List { id, title, about, nothing, mono, bars: bars.collect(), more: tops.len().saturating_sub(LISTED) }
     };
-    vec![
+    let mut lists = vec![
         list("pages", "Pages", "Looked at most", "Nobody looked at a page.", true, &report.pages),
         list(
             "from",
@@ -365,7 +366,16 @@ fn lists(report: &Report) -> Vec<List> {
             true,
             &report.missing,
         ),
-    ]
+    ];
+    // Where no database says them, nothing is missing.
+    if !report.countries.is_empty() {
+        let named = |(code, count): &(String, u64)| {
+            (code.parse::<Country>().map_or(code.as_str(), |it| it.name()).to_owned(), *count)
+        };
+        let countries: Tops = report.countries.iter().map(named).collect();
+        lists.push(list("countries", "Countries", "Pages looked at from there", "", false, &countries));
+    }
+    lists
 }
 
 #[cfg(test)]

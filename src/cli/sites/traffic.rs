@@ -18,6 +18,7 @@ use super::{
 use crate::{
     base::{
         clock::rfc3339,
+        country::Country,
         units::{ByteSize, thousands},
     },
     domain::{
@@ -57,6 +58,8 @@ struct Told {
     referrers: Vec<Label>,
     #[serde(default)]
     missing: Vec<Label>,
+    #[serde(default)]
+    countries: Vec<Label>,
     #[serde(default)]
     since: Option<String>,
 }
@@ -154,7 +157,18 @@ fn show(told: &Told, site: &SiteName, terminal: Terminal) -> String {
     let mut parts = vec![whole.show(terminal)];
     let first = told.points.first().map(|it| it.at.as_str()).unwrap_or_default();
     parts.push(format!("Days are of UTC, from {} to today.", text::plain(first.get(..10).unwrap_or(first))));
-    for (head, labels) in [("Pages", &told.pages), ("Came from", &told.referrers), ("Not found (404)", &told.missing)] {
+    let named = |it: &Label| {
+        let name = it.label.parse::<Country>().map_or(it.label.as_str(), |it| it.name()).to_owned();
+        Label { label: name, count: it.count }
+    };
+    let countries: Vec<Label> = told.countries.iter().map(named).collect();
+    let lists = [
+        ("Pages", &told.pages),
+        ("Came from", &told.referrers),
+        ("Not found (404)", &told.missing),
+        ("Pages by country", &countries),
+    ];
+    for (head, labels) in lists {
         if labels.is_empty() {
             continue;
         }

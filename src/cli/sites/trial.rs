@@ -18,7 +18,10 @@ use super::{
     },
     name, path,
 };
-use crate::domain::{deployment::DeploymentRef, site::SiteName};
+use crate::{
+    base::country::Country,
+    domain::{deployment::DeploymentRef, site::SiteName},
+};
 
 /// The arguments of `sites try`.
 #[derive(Args)]
@@ -31,6 +34,12 @@ pub(super) struct Try {
     /// Try the rules of this deployment, by number or id, instead of those that are live
     #[arg(long, value_parser = diff::reference)]
     deployment: Option<DeploymentRef>,
+    /// Try it as somebody from this country: a code of two letters, such as de
+    #[arg(long)]
+    country: Option<Country>,
+    /// Try it as somebody whose browser likes this language best, such as en or pt-br
+    #[arg(long)]
+    language: Option<String>,
     /// Print the server's object
     #[arg(long)]
     json: bool,
@@ -90,6 +99,8 @@ struct Rule {
     status: u16,
     #[serde(default)]
     force: bool,
+    #[serde(default)]
+    conditions: String,
     verdict: String,
     why: String,
 }
@@ -97,7 +108,10 @@ struct Rule {
 impl Try {
     pub(super) async fn run(self) -> Result<()> {
         let (client, Output { terminal, .. }) = output::open(&self.server)?;
-        let asked = json!({ "url": self.url, "deployment": self.deployment.map(diff::word) });
+        let country = self.country.map(|it| it.to_string());
+        let asked = json!({
+            "url": self.url, "deployment": self.deployment.map(diff::word), "country": country, "language": self.language,
+        });
         let found: Value = client.call(&Call::post(&format!("{}/try", path(&self.site)), &asked)?).await?;
         if self.json {
             return output::json(&found);
@@ -159,9 +173,10 @@ fn show(tried: &Tried, terminal: Terminal) -> String {
 
 /// A rule as its file has it.
 fn written(rule: &Rule) -> String {
-    let Rule { from, query, to, status, force, .. } = rule;
-    let blank = if query.is_empty() { "" } else { " " };
-    format!("{from} {query}{blank}{to} {status}{}", if *force { "!" } else { "" })
+    let Rule { from, query, to, status, force, conditions, .. } = rule;
+    let blank = |it: &str| if it.is_empty() { "" } else { " " };
+    let (before, behind) = (blank(query), blank(conditions));
+    format!("{from} {query}{before}{to} {status}{}{behind}{conditions}", if *force { "!" } else { "" })
 }
 
 /// Where a header comes from.
@@ -194,7 +209,7 @@ mod tests {
             ],
             "redirects": [
                 { "number": 1, "line": 1, "from": "/x", "query": "", "to": "/y", "status": 302, "force": false, "verdict": "other_path", "why": "It is for another path." },
-                { "number": 2, "line": 2, "from": "/old", "query": "", "to": "/new", "status": 301, "force": true, "verdict": "answers", "why": "It answers." },
+                { "number": 2, "line": 2, "from": "/old", "query": "", "to": "/new", "status": 301, "force": true, "conditions": "Country=DE", "verdict": "answers", "why": "It answers." },
                 { "number": 3, "line": null, "from": "/old", "query": "b=:b", "to": "/z", "status": 302, "force": false, "verdict": "later", "why": "It fits, but line 2 comes before it." },
             ],
             "header_rules": [],
@@ -208,7 +223,7 @@ mod tests {
             "lines 2, 5 of _headers",
             "header rule 3",
             "\\u{1b}[2J",
-            "/old /new 301!",
+            "/old /new 301! Country=DE",
             "/old b=:b /z 302",
             "#3",
             "\n\n1 rule of _redirects is for",

@@ -3,14 +3,16 @@
 //! Both the policy files of a deploy and every manifest that is read pass through here, so who serves a manifest may
 //! rely on it. The reasons are sentences' ends: "… must begin with `/`".
 
+use std::collections::HashSet;
+
 use crate::{
     base::limits::{
-        PATH_BYTES_MAX, POLICY_HEADER_BYTES_MAX, POLICY_PATH_HEADER_BYTES_MAX, POLICY_PATH_HEADERS_MAX,
-        POLICY_RULES_MAX, POLICY_STARS_MAX, POLICY_STEPS_MAX, POLICY_TARGET_BYTES_MAX,
+        PATH_BYTES_MAX, POLICY_HEADER_BYTES_MAX, POLICY_LANGUAGES_MAX, POLICY_PATH_HEADER_BYTES_MAX,
+        POLICY_PATH_HEADERS_MAX, POLICY_RULES_MAX, POLICY_STARS_MAX, POLICY_STEPS_MAX, POLICY_TARGET_BYTES_MAX,
     },
     domain::{
         Error, Result,
-        policy::{HeaderIndex, HeaderRule, Policy, Redirect},
+        policy::{HeaderIndex, HeaderRule, Policy, Redirect, When, language},
         url_path::is_plain,
     },
 };
@@ -167,9 +169,32 @@ impl Redirect {
             return Err(format!("the status {} is none of 200, 301, 302, 303, 307, 308, 404, 410", self.status));
         }
         check_target(&self.to, self.status)?;
+        self.when.check()?;
         match segments(&self.to).find(|it| (*it == "splat" || check_name(it).is_ok()) && !names.contains(it)) {
             Some(unknown) => Err(format!("`:{unknown}` of the target is not in what is matched")),
             None => Ok(()),
+        }
+    }
+}
+
+impl When {
+    /// Whether it could hold of somebody, else why not. Words that are there twice would say nothing more.
+    fn check(&self) -> Result<(), String> {
+        let mut countries = HashSet::new();
+        if let Some(twice) = self.countries.iter().find(|it| !countries.insert(**it)) {
+            return Err(format!("the country `{twice}` is there twice. Name it once"));
+        }
+        if self.languages.len() > POLICY_LANGUAGES_MAX {
+            return Err(format!("a rule has at most {POLICY_LANGUAGES_MAX} languages. Split it"));
+        }
+        let mut languages = HashSet::new();
+        match self.languages.iter().find(|it| !language::is_tag(it) || !languages.insert(it.as_str())) {
+            None => Ok(()),
+            Some(it) if language::is_tag(it) => Err(format!("the language `{it}` is there twice. Name it once")),
+            Some(it) => {
+                let shown = it.escape_debug();
+                Err(format!("`{shown}` is not a language; write `en`, `pt-br` or another one as browsers name it"))
+            }
         }
     }
 }

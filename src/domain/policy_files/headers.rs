@@ -72,6 +72,11 @@ fn read_line(content: &str, at: usize, block: &mut Block, before: &[Block], read
              everybody out of the deploy, and remove the line",
         ));
     }
+    if name == "location" {
+        return Err(String::from(
+            "a file is answered with 200, where this header leads nobody. Write `/from /to 302` into `_redirects` instead",
+        ));
+    }
     if reading == Reading::Cloudflare
         && let Some(sign) = filled(&block.rule.matches, value)
     {

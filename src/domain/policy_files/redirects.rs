@@ -1,7 +1,13 @@
-//! `_redirects`: lines `from [name=value…] to [status[!]]`, as Netlify and Cloudflare Pages write them.
+//! `_redirects`: lines `from [name=value…] to [status[!]] [Country=…] [Language=…]`, as Netlify and Cloudflare Pages write them.
 
 use super::{Reading, pattern, wrong};
-use crate::domain::{Error, Result, policy::Redirect};
+use crate::{
+    base::country::Country,
+    domain::{
+        Error, Result,
+        policy::{Redirect, When},
+    },
+};
 
 /// Every rule with its line, which counts from 1.
 pub(super) fn rules(text: &str, reading: Reading) -> Result<Vec<(usize, Redirect)>> {
@@ -41,13 +47,19 @@ fn rule(line: &str, reading: Reading) -> Result<Option<Redirect>, String> {
             }
         }
     };
-    let (status, marked) = match words.next() {
-        Some(word) => status(word).ok_or_else(|| too_much(word, "is not a status"))?,
-        None if reading == Reading::Cloudflare => (302, false),
-        None => (301, false),
+    // Conditions may come without a status.
+    let (status, marked) = match words.peek().map(|word| (status(word), is_condition(word))) {
+        Some((Some(status), _)) => {
+            words.next();
+            status
+        }
+        Some((None, false)) => return Err(too_much(words.next().unwrap_or_default(), "is not a status")),
+        _ if reading == Reading::Cloudflare => (302, false),
+        _ => (301, false),
     };
-    if let Some(more) = words.next() {
-        return Err(too_much(more, "is too much"));
+    let mut when = When::default();
+    for word in words {
+        take_condition(word, &mut when)?;
     }
     if status == 200 && (to.starts_with("https://") || to.starts_with("http://")) {
         return Err(String::from(
@@ -56,7 +68,7 @@ fn rule(line: &str, reading: Reading) -> Result<Option<Redirect>, String> {
         ));
     }
     let first = reading == Reading::Cloudflare && matches!(status, 200 | 301 | 302 | 303 | 307 | 308);
-    let rule = Redirect { force: marked || first, from, query, status, to };
+    let rule = Redirect { force: marked || first, from, query, status, to, when };
     rule.check()?;
     if first && hides_files(&rule) {
         return Err(String::from(
@@ -73,17 +85,44 @@ fn status(word: &str) -> Option<(u16, bool)> {
     digits.parse().ok().map(|it| (it, marked))
 }
 
+/// Whether a word behind the target looks like `Name=value`.
+fn is_condition(word: &str) -> bool {
+    word.split_once('=').is_some_and(|(_, value)| !value.is_empty())
+}
+
+/// Takes `Country=at,de` or `Language=en`, as Netlify has them.
+fn take_condition(word: &str, when: &mut When) -> Result<(), String> {
+    let (name, values) = word.split_once('=').unwrap_or((word, ""));
+    let values = || values.split(',').map(str::trim).filter(|it| !it.is_empty());
+    let is_first = match name.to_ascii_lowercase().as_str() {
+        "country" if is_condition(word) => std::mem::replace(
+            &mut when.countries,
+            values().map(|it| it.parse::<Country>().map_err(|error| error.to_string())).collect::<Result<_, _>>()?,
+        )
+        .is_empty(),
+        "language" if is_condition(word) => {
+            let written = values().map(|it| it.to_ascii_lowercase().replace('_', "-"));
+            std::mem::replace(&mut when.languages, written.collect()).is_empty()
+        }
+        _ => return Err(too_much(word, "is too much")),
+    };
+    let shown = word.escape_debug();
+    if !is_first {
+        return Err(format!("`{shown}` is the second of its kind. Write all into one, separated by commas"));
+    }
+    if values().next().is_none() {
+        return Err(format!("`{shown}` names none. Write one, or several separated by commas"));
+    }
+    Ok(())
+}
+
 /// Why a word behind the target is refused, and what to do instead.
 fn too_much(word: &str, otherwise: &str) -> String {
     let shown = word.escape_debug();
-    let same = "a path gives everybody the same, so that it can be proved";
+    let same = "of a visitor only country and language are looked at here";
     let (name, value) = word.split_once('=').unwrap_or((word, ""));
     let why = match name.to_ascii_lowercase().as_str() {
         _ if value.is_empty() => return format!("`{shown}` {otherwise}. A line looks like `/from /to 301`"),
-        "country" => {
-            format!("{same}, and no database of countries is here. Remove the condition, and let visitors choose")
-        }
-        "language" => format!("{same}. Remove the condition, and let a page choose by `navigator.languages`"),
         "cookie" => format!("{same}. Remove the condition, and let a page choose by its cookie"),
         "role" => String::from(
             "visitors have no roles here, so that these pages would be open to everybody. Leave what is not for everybody \
@@ -133,7 +172,7 @@ pub(super) fn closest_404(paths: &[&str]) -> Result<Vec<Redirect>> {
             return Err(Error::invalid("policy_file", text).on("files"));
         }
         let (from, to) = (format!("{folder}/*"), format!("{folder}/404.html"));
-        Ok(Redirect { force: false, from, query: Vec::new(), status: 404, to })
+        Ok(Redirect { from, status: 404, to, ..Redirect::default() })
     };
     folders.iter().map(rule).collect()
 }

@@ -55,6 +55,7 @@ fn redirects_are_read_in_order() {
         query: pairs(query),
         status,
         to: to.to_owned(),
+        ..Redirect::default()
     };
     assert_eq!(
         of("", text, "").unwrap().redirects,
@@ -65,6 +66,24 @@ fn redirects_are_read_in_order() {
             rule("/gone", &[], "/gone.html", 410, false),
         ]
     );
+}
+
+#[test]
+fn of_whom_a_rule_holds_is_read_with_and_without_a_status() {
+    let of_rule = |line: &str, toml: &str| {
+        let rule = of("", line, toml).unwrap().redirects.remove(0);
+        let countries: Vec<_> = rule.when.countries.iter().map(|it| it.code().to_owned()).collect();
+        (rule.status, rule.force, countries.join(","), rule.when.languages.join(","))
+    };
+    let said =
+        |status, force, countries: &str, languages: &str| (status, force, countries.to_owned(), languages.to_owned());
+    assert_eq!(of_rule("/ /anz 302 Country=au,nz", ""), said(302, false, "AU,NZ", ""));
+    assert_eq!(of_rule("/ /anz Country=au", ""), said(301, false, "AU", ""));
+    assert_eq!(of_rule("/ /anz Country=au", "rules = \"cloudflare\""), said(302, true, "AU", ""));
+    assert_eq!(of_rule("/* /he/:splat 200! Language=he,pt_BR country=IL # all", ""), said(200, true, "IL", "he,pt-br"));
+    // Both ways of writing a path have the condition.
+    let twice = of("", "/a /b 302 Country=at", "rules = \"netlify\"").unwrap().redirects;
+    assert!(twice.len() == 2 && twice.iter().all(|it| it.when.countries.len() == 1), "{twice:?}");
 }
 
 #[test]
@@ -121,7 +140,16 @@ fn a_wrong_line_is_named() {
         ("", "/a /b 304", "", "the status 304"),
         ("", "/a /b x", "", "`x` is not a status"),
         ("", "/a https://b.c 200", "", "must be a file of this site"),
-        ("", "/a /b 301 Country=de", "", "`Country=de` is too much"),
+        ("", "/a /b 301 Country=uk", "", "the United Kingdom is `gb`"),
+        ("", "/a /b 301 Country=de,xx", "", "line 1: `xx` is not the code of a country"),
+        ("", "/a /b 301 Country=de Country=at", "", "`Country=at` is the second of its kind"),
+        ("", "/a /b 301 Country=,", "", "`Country=,` names none"),
+        ("", "/a /b 301 Country=", "", "`Country=` is too much. A line looks like"),
+        ("", "/a /b 301 Country=de,de", "", "the country `DE` is there twice"),
+        ("", "/a /b 302 Language=deutsch-at_x!", "", "`deutsch-at-x!` is not a language"),
+        ("", "/a /b 302 Language=en,EN", "", "the language `en` is there twice"),
+        ("", "/a /b 302 Cookie=a", "", "choose by its cookie"),
+        ("", "/a /b 302 Country=de extra", "", "`extra` is too much"),
         ("", "/*/* /:splat", "", "at most 1 of `*`"),
         ("", "/:a/:a /b", "", "`:a` is there twice"),
         ("", "/:splat /b", "", "is not a placeholder"),

@@ -7,7 +7,7 @@ use super::{
     limits::{all, check_methods, check_path, is_all},
 };
 use crate::{
-    base::network::Network,
+    base::{country::Country, network::Network},
     domain::{Error, Result},
 };
 
@@ -60,6 +60,12 @@ pub struct Rule {
     /// Addresses that the request comes from; none: all.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub from: Vec<Network>,
+    /// Countries that the address is of; none: all, and those of which it is not known.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub countries: Vec<Country>,
+    /// Countries that it is not of. An address of no known country fits, unless it is of a network that none has, such as a private one.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub not_countries: Vec<Country>,
     /// What is done.
     #[serde(default, rename = "do", skip_serializing_if = "is_default")]
     pub action: Action,
@@ -112,7 +118,20 @@ impl Rule {
                 format!("A rule has at most {NETWORKS_MAX} networks. Name wider ones."),
             );
         }
+        if !self.countries.is_empty() && !self.not_countries.is_empty() {
+            let text = "A rule names `countries` or `not_countries`, not both: whoever comes from one of the former is in none of the others.";
+            return wrong("firewall.rules.not_countries", String::from(text));
+        }
+        for (field, all) in
+            [("firewall.rules.countries", &self.countries), ("firewall.rules.not_countries", &self.not_countries)]
+        {
+            let mut seen = std::collections::HashSet::new();
+            if let Some(twice) = all.iter().find(|it| !seen.insert(**it)) {
+                return wrong(field, format!("The rule `{}` names `{twice}` twice. Name it once.", self.name));
+            }
+        }
         let is_all = is_all(&self.path) && self.methods.is_empty() && self.query_has.is_none();
+        let is_all = is_all && self.countries.is_empty() && self.not_countries.is_empty();
         if is_all && self.agent_has.is_none() && self.from.is_empty() && self.action == Action::Block {
             let text = format!(
                 "The rule `{}` fits every request, so the site would answer nobody. Name a path, an address or anything else; to close the site, take it down.",
@@ -121,6 +140,13 @@ impl Rule {
             return wrong("firewall.rules", text);
         }
         Ok(())
+    }
+}
+
+impl Firewall {
+    /// The first rule that asks for countries.
+    pub fn wants_countries(&self) -> Option<&Rule> {
+        self.rules.iter().find(|it| !it.countries.is_empty() || !it.not_countries.is_empty())
     }
 }
 
@@ -162,6 +188,8 @@ mod tests {
             { "name": "no bots", "agent_has": "BadBot", "do": "log" },
             { "name": "office", "path": "/admin/*", "from": ["192.0.2.0/24"], "do": "allow" },
             { "name": "admin", "path": "/admin/*" },
+            { "name": "far", "countries": ["US", "CA"] },
+            { "name": "not here", "path": "/shop/*", "not_countries": ["AT"], "do": "log" },
         ] });
         let settings = read(&written).unwrap();
         assert_eq!(settings.document()["firewall"], written);
@@ -175,6 +203,12 @@ mod tests {
             (json!({ "rules": [{ "name": "all" }] }), "firewall.rules"),
             (json!({ "rules": [{ "name": "" , "path": "/a" }] }), "firewall.rules.name"),
             (json!({ "rules": [{ "name": "a", "path": "/a" }, { "name": "a", "path": "/b" }] }), "firewall.rules.name"),
+            (json!({ "rules": [{ "name": "a", "countries": ["uk"] }] }), "firewall"),
+            (json!({ "rules": [{ "name": "a", "countries": ["at", "AT"] }] }), "firewall.rules.countries"),
+            (
+                json!({ "rules": [{ "name": "a", "countries": ["at"], "not_countries": ["de"] }] }),
+                "firewall.rules.not_countries",
+            ),
             (json!({ "rules": [{ "name": "a", "path": "a" }] }), "firewall.rules.path"),
             (json!({ "rules": [{ "name": "a", "query_has": "" }] }), "firewall.rules.query_has"),
             (json!({ "rules": [{ "name": "a", "agent_has": "\n" }] }), "firewall.rules.agent_has"),

@@ -5,7 +5,7 @@
 
 use std::collections::{BTreeMap, HashMap};
 
-use crate::domain::site::SiteId;
+use crate::{base::country::Country, domain::site::SiteId};
 
 use super::{
     Counts, HOUR_MS, Period,
@@ -42,6 +42,8 @@ pub struct Answered {
     pub label: Option<(Kind, Box<str>)>,
     /// Who led to the page.
     pub referrer: Option<Box<str>>,
+    /// The country of the visitor, where it is known.
+    pub country: Option<Country>,
 }
 
 /// What an hour of a site has besides its sums.
@@ -50,7 +52,7 @@ pub struct HourSums {
     /// Who was there.
     pub visitors: Visitors,
     /// The lists, in the order of [`Kind::ALL`].
-    pub tops: [Tops; 3],
+    pub tops: [Tops; 4],
 }
 
 /// What is not stored yet of one site.
@@ -131,7 +133,8 @@ impl Sums {
             hour.visitors.insert(visitor);
         }
         let referrer = it.referrer.map(|host| (Kind::Referrer, host));
-        for (kind, label) in it.label.into_iter().chain(referrer) {
+        let country = it.country.map(|it| (Kind::Country, it.code().into()));
+        for (kind, label) in it.label.into_iter().chain(referrer).chain(country) {
             labels += hour.count(kind, label, 1, room);
         }
         self.labels += labels;
@@ -237,7 +240,7 @@ mod tests {
     fn answered(site: SiteId, at_ms: i64, path: &str) -> Answered {
         let label = Some((Kind::Page, path.into()));
         let (visitor, referrer) = (Some(7), Some("a.example".into()));
-        Answered { site, at_ms, status: 200, bytes: 10, is_bot: false, visitor, label, referrer }
+        Answered { site, at_ms, status: 200, bytes: 10, is_bot: false, visitor, label, referrer, country: None }
     }
 
     #[test]

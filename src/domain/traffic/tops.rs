@@ -18,11 +18,13 @@ pub enum Kind {
     Referrer,
     /// Paths that were asked for and are not there (404).
     Missing,
+    /// Countries that people looked at pages from, by their codes, where a database says them.
+    Country,
 }
 
 impl Kind {
     /// All of them.
-    pub const ALL: [Self; 3] = [Self::Page, Self::Referrer, Self::Missing];
+    pub const ALL: [Self; 4] = [Self::Page, Self::Referrer, Self::Missing, Self::Country];
 
     /// The stored word.
     pub const fn word(self) -> &'static str {
@@ -30,6 +32,7 @@ impl Kind {
             Self::Page => "page",
             Self::Referrer => "referrer",
             Self::Missing => "missing",
+            Self::Country => "country",
         }
     }
 }

@@ -3,11 +3,15 @@
 //! What answers is what [`resolve`](super::resolve) says, heard while it walks through the table, so that the two cannot differ. What is said
 //! beside it of the other rules is looked up afterwards. Nothing here is on the way of a visitor.
 
-use super::{Listener, Resolution, target, values, walk};
+use super::{
+    Listener, Resolution, target, values,
+    visitor::{self, Asked, Visitor},
+    walk,
+};
 use crate::{
     base::limits::PATH_BYTES_MAX,
     domain::{
-        policy::{Redirect, captures, fits},
+        policy::{Redirect, When, captures, fits},
         site_path,
         url_path::is_plain,
     },
@@ -50,6 +54,10 @@ pub enum Verdict {
     OtherPath,
     /// A parameter of the query is missing or has another value.
     Query(String),
+    /// It fits, and is for visitors of other countries.
+    Country,
+    /// It fits, and is for visitors with other languages.
+    Language,
     /// It fits, and shows a file that is not there: no other rule of its kind is asked then.
     NoFile(String),
     /// It fits, and leads to where the visitor is already: no other rule of its kind is asked then.
@@ -80,6 +88,8 @@ pub struct Explanation<'m> {
     pub resolution: Resolution<'m>,
     /// The step that said it.
     pub step: Step,
+    /// What of the visitor it depends on.
+    pub asked: Asked,
     /// The index of the redirect that answers.
     pub rule: Option<usize>,
     /// What became of each redirect, in the policy's order.
@@ -94,6 +104,7 @@ struct Heard {
     step: Option<Step>,
     /// Index of the rule, and whether it answers.
     first: Vec<(usize, bool)>,
+    asked: Asked,
 }
 
 impl Listener for Heard {
@@ -104,12 +115,16 @@ impl Listener for Heard {
     fn rule(&mut self, at: usize, answers: bool) {
         self.first.push((at, answers));
     }
+
+    fn condition(&mut self, when: &When) {
+        self.asked.condition(when);
+    }
 }
 
-/// What answers `path`, as [`resolve`](super::resolve) says with the same arguments, and why.
-pub fn explain<'m>(manifest: &'m Manifest, path: &str, query: Option<&str>) -> Explanation<'m> {
+/// What answers `path`, as [`resolve_for`](super::resolve_for) says with the same arguments, and why.
+pub fn explain<'m>(manifest: &'m Manifest, path: &str, query: Option<&str>, visitor: &dyn Visitor) -> Explanation<'m> {
     let mut heard = Heard::default();
-    let resolution = walk(manifest, path, query, &mut heard);
+    let resolution = walk(manifest, path, query, &|_, when| visitor::holds(when, visitor), &mut heard);
     let step = match (heard.step.unwrap_or(Step::Nothing), &resolution) {
         (Step::Unreadable, _) if site_path::is_reserved(path) => Step::Reserved,
         (Step::File, Resolution::File { entry, .. }) if entry.path.as_str() != path => {
@@ -122,7 +137,8 @@ pub fn explain<'m>(manifest: &'m Manifest, path: &str, query: Option<&str>) -> E
         (step, _) => step,
     };
     let rules = &manifest.policy().redirects;
-    let verdicts = rules.iter().enumerate().map(|(at, rule)| verdict(rules, (at, rule), path, query, &heard)).collect();
+    let verdicts =
+        rules.iter().enumerate().map(|(at, rule)| verdict(rules, (at, rule), (path, query, visitor), &heard)).collect();
     let mut given = Vec::new();
     if let Resolution::File { entry, .. } = &resolution {
         for (rule, block) in manifest.policy().headers.iter().enumerate() {
@@ -132,15 +148,14 @@ pub fn explain<'m>(manifest: &'m Manifest, path: &str, query: Option<&str>) -> E
         }
     }
     let rule = heard.first.iter().find(|(_, answers)| *answers).map(|(at, _)| *at);
-    Explanation { resolution, step, rule, verdicts, given }
+    Explanation { resolution, step, asked: heard.asked, rule, verdicts, given }
 }
 
 /// What became of the rule with index `at`.
 fn verdict(
     rules: &[Redirect],
     (at, rule): (usize, &Redirect),
-    path: &str,
-    query: Option<&str>,
+    (path, query, visitor): (&str, Option<&str>, &dyn Visitor),
     heard: &Heard,
 ) -> Verdict {
     if matches!(heard.step, Some(Step::Unreadable)) || !is_plain(path) || path.len() > PATH_BYTES_MAX {
@@ -156,6 +171,12 @@ fn verdict(
         let missing = rule.query.iter().find(|(name, value)| values(&alone(name, value), path, query).is_none());
         return missing.map_or(Verdict::OtherPath, |(name, _)| Verdict::Query(name.clone()));
     };
+    if !visitor::is_from(&rule.when, visitor) {
+        return Verdict::Country;
+    }
+    if !visitor::speaks(&rule.when, visitor) {
+        return Verdict::Language;
+    }
     // The one of its kind that was asked.
     let first = heard.first.iter().find(|(first, _)| rules.get(*first).is_some_and(|it| it.force == rule.force));
     let forced = heard.first.iter().find(|(first, answers)| *answers && rules.get(*first).is_some_and(|it| it.force));
@@ -174,7 +195,10 @@ fn verdict(
 #[cfg(test)]
 mod tests {
     use super::{
-        super::tests::{rule, rules, site},
+        super::{
+            tests::{rule, rules, site},
+            visitor::Named,
+        },
         *,
     };
 
@@ -198,7 +222,7 @@ mod tests {
                 rule("/d", "/e", 302),
             ]),
         );
-        let of = |path: &str, query: Option<&str>| explain(&manifest, path, query);
+        let of = |path: &str, query: Option<&str>| explain(&manifest, path, query, &Named::default());
         let kept = of("/kept.html", None);
         assert_eq!((kept.step, kept.rule, &kept.verdicts[0]), (Step::File, None, &Verdict::FileFirst));
         let moved = of("/moved", None);

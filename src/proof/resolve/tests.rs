@@ -2,7 +2,11 @@
 
 use proptest::prelude::*;
 
-use super::{explain::Verdict, *};
+use super::{
+    explain::Verdict,
+    visitor::{Asked, Named},
+    *,
+};
 use crate::{
     base::hash::Sha256,
     domain::{
@@ -26,7 +30,7 @@ pub(super) fn site(paths: &[&str], policy: Policy) -> Manifest {
 }
 
 pub(super) fn rule(from: &str, to: &str, status: u16) -> Redirect {
-    Redirect { force: false, from: from.to_owned(), query: Vec::new(), status, to: to.to_owned() }
+    Redirect { from: from.to_owned(), status, to: to.to_owned(), ..Redirect::default() }
 }
 
 pub(super) fn rules(redirects: Vec<Redirect>) -> Policy {
@@ -35,7 +39,11 @@ pub(super) fn rules(redirects: Vec<Redirect>) -> Policy {
 
 /// The answer as a word: `200 /path`, `308 -> target`, `gone`, `none`.
 pub(super) fn said(manifest: &Manifest, path: &str, query: Option<&str>) -> String {
-    match resolve(manifest, path, query) {
+    in_words(resolve(manifest, path, query))
+}
+
+pub(super) fn in_words(resolution: Resolution<'_>) -> String {
+    match resolution {
         Resolution::File { entry, status } => format!("{status} {}", entry.path),
         Resolution::Redirect { status, to } => format!("{status} -> {to}"),
         Resolution::Gone => String::from("gone"),
@@ -148,6 +156,50 @@ fn rules_go_in_order_and_before_files_only_with_force() {
 }
 
 #[test]
+fn a_rule_with_conditions_answers_those_of_whom_they_hold() {
+    let when = |countries: &[&str], languages: &[&str], it: Redirect| Redirect {
+        when: When {
+            countries: countries.iter().map(|it| it.parse().unwrap()).collect(),
+            languages: languages.iter().map(|it| (*it).to_owned()).collect(),
+        },
+        ..it
+    };
+    let manifest = site(
+        &["/index.html", "/at.html", "/b.html"],
+        rules(vec![
+            Redirect { force: true, ..when(&["AT"], &["en"], rule("/", "/at/en", 302)) },
+            Redirect { force: true, ..when(&["AT", "CH"], &[], rule("/", "/at.html", 200)) },
+            when(&["DE"], &[], rule("/shop", "/de", 302)),
+            rule("/shop", "/all", 302),
+            when(&["DE"], &[], rule("/b.html", "/never", 302)),
+            when(&[], &["he"], rule("/israel/*", "/israel/he/:splat", 302)),
+        ]),
+    );
+    for (path, country, language, wanted, of_country, of_language) in [
+        ("/", None, None, "200 /index.html", true, true),
+        ("/", Some("AT"), None, "200 /at.html", true, true),
+        ("/", Some("AT"), Some("en-GB"), "302 -> /at/en", true, true),
+        ("/", Some("CH"), Some("en"), "200 /at.html", true, true),
+        ("/", Some("DE"), Some("en"), "200 /index.html", true, true),
+        ("/shop", Some("DE"), None, "302 -> /de", true, false),
+        ("/shop", Some("AT"), None, "302 -> /all", true, false),
+        ("/shop", None, None, "302 -> /all", true, false),
+        ("/b.html", Some("DE"), None, "200 /b.html", false, false),
+        ("/israel/a", None, Some("he"), "302 -> /israel/he/a", false, true),
+        ("/israel/a", Some("IL"), Some("en"), "none", false, true),
+        ("/nowhere", Some("DE"), Some("he"), "none", false, false),
+    ] {
+        let visitor = Named { country: country.map(|it| it.parse().unwrap()), language: language.map(str::to_owned) };
+        let (resolution, asked) = resolve_for(&manifest, path, None, &visitor);
+        assert_eq!(in_words(resolution), wanted, "{path} {visitor:?}");
+        assert_eq!(asked, Asked { country: of_country, language: of_language }, "{path} {visitor:?}");
+    }
+    let all: Vec<String> = resolve_all(&manifest, "/", None).into_iter().map(in_words).collect();
+    assert_eq!(all, ["200 /index.html", "302 -> /at/en", "200 /at.html"]);
+    assert_eq!(resolve_all(&manifest, "/b.html", None).len(), 1);
+}
+
+#[test]
 fn a_captured_value_stays_in_its_place() {
     let query =
         |it: Redirect, name: &str, value: &str| Redirect { query: vec![(name.to_owned(), value.to_owned())], ..it };
@@ -218,8 +270,11 @@ prop_compose! {
         force in any::<bool>(), from in patterns(), to in prop_oneof![patterns(), ".{0,12}"],
         status in prop_oneof![Just(200), Just(301), Just(404), Just(410), any::<u16>()],
         query in proptest::collection::vec(("[ab]", "[ab]|:[ab]"), 0..2),
+        countries in proptest::collection::vec(prop_oneof![Just("AT"), Just("DE")], 0..2),
+        languages in proptest::collection::vec("en|de", 0..2),
     ) -> Redirect {
-        Redirect { force, from, query, status, to }
+        let countries = countries.into_iter().map(|it| it.parse().unwrap()).collect();
+        Redirect { force, from, query, status, to, when: When { countries, languages } }
     }
 }
 
@@ -262,10 +317,17 @@ proptest! {
     fn explaining_says_what_resolving_does(
         manifest in manifests(), path in prop_oneof![names(), "/[a-c]{0,2}(/[a-c]?)?", ".{0,8}"],
         query in proptest::option::of(".{0,10}|[ab]=[ab/]"),
+        country in proptest::option::of("AT|DE|FR"), language in proptest::option::of("en|de-AT|fr"),
     ) {
         let Some(manifest) = manifest else { return Ok(()) };
-        let said = explain::explain(&manifest, &path, query.as_deref());
-        prop_assert_eq!(&said.resolution, &resolve(&manifest, &path, query.as_deref()));
+        let visitor = Named { country: country.map(|it| it.parse().unwrap()), language };
+        let said = explain::explain(&manifest, &path, query.as_deref(), &visitor);
+        let (resolution, asked) = resolve_for(&manifest, &path, query.as_deref(), &visitor);
+        prop_assert_eq!((&said.resolution, said.asked), (&resolution, asked));
+        prop_assert!(resolve_all(&manifest, &path, query.as_deref()).contains(&resolution), "{:?}", visitor);
+        if visitor == Named::default() || asked == Asked::default() {
+            prop_assert_eq!(&resolution, &resolve(&manifest, &path, query.as_deref()));
+        }
         let by_rule = matches!(said.step, Step::Rule | Step::RuleFirst);
         prop_assert_eq!(by_rule, said.rule.is_some());
         prop_assert_eq!(said.verdicts.len(), manifest.policy().redirects.len());

@@ -8,7 +8,7 @@ use std::time::Duration;
 use data_encoding::BASE64;
 use hyper::{
     HeaderMap,
-    header::{AUTHORIZATION, CACHE_CONTROL, EXPIRES, HeaderName, HeaderValue, VARY},
+    header::{AUTHORIZATION, CACHE_CONTROL, HeaderValue, VARY},
 };
 
 use super::{
@@ -19,6 +19,7 @@ use super::{
 use crate::{
     base::{limits::PASSWORD_BYTES_MAX, secret::Secret},
     domain::{
+        lifetime::{OF_SHARED_CACHES, OF_VISITOR},
         site_path,
         site_settings::{guests::composed, paths::Prefixes},
     },
@@ -26,20 +27,7 @@ use crate::{
 };
 
 /// For what was behind a door.
-const PRIVATE: HeaderValue = HeaderValue::from_static("private, no-cache");
-/// What caches that stand before a server read instead of `Cache-Control` (RFC 9213).
-const FOR_CACHES: [HeaderName; 10] = [
-    EXPIRES,
-    HeaderName::from_static("cache-tag"),
-    HeaderName::from_static("cdn-cache-control"),
-    HeaderName::from_static("cloudflare-cdn-cache-control"),
-    HeaderName::from_static("netlify-cdn-cache-control"),
-    HeaderName::from_static("edge-control"),
-    HeaderName::from_static("surrogate-control"),
-    HeaderName::from_static("surrogate-key"),
-    HeaderName::from_static("vercel-cdn-cache-control"),
-    HeaderName::from_static("x-accel-expires"),
-];
+const PRIVATE: HeaderValue = HeaderValue::from_static(OF_VISITOR);
 
 /// A door of a site.
 #[derive(Debug)]
@@ -106,7 +94,7 @@ impl Door {
         if !stored {
             headers.insert(CACHE_CONTROL, PRIVATE);
         }
-        for name in &FOR_CACHES {
+        for name in OF_SHARED_CACHES {
             headers.remove(name);
         }
         headers.append(VARY, HeaderValue::from_static(if self.basic { "authorization, cookie" } else { "cookie" }));

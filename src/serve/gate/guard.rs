@@ -1,6 +1,6 @@
 //! Who is refused before anything of the site is looked at: by a rule, by a set of known attacks, or for asking too often.
 
-use std::{borrow::Cow, net::IpAddr, time::Duration};
+use std::{borrow::Cow, cell::OnceCell, net::IpAddr, time::Duration};
 
 use hyper::{
     HeaderMap,
@@ -12,7 +12,11 @@ use unicode_normalization::UnicodeNormalization as _;
 
 use super::{super::page::Refusal, Gate};
 use crate::{
-    base::network,
+    base::{
+        countries::{self, Countries},
+        country::Country,
+        network,
+    },
     domain::{
         policy,
         site_settings::{
@@ -37,7 +41,7 @@ pub(super) fn refused(gate: &Gate<'_>) -> Option<Refusal> {
     if limits.exempt.iter().any(|it| it.contains(client)) {
         return None;
     }
-    let seen = Seen::new(gate.asked.parts);
+    let seen = Seen::new(gate.asked.parts, gate.countries);
     let Some(refusal) = by_rule(gate, &seen, client).or_else(|| by_rate(gate, &seen, client, Per::Address)) else {
         // What all visitors have used up together is nobody's own fault.
         return by_rate(gate, &seen, client, Per::Site);
@@ -126,10 +130,13 @@ struct Seen<'a> {
     parts: &'a Parts,
     /// Decoded as far as it can be, in small letters, each row of slashes as one: what hides behind a way of writing is seen.
     path: String,
+    countries: &'a Countries,
+    /// Where it comes from, once a rule has asked.
+    country: OnceCell<Option<Country>>,
 }
 
 impl<'a> Seen<'a> {
-    fn new(parts: &'a Parts) -> Self {
+    fn new(parts: &'a Parts, countries: &'a Countries) -> Self {
         let decoded = percent_decode_str(parts.uri.path()).decode_utf8_lossy();
         let mut path = String::with_capacity(decoded.len());
         // Composed, as names of files are found.
@@ -139,7 +146,7 @@ impl<'a> Seen<'a> {
                 path.push(letter);
             }
         }
-        Self { parts, path }
+        Self { parts, path, countries, country: OnceCell::new() }
     }
 
     fn query(&self) -> &'a str {
@@ -156,6 +163,24 @@ impl<'a> Seen<'a> {
             && rule.query_has.as_ref().is_none_or(|it| self.has_query(it))
             && rule.agent_has.as_ref().is_none_or(|it| self.is_agent(it))
             && policy::fits(&rule.path, &self.path)
+            && self.is_from(rule, client)
+    }
+
+    /// Whether a rule for countries is for this one. What is of no country in any database is elsewhere, and a network inside is nowhere:
+    /// else a rule for all but a few would lock out who looks from the next room. Without a database no such rule fits.
+    fn is_from(&self, rule: &Rule, client: IpAddr) -> bool {
+        if rule.countries.is_empty() && rule.not_countries.is_empty() {
+            return true;
+        }
+        if !self.countries.is_known() {
+            return false;
+        }
+        let country = *self.country.get_or_init(|| self.countries.find(client));
+        let is_of = |all: &[Country]| country.is_some_and(|it| all.contains(&it));
+        if rule.not_countries.is_empty() {
+            return is_of(&rule.countries);
+        }
+        !is_of(&rule.not_countries) && (country.is_some() || !countries::is_inside(client))
     }
 
     fn has_query(&self, part: &str) -> bool {
@@ -316,7 +341,7 @@ mod tests {
             (Set::Exploits, "/?class=module&q=jndi", &[("content-type", "multipart/form-data")], false),
         ] {
             let parts = parts(uri, headers);
-            assert_eq!(Seen::new(&parts).is_of(set), wanted, "{set:?} {uri} {headers:?}");
+            assert_eq!(Seen::new(&parts, &Countries::none()).is_of(set), wanted, "{set:?} {uri} {headers:?}");
         }
     }
 
@@ -343,7 +368,7 @@ mod tests {
             (r#","from":["198.51.100.0/24"]"#, "/", &[], false),
         ] {
             let parts = parts(uri, headers);
-            assert_eq!(Seen::new(&parts).fits(&rule(more), client), wanted, "{more} {uri}");
+            assert_eq!(Seen::new(&parts, &Countries::none()).fits(&rule(more), client), wanted, "{more} {uri}");
         }
     }
 

@@ -5,7 +5,7 @@ use hyper::Request;
 
 use super::*;
 use crate::{
-    base::ids::Id,
+    base::{countries::Countries, ids::Id},
     domain::traffic::{DAY_MS, HOUR_MS},
     http::{
         peer::{Peer, Trust},
@@ -41,7 +41,7 @@ fn parts(path: &str, headers: &[(&'static str, &str)]) -> Parts {
 fn visit(tally: &Tally, path: &str, client: &str, headers: &[(&'static str, &str)], response: Response) -> Response {
     let headers = [&[("user-agent", FIREFOX)], headers].concat();
     let (target, parts) = (target(false), parts(path, &headers));
-    let seen = Seen { target: &target, asked: asked("one.example", &parts, client) };
+    let seen = Seen { target: &target, asked: asked("one.example", &parts, client), countries: &Countries::none() };
     tally.watch(&seen, response)
 }
 
@@ -74,7 +74,8 @@ fn pages_visitors_and_lists_are_of_people() {
     drop(visit(&tally, "/x.png", "192.0.2.4", &[], respond::content(StatusCode::OK, "image/png", "png")));
     drop(visit(&tally, "/ahead", "192.0.2.5", &[("sec-purpose", "prefetch;prerender")], page()));
     let (preview, head) = (target(true), parts("/", &[("user-agent", FIREFOX)]));
-    let seen = Seen { target: &preview, asked: asked("x--one.example", &head, "192.0.2.6") };
+    let seen =
+        Seen { target: &preview, asked: asked("x--one.example", &head, "192.0.2.6"), countries: &Countries::none() };
     drop(tally.watch(&seen, page()));
     let kept = [("accept", "text/html,*/*")];
     drop(visit(&tally, "/a", "192.0.2.7", &kept, respond::empty(StatusCode::NOT_MODIFIED)));
@@ -100,7 +101,7 @@ fn a_visitor_is_another_one_on_another_day_by_another_agent_and_of_another_site(
     let tally = Tally::new(clock);
     let hash = |agent: &str, client: &str, preview| {
         let (target, parts) = (target(preview), parts("/", &[]));
-        let seen = Seen { target: &target, asked: asked("", &parts, client) };
+        let seen = Seen { target: &target, asked: asked("", &parts, client), countries: &Countries::none() };
         tally.visitor(tally.0.clock.now_ms(), &seen, agent.as_bytes())
     };
     let first = hash("a", "192.0.2.1", false);
@@ -119,7 +120,7 @@ fn a_visitor_is_another_one_on_another_day_by_another_agent_and_of_another_site(
     let other = Tally::new(Clock::manual(NOON).0);
     other.set_salts(vec![(Period::Day.start_of(NOON), [7; 32])]);
     let (target, parts) = (target(false), parts("/", &[]));
-    let seen = Seen { target: &target, asked: asked("", &parts, "192.0.2.1") };
+    let seen = Seen { target: &target, asked: asked("", &parts, "192.0.2.1"), countries: &Countries::none() };
     assert_eq!(other.visitor(NOON, &seen, b"a"), shared, "another node knows the same visitor");
 }
 

@@ -118,7 +118,7 @@ fn outside(script: Script, allowed: &[Network]) -> (Outside, Arc<World>) {
     let names: Arc<dyn Names> = Arc::<World>::clone(&world);
     let reach: Arc<dyn Reach> = Arc::<World>::clone(&world);
     let public_addresses = vec!["1.2.3.4".parse().unwrap()];
-    (Outside { dns: Dns::new(names, allowed), reach, public_addresses, http_port: 80 }, world)
+    (Outside { dns: Dns::new(names, allowed), reach, public_addresses, http_port: 80, ..Outside::default() }, world)
 }
 
 async fn seen_in(

@@ -7,7 +7,7 @@ use crate::{
     domain::{lifetime, media_type, policy::REFUSED_HEADERS, policy_files::Read},
     proof::{
         manifest::{Entry, Manifest},
-        resolve::{Resolution, explain::Explanation},
+        resolve::{Resolution, explain::Explanation, visitor},
     },
 };
 
@@ -59,6 +59,9 @@ pub(super) fn headers(
         }
         Resolution::Gone | Resolution::NotFound => {}
     }
+    if said.asked != visitor::Asked::default() && !heads.0.is_empty() {
+        of_visitor(&mut heads, said.asked);
+    }
     let mut found = heads.0;
     found.sort_by(|a, b| a.name.cmp(&b.name));
     found
@@ -81,6 +84,22 @@ impl Heads {
         if !self.has(name) {
             self.add(name, value);
         }
+    }
+}
+
+/// What is not the same for everybody is kept by no cache of several.
+fn of_visitor(heads: &mut Heads, asked: visitor::Asked) {
+    let says = |heads: &Heads, name: &str, words: &[&str]| {
+        let values = heads.0.iter().filter(|it| it.name == name).flat_map(|it| it.value.split(',')).map(str::trim);
+        values.into_iter().any(|part| words.iter().any(|it| part.eq_ignore_ascii_case(it)))
+    };
+    if !says(heads, "cache-control", &["no-store"]) {
+        heads.0.retain(|it| it.name != "cache-control");
+        heads.add("cache-control", lifetime::OF_VISITOR);
+    }
+    heads.0.retain(|it| !lifetime::OF_SHARED_CACHES.contains(&it.name.as_str()));
+    if asked.language && !says(heads, "vary", &["*", "accept-language"]) {
+        heads.add("vary", "accept-language");
     }
 }
 

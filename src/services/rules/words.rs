@@ -1,9 +1,10 @@
 //! Why an address gives what it gives, in sentences for the people who wrote the rules.
 
-use super::{RedirectRule, Rules, Verdict};
+use super::{Known, RedirectRule, Rules, Verdict};
 use crate::proof::resolve::{
     Resolution,
     explain::{self, Explanation, Step},
+    visitor::Named,
 };
 
 /// Why a path is answered by nobody.
@@ -79,8 +80,40 @@ fn by_rule(said: &Explanation<'_>, path: &str, rules: &Rules) -> String {
     }
 }
 
+/// Why no country is known of anybody, and what to do.
+pub(super) const fn without_countries(known: Known) -> &'static str {
+    match known {
+        Known::Yes => "",
+        Known::Unreadable => "the database of countries cannot be read now, and the server's log says why.",
+        Known::No => {
+            "this server has no database of countries. Its operator names a file with `database` in [geo]; until then the rules behind it answer."
+        }
+    }
+}
+
+fn other_country(rules: &Rules, at: usize, visitor: &Named) -> String {
+    let conditions = rules.redirects.get(at).map(|it| it.conditions.as_str()).unwrap_or_default();
+    match (rules.countries, visitor.country) {
+        (Known::Yes, Some(country)) => format!("It fits the path, but {} is not in `{conditions}`.", country.name()),
+        (Known::Yes, None) => {
+            format!("It fits the path, but holds for `{conditions}` alone, and no country was named to try it with.")
+        }
+        (known, _) => format!("It fits the path, but holds for nobody: {}", without_countries(known)),
+    }
+}
+
+fn other_language(rules: &Rules, at: usize, visitor: &Named) -> String {
+    let conditions = rules.redirects.get(at).map(|it| it.conditions.as_str()).unwrap_or_default();
+    match &visitor.language {
+        Some(language) => format!("It fits the path, but the language `{language}` is not in `{conditions}`."),
+        None => {
+            format!("It fits the path, but holds for `{conditions}` alone, and no language was named to try it with.")
+        }
+    }
+}
+
 /// What became of the redirect with index `at`.
-pub(super) fn verdict(of: &explain::Verdict, rules: &Rules, at: usize) -> Verdict {
+pub(super) fn verdict(of: &explain::Verdict, rules: &Rules, at: usize, visitor: &Named) -> Verdict {
     let place = |at: &usize| rules.redirects.get(*at).map(place).unwrap_or_default();
     let (word, why) = match of {
         explain::Verdict::Answers => ("answers", String::from("It answers.")),
@@ -88,6 +121,8 @@ pub(super) fn verdict(of: &explain::Verdict, rules: &Rules, at: usize) -> Verdic
         explain::Verdict::Query(name) => {
             ("query", format!("It fits the path, but the parameter `{name}` is missing or has another value."))
         }
+        explain::Verdict::Country => ("country", other_country(rules, at, visitor)),
+        explain::Verdict::Language => ("language", other_language(rules, at, visitor)),
         explain::Verdict::NoFile(to) => {
             ("no_file", format!("It fits, but there is no file `{to}`; no rule behind it is asked then."))
         }

@@ -51,6 +51,8 @@ pub struct Report {
     pub referrers: Tops,
     /// Paths that are not there.
     pub missing: Tops,
+    /// Countries that people looked at pages from, by their codes; none where no database says them.
+    pub countries: Tops,
     /// The day from which on there are figures; `None`: there are none at all.
     pub first_ms: Option<i64>,
     /// How much of its traffic of this month the site has used, where it has a budget.
@@ -156,10 +158,10 @@ fn report(tx: &mut ReadTx<'_>, scope: TenantScope, site: SiteId, span: &Span, no
         total.visits = known.visits((from_ms, to_ms));
         before.visits = known.visits((before_ms, passed_ms));
     }
-    let (pages, referrers, missing) = lists(tx, scope, site, span, now)?;
+    let [pages, referrers, missing, countries] = lists(tx, scope, site, span, now)?;
     let first_ms = store::traffic::find_first(tx, scope, site)?;
     let used = used(tx, scope, site, now)?;
-    Ok(Report { span: span.clone(), columns, total, before, pages, referrers, missing, first_ms, used })
+    Ok(Report { span: span.clone(), columns, total, before, pages, referrers, missing, countries, first_ms, used })
 }
 
 fn used(tx: &mut ReadTx<'_>, scope: TenantScope, site: SiteId, now: i64) -> Result<Option<Used>> {
@@ -232,21 +234,20 @@ fn between<T>(list: &[T], time: impl Fn(&T) -> i64, (from_ms, to_ms): (i64, i64)
     list.get(first..end).unwrap_or_default()
 }
 
-fn lists(tx: &mut ReadTx<'_>, scope: TenantScope, site: SiteId, span: &Span, now: i64) -> Result<(Tops, Tops, Tops)> {
+fn lists(tx: &mut ReadTx<'_>, scope: TenantScope, site: SiteId, span: &Span, now: i64) -> Result<[Tops; 4]> {
     // Hours, as long as they are kept; else whole days.
     let hourly =
         span.period != Period::Day && now.saturating_sub(span.begin_ms()) <= limits::TRAFFIC_MINUTES_KEPT_MS - HOUR_MS;
     let period = if hourly { Period::Hour } else { Period::Day };
     let range = (period.start_of(span.begin_ms()), span.end_ms());
-    let mut found: [Vec<Tops>; 3] = Default::default();
+    let mut found: [Vec<Tops>; 4] = Default::default();
     for (word, labels) in store::traffic::list_tops(tx, scope, site, period, range)? {
         let at = Kind::ALL.iter().position(|it| it.word() == word);
         if let Some(lists) = at.and_then(|it| found.get_mut(it)) {
             lists.push(tops::certain(labels));
         }
     }
-    let [pages, referrers, missing] = found.map(|it| tops::join(it, LABELS_TOLD));
-    Ok((pages, referrers, missing))
+    Ok(found.map(|it| tops::join(it, LABELS_TOLD)))
 }
 
 #[cfg(test)]

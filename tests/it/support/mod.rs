@@ -9,6 +9,7 @@ pub(crate) mod http;
 pub(crate) mod keep_alive;
 #[cfg(all(feature = "postgres", feature = "redis"))]
 pub(crate) mod line;
+pub(crate) mod mmdb;
 pub(crate) mod pebble;
 #[cfg(feature = "postgres")]
 pub(crate) mod postgres;
