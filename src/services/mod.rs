@@ -44,6 +44,7 @@ pub mod stores;
 pub mod summary;
 pub mod traffic;
 pub mod uploads;
+pub mod upstreams;
 mod users;
 pub mod watch;
 pub mod windows;
@@ -93,6 +94,7 @@ use self::{
     secrets::Secrets,
     signals::Signals,
     stores::Stores,
+    upstreams::Upstreams,
     watch::Looks,
     windows::Windows,
 };
@@ -201,6 +203,7 @@ struct Inner {
     latency: Arc<Latency>,
     agenda: Agenda,
     outlook: Outlook,
+    upstreams: Upstreams,
     word: doctor::Word,
 }
 
@@ -230,6 +233,7 @@ impl Services {
             latency: Arc::default(),
             agenda: Agenda::default(),
             outlook: Outlook::default(),
+            upstreams: Upstreams::default(),
             word: doctor::Word::default(),
         };
         Self(Arc::new(inner))
@@ -248,6 +252,10 @@ impl Services {
     /// The windows of the limits on tries and calls.
     pub fn windows(&self) -> &Windows {
         &self.0.windows
+    }
+
+    fn upstreams(&self) -> &Upstreams {
+        &self.0.upstreams
     }
 
     fn word(&self) -> &doctor::Word {
