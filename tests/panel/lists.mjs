@@ -101,7 +101,7 @@ export const lists = async ({ act, base, out, press, shoot, step, visit }) => {
   await saved();
   assert.equal((await visit(host, "/api/users?a=b")).text, "asked for /users?a=b");
   await plain.reload();
-  await plain.getByText("Gets requests").waitFor();
+  await plain.getByText("Gets requests", { exact: true }).waitFor();
   upstream.closeAllConnections();
   await new Promise((done) => upstream.close(done));
   for (let tries = 0; tries < TRIES && !(await plain.getByText("Fails, and is left alone").count()); tries += 1) {

@@ -152,7 +152,7 @@ fn refusal(
     patch: &Map<String, Value>,
     sent: &BTreeMap<String, String>,
 ) -> Option<(Problems, Error)> {
-    let problems = judge(section.list(), &read.rows, read.problems.clone());
+    let problems = judge(section.list(), &read.rows, &read.problems);
     if problems.any() {
         return Some((problems, Error::invalid("site_settings", "")));
     }

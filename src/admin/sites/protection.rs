@@ -76,7 +76,7 @@ pub(in super::super) struct ShutOut {
 }
 
 impl ShutOut {
-    fn new(ban: Ban, now_ms: i64) -> Self {
+    fn new(ban: &Ban, now_ms: i64) -> Self {
         let why = match ban.source {
             Source::Limit => String::from("by the limits of this site"),
             Source::Person if ban.reason.is_empty() => format!("by {}", ban.made_by),
@@ -212,7 +212,7 @@ pub(super) async fn page(visit: &Visit, name: &SiteName, wrong: Wrong) -> Result
         standing: Standing::of(visit, &found.site),
         limits: Form::new(Section::Limits, &settings, &wrong),
         firewall: Form::new(Section::Firewall, &settings, &wrong),
-        shut_out: bans.into_iter().map(|it| ShutOut::new(it, now)).collect(),
+        shut_out: bans.iter().map(|it| ShutOut::new(it, now)).collect(),
         more,
         may_manage: visit.may(Right::ManageSites),
         name: name.to_string(),

@@ -301,7 +301,7 @@ pub(super) fn in_order(rows: Vec<Row>, problems: &mut Problems) -> Vec<Row> {
 
 /// What is wrong with rows, each with what it says as JSON, besides what was already seen when they were read. One that is right for
 /// itself can be wrong behind those before it.
-pub(super) fn judge(list: &'static List, rows: &[(Row, Value)], seen: Problems) -> Problems {
+pub(super) fn judge(list: &'static List, rows: &[(Row, Value)], seen: &Problems) -> Problems {
     let (section, key) = list.key.split_once('.').unwrap_or((list.key, ""));
     let check = |values: Vec<&Value>| {
         let mut patch = Map::new();
@@ -311,7 +311,7 @@ pub(super) fn judge(list: &'static List, rows: &[(Row, Value)], seen: Problems) 
     let mut problems = seen.clone();
     for (row, value) in rows {
         // What cannot be said of a field is said already, where the row was not readable.
-        let is_told = |it: &Error| row.is_wrong(&seen) && !it.field.is_some_and(|it| it.starts_with(list.key));
+        let is_told = |it: &Error| row.is_wrong(seen) && !it.field.is_some_and(|it| it.starts_with(list.key));
         if let Some(error) = check(vec![value]).filter(|it| !is_told(it)) {
             place(row, &error, &mut problems);
         }
@@ -475,15 +475,15 @@ mod tests {
             row.number = 2;
             (row, more)
         };
-        let wrong = judge(&OF, &[row("x", json!({ "path": "x", "requests": 1, "every_s": 1 }))], Problems::none());
+        let wrong = judge(&OF, &[row("x", json!({ "path": "x", "requests": 1, "every_s": 1 }))], &Problems::none());
         assert!(wrong.on("limits.rates.7.path").unwrap().starts_with("The path `x`: a pattern must"), "{wrong:?}");
-        let wrong = judge(&OF, &[row("/", json!({ "requests": 0, "every_s": 1 }))], Problems::none());
+        let wrong = judge(&OF, &[row("/", json!({ "requests": 0, "every_s": 1 }))], &Problems::none());
         assert_eq!(wrong.all()[0].whose, "Rate 2");
         assert_eq!(wrong.on("limits.rates.7.requests"), Some("It is 1 to 1000000 requests."));
         let many: Vec<(Row, Value)> = (0..21).map(|_| row("/", json!({ "requests": 1, "every_s": 1 }))).collect();
         assert!(
-            judge(&OF, &many, Problems::none()).on("limits.rates.7.requests").unwrap().contains("at most 20 rates")
+            judge(&OF, &many, &Problems::none()).on("limits.rates.7.requests").unwrap().contains("at most 20 rates")
         );
-        assert!(!judge(&OF, &many[..20], Problems::none()).any());
+        assert!(!judge(&OF, &many[..20], &Problems::none()).any());
     }
 }

@@ -165,10 +165,10 @@ pub(super) async fn page(visit: &Visit, name: &SiteName, folder: Option<String>,
 
 /// How much of its traffic of a month the site has used.
 async fn month(visit: &Visit, name: &SiteName, set: &Traffic) -> Result<Month> {
-    let sent = visit.services.get_sent_in_month(&visit.actor, name).await?;
+    let used = visit.services.get_sent_in_month(&visit.actor, name).await?;
     let stops = set.when_used_up == WhenUsedUp::Stop;
-    let budget = set.budget_bytes.map(|budget| Budget::of(Used { sent, budget, stops }, visit.now_ms()));
-    Ok(Month { sent: traffic::sent(sent, visit.now_ms()), budget })
+    let budget = set.budget_bytes.map(|budget| Budget::of(Used { sent: used, budget, stops }, visit.now_ms()));
+    Ok(Month { sent: traffic::sent(used, visit.now_ms()), budget })
 }
 
 /// Settings of a site.

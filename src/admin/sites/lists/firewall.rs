@@ -159,7 +159,7 @@ mod tests {
             let mut all = form(&[("firewall.rules.3.name", "A"), ("firewall.rules.3.path", "/a")]);
             all.extend(form(more));
             let read = read(&all);
-            let problems = rows::judge(&RULES, &read.rows, read.problems);
+            let problems = rows::judge(&RULES, &read.rows, &read.problems);
             problems.all().iter().map(|it| it.field.clone().unwrap_or_default().into_owned()).collect::<Vec<_>>()
         };
         assert!(wrong(&[]).is_empty());

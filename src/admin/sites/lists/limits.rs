@@ -168,7 +168,7 @@ mod tests {
     fn what_is_wrong_stands_beside_its_field() {
         let wrong = |pairs: &[(&str, &str)]| {
             let read = read(&form(pairs));
-            let problems = rows::judge(&RATES, &read.rows, read.problems);
+            let problems = rows::judge(&RATES, &read.rows, &read.problems);
             problems.all().iter().map(|it| it.field.clone().unwrap_or_default().into_owned()).collect::<Vec<_>>()
         };
         let row = |name: &'static str, value: &'static str| {

@@ -229,7 +229,7 @@ mod tests {
             let mut all = form(&[("3.path", "/a"), ("3.to", "https://a.example"), ("3.health.on", "on")]);
             all.extend(form(more));
             let read = read(&all, false);
-            let problems = rows::judge(&ROUTES, &read.rows, read.problems);
+            let problems = rows::judge(&ROUTES, &read.rows, &read.problems);
             problems.all().iter().map(|it| it.field.clone().unwrap_or_default().into_owned()).collect::<Vec<_>>()
         };
         assert!(wrong(&[]).is_empty());
