@@ -2,6 +2,8 @@
 //!
 //! A form that is refused is shown again with its values, never with its passwords.
 
+use std::borrow::Cow;
+
 use super::markup::Markup;
 use crate::domain::Error;
 
@@ -13,7 +15,9 @@ pub(super) struct Problems(Vec<Problem>);
 #[derive(Clone, Debug)]
 pub(super) struct Problem {
     /// The field that it is about, when it is about one of this form.
-    pub(super) field: Option<&'static str>,
+    pub(super) field: Option<Cow<'static, str>>,
+    /// Whose field that is, where there are several of its kind: `Rate 2`.
+    pub(super) whose: String,
     /// One or two sentences: what is wrong and what to do.
     pub(super) text: String,
 }
@@ -27,12 +31,22 @@ impl Problems {
     /// The problem that `error` tells of; on a field only when the form has it.
     pub(super) fn of(error: &Error, fields: &[&str]) -> Self {
         let field = error.field.filter(|it| fields.contains(it));
-        Self(vec![Problem { field, text: error.message.clone() }])
+        Self(vec![Problem { field: field.map(Cow::Borrowed), whose: String::new(), text: error.message.clone() }])
     }
 
     /// One problem with `field`.
     pub(super) fn with(field: &'static str, text: impl Into<String>) -> Self {
-        Self(vec![Problem { field: Some(field), text: text.into() }])
+        Self(vec![Problem { field: Some(Cow::Borrowed(field)), whose: String::new(), text: text.into() }])
+    }
+
+    /// One more, with a field of a row: its name has the row's number in it.
+    pub(super) fn add(
+        &mut self,
+        field: impl Into<Cow<'static, str>>,
+        whose: impl Into<String>,
+        text: impl Into<String>,
+    ) {
+        self.0.push(Problem { field: Some(field.into()), whose: whose.into(), text: text.into() });
     }
 
     /// Whether there is any.
@@ -47,7 +61,7 @@ impl Problems {
 
     /// The problem with `field`.
     pub(super) fn on(&self, field: &str) -> Option<&str> {
-        self.0.iter().find(|it| it.field == Some(field)).map(|it| it.text.as_str())
+        self.0.iter().find(|it| it.field.as_deref() == Some(field)).map(|it| it.text.as_str())
     }
 
     /// The attributes that tie a control to its hint and its error (`components/field.html` writes their ids).

@@ -66,6 +66,7 @@ pub fn router(services: Services) -> Router {
     let panel = Panel { started_ms: services.clock.now_ms(), services };
     Router::new()
         .merge(uploads())
+        .merge(settings_of_sites())
         .merge(pages().merge(kept()).layer(DefaultBodyLimit::max(limits::FORM_BODY_BYTES_MAX)))
         .fallback(elsewhere)
         .layer(middleware::from_fn_with_state(panel.clone(), gate::pass))
@@ -78,6 +79,15 @@ fn uploads() -> Router<Panel> {
         .route("/sites/new", get(sites::new_form).post(sites::create))
         .route("/sites/{name}/deploy", get(deployments::deploy_form).post(deployments::deploy))
         .layer(DefaultBodyLimit::disable())
+}
+
+/// The forms of settings that have lists, which are as long as these may be.
+fn settings_of_sites() -> Router<Panel> {
+    Router::new()
+        .route("/sites/{name}/settings/protection", get(sites::protection))
+        .route("/sites/{name}/settings/proxy", get(sites::routes).post(sites::save_routes))
+        .route("/sites/{name}/settings/{section}", post(sites::save))
+        .layer(DefaultBodyLimit::max(limits::SITE_SETTINGS_FORM_BYTES_MAX))
 }
 
 /// Certificates and bans.
@@ -102,7 +112,6 @@ fn pages() -> Router<Panel> {
         .route("/sites/{name}/rules", get(sites::rules))
         .route("/sites/{name}/traffic", get(sites::traffic))
         .route("/sites/{name}/settings", get(sites::settings))
-        .route("/sites/{name}/settings/{section}", post(sites::save))
         .route("/sites/{name}/people", post(sites::add_person))
         .route("/sites/{name}/people/{user}/remove", get(sites::remove_person_question).post(sites::remove_person))
         .route("/sites/{name}/links", post(sites::add_link))

@@ -1,10 +1,14 @@
 //! Sites: the list, a new one, one with its chain of deployments; its rules are in `rules`, its settings and its end in `settings`, the
-//! forms for what is set around its files in `around`.
+//! forms for what is set around its files in `around`, those with lists in `lists`, on the pages `protection` and `upstreams`.
 
 mod around;
+mod lists;
+mod protection;
+mod rows;
 mod rules;
 mod settings;
 mod traffic;
+mod upstreams;
 
 use askama::Template;
 use axum::extract::{Multipart, Path};
@@ -31,20 +35,26 @@ use crate::{
 };
 
 pub(super) use self::around::{
-    add_link, add_person, remove_link, remove_link_question, remove_person, remove_person_question, save,
+    add_link, add_person, remove_link, remove_link_question, remove_person, remove_person_question,
 };
+pub(super) use self::lists::{save, save_routes};
+pub(super) use self::protection::protection;
 pub(super) use self::rules::rules;
 pub(super) use self::settings::{
     delete, delete_question, purge, put_back, put_back_question, settings, stop_watching, take_down,
     take_down_question, watch,
 };
 pub(super) use self::traffic::traffic;
+pub(super) use self::upstreams::routes;
 #[cfg(test)]
 pub(super) use self::{
     around::{LinkMade, LinkRow, PersonRow, Values},
+    lists::Section,
+    protection::{Form, ShutOut, SiteProtection, lead as protection_lead},
     rules::{Asking, BlockRow, Choice, Given, HeadRow, RedirectRow, SiteRules},
-    settings::{SiteSettings, Watch, Wrong},
-    traffic::{Choice as TrafficSpan, SiteTraffic, Told, lead as traffic_lead},
+    settings::{Month, SiteSettings, Watch, Wrong, parts},
+    traffic::{Budget, Choice as TrafficSpan, SiteTraffic, Told, lead as traffic_lead},
+    upstreams::{SiteProxy, lead as proxy_lead, rows as proxy_rows},
 };
 
 /// All sites of the tenant.

@@ -23,6 +23,7 @@ pub mod settings;
 mod stores;
 mod switch;
 pub mod tls;
+mod upstreams;
 
 use std::{net::SocketAddr, path::Path, sync::Arc, time::Duration};
 
@@ -367,6 +368,7 @@ async fn start_on(
     if services.node.role.serves() {
         switch.open(services);
     }
+    services.look_at_upstreams(Arc::new(upstreams::Seen(opening.plane.clone())));
     let context = work::Context {
         services: services.clone(),
         plane: opening.plane.clone(),

@@ -42,6 +42,8 @@ pub const JSON_BODY_BYTES_MAX: usize = 1024 * 1024;
 pub const FILES_BODY_BYTES_MAX: usize = 24 * 1024 * 1024;
 /// A form of the panel without a file.
 pub const FORM_BODY_BYTES_MAX: usize = 64 * 1024;
+/// A form of the settings of a site: 64 KiB of settings at most, of which a browser writes a character as three, with names of fields.
+pub const SITE_SETTINGS_FORM_BYTES_MAX: usize = 384 * 1024;
 /// Rows of one page of a list in the API.
 pub const PAGE_ROWS_MAX: u32 = 200;
 /// All request headers together.

@@ -40,6 +40,25 @@ impl FromStr for ByteSize {
     }
 }
 
+impl ByteSize {
+    /// As people write it and with nothing lost, for a field that is read again: `100 MiB`, `1500 kB`, `1234567`.
+    pub fn exact(self) -> String {
+        let whole =
+            UNITS.iter().filter(|(name, factor)| name.len() > 1 && self.0 >= *factor && self.0.is_multiple_of(*factor));
+        // The largest unit of those that leave nothing over; `kB` is the only one whose first letter is small.
+        match whole.max_by_key(|it| it.1) {
+            Some((name, factor)) => {
+                let name = match *name {
+                    "kb" => String::from("kB"),
+                    name => name.to_ascii_uppercase().replace('I', "i"),
+                };
+                format!("{} {name}", self.0 / factor)
+            }
+            None => self.0.to_string(),
+        }
+    }
+}
+
 impl fmt::Display for NotASize {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "`{}` is not a size; write for example `512 MB` or `1 GiB`", self.0)
@@ -95,6 +114,10 @@ mod tests {
         assert_eq!(ByteSize(999).to_string(), "999 B");
         assert_eq!(ByteSize(1_260).to_string(), "1.3 kB");
         assert_eq!(ByteSize(24_600_000).to_string(), "25 MB");
+        let exact = [0, 999, 1_500, 1_024, 104_857_600, 100_000_000_000, 1_234_567, 3 << 40];
+        let words = ["0", "999", "1500", "1 KiB", "100 MiB", "100 GB", "1234567", "3 TiB"];
+        assert_eq!(exact.map(|it| ByteSize(it).exact()), words.map(String::from));
+        assert!(exact.iter().all(|it| ByteSize(*it).exact().parse() == Ok(ByteSize(*it))), "nothing is lost");
         assert_eq!(thousands(1_234_567), "1,234,567");
         assert_eq!(thousands(12), "12");
     }

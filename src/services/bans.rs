@@ -100,6 +100,18 @@ impl Services {
         self.db.read(read).await
     }
 
+    /// Bans from one site that have not ended, the newest first; those from all sites of the server are not among them.
+    pub async fn list_bans_of(&self, actor: &Actor, name: &SiteName) -> Result<Vec<Ban>> {
+        let scope = actor.require(Right::Read)?;
+        let (name, now) = (name.clone(), self.clock.now_ms());
+        let read = move |tx: &mut ReadTx<'_>| {
+            let site = store::sites::find(tx, scope, &name)?.ok_or_else(|| Error::not_found("site"))?;
+            let bans = store::bans::list(tx, scope, now, LISTED_MAX)?;
+            Ok(bans.into_iter().filter(|it| it.site == Some(site.id)).collect())
+        };
+        self.db.read(read).await
+    }
+
     /// Shuts somebody out, in place of a ban of the same site and network.
     pub async fn add_ban(&self, actor: &Actor, new: NewBan) -> Result<BanView> {
         let scope = actor.require(if new.site.is_some() { Right::ManageSites } else { Right::ManageServer })?;

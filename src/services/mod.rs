@@ -45,6 +45,7 @@ pub mod stores;
 pub mod summary;
 pub mod traffic;
 pub mod uploads;
+pub mod upstreams;
 mod users;
 pub mod watch;
 pub mod windows;
@@ -95,6 +96,7 @@ use self::{
     secrets::Secrets,
     signals::Signals,
     stores::Stores,
+    upstreams::Upstreams,
     watch::Looks,
     windows::Windows,
 };
@@ -205,6 +207,7 @@ struct Inner {
     latency: Arc<Latency>,
     agenda: Agenda,
     outlook: Outlook,
+    upstreams: Upstreams,
     word: doctor::Word,
 }
 
@@ -234,6 +237,7 @@ impl Services {
             latency: Arc::default(),
             agenda: Agenda::default(),
             outlook: Outlook::default(),
+            upstreams: Upstreams::default(),
             word: doctor::Word::default(),
         };
         Self(Arc::new(inner))
@@ -252,6 +256,10 @@ impl Services {
     /// The windows of the limits on tries and calls.
     pub fn windows(&self) -> &Windows {
         &self.0.windows
+    }
+
+    fn upstreams(&self) -> &Upstreams {
+        &self.0.upstreams
     }
 
     fn word(&self) -> &doctor::Word {

@@ -54,6 +54,7 @@ mod nodes;
 mod operating;
 mod panel;
 mod panel_browser;
+mod panel_lists;
 mod panel_settings;
 #[cfg(feature = "postgres")]
 mod postgres;

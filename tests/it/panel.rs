@@ -38,13 +38,15 @@ fn the_printed_link_makes_the_owner_once() {
 }
 
 /// Addresses of the panel: all of those that show or change something.
-const PAGES: [&str; 30] = [
+const PAGES: [&str; 32] = [
     "/",
     "/sites",
     "/sites/new",
     "/sites/hello",
     "/sites/hello/deploy",
     "/sites/hello/settings",
+    "/sites/hello/settings/protection",
+    "/sites/hello/settings/proxy",
     "/sites/hello/traffic",
     "/sites/hello/rules",
     "/sites/hello/delete",

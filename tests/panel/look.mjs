@@ -23,8 +23,8 @@ const weigh = async (response) => {
   return gzipSync(body, { level: 9 }).length;
 };
 
-/** Visits `url` in all views and gives back the sentences about what is wrong. `state` carries the cookies. */
-export const look = async (browser, { url, name, out, state, status = 200 }) => {
+/** Visits `url` in all views and gives back the sentences about what is wrong. `state` carries the cookies; `opened`: with all that can be unfolded. */
+export const look = async (browser, { url, name, out, state, status = 200, opened = false }) => {
   const wrong = [];
   let heaviest = 0;
   for (const [width, height, scheme] of VIEWS) {
@@ -42,6 +42,7 @@ export const look = async (browser, { url, name, out, state, status = 200 }) => 
     const answers = [];
     page.on("response", (answer) => answers.push(answer));
     const answer = await page.goto(url, { waitUntil: "load" });
+    if (opened) await page.evaluate(() => document.querySelectorAll("details").forEach((it) => { it.open = true; }));
     if (answer.status() !== status) say(`status ${answer.status()}, not ${status}`);
     const counted = answers.filter((it) => !(it.headers()["content-type"] ?? "").startsWith("text/event-stream"));
     const weight = (await Promise.all(counted.map(weigh))).reduce((sum, it) => sum + it, 0);

@@ -11,6 +11,7 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { gzipSync } from "node:zlib";
 import { folders } from "./folders.mjs";
+import { lists } from "./lists.mjs";
 import { look, open } from "./look.mjs";
 import { picture } from "./picture.mjs";
 import { schedules } from "./schedules.mjs";
@@ -71,8 +72,8 @@ let bad = 0;
 let heaviest = 0;
 const browser = await open();
 let state;
-const shoot = async (name, path, status = 200) => {
-  const seen = await look(browser, { url: path.startsWith("http") ? path : base + path, name, out, state, status });
+const shoot = async (name, path, status = 200, opened = false) => {
+  const seen = await look(browser, { url: path.startsWith("http") ? path : base + path, name, out, state, status, opened });
   heaviest = Math.max(heaviest, seen.heaviest);
   bad += seen.wrong.length;
   console.log(name, seen.heaviest, seen.wrong.length ? `\n  ${seen.wrong.join("\n  ")}` : "well");
@@ -244,6 +245,7 @@ try {
   await shoot("hostname-remove", `${site}/hostnames/www.harbour.example/remove`);
 
   await settings({ act, base, data, password: PASSWORD, press, shoot, step, visit });
+  await lists({ act, base, out, press, shoot, step, visit });
 
   step("keys, users, sessions, theme");
   await page.goto(`${base}/settings/keys`);

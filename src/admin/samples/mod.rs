@@ -1,6 +1,7 @@
 //! Every page with sample values: rendered by the tests below, and written out as a gallery to look at.
 
 mod server;
+mod settings;
 mod sites;
 mod traffic;
 
@@ -71,6 +72,7 @@ fn mark(label: &str, level: Level, size: Size) -> Markup {
 fn pages() -> Vec<Sample> {
     let mut out = Vec::new();
     out.extend(sites::pages());
+    out.extend(settings::pages());
     out.extend(sites::deployments());
     out.extend(server::outside());
     out.extend(server::pages());

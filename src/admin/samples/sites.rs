@@ -15,9 +15,9 @@ use crate::{
         seal::{Level, Size},
         shell::{Crumb, Notice, Pager, Place, Shell, Sign},
         sites::{
-            self, Asking, BlockRow, Choice, Given, HeadRow, LinkMade, LinkRow, Live, NewSite, PersonRow, RedirectRow,
-            Site, SiteDeployments, SiteRow, SiteRules, SiteSettings, SiteTraffic, Sites, Standing, TrafficSpan, Values,
-            Watch, Wrong,
+            self, Asking, BlockRow, Budget, Choice, Given, HeadRow, LinkMade, LinkRow, Live, Month, NewSite, PersonRow,
+            RedirectRow, Site, SiteDeployments, SiteRow, SiteRules, SiteSettings, SiteTraffic, Sites, Standing,
+            TrafficSpan, Values, Watch, Wrong,
         },
         words::{self, Fact},
     },
@@ -26,6 +26,7 @@ use crate::{
         doctor::{Finding, Level as Grade, Report},
         site_settings::SiteSettings as Document,
     },
+    services::traffic::Used,
 };
 
 /// A check with all that can be on its page.
@@ -468,6 +469,7 @@ pub(super) fn pages() -> Vec<Sample> {
         shell: shell(Place::Sites),
         crumbs: vec![Crumb::new("Sites", "/sites"), Crumb::new("harbour-cafe", "/sites/harbour-cafe")],
         tabs: sites::tabs("harbour-cafe", "Settings"),
+        parts: sites::parts("harbour-cafe", "General"),
         name: "harbour-cafe".into(),
         lead: "It serves what was deployed and nothing else.".into(),
         standing: down(),
@@ -484,6 +486,10 @@ pub(super) fn pages() -> Vec<Sample> {
         hostnames: vec!["harbour.example".into(), "www.harbour.example".into()],
         cached: vec!["harbour.example".into(), "www.harbour.example".into()],
         may_purge: true,
+        month: Month {
+            sent: String::new(),
+            budget: Some(Budget::of(Used { sent: 91_000_000_000, budget: 100_000_000_000, stops: true }, 1_795_530_000_000)),
+        },
         people: vec![
             PersonRow { name: "ada".into(), changed: when("5 h ago"), remove: "/x".into() },
             PersonRow { name: HOSTILE.into(), changed: when("12 November"), remove: "/x".into() },

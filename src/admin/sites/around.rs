@@ -1,4 +1,5 @@
-//! What is set around the files of a site: a form for each section of its settings, people with passwords, and links.
+//! What is set around the files of a site: a form for each section of its settings without lists (`lists` has the others), people
+//! with passwords, and links.
 //!
 //! The names of fields are the keys of the settings, so that what the API refuses stands beside the field that it is about.
 
@@ -20,15 +21,16 @@ use super::{
         words::{Fact, When},
     },
     crumbs, named,
+    rows::Cell,
     settings::{Wrong, here, page},
 };
 use crate::{
-    base::secret::Secret,
+    base::{secret::Secret, units::ByteSize},
     domain::{
         Error, Kind as ErrorKind, Result,
         access::Right,
         hostname::Hostname,
-        site_settings::{SiteSettings, access::Mode, addresses::Https, errors, guests::Guests},
+        site_settings::{SiteSettings, access::Mode, addresses::Https, errors, guests::Guests, traffic::WhenUsedUp},
     },
     services::site_guests::NewLink,
 };
@@ -40,6 +42,8 @@ const DAY_MS: i64 = 86_400_000;
 enum Holds {
     Text,
     Number,
+    /// Bytes, as people write them.
+    Size,
     /// Several, a line each, or with blanks or commas between them.
     List,
     /// Several, a line each.
@@ -82,6 +86,8 @@ const FIELDS: &[(&str, Holds)] = &[
     ("errors.502", Holds::Text),
     ("errors.503", Holds::Text),
     ("errors.504", Holds::Text),
+    ("traffic.budget_bytes", Holds::Size),
+    ("traffic.when_used_up", Holds::Text),
 ];
 
 /// The fields of one form.
@@ -97,7 +103,7 @@ pub(in super::super) struct Values(BTreeMap<String, String>);
 impl Values {
     /// As they are set.
     pub(in super::super) fn of(settings: &SiteSettings) -> Self {
-        let SiteSettings { addresses, maintenance, access, hotlink, cors, errors, .. } = settings;
+        let SiteSettings { addresses, maintenance, access, hotlink, cors, errors, traffic, .. } = settings;
         let mut it = Self::default();
         it.put("addresses.canonical", addresses.canonical.as_ref().map_or("", Hostname::as_str));
         let https = match addresses.https {
@@ -136,18 +142,25 @@ impl Values {
         for status in errors::STATUSES {
             it.put(errors::field(status), errors.0.get(&status).map_or("", String::as_str));
         }
+        it.put("traffic.budget_bytes", traffic.budget_bytes.map_or_else(String::new, |it| ByteSize(it).exact()));
+        it.put("traffic.when_used_up", if traffic.when_used_up == WhenUsedUp::Stop { "stop" } else { "tell" });
         it
     }
 
-    fn put(&mut self, key: &str, value: impl Into<String>) {
+    /// What was sent, whatever it is.
+    pub(super) fn sent(fields: &BTreeMap<String, String>) -> Self {
+        Self(fields.clone())
+    }
+
+    pub(super) fn put(&mut self, key: &str, value: impl Into<String>) {
         self.0.insert(key.to_owned(), value.into());
     }
 
-    fn flag(&mut self, key: &str, on: bool) {
+    pub(super) fn flag(&mut self, key: &str, on: bool) {
         self.put(key, if on { "on" } else { "" });
     }
 
-    fn list(&mut self, key: &str, entries: &[String]) {
+    pub(super) fn list(&mut self, key: &str, entries: &[String]) {
         self.put(key, entries.join("\n"));
     }
 
@@ -163,6 +176,11 @@ impl Values {
         self.0.get(key).map_or("", String::as_str)
     }
 
+    /// A field with its name.
+    pub(in super::super) fn cell(&self, key: &str) -> Cell {
+        Cell { key: key.to_owned(), value: self.text(key).to_owned() }
+    }
+
     /// Whether a box is ticked.
     pub(in super::super) fn on(&self, key: &str) -> bool {
         !self.text(key).is_empty()
@@ -171,6 +189,12 @@ impl Values {
     /// Whether a field has this value.
     pub(in super::super) fn is(&self, key: &str, value: &str) -> bool {
         self.text(key) == value
+    }
+
+    /// The fields with their values.
+    #[cfg(test)]
+    pub(super) fn into_fields(self) -> BTreeMap<String, String> {
+        self.0
     }
 
     /// How many error pages there are.
@@ -191,6 +215,10 @@ fn patch(section: &str, sent: &BTreeMap<String, String>) -> Result<Map<String, V
             Holds::Number => {
                 let wrong = |_| Error::invalid("number", "Write a whole number, in digits alone.").on(key);
                 Value::from(text.parse::<u32>().map_err(wrong)?)
+            }
+            Holds::Size => {
+                let wrong = |error| Error::invalid("size", format!("{error}.")).on(key);
+                Value::from(text.parse::<ByteSize>().map_err(wrong)?.0)
             }
             Holds::Lines => text.lines().map(str::trim).filter(|it| !it.is_empty()).collect(),
             Holds::List => text.split(|it: char| it.is_whitespace() || it == ',').filter(|it| !it.is_empty()).collect(),
@@ -219,7 +247,7 @@ fn put(object: &mut Map<String, Value>, names: &[&str], value: Value) {
 }
 
 /// Saves one section.
-pub(in super::super) async fn save(
+pub(super) async fn save(
     visit: Visit,
     Path((name, section)): Path<(String, String)>,
     Fields(sent): Fields<BTreeMap<String, String>>,
@@ -451,7 +479,7 @@ pub(in super::super) async fn remove_link(visit: Visit, Path((name, link)): Path
     go(&visit.services, &here(&site), Some(Notice::LinkRemoved))
 }
 
-fn settings_crumbs(site: &crate::domain::site::SiteName) -> Vec<Crumb> {
+pub(super) fn settings_crumbs(site: &crate::domain::site::SiteName) -> Vec<Crumb> {
     let mut crumbs = crumbs(Some(site));
     crumbs.push(Crumb::new("Settings", here(site)));
     crumbs
@@ -484,6 +512,13 @@ mod tests {
         let form = sent(&[("addresses.https", "both"), ("addresses.hsts.preload", "on")]);
         assert_eq!(Value::Object(patch("addresses", &form).unwrap()), none);
         assert_eq!(patch("cors", &sent(&[("cors.max_age_s", "ten")])).unwrap_err().field, Some("cors.max_age_s"));
+        assert_eq!(
+            patch("traffic", &sent(&[("traffic.budget_bytes", "a lot")])).unwrap_err().field,
+            Some("traffic.budget_bytes")
+        );
+        let traffic = json!({ "traffic": { "budget_bytes": 100_000_000_000_u64, "when_used_up": "stop" } });
+        let form = sent(&[("traffic.budget_bytes", "100 GB"), ("traffic.when_used_up", "stop")]);
+        assert_eq!(Value::Object(patch("traffic", &form).unwrap()), traffic);
         assert_eq!(patch("errors", &sent(&[("errors.404", "/x.html")])).unwrap()["errors"]["404"], "/x.html");
         assert!(fields_of("guests").is_empty() && fields_of("").is_empty());
     }
@@ -498,6 +533,7 @@ mod tests {
             "hotlink": { "on": true, "extensions": ["png"], "allow": ["a.example"], "without_referer": false },
             "cors": { "origins": ["https://a.example"], "methods": ["PUT"], "headers": ["x-a"], "expose": ["x-b"], "max_age_s": 1, "credentials": true, "paths": ["/a"] },
             "errors": { "404": "/x.html", "504": "/y.html" },
+            "traffic": { "budget_bytes": 1_500_000_000, "when_used_up": "stop" },
         });
         let settings = SiteSettings::parse(&document.to_string()).unwrap();
         let values = Values::of(&settings);

@@ -18,10 +18,16 @@ use super::{
     Standing,
     around::{LinkRow, PersonRow, Values, rows},
     bare, crumbs, kept, named, tabs,
+    traffic::{self, Budget},
 };
 use crate::{
-    domain::{Error, Kind, Result, access::Right, site::SiteName},
-    services::sites::SiteView,
+    domain::{
+        Error, Kind, Result,
+        access::Right,
+        site::SiteName,
+        site_settings::traffic::{Traffic, WhenUsedUp},
+    },
+    services::{sites::SiteView, traffic::Used},
 };
 
 /// Settings of a site, and its end.
@@ -31,6 +37,7 @@ pub(in super::super) struct SiteSettings {
     pub(in super::super) shell: Shell,
     pub(in super::super) crumbs: Vec<Crumb>,
     pub(in super::super) tabs: Vec<Tab>,
+    pub(in super::super) parts: Vec<Tab>,
     pub(in super::super) name: String,
     pub(in super::super) lead: String,
     pub(in super::super) standing: Standing,
@@ -47,6 +54,7 @@ pub(in super::super) struct SiteSettings {
     /// Those that caches in front of the server are known to have.
     pub(in super::super) cached: Vec<String>,
     pub(in super::super) may_purge: bool,
+    pub(in super::super) month: Month,
     pub(in super::super) people: Vec<PersonRow>,
     pub(in super::super) links: Vec<LinkRow>,
     /// What goes when the site is deleted.
@@ -54,6 +62,24 @@ pub(in super::super) struct SiteSettings {
     pub(in super::super) may_manage: bool,
     /// Whether they may name a folder of the server.
     pub(in super::super) may_watch: bool,
+}
+
+/// The traffic of the month that is under way.
+#[derive(Clone, Debug)]
+pub(in super::super) struct Month {
+    /// `91 GB were sent in November so far.`
+    pub(in super::super) sent: String,
+    /// Against what it may be, where that is set.
+    pub(in super::super) budget: Option<Budget>,
+}
+
+/// The pages of the settings of a site.
+pub(in super::super) fn parts(name: &str, here: &str) -> Vec<Tab> {
+    let at = format!("/sites/{name}/settings");
+    Tab::list(
+        here,
+        [("General", at.clone()), ("Protection", format!("{at}/protection")), ("Proxy", format!("{at}/proxy"))],
+    )
 }
 
 /// A form of the page that was refused.
@@ -68,7 +94,7 @@ pub(in super::super) struct Wrong {
 
 impl Wrong {
     /// None was.
-    fn none() -> Self {
+    pub(super) fn none() -> Self {
         Self::default()
     }
 
@@ -104,6 +130,7 @@ pub(super) async fn page(visit: &Visit, name: &SiteName, folder: Option<String>,
     // The page is of use without them.
     let doubts = visit.services.doubts_of_settings(&visit.actor, name, &settings).await.unwrap_or_default();
     let mut values = Values::of(&settings);
+    let month = month(visit, name, &settings.traffic).await?;
     values.typed(&wrong.section, &wrong.sent);
     let (people, links) = rows(name.as_str(), settings.guests, visit.now_ms());
     let found = visit.services.get_site(&visit.actor, name).await?;
@@ -119,6 +146,7 @@ pub(super) async fn page(visit: &Visit, name: &SiteName, folder: Option<String>,
         shell: visit.shell(Place::Sites).await?,
         crumbs: crumbs(Some(name)),
         tabs: tabs(name.as_str(), "Settings"),
+        parts: parts(name.as_str(), "General"),
         lead: String::from("It serves what was deployed and nothing else."),
         standing,
         facts: vec![Fact::plain("Address", bare(&found.url)), Fact::plain("Kept", kept())],
@@ -130,6 +158,7 @@ pub(super) async fn page(visit: &Visit, name: &SiteName, folder: Option<String>,
         hostnames: found.hostnames.clone(),
         cached: visit.services.list_edge_hosts(&visit.actor, name).await?,
         may_purge: visit.may(Right::Deploy),
+        month,
         people,
         links,
         consequence: consequence(&found),
@@ -137,6 +166,14 @@ pub(super) async fn page(visit: &Visit, name: &SiteName, folder: Option<String>,
         may_watch: visit.may(Right::ManageServer),
         name: name.to_string(),
     })
+}
+
+/// How much of its traffic of a month the site has used.
+async fn month(visit: &Visit, name: &SiteName, set: &Traffic) -> Result<Month> {
+    let used = visit.services.get_sent_in_month(&visit.actor, name).await?;
+    let stops = set.when_used_up == WhenUsedUp::Stop;
+    let budget = set.budget_bytes.map(|budget| Budget::of(Used { sent: used, budget, stops }, visit.now_ms()));
+    Ok(Month { sent: traffic::sent(used, visit.now_ms()), budget })
 }
 
 /// Settings of a site.

@@ -227,7 +227,7 @@ impl Told {
             choices: choices.collect(),
             figures: figures(report, choice, now_ms),
             plot: Plot::of(report, choice, now_ms),
-            budget: report.used.map(|it| budget(it, now_ms)),
+            budget: report.used.map(|it| Budget::of(it, now_ms)),
             answers: answers(&report.total.counts),
             lists: lists(report),
         }
@@ -280,26 +280,34 @@ fn change(now: u64, before: u64, choice: Choice) -> String {
     }
 }
 
-fn budget(used: Used, now_ms: i64) -> Budget {
-    let (sent, whole) = (words::size(int(used.sent)), words::size(int(used.budget)));
-    let month = plot::month(now_ms);
-    let permille = share(used.sent, used.budget);
-    let ends = if used.stops {
-        "Once it is used up, visitors get a page of the host with 503 until the month is over."
-    } else {
-        "Visitors are served all the same."
-    };
-    let more = "Give it more in the settings: `traffic.budget_bytes`.";
-    let warning = match permille {
-        1_000.. if used.stops => {
-            Some(("The traffic of this month is used up", format!("Visitors get a page of the host with 503. {more}")))
-        }
-        1_000.. => Some(("The traffic of this month is used up", format!("{ends} {more}"))),
-        800.. => Some(("Most of the traffic of this month is used", format!("{ends} {more}"))),
-        _ => None,
-    };
-    let text = format!("{sent} of {whole} are used in {month}: {}.", percent(used.sent, used.budget));
-    Budget { text, percent: permille.div_ceil(10), warning }
+/// `91 GB were sent in November so far.`
+pub(super) fn sent(bytes: u64, now_ms: i64) -> String {
+    if bytes == 0 {
+        return format!("Nothing was sent in {} so far.", plot::month(now_ms));
+    }
+    format!("{} were sent in {} so far.", words::size(int(bytes)), plot::month(now_ms))
+}
+
+impl Budget {
+    /// What is to be said of it.
+    pub(in super::super) fn of(used: Used, now_ms: i64) -> Self {
+        let (sent, whole) = (words::size(int(used.sent)), words::size(int(used.budget)));
+        let month = plot::month(now_ms);
+        let permille = share(used.sent, used.budget);
+        let ends = if used.stops {
+            "Once it is used up, visitors get a page of the host with 503 until the month is over."
+        } else {
+            "Visitors are served all the same."
+        };
+        let now = if used.stops { "Visitors get a page of the host with 503." } else { ends };
+        let warning = match permille {
+            1_000.. => Some(("The traffic of this month is used up", String::from(now))),
+            800.. => Some(("Most of the traffic of this month is used", String::from(ends))),
+            _ => None,
+        };
+        let text = format!("{sent} of {whole} are used in {month}: {}.", percent(used.sent, used.budget));
+        Self { text, percent: permille.div_ceil(10), warning }
+    }
 }
 
 /// The share of something in thousandths.

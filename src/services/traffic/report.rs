@@ -117,6 +117,17 @@ impl Services {
         };
         self.db.read_near(scope, read).await
     }
+
+    /// Bytes that a site has sent in the month that is under way.
+    pub async fn get_sent_in_month(&self, actor: &Actor, name: &SiteName) -> Result<u64> {
+        let scope = actor.require(Right::Read)?;
+        let (name, now) = (name.clone(), self.clock.now_ms());
+        let read = move |tx: &mut ReadTx<'_>| {
+            let site = store::sites::find(tx, scope, &name)?.ok_or_else(|| Error::not_found("site"))?;
+            super::budget::sent_in_month(tx, scope, site.id, now)
+        };
+        self.db.read_near(scope, read).await
+    }
 }
 
 fn report(tx: &mut ReadTx<'_>, scope: TenantScope, site: SiteId, span: &Span, now: i64) -> Result<Report> {

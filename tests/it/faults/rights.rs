@@ -117,6 +117,8 @@ const PANEL: &[(Needs, &[&str])] = &[
             "/sites/{name}/deploy",
             "/sites/{name}/settings",
             "/sites/{name}/settings/{section}",
+            "/sites/{name}/settings/protection",
+            "/sites/{name}/settings/proxy",
             "/sites/{name}/people",
             "/sites/{name}/people/{user}/remove",
             "/sites/{name}/links",
