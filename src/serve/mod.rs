@@ -423,8 +423,8 @@ impl Inner {
             Settings::Unreadable => false,
             Settings::Given(settings) => settings.rules().is_ok_and(|rules| {
                 let now_s = self.clock.now_ms().div_euclid(1_000);
-                let (rates, bans) = (&self.rates, &self.bans);
-                Gate { settings, rules, snapshot, target, asked, now_s, rates, bans }.still_lets_in(open)
+                let (rates, bans, countries) = (&self.rates, &self.bans, self.countries());
+                Gate { settings, rules, snapshot, target, asked, now_s, rates, bans, countries }.still_lets_in(open)
             }),
         }
     }

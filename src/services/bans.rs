@@ -21,6 +21,8 @@ use crate::{
 /// Bans of one tenant that people have made, and as many that limits have: an attack from everywhere must neither fill the database nor
 /// keep people from theirs.
 const PER_TENANT_MAX: i64 = 10_000;
+/// Bans of one site that are listed beside what makes them.
+const OF_SITE_MAX: i64 = 1_000;
 
 /// A ban that somebody wants.
 #[derive(Clone, Debug)]
@@ -100,14 +102,13 @@ impl Services {
         self.db.read(read).await
     }
 
-    /// Bans from one site that have not ended, the newest first; those from all sites of the server are not among them.
+    /// At most 1,000 bans from one site that have not ended, the newest first; those from all sites of the server are not among them.
     pub async fn list_bans_of(&self, actor: &Actor, name: &SiteName) -> Result<Vec<Ban>> {
         let scope = actor.require(Right::Read)?;
         let (name, now) = (name.clone(), self.clock.now_ms());
         let read = move |tx: &mut ReadTx<'_>| {
             let site = store::sites::find(tx, scope, &name)?.ok_or_else(|| Error::not_found("site"))?;
-            let bans = store::bans::list(tx, scope, now, LISTED_MAX)?;
-            Ok(bans.into_iter().filter(|it| it.site == Some(site.id)).collect())
+            store::bans::list_of_site(tx, scope, site.id, now, OF_SITE_MAX)
         };
         self.db.read(read).await
     }

@@ -233,6 +233,7 @@ mod tests {
                     visitor: None,
                     label,
                     referrer,
+                    country: None,
                 });
             }
         }

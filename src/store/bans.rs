@@ -108,6 +108,22 @@ pub fn list(
     rows.iter().map(read).collect()
 }
 
+/// At most `limit` from one site that have not ended, the newest first.
+pub fn list_of_site(
+    tx: &mut ReadTx<'_>,
+    scope: TenantScope,
+    site: SiteId,
+    now_ms: i64,
+    limit: i64,
+) -> Result<Vec<Ban>> {
+    let tenant = tx.tenant(scope)?;
+    let sql = format!(
+        "SELECT {COLUMNS} FROM ban WHERE tenant_id = $1 AND site_id = $2 AND (until_ms IS NULL OR until_ms > $3)
+           ORDER BY created_ms DESC, id DESC LIMIT $4"
+    );
+    tx.query(&sql, params![tenant, site.0, now_ms, limit])?.iter().map(read).collect()
+}
+
 /// How many of a tenant have not ended, of those that people or limits have made.
 pub fn count(tx: &mut ReadTx<'_>, scope: TenantScope, source: Source, now_ms: i64) -> Result<i64> {
     let tenant = tx.tenant(scope)?;

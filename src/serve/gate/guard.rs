@@ -70,7 +70,7 @@ pub(super) fn is_blocked(gate: &Gate<'_>) -> bool {
     if limits.exempt.iter().any(|it| it.contains(client)) {
         return false;
     }
-    let seen = Seen::new(gate.asked.parts);
+    let seen = Seen::new(gate.asked.parts, gate.countries);
     let decided =
         fitting(firewall, &seen, client).map(|it| it.1).find(|it| matches!(it, Action::Allow | Action::Block));
     decided == Some(Action::Block)

@@ -33,6 +33,7 @@ mod tests {
     use hyper::{Request, StatusCode};
 
     use super::*;
+    use crate::base::countries::Countries;
     use crate::{
         base::{clock::Clock, ids::Id},
         domain::site::SiteId,
@@ -55,12 +56,14 @@ mod tests {
         let (name, settings) = (String::from("one"), Settings::Plain);
         let site = SiteId(Id::from_bytes([1; 16]));
         let target = Target { site, name, preview: false, state: State::Empty, settings };
+        let countries = Countries::none();
         let trust = Trust { proxies: Vec::new(), scheme: "http" };
         let (parts, ()) = Request::get("/").body(()).unwrap().into_parts();
         let peer = Peer::new((IpAddr::from([192, 0, 2, 1]), 1).into());
         let visit = || {
             let asked = Asked { host: "one.example", parts: &parts, peer, trust: &trust };
-            drop(tally.watch(&Seen { target: &target, asked }, respond::empty(StatusCode::OK)));
+            let seen = Seen { target: &target, asked, countries: &countries };
+            drop(tally.watch(&seen, respond::empty(StatusCode::OK)));
         };
         for _ in 0..2 {
             visit();

@@ -1,7 +1,8 @@
 //! What is counted, of whom, and what is not.
 
+use bytes::Bytes;
 use http_body_util::BodyExt as _;
-use hyper::Request;
+use hyper::{Request, body::Body as _};
 
 use super::*;
 use crate::{
@@ -9,7 +10,7 @@ use crate::{
     domain::traffic::{DAY_MS, HOUR_MS},
     http::{
         peer::{Peer, Trust},
-        respond,
+        respond::{self, Body},
     },
     serve::snapshot::{Settings, State},
 };

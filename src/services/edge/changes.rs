@@ -69,7 +69,7 @@ mod tests {
     use crate::{
         base::hash::Sha256,
         domain::{
-            policy::{Fallback, Policy, Redirect},
+            policy::{Fallback, Policy, Redirect, When},
             site_path::SitePath,
         },
         proof::manifest::Entry,
@@ -129,6 +129,7 @@ mod tests {
             query: Vec::new(),
             status: 200,
             to: String::from("/index.html"),
+            when: When::default(),
         };
         let ruled = Policy { redirects: vec![rule], ..Policy::default() };
         let index = ("/index.html", "i");
