@@ -142,6 +142,16 @@ fn limits_are_rows_that_are_added_changed_and_removed() {
     let end = page.split_once("action=\"/settings/bans/").unwrap().1.split_once('"').unwrap().0.to_owned();
     assert_eq!(owner.post(&format!("/settings/bans/{end}"), "").status, 303);
     assert!(!owner.page(PROTECTION).contains("Shut out now"));
+}
+
+#[test]
+fn limits_that_are_wrong_are_kept_as_they_were_typed() {
+    let (host, key) = with_site();
+    let mut owner = Browser::signed_in(&host, OWNER);
+    let action = "/sites/shop/settings/limits";
+    let wanted = json!({ "rates": [{ "requests": 5, "every_s": 3_600 }], "ban": { "after": 1, "within_s": 60, "for_s": 3_600 } });
+    let set = json!({ "limits": wanted }).to_string();
+    host.api_json(&key, "PATCH /api/v1/sites/shop/settings", &set, 200);
 
     // What is wrong stands beside its field, with what was typed; nothing is saved.
     let wrong = [
@@ -333,9 +343,8 @@ fn upstream(word: &'static str) -> u16 {
 }
 
 #[test]
-fn routes_are_rows_that_say_how_their_servers_stand_and_who_may_lead_inside() {
-    let (mut host, key) = with_site();
-    host.key("mate@example.org", "admin");
+fn routes_are_rows_that_say_how_their_servers_stand() {
+    let (host, key) = with_site();
     let inside = format!("http://127.0.0.1:{}", upstream("from inside"));
     let dead = format!("http://127.0.0.1:{}", crate::support::free_port());
     {
@@ -385,8 +394,16 @@ fn routes_are_rows_that_say_how_their_servers_stand_and_who_may_lead_inside() {
             answer.text()
         );
     }
+}
 
-    // Somebody who does not manage the server is told so before, keeps what was allowed, and is refused beside the field.
+#[test]
+fn who_does_not_manage_the_server_is_told_what_only_others_can_save() {
+    let (host, key) = with_site();
+    host.key("mate@example.org", "admin");
+    let inside = json!({ "proxy": { "routes": [{ "path": "/api/", "to": ["http://127.0.0.1:3000"] }] } }).to_string();
+    host.api_json(&key, "PATCH /api/v1/sites/shop/settings", &inside, 200);
+
+    // They keep what was allowed, and are refused beside the field.
     {
         let mut mate = Browser::signed_in(&host, "mate@example.org");
         let page = mate.page(PROXY);
@@ -434,8 +451,11 @@ fn routes_are_rows_that_say_how_their_servers_stand_and_who_may_lead_inside() {
         assert_eq!(mate.post(PROXY, &sent).status, 303);
         assert_eq!(settings(&host, &key), json!({}));
     }
+}
 
-    // What is another tenant's is not there, and a form from elsewhere is nobody's.
+#[test]
+fn what_is_another_tenants_is_not_there_and_a_form_from_elsewhere_is_nobodys() {
+    let (mut host, key) = with_site();
     let owner = Api::new(&host, &key);
     host.key("thief@example.net", "admin");
     move_to_tenant(&mut host, "thief@example.net", "other");
