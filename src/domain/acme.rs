@@ -128,6 +128,15 @@ pub struct Explained {
     pub blame: Blame,
 }
 
+/// Says that a certificate for `name` has taken so long that it was given up.
+pub fn took_too_long(name: &str) -> Explained {
+    let text = format!(
+        "The authority, or who keeps the zone of {name}, took so long that the order was given up. It is tried again; if that goes on, look whether they \
+         say of an outage."
+    );
+    Explained { code: "certificate_order_slow", text, blame: Blame::Authority }
+}
+
 /// Says what a refusal of `authority` (its name, for people) of a certificate for `name` means, and what to do.
 pub fn explain(refusal: &Refusal, authority: &str, name: &str) -> Explained {
     let by_authority = |code, text: String| Explained { code, text, blame: Blame::Authority };

@@ -7,13 +7,14 @@
 //! One node does this at a time. A process that ends in between leaves an order that the authority forgets, and begins anew.
 
 mod due;
+mod line;
 mod names;
 mod outcome;
 mod people;
 pub mod records;
 
 use std::{
-    collections::{HashMap, VecDeque},
+    collections::HashMap,
     net::IpAddr,
     sync::{Arc, Mutex, PoisonError, atomic::AtomicU64},
     time::Duration,
@@ -24,6 +25,7 @@ use zeroize::Zeroizing;
 pub use self::people::HostnameCertificate;
 use self::{
     due::renewal_ms,
+    line::Line,
     names::Wanted,
     outcome::Outcome,
     records::{Poster, Zones},
@@ -73,6 +75,8 @@ const PAUSE_MAX_MS: i64 = 24 * 60 * MINUTE_MS;
 const AFTER_MS: i64 = 60 * MINUTE_MS;
 /// How long one pass begins with one more hostname: what is due then is sorted anew in the next one.
 const PASS_MAX: Duration = Duration::from_mins(5);
+/// How long one name may take, with all authorities and ways: some minutes are usual where a zone is slow to show a record.
+const ORDER_MAX: Duration = Duration::from_mins(20);
 /// How long the end of the process waits for orders that are under way: what an authority gives then would be lost.
 const GRACE: Duration = Duration::from_secs(20);
 /// Orders of one tenant: one that uses up the limits of an authority would do so for all.
@@ -244,13 +248,13 @@ impl Services {
     async fn pass(&self, acme: &Acme, covered: &[String], hold: Hold) -> Result<()> {
         let (due, seen) = self.find_due(acme, covered, hold).await?;
         self.sweep_records(acme, seen.all()).await?;
-        let queue = Mutex::new(VecDeque::from(due));
+        let line = Line::new(acme, due);
         let until = tokio::time::Instant::now() + PASS_MAX;
         let work = || -> Later<'_, Result<()>> {
             Box::pin(async {
                 let mut failed = None;
                 while !self.tasks.is_stopping() && tokio::time::Instant::now() < until {
-                    let Some((wanted, before)) = lock(&queue).pop_front() else { break };
+                    let Some((wanted, before, _turn)) = line.next() else { break };
                     let hostname = wanted.name.clone();
                     if let Err(error) = self.certify_one(acme, hold, wanted, before).await {
                         tracing::warn!(hostname, %error, "what became of a certificate could not be kept");
@@ -296,7 +300,10 @@ impl Services {
         }
         let order = self.begin_order(hold, &wanted, before.as_ref()).await?;
         let replaced = self.replaced(&wanted, before.as_ref()).await?;
-        let came = self.ask(acme, hold, &wanted, before.as_ref(), (replaced.as_ref(), awaited.first())).await;
+        let asked = self.ask(acme, hold, &wanted, before.as_ref(), (replaced.as_ref(), awaited.first()));
+        let came = tokio::time::timeout(ORDER_MAX, asked).await;
+        let came =
+            came.unwrap_or_else(|_| Ok(Came::Nothing { why: acme::took_too_long(&wanted.name), retry_after_s: None }));
         // What passes by itself leaves a person's record worth something.
         let keeps = match &came {
             Ok(Came::Nothing { why, .. }) => passes(why.code),

@@ -77,6 +77,8 @@ struct World {
     refuses: AtomicBool,
     /// What was shown to be ours in another way than by a record.
     reached: Mutex<Vec<String>>,
+    /// Whether the provider stands still.
+    stands_still: AtomicBool,
     /// Whether the provider refuses to take records away.
     keeps: AtomicBool,
     removed: AtomicUsize,
@@ -160,6 +162,9 @@ impl Names for World {
 impl Port for World {
     fn set<'a>(&'a self, _access: &'a Access, record: &'a Record) -> Later<'a, Result<(), Trouble>> {
         assert_eq!(record.zone, ZONE);
+        if self.stands_still.load(Ordering::SeqCst) {
+            return Box::pin(std::future::pending());
+        }
         if self.refuses.load(Ordering::SeqCst) {
             return Box::pin(async { Err(Trouble::Token) });
         }
@@ -169,6 +174,9 @@ impl Port for World {
 
     fn remove<'a>(&'a self, _access: &'a Access, record: &'a Record) -> Later<'a, Result<(), Trouble>> {
         self.removed.fetch_add(1, Ordering::SeqCst);
+        if self.stands_still.load(Ordering::SeqCst) {
+            return Box::pin(std::future::pending());
+        }
         if self.keeps.load(Ordering::SeqCst) {
             return Box::pin(async { Err(Trouble::Broken(String::from("out of order"))) });
         }
@@ -283,6 +291,7 @@ impl Rig {
         let zones = Zones {
             seen_max: Duration::from_millis(500),
             look: Duration::from_millis(5),
+            change_max: Duration::from_secs(2),
             ..Zones::new(engine, vec![entry, by_hand])
         };
         let acme = Acme::new(Arc::new(Played(Arc::clone(&world))), vec![directory], None).with_zones(Some(zones));
@@ -530,4 +539,31 @@ async fn a_star_that_does_not_come_leaves_nobody_without_a_certificate() {
     assert!(rig.standing_of("*.zone.dev").await.order.unwrap().certificate.is_some());
     let asked = [rig.standing_of("panel.zone.dev").await, rig.standing_of("hello.zone.dev").await];
     assert!(asked.iter().all(|it| !it.is_asked && it.shown.is_some()), "{asked:?}");
+}
+
+#[tokio::test]
+async fn a_provider_that_stands_still_holds_up_its_own_names_alone() {
+    let rig = Rig::new(Provider::Hetzner).await;
+    for n in 0..9 {
+        rig.add(&format!("b{n}.zone.dev")).await;
+    }
+    rig.add("www.other.test").await;
+    rig.world.stands_still.store(true, Ordering::SeqCst);
+    let reached = || rig.world.reached.lock().unwrap().contains(&String::from("www.other.test"));
+    let soon = async {
+        tokio::time::sleep(Duration::from_millis(1_500)).await;
+        assert!(reached(), "no change of the provider has had its time yet");
+    };
+    let begun = tokio::time::Instant::now();
+    tokio::join!(rig.pass(), soon);
+    // Each change ends, with a sentence, and so does taking it away.
+    assert!(begun.elapsed() < Duration::from_secs(20), "{:?}", begun.elapsed());
+    assert!(rig.standing_of("www.other.test").await.order.unwrap().certificate.is_some());
+    let code = rig.code().await.unwrap();
+    assert!(code.contains("slow"), "{code}");
+    // What it has left is tried once in a pass.
+    let before = rig.world.removed.load(Ordering::SeqCst);
+    rig.later(2 * HOUR_MS).await;
+    let swept = rig.world.removed.load(Ordering::SeqCst) - before;
+    assert!(swept <= 11, "{swept}");
 }

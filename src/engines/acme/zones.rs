@@ -1,14 +1,18 @@
 //! Providers of DNS by their HTTP APIs: a TXT record is set there, and taken away again; and of caches, which are purged.
 //!
-//! Guarantees: the token is in no message and no `Debug`, and is sent to the provider's API alone. One change is made at a time, since some
-//! providers know only all records of a name, and others lock a zone that changes.
+//! Guarantees: the token is in no message and no `Debug`, and is sent to the provider's API alone. One change of a zone is made at a time, since
+//! some providers know only all records of a name, and others lock a zone that changes; no zone waits for another one.
 
 mod cloudflare;
 mod desec;
 mod hetzner;
 mod purge;
 
-use std::{sync::Arc, time::Duration};
+use std::{
+    collections::HashMap,
+    sync::{Arc, Mutex, PoisonError},
+    time::Duration,
+};
 
 use bytes::Bytes;
 use http_body_util::Full;
@@ -45,17 +49,22 @@ const WORDS_MAX: usize = 200;
 pub struct Zones {
     tasks: Tasks,
     dns: Dns,
-    one_at_a_time: tokio::sync::Mutex<()>,
+    /// By zone.
+    one_at_a_time: Mutex<HashMap<String, Arc<tokio::sync::Mutex<()>>>>,
 }
 
 impl Zones {
     /// What it needs to run beside goes to `tasks`; `dns` tells where providers are.
     pub fn new(tasks: Tasks, dns: Dns) -> Arc<Self> {
-        Arc::new(Self { tasks, dns, one_at_a_time: tokio::sync::Mutex::default() })
+        Arc::new(Self { tasks, dns, one_at_a_time: Mutex::default() })
     }
 
     async fn change(&self, access: &Access, record: &Record, is_to_be: bool) -> Result<(), Trouble> {
-        let _alone = self.one_at_a_time.lock().await;
+        let turn = {
+            let mut turns = self.one_at_a_time.lock().unwrap_or_else(PoisonError::into_inner);
+            Arc::clone(turns.entry(record.zone.clone()).or_default())
+        };
+        let _alone = turn.lock().await;
         let (base, scheme) = match access.provider {
             Provider::Cloudflare => (cloudflare::API, "Bearer"),
             Provider::Hetzner => (hetzner::API, "Bearer"),

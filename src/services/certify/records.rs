@@ -5,7 +5,7 @@
 
 use std::{net::SocketAddr, sync::Arc, time::Duration};
 
-use tokio::time::{Instant, sleep};
+use tokio::time::{Instant, sleep, timeout};
 
 use super::{ASK_ALL_THE_SAME, Acme, MINUTE_MS, lock, names::Wanted};
 use crate::{
@@ -30,6 +30,8 @@ use crate::{
 
 /// How long the servers of a zone may take to show a record: some pass it on to others by the minute.
 const SEEN_MAX: Duration = Duration::from_mins(5);
+/// How long a provider may take for one change, with waiting for others of the same zone.
+const CHANGE_MAX: Duration = Duration::from_secs(90);
 /// Between two looks whether they do.
 const LOOK: Duration = Duration::from_secs(2);
 /// Between two looks for a record that a person is to set.
@@ -70,12 +72,19 @@ pub struct Zones {
     pub seen_max: Duration,
     /// Between two looks whether they do.
     pub look: Duration,
+    /// How long a provider may take for one change.
+    pub change_max: Duration,
 }
 
 impl Zones {
     /// These zones.
     pub fn new(engine: Arc<dyn Port>, entries: Vec<Entry>) -> Self {
-        Self { engine, entries, seen_max: SEEN_MAX, look: LOOK }
+        Self { engine, entries, seen_max: SEEN_MAX, look: LOOK, change_max: CHANGE_MAX }
+    }
+
+    /// A change, or that it takes too long.
+    async fn within(&self, change: Later<'_, Result<(), Trouble>>) -> Result<(), Trouble> {
+        timeout(self.change_max, change).await.unwrap_or(Err(Trouble::Slow))
     }
 
     /// The smallest zone that a name is in.
@@ -165,7 +174,7 @@ impl Poster {
             let is_seen = services.unseen_by(&record).await.is_empty();
             return if is_seen { Ok(()) } else { Err(Failure::Waits) };
         };
-        let set = zones.engine.set(access, &record).await;
+        let set = zones.within(zones.engine.set(access, &record)).await;
         set.map_err(|trouble| failed(record.clone(), entry.provider, trouble))?;
         let until = Instant::now() + zones.seen_max;
         loop {
@@ -333,26 +342,35 @@ impl Services {
     pub(super) async fn sweep_records(&self, acme: &Acme, wanted: &[Wanted]) -> Result<()> {
         let now_ms = self.clock.now_ms();
         let all = self.db.read(store::acme::list_records).await?;
+        let mut stand_still: Vec<String> = Vec::new();
         for it in all {
             let is_wanted = wanted.iter().any(|of| of.name == it.name);
             let waits = it.is_by_hand() && it.expires_ms > now_ms && is_wanted;
             let is_due = it.next_ms <= now_ms || it.next_ms > now_ms.saturating_add(AGAIN_MS);
-            if !waits && is_due {
-                self.take_away(acme, it).await?;
+            if waits || !is_due {
+                continue;
+            }
+            let zone = it.record.zone.clone();
+            if stand_still.contains(&zone) {
+                // Orders wait for this: one try at a provider that does not answer is enough.
+                let again_ms = now_ms.saturating_add(AGAIN_MS);
+                self.db.write(move |tx| store::acme::postpone_record(tx, &it, again_ms)).await?;
+            } else if self.take_away(acme, it).await? {
+                stand_still.push(zone);
             }
         }
         Ok(())
     }
 
-    /// Takes one away at its provider, and forgets it; where that fails it is tried again later.
-    async fn take_away(&self, acme: &Acme, it: Posted) -> Result<()> {
+    /// Takes one away at its provider, and forgets it; where that fails it is tried again later. Whether the provider did not answer.
+    async fn take_away(&self, acme: &Acme, it: Posted) -> Result<bool> {
         let now_ms = self.clock.now_ms();
         let access =
             acme.zone(&it.record.name).filter(|of| of.zone == it.record.zone).and_then(|of| of.access.as_ref());
         let (record, zone) = (it.record.name.as_str(), it.record.zone.as_str());
         let taken = match (access, &acme.zones) {
             _ if it.is_by_hand() => Ok(()),
-            (Some(access), Some(zones)) => zones.engine.remove(access, &it.record).await,
+            (Some(access), Some(zones)) => zones.within(zones.engine.remove(access, &it.record)).await,
             _ => {
                 tracing::warn!(
                     record,
@@ -362,6 +380,7 @@ impl Services {
                 Ok(())
             }
         };
+        let stands_still = matches!(taken, Err(Trouble::Slow | Trouble::Away(_)));
         let again_ms = match taken {
             Ok(()) => None,
             Err(why) if now_ms > it.expires_ms.saturating_add(GIVE_UP_MS) => {
@@ -388,6 +407,7 @@ impl Services {
                 Some(next_ms) => store::acme::postpone_record(tx, &it, next_ms),
                 None => store::acme::delete_record(tx, &it),
             })
-            .await
+            .await?;
+        Ok(stands_still)
     }
 }
