@@ -3,8 +3,9 @@
 //! Flags win over the environment, the environment over the file, the file over the defaults. Each key of the file has a
 //! twin `CHAINHOST_…` where that makes sense. A wrong value names the file and the line.
 
+mod listen;
+
 use std::{
-    collections::HashSet,
     ffi::OsString,
     fs,
     net::SocketAddr,
@@ -14,6 +15,7 @@ use std::{
 use serde::Deserialize;
 use toml::Spanned;
 
+use self::listen::{Wanted, keep_apart, listed};
 use super::{
     access_log::{self, AccessLog},
     acme::{self, Acme},
@@ -333,72 +335,6 @@ fn read_file(path: &Path) -> Result<File> {
         let before = error.span().and_then(|it| text.get(..it.start)).unwrap_or_default();
         let line = before.matches('\n').count() + 1;
         wrong(&format!("{} line {line}", path.display()), error.message().trim_end_matches('.'))
-    })
-}
-
-fn addresses(all: impl Iterator<Item: AsRef<str>>, place: impl Fn(&str) -> String) -> Result<Vec<SocketAddr>> {
-    Ok(all.map(|text| address(text.as_ref(), &place(text.as_ref()))).collect::<Result<Vec<_>>>()?.concat())
-}
-
-/// `127.0.0.1:8080`, `[::1]:8080`, `localhost:8080` (both of them) or `:8080` (every address of the machine).
-fn address(text: &str, place: &str) -> Result<Vec<SocketAddr>> {
-    if let Ok(address) = text.parse() {
-        return Ok(vec![address]);
-    }
-    let example =
-        "is not an address to listen on; write for example 127.0.0.1:8080, [::1]:8080, localhost:8080 or :8080";
-    let (host, port) = text.rsplit_once(':').ok_or_else(|| wrong(place, &format!("`{text}` {example}")))?;
-    let port: u16 = port.parse().map_err(|_| wrong(place, &format!("`{text}` {example}")))?;
-    let (v4, v6): ([u8; 4], [u16; 8]) = match host {
-        "localhost" => ([127, 0, 0, 1], [0, 0, 0, 0, 0, 0, 0, 1]),
-        "" | "*" => ([0; 4], [0; 8]),
-        _ => return Err(wrong(place, &format!("`{text}` {example}"))),
-    };
-    Ok(vec![SocketAddr::from((v4, port)), SocketAddr::from((v6, port))])
-}
-
-/// Where to listen, as flags, a variable or the file say.
-struct Wanted<'a> {
-    flag: &'a str,
-    flags: &'a [String],
-    variable: &'a str,
-    key: &'a str,
-}
-
-impl Wanted<'_> {
-    /// `None` when nothing is said.
-    fn read(
-        &self,
-        variable: Option<String>,
-        file: Option<&[Spanned<String>]>,
-        source: &Source,
-    ) -> Result<Option<Vec<SocketAddr>>> {
-        if !self.flags.is_empty() {
-            let place = |text: &str| format!("{} {text}", self.flag);
-            return addresses(self.flags.iter().map(String::as_str), place).map(Some);
-        }
-        match (variable, file) {
-            (Some(text), _) => addresses(text.split(',').map(str::trim), |_| self.variable.to_owned()).map(Some),
-            (None, Some(all)) => listed(all, source, self.key).map(Some),
-            (None, None) => Ok(None),
-        }
-    }
-}
-
-fn listed(all: &[Spanned<String>], source: &Source, key: &str) -> Result<Vec<SocketAddr>> {
-    let parse = |it: &Spanned<String>| address(it.get_ref(), &source.place(it, key));
-    Ok(all.iter().map(parse).collect::<Result<Vec<_>>>()?.concat())
-}
-
-/// Refuses an address that more than one of these lists has. A free port is another one for each.
-fn keep_apart(all: &[&Vec<SocketAddr>]) -> Result<()> {
-    let mut seen = HashSet::new();
-    let each_once = all.iter().flat_map(|list| list.iter().collect::<HashSet<_>>());
-    let twice = each_once.filter(|it| it.port() != 0).find(|it| !seen.insert(**it));
-    twice.map_or(Ok(()), |it| {
-        let why =
-            format!("{it} is named for two kinds of connections: in clear, TLS and PROXY protocol need a port each");
-        Err(wrong("listen", &why))
     })
 }
 
