@@ -12,15 +12,18 @@ use super::{
     },
     Read, or_null,
 };
-use crate::domain::site_settings::firewall::{Action, Firewall, Rule, Set};
+use crate::{
+    base::country::Country,
+    domain::site_settings::firewall::{Action, Firewall, Rule, Set},
+};
 
 /// The rules.
 pub(in super::super) static RULES: List = List {
     key: "firewall.rules",
     noun: "Rule",
-    written: &["name", "path", "methods", "query_has", "agent_has", "no_agent", "from"],
+    written: &["name", "path", "methods", "query_has", "agent_has", "no_agent", "from", "countries"],
     usual: &[("do", "block")],
-    fields: &["name", "path", "methods", "query_has", "agent_has", "from", "place"],
+    fields: &["name", "path", "methods", "query_has", "agent_has", "from", "countries", "place"],
 };
 
 /// The sets, each with its word.
@@ -37,6 +40,18 @@ const fn word(action: Action) -> &'static str {
 /// What is set, as the fields show it.
 pub(in super::super) fn rules(firewall: &Firewall) -> Vec<Row> {
     let row = |(rule, at): (&Rule, u32)| {
+        // What is not shown would be lost with the next save: a field that is new does not compile until it is.
+        let Rule {
+            name: _,
+            path: _,
+            methods: _,
+            query_has: _,
+            agent_has: _,
+            from: _,
+            countries: _,
+            not_countries: _,
+            action: _,
+        } = rule;
         let mut row = Row::empty(&RULES, at);
         row.put("place", (at + 1).to_string());
         row.put("name", rule.name.as_str());
@@ -47,6 +62,10 @@ pub(in super::super) fn rules(firewall: &Firewall) -> Vec<Row> {
         row.flag("no_agent", rule.agent_has.as_deref() == Some(""));
         let from: Vec<String> = rule.from.iter().map(crate::base::network::Network::shortest).collect();
         row.put("from", from.join("\n"));
+        let (countries, elsewhere) =
+            if rule.not_countries.is_empty() { (&rule.countries, false) } else { (&rule.not_countries, true) };
+        row.put("countries", countries.iter().map(Country::code).collect::<Vec<_>>().join(" "));
+        row.flag("elsewhere", elsewhere);
         row.put("do", word(rule.action));
         row
     };
@@ -106,8 +125,27 @@ fn rule(row: &Row, problems: &mut Problems) -> Value {
         (None, false) => {}
     }
     put("from", json!(row.networks("from", problems)));
+    let countries = countries(row, problems);
+    if !countries.is_empty() {
+        put(if row.on("elsewhere") { "not_countries" } else { "countries" }, json!(countries));
+    } else if row.on("elsewhere") {
+        row.wants("countries", problems, "write the countries that are not meant, or take the tick away.");
+    }
     put("do", json!(if row.text("do").is_empty() { "block" } else { row.text("do") }));
     Value::Object(rule)
+}
+
+/// Countries, each once.
+fn countries(row: &Row, problems: &mut Problems) -> Vec<Country> {
+    let mut all: Vec<Country> = Vec::new();
+    for word in rows::words(row.text("countries")) {
+        match word.parse::<Country>() {
+            Ok(it) if all.contains(&it) => {}
+            Ok(it) => all.push(it),
+            Err(error) => row.wants("countries", problems, &error.to_string()),
+        }
+    }
+    all
 }
 
 #[cfg(test)]
@@ -175,10 +213,13 @@ mod tests {
             ("agent_has", " "),
             ("agent_has", "\u{0}x"),
             ("from", "everybody"),
+            ("countries", "AT Austria"),
+            ("elsewhere", "on"),
             ("place", "first"),
         ] {
             let name = format!("firewall.rules.3.{name}");
-            assert_eq!(wrong(&[(name.as_str(), value)]), [name.as_str()], "{value:?}");
+            let beside = name.replace("elsewhere", "countries");
+            assert_eq!(wrong(&[(name.as_str(), value)]), [beside], "{value:?}");
         }
         assert_eq!(
             wrong(&[("firewall.rules.3.agent_has", "x"), ("firewall.rules.3.no_agent", "on")]),
@@ -199,7 +240,8 @@ mod tests {
         let document = r#"{"firewall":{"sets":["dotfiles","probes","exploits"],"sets_do":"log","rules":[
             {"name":"Ours","from":["192.0.2.0/24","2001:db8::1"],"do":"allow"},
             {"name":"Quiet","agent_has":"","path":"/api/*","methods":["POST","PUT"],"do":"log"},
-            {"name":"Old","agent_has":"MSIE 6","query_has":"a=%20"}]}}"#;
+            {"name":"Old","agent_has":"MSIE 6","query_has":"a=%20"},
+            {"name":"Far","countries":["US","CA"]},{"name":"Not here","path":"/shop/*","not_countries":["AT"],"do":"log"}]}}"#;
         let settings = SiteSettings::parse(document).unwrap();
         let mut fields = values(&settings.firewall).into_fields();
         for row in rules(&settings.firewall) {

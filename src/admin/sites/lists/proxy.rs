@@ -25,7 +25,7 @@ use crate::{
 pub(in super::super) static ROUTES: List = List {
     key: "proxy.routes",
     noun: "Route",
-    written: &["path", "to", "root"],
+    written: &["path", "to", "root", "scripts", "deny", "deny_nothing"],
     usual: &[
         ("host", "keep"),
         ("inside", "on"),
@@ -46,6 +46,8 @@ pub(in super::super) static ROUTES: List = List {
         "to",
         "path",
         "root",
+        "scripts",
+        "deny",
         "timeout_s.connect",
         "timeout_s.answer",
         "timeout_s.idle",
@@ -70,6 +72,24 @@ pub(in super::super) fn routes(proxy: &Proxy) -> Vec<Row> {
 }
 
 fn shown(route: &Route, at: u32) -> Row {
+    // What is not shown would be lost with the next save: a field that is new does not compile until it is.
+    let Route {
+        path: _,
+        to: _,
+        host: _,
+        strip_prefix: _,
+        files_first: _,
+        timeout_s: _,
+        body_bytes_max: _,
+        buffer: _,
+        failing: _,
+        health: _,
+        tls: _,
+        root: _,
+        scripts: _,
+        deny: _,
+        inside: _,
+    } = route;
     let mut row = Row::empty(&ROUTES, at);
     row.put("path", route.path.as_str());
     row.put("to", route.to.join("\n"));
@@ -78,6 +98,10 @@ fn shown(route: &Route, at: u32) -> Row {
     row.flag("files_first", route.files_first);
     row.flag("inside", route.inside == Some(true));
     row.put("root", route.root.as_deref().unwrap_or_default());
+    row.put("scripts", route.scripts.join("\n"));
+    row.put("deny", route.deny.as_ref().map_or_else(String::new, |it| it.join("\n")));
+    row.flag("deny_nothing", route.deny.as_ref().is_some_and(Vec::is_empty));
+    row.put("buffer", route.buffer.map_or("", |it| if it { "yes" } else { "no" }));
     let times = route.timeout_s;
     for (name, value) in [
         ("timeout_s.connect", times.connect),
@@ -136,6 +160,21 @@ fn route(row: &Row, may_lead_inside: bool, problems: &mut Problems) -> Value {
     let root = row.text("root").trim();
     if !root.is_empty() {
         put("root", json!(root));
+    }
+    let (scripts, deny) = (rows::lines(row.text("scripts")), rows::lines(row.text("deny")));
+    if !scripts.is_empty() {
+        put("scripts", json!(scripts));
+    }
+    match (deny.is_empty(), row.on("deny_nothing")) {
+        (false, true) => row.wants("deny", problems, "say what never runs, or that all do, and not both."),
+        (false, false) => put("deny", json!(deny)),
+        (true, true) => put("deny", json!([])),
+        (true, false) => {}
+    }
+    match row.text("buffer") {
+        "yes" => put("buffer", json!(true)),
+        "no" => put("buffer", json!(false)),
+        _ => {}
     }
     put("timeout_s", numbers(row, "timeout_s", &["connect", "answer", "idle", "drain"], problems));
     put("failing", numbers(row, "failing", &["after", "for_s"], problems));
@@ -281,7 +320,9 @@ mod tests {
             { "path": "/api/", "to": ["http://127.0.0.1:3000", "unix:/run/my app.sock"], "strip_prefix": true, "inside": true,
               "timeout_s": { "connect": 1, "answer": 2, "idle": 900, "drain": 4 }, "body_bytes_max": 1_234_567, "failing": { "after": 0, "for_s": 7 },
               "health": { "path": "/up?x=1", "every_s": 5, "timeout_s": 6, "status": 204, "fails": 3, "passes": 4 } },
-            { "to": ["fastcgi+unix:/run/php/php-fpm.sock"], "root": "/var/www/my blog/public", "files_first": true, "inside": true },
+            { "to": ["fastcgi+unix:/run/php/php-fpm.sock"], "root": "/var/www/my blog/public", "files_first": true, "inside": true,
+              "scripts": ["/index.php", "/wp-admin/*.php"], "deny": ["/cache/*"], "buffer": false },
+            { "path": "/old/", "to": ["fastcgi+unix:/run/php/php-fpm.sock"], "root": "/var/www/old", "deny": [], "buffer": true, "inside": true },
             { "path": "/tls", "to": ["https://a.example"], "host": "upstream", "tls": { "server_name": "b.example", "ca": ca.replace("\r\n", "\n") }, "inside": false },
             { "path": "/looked", "to": ["http://b.example:81"], "health": {} },
         ] } });
@@ -296,7 +337,7 @@ mod tests {
         let said = |it: &Route| Route { inside: Some(it.inside == Some(true)), ..it.clone() };
         assert_eq!(kept.routes, settings.proxy.routes.iter().map(said).collect::<Vec<_>>());
         let untouched = set(&fields, false).granted(&settings.proxy, false, &|_| false).unwrap();
-        assert_eq!(untouched.routes[..3], settings.proxy.routes[..3]);
+        assert_eq!(untouched.routes[..4], settings.proxy.routes[..4]);
     }
 
     #[test]
