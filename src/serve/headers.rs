@@ -56,6 +56,17 @@ pub const HOST: [HeaderName; 16] = [
 /// For what may be another file's bytes tomorrow.
 pub(super) const REVALIDATE: HeaderValue = HeaderValue::from_static(lifetime::REVALIDATE);
 
+/// Which headers are the host's to give.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Own {
+    /// `Accept-Ranges`: the policy's stays whatever the answer is.
+    pub(super) ranges: bool,
+    /// `Cache-Control`.
+    pub(super) cache: bool,
+    /// Those for caches that stand before a server.
+    pub(super) edge: bool,
+}
+
 /// What one entry's answers have in common.
 #[derive(Debug)]
 pub(super) struct Prepared {
@@ -63,10 +74,8 @@ pub(super) struct Prepared {
     pub(super) headers: HeaderMap,
     /// The strong tag of the bytes as they are, with its quotes.
     pub(super) etag: String,
-    /// Whether `Accept-Ranges` is the host's: the policy's stays whatever the answer is.
-    pub(super) own_ranges: bool,
-    /// Whether `Cache-Control` is the host's, and not the policy's.
-    pub(super) own_cache: bool,
+    /// What of them is the host's, and not the policy's.
+    pub(super) own: Own,
     /// Whether compressed forms are worth a look.
     pub(super) compressible: bool,
     /// Which compressed forms there are, and as of which generation; see [`super::visit`].
@@ -93,9 +102,11 @@ impl Prepared {
         put(&mut headers, CONTENT_TYPE, &entry.media_type);
         put(&mut headers, ETAG, &etag);
         put(&mut headers, UNENCODED_DIGEST, &digest);
-        let own_ranges = !headers.contains_key(ACCEPT_RANGES);
+        let ranges = !headers.contains_key(ACCEPT_RANGES);
         headers.entry(ACCEPT_RANGES).or_insert(HeaderValue::from_static("bytes"));
-        let own_cache = !headers.contains_key(CACHE_CONTROL);
+        let cache = !headers.contains_key(CACHE_CONTROL);
+        // `Expires` alone is an old word for what `Cache-Control` says, which is ours then.
+        let edge = !lifetime::OF_SHARED_CACHES.iter().any(|it| *it != "expires" && headers.contains_key(*it));
         let kept = || HeaderValue::from_static(lifetime::cache_control(path, &entry.media_type));
         headers.entry(CACHE_CONTROL).or_insert_with(kept);
         headers.entry(X_CONTENT_TYPE_OPTIONS).or_insert(HeaderValue::from_static("nosniff"));
@@ -106,7 +117,7 @@ impl Prepared {
         if let Some(link) = link {
             headers.append(LINK, link.clone());
         }
-        Self { headers, etag, own_ranges, own_cache, compressible, forms: AtomicU64::new(0) }
+        Self { headers, etag, own: Own { ranges, cache, edge }, compressible, forms: AtomicU64::new(0) }
     }
 
     /// Roughly its memory: a slot of the map for each header, and the texts.

@@ -12,7 +12,7 @@ use hyper::{
     Method, StatusCode,
     header::{
         ACCEPT_ENCODING, ACCEPT_RANGES, ALLOW, CACHE_CONTROL, CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_RANGE,
-        CONTENT_TYPE, ETAG, EXPIRES, HeaderMap, HeaderValue, IF_MATCH, IF_NONE_MATCH, RANGE, VARY,
+        CONTENT_TYPE, ETAG, HeaderMap, HeaderName, HeaderValue, IF_MATCH, IF_NONE_MATCH, RANGE, VARY,
     },
     http::request::Parts,
 };
@@ -29,7 +29,7 @@ use super::{
     snapshot::{Served, State, Target},
 };
 use crate::{
-    domain::{site_path, site_settings::paths::Prefixes},
+    domain::{lifetime::OF_SHARED_CACHES, site_path, site_settings::paths::Prefixes},
     http::{
         conditional::{self, Outcome},
         negotiate,
@@ -128,10 +128,10 @@ impl Visit<'_> {
         let mut response = self.found(&found).await?;
         // 9. Where it answers for another path, a file may come tomorrow: no cache keeps that for a week.
         let unsure = found.elsewhere || found.status != StatusCode::OK;
-        if unsure && found.prepared.own_cache && response.status() != StatusCode::RANGE_NOT_SATISFIABLE {
+        if unsure && found.prepared.own.cache && response.status() != StatusCode::RANGE_NOT_SATISFIABLE {
             response.headers_mut().insert(CACHE_CONTROL, REVALIDATE);
         }
-        if let Some(edge) = self.edge.filter(|_| found.prepared.own_cache) {
+        if let Some(edge) = self.edge.filter(|_| found.prepared.own.cache && found.prepared.own.edge) {
             edge.dress(self.target.site, found.entry.path.as_str(), &mut response);
         }
         Ok(response)
@@ -318,7 +318,7 @@ impl Visit<'_> {
         *response.status_mut() = found.status;
         let headers = response.headers_mut();
         headers.remove(ETAG);
-        if found.prepared.own_ranges {
+        if found.prepared.own.ranges {
             headers.remove(ACCEPT_RANGES);
         }
         Ok(response)
@@ -367,7 +367,8 @@ fn redirect(status: u16, to: &str) -> Response {
 fn not_modified(prepared: &HeaderMap, etag: &str) -> Response {
     let mut response = respond::empty(StatusCode::NOT_MODIFIED);
     let headers = response.headers_mut();
-    for name in [CACHE_CONTROL, EXPIRES, VARY] {
+    let kept = [CACHE_CONTROL, VARY].into_iter().chain(OF_SHARED_CACHES.map(HeaderName::from_static));
+    for name in kept {
         for value in prepared.get_all(&name) {
             headers.append(&name, value.clone());
         }
@@ -376,7 +377,7 @@ fn not_modified(prepared: &HeaderMap, etag: &str) -> Response {
     response
 }
 
-fn put(headers: &mut HeaderMap, name: hyper::header::HeaderName, value: impl AsRef<str>) {
+fn put(headers: &mut HeaderMap, name: HeaderName, value: impl AsRef<str>) {
     if let Ok(value) = HeaderValue::from_str(value.as_ref()) {
         headers.insert(name, value);
     }

@@ -9,7 +9,7 @@ mod run;
 
 use std::{
     collections::HashMap,
-    sync::{Arc, Mutex},
+    sync::{Arc, Mutex, PoisonError},
 };
 
 use serde::{Deserialize, Serialize};
@@ -58,8 +58,8 @@ pub struct Entry {
 pub struct Edge {
     engine: Arc<dyn Port>,
     entries: Vec<Entry>,
-    /// Up to which publication caches of a site were purged by this process.
-    done: Mutex<HashMap<SiteId, i64>>,
+    /// Up to which publication caches of a site were purged by this process, and for which hostnames.
+    done: Mutex<HashMap<SiteId, (i64, Vec<String>)>>,
 }
 
 impl std::fmt::Debug for Edge {
@@ -72,6 +72,18 @@ impl Edge {
     /// These zones.
     pub fn new(engine: Arc<dyn Port>, entries: Vec<Entry>) -> Self {
         Self { engine, entries, done: Mutex::default() }
+    }
+
+    fn has_done(&self, site: SiteId, to: i64, hosts: &[String]) -> bool {
+        let done = self.done.lock().unwrap_or_else(PoisonError::into_inner);
+        done.get(&site).is_some_and(|it| it.0 >= to && hosts.iter().all(|host| it.1.contains(host)))
+    }
+
+    fn did(&self, site: SiteId, through: i64, hosts: &[String]) {
+        let mut done = self.done.lock().unwrap_or_else(PoisonError::into_inner);
+        if done.get(&site).is_none_or(|it| it.0 <= through) {
+            done.insert(site, (through, hosts.to_vec()));
+        }
     }
 
     /// The smallest zone that a hostname is in.

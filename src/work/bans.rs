@@ -35,6 +35,7 @@ pub(super) fn start(context: &Arc<Context>) {
 pub(super) async fn pass(context: Arc<Context>) -> Result<()> {
     let (services, bans) = (&context.services, context.plane.bans());
     let made = bans.take_made();
+    let has_made = !made.is_empty();
     if !made.is_empty() {
         let now_ms = services.clock.now_ms();
         let struck = made.iter().map(|it| struck(it, now_ms)).collect();
@@ -44,6 +45,10 @@ pub(super) async fn pass(context: Arc<Context>) -> Result<()> {
             context.plane.look_again();
             return Err(error);
         }
+    }
+    if has_made {
+        // They are in force here already, whatever becomes of the reads.
+        context.plane.look_again();
     }
     let now_ms = services.clock.now_ms();
     let left = |until_ms: i64| Duration::from_millis(u64::try_from(until_ms.saturating_sub(now_ms)).unwrap_or(0));

@@ -40,7 +40,9 @@ const FILES: &[(&str, &[u8])] = &[
     ("app.3f2a9c1b.js", b"app()"),
     ("own.css", b"own{}"),
     ("intern/secret.css", b"secret{}"),
-    ("_headers", b"/own.css\n  Cache-Control: max-age=5\n"),
+    ("cdn.css", b"cdn{}"),
+    ("403.html", b"<p>not here</p>"),
+    ("_headers", b"/own.css\n  Cache-Control: max-age=5\n/cdn.css\n  CDN-Cache-Control: max-age=60\n/403.html\n  CDN-Cache-Control: max-age=86400\n"),
     ("_redirects", b"/old /a.css 301\n/new /a.css 200\n"),
 ];
 
@@ -102,11 +104,16 @@ impl Shop {
 
     /// What the next call purges that `act` leads to.
     fn purges(&self, act: impl FnOnce()) -> Value {
+        self.purges_in(1, act).remove(0)
+    }
+
+    /// What the next calls purge, so many of them.
+    fn purges_in(&self, calls: usize, act: impl FnOnce()) -> Vec<Value> {
         let before = self.provider.purges().len();
         act();
-        let all = self.purged(before + 1);
-        assert_eq!(all.len(), before + 1, "{all:?}");
-        all.last().unwrap().body.clone()
+        let all = self.purged(before + calls);
+        assert_eq!(all.len(), before + calls, "{all:?}");
+        all.iter().skip(before).map(|it| it.body.clone()).collect()
     }
 
     fn id(&self) -> SiteId {
@@ -171,6 +178,16 @@ fn caches_are_told_what_is_everybodys_and_nothing_else() {
     let same = shop.get("/blog/one.html", &etag);
     assert_eq!((same.status, edge_of(&same)), (304, (hour, true)));
     assert_eq!(edge_of(&shop.get("/a.css", "Range: bytes=0-1\r\n")).0, hour);
+    // What the files say of these caches is said of what they still have, too.
+    let own = shop.get("/cdn.css", "");
+    let same = shop.get("/cdn.css", &format!("If-None-Match: {}\r\n", own.header("etag").unwrap()));
+    assert_eq!((own.status, same.status), (200, 304));
+    assert_eq!((edge_of(&own), edge_of(&same)), ((Some("max-age=60"), false), (Some("max-age=60"), false)));
+    // A page for who is refused is for nobody else, whatever its file says.
+    let blocked = json!({ "rules": [{ "name": "closed", "path": "/closed" }] });
+    shop.set(&json!({ "firewall": blocked, "errors": { "403": "/403.html" } }));
+    let refused = shop.get("/closed", "Accept: text/html\r\n");
+    assert_eq!((refused.status, edge_of(&refused), refused.text().as_str()), (403, (None, false), "<p>not here</p>"));
     assert_eq!(edge_of(&shop.get_at(&preview, "/a.css", "")), (None, false), "a preview is for few");
 
     // What is not everybody's is told to nobody.
@@ -207,8 +224,10 @@ fn a_publish_purges_what_it_changes() {
     assert_eq!(shop.purges(|| drop(shop.set(&json!({ "caching": { "edge": true } })))), hosts);
     let site = shop.id();
     let tags = |paths: &[&str]| json!({ "tags": paths.iter().map(|it| path_tag(site, it)).collect::<Vec<_>>() });
-    assert_eq!(shop.purges(|| shop.deploy(&[("a.css", b"3")])), tags(&["/a.css"]));
-    assert_eq!(shop.purges(|| shop.cli(&["rollback", "--site", "shop"])), tags(&["/a.css"]));
+    // By address too: what the files say of caches themselves has no tag.
+    let both = [tags(&["/a.css"]), urls(&["/a.css"])];
+    assert_eq!(shop.purges_in(2, || shop.deploy(&[("a.css", b"3")])), both);
+    assert_eq!(shop.purges_in(2, || shop.cli(&["rollback", "--site", "shop"])), both);
     assert_eq!(shop.purges(|| shop.cli(&["sites", "take-down", "shop", "--reason", "Closed."])), hosts);
     assert_eq!(shop.purges(|| shop.cli(&["sites", "put-back", "shop"])), hosts);
     // Rules decide about all; many files are no list any more.

@@ -9,6 +9,7 @@ use hyper::header::{
 
 use super::{Gate, guests};
 use crate::{
+    domain::lifetime::OF_SHARED_CACHES,
     http::respond::Response,
     serve::{
         page::{self, Refusal},
@@ -45,6 +46,10 @@ fn dressed(mut own: Response, host: &Response) -> Response {
     *own.status_mut() = host.status();
     let headers = own.headers_mut();
     for name in &DROPPED {
+        headers.remove(name);
+    }
+    // SECURITY: caches in front of the server take these before `Cache-Control`, and would give the page to everybody.
+    for name in OF_SHARED_CACHES {
         headers.remove(name);
     }
     headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));

@@ -37,8 +37,8 @@ use crate::{
 
 /// Bytes of a body that are in memory alone: most forms.
 const MEMORY_BYTES: usize = 64 * 1024;
-/// Bytes that are written or read at once.
-const PIECE_BYTES: usize = 256 * 1024;
+/// Bytes that are read at once.
+const PIECE_BYTES: usize = 64 * 1024;
 /// How often is told that there is no room.
 const TELL_EVERY: Duration = Duration::from_mins(1);
 
@@ -96,7 +96,7 @@ pub(super) struct Gather {
 
 /// What one body has of it.
 #[derive(Debug)]
-struct Share {
+pub(super) struct Share {
     gather: Arc<Gather>,
     site: SiteId,
     client: IpAddr,
@@ -117,14 +117,8 @@ impl Gather {
         self.ledger.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// All of a body. What it is larger than its route takes, and how it breaks off, is in its progress.
-    pub(super) async fn whole(
-        self: &Arc<Self>,
-        site: SiteId,
-        client: IpAddr,
-        mut from: Sending,
-    ) -> Result<Body, Fault> {
-        let mut share = self.share(site, network::counted(client)).ok_or(Fault::Share)?;
+    /// All of a body, for which there is a place. What it is larger than its route takes, and how it breaks off, is in its progress.
+    pub(super) async fn whole(self: &Arc<Self>, mut share: Share, mut from: Sending) -> Result<Body, Fault> {
         let (mut pending, mut file) = (BytesMut::new(), None);
         while let Some(frame) = from.frame().await {
             let Ok(bytes) = frame.map_err(|_| Fault::Body)?.into_data() else { break };
@@ -132,9 +126,9 @@ impl Gather {
                 return Err(Fault::Share);
             }
             pending.extend_from_slice(&bytes);
-            let most = if file.is_some() { PIECE_BYTES } else { MEMORY_BYTES };
-            if pending.len() > most {
-                file = Some(self.write(file.take(), pending.split().freeze()).await?);
+            if pending.len() > MEMORY_BYTES {
+                // With its room, which would stay as large as the largest piece.
+                file = Some(self.write(file.take(), std::mem::take(&mut pending).freeze()).await?);
             }
         }
         let Some(mut file) = file else { return Ok(Body::boxed(InMemory { bytes: Some(pending.freeze()), share })) };
@@ -144,7 +138,9 @@ impl Gather {
         Ok(Body::boxed(InFile { file: Arc::new(file), at: 0, reading: None, share }))
     }
 
-    fn share(self: &Arc<Self>, site: SiteId, client: IpAddr) -> Option<Share> {
+    /// A place for the body of a client of a site, if there is one.
+    pub(super) fn place(self: &Arc<Self>, site: SiteId, client: IpAddr) -> Option<Share> {
+        let client = network::counted(client);
         let has_place = self.ledger().add(site, client, Used { bodies: 1, bytes: 0 }, &self.most);
         has_place.then(|| Share { gather: Arc::clone(self), site, client, bytes: 0 })
     }
@@ -363,7 +359,8 @@ mod tests {
         let gather = Arc::new(Gather::new(folder.path().join("bodies"), Tasks::new()));
         for length in [0, 1, MEMORY_BYTES, MEMORY_BYTES + 1, 3 * PIECE_BYTES + 7] {
             let bytes: Vec<u8> = (0..length).map(|it| u8::try_from(it % 251).unwrap()).collect();
-            let body = gather.whole(SHOP, client(1), sent(bytes.clone())).await.unwrap();
+            let place = gather.place(SHOP, client(1)).unwrap();
+            let body = gather.whole(place, sent(bytes.clone())).await.unwrap();
             assert_eq!(body.size_hint().exact(), Some(u64::try_from(length).unwrap()));
             assert_eq!(body.is_end_stream(), length == 0);
             if length > MEMORY_BYTES {
@@ -384,7 +381,10 @@ mod tests {
         let most = |bodies, bytes| Most { bodies, bytes };
         let gather = Gather::with(folder.path().to_owned(), Tasks::new(), [most(4, 400), most(3, 300), most(2, 150)]);
         let gather = Arc::new(gather);
-        let whole = |site, number, length| gather.whole(site, client(number), sent(vec![0; length]));
+        let whole = async |site, number, length| {
+            let place = gather.place(site, client(number)).ok_or(Fault::Share)?;
+            gather.whole(place, sent(vec![0; length])).await
+        };
         let is_full = |it: Result<Body, Fault>| matches!(it, Err(Fault::Share));
         assert!(is_full(whole(SHOP, 1, 151).await), "bytes of a client");
         let one = (whole(SHOP, 1, 50).await.unwrap(), whole(SHOP, 1, 50).await.unwrap());
@@ -406,9 +406,10 @@ mod tests {
         let file = folder.path().join("file");
         files::write_atomic(&file, b"x", 0o600).unwrap();
         let gather = Arc::new(Gather::new(file, Tasks::new()));
-        let small = gather.whole(SHOP, client(1), sent(vec![0; 9])).await.unwrap();
+        let place = || gather.place(SHOP, client(1)).unwrap();
+        let small = gather.whole(place(), sent(vec![0; 9])).await.unwrap();
         drop(small);
-        let large = gather.whole(SHOP, client(1), sent(vec![0; MEMORY_BYTES + 1])).await;
+        let large = gather.whole(place(), sent(vec![0; MEMORY_BYTES + 1])).await;
         assert!(matches!(large, Err(Fault::Disk)));
         assert!(gather.ledger().clients.is_empty());
     }

@@ -227,10 +227,12 @@ impl Group {
         if !self.route.buffer.unwrap_or_else(|| self.is_fastcgi()) || body.is_end_stream() {
             return Ok(body);
         }
+        // Where others have all places, what they hold keeps nobody out: it passes as it comes, within what each server takes at once.
+        let Some(place) = self.gather.place(self.site, client.address) else { return Ok(body) };
         let progress = Progress::new();
         let paced = Body::boxed(Paced::new(body));
         let sending = Sending::new(paced, self.route.body_bytes_max, Arc::clone(&progress));
-        self.gather.whole(self.site, client.address, sending).await.map_err(|fault| match fault {
+        self.gather.whole(place, sending).await.map_err(|fault| match fault {
             gather::Fault::Body => Self::fault(&progress).unwrap_or(Trouble::BROKEN),
             gather::Fault::Share => Trouble::BUSY,
             gather::Fault::Disk => Trouble::refused(Refusal::NoRoom),

@@ -3,8 +3,6 @@
 //! Idempotent: whatever breaks off is made again from its beginning. Several publications in a row are purged together by the first job that
 //! runs; the others find that done.
 
-use std::sync::PoisonError;
-
 use super::{Purge, Services, changes::Changes, is_at_edge, scope_of};
 use crate::{
     base::{
@@ -66,6 +64,8 @@ impl Services {
                         this one, and run the job again.";
             return Ok(Some(Failed { text: text.to_owned(), trouble: Trouble::NoZone }));
         };
+        let mut failed = None;
+        // What one provider does not do keeps no other from it; what may pass is told first, since the job goes on then.
         for entry in &edge.entries {
             let is_here = |host: &str| edge.zone(host) == Some(entry.zone.as_str());
             let batches = plan.batches.iter().map(|it| within(it, &purge.hosts, &is_here));
@@ -74,17 +74,25 @@ impl Services {
                     Call { zone: entry.zone.clone(), batch, site: purge.name.clone(), now_ms: self.clock.now_ms() };
                 if let Err(trouble) = edge.engine.purge(&entry.access, &call).await {
                     tracing::warn!(zone = entry.zone, site = purge.name, ?trouble, "caches were not purged");
-                    let text = edge::explain(entry.access.provider, &entry.zone, &trouble);
-                    return Ok(Some(Failed { text, trouble }));
+                    if failed.as_ref().is_none_or(|it: &Failed| !edge::may_pass(&it.trouble)) {
+                        let text = edge::explain(entry.access.provider, &entry.zone, &trouble);
+                        failed = Some(Failed { text, trouble });
+                    }
+                    break;
                 }
             }
         }
-        if let Some(through) = plan.through {
-            let mut done = edge.done.lock().unwrap_or_else(PoisonError::into_inner);
-            let before = done.entry(purge.site).or_insert(through);
-            *before = through.max(*before);
+        if let (None, Some(host)) = (&failed, purge.hosts.iter().find(|it| edge.zone(it).is_none())) {
+            let text = format!(
+                "This node has no [[edge]] with the zone of {host}, or could not read its token, so that its caches were not purged. Give all \
+                 nodes the same settings, restart this one, and run the job again."
+            );
+            failed = Some(Failed { text, trouble: Trouble::NoZone });
         }
-        Ok(None)
+        if let (None, Some(through)) = (&failed, plan.through) {
+            edge.did(purge.site, through, &purge.hosts);
+        }
+        Ok(failed)
     }
 
     /// What a job means; `None`: another one has done it.
@@ -99,10 +107,7 @@ impl Services {
             }
             What::Changed { from, to } => (*from, *to),
         };
-        let is_done = self.edge.as_ref().is_some_and(|it| {
-            it.done.lock().unwrap_or_else(PoisonError::into_inner).get(&purge.site).is_some_and(|done| *done >= to)
-        });
-        if is_done {
+        if self.edge.as_ref().is_some_and(|it| it.has_done(purge.site, to, &purge.hosts)) {
             return Ok(None);
         }
         let (site, now) = (purge.site, self.clock.now_ms());
@@ -115,16 +120,17 @@ impl Services {
         let Some(changes) = self.blocking(move || changes(&blobs, &steps.manifests)).await? else {
             return Ok(Some(Plan { through, ..all() }));
         };
-        let batch = if tagged {
-            Batch::Tags(changes.files.iter().map(|it| path_tag(site, it)).collect())
-        } else {
-            Batch::Urls(changes.paths.iter().flat_map(|it| whole(it, &purge.hosts)).collect())
-        };
-        let (Batch::Hosts(named) | Batch::Tags(named) | Batch::Urls(named)) = &batch;
-        if named.len() > NAMED_MAX {
+        let urls: Vec<String> = changes.paths.iter().flat_map(|it| whole(it, &purge.hosts)).collect();
+        let tags: Vec<String> = changes.files.iter().map(|it| path_tag(site, it)).collect();
+        if urls.len() > NAMED_MAX || tags.len() > NAMED_MAX {
             return Ok(Some(Plan { through, ..all() }));
         }
-        Ok(Some(Plan { batches: vec![batch], through }))
+        // By address too: an answer whose file says itself what caches do has no tag of ours.
+        let mut batches = vec![Batch::Urls(urls)];
+        if tagged {
+            batches.insert(0, Batch::Tags(tags));
+        }
+        Ok(Some(Plan { batches, through }))
     }
 }
 

@@ -251,15 +251,20 @@ async fn what_was_uploaded_does_not_run() {
     for path in ["/wp-content/uploads/sent.php", "/WP-content/../wp-content", "//wp-content//uploads/sent.php/x.jpg"] {
         assert_ne!(web.get(path).await.status(), 418, "{path}");
     }
-    let said: Value = serde_json::from_str(web.get("/wp-content/uploads/sent.php").await.text()).unwrap();
-    assert_eq!(said["SCRIPT_NAME"], "/index.php");
+    assert_eq!(
+        web.get("/wp-content/uploads/sent.php").await.status(),
+        404,
+        "and no other program gets what was meant for it"
+    );
     assert_eq!(web.get("/status.php").await.status(), 418);
     assert_eq!(web.get("/open/wp-content/uploads/sent.php").await.status(), 418, "somebody has said so");
-    for path in ["/narrow/status.php", "/narrow/admin/index.php"] {
+    assert_eq!(web.get("/narrow/status.php").await.status(), 404);
+    for (path, wanted) in
+        [("/narrow/admin/index.php", "/narrow/admin/index.php"), ("/narrow/none", "/narrow/index.php")]
+    {
         let answer = web.get(path).await;
         assert_eq!(answer.status(), 200, "{path}");
         let said: Value = serde_json::from_str(answer.text()).unwrap();
-        let wanted = if path.contains("admin") { "/narrow/admin/index.php" } else { "/narrow/index.php" };
         assert_eq!(said["SCRIPT_NAME"], wanted, "{path}");
     }
 }

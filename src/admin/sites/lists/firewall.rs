@@ -21,7 +21,7 @@ use crate::{
 pub(in super::super) static RULES: List = List {
     key: "firewall.rules",
     noun: "Rule",
-    written: &["name", "path", "methods", "query_has", "agent_has", "no_agent", "from", "countries"],
+    written: &["name", "path", "methods", "query_has", "agent_has", "no_agent", "from", "countries", "elsewhere"],
     usual: &[("do", "block")],
     fields: &["name", "path", "methods", "query_has", "agent_has", "from", "countries", "place"],
 };

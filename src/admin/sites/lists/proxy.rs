@@ -25,7 +25,20 @@ use crate::{
 pub(in super::super) static ROUTES: List = List {
     key: "proxy.routes",
     noun: "Route",
-    written: &["path", "to", "root", "scripts", "deny", "deny_nothing"],
+    written: &[
+        "path",
+        "to",
+        "root",
+        "scripts",
+        "deny",
+        "deny_nothing",
+        "buffer",
+        "strip_prefix",
+        "files_first",
+        "health.on",
+        "tls.server_name",
+        "tls.ca",
+    ],
     usual: &[
         ("host", "keep"),
         ("inside", "on"),

@@ -8,18 +8,24 @@ use super::Route;
 pub(super) const PATTERNS_MAX: usize = 100;
 pub(super) const PATTERN_BYTES_MAX: usize = 256;
 
-/// Folders into which well-known programs put what visitors send, and none of which has programs of theirs.
-pub const UPLOADS: [&str; 12] = [
+/// Folders into which well-known programs put what visitors send, and in which they have no programs of theirs. Those with a name that
+/// anything may have count at the top of `root` alone: elsewhere an application may be called so.
+pub const UPLOADS: [&str; 17] = [
+    "*/blogs.dir/*/files/*",
+    "*/data/*/files/*",
+    "*/fileadmin/*",
+    "*/pub/media/*",
+    "*/site/assets/files/*",
+    "*/sites/*/files/*",
     "*/uploads/*",
-    "*/userfiles/*",
     "*/user_upload/*",
+    "*/userfiles/*",
+    "/application/files/*",
     "/attachments/*",
-    "/fileadmin/*",
+    "/data/*",
     "/files/*",
     "/images/*",
     "/media/*",
-    "/pub/media/*",
-    "/sites/*/files/*",
     "/storage/*",
     "/upload/*",
 ];

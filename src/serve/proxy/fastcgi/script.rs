@@ -62,16 +62,19 @@ pub(crate) async fn script(
 fn find(root: &Path, path: &str, may_run: impl Fn(&str, &str) -> bool) -> Option<Script> {
     let root = fs::canonicalize(root).ok()?;
     let whole = root.to_str()?.to_owned();
+    // Nothing where there is no such program; and inside, nothing where it may not run.
     let program = |name: &str, path_info: &str| {
         let file = fs::canonicalize(root.join(name.trim_start_matches('/'))).ok()?;
         let below = file.strip_prefix(&root).ok()?.to_str()?;
-        let is_one = file.is_file() && below.ends_with(EXTENSION) && may_run(name, &format!("/{below}"));
-        is_one.then(|| Script {
+        if !file.is_file() || !below.ends_with(EXTENSION) {
+            return None;
+        }
+        Some(may_run(name, &format!("/{below}")).then(|| Script {
             root: whole.clone(),
             filename: file.to_string_lossy().into_owned(),
             name: name.to_owned(),
             path_info: path_info.to_owned(),
-        })
+        }))
     };
     let is_hidden = path.split('/').any(|it| it.starts_with('.') && it != ".well-known");
     if !is_hidden {
@@ -81,15 +84,16 @@ fn find(root: &Path, path: &str, may_run: impl Fn(&str, &str) -> bool) -> Option
             if name.ends_with(EXTENSION)
                 && let Some(found) = program(name, rest)
             {
-                return Some(found);
+                // SECURITY: what is meant for a program that may not run is for no other one: not its body, nor its password.
+                return found;
             }
         }
         let folder = path.trim_end_matches('/');
         if let Some(found) = program(&format!("{folder}/{FRONT}"), "") {
-            return Some(found);
+            return found;
         }
     }
-    program(&format!("/{FRONT}"), "")
+    program(&format!("/{FRONT}"), "").flatten()
 }
 
 #[cfg(test)]
