@@ -132,6 +132,11 @@ impl Shop {
     }
 }
 
+/// Whether a job has failed for a while: where several nodes serve, it waits a moment before it is begun.
+fn is_put_off(job: &Value) -> bool {
+    job["state"] == "delayed" && job["error"].is_string()
+}
+
 fn edge_of(answer: &Answer) -> (Option<&str>, bool) {
     (
         answer.header("cdn-cache-control"),
@@ -270,8 +275,11 @@ fn publications_in_a_row_are_purged_together() {
     };
     shop.host.until_within(PATIENCE, LOOK, "the end of all", is_over);
     let purges = &shop.provider.purges()[1..];
-    // Two run at once; the others find it done.
-    assert!((1..=2).contains(&purges.len()), "{purges:?}");
+    // Two run at once; the others find it done. With a database that nodes can share, what is so new is purged one by one: another node
+    // may not serve it yet.
+    let is_shared = std::env::var("CHAINHOST_TEST_DATABASE").is_ok_and(|it| it != "sqlite");
+    let most = if is_shared { 5 } else { 2 };
+    assert!((1..=most).contains(&purges.len()), "{purges:?}");
     let all = format!("{purges:?}");
     for name in ["a.css", "b.css", "c.css", "d.css", "e.css"] {
         assert!(all.contains(&format!("https://{WWW}/{name}")), "{name}: {all}");
@@ -353,7 +361,7 @@ fn who_wants_a_pause_gets_it() {
     });
     shop.deploy(&[("index.html", b"2")]);
     assert_eq!(shop.get("/", "").text(), "2", "nobody waits for it");
-    let job = shop.job(|it| it["state"] == "delayed");
+    let job = shop.job(is_put_off);
     let error = job["error"].as_str().unwrap();
     assert!(error.contains("Cloudflare is asked too often and wants a pause. It is tried again."), "{error}");
     away.store(false, Ordering::SeqCst);
@@ -405,7 +413,7 @@ fn a_provider_that_is_away_keeps_nobody_from_publishing() {
     shop.cli(&["sites", "hostnames", "add", WWW, "--site", "shop"]);
     shop.deploy(&[("index.html", b"2")]);
     assert_eq!(shop.get("/", "").text(), "2");
-    let job = shop.job(|it| it["state"] == "delayed");
+    let job = shop.job(is_put_off);
     let error = job["error"].as_str().unwrap();
     assert!(
         error.contains("Cloudflare is not reached from this server.") && error.ends_with("It is tried again."),
@@ -414,7 +422,7 @@ fn a_provider_that_is_away_keeps_nobody_from_publishing() {
     // It is asked again more often than the queue has attempts, and the sentence stays.
     let tries = || shop.host.log().matches("caches were not purged").count();
     shop.host.until_within(PATIENCE, LOOK, "more tries", || (tries() > 8).then_some(()));
-    assert_eq!(shop.job(|it| it["state"] == "delayed")["error"], error);
+    assert_eq!(shop.job(is_put_off)["error"], error);
 }
 
 #[test]
