@@ -23,7 +23,7 @@ use crate::{
         browser::Browser,
         http,
         provider::{Provider, Purged, TOKEN},
-        write_files,
+        stores, write_files,
     },
 };
 
@@ -277,8 +277,7 @@ fn publications_in_a_row_are_purged_together() {
     let purges = &shop.provider.purges()[1..];
     // Two run at once; the others find it done. With a database that nodes can share, what is so new is purged one by one: another node
     // may not serve it yet.
-    let is_shared = std::env::var("CHAINHOST_TEST_DATABASE").is_ok_and(|it| it != "sqlite");
-    let most = if is_shared { 5 } else { 2 };
+    let most = if stores::is_shared() { 5 } else { 2 };
     assert!((1..=most).contains(&purges.len()), "{purges:?}");
     let all = format!("{purges:?}");
     for name in ["a.css", "b.css", "c.css", "d.css", "e.css"] {

@@ -21,7 +21,7 @@ pub(crate) mod redis_ha;
 #[cfg(feature = "s3")]
 pub(crate) mod s3;
 pub(crate) mod seed;
-mod stores;
+pub(crate) mod stores;
 pub(crate) mod strace;
 
 use std::{

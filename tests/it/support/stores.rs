@@ -81,6 +81,15 @@ fn database_kind() -> &'static str {
     KIND.get_or_init(|| kind("CHAINHOST_TEST_DATABASE", ["sqlite", "postgres", "pgbouncer"]))
 }
 
+/// Whether the database is one that nodes can share.
+pub(crate) fn is_shared() -> bool {
+    #[cfg(feature = "postgres")]
+    let is_shared = database_kind() != "sqlite";
+    #[cfg(not(feature = "postgres"))]
+    let is_shared = false;
+    is_shared
+}
+
 /// An empty database of that kind; `None` for a file.
 #[cfg(feature = "postgres")]
 pub(super) fn database() -> Option<postgres::Database> {
