@@ -2,6 +2,7 @@
 //
 // Usage: node guest.mjs ADDRESS NAME PASSWORD FOLDER     (FOLDER: for pictures of the form)
 import { chromium } from "playwright-core";
+import { onward } from "./onward.mjs";
 import { picture } from "./picture.mjs";
 
 const [address, name, password, folder] = process.argv.slice(2);
@@ -14,16 +15,17 @@ try {
     const complaints = [];
     page.on("console", (it) => complaints.push(it.text()));
     seen.asked = (await page.goto(address)).status();
-    seen.focused = await page.locator("#name:focus").count();
+    await page.locator("#name:focus").waitFor();
+    seen.focused = await page.locator(":focus").count();
     await picture(page, { path: `${folder}/form-${width}.png` });
     await page.getByLabel("Name").fill(name);
     await page.getByLabel("Password").fill("not this one");
-    await page.getByRole("button", { name: "Sign in" }).click();
+    await onward(page, page.getByRole("button", { name: "Sign in" }));
     seen.told = (await page.getByRole("alert").textContent()).trim();
     seen.kept = await page.getByLabel("Name").inputValue();
     await picture(page, { path: `${folder}/wrong-${width}.png` });
     await page.getByLabel("Password").fill(password);
-    await page.getByRole("button", { name: "Sign in" }).click();
+    await onward(page, page.getByRole("button", { name: "Sign in" }));
     seen.at = page.url() === address;
     seen.text = await page.locator("body").textContent();
     const [cookie] = await context.cookies();

@@ -8,7 +8,7 @@ import { picture } from "./picture.mjs";
 const TRIES = 100;
 
 /** The acts and their pages, for `shoot.mjs`: what it stands on is handed in. */
-export const lists = async ({ act, base, out, press, shoot, step, visit }) => {
+export const lists = async ({ act, base, follow, out, press, shoot, step, visit }) => {
   const plain = await act({ javaScriptEnabled: false });
   const host = "harbour-cafe.localhost";
   const settings = "/sites/harbour-cafe/settings";
@@ -20,7 +20,7 @@ export const lists = async ({ act, base, out, press, shoot, step, visit }) => {
 
   step("limits, without script");
   await plain.goto(`${base}${settings}`);
-  await plain.getByRole("link", { name: "Protection", exact: true }).click();
+  await follow(plain, /^Protection$/);
   await group("New rate").getByLabel("Requests").fill("two");
   await group("New rate").getByLabel("in", { exact: true }).fill("1");
   await group("New rate").getByLabel("Unit: in").selectOption("days");
@@ -88,7 +88,7 @@ export const lists = async ({ act, base, out, press, shoot, step, visit }) => {
   const upstream = createServer((asked, answer) => answer.end(`asked for ${asked.url}`));
   await new Promise((done) => upstream.listen(0, "127.0.0.1", done));
   const to = `http://127.0.0.1:${upstream.address().port}`;
-  await plain.getByRole("link", { name: "Proxy", exact: true }).click();
+  await follow(plain, /^Proxy$/);
   await group("New route").getByLabel("Path", { exact: true }).fill("/api/");
   await group("New route").getByLabel("Servers", { exact: true }).fill("127.0.0.1");
   await group("New route").getByLabel("Take the path from the front").check();

@@ -14,7 +14,7 @@ export const picture = async (page, options) => {
       return await page.screenshot(options);
     } catch (error) {
       if (tries === TRIES || !`${error}`.includes("Unable to capture screenshot")) throw error;
-      console.log(`the browser could not take ${options.path}: again`);
+      console.error(`the browser could not take ${options.path}: again`);
       await page.waitForTimeout(PAUSE);
     }
   }

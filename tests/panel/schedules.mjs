@@ -2,10 +2,10 @@
 import assert from "node:assert/strict";
 
 /** Makes a schedule, runs it, and deletes it. */
-export const schedules = async ({ base, page, press, shoot, step }) => {
+export const schedules = async ({ base, follow, page, press, shoot, step }) => {
   step("schedules");
   await page.goto(`${base}/schedules`);
-  await page.getByRole("link", { name: "New schedule" }).click();
+  await follow(page, "New schedule");
   await shoot("schedule-new", "/schedules/new");
   await page.getByLabel("Name").fill("nightly check");
   await page.getByLabel("For the site").fill("harbour-cafe");
@@ -22,8 +22,8 @@ export const schedules = async ({ base, page, press, shoot, step }) => {
   await press(page, "Run now nightly check");
   await page.getByText("The job is asked for.").waitFor();
   for (const until = Date.now() + 30_000; !(await page.getByText("Done", { exact: true }).first().isVisible()) && Date.now() < until; await page.reload());
-  await page.getByRole("link", { name: "Delete… nightly check" }).click();
+  await follow(page, "Delete… nightly check");
   await shoot("schedule-delete", page.url());
-  await page.getByRole("link", { name: "Keep it" }).click();
+  await follow(page, "Keep it");
   await shoot("schedules", "/schedules");
 };

@@ -7,7 +7,7 @@ import { join } from "node:path";
 const TRIES = 200;
 
 /** The acts and their pages, for `shoot.mjs`: what it stands on is handed in. */
-export const settings = async ({ act, base, data, password, press, shoot, step, visit }) => {
+export const settings = async ({ act, base, data, follow, password, press, shoot, step, visit }) => {
   const page = await act();
   const plain = await act({ javaScriptEnabled: false });
   const site = "/sites/harbour-cafe";
@@ -53,14 +53,14 @@ export const settings = async ({ act, base, data, password, press, shoot, step, 
   for (const [name, path] of [["jobs-paused", "/jobs"], ["overview-paused", "/"]]) await shoot(name, path);
   await plain.goto(`${base}${site}/settings`);
   await press(plain, "Stop watching");
-  await page.getByRole("button", { name: "Resume the queue deploy", exact: true }).click();
+  await press(page, "Resume the queue deploy");
   await page.getByText("The queue goes on.").waitFor();
   await page.getByRole("button", { name: "Pause the queue deploy", exact: true }).waitFor();
   await page.getByText("when the queue deploy is resumed").waitFor({ state: "detached" });
 
   step("taking a site down and putting it back, without script");
   await plain.goto(`${base}${site}/settings`);
-  await plain.getByRole("link", { name: "Take this site down…" }).click();
+  await follow(plain, "Take this site down…");
   await shoot("take-down", `${site}/take-down`);
   await plain.getByLabel("Why, for visitors").fill("The kitchen burnt. We are back in spring, with the menu of before and a new stove.");
   await press(plain, "Take the site down");
@@ -73,7 +73,7 @@ export const settings = async ({ act, base, data, password, press, shoot, step, 
     ["deployment-down", `${site}/deployments/3`], ["deploy-down", `${site}/deploy`], ["take-down-again", `${site}/take-down`], ["put-back", `${site}/put-back`], ["sites-down", "/sites"], ["overview-down", "/"],
   ]) await shoot(name, path);
   await plain.goto(`${base}${site}`);
-  await plain.getByRole("link", { name: "Put it back…" }).click();
+  await follow(plain, "Put it back…");
   await press(plain, "Put the site back");
   await plain.getByText("The site is back.").waitFor();
   assert.match((await visit("harbour-cafe.localhost")).text, /<h1>Watched/);

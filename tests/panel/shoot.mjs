@@ -13,6 +13,7 @@ import { gzipSync } from "node:zlib";
 import { folders } from "./folders.mjs";
 import { lists } from "./lists.mjs";
 import { look, open } from "./look.mjs";
+import { onward } from "./onward.mjs";
 import { picture } from "./picture.mjs";
 import { schedules } from "./schedules.mjs";
 import { settings } from "./settings.mjs";
@@ -90,7 +91,8 @@ const act = async (options = {}) => {
   page.on("pageerror", (error) => { bad += 1; console.log("  script:", error); });
   return page;
 };
-const press = (page, name) => page.getByRole("button", { name, exact: true }).first().click();
+const press = (page, name) => onward(page, page.getByRole("button", { name, exact: true }).first());
+const follow = (page, name) => onward(page, page.getByRole("link", { name }).first());
 const heading = (page) => page.locator("h1").innerText();
 
 try {
@@ -125,7 +127,7 @@ try {
   await page.getByLabel("Name").fill("Harbour Cafe");
   await page.evaluate(() => { document.querySelector("form[enctype]").noValidate = true; });
   await page.locator("input[type=file]").first().setInputFiles(upload({ "index.html": page1("One") }));
-  await press(page, "Create and publish");
+  await page.getByRole("button", { name: "Create and publish" }).click();
   await page.getByText("There is a problem").waitFor();
   await page.getByLabel("Name").fill("harbour-cafe");
   await page.locator("input[type=file]").first().setInputFiles(upload({ "index.html": page1("One"), "hours/index.html": page1("Hours"), "css/site.css": "h1{color:teal}" }));
@@ -244,8 +246,8 @@ try {
   await shoot("hostname-check", `${site}/hostnames/www.harbour.example/check`);
   await shoot("hostname-remove", `${site}/hostnames/www.harbour.example/remove`);
 
-  await settings({ act, base, data, password: PASSWORD, press, shoot, step, visit });
-  await lists({ act, base, out, press, shoot, step, visit });
+  await settings({ act, base, data, follow, password: PASSWORD, press, shoot, step, visit });
+  await lists({ act, base, follow, out, press, shoot, step, visit });
 
   step("keys, users, sessions, theme");
   await page.goto(`${base}/settings/keys`);
@@ -258,7 +260,7 @@ try {
   await picture(page, { path: `${out}/key-created-1280-light.png`, fullPage: true });
   await shoot("keys", "/settings/keys");
   await page.goto(`${base}/settings/keys`);
-  await page.getByRole("link", { name: "Revoke" }).click();
+  await follow(page, "Revoke");
   await shoot("key-revoke", page.url());
   await press(page, "Revoke the key");
   await page.getByText("The key is revoked.").waitFor();
@@ -282,14 +284,14 @@ try {
   await mate.goto(`${base}/storage`);
   assert.equal(await heading(mate), "You may not do this.");
   await page.goto(`${base}/settings/users`);
-  await page.getByRole("link", { name: "Disable" }).click();
+  await follow(page, "Disable");
   await shoot("user-disable", page.url());
   await press(page, "Disable the user");
   await page.getByText("The user is disabled.").waitFor();
   await mate.goto(`${base}/sites`);
   assert.equal(await heading(mate), "Sign in", "a disabled user is out at once");
   for (const [name, path] of [["settings", "/settings"], ["sessions", "/settings/sessions"], ["nodes", "/settings/nodes"], ["audit-log", "/audit-log"], ["storage", "/storage"], ["jobs", "/jobs"]]) await shoot(name, path);
-  await schedules({ base, page, press, shoot, step });
+  await schedules({ base, follow, page, press, shoot, step });
   await page.goto(`${base}/audit-log`);
   await page.keyboard.press("Tab");
   assert.equal(await page.evaluate(() => document.activeElement.className), "skip", "the first stop skips the navigation");
