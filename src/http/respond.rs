@@ -59,6 +59,14 @@ impl Body {
         }
     }
 
+    /// All of it, when it is in memory or mapped; the body is empty then.
+    pub fn take_memory(&mut self) -> Option<Bytes> {
+        match &mut self.0 {
+            Inner::Memory(bytes) => Some(bytes.take().unwrap_or_default()),
+            Inner::Boxed(_) | Inner::Watched(_) => None,
+        }
+    }
+
     /// Any other body.
     pub fn boxed<B>(body: B) -> Self
     where

@@ -4,6 +4,7 @@
 //! nothing new is accepted, requests under way end, and what takes longer than the grace time is cut off.
 
 use std::{
+    cell::Cell,
     convert::Infallible,
     future::poll_fn,
     io,
@@ -13,7 +14,7 @@ use std::{
         Arc,
         atomic::{AtomicBool, Ordering},
     },
-    task::Poll,
+    task::{Context, Poll, ready},
     time::Duration,
 };
 
@@ -35,7 +36,9 @@ use tokio::{
 };
 
 use super::{
-    activity::{Activity, PREFACE, Watched},
+    activity::{Activity, PREFACE, Watched, Working},
+    arriving::Arriving,
+    direct::{Begun, Direct, Rewound},
     framing::Framing,
     listen, patient, proxy_header,
     seats::{Seat, Seats},
@@ -121,8 +124,8 @@ impl<F: Future<Output: Send> + Send + 'static> hyper::rt::Executor<F> for Execut
 /// [`Server`].
 pub async fn serve<H, A>(listener: TcpListener, handler: H, tasks: Tasks, limits: Limits)
 where
-    H: Fn(Request<Incoming>, Peer) -> A + Clone + Send + 'static,
-    A: Future<Output = Response> + Send + 'static,
+    H: Fn(Request<Arriving>, Peer) -> A + Clone + Send + Sync + Unpin + 'static,
+    A: Future<Output = Response> + Send + Unpin + 'static,
 {
     Server::new(tasks, limits).run(listener, handler).await;
 }
@@ -258,8 +261,8 @@ impl Server {
     /// Accepts on `listener` until the sign to stop, and answers every request by `handler`.
     pub async fn run<H, A>(&self, listener: TcpListener, handler: H)
     where
-        H: Fn(Request<Incoming>, Peer) -> A + Clone + Send + 'static,
-        A: Future<Output = Response> + Send + 'static,
+        H: Fn(Request<Arriving>, Peer) -> A + Clone + Send + Sync + Unpin + 'static,
+        A: Future<Output = Response> + Send + Unpin + 'static,
     {
         loop {
             let accepted = tokio::select! {
@@ -296,8 +299,8 @@ impl Server {
     /// Takes in who has begun to connect before the port was closed to others, until all of them can be here.
     async fn take_last<H, A>(&self, listener: TcpListener, handler: H) -> io::Result<()>
     where
-        H: Fn(Request<Incoming>, Peer) -> A + Clone + Send + 'static,
-        A: Future<Output = Response> + Send + 'static,
+        H: Fn(Request<Arriving>, Peer) -> A + Clone + Send + Sync + Unpin + 'static,
+        A: Future<Output = Response> + Send + Unpin + 'static,
     {
         // The runtime may not know yet that somebody waits; the system does.
         let listener = listener.into_std()?;
@@ -314,8 +317,8 @@ impl Server {
     /// Takes in who waits in the system's queue.
     fn take_waiting<H, A>(&self, listener: &std::net::TcpListener, handler: &H) -> io::Result<()>
     where
-        H: Fn(Request<Incoming>, Peer) -> A + Clone + Send + 'static,
-        A: Future<Output = Response> + Send + 'static,
+        H: Fn(Request<Arriving>, Peer) -> A + Clone + Send + Sync + Unpin + 'static,
+        A: Future<Output = Response> + Send + Unpin + 'static,
     {
         while let Some(free) = self.seats.free_now() {
             let (stream, address) = match listener.accept() {
@@ -360,8 +363,8 @@ impl Server {
     /// One connection from its accept to its end.
     async fn attend<H, A>(self, mut stream: TcpStream, mut seat: Seat, mut peer: Peer, handler: H)
     where
-        H: Fn(Request<Incoming>, Peer) -> A + Clone + Send + 'static,
-        A: Future<Output = Response> + Send + 'static,
+        H: Fn(Request<Arriving>, Peer) -> A + Clone + Send + Sync + Unpin + 'static,
+        A: Future<Output = Response> + Send + Unpin + 'static,
     {
         // Small answers go out at once; without it only the speed differs.
         drop(stream.set_nodelay(true));
@@ -371,37 +374,58 @@ impl Server {
             peer = named;
         }
         let Some((stream, http, framing)) = self.take_in(stream, &mut peer, &activity).await else { return };
-        let io = TokioIo::new(Watched::new(stream, Arc::clone(&activity), framing).holding(seat));
-        let service = {
+        let stream = Watched::new(stream, Arc::clone(&activity), framing).holding(seat);
+        let answer = {
             // A proxy would pass it on to clients, to whom it does not speak by UDP.
             let elsewhere = self.elsewhere.clone().filter(|_| !self.seats.is_proxy(peer.address.ip()));
             let activity = Arc::clone(&activity);
-            service_fn(move |request| {
-                let (working, seen) = (activity.begin(), Arc::clone(&activity));
-                let (answer, elsewhere) = (handler(request, peer), elsewhere.clone());
-                async move {
-                    let mut response = answer.await;
-                    if let Some(elsewhere) = elsewhere {
-                        response.headers_mut().entry(ALT_SVC).or_insert_with(|| elsewhere.told());
-                    }
-                    if response.status() == StatusCode::SWITCHING_PROTOCOLS {
-                        seen.switch();
-                    }
-                    drop(working);
-                    Ok::<_, Infallible>(patient::watched(response, seen))
-                }
-            })
+            move |request| Answering {
+                working: Some(activity.begin()),
+                answer: handler(request, peer),
+                activity: Arc::clone(&activity),
+                elsewhere: elsewhere.clone(),
+            }
         };
         match http {
-            Version::One(one) => {
-                let connection = pin!(one.serve_connection(io, service).with_upgrades());
-                self.watch(connection, &activity).await;
-            }
+            Version::One(one) => self.by_one(one, stream, answer, &activity).await,
             Version::Other(http) => {
+                let service = service_fn(move |request: Request<Incoming>| {
+                    let answer = answer(request.map(Arriving::Incoming));
+                    async move { Ok::<_, Infallible>(answer.await) }
+                });
                 // Elsewhere: most idle connections are the other ones, which need not have room for this.
-                let mut connection = Box::pin(http.serve_connection(io, service));
+                let mut connection = Box::pin(http.serve_connection(TokioIo::new(stream), service));
                 self.watch(connection.as_mut(), &activity).await;
             }
+        }
+    }
+
+    /// Serves HTTP/1: the short way for as long as that can be, and from then on as hyper does.
+    async fn by_one<F, A>(&self, one: &http1::Builder, stream: Watched<Stream>, answer: F, activity: &Activity)
+    where
+        F: Fn(Request<Arriving>) -> A + Send + Sync + Unpin + 'static,
+        A: Future<Output = Response> + Send + Unpin + 'static,
+    {
+        let mut direct = Direct::new(stream, &answer);
+        self.watch(Pin::new(&mut direct), activity).await;
+        let Some(rest) = direct.rest() else { return };
+        let begun = Cell::new(rest.begun);
+        let service = service_fn(move |request: Request<Incoming>| {
+            // Of the first one that it reads the answer may have begun.
+            let begun = begun.take().unwrap_or_else(|| Begun::Answering(answer(request.map(Arriving::Incoming))));
+            async move {
+                Ok::<_, Infallible>(match begun {
+                    Begun::Answering(answer) => answer.await,
+                    Begun::Answered(response) => response,
+                })
+            }
+        });
+        // Elsewhere, as above.
+        let mut connection = Box::pin(one.serve_connection(TokioIo::new(rest.stream), service).with_upgrades());
+        // What has come is read before a shutdown could close the connection.
+        let is_over = poll_fn(|context| Poll::Ready(connection.as_mut().poll(context).is_ready())).await;
+        if !is_over {
+            self.watch(connection.as_mut(), activity).await;
         }
     }
 
@@ -577,12 +601,47 @@ async fn tell(stream: &mut TcpStream, text: &[u8]) -> io::Result<()> {
     Ok(())
 }
 
-/// What [`Server::watch`] needs of hyper's connection, whose type names every type of the service.
+/// An answer that is being made: the connection works until it is.
+struct Answering<A> {
+    answer: A,
+    working: Option<Working>,
+    activity: Arc<Activity>,
+    elsewhere: Option<Elsewhere>,
+}
+
+impl<A: Future<Output = Response> + Unpin> Future for Answering<A> {
+    type Output = Response;
+
+    fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Response> {
+        let mut response = ready!(Pin::new(&mut self.answer).poll(context));
+        if let Some(elsewhere) = &self.elsewhere {
+            response.headers_mut().entry(ALT_SVC).or_insert_with(|| elsewhere.told());
+        }
+        if response.status() == StatusCode::SWITCHING_PROTOCOLS {
+            self.activity.switch();
+        }
+        self.working = None;
+        Poll::Ready(patient::watched(response, &self.activity))
+    }
+}
+
+/// What [`Server::watch`] needs of a connection, whose type names every type of the service.
 trait Connection: Future {
+    /// Ends it behind the requests that have begun.
     fn graceful_shutdown(self: Pin<&mut Self>);
 }
 
-impl<S, B> Connection for http1::UpgradeableConnection<TokioIo<Watched<Stream>>, S>
+impl<F, A> Connection for Direct<Stream, F, A>
+where
+    F: Fn(Request<Arriving>) -> A + Unpin,
+    A: Future<Output = Response> + Unpin,
+{
+    fn graceful_shutdown(self: Pin<&mut Self>) {
+        self.get_mut().close();
+    }
+}
+
+impl<S, B> Connection for http1::UpgradeableConnection<TokioIo<Rewound<Watched<Stream>>>, S>
 where
     S: hyper::service::HttpService<Incoming, ResBody = B>,
     S::Error: Into<Box<dyn std::error::Error + Send + Sync>>,

@@ -4,7 +4,9 @@
 //! way end, and waits for none longer than the grace time.
 
 mod activity;
+mod arriving;
 pub mod connection;
+mod direct;
 mod framing;
 #[cfg(feature = "h3")]
 pub mod http3;
@@ -14,3 +16,5 @@ mod proxy_header;
 mod seats;
 mod stream;
 pub mod tls;
+
+pub use arriving::Arriving;

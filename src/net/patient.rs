@@ -23,11 +23,11 @@ struct Watched {
 }
 
 /// An answer whose body counts as work while it is waited for, if it limits that itself.
-pub(super) fn watched(response: Response, activity: Arc<Activity>) -> Response {
+pub(super) fn watched(response: Response, activity: &Arc<Activity>) -> Response {
     if response.extensions().get::<Patient>().is_none() {
         return response;
     }
-    response.map(|body| Body::boxed(Watched { body, activity, waiting: None }))
+    response.map(|body| Body::boxed(Watched { body, activity: Arc::clone(activity), waiting: None }))
 }
 
 impl HttpBody for Watched {

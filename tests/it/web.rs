@@ -16,7 +16,7 @@ use chainhost::{
         host,
         peer::{Peer, Trust},
     },
-    net::{connection, listen},
+    net::{Arriving, connection, listen},
     proof::manifest::{Entry, Manifest},
     serve::{
         Asked, DataPlane,
@@ -24,7 +24,7 @@ use chainhost::{
     },
 };
 use http_body_util::{BodyExt as _, Empty};
-use hyper::{Request, body::Incoming, client::conn, http::response::Parts};
+use hyper::{Request, client::conn, http::response::Parts};
 use hyper_util::rt::TokioIo;
 use tempfile::TempDir;
 use tokio::net::TcpStream;
@@ -61,17 +61,17 @@ impl Web {
         let address = listener.local_addr().unwrap();
         let serving = plane.clone();
         let trust = Arc::new(Trust { proxies: Vec::new(), scheme: "http" });
-        let handler = move |request: Request<Incoming>, peer: Peer| {
+        let handler = move |request: Request<Arriving>, peer: Peer| {
             let trust = Arc::clone(&trust);
             let plane = serving.clone();
-            async move {
+            Box::pin(async move {
                 let (parts, body) = request.into_parts();
                 let Some(host) = host::host(&parts) else { return plane.bad_host(&parts) };
                 match plane.answer(Asked { host: &host, parts: &parts, peer, trust: &trust }, body).await {
                     Some(response) => response,
                     None => plane.unknown_host(&parts),
                 }
-            }
+            })
         };
         tasks.spawn(connection::serve(listener, handler, tasks.clone(), limits));
         Self { folder, blobs, plane, tasks, address }

@@ -1,0 +1,654 @@
+//! The short way of HTTP/1.1: a request that has no body, and whose answer is there at once and whole in memory, is read, answered and
+//! written here, with one read and one write.
+//!
+//! Everything else is hyper's: another method or version, a body, a switch of protocols, an answer that is waited for or that streams.
+//! It gets the bytes of the request again, the answer if that was begun, and the rest of the connection. So this knows neither codings
+//! nor upgrades nor errors: what it does not take for sure it passes on, and one request is answered once.
+//!
+//! Bytes come through the same [`Watched`] for both, which has refused what RFC 9112 gives two readings. Nothing is kept for a connection
+//! that is idle.
+
+use std::{
+    cell::Cell,
+    io::{self, IoSlice},
+    mem::MaybeUninit,
+    pin::Pin,
+    task::{Context, Poll, ready},
+    time::{Duration, SystemTime, UNIX_EPOCH},
+};
+
+use bytes::{Buf as _, Bytes};
+use hyper::{
+    HeaderMap, Method, Request, StatusCode, Uri,
+    header::{CONNECTION, CONTENT_LENGTH, DATE, HeaderName, HeaderValue, TRANSFER_ENCODING, UPGRADE},
+};
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+
+use super::{activity::Watched, arriving::Arriving};
+use crate::http::respond::Response;
+
+/// Bytes that are read at once, and of a head that is answered here.
+const HEAD_MAX: usize = 8 * 1024;
+/// Fields of a head, as many as hyper takes.
+const FIELDS_MAX: usize = 100;
+/// What a thread keeps of the room for a head.
+const ROOM_MAX: usize = 16 * 1024;
+/// Bytes of a date (RFC 9110, 5.6.7).
+const DATE_BYTES: usize = 29;
+
+thread_local! {
+    /// Room for the head of an answer, and for the fields of a request.
+    static ROOM: Cell<Vec<u8>> = const { Cell::new(Vec::new()) };
+    static FIELDS: Cell<Option<HeaderMap>> = const { Cell::new(None) };
+    /// The time of day as answers say it, and its second.
+    static NOW: Cell<(u64, [u8; DATE_BYTES])> = const { Cell::new((0, [0; DATE_BYTES])) };
+}
+
+/// A connection of which requests are answered here, until one cannot be.
+pub(super) struct Direct<S, F, A> {
+    stream: Watched<S>,
+    answer: F,
+    /// What has come of requests that are not answered.
+    kept: Vec<u8>,
+    /// It may hold a whole request.
+    has_more: bool,
+    /// What is on its way out.
+    out: Option<Out>,
+    is_closing: bool,
+    begun: Option<Begun<A>>,
+    end: End,
+}
+
+/// How it goes on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum End {
+    /// It does.
+    None,
+    /// The client has gone, or is to go: the stream is shut down.
+    Closed,
+    /// Hyper goes on.
+    PassedOn,
+}
+
+/// What is done of the request that hyper reads once more.
+pub(super) enum Begun<A> {
+    /// It is being answered.
+    Answering(A),
+    /// It was.
+    Answered(Response),
+}
+
+/// A connection that hyper goes on with.
+pub(super) struct Rest<S, A> {
+    pub(super) stream: Rewound<Watched<S>>,
+    pub(super) begun: Option<Begun<A>>,
+}
+
+/// An answer that is being written.
+struct Out {
+    head: Vec<u8>,
+    at: usize,
+    body: Bytes,
+}
+
+/// What a reading has brought.
+enum Read {
+    /// A part of a head.
+    Part,
+    /// A request without a body, whose head has so many bytes.
+    Plain(Request<Arriving>, usize),
+    /// Anything else.
+    Other,
+}
+
+impl<S, F, A> Direct<S, F, A>
+where
+    S: AsyncRead + AsyncWrite + Unpin,
+    F: Fn(Request<Arriving>) -> A,
+    A: Future<Output = Response> + Unpin,
+{
+    /// Of a connection that begins with HTTP/1.
+    pub(super) const fn new(stream: Watched<S>, answer: F) -> Self {
+        Self {
+            stream,
+            answer,
+            kept: Vec::new(),
+            has_more: false,
+            out: None,
+            is_closing: false,
+            begun: None,
+            end: End::None,
+        }
+    }
+
+    /// Takes no more requests than have begun to come.
+    pub(super) const fn close(&mut self) {
+        self.is_closing = true;
+    }
+
+    /// What hyper goes on with, if it does.
+    pub(super) fn rest(self) -> Option<Rest<S, A>> {
+        let stream = Rewound { first: self.kept.into(), stream: self.stream };
+        (self.end == End::PassedOn).then_some(Rest { stream, begun: self.begun })
+    }
+
+    /// Reads what has come, and begins to answer it.
+    fn poll_next(&mut self, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        if self.has_more {
+            self.has_more = false;
+            let text = Bytes::from(std::mem::take(&mut self.kept));
+            self.take_in(text, context);
+            return Poll::Ready(Ok(()));
+        }
+        if self.is_closing {
+            self.end = if self.kept.is_empty() { End::Closed } else { End::PassedOn };
+            return Poll::Ready(Ok(()));
+        }
+        let mut room = [MaybeUninit::uninit(); HEAD_MAX];
+        let mut read = ReadBuf::uninit(&mut room);
+        ready!(Pin::new(&mut self.stream).poll_read(context, &mut read))?;
+        let new = read.filled();
+        if new.is_empty() {
+            self.end = End::Closed;
+        } else if self.kept.is_empty() {
+            self.take_in(Bytes::copy_from_slice(new), context);
+        } else {
+            self.kept.extend_from_slice(new);
+            let text = Bytes::from(std::mem::take(&mut self.kept));
+            self.take_in(text, context);
+        }
+        Poll::Ready(Ok(()))
+    }
+
+    /// Bytes from the beginning of a request on.
+    fn take_in(&mut self, text: Bytes, context: &mut Context<'_>) {
+        match read(&text) {
+            Read::Part if text.len() < HEAD_MAX => self.kept = text.into(),
+            Read::Plain(request, length) => self.begin(request, &text, length, context),
+            Read::Part | Read::Other => self.pass_on(&text, None),
+        }
+    }
+
+    fn begin(&mut self, request: Request<Arriving>, text: &Bytes, length: usize, context: &mut Context<'_>) {
+        let is_head = *request.method() == Method::HEAD;
+        let mut answer = (self.answer)(request);
+        let Poll::Ready(mut response) = Pin::new(&mut answer).poll(context) else {
+            self.pass_on(text, Some(Begun::Answering(answer)));
+            return;
+        };
+        let mut head = ROOM.take();
+        head.clear();
+        let body = match response.body_mut().take_memory() {
+            Some(body) if write_head(&mut head, &response, body.len(), is_head) => body,
+            body => {
+                ROOM.set(head);
+                if let Some(body) = body {
+                    *response.body_mut() = body.into();
+                }
+                self.pass_on(text, Some(Begun::Answered(response)));
+                return;
+            }
+        };
+        give_back(std::mem::take(response.headers_mut()));
+        self.out = Some(Out { head, at: 0, body });
+        if text.len() > length {
+            self.kept = text.slice(length..).into();
+            self.has_more = true;
+        }
+    }
+
+    fn pass_on(&mut self, text: &Bytes, begun: Option<Begun<A>>) {
+        self.kept = text.to_vec();
+        (self.begun, self.end) = (begun, End::PassedOn);
+    }
+
+    /// Writes what is on its way out.
+    fn poll_write(&mut self, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        let Some(out) = &mut self.out else { return Poll::Ready(Ok(())) };
+        loop {
+            let head = out.head.get(out.at..).unwrap_or_default();
+            if head.is_empty() && out.body.is_empty() {
+                break;
+            }
+            let parts = [IoSlice::new(head), IoSlice::new(&out.body)];
+            let written = ready!(Pin::new(&mut self.stream).poll_write_vectored(context, &parts))?;
+            if written == 0 {
+                return Poll::Ready(Err(io::ErrorKind::WriteZero.into()));
+            }
+            let of_head = written.min(head.len());
+            out.at += of_head;
+            out.body.advance(written.saturating_sub(of_head).min(out.body.len()));
+        }
+        ready!(Pin::new(&mut self.stream).poll_flush(context))?;
+        if let Some(out) = self.out.take().filter(|it| it.head.capacity() <= ROOM_MAX) {
+            ROOM.set(out.head);
+        }
+        Poll::Ready(Ok(()))
+    }
+}
+
+impl<S, F, A> Future for Direct<S, F, A>
+where
+    S: AsyncRead + AsyncWrite + Unpin,
+    F: Fn(Request<Arriving>) -> A + Unpin,
+    A: Future<Output = Response> + Unpin,
+{
+    type Output = ();
+
+    /// Until the connection is over, or the rest of it is hyper's.
+    fn poll(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<()> {
+        let this = self.get_mut();
+        loop {
+            match this.end {
+                End::None => {}
+                End::Closed => return Pin::new(&mut this.stream).poll_shutdown(context).map(drop),
+                End::PassedOn => return Poll::Ready(()),
+            }
+            let done = match ready!(this.poll_write(context)) {
+                Ok(()) => ready!(this.poll_next(context)),
+                failed => failed,
+            };
+            if done.is_err() {
+                return Poll::Ready(());
+            }
+        }
+    }
+}
+
+/// The request that these bytes begin with.
+fn read(text: &Bytes) -> Read {
+    let mut fields = [MaybeUninit::uninit(); FIELDS_MAX];
+    let mut found = httparse::Request::new(&mut []);
+    let length = match found.parse_with_uninit_headers(text, &mut fields) {
+        Ok(httparse::Status::Complete(length)) if length <= HEAD_MAX => length,
+        Ok(httparse::Status::Partial) => return Read::Part,
+        _ => return Read::Other,
+    };
+    plain(&found, text).map_or(Read::Other, |request| Read::Plain(request, length))
+}
+
+/// The same for a head that is whole. `None` where it is not one of those that are answered here.
+fn plain(found: &httparse::Request<'_, '_>, text: &Bytes) -> Option<Request<Arriving>> {
+    let method = match found.method? {
+        "GET" => Method::GET,
+        "HEAD" => Method::HEAD,
+        _ => return None,
+    };
+    let target = found.path.filter(|it| found.version == Some(1) && it.starts_with('/'))?;
+    let mut request = Request::new(Arriving::Nothing);
+    *request.uri_mut() = Uri::from_maybe_shared(text.slice_ref(target.as_bytes())).ok()?;
+    *request.method_mut() = method;
+    let mut headers = FIELDS.take().unwrap_or_default();
+    for field in &*found.headers {
+        if is_about_the_connection(field) {
+            return None;
+        }
+        let name = HeaderName::from_bytes(field.name.as_bytes()).ok()?;
+        // An empty value may stand nowhere in the text.
+        let value = if field.value.is_empty() {
+            HeaderValue::from_static("")
+        } else {
+            HeaderValue::from_maybe_shared(text.slice_ref(field.value)).ok()?
+        };
+        headers.try_append(name, value).ok()?;
+    }
+    *request.headers_mut() = headers;
+    Some(request)
+}
+
+/// Whether a field says where the message ends, or what becomes of the connection behind it.
+fn is_about_the_connection(field: &httparse::Header<'_>) -> bool {
+    let is = |name: &str| field.name.eq_ignore_ascii_case(name);
+    match field.name.len() {
+        2 => is("te"),
+        6 => is("expect"),
+        7 => is("upgrade") || is("trailer"),
+        10 => is("connection") && !field.value.eq_ignore_ascii_case(b"keep-alive"),
+        14 => is("content-length") || is("http2-settings"),
+        16 => is("proxy-connection"),
+        17 => is("transfer-encoding"),
+        _ => false,
+    }
+}
+
+/// Writes the head of an answer with a body of `bytes`. `false` where it says something of the connection, or another length.
+fn write_head(head: &mut Vec<u8>, response: &Response, bytes: usize, is_head: bool) -> bool {
+    let status = response.status();
+    if status.is_informational() {
+        return false;
+    }
+    let bodiless = is_head || matches!(status, StatusCode::NO_CONTENT | StatusCode::NOT_MODIFIED);
+    if bodiless && bytes > 0 {
+        return false;
+    }
+    head.extend_from_slice(b"HTTP/1.1 ");
+    head.extend_from_slice(status.as_str().as_bytes());
+    head.push(b' ');
+    // A status without words is hyper's to name.
+    let Some(reason) = status.canonical_reason() else { return false };
+    head.extend_from_slice(reason.as_bytes());
+    head.extend_from_slice(b"\r\n");
+    let (mut has_length, mut has_date) = (false, false);
+    for (name, value) in response.headers() {
+        if *name == CONTENT_LENGTH {
+            let told = std::str::from_utf8(value.as_bytes()).ok().and_then(|it| it.parse().ok());
+            if has_length || (!bodiless && told != Some(bytes)) || status == StatusCode::NO_CONTENT {
+                return false;
+            }
+            has_length = true;
+        } else if *name == DATE {
+            has_date = true;
+        } else if *name == CONNECTION || *name == TRANSFER_ENCODING || *name == UPGRADE {
+            return false;
+        }
+        field(head, name.as_str().as_bytes(), value.as_bytes());
+    }
+    if !has_length && !bodiless {
+        field(head, CONTENT_LENGTH.as_str().as_bytes(), bytes.to_string().as_bytes());
+    }
+    if !has_date {
+        field(head, DATE.as_str().as_bytes(), &now());
+    }
+    head.extend_from_slice(b"\r\n");
+    true
+}
+
+fn field(head: &mut Vec<u8>, name: &[u8], value: &[u8]) {
+    head.reserve(name.len() + value.len() + 4);
+    head.extend_from_slice(name);
+    head.extend_from_slice(b": ");
+    head.extend_from_slice(value);
+    head.extend_from_slice(b"\r\n");
+}
+
+/// Room that the fields of the next request may have.
+fn give_back(mut headers: HeaderMap) {
+    headers.clear();
+    FIELDS.set(Some(headers));
+}
+
+/// The time of day, which is written anew once a second.
+fn now() -> [u8; DATE_BYTES] {
+    let second = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs();
+    let (known, mut text) = NOW.get();
+    if known != second {
+        let written = httpdate::fmt_http_date(UNIX_EPOCH + Duration::from_secs(second));
+        text.iter_mut().zip(written.bytes()).for_each(|(to, from)| *to = from);
+        NOW.set((second, text));
+    }
+    text
+}
+
+/// A stream that begins with bytes which were read of it before.
+#[derive(Debug)]
+pub(super) struct Rewound<S> {
+    first: Bytes,
+    stream: S,
+}
+
+impl<S: AsyncRead + Unpin> AsyncRead for Rewound<S> {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        buffer: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        if self.first.is_empty() {
+            return Pin::new(&mut self.stream).poll_read(context, buffer);
+        }
+        let now = self.first.len().min(buffer.remaining());
+        buffer.put_slice(&self.first.split_to(now));
+        if self.first.is_empty() {
+            self.first = Bytes::new();
+        }
+        Poll::Ready(Ok(()))
+    }
+}
+
+impl<S: AsyncWrite + Unpin> AsyncWrite for Rewound<S> {
+    fn poll_write(mut self: Pin<&mut Self>, context: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.stream).poll_write(context, bytes)
+    }
+
+    fn poll_write_vectored(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        slices: &[IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.stream).poll_write_vectored(context, slices)
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        self.stream.is_write_vectored()
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_flush(context)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_shutdown(context)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::{future, sync::Arc};
+
+    use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _, DuplexStream, duplex};
+
+    use super::{super::activity::Activity, super::framing::Framing, *};
+    use crate::http::respond::{self, Body};
+
+    type Answer = Pin<Box<dyn Future<Output = Response> + Send>>;
+
+    /// What a client was sent, and what was left to hyper: the bytes, and what of the answer.
+    #[derive(Debug, PartialEq, Eq)]
+    struct Seen {
+        sent: String,
+        left: Option<(String, &'static str)>,
+    }
+
+    /// A client who sends these parts, each when the one before was read, and listens to the end.
+    async fn talk(parts: &[&[u8]], room: usize, answer: fn(Request<Arriving>) -> Answer) -> Seen {
+        let (mut client, server) = duplex(room);
+        let stream = Watched::new(server, Arc::new(Activity::new()), Some(Framing::new()));
+        let mut direct = Direct::new(stream, answer);
+        let mut sent = Vec::new();
+        let speak = async {
+            for part in parts {
+                speak_and_listen(&mut client, part, &mut sent).await;
+            }
+            client.shutdown().await.unwrap();
+            client.read_to_end(&mut sent).await.unwrap();
+        };
+        let serve = async {
+            Pin::new(&mut direct).await;
+            let rest = direct.rest()?;
+            let begun = match rest.begun {
+                None => "nothing",
+                Some(Begun::Answering(_)) => "begun",
+                Some(Begun::Answered(_)) => "done",
+            };
+            let mut stream = rest.stream;
+            let mut bytes = Vec::new();
+            stream.read_to_end(&mut bytes).await.unwrap();
+            Some((String::from_utf8(bytes).unwrap(), begun))
+        };
+        let ((), left) = tokio::join!(speak, serve);
+        let sent = String::from_utf8(sent).unwrap();
+        Seen { sent: without_date(&sent), left }
+    }
+
+    async fn speak_and_listen(client: &mut DuplexStream, part: &[u8], sent: &mut Vec<u8>) {
+        let (mut reader, mut writer) = tokio::io::split(client);
+        let mut written = 0;
+        while written < part.len() {
+            let mut room = [0; 512];
+            tokio::select! {
+                more = writer.write(&part[written..]) => written += more.unwrap(),
+                read = reader.read(&mut room) => sent.extend_from_slice(&room[..read.unwrap()]),
+            }
+        }
+        tokio::task::yield_now().await;
+    }
+
+    fn without_date(text: &str) -> String {
+        let lines = text.split_inclusive("\r\n").filter(|it| !it.starts_with("date: "));
+        lines.collect()
+    }
+
+    /// Says what was asked.
+    fn echo(request: Request<Arriving>) -> Answer {
+        let said = format!("{} {} {}", request.method(), request.uri(), request.headers().len());
+        let body = if request.method() == Method::HEAD { Body::empty() } else { Body::from(said) };
+        let mut response = Response::new(body);
+        response.headers_mut().insert("x-a", HeaderValue::from_static("b"));
+        Box::pin(future::ready(response))
+    }
+
+    fn never(_: Request<Arriving>) -> Answer {
+        Box::pin(future::pending())
+    }
+
+    fn ok(body: &str) -> String {
+        format!("HTTP/1.1 200 OK\r\nx-a: b\r\ncontent-length: {}\r\n\r\n{body}", body.len())
+    }
+
+    const TAKEN: &[(&str, &str)] = &[
+        ("GET /a?b=c HTTP/1.1\r\nhost: a\r\n\r\n", "GET /a?b=c 1"),
+        ("\r\nGET / HTTP/1.1\r\n\r\n", "GET / 0"),
+        (
+            "GET / HTTP/1.1\r\nHost: a\r\nConnection: Keep-Alive\r\nUpgrade-Insecure-Requests: 1\r\ncookie:\r\n\r\n",
+            "GET / 4",
+        ),
+        ("GET / HTTP/1.1\r\naccept: a\r\naccept: b\r\n\r\n", "GET / 2"),
+    ];
+
+    const LEFT: &[&str] = &[
+        "POST / HTTP/1.1\r\nhost: a\r\n\r\n",
+        "GET / HTTP/1.0\r\nhost: a\r\n\r\n",
+        "GET http://a/ HTTP/1.1\r\nhost: a\r\n\r\n",
+        "OPTIONS * HTTP/1.1\r\nhost: a\r\n\r\n",
+        "get / HTTP/1.1\r\nhost: a\r\n\r\n",
+        "GET / HTTP/1.1\r\nContent-Length: 1\r\n\r\na",
+        "GET / HTTP/1.1\r\ncontent-length: 0\r\n\r\n",
+        "GET / HTTP/1.1\r\ntransfer-encoding: chunked\r\n\r\n0\r\n\r\n",
+        "GET / HTTP/1.1\r\nconnection: close\r\n\r\n",
+        "GET / HTTP/1.1\r\nconnection: keep-alive, upgrade\r\nupgrade: websocket\r\n\r\n",
+        "GET / HTTP/1.1\r\nupgrade: websocket\r\n\r\n",
+        "GET / HTTP/1.1\r\nexpect: 100-continue\r\n\r\n",
+        "GET / HTTP/1.1\r\nte: trailers\r\n\r\n",
+        "GET / HTTP/1.1\r\na b: c\r\n\r\n",
+        "GET /\u{1} HTTP/1.1\r\n\r\n",
+        "GET /a b HTTP/1.1\r\n\r\n",
+    ];
+
+    #[tokio::test]
+    async fn what_is_plain_is_answered_and_all_else_is_left_as_it_came() {
+        for (text, said) in TAKEN {
+            let seen = talk(&[text.as_bytes()], 4_096, echo).await;
+            assert_eq!(seen, Seen { sent: ok(said), left: None }, "{text:?}");
+        }
+        let plain = TAKEN[0].0;
+        for text in LEFT {
+            let left = Some((String::from(*text), "nothing"));
+            assert_eq!(talk(&[text.as_bytes()], 4_096, echo).await, Seen { sent: String::new(), left }, "{text:?}");
+            // Behind one that was answered too, in one write.
+            let both = [plain, text].concat();
+            let left = Some((String::from(*text), "nothing"));
+            assert_eq!(talk(&[both.as_bytes()], 4_096, echo).await, Seen { sent: ok(TAKEN[0].1), left }, "{text:?}");
+        }
+        let long = format!("GET / HTTP/1.1\r\na: {}\r\n\r\n", "x".repeat(HEAD_MAX));
+        let seen = talk(&[long.as_bytes()], 64 * 1024, echo).await;
+        assert_eq!(seen, Seen { sent: String::new(), left: Some((long, "nothing")) });
+        let many = format!("GET / HTTP/1.1\r\n{}\r\n", "a: b\r\n".repeat(FIELDS_MAX + 1));
+        let seen = talk(&[many.as_bytes()], 64 * 1024, echo).await;
+        assert_eq!(seen, Seen { sent: String::new(), left: Some((many, "nothing")) });
+    }
+
+    #[tokio::test]
+    async fn requests_may_come_in_any_parts_and_behind_one_another() {
+        let all: String = TAKEN.iter().map(|it| it.0).collect();
+        let wanted: String = TAKEN.iter().map(|it| ok(it.1)).collect();
+        let bytes: Vec<&[u8]> = all.as_bytes().chunks(1).collect();
+        for parts in [vec![all.as_bytes()], all.as_bytes().chunks(7).collect(), bytes] {
+            for room in [16, 64, 8_192] {
+                let seen = talk(&parts, room, echo).await;
+                assert_eq!(seen, Seen { sent: wanted.clone(), left: None }, "{} parts, {room}", parts.len());
+            }
+        }
+        // What never becomes a request ends with the client.
+        assert_eq!(talk(&[b"GET / HT"], 64, echo).await, Seen { sent: String::new(), left: None });
+    }
+
+    #[tokio::test]
+    async fn what_has_two_readings_is_left_with_the_byte_that_hyper_refuses() {
+        let seen = talk(&[b"GET / HTTP/1.1\nhost: a\r\n\r\n"], 64, echo).await;
+        assert_eq!(seen, Seen { sent: String::new(), left: Some((String::from("GET / HTTP/1.1\0"), "nothing")) });
+    }
+
+    #[tokio::test]
+    async fn an_answer_that_is_waited_for_is_left_with_its_request() {
+        let text = [TAKEN[0].0, TAKEN[1].0].concat();
+        let seen = talk(&[text.as_bytes()], 4_096, never).await;
+        assert_eq!(seen, Seen { sent: String::new(), left: Some((text, "begun")) });
+    }
+
+    /// An answer for each target.
+    fn various(request: Request<Arriving>) -> Answer {
+        let mut response = match request.uri().path() {
+            "/none" => respond::empty(StatusCode::NO_CONTENT),
+            "/same" => respond::empty(StatusCode::NOT_MODIFIED),
+            "/odd" => respond::empty(StatusCode::from_u16(299).unwrap()),
+            "/stream" => Response::new(Body::boxed(http_body_util::Full::new(Bytes::from_static(b"abc")))),
+            _ => respond::text(StatusCode::OK, "abc"),
+        };
+        let headers = response.headers_mut();
+        headers.remove(hyper::header::CONTENT_TYPE);
+        match request.uri().path() {
+            "/length" => drop(headers.insert(CONTENT_LENGTH, HeaderValue::from_static("3"))),
+            "/wrong" => drop(headers.insert(CONTENT_LENGTH, HeaderValue::from_static("4"))),
+            "/twice" => {
+                headers.append(CONTENT_LENGTH, HeaderValue::from_static("3"));
+                headers.append(CONTENT_LENGTH, HeaderValue::from_static("3"));
+            }
+            "/close" => drop(headers.insert(CONNECTION, HeaderValue::from_static("close"))),
+            _ => {}
+        }
+        if request.method() == Method::HEAD {
+            *response.body_mut() = Body::empty();
+        }
+        Box::pin(future::ready(response))
+    }
+
+    #[tokio::test]
+    async fn an_answer_is_framed_as_its_status_and_method_want() {
+        for (target, wanted) in [
+            ("GET /", "HTTP/1.1 200 OK\r\ncontent-length: 3\r\n\r\nabc"),
+            ("GET /length", "HTTP/1.1 200 OK\r\ncontent-length: 3\r\n\r\nabc"),
+            ("HEAD /length", "HTTP/1.1 200 OK\r\ncontent-length: 3\r\n\r\n"),
+            ("HEAD /wrong", "HTTP/1.1 200 OK\r\ncontent-length: 4\r\n\r\n"),
+            ("HEAD /", "HTTP/1.1 200 OK\r\n\r\n"),
+            ("GET /none", "HTTP/1.1 204 No Content\r\n\r\n"),
+            ("GET /same", "HTTP/1.1 304 Not Modified\r\n\r\n"),
+        ] {
+            let text = format!("{target} HTTP/1.1\r\n\r\n");
+            let seen = talk(&[text.as_bytes()], 64, various).await;
+            assert_eq!(seen, Seen { sent: String::from(wanted), left: None }, "{target}");
+        }
+        for target in ["/odd", "/stream", "/wrong", "/twice", "/close"] {
+            let text = format!("GET {target} HTTP/1.1\r\n\r\n");
+            let seen = talk(&[text.as_bytes()], 64, various).await;
+            assert_eq!(seen, Seen { sent: String::new(), left: Some((text, "done")) }, "{target}");
+        }
+    }
+
+    #[test]
+    fn the_date_is_that_of_now() {
+        let text = String::from_utf8(now().to_vec()).unwrap();
+        let told = httpdate::parse_http_date(&text).unwrap();
+        let apart = SystemTime::now().duration_since(told).unwrap();
+        assert!(apart < Duration::from_secs(5), "{text}");
+        assert_eq!(now(), now());
+    }
+}
