@@ -136,10 +136,7 @@ fn attend(tasks: &Tasks, server: &Server, listeners: Vec<TcpListener>, switch: &
     for listener in listeners {
         let (server, switch) = (server.clone(), Arc::clone(switch));
         tasks.spawn(async move {
-            server
-                // Boxed, so that what passes it on moves a pointer and not all that answering needs.
-                .run(listener, move |request, peer| Box::pin(Arc::clone(&switch).answer(request, peer)))
-                .await;
+            server.run(listener, move |request, peer| Arc::clone(&switch).answer(request, peer)).await;
         });
     }
 }

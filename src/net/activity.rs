@@ -21,6 +21,7 @@ use tokio::{
 };
 
 use super::{framing::Framing, seats::Seat};
+use crate::base::clock::ticks_ms;
 
 /// How the preface of HTTP/2 begins.
 pub(super) const PREFACE: &[u8; 4] = b"PRI ";
@@ -29,6 +30,8 @@ pub(super) const PREFACE: &[u8; 4] = b"PRI ";
 #[derive(Debug)]
 pub(super) struct Activity {
     accepted: Instant,
+    /// The same by [`ticks_ms`].
+    accepted_ms: u64,
     /// Since when a head is incomplete, plus one; 0: none is.
     head_since: AtomicU64,
     last_byte: AtomicU64,
@@ -46,6 +49,7 @@ impl Activity {
     pub(super) fn new() -> Self {
         Self {
             accepted: Instant::now(),
+            accepted_ms: ticks_ms(),
             head_since: AtomicU64::new(1),
             last_byte: AtomicU64::new(0),
             working: AtomicU32::new(0),
@@ -56,7 +60,7 @@ impl Activity {
     }
 
     fn now(&self) -> u64 {
-        u64::try_from(self.accepted.elapsed().as_millis()).unwrap_or(u64::MAX)
+        ticks_ms().saturating_sub(self.accepted_ms)
     }
 
     /// The connection is one of HTTP/2, as TLS has agreed or its first bytes say.

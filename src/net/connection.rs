@@ -124,8 +124,8 @@ impl<F: Future<Output: Send> + Send + 'static> hyper::rt::Executor<F> for Execut
 /// [`Server`].
 pub async fn serve<H, A>(listener: TcpListener, handler: H, tasks: Tasks, limits: Limits)
 where
-    H: Fn(Request<Arriving>, Peer) -> A + Clone + Send + Sync + Unpin + 'static,
-    A: Future<Output = Response> + Send + Unpin + 'static,
+    H: Fn(Request<Arriving>, Peer) -> A + Clone + Send + Sync + 'static,
+    A: Future<Output = Response> + Send + 'static,
 {
     Server::new(tasks, limits).run(listener, handler).await;
 }
@@ -261,8 +261,8 @@ impl Server {
     /// Accepts on `listener` until the sign to stop, and answers every request by `handler`.
     pub async fn run<H, A>(&self, listener: TcpListener, handler: H)
     where
-        H: Fn(Request<Arriving>, Peer) -> A + Clone + Send + Sync + Unpin + 'static,
-        A: Future<Output = Response> + Send + Unpin + 'static,
+        H: Fn(Request<Arriving>, Peer) -> A + Clone + Send + Sync + 'static,
+        A: Future<Output = Response> + Send + 'static,
     {
         loop {
             let accepted = tokio::select! {
@@ -299,8 +299,8 @@ impl Server {
     /// Takes in who has begun to connect before the port was closed to others, until all of them can be here.
     async fn take_last<H, A>(&self, listener: TcpListener, handler: H) -> io::Result<()>
     where
-        H: Fn(Request<Arriving>, Peer) -> A + Clone + Send + Sync + Unpin + 'static,
-        A: Future<Output = Response> + Send + Unpin + 'static,
+        H: Fn(Request<Arriving>, Peer) -> A + Clone + Send + Sync + 'static,
+        A: Future<Output = Response> + Send + 'static,
     {
         // The runtime may not know yet that somebody waits; the system does.
         let listener = listener.into_std()?;
@@ -317,8 +317,8 @@ impl Server {
     /// Takes in who waits in the system's queue.
     fn take_waiting<H, A>(&self, listener: &std::net::TcpListener, handler: &H) -> io::Result<()>
     where
-        H: Fn(Request<Arriving>, Peer) -> A + Clone + Send + Sync + Unpin + 'static,
-        A: Future<Output = Response> + Send + Unpin + 'static,
+        H: Fn(Request<Arriving>, Peer) -> A + Clone + Send + Sync + 'static,
+        A: Future<Output = Response> + Send + 'static,
     {
         while let Some(free) = self.seats.free_now() {
             let (stream, address) = match listener.accept() {
@@ -363,8 +363,8 @@ impl Server {
     /// One connection from its accept to its end.
     async fn attend<H, A>(self, mut stream: TcpStream, mut seat: Seat, mut peer: Peer, handler: H)
     where
-        H: Fn(Request<Arriving>, Peer) -> A + Clone + Send + Sync + Unpin + 'static,
-        A: Future<Output = Response> + Send + Unpin + 'static,
+        H: Fn(Request<Arriving>, Peer) -> A + Clone + Send + Sync + 'static,
+        A: Future<Output = Response> + Send + 'static,
     {
         // Small answers go out at once; without it only the speed differs.
         drop(stream.set_nodelay(true));
@@ -381,7 +381,8 @@ impl Server {
             let activity = Arc::clone(&activity);
             move |request| Answering {
                 working: Some(activity.begin()),
-                answer: handler(request, peer),
+                // Boxed, so that what passes it on moves a pointer and not all that answering needs.
+                answer: Box::pin(handler(request, peer)),
                 activity: Arc::clone(&activity),
                 elsewhere: elsewhere.clone(),
             }
@@ -395,7 +396,7 @@ impl Server {
                 });
                 // Elsewhere: most idle connections are the other ones, which need not have room for this.
                 let mut connection = Box::pin(http.serve_connection(TokioIo::new(stream), service));
-                self.watch(connection.as_mut(), &activity).await;
+                self.watch(connection.as_mut(), &activity, &mut None).await;
             }
         }
     }
@@ -403,11 +404,13 @@ impl Server {
     /// Serves HTTP/1: the short way for as long as that can be, and from then on as hyper does.
     async fn by_one<F, A>(&self, one: &http1::Builder, stream: Watched<Stream>, answer: F, activity: &Activity)
     where
-        F: Fn(Request<Arriving>) -> A + Send + Sync + Unpin + 'static,
+        F: Fn(Request<Arriving>) -> A + Send + Sync + 'static,
         A: Future<Output = Response> + Send + Unpin + 'static,
     {
         let mut direct = Direct::new(stream, &answer);
-        self.watch(Pin::new(&mut direct), activity).await;
+        // One time for both, from the sign to stop on.
+        let mut until = None;
+        self.watch(Pin::new(&mut direct), activity, &mut until).await;
         let Some(rest) = direct.rest() else { return };
         let begun = Cell::new(rest.begun);
         let service = service_fn(move |request: Request<Incoming>| {
@@ -425,7 +428,7 @@ impl Server {
         // What has come is read before a shutdown could close the connection.
         let is_over = poll_fn(|context| Poll::Ready(connection.as_mut().poll(context).is_ready())).await;
         if !is_over {
-            self.watch(connection.as_mut(), activity).await;
+            self.watch(connection.as_mut(), activity, &mut until).await;
         }
     }
 
@@ -531,17 +534,26 @@ impl Server {
     }
 
     /// Drives the connection until it ends, or one of its limits or the grace time does; what is left is cut off.
-    async fn watch<C: Connection>(&self, mut connection: Pin<&mut C>, activity: &Activity) {
-        tokio::select! {
-            () = self.in_time(connection.as_mut(), activity) => return,
-            () = self.tasks.stopping() => {}
+    /// `until` is set when the grace time begins, and is what is left of it where it has begun.
+    async fn watch<C: Connection>(
+        &self,
+        mut connection: Pin<&mut C>,
+        activity: &Activity,
+        until: &mut Option<Instant>,
+    ) {
+        if until.is_none() {
+            tokio::select! {
+                () = self.in_time(connection.as_mut(), activity) => return,
+                () = self.tasks.stopping() => {}
+            }
+            // The first request may be on its way, and a shutdown now would close the connection before it is read.
+            if !activity.has_asked() && self.first_asked(connection.as_mut(), activity).await {
+                return;
+            }
         }
-        // The first request may be on its way, and a shutdown now would close the connection before it is read.
-        if !activity.has_asked() && self.first_asked(connection.as_mut(), activity).await {
-            return;
-        }
+        let until = *until.get_or_insert_with(|| Instant::now() + self.limits.grace);
         connection.as_mut().graceful_shutdown();
-        drop(time::timeout(self.limits.grace, self.in_time(connection, activity)).await);
+        drop(time::timeout_at(until, self.in_time(connection, activity)).await);
     }
 
     /// Drives the connection until its first request has begun, or for a moment; whether it has ended.

@@ -14,7 +14,7 @@ use std::{
     mem::MaybeUninit,
     pin::Pin,
     task::{Context, Poll, ready},
-    time::{Duration, SystemTime, UNIX_EPOCH},
+    time::{Duration, UNIX_EPOCH},
 };
 
 use bytes::{Buf as _, Bytes};
@@ -25,12 +25,16 @@ use hyper::{
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
 use super::{activity::Watched, arriving::Arriving};
-use crate::http::respond::Response;
+use crate::{base::clock::Clock, http::respond::Response};
 
 /// Bytes that are read at once, and of a head that is answered here.
 const HEAD_MAX: usize = 8 * 1024;
 /// Fields of a head, as many as hyper takes.
 const FIELDS_MAX: usize = 100;
+/// A body of so many bytes is copied behind its head: one piece costs the system less than two.
+const COPIED_MAX: usize = 4 * 1024;
+/// Steps of a connection, of which a request takes one or two, until others have their turn.
+const TURNS_MAX: usize = 32;
 /// What a thread keeps of the room for a head.
 const ROOM_MAX: usize = 16 * 1024;
 /// Bytes of a date (RFC 9110, 5.6.7).
@@ -41,7 +45,7 @@ thread_local! {
     static ROOM: Cell<Vec<u8>> = const { Cell::new(Vec::new()) };
     static FIELDS: Cell<Option<HeaderMap>> = const { Cell::new(None) };
     /// The time of day as answers say it, and its second.
-    static NOW: Cell<(u64, [u8; DATE_BYTES])> = const { Cell::new((0, [0; DATE_BYTES])) };
+    static NOW: Cell<(u64, [u8; DATE_BYTES])> = const { Cell::new((u64::MAX, [0; DATE_BYTES])) };
 }
 
 /// A connection of which requests are answered here, until one cannot be.
@@ -49,12 +53,14 @@ pub(super) struct Direct<S, F, A> {
     stream: Watched<S>,
     answer: F,
     /// What has come of requests that are not answered.
-    kept: Vec<u8>,
+    kept: Bytes,
     /// It may hold a whole request.
     has_more: bool,
     /// What is on its way out.
     out: Option<Out>,
     is_closing: bool,
+    /// What had come before it was to close is read.
+    has_looked: bool,
     begun: Option<Begun<A>>,
     end: End,
 }
@@ -112,10 +118,11 @@ where
         Self {
             stream,
             answer,
-            kept: Vec::new(),
+            kept: Bytes::new(),
             has_more: false,
             out: None,
             is_closing: false,
+            has_looked: false,
             begun: None,
             end: End::None,
         }
@@ -128,7 +135,7 @@ where
 
     /// What hyper goes on with, if it does.
     pub(super) fn rest(self) -> Option<Rest<S, A>> {
-        let stream = Rewound { first: self.kept.into(), stream: self.stream };
+        let stream = Rewound { first: self.kept, stream: self.stream };
         (self.end == End::PassedOn).then_some(Rest { stream, begun: self.begun })
     }
 
@@ -136,26 +143,39 @@ where
     fn poll_next(&mut self, context: &mut Context<'_>) -> Poll<io::Result<()>> {
         if self.has_more {
             self.has_more = false;
-            let text = Bytes::from(std::mem::take(&mut self.kept));
+            let text = std::mem::take(&mut self.kept);
             self.take_in(text, context);
             return Poll::Ready(Ok(()));
         }
-        if self.is_closing {
-            self.end = if self.kept.is_empty() { End::Closed } else { End::PassedOn };
+        // Empty lines are no beginning of a request.
+        let is_between = self.kept.iter().all(|it| matches!(it, b'\r' | b'\n'));
+        if self.is_closing && (self.has_looked || !is_between) {
+            self.end = if is_between { End::Closed } else { End::PassedOn };
             return Poll::Ready(Ok(()));
         }
         let mut room = [MaybeUninit::uninit(); HEAD_MAX];
         let mut read = ReadBuf::uninit(&mut room);
-        ready!(Pin::new(&mut self.stream).poll_read(context, &mut read))?;
+        let polled = Pin::new(&mut self.stream).poll_read(context, &mut read);
+        // A request that lies there would be cut off, and with it the answer that is on its way.
+        self.has_looked = self.is_closing;
+        if polled.is_pending() && self.is_closing {
+            return Poll::Ready(Ok(()));
+        }
+        ready!(polled)?;
         let new = read.filled();
         if new.is_empty() {
             self.end = End::Closed;
         } else if self.kept.is_empty() {
             self.take_in(Bytes::copy_from_slice(new), context);
         } else {
-            self.kept.extend_from_slice(new);
-            let text = Bytes::from(std::mem::take(&mut self.kept));
-            self.take_in(text, context);
+            let text = Bytes::from([&std::mem::take(&mut self.kept), new].concat());
+            // Only with a line, or with the sign of a wrong one, there is more to see than before.
+            let may_be_whole = text.len() >= HEAD_MAX || new.iter().any(|it| matches!(it, b'\n' | 0));
+            if may_be_whole {
+                self.take_in(text, context);
+            } else {
+                self.kept = text;
+            }
         }
         Poll::Ready(Ok(()))
     }
@@ -163,14 +183,14 @@ where
     /// Bytes from the beginning of a request on.
     fn take_in(&mut self, text: Bytes, context: &mut Context<'_>) {
         match read(&text) {
-            Read::Part if text.len() < HEAD_MAX => self.kept = text.into(),
-            Read::Plain(request, length) => self.begin(request, &text, length, context),
-            Read::Part | Read::Other => self.pass_on(&text, None),
+            Read::Part if text.len() < HEAD_MAX => self.kept = text,
+            Read::Plain(request, length) => self.begin(request, text, length, context),
+            Read::Part | Read::Other => self.pass_on(text, None),
         }
     }
 
-    fn begin(&mut self, request: Request<Arriving>, text: &Bytes, length: usize, context: &mut Context<'_>) {
-        let is_head = *request.method() == Method::HEAD;
+    fn begin(&mut self, request: Request<Arriving>, text: Bytes, length: usize, context: &mut Context<'_>) {
+        let how = How { is_head: *request.method() == Method::HEAD, is_last: self.is_closing && text.len() == length };
         let mut answer = (self.answer)(request);
         let Poll::Ready(mut response) = Pin::new(&mut answer).poll(context) else {
             self.pass_on(text, Some(Begun::Answering(answer)));
@@ -179,7 +199,15 @@ where
         let mut head = ROOM.take();
         head.clear();
         let body = match response.body_mut().take_memory() {
-            Some(body) if write_head(&mut head, &response, body.len(), is_head) => body,
+            Some(body) if write_head(&mut head, &response, body.len(), how) => {
+                // Parts may be of a mapped file, whose pages are the system's alone to touch: it says so if one is bad.
+                if body.len() > COPIED_MAX || response.status() == StatusCode::PARTIAL_CONTENT {
+                    body
+                } else {
+                    head.extend_from_slice(&body);
+                    Bytes::new()
+                }
+            }
             body => {
                 ROOM.set(head);
                 if let Some(body) = body {
@@ -192,14 +220,13 @@ where
         give_back(std::mem::take(response.headers_mut()));
         self.out = Some(Out { head, at: 0, body });
         if text.len() > length {
-            self.kept = text.slice(length..).into();
+            self.kept = text.slice(length..);
             self.has_more = true;
         }
     }
 
-    fn pass_on(&mut self, text: &Bytes, begun: Option<Begun<A>>) {
-        self.kept = text.to_vec();
-        (self.begun, self.end) = (begun, End::PassedOn);
+    fn pass_on(&mut self, text: Bytes, begun: Option<Begun<A>>) {
+        (self.kept, self.begun, self.end) = (text, begun, End::PassedOn);
     }
 
     /// Writes what is on its way out.
@@ -210,8 +237,12 @@ where
             if head.is_empty() && out.body.is_empty() {
                 break;
             }
-            let parts = [IoSlice::new(head), IoSlice::new(&out.body)];
-            let written = ready!(Pin::new(&mut self.stream).poll_write_vectored(context, &parts))?;
+            let stream = Pin::new(&mut self.stream);
+            let written = ready!(if out.body.is_empty() {
+                stream.poll_write(context, head)
+            } else {
+                stream.poll_write_vectored(context, &[IoSlice::new(head), IoSlice::new(&out.body)])
+            })?;
             if written == 0 {
                 return Poll::Ready(Err(io::ErrorKind::WriteZero.into()));
             }
@@ -238,7 +269,7 @@ where
     /// Until the connection is over, or the rest of it is hyper's.
     fn poll(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<()> {
         let this = self.get_mut();
-        loop {
+        for _ in 0..TURNS_MAX {
             match this.end {
                 End::None => {}
                 End::Closed => return Pin::new(&mut this.stream).poll_shutdown(context).map(drop),
@@ -252,6 +283,8 @@ where
                 return Poll::Ready(());
             }
         }
+        context.waker().wake_by_ref();
+        Poll::Pending
     }
 }
 
@@ -311,13 +344,23 @@ fn is_about_the_connection(field: &httparse::Header<'_>) -> bool {
     }
 }
 
+/// How a request wants its answer.
+#[derive(Clone, Copy, Debug)]
+struct How {
+    /// It asks for the head alone.
+    is_head: bool,
+    /// Nothing is answered behind it.
+    is_last: bool,
+}
+
 /// Writes the head of an answer with a body of `bytes`. `false` where it says something of the connection, or another length.
-fn write_head(head: &mut Vec<u8>, response: &Response, bytes: usize, is_head: bool) -> bool {
+fn write_head(head: &mut Vec<u8>, response: &Response, bytes: usize, how: How) -> bool {
     let status = response.status();
     if status.is_informational() {
         return false;
     }
-    let bodiless = is_head || matches!(status, StatusCode::NO_CONTENT | StatusCode::NOT_MODIFIED);
+    let is_empty = matches!(status, StatusCode::NO_CONTENT | StatusCode::NOT_MODIFIED);
+    let bodiless = how.is_head || is_empty;
     if bodiless && bytes > 0 {
         return false;
     }
@@ -332,7 +375,7 @@ fn write_head(head: &mut Vec<u8>, response: &Response, bytes: usize, is_head: bo
     for (name, value) in response.headers() {
         if *name == CONTENT_LENGTH {
             let told = std::str::from_utf8(value.as_bytes()).ok().and_then(|it| it.parse().ok());
-            if has_length || (!bodiless && told != Some(bytes)) || status == StatusCode::NO_CONTENT {
+            if has_length || (!bodiless && told != Some(bytes)) || is_empty {
                 return false;
             }
             has_length = true;
@@ -345,6 +388,9 @@ fn write_head(head: &mut Vec<u8>, response: &Response, bytes: usize, is_head: bo
     }
     if !has_length && !bodiless {
         field(head, CONTENT_LENGTH.as_str().as_bytes(), bytes.to_string().as_bytes());
+    }
+    if how.is_last {
+        field(head, CONNECTION.as_str().as_bytes(), b"close");
     }
     if !has_date {
         field(head, DATE.as_str().as_bytes(), &now());
@@ -369,7 +415,7 @@ fn give_back(mut headers: HeaderMap) {
 
 /// The time of day, which is written anew once a second.
 fn now() -> [u8; DATE_BYTES] {
-    let second = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs();
+    let second = u64::try_from(Clock::system().about_ms() / 1_000).unwrap_or(0);
     let (known, mut text) = NOW.get();
     if known != second {
         let written = httpdate::fmt_http_date(UNIX_EPOCH + Duration::from_secs(second));
@@ -450,15 +496,32 @@ mod tests {
 
     /// A client who sends these parts, each when the one before was read, and listens to the end.
     async fn talk(parts: &[&[u8]], room: usize, answer: fn(Request<Arriving>) -> Answer) -> Seen {
+        talk_until(parts, room, answer, false).await
+    }
+
+    /// The same, to a connection that is to close before it is looked at for the first time.
+    async fn talk_until(
+        parts: &[&[u8]],
+        room: usize,
+        answer: fn(Request<Arriving>) -> Answer,
+        is_closing: bool,
+    ) -> Seen {
         let (mut client, server) = duplex(room);
         let stream = Watched::new(server, Arc::new(Activity::new()), Some(Framing::new()));
         let mut direct = Direct::new(stream, answer);
+        if is_closing {
+            client.write_all(parts.concat().as_slice()).await.unwrap();
+            direct.close();
+        }
+        let parts = if is_closing { &[] } else { parts };
         let mut sent = Vec::new();
         let speak = async {
             for part in parts {
                 speak_and_listen(&mut client, part, &mut sent).await;
             }
-            client.shutdown().await.unwrap();
+            if !is_closing {
+                client.shutdown().await.unwrap();
+            }
             client.read_to_end(&mut sent).await.unwrap();
         };
         let serve = async {
@@ -594,11 +657,28 @@ mod tests {
         assert_eq!(seen, Seen { sent: String::new(), left: Some((text, "begun")) });
     }
 
+    #[tokio::test]
+    async fn who_is_to_close_answers_what_has_come_and_says_so() {
+        let (text, said) = TAKEN[0];
+        let closes = ok(said).replace("\r\n\r\n", "\r\nconnection: close\r\n\r\n");
+        for (sent, wanted) in [
+            (String::new(), String::new()),
+            (String::from("\r\n"), String::new()),
+            (String::from(text), closes.clone()),
+            (text.repeat(2), [ok(said), closes].concat()),
+            (format!("{text}\r\n"), ok(said)),
+        ] {
+            let seen = talk_until(&[sent.as_bytes()], 4_096, echo, true).await;
+            assert_eq!(seen, Seen { sent: wanted, left: None }, "{sent:?}");
+        }
+    }
+
     /// An answer for each target.
     fn various(request: Request<Arriving>) -> Answer {
         let mut response = match request.uri().path() {
             "/none" => respond::empty(StatusCode::NO_CONTENT),
             "/same" => respond::empty(StatusCode::NOT_MODIFIED),
+            "/same-length" => respond::empty(StatusCode::NOT_MODIFIED),
             "/odd" => respond::empty(StatusCode::from_u16(299).unwrap()),
             "/stream" => Response::new(Body::boxed(http_body_util::Full::new(Bytes::from_static(b"abc")))),
             _ => respond::text(StatusCode::OK, "abc"),
@@ -606,7 +686,7 @@ mod tests {
         let headers = response.headers_mut();
         headers.remove(hyper::header::CONTENT_TYPE);
         match request.uri().path() {
-            "/length" => drop(headers.insert(CONTENT_LENGTH, HeaderValue::from_static("3"))),
+            "/length" | "/same-length" => drop(headers.insert(CONTENT_LENGTH, HeaderValue::from_static("3"))),
             "/wrong" => drop(headers.insert(CONTENT_LENGTH, HeaderValue::from_static("4"))),
             "/twice" => {
                 headers.append(CONTENT_LENGTH, HeaderValue::from_static("3"));
@@ -636,7 +716,7 @@ mod tests {
             let seen = talk(&[text.as_bytes()], 64, various).await;
             assert_eq!(seen, Seen { sent: String::from(wanted), left: None }, "{target}");
         }
-        for target in ["/odd", "/stream", "/wrong", "/twice", "/close"] {
+        for target in ["/odd", "/same-length", "/stream", "/wrong", "/twice", "/close"] {
             let text = format!("GET {target} HTTP/1.1\r\n\r\n");
             let seen = talk(&[text.as_bytes()], 64, various).await;
             assert_eq!(seen, Seen { sent: String::new(), left: Some((text, "done")) }, "{target}");
@@ -647,8 +727,8 @@ mod tests {
     fn the_date_is_that_of_now() {
         let text = String::from_utf8(now().to_vec()).unwrap();
         let told = httpdate::parse_http_date(&text).unwrap();
-        let apart = SystemTime::now().duration_since(told).unwrap();
-        assert!(apart < Duration::from_secs(5), "{text}");
+        let told = i64::try_from(told.duration_since(UNIX_EPOCH).unwrap().as_millis()).unwrap();
+        assert!((0..5_000).contains(&(Clock::system().now_ms() - told)), "{text}");
         assert_eq!(now(), now());
     }
 }

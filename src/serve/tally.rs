@@ -159,7 +159,7 @@ impl Tally {
         let headers = &seen.asked.parts.headers;
         let agent = headers.get(USER_AGENT).map(hyper::header::HeaderValue::as_bytes);
         let (status, is_bot) = (response.status(), is_bot(agent));
-        let at_ms = self.0.clock.now_ms();
+        let at_ms = self.0.clock.about_ms();
         let is_persons = !is_bot && !seen.target.preview;
         let is_page = is_persons && is_page(seen.asked.parts, response);
         let path = || label::path(seen.asked.parts.uri.path());

@@ -16,11 +16,12 @@ use chainhost::{
         respond::{self, Response},
     },
     net::{
+        Arriving,
         connection::{Elsewhere, Limits, Server},
         listen,
     },
 };
-use hyper::{Request, StatusCode, body::Incoming, header::HeaderValue};
+use hyper::{Request, StatusCode, header::HeaderValue};
 use tokio::{
     io::{AsyncReadExt as _, AsyncWriteExt as _},
     net::TcpStream,
@@ -40,7 +41,7 @@ fn limits() -> Limits {
 /// A server; its tasks must be stopped at the end.
 fn start<H, A>(limits: Limits, handler: H) -> (SocketAddr, Tasks)
 where
-    H: Fn(Request<Incoming>, Peer) -> A + Clone + Send + 'static,
+    H: Fn(Request<Arriving>, Peer) -> A + Clone + Send + Sync + 'static,
     A: Future<Output = Response> + Send + 'static,
 {
     start_as(limits, handler, |it| it)
@@ -49,7 +50,7 @@ where
 /// A server of some kind.
 fn start_as<H, A>(limits: Limits, handler: H, kind: impl FnOnce(Server) -> Server) -> (SocketAddr, Tasks)
 where
-    H: Fn(Request<Incoming>, Peer) -> A + Clone + Send + 'static,
+    H: Fn(Request<Arriving>, Peer) -> A + Clone + Send + Sync + 'static,
     A: Future<Output = Response> + Send + 'static,
 {
     let tasks = Tasks::new();
@@ -60,7 +61,7 @@ where
     (address, tasks)
 }
 
-async fn hello(_: Request<Incoming>, peer: Peer) -> Response {
+async fn hello(_: Request<Arriving>, peer: Peer) -> Response {
     respond::text(StatusCode::OK, format!("{} {}", peer.address.ip(), peer.address.ip().is_loopback()))
 }
 
@@ -140,7 +141,7 @@ async fn a_shutdown_lets_requests_end_and_closes_idle_connections() {
     let (begun, mut begins) = mpsc::channel(4);
     let handler = {
         let go = Arc::clone(&go);
-        move |_: Request<Incoming>, _: Peer| {
+        move |_: Request<Arriving>, _: Peer| {
             let (go, begun) = (Arc::clone(&go), begun.clone());
             async move {
                 begun.send(()).await.unwrap();
@@ -165,7 +166,7 @@ async fn a_shutdown_lets_requests_end_and_closes_idle_connections() {
 #[tokio::test]
 async fn a_shutdown_waits_no_longer_than_the_grace_time() {
     let (begun, mut begins) = mpsc::channel(4);
-    let handler = move |_: Request<Incoming>, _: Peer| {
+    let handler = move |_: Request<Arriving>, _: Peer| {
         let begun = begun.clone();
         async move {
             begun.send(()).await.unwrap();
@@ -230,7 +231,7 @@ fn calmed(frames: &[(u8, Vec<u8>)]) -> bool {
 
 #[tokio::test]
 async fn floods_of_resets_and_headers_end_the_connection() {
-    let (address, tasks) = start(limits(), |_: Request<Incoming>, _: Peer| std::future::pending::<Response>());
+    let (address, tasks) = start(limits(), |_: Request<Arriving>, _: Peer| std::future::pending::<Response>());
     // Streams that are opened and reset at once (CVE-2023-44487).
     let mut flood = Vec::new();
     for stream in (1..4_000).step_by(2) {
@@ -260,7 +261,7 @@ async fn floods_of_resets_and_headers_end_the_connection() {
 #[tokio::test]
 async fn one_connection_has_so_many_streams_and_no_more() {
     let (begun, mut begins) = mpsc::channel(1_000);
-    let handler = move |_: Request<Incoming>, _: Peer| {
+    let handler = move |_: Request<Arriving>, _: Peer| {
         let begun = begun.clone();
         async move {
             begun.send(()).await.unwrap();
@@ -304,7 +305,7 @@ async fn who_comes_after_the_end_is_not_let_through_and_who_came_before_is_there
 /// A server to which only this proxy connects; it answers with what it knows of who asks.
 fn start_behind(proxy: &str, limits: Limits) -> (SocketAddr, Tasks) {
     let proxies = [proxy.parse().unwrap()];
-    let tell = async |_: Request<Incoming>, peer: Peer| {
+    let tell = async |_: Request<Arriving>, peer: Peer| {
         let tls = peer.told.map(|it| it.tls);
         respond::text(StatusCode::OK, format!("{} {tls:?}", peer.address))
     };

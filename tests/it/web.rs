@@ -64,14 +64,14 @@ impl Web {
         let handler = move |request: Request<Arriving>, peer: Peer| {
             let trust = Arc::clone(&trust);
             let plane = serving.clone();
-            Box::pin(async move {
+            async move {
                 let (parts, body) = request.into_parts();
                 let Some(host) = host::host(&parts) else { return plane.bad_host(&parts) };
                 match plane.answer(Asked { host: &host, parts: &parts, peer, trust: &trust }, body).await {
                     Some(response) => response,
                     None => plane.unknown_host(&parts),
                 }
-            })
+            }
         };
         tasks.spawn(connection::serve(listener, handler, tasks.clone(), limits));
         Self { folder, blobs, plane, tasks, address }

@@ -317,12 +317,10 @@ async fn data_of_nothing_for_who_reads_it_late_ends_the_connection() {
     let listener = listen::bind(&["127.0.0.1:0".parse().unwrap()]).unwrap().remove(0);
     let address = listener.local_addr().unwrap();
     let server = Server::new(tasks.clone(), Limits::default());
-    let hold = |request: Request<Arriving>, _: Peer| {
-        Box::pin(async move {
-            std::future::pending::<()>().await;
-            drop(request);
-            Response::new(chainhost::http::respond::Body::empty())
-        })
+    let hold = |request: Request<Arriving>, _: Peer| async move {
+        std::future::pending::<()>().await;
+        drop(request);
+        Response::new(chainhost::http::respond::Body::empty())
     };
     tasks.spawn(async move { server.run(listener, hold).await });
     let post = fields(&[(":method", "POST"), (":scheme", "http"), (":authority", "a"), (":path", "/")]);
