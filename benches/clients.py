@@ -1,4 +1,4 @@
-"""What asks the servers of `compare` where wrk cannot: connections that are new each time, many that are idle, and HTTP/2.
+"""What asks the servers of `compare` where wrk cannot: connections that are new each time, many that are idle, HTTP/2 and HTTP/3.
 
 wrk takes up its TLS sessions again when a connection is closed, so that it hardly ever does a full handshake, and does
 not count the handshake in its times. Standard library only.
@@ -6,6 +6,7 @@ not count the handshake in its times. Standard library only.
 
 import contextlib
 import json
+import os
 import select
 import statistics
 import subprocess
@@ -14,11 +15,14 @@ import tempfile
 import time
 
 import peers
+import rig
 
 # As many connections at once as keep both sides at work.
 CALLERS = 8
-# Streams of each connection of HTTP/2, and the connections.
+# Streams of each connection of HTTP/2 and HTTP/3, and the connections.
 STREAMS, CONNECTIONS = 100, 16
+# Of files so large one connection has all that fits into the time.
+LARGE = 100 << 20
 
 
 def found(times_ms, seconds, failures=0):
@@ -29,10 +33,10 @@ def found(times_ms, seconds, failures=0):
     return {"requests": len(times_ms), "seconds": seconds, "failures": failures, "p50": cuts[49], "p95": cuts[94], "p99": cuts[98]}
 
 
-def call_anew(port, host, path, seconds, is_resumed):
+def call_anew(port, host, path, seconds, has_tls, is_resumed):
     """One caller: connects, asks and is closed, again and again. The time of each in ms, from the connect to the last byte; how many
     failed; and how many took up a session."""
-    target, context = peers.Target("", None, port, True, host), peers.trusting()
+    target, context = peers.Target("", None, port, has_tls, host), peers.trusting() if has_tls else None
     request = f"GET /{path} HTTP/1.1\r\nHost: {target.authority}\r\nConnection: close\r\n\r\n".encode()
     times, failures, resumed, session, ends = [], 0, 0, None, time.monotonic() + seconds
     while time.monotonic() < ends:
@@ -41,7 +45,7 @@ def call_anew(port, host, path, seconds, is_resumed):
             with target.connect(context, session) as line:
                 line.sendall(request)
                 answer = b"".join(iter(lambda: line.recv(65_536), b""))
-                resumed += line.session_reused
+                resumed += has_tls and line.session_reused
                 session = line.session if is_resumed else None
             failures += not answer.startswith(b"HTTP/1.1 200 ")
         except OSError:
@@ -50,9 +54,10 @@ def call_anew(port, host, path, seconds, is_resumed):
     return times, failures, resumed
 
 
-def anew(target, path, seconds, is_resumed):
-    """Connections that each begin with a handshake: a full one, or one that takes up the session before. Each caller is a process."""
-    words = json.dumps([target.port, target.host, path, seconds, is_resumed])
+def anew(target, path, seconds, is_resumed=False):
+    """Connections that each begin with a handshake: a full one, or one that takes up the session before; in clear without. Each caller is
+    a process."""
+    words = json.dumps([target.port, target.host, path, seconds, target.has_tls, is_resumed])
     callers = [subprocess.Popen([sys.executable, __file__, words], stdout=subprocess.PIPE) for _ in range(CALLERS)]
     times, failures, resumed = zip(*(json.loads(it.communicate()[0]) for it in callers))
     times = [it for each in times for it in each]
@@ -62,11 +67,11 @@ def anew(target, path, seconds, is_resumed):
     return found(times, seconds, sum(failures))
 
 
-def h2load(target, path, requests):
+def h2load(target, path, requests, connections):
     with tempfile.NamedTemporaryFile("r") as log:
         begun = time.monotonic()
         subprocess.run(
-            ["h2load", "-t", "1", "-c", str(CONNECTIONS), "-m", str(STREAMS), "-n", str(requests), "--log-file", log.name,
+            ["h2load", "-t", "1", "-c", str(connections), "-m", str(STREAMS), "-n", str(requests), "--log-file", log.name,
              "--connect-to", f"127.0.0.1:{target.port}", f"https://{target.authority}/{path}"],
             check=True, stdout=subprocess.DEVNULL)
         seconds = time.monotonic() - begun
@@ -75,13 +80,29 @@ def h2load(target, path, requests):
     return found([int(it) / 1e3 for _, _, it in answers], seconds, failures)
 
 
-def http2(target, path, seconds):
+def http2(target, path, seconds, size):
     """About so many seconds: a number of requests by the rate of the time before, all of which are answered, so that the server does
     nothing that is not counted."""
-    least = 2 * STREAMS * CONNECTIONS
-    answer = h2load(target, path, max(least, int(target.rates.get(path, 0) * seconds)))
+    connections, least = (1, STREAMS) if size >= LARGE else (CONNECTIONS, 2 * STREAMS * CONNECTIONS)
+    answer = h2load(target, path, max(least, int(target.rates.get(path, 0) * seconds)), connections)
     target.rates[path] = answer["requests"] / answer["seconds"]
     return answer
+
+
+def http3_program():
+    """`benches/http3.rs`, built with the crates that the tests of HTTP/3 have."""
+    if made := os.environ.get("HTTP3_BENCH"):
+        return made
+    done = subprocess.run(["cargo", "bench", "--locked", "--features", "full", "--bench", "http3", "--no-run", "--message-format", "json"],
+                          cwd=rig.ROOT, stdout=subprocess.PIPE, text=True, check=True)
+    made = [json.loads(line) for line in done.stdout.splitlines()]
+    return next(it["executable"] for it in made if it.get("executable") and it["target"]["name"] == "http3")
+
+
+def http3(target, path, seconds, size, program, chain):
+    words = [chain, target.port, target.host, path, size, seconds, CONNECTIONS, STREAMS]
+    done = subprocess.run([program, *map(str, words)], stdout=subprocess.PIPE, text=True, check=True)
+    return json.loads(done.stdout)
 
 
 @contextlib.contextmanager

@@ -173,9 +173,9 @@ def zipped(pages):
     return out.getvalue()
 
 
-def seed_sites(server, count, workers=4):
-    """Makes `count` sites, `site-0000` and on, each with some pages, all live."""
-    numbers, lock, archive = iter(range(count)), threading.Lock(), zipped(PAGES)
+def seed_sites(server, count, workers=4, pages_of=lambda _: PAGES):
+    """Makes `count` sites, `site-0000` and on, each with some pages, or those that are its number's, all live."""
+    numbers, lock = iter(range(count)), threading.Lock()
 
     def work():
         client = server.client()
@@ -185,7 +185,7 @@ def seed_sites(server, count, workers=4):
             if number is None:
                 return
             client.call("POST", "/api/v1/sites", {"name": f"site-{number:04}"})
-            client.send("PUT", f"/api/v1/sites/site-{number:04}/deployments", archive, "application/zip")
+            client.send("PUT", f"/api/v1/sites/site-{number:04}/deployments", zipped(pages_of(number)), "application/zip")
 
     threads = [threading.Thread(target=work) for _ in range(workers)]
     for thread in threads:
@@ -248,12 +248,13 @@ def wakes(pid):
     return found
 
 
-def wrk(url, seconds, connections, threads=1, script=None, host=None):
-    """Runs wrk and gives what it printed as numbers: requests, seconds, failures, p50, p95, p99 in ms."""
+def wrk(url, seconds, connections, threads=1, script=None, host=None, timeout_s=2):
+    """Runs wrk and gives what it printed as numbers: requests, seconds, failures, p50, p95, p99 in ms, and the bytes that came. What takes
+    longer than `timeout_s` has failed."""
     with tempfile.NamedTemporaryFile("w", suffix=".lua") as lua:
         lua.write((script or "") + WRK_DONE)
         lua.flush()
-        command = ["wrk", "-t", str(threads), "-c", str(connections), "-d", f"{seconds}s", "-s", lua.name]
+        command = ["wrk", "-t", str(threads), "-c", str(connections), "-d", f"{seconds}s", "--timeout", f"{timeout_s}s", "-s", lua.name]
         if host:
             command += ["-H", f"Host: {host}"]
         done = subprocess.run(command + [url], capture_output=True, text=True, check=True)
@@ -300,9 +301,9 @@ WRK_DONE = """
 function done(summary, latency, requests)
   local e = summary.errors
   io.write(string.format(
-    'RESULT {"requests":%d,"seconds":%f,"failures":%d,"p50":%f,"p95":%f,"p99":%f,"max":%f}\\n', summary.requests,
+    'RESULT {"requests":%d,"seconds":%f,"failures":%d,"p50":%f,"p95":%f,"p99":%f,"max":%f,"bytes":%d}\\n', summary.requests,
     summary.duration / 1e6, e.connect + e.read + e.write + e.status + e.timeout, latency:percentile(50) / 1e3,
-    latency:percentile(95) / 1e3, latency:percentile(99) / 1e3, latency.max / 1e3))
+    latency:percentile(95) / 1e3, latency:percentile(99) / 1e3, latency.max / 1e3, summary.bytes))
 end
 """
 
