@@ -1,8 +1,7 @@
 //! What a connection is doing, seen from its bytes and its requests, and until when it may go on like that.
 //!
 //! Two limits: a request's head must be whole in time, from the accept or from its first byte on; and a connection
-//! on which no byte moves and no request is worked on is idle, and ends. Knows HTTP by the first bytes only; what may come in is
-//! for `framing` to say.
+//! on which no byte moves and no request is worked on is idle, and ends. What may come in, and whether it is HTTP/2, is for `framing` to say.
 
 use std::{
     io,
@@ -22,9 +21,6 @@ use tokio::{
 
 use super::{framing::Framing, seats::Seat};
 use crate::base::clock::ticks_ms;
-
-/// How the preface of HTTP/2 begins.
-pub(super) const PREFACE: &[u8; 4] = b"PRI ";
 
 /// The state that connection, bytes and requests share. Times are milliseconds since the accept.
 #[derive(Debug)]
@@ -85,11 +81,8 @@ impl Activity {
         self.working.fetch_sub(1, Ordering::Relaxed);
     }
 
-    fn read(&self, now: u64, bytes: &[u8], first: bool) {
+    fn read(&self, now: u64) {
         self.last_byte.store(now, Ordering::Relaxed);
-        if first && bytes.starts_with(PREFACE) {
-            self.speaks_two();
-        }
         let between = self.working.load(Ordering::Relaxed) == 0 && !self.streams.load(Ordering::Relaxed);
         if between && self.head_since.load(Ordering::Relaxed) == 0 {
             self.head_since.store(now.saturating_add(1), Ordering::Relaxed);
@@ -153,14 +146,13 @@ pub(super) struct Watched<S> {
     activity: Arc<Activity>,
     /// What may come in, unless that is for HTTP/2.
     framing: Option<Framing>,
-    first: bool,
     /// Its place among the connections, for as long as there are bytes: also when they are those of another protocol by now.
     _seat: Option<Seat>,
 }
 
 impl<S> Watched<S> {
     pub(super) const fn new(stream: S, activity: Arc<Activity>, framing: Option<Framing>) -> Self {
-        Self { stream, activity, framing, first: true, _seat: None }
+        Self { stream, activity, framing, _seat: None }
     }
 
     /// With its place, which it gives back at its end.
@@ -185,13 +177,15 @@ impl<S: AsyncRead + Unpin> AsyncRead for Watched<S> {
         if new.is_empty() {
             return polled;
         }
-        this.activity.read(this.activity.now(), new, this.first);
-        this.first = false;
+        this.activity.read(this.activity.now());
         if let Some(framing) = &mut this.framing {
             if this.activity.switched.load(Ordering::Relaxed) {
                 framing.switch();
             }
             let passed = framing.pass(new);
+            if framing.is_two() {
+                this.activity.speaks_two();
+            }
             buffer.set_filled(before + passed);
         }
         polled
@@ -245,13 +239,13 @@ mod tests {
         let activity = Activity::new();
         let limit = |now| activity.time_limit(now, HEAD, IDLE).as_millis();
         assert_eq!(limit(0), 10_000);
-        activity.read(4_000, b"GET /", true);
+        activity.read(4_000);
         assert_eq!(limit(4_000), 10_000, "bytes that trickle win no time");
         activity.start();
         assert_eq!(limit(104_000), 179_000, "a request that is worked on is not idle");
         activity.end(104_000);
         assert_eq!(limit(150_000), 179_000);
-        activity.read(154_000, b"GET ", false);
+        activity.read(154_000);
         assert_eq!(limit(154_000), 164_000, "the next head has its time from its first byte on");
         activity.wrote(163_000);
         assert_eq!(limit(163_000), 173_000, "or from the last byte of the answer before it");
@@ -260,12 +254,13 @@ mod tests {
     #[test]
     fn frames_of_http_2_are_no_heads() {
         let activity = Activity::new();
-        activity.read(5, b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n", true);
+        activity.speaks_two();
+        activity.read(5);
         activity.wrote(6);
         assert_eq!(activity.time_limit(7, HEAD, IDLE).as_millis(), 10_000);
         activity.start();
         activity.end(8);
-        activity.read(9, b"frame", false);
+        activity.read(9);
         assert_eq!(activity.time_limit(10, HEAD, IDLE).as_millis(), 75_009);
     }
 }

@@ -36,10 +36,10 @@ use tokio::{
 };
 
 use super::{
-    activity::{Activity, PREFACE, Watched, Working},
+    activity::{Activity, Watched, Working},
     arriving::Arriving,
     direct::{Begun, Direct, Rewound},
-    framing::Framing,
+    framing::{Framing, OF_PREFACE},
     listen, patient, proxy_header,
     seats::{Seat, Seats},
     stream::Stream,
@@ -184,9 +184,9 @@ enum Version<'a> {
 impl Versions {
     /// For a connection that begins with these bytes, four at most; and what watches over what comes.
     fn of(&self, start: &[u8]) -> (Version<'_>, Option<Framing>) {
-        if start == PREFACE {
+        if start == OF_PREFACE {
             (Version::Other(&self.two), None)
-        } else if PREFACE.starts_with(start) {
+        } else if OF_PREFACE.starts_with(start) {
             (Version::Other(&self.either), Some(Framing::new()))
         } else {
             (Version::One(&self.one), Some(Framing::new()))
@@ -485,10 +485,14 @@ impl Server {
     /// How a connection is to be served, by its first bytes, which stay to be read. `None` when it ends before them,
     /// or its time or ours does.
     async fn version(&self, stream: &TcpStream, activity: &Activity) -> Option<(Version<'_>, Option<Framing>)> {
-        let mut start = [0; PREFACE.len()];
+        let mut start = [0; OF_PREFACE.len()];
         let read = self.first(activity, stream.peek(&mut start)).await?.ok()?;
         let start = start.get(..read).filter(|it| !it.is_empty())?;
-        Some(self.http.of(start))
+        let (version, framing) = self.http.of(start);
+        if framing.is_none() {
+            activity.speaks_two();
+        }
+        Some((version, framing))
     }
 
     /// What is read of a connection before its requests. `None` when its time or ours ends before.

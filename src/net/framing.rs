@@ -4,7 +4,8 @@
 //! takes for a body the other takes for a request (request smuggling). So this looks at each byte before hyper does, and lets
 //! nothing pass that RFC 9112 gives two readings: a line that ends in LF alone, a length beside `Transfer-Encoding`, a length
 //! said twice, a coding that is not `chunked` alone, a chunk size with anything but digits before its extensions. Nor does a target with a
-//! `#`: the parser would drop what is behind it, which a rule of a reader in front has seen as a part of the path.
+//! `#`: the parser would drop what is behind it, which a rule of a reader in front has seen as a part of the path. Nor the method `PRI`, with
+//! which HTTP/2 begins and nothing else does: who takes it for that finds other requests behind it.
 //!
 //! Guarantees: what passes is framed by hyper as it is here; what does not pass in a head becomes one byte that hyper answers
 //! with 400, and in a body the end of the stream. Bytes are looked at once, whatever parts they come in, and none is kept
@@ -12,6 +13,8 @@
 
 /// How HTTP/2 begins (RFC 9113, 3.4).
 const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
+/// The method in it, which no request has (RFC 9113, 3.4).
+pub(super) const OF_PREFACE: &[u8] = b"PRI ";
 /// What is kept of a line that comes in parts: more than a header that says a length may have.
 const LINE_KEPT: usize = 96;
 /// Digits of a chunk's size: 64 bits.
@@ -42,6 +45,8 @@ enum At {
     ChunkLf,
     /// A line of the trailers.
     Trailers,
+    /// HTTP/2, which is not to be read here.
+    Two,
     /// Another protocol, which is nobody's to read here.
     Opaque,
     /// Nothing passes any more.
@@ -98,6 +103,11 @@ impl Framing {
         }
     }
 
+    /// Whether the connection has begun with all of the preface of HTTP/2.
+    pub(super) fn is_two(&self) -> bool {
+        self.at == At::Two
+    }
+
     /// Whether nothing passes any more: the stream ends here.
     pub(super) fn is_broken(&self) -> bool {
         self.at == At::Broken
@@ -121,7 +131,7 @@ impl Framing {
                     self.at = if left == 0 { At::ChunkCr } else { At::Chunk(left) };
                     taken
                 }
-                At::Opaque => rest.len(),
+                At::Two | At::Opaque => rest.len(),
                 At::Broken => return done,
                 _ => {
                     self.at = self.chunk_sign(rest.first().copied().unwrap_or_default());
@@ -137,7 +147,7 @@ impl Framing {
         let wanted = PREFACE.get(known..).unwrap_or_default();
         let same = wanted.iter().zip(rest).take_while(|(a, b)| a == b).count();
         if same == wanted.len() {
-            self.at = At::Opaque;
+            self.at = At::Two;
         } else if same == rest.len() {
             self.at = At::Start(known + same);
         } else {
@@ -211,7 +221,7 @@ impl Framing {
         if self.first_line {
             // Empty lines before a request line mean nothing (RFC 9112, 2.2).
             self.first_line = is_empty;
-            return true;
+            return !line.starts_with(OF_PREFACE);
         }
         if !is_empty {
             self.field(line, whole > LINE_KEPT);
@@ -331,6 +341,9 @@ mod tests {
         ("P / HTTP/1.1\r\ncontent-length: 1\r\ncontent-length: 1\r\n\r\n", "a", true),
         ("P / HTTP/1.1\r\ncontent-length: 1, 1\r\n\r\n", "a", true),
         ("GET /a#b HTTP/1.1\r\nhost: a\r\n\r\n", "", true),
+        ("GET / HTTP/1.1\r\n\r\nPRI * HTTP/2.0\r\n", "\r\nSM\r\n\r\n", true),
+        ("\r\nPRI / HTTP/1.1\r\n", "host: a\r\n\r\n", true),
+        ("PRI / HTTP/1.1\r\n", "host: a\r\n\r\n", true),
         ("P / HTTP/1.1\r\ncontent-length:\r\n\r\n", "a", true),
         ("P / HTTP/1.1\r\ncontent-length: +1\r\n\r\n", "a", true),
         ("P / HTTP/1.1\r\ncontent-length: 18446744073709551616\r\n\r\n", "a", true),

@@ -32,6 +32,8 @@ use tokio::{
 /// Long enough for a slow machine; only a hang takes it.
 const PATIENCE: Duration = Duration::from_secs(30);
 const SHORT: Duration = Duration::from_millis(200);
+/// Within which a server has read what was sent before.
+const APART: Duration = Duration::from_millis(20);
 const LONG: Duration = Duration::from_hours(1);
 
 fn limits() -> Limits {
@@ -205,6 +207,19 @@ async fn connect_2(address: SocketAddr, frames: &[u8]) -> TcpStream {
     stream
 }
 
+/// The preface and empty settings up to a byte, and the rest with these frames once that has been read.
+async fn connect_2_cut(address: SocketAddr, at: usize, frames: &[u8]) -> TcpStream {
+    let all = [&b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"[..], &frame(4, 0, 0, &[]), frames].concat();
+    let (first, rest) = all.split_at(at);
+    let mut stream = TcpStream::connect(address).await.unwrap();
+    stream.set_nodelay(true).unwrap();
+    for part in [first, rest] {
+        stream.write_all(part).await.unwrap();
+        tokio::time::sleep(APART).await;
+    }
+    stream
+}
+
 /// Kind and payload of all frames until the server closes; the last may be cut off.
 async fn frames(stream: &mut TcpStream) -> Vec<(u8, Vec<u8>)> {
     let mut bytes = Vec::new();
@@ -222,11 +237,80 @@ async fn frames(stream: &mut TcpStream) -> Vec<(u8, Vec<u8>)> {
 
 /// `GET / http a` in the static table of HPACK.
 const GET_2: &[u8] = &[0x82, 0x84, 0x86, 0x41, 1, b'a'];
+const DATA: u8 = 0;
+const HEADERS: u8 = 1;
 const GO_AWAY: u8 = 7;
 const CALM: u32 = 0xb;
 
 fn calmed(frames: &[(u8, Vec<u8>)]) -> bool {
     frames.iter().any(|(kind, payload)| *kind == GO_AWAY && payload.get(4..8) == Some(&CALM.to_be_bytes()))
+}
+
+#[tokio::test]
+async fn a_preface_is_one_in_whatever_parts_it_comes() {
+    let (address, tasks) = start(Limits { idle: SHORT, ..limits() }, hello);
+    let ask = frame(1, 0b101, 1, GET_2);
+    let is_answered = |frames: &[(u8, Vec<u8>)]| {
+        frames.iter().any(|(kind, payload)| *kind == HEADERS && payload.first() == Some(&0x88))
+            && frames.iter().any(|(kind, payload)| *kind == DATA && payload == b"127.0.0.1 true")
+    };
+    for cut in [1, 2, 3, 4, 5, 18, 23, 24] {
+        let mut stream = connect_2_cut(address, cut, &ask).await;
+        let answer = frames(&mut stream).await;
+        assert!(is_answered(&answer), "cut at {cut}: {answer:?}");
+    }
+    // Byte by byte.
+    let mut stream = TcpStream::connect(address).await.unwrap();
+    stream.set_nodelay(true).unwrap();
+    for byte in [&b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"[..], &frame(4, 0, 0, &[]), &ask].concat() {
+        stream.write_all(&[byte]).await.unwrap();
+        tokio::time::sleep(APART / 10).await;
+    }
+    let answer = frames(&mut stream).await;
+    assert!(is_answered(&answer), "{answer:?}");
+    // What ends as another is no HTTP/2, and no request.
+    for at in [1, 3, 4, 17, 18, 19] {
+        let mut stream = TcpStream::connect(address).await.unwrap();
+        stream.set_nodelay(true).unwrap();
+        for part in [&b"PRI * HTTP/2.0\r\n\r\n"[..at.min(18)], &b"PRI * HTTP/2.0\r\n\r\nXX\r\n\r\n"[at.min(18)..]] {
+            drop(stream.write_all(part).await);
+            tokio::time::sleep(APART).await;
+        }
+        drop(stream.write_all(&[&frame(4, 0, 0, &[])[..], &ask].concat()).await);
+        let mut bytes = Vec::new();
+        drop(timeout(PATIENCE, stream.read_to_end(&mut bytes)).await.expect("the connection stays open"));
+        let told = String::from_utf8_lossy(&bytes);
+        assert!(!told.contains("127.0.0.1 true") && !told.contains(" 200 "), "cut at {at}: {told}");
+    }
+    end(&tasks).await;
+}
+
+#[tokio::test]
+async fn frames_win_no_time_for_a_first_request_and_are_no_heads_behind_it() {
+    let head = Duration::from_secs(1);
+    let (address, tasks) = start(Limits { head, ..limits() }, hello);
+    let ping = frame(6, 0, 0, b"are you?");
+    for cut in [1, 4] {
+        // Each ping is answered, and asks for nothing.
+        let mut stream = connect_2_cut(address, cut, &ping).await;
+        let pinging = async {
+            while stream.write_all(&ping).await.is_ok() {
+                tokio::time::sleep(head / 10).await;
+            }
+        };
+        timeout(PATIENCE, pinging).await.unwrap_or_else(|_| panic!("cut at {cut}: the connection stays open"));
+        let mut stream = connect_2_cut(address, cut, &frame(1, 0b101, 1, GET_2)).await;
+        stream.write_all(&ping).await.unwrap();
+        tokio::time::sleep(head + SHORT).await;
+        stream.write_all(&frame(1, 0b101, 3, GET_2)).await.unwrap();
+        // An error of the client's, behind which the server closes: what was asked before it is answered.
+        tokio::time::sleep(SHORT).await;
+        drop(stream.write_all(&frame(6, 0, 1, b"are you?")).await);
+        let came = frames(&mut stream).await;
+        let answers = came.iter().filter(|(kind, payload)| *kind == DATA && payload == b"127.0.0.1 true").count();
+        assert_eq!(answers, 2, "cut at {cut}: {came:?}");
+    }
+    end(&tasks).await;
 }
 
 #[tokio::test]
@@ -332,6 +416,20 @@ async fn a_proxy_says_for_whom_it_has_connected() {
         stream.write_all(&two).await.unwrap();
         let answers = rest(&mut stream).await;
         assert_eq!(answers.matches(known).count(), 2, "{answers}");
+    }
+    end(&tasks).await;
+}
+
+#[tokio::test]
+async fn a_proxy_may_pass_on_http_2() {
+    let (address, tasks) = start_behind("127.0.0.1", Limits { idle: SHORT, ..limits() });
+    let two = [&b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"[..], &frame(4, 0, 0, &[]), &frame(1, 0b101, 1, GET_2)].concat();
+    for said in [b"PROXY TCP4 198.51.100.7 192.0.2.1 51000 443\r\n".to_vec(), header()] {
+        let mut stream = TcpStream::connect(address).await.unwrap();
+        stream.write_all(&[said, two.clone()].concat()).await.unwrap();
+        let came = frames(&mut stream).await;
+        let told = came.iter().find(|it| it.0 == DATA).map(|it| String::from_utf8_lossy(&it.1).into_owned());
+        assert!(told.as_ref().is_some_and(|it| it.starts_with("198.51.100.7:51000")), "{came:?}");
     }
     end(&tasks).await;
 }

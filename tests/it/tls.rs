@@ -86,6 +86,16 @@ impl Secured {
         (String::from_utf8_lossy(&done.stdout).into_owned(), done.status.code().unwrap())
     }
 
+    /// What curl says of a page in clear by HTTP/2, which it does not ask for first: status, version, and where it is sent.
+    fn clear_two(&self, name: &str, path: &str) -> String {
+        let resolve = format!("{name}:{}:127.0.0.1", self.host.port);
+        let about = "%{http_code} %{http_version} %{redirect_url}";
+        let mut curl = Command::new("curl");
+        curl.args(["-s", "--max-time", "60", "-o", "/dev/null", "--http2-prior-knowledge", "-w", about]);
+        curl.args(["--resolve", &resolve, &format!("http://{name}:{}{path}", self.host.port)]);
+        String::from_utf8(curl.output().unwrap().stdout).unwrap()
+    }
+
     /// The certificate that is shown to who asks for a name.
     fn shown(&self, name: &str) -> CertificateDer<'static> {
         let mut roots = RootCertStore::empty();
@@ -149,6 +159,8 @@ fn visitors_in_clear_are_sent_to_https_where_somebody_vouches_for_it() {
     let sent = ask("Shop.Example:80", "/a?b=c", "");
     assert_eq!((sent.status, sent.header("location")), (308, Some("https://shop.example:8443/a?b=c")));
     assert_eq!(sent.header("cache-control"), Some("max-age=3600"));
+    assert_eq!(it.clear_two("shop.example", "/a?b=c"), "308 2 https://shop.example:8443/a?b=c");
+    assert_eq!(it.clear_two("bare.example", "/"), "200 2 ");
     assert_eq!(ask("panel.example", "/", "").header("location"), Some("https://panel.example:8443/"));
     // Nobody vouches for this name; a proxy has ended the TLS; an authority asks; a balancer asks.
     assert_eq!(ask("bare.example", "/", "").status, 200);
@@ -177,9 +189,10 @@ fn visitors_by_https_and_those_who_are_sent_there_are_logged() {
         http::ask(it.host.port, &format!("GET {path} HTTP/1.1\r\nHost: {name}\r\n"), b"").status
     };
     assert_eq!((ask("shop.example", "/a?b"), ask("panel.example", "/claim?token=secret")), (308, 308));
+    assert!(it.clear_two("shop.example", "/c").starts_with("308 2 "));
     assert_eq!(it.curl("shop.example", "/", "%{http_code}", &["-o", "/dev/null"]).0, "200");
     assert_eq!(it.curl("panel.example", "/sign-in", "%{http_code}", &["-o", "/dev/null"]).0, "200");
-    let text = it.host.until("two lines", || fs::read_to_string(&log).ok().filter(|it| it.lines().count() >= 2));
+    let text = it.host.until("three lines", || fs::read_to_string(&log).ok().filter(|it| it.lines().count() >= 3));
     let of = |line: &str| {
         let line: serde_json::Value = serde_json::from_str(line).unwrap();
         ["host", "site", "scheme", "target", "version", "status"].map(|it| line[it].clone())
@@ -189,7 +202,12 @@ fn visitors_by_https_and_those_who_are_sent_there_are_logged() {
         let text = |it: &str| serde_json::Value::from(it);
         [text("shop.example"), text("shop"), text(scheme), text(target), text(version), status.into()]
     };
-    assert_eq!(lines, [wanted("http", "/a?b", "HTTP/1.1", 308), wanted("https", "/", "HTTP/2.0", 200)]);
+    let right = [
+        wanted("http", "/a?b", "HTTP/1.1", 308),
+        wanted("http", "/c", "HTTP/2.0", 308),
+        wanted("https", "/", "HTTP/2.0", 200),
+    ];
+    assert_eq!(lines, right);
 }
 
 #[test]

@@ -41,6 +41,14 @@ pub(super) const ROWS: &[Row] = &[
     bad("9112 §2.3: another name", "GET {p} ICY/1.1\r\n{h}\r\n"),
     bad("9113 §3.4: the preface of HTTP/2 that ends as another", "PRI * HTTP/2.0\r\n\r\nXX\r\n\r\n").answers(&[], &[]),
     bad("9113 §3.4: its method in another version", "PRI * HTTP/1.1\r\n{h}\r\n").answers(&[], &[]),
+    bad("9113 §3.4: its method for a path", "PRI {p} HTTP/1.1\r\n{h}\r\n").answers(&[], &[]),
+    bad("9113 §3.4: behind an empty line", "\r\nPRI {p} HTTP/1.1\r\n{h}\r\n"),
+    get("9113 §3.4: the preface behind a request", "GET {p} HTTP/1.1\r\n{h}\r\nPRI * HTTP/2.0\r\n\r\nSM\r\n\r\n{s}")
+        .answers(&[200, 400], &[200, 400])
+        .then(Then::Closed),
+    get("9113 §3.4: its method behind a request", "GET {p} HTTP/1.1\r\n{h}\r\nPRI {p}/2 HTTP/1.1\r\n{h}\r\n{s}")
+        .answers(&[200, 400], &[200, 400])
+        .then(Then::Closed),
     bad("9110 §9.1: a sign that no method has", "G@T {p} HTTP/1.1\r\n{h}\r\n"),
     bad("9110 §9.1: a NUL in a method", "GE\0T {p} HTTP/1.1\r\n{h}\r\n"),
     bad("9110 §9.1: a byte above 127", "G\u{cb}T {p} HTTP/1.1\r\n{h}\r\n"),
@@ -107,6 +115,9 @@ pub(super) const ROWS: &[Row] = &[
     post("9110 §10.1.1: another expectation", "POST {p} HTTP/1.1\r\n{h}Expect: 200-ok\r\nContent-Length: 4\r\n\r\nabcd"),
     get("9110 §10.1.1: with nothing to send", "GET {p} HTTP/1.1\r\n{h}Expect: 100-continue\r\n\r\n"),
     get("9110 §7.8: nobody switches to HTTP/2 here", "GET {p} HTTP/1.1\r\n{h}Connection: Upgrade, HTTP2-Settings\r\nUpgrade: h2c\r\nHTTP2-Settings: AAMAAABkAAQAAP__\r\n\r\n"),
+    get("9113 §3.1: and the preface behind that wish is no request", "GET {p} HTTP/1.1\r\n{h}Connection: Upgrade, HTTP2-Settings\r\nUpgrade: h2c\r\nHTTP2-Settings: AAMAAABkAAQAAP__\r\n\r\nPRI * HTTP/2.0\r\n\r\nSM\r\n\r\n{s}")
+        .answers(&[200, 400], &[200, 400])
+        .then(Then::Closed),
     get("9110 §7.8: nor to TLS", "GET {p} HTTP/1.1\r\n{h}Connection: Upgrade\r\nUpgrade: TLS/1.3\r\n\r\n"),
     get("9110 §7.8: what is not switched goes on", "GET {p} HTTP/1.1\r\n{h}Connection: Upgrade\r\nUpgrade: websocket\r\n\r\n{s}")
         .answers(&[200, 404], &[200, 200])
