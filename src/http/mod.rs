@@ -3,6 +3,7 @@
 //! Nothing here knows a feature, and nothing here does IO of its own.
 
 pub mod conditional;
+pub mod connect;
 pub mod host;
 pub mod negotiate;
 pub mod pace;

@@ -48,6 +48,7 @@ use super::{
 use crate::{
     base::{limits, network::Network, tasks::Tasks},
     http::{
+        connect::{self, Asks},
         peer::{Peer, Told},
         respond::Response,
     },
@@ -205,6 +206,8 @@ impl Server {
             .max_buf_size(limits.head_bytes.max(8 * 1024));
         http.http2()
             .timer(TokioTimer::new())
+            // WebSockets, which come by a stream each (RFC 8441).
+            .enable_connect_protocol()
             .max_concurrent_streams(limits.streams)
             .max_pending_accept_reset_streams(RESETS_PENDING_MAX)
             .max_local_error_reset_streams(RESETS_LOCAL_MAX)
@@ -379,7 +382,8 @@ impl Server {
             // A proxy would pass it on to clients, to whom it does not speak by UDP.
             let elsewhere = self.elsewhere.clone().filter(|_| !self.seats.is_proxy(peer.address.ip()));
             let activity = Arc::clone(&activity);
-            move |request| Answering {
+            move |request, asks| Answering {
+                asks,
                 working: Some(activity.begin()),
                 // Boxed, so that what passes it on moves a pointer and not all that answering needs.
                 answer: Box::pin(handler(request, peer)),
@@ -388,10 +392,18 @@ impl Server {
             }
         };
         match http {
-            Version::One(one) => self.by_one(one, stream, answer, &activity).await,
+            Version::One(one) => {
+                let answer = move |request| answer(request, Asks::Answer);
+                self.by_one(one, stream, answer, &activity).await;
+            }
             Version::Other(http) => {
-                let service = service_fn(move |request: Request<Incoming>| {
-                    let answer = answer(request.map(Arriving::Incoming));
+                let (seats, working) = (&self.seats, Arc::clone(&activity));
+                let service = service_fn(move |mut request: Request<Incoming>| {
+                    // A WebSocket on a stream counts as the connection that it is by HTTP/1.1, and that of the stream is not idle
+                    // while it lasts: how long that may be is its route's to say.
+                    let seat = || seats.free_now().and_then(|it| seats.take(it, peer.address.ip()));
+                    let asks = connect::take(&mut request, || Some((seat()?, working.begin())));
+                    let answer = answer(request.map(Arriving::Incoming), asks);
                     async move { Ok::<_, Infallible>(answer.await) }
                 });
                 // Elsewhere: most idle connections are the other ones, which need not have room for this.
@@ -620,6 +632,7 @@ async fn tell(stream: &mut TcpStream, text: &[u8]) -> io::Result<()> {
 /// An answer that is being made: the connection works until it is.
 struct Answering<A> {
     answer: A,
+    asks: Asks,
     working: Option<Working>,
     activity: Arc<Activity>,
     elsewhere: Option<Elsewhere>,
@@ -629,7 +642,8 @@ impl<A: Future<Output = Response> + Unpin> Future for Answering<A> {
     type Output = Response;
 
     fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Response> {
-        let mut response = ready!(Pin::new(&mut self.answer).poll(context));
+        let response = ready!(Pin::new(&mut self.answer).poll(context));
+        let mut response = connect::answer(self.asks, response);
         if let Some(elsewhere) = &self.elsewhere {
             response.headers_mut().entry(ALT_SVC).or_insert_with(|| elsewhere.told());
         }

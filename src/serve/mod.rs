@@ -70,6 +70,7 @@ use crate::{
     },
     domain::site_settings::{SiteSettings, addresses::Https},
     http::{
+        connect,
         peer::{Client, Peer, Trust},
         respond::{Body, BodyError, Patient, Response},
     },
@@ -254,6 +255,9 @@ impl DataPlane {
         if let Some(left) = self.0.banned(target, asked) {
             return Some(self.finish(Refusal::Banned(left).answer(&parts.headers), parts));
         }
+        if let Some(why) = connect::refused(parts) {
+            return Some(self.finish(Refusal::from(why).answer(&parts.headers), parts));
+        }
         let generation = snapshot.generation;
         let visit = Visit { plane: &self.0, target, generation, parts, asked, locked: None, edge: None };
         let mut response = match &target.settings {
@@ -279,6 +283,10 @@ impl DataPlane {
             },
             Settings::Unreadable => Refusal::Unreadable.answer(&parts.headers),
         };
+        // A success would say that the stream is a WebSocket now.
+        if response.status().is_success() && connect::on_stream(parts).is_some() {
+            response = Refusal::NoWebSocket.answer(&parts.headers);
+        }
         if target.preview {
             // Behind what the policy says, which is part of what was deployed.
             response.headers_mut().append(X_ROBOTS_TAG, HeaderValue::from_static("noindex"));

@@ -14,7 +14,10 @@ use hyper::{
 };
 
 use super::bans::Left;
-use crate::http::respond::{self, Response};
+use crate::http::{
+    connect,
+    respond::{self, Response},
+};
 
 /// What may be asked of a file.
 pub(super) const ALLOWED: HeaderValue = HeaderValue::from_static("GET, HEAD, OPTIONS");
@@ -74,6 +77,12 @@ pub(super) enum Refusal {
     NoRoom,
     /// A method that no upstream is given.
     NotPassedOn,
+    /// A protocol that nobody speaks here.
+    Protocol,
+    /// As many WebSockets are open as there may be.
+    NoPlace,
+    /// No WebSocket, though one was asked for by HTTP/2.
+    NoWebSocket,
     /// The request has come here again and again.
     Circle,
     /// What people have set for the site cannot be read.
@@ -107,10 +116,21 @@ pub(super) enum Refusal {
     UsedUp,
 }
 
+impl From<connect::Refused> for Refusal {
+    fn from(why: connect::Refused) -> Self {
+        match why {
+            connect::Refused::Protocol => Self::Protocol,
+            connect::Refused::Full => Self::NoPlace,
+        }
+    }
+}
+
 impl Refusal {
     fn status(&self) -> StatusCode {
         match self {
-            Self::Method | Self::NotPassedOn => StatusCode::METHOD_NOT_ALLOWED,
+            Self::Method | Self::NotPassedOn | Self::NoWebSocket => StatusCode::METHOD_NOT_ALLOWED,
+            // RFC 9220 §3, for RFC 8441.
+            Self::Protocol => StatusCode::NOT_IMPLEMENTED,
             Self::Path | Self::Host | Self::Form | Self::HeadBody => StatusCode::BAD_REQUEST,
             Self::NotFound | Self::Nothing => StatusCode::NOT_FOUND,
             Self::Gone => StatusCode::GONE,
@@ -127,7 +147,8 @@ impl Refusal {
             | Self::Down
             | Self::Busy
             | Self::Maintenance { .. }
-            | Self::UsedUp => StatusCode::SERVICE_UNAVAILABLE,
+            | Self::UsedUp
+            | Self::NoPlace => StatusCode::SERVICE_UNAVAILABLE,
             Self::Basic(_) | Self::SignIn | Self::Locked => StatusCode::UNAUTHORIZED,
             Self::Unreachable | Self::Broken => StatusCode::BAD_GATEWAY,
             Self::Late => StatusCode::GATEWAY_TIMEOUT,
@@ -208,6 +229,11 @@ impl Refusal {
                 "This server cannot keep that much now, and the application has not got it. Send it again later.",
             ),
             Self::NotPassedOn => ("This method is not passed on", "Neither CONNECT nor TRACE leads anywhere here."),
+            Self::Protocol => {
+                ("This protocol is not spoken here", "A WebSocket is the only one that a request can ask for.")
+            }
+            Self::NoPlace => ("There are too many connections", "Close some that are open, or try again in a moment."),
+            Self::NoWebSocket => ("No WebSocket answers here", "The address can be read, and that is all."),
             Self::Circle => ("This leads in circles", "The application sends the request back to where it came from."),
         }
     }
@@ -228,9 +254,11 @@ impl Refusal {
             HeaderValue::from_static("default-src 'none'; style-src 'unsafe-inline'; frame-ancestors 'none'"),
         );
         match self {
-            Self::Method => drop(headers.insert(ALLOW, ALLOWED)),
+            Self::Method | Self::NoWebSocket => drop(headers.insert(ALLOW, ALLOWED)),
             Self::NotPassedOn => drop(headers.insert(ALLOW, PASSED_ON)),
-            Self::Unreachable | Self::Down | Self::Busy => drop(headers.insert(RETRY_AFTER, UPSTREAM_RETRY_S)),
+            Self::Unreachable | Self::Down | Self::Busy | Self::NoPlace => {
+                drop(headers.insert(RETRY_AFTER, UPSTREAM_RETRY_S))
+            }
             Self::Unavailable | Self::Unreadable | Self::NoRoom => drop(headers.insert(RETRY_AFTER, RETRY_S)),
             Self::Maintenance { after_s, .. } => drop(headers.insert(RETRY_AFTER, HeaderValue::from(*after_s))),
             Self::Basic(site) => put_challenge(headers, site),

@@ -210,6 +210,34 @@ fn visitors_by_https_and_those_who_are_sent_there_are_logged() {
     assert_eq!(lines, right);
 }
 
+/// By the very connection that the page came by, and what curl gets where none is.
+#[test]
+fn a_browser_opens_a_websocket_on_a_stream() {
+    let (it, up) = (Secured::start("[access_log]\nformat = \"json\"\n"), free_port());
+    let routes = serde_json::json!([{ "path": "/chat", "to": [format!("http://127.0.0.1:{up}")] }]);
+    let patch = serde_json::json!({ "proxy": { "routes": routes } }).to_string();
+    it.host.api_json(&it.key, "PATCH /api/v1/sites/shop/settings", &patch, 200);
+    let tools = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/panel");
+    assert!(tools.join("node_modules/playwright-core").is_dir(), "run `npm ci` in tests/panel, as tests/run does");
+    let mut node = Command::new("node");
+    node.arg(tools.join("websocket.mjs")).arg(format!("https://shop.example:{}/", it.port));
+    let out = node.arg(it.files.join("shop.pem")).arg(up.to_string()).output().unwrap();
+    let said = String::from_utf8_lossy(&out.stdout).into_owned();
+    assert!(out.status.success(), "{said}{}", String::from_utf8_lossy(&out.stderr));
+    let seen: serde_json::Value = serde_json::from_str(&said).unwrap();
+    let right = serde_json::json!({
+        "page": "h2", "via": "2 chainhost", "protocol": "chat.v2", "echo": "HELLO", "code": 4001, "none": "error",
+    });
+    assert_eq!(seen, right);
+    let line = it.host.until("the line", || {
+        let text = fs::read_to_string(it.host.data().join("logs/access.log")).ok()?;
+        text.lines().find(|it| it.contains("/chat")).map(str::to_owned)
+    });
+    let line: serde_json::Value = serde_json::from_str(&line).unwrap();
+    let of = ["method", "version", "status", "scheme"].map(|it| line[it].clone());
+    assert_eq!(serde_json::json!(of), serde_json::json!(["GET", "HTTP/2.0", 101, "https"]), "{line}");
+}
+
 #[test]
 fn the_panel_is_claimed_and_used_by_https() {
     let it = Secured::start("public_url = \"https://panel.example\"\n");

@@ -1,6 +1,6 @@
 //! A data plane on real sockets for tests, and clients that read whole answers.
 
-use std::{io::Write as _, net::SocketAddr, path::PathBuf, sync::Arc};
+use std::{io::Write as _, net::SocketAddr, path::PathBuf, sync::Arc, time::Duration};
 
 use bytes::Bytes;
 use chainhost::{
@@ -27,7 +27,12 @@ use http_body_util::{BodyExt as _, Empty};
 use hyper::{Request, client::conn, http::response::Parts};
 use hyper_util::rt::TokioIo;
 use tempfile::TempDir;
-use tokio::net::TcpStream;
+use tokio::{
+    net::TcpStream,
+    time::{Instant, timeout},
+};
+
+use crate::support::PATIENCE;
 
 pub(crate) const INSTANCE: Id = Id::from_bytes([9; 16]);
 
@@ -190,6 +195,26 @@ pub(crate) async fn http_2(address: SocketAddr, tasks: &Tasks) -> conn::http2::S
     let stream = TcpStream::connect(address).await.unwrap();
     let made = conn::http2::handshake(Spawn(tasks.clone()), TokioIo::new(stream)).await;
     let (sender, connection) = made.unwrap();
+    tasks.spawn(async move { drop(connection.await) });
+    sender
+}
+
+/// The same, once the server has said that a WebSocket may be asked for by it (RFC 8441 §3).
+pub(crate) async fn http_2_with_websockets(
+    address: SocketAddr,
+    tasks: &Tasks,
+) -> conn::http2::SendRequest<Empty<Bytes>> {
+    let stream = TcpStream::connect(address).await.unwrap();
+    let made = conn::http2::handshake(Spawn(tasks.clone()), TokioIo::new(stream)).await;
+    let (sender, connection) = made.unwrap();
+    let mut connection = Box::pin(connection);
+    let end = Instant::now() + PATIENCE;
+    while !connection.is_extended_connect_protocol_enabled() {
+        assert!(Instant::now() < end, "it is not said");
+        // Another task reads the settings, and tells this one nothing of them.
+        let ended = timeout(Duration::from_millis(10), connection.as_mut()).await;
+        assert!(ended.is_err(), "the connection has ended");
+    }
     tasks.spawn(async move { drop(connection.await) });
     sender
 }

@@ -11,12 +11,13 @@ use hyper::{
     HeaderMap, Method, Version,
     header::{
         ALT_SVC, AUTHORIZATION, CONNECTION, CONTENT_LENGTH, COOKIE, EXPECT, FORWARDED, HOST, HeaderName, HeaderValue,
-        LOCATION, PROXY_AUTHENTICATE, PROXY_AUTHORIZATION, TE, TRAILER, TRANSFER_ENCODING, UPGRADE, VIA,
+        LOCATION, PROXY_AUTHENTICATE, PROXY_AUTHORIZATION, SEC_WEBSOCKET_KEY, TE, TRAILER, TRANSFER_ENCODING, UPGRADE,
+        VIA,
     },
     http::{request::Parts, uri::Authority},
 };
 
-use crate::http::peer::Client;
+use crate::http::{connect, peer::Client};
 
 /// Of one connection, whatever it says.
 const OF_CONNECTIONS: [HeaderName; 9] = [
@@ -67,8 +68,11 @@ pub(super) fn host(parts: &Parts) -> &str {
     text.rsplit('@').next().unwrap_or_default()
 }
 
-/// Whether a request asks for a WebSocket by HTTP/1.1. Nothing else is switched to: `h2c` would be a way past all that is looked at here.
+/// Whether a request asks for a WebSocket. Nothing else is switched to: `h2c` would be a way past all that is looked at here.
 pub(super) fn is_websocket(parts: &Parts) -> bool {
+    if connect::on_stream(parts).is_some() {
+        return true;
+    }
     let names =
         |name: &HeaderName, wanted: &str| tokens(&parts.headers, name).any(|it| it.eq_ignore_ascii_case(wanted));
     let alone = parts.headers.get_all(UPGRADE).iter().count() == 1;
@@ -118,6 +122,9 @@ pub(super) fn request(parts: &Parts, about: &About<'_>) -> HeaderMap {
     if about.upgrades {
         headers.insert(CONNECTION, HeaderValue::from_static("upgrade"));
         headers.insert(UPGRADE, HeaderValue::from_static("websocket"));
+        if let Some(on_stream) = connect::on_stream(parts) {
+            put(&mut headers, SEC_WEBSOCKET_KEY, on_stream.key());
+        }
     }
     headers
 }

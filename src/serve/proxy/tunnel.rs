@@ -1,5 +1,5 @@
 //! A WebSocket between a visitor and an upstream: bytes both ways, until one of the two ends it, nothing comes for long, or the upstream is
-//! taken away.
+//! taken away. The visitor's end is a connection by HTTP/1.1, or a stream by HTTP/2; the upstream's is a connection.
 
 use std::{
     future::pending,
@@ -29,7 +29,10 @@ use tokio::{
 use super::{heads, server::Lease};
 use crate::{
     base::tasks::Tasks,
-    http::respond::{self, Response},
+    http::{
+        connect,
+        respond::{self, Response},
+    },
     serve::open::Open,
 };
 
@@ -103,7 +106,8 @@ pub(super) fn can_open(parts: &Parts) -> bool {
     heads::is_websocket(parts) && parts.extensions.get::<OnUpgrade>().is_some()
 }
 
-/// The answer that lets a visitor begin; `None` when nothing like that was asked for, or the upstream switches to something else.
+/// The answer that lets a visitor begin, as HTTP/1.1 has it; `None` when nothing like that was asked for, or the upstream switches to
+/// something else, or for somebody else.
 pub(super) fn open(
     answer: Answer<Incoming>,
     parts: &Parts,
@@ -114,7 +118,10 @@ pub(super) fn open(
 ) -> Option<Response> {
     let visitor = parts.extensions.get::<OnUpgrade>().filter(|_| heads::is_websocket(parts))?.clone();
     let to = answer.headers().get(UPGRADE)?;
-    if !to.as_bytes().eq_ignore_ascii_case(b"websocket") {
+    let on_stream = connect::on_stream(parts).cloned();
+    // By HTTP/1.1 the visitor sees for himself whether the handshake is his.
+    let is_his = on_stream.as_ref().is_none_or(|it| it.is_answered(answer.headers()));
+    if !to.as_bytes().eq_ignore_ascii_case(b"websocket") || !is_his {
         return None;
     }
     let mut response = respond::empty(StatusCode::SWITCHING_PROTOCOLS);
@@ -142,7 +149,7 @@ pub(super) fn open(
             // It has no end of its own that could be waited for.
             () = stop.stopping() => {}
         }
-        drop((lease, open));
+        drop((lease, open, on_stream));
     });
     Some(response)
 }

@@ -1,11 +1,12 @@
 //! WebSockets through the proxy.
 
 use chainhost::{base::password, serve::bans::Ban};
+use tokio::io::{AsyncRead, AsyncWrite};
 
 use super::*;
 
 /// Does the handshake of RFC 6455 and gives each text frame back in upper case.
-const ECHO: &str = "
+pub(super) const ECHO: &str = "
 const http = require('http');
 const crypto = require('crypto');
 const port = Number(process.argv[2]);
@@ -33,7 +34,7 @@ server.listen(port, '127.0.0.1');
 ";
 
 /// A WebSocket, after its handshake.
-struct Socket(TcpStream);
+pub(super) struct Socket<S = TcpStream>(pub(super) S);
 
 impl Socket {
     async fn open(address: SocketAddr) -> (Self, String) {
@@ -54,8 +55,10 @@ impl Socket {
         }
         (Self(stream), String::from_utf8(came).unwrap())
     }
+}
 
-    async fn say(&mut self, text: &str) {
+impl<S: AsyncRead + AsyncWrite + Unpin> Socket<S> {
+    pub(super) async fn say(&mut self, text: &str) {
         let mask = [1, 2, 3, 4];
         let mut frame = vec![0x81, 0x80 | u8::try_from(text.len()).unwrap()];
         frame.extend(mask);
@@ -64,7 +67,7 @@ impl Socket {
     }
 
     /// The next text; `None` when the connection has ended.
-    async fn hear(&mut self) -> Option<String> {
+    pub(super) async fn hear(&mut self) -> Option<String> {
         let mut head = [0; 2];
         timeout(PATIENCE, self.0.read_exact(&mut head)).await.unwrap().ok()?;
         let mut text = vec![0; usize::from(head[1])];
@@ -72,7 +75,7 @@ impl Socket {
         Some(String::from_utf8(text).unwrap())
     }
 
-    async fn echoes(&mut self, text: &str) {
+    pub(super) async fn echoes(&mut self, text: &str) {
         self.say(text).await;
         assert_eq!(self.hear().await.unwrap(), text.to_uppercase());
     }
@@ -156,7 +159,7 @@ async fn nothing_else_is_switched_to() {
 }
 
 /// Serves a site in this state with these settings.
-fn put(web: &Web, settings: &Value, state: Option<State>) {
+pub(super) fn put(web: &Web, settings: &Value, state: Option<State>) {
     let state = state.unwrap_or_else(|| State::Live(web.deploy(1, &[("/index.html", b"file")], Policy::default())));
     let settings = Settings::Given(Given::new(SiteSettings::parse(&settings.to_string()).unwrap()));
     let mut snapshot = Snapshot::new(INSTANCE, web.plane.snapshot().generation + 1);
