@@ -64,7 +64,7 @@ pub fn take<B, H: Any + Send + Sync>(request: &mut Request<B>, holding: impl FnO
     if request.method() != Method::CONNECT || request.version() != Version::HTTP_2 {
         return Asks::Answer;
     }
-    if !request.extensions().get::<Protocol>().is_some_and(|it| it.as_str() == "websocket") {
+    if request.extensions().get::<Protocol>().is_none_or(|it| it.as_str() != "websocket") {
         return Asks::Other;
     }
     request.extensions_mut().remove::<Protocol>();

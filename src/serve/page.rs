@@ -161,6 +161,7 @@ impl Refusal {
     }
 
     /// The heading, and what the visitor can do.
+    #[expect(clippy::too_many_lines, reason = "a table, with a row for each")]
     fn words(&self) -> (&'static str, &str) {
         match self {
             Self::Method => ("This can only be read", "The address has a file. It can be read, and not written to."),
@@ -229,9 +230,7 @@ impl Refusal {
                 "This server cannot keep that much now, and the application has not got it. Send it again later.",
             ),
             Self::NotPassedOn => ("This method is not passed on", "Neither CONNECT nor TRACE leads anywhere here."),
-            Self::Protocol => {
-                ("This protocol is not spoken here", "A WebSocket is the only one that a request can ask for.")
-            }
+            Self::Protocol => ("This protocol is not spoken here", "A request can ask for a WebSocket alone."),
             Self::NoPlace => ("There are too many connections", "Close some that are open, or try again in a moment."),
             Self::NoWebSocket => ("No WebSocket answers here", "The address can be read, and that is all."),
             Self::Circle => ("This leads in circles", "The application sends the request back to where it came from."),
@@ -257,7 +256,7 @@ impl Refusal {
             Self::Method | Self::NoWebSocket => drop(headers.insert(ALLOW, ALLOWED)),
             Self::NotPassedOn => drop(headers.insert(ALLOW, PASSED_ON)),
             Self::Unreachable | Self::Down | Self::Busy | Self::NoPlace => {
-                drop(headers.insert(RETRY_AFTER, UPSTREAM_RETRY_S))
+                drop(headers.insert(RETRY_AFTER, UPSTREAM_RETRY_S));
             }
             Self::Unavailable | Self::Unreadable | Self::NoRoom => drop(headers.insert(RETRY_AFTER, RETRY_S)),
             Self::Maintenance { after_s, .. } => drop(headers.insert(RETRY_AFTER, HeaderValue::from(*after_s))),
