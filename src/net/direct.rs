@@ -98,6 +98,7 @@ struct Out {
 }
 
 /// What a reading has brought.
+#[expect(clippy::large_enum_variant, reason = "taken apart where it is made")]
 enum Read {
     /// A part of a head.
     Part,
