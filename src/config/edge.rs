@@ -5,7 +5,8 @@ use std::path::{Path, PathBuf};
 use serde::Deserialize;
 use toml::Spanned;
 
-use crate::domain::{Error, Result, edge::Provider, hostname::Hostname};
+use super::zones;
+use crate::domain::{Error, Result, edge::Provider};
 
 /// Caches at one provider.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -26,7 +27,7 @@ pub struct Caches {
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(super) struct Section {
-    zones: Spanned<Vec<Spanned<String>>>,
+    zones: zones::Written,
     provider: Spanned<String>,
     token_file: Option<Spanned<PathBuf>>,
     api: Option<Spanned<String>>,
@@ -41,29 +42,15 @@ pub(super) fn read(
 ) -> Result<Vec<Caches>> {
     let mut all: Vec<Caches> = Vec::new();
     for it in sections {
-        let read = one(it, folder, &wrong)?;
-        for (at, zone) in it.zones.get_ref().iter().zip(&read.zones) {
-            if all.iter().any(|it| it.zones.contains(zone)) {
-                let why = format!("`{zone}` is named twice; a zone has one provider");
-                return Err(wrong(at.span().start, "zones", &why));
-            }
-        }
+        let read = one(it, &all, folder, &wrong)?;
         all.push(read);
     }
     Ok(all)
 }
 
-fn one(it: &Section, folder: &Path, wrong: &impl Fn(usize, &str, &str) -> Error) -> Result<Caches> {
-    let provider = provider(&it.provider, wrong)?;
-    if it.zones.get_ref().is_empty() {
-        return Err(wrong(it.zones.span().start, "zones", "name at least one zone, as in [\"example.org\"]"));
-    }
-    let zone = |it: &Spanned<String>| {
-        let parsed = Hostname::parse(it.get_ref()).map(|it| it.as_str().to_owned());
-        parsed.map_err(|error| wrong(it.span().start, "zones", error.message.trim_end_matches('.')))
-    };
-    let mut zones = it.zones.get_ref().iter().map(zone).collect::<Result<Vec<_>>>()?;
-    zones.dedup();
+fn one(it: &Section, before: &[Caches], folder: &Path, wrong: &impl Fn(usize, &str, &str) -> Error) -> Result<Caches> {
+    let provider = zones::provider(&it.provider, &Provider::ALL, Provider::word, wrong)?;
+    let zones = it.zones.read(|zone| before.iter().any(|it| it.zones.contains(zone)), wrong)?;
     let at = it.provider.span().start;
     let Some(token_file) = &it.token_file else {
         let what = match provider {
@@ -72,39 +59,17 @@ fn one(it: &Section, folder: &Path, wrong: &impl Fn(usize, &str, &str) -> Error)
         };
         return Err(wrong(at, "provider", &format!("add `token_file`, the file with {what}")));
     };
-    match &it.api {
-        None if provider == Provider::Webhook => {
-            return Err(wrong(at, "provider", "add `api`, the https:// address that is called"));
-        }
-        None => {}
-        Some(api) => {
-            let uri = api.get_ref().parse::<http::Uri>().ok();
-            let is_fine = uri.is_some_and(|uri| {
-                let bare = uri.query().is_none() || provider == Provider::Webhook;
-                uri.scheme_str() == Some("https") && uri.host().is_some() && bare
-            });
-            if !is_fine {
-                let why = format!("`{}` is not the address of an API; write https://", api.get_ref().escape_debug());
-                return Err(wrong(api.span().start, "api", &why));
-            }
-        }
+    let is_hook = provider == Provider::Webhook;
+    if is_hook && it.api.is_none() {
+        return Err(wrong(at, "provider", "add `api`, the https:// address that is called"));
     }
+    let api = zones::api(it.api.as_ref(), is_hook, wrong)?;
     Ok(Caches {
         zones,
         provider,
         token_file: folder.join(token_file.get_ref()),
-        api: it.api.as_ref().map(|it| it.get_ref().clone()),
+        api,
         ca: it.ca.as_ref().map(|it| folder.join(it)),
-    })
-}
-
-fn provider(it: &Spanned<String>, wrong: &impl Fn(usize, &str, &str) -> Error) -> Result<Provider> {
-    let found = Provider::ALL.into_iter().find(|known| known.word() == it.get_ref());
-    found.ok_or_else(|| {
-        let known = Provider::ALL.map(|it| format!("\"{}\"", it.word())).join(", ");
-        let why =
-            format!("`{}` is not a provider that is known here; write one of {known}", it.get_ref().escape_debug());
-        wrong(it.span().start, "provider", &why)
     })
 }
 

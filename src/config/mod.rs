@@ -15,3 +15,4 @@ mod retention;
 pub mod server;
 mod source;
 pub mod tls;
+mod zones;

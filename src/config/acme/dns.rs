@@ -5,10 +5,10 @@ use std::path::{Path, PathBuf};
 use serde::Deserialize;
 use toml::Spanned;
 
+use super::super::zones;
 use crate::domain::{
     Error, Result,
     acme::records::{Provider, zone_of},
-    hostname::Hostname,
 };
 
 /// Zones at one provider.
@@ -32,7 +32,7 @@ pub struct Zones {
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(super) struct Section {
-    zones: Spanned<Vec<Spanned<String>>>,
+    zones: zones::Written,
     provider: Spanned<String>,
     token_file: Option<Spanned<PathBuf>>,
     api: Option<Spanned<String>>,
@@ -56,32 +56,20 @@ pub(super) fn read(
 ) -> Result<Vec<Zones>> {
     let mut all: Vec<Zones> = Vec::new();
     for it in sections {
-        let mut read = one(it, sites_domain, folder, wrong)?;
-        for (at, zone) in it.zones.get_ref().iter().zip(&read.zones) {
-            if all.iter().any(|it| it.zones.contains(zone)) {
-                return Err(wrong(
-                    at.span().start,
-                    "zones",
-                    &format!("`{zone}` is named twice; a zone has one provider"),
-                ));
-            }
-        }
-        read.zones.dedup();
+        let read = one(it, &all, (sites_domain, folder), wrong)?;
         all.push(read);
     }
     Ok(all)
 }
 
-fn one(it: &Section, sites_domain: &str, folder: &Path, wrong: &impl Fn(usize, &str, &str) -> Error) -> Result<Zones> {
-    let provider = provider(&it.provider, wrong)?;
-    if it.zones.get_ref().is_empty() {
-        return Err(wrong(it.zones.span().start, "zones", "name at least one zone, as in [\"example.org\"]"));
-    }
-    let zone = |it: &Spanned<String>| {
-        let parsed = Hostname::parse(it.get_ref()).map(|it| it.as_str().to_owned());
-        parsed.map_err(|error| wrong(it.span().start, "zones", error.message.trim_end_matches('.')))
-    };
-    let zones = it.zones.get_ref().iter().map(zone).collect::<Result<Vec<_>>>()?;
+fn one(
+    it: &Section,
+    before: &[Zones],
+    (sites_domain, folder): (&str, &Path),
+    wrong: &impl Fn(usize, &str, &str) -> Error,
+) -> Result<Zones> {
+    let provider = zones::provider(&it.provider, &Provider::ALL, Provider::word, wrong)?;
+    let zones = it.zones.read(|zone| before.iter().any(|it| it.zones.contains(zone)), wrong)?;
     match (&it.token_file, provider) {
         (Some(file), Provider::Manual) => {
             return Err(wrong(file.span().start, "token_file", "with \"manual\" a person sets the records: remove it"));
@@ -92,15 +80,7 @@ fn one(it: &Section, sites_domain: &str, folder: &Path, wrong: &impl Fn(usize, &
         }
         _ => {}
     }
-    if let Some(api) = &it.api {
-        let uri = api.get_ref().parse::<http::Uri>().ok();
-        let is_fine =
-            uri.is_some_and(|it| it.scheme_str() == Some("https") && it.host().is_some() && it.query().is_none());
-        if !is_fine {
-            let why = format!("`{}` is not the address of an API; write https://", api.get_ref().escape_debug());
-            return Err(wrong(api.span().start, "api", &why));
-        }
-    }
+    let api = zones::api(it.api.as_ref(), false, wrong)?;
     let has_sites = zone_of(sites_domain, zones.iter().map(String::as_str)).is_some();
     if let Some(asked) = it.wildcard.as_ref().filter(|it| *it.get_ref() && !has_sites) {
         let why = format!("`sites_domain` is {sites_domain}, which is in none of these zones");
@@ -110,20 +90,10 @@ fn one(it: &Section, sites_domain: &str, folder: &Path, wrong: &impl Fn(usize, &
         zones,
         provider,
         token_file: it.token_file.as_ref().map(|it| folder.join(it.get_ref())),
-        api: it.api.as_ref().map(|it| it.get_ref().clone()),
+        api,
         ca: it.ca.as_ref().map(|it| folder.join(it)),
         // Until a person has set the record, and anew each time that it ends, there would be none.
         wildcard: it.wildcard.as_ref().map_or(has_sites && provider != Provider::Manual, |it| *it.get_ref()),
-    })
-}
-
-fn provider(it: &Spanned<String>, wrong: &impl Fn(usize, &str, &str) -> Error) -> Result<Provider> {
-    let found = Provider::ALL.into_iter().find(|known| known.word() == it.get_ref());
-    found.ok_or_else(|| {
-        let known = Provider::ALL.map(|it| format!("\"{}\"", it.word())).join(", ");
-        let why =
-            format!("`{}` is not a provider that is known here; write one of {known}", it.get_ref().escape_debug());
-        wrong(it.span().start, "provider", &why)
     })
 }
 
