@@ -18,7 +18,7 @@ use crate::{
 const SIZE_MAX: u64 = (1 << 53) - 1;
 
 /// One file of a deployment.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Entry {
     /// Where it is served.
     pub path: SitePath,

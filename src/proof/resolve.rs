@@ -7,7 +7,7 @@
 pub mod explain;
 pub mod visitor;
 
-use std::borrow::Cow;
+use std::{borrow::Cow, collections::HashSet};
 
 use percent_encoding::{AsciiSet, CONTROLS, NON_ALPHANUMERIC, percent_decode_str, utf8_percent_encode};
 
@@ -54,7 +54,7 @@ const URL: &AsciiSet =
 const QUERY: &AsciiSet = &URL.add(b'#');
 
 /// What answers a path.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum Resolution<'m> {
     /// This file with this status.
     File {
@@ -95,27 +95,53 @@ pub fn resolve_for<'m>(
 }
 
 /// All that `path` may give, whoever asks: what it gives those of whom no condition holds, and behind it what each condition that may decide
-/// brings. For who looks from outside, and does not know for whom the other end takes them.
-pub fn resolve_all<'m>(manifest: &'m Manifest, path: &str, query: Option<&str>) -> Vec<Resolution<'m>> {
+/// brings, each once; and what of the visitor it depends on. For who looks from outside, and does not know for whom the other end takes them.
+/// Conditions may hold together in any way here, also where nobody is of whom they do.
+///
+/// SECURITY: the manifest is somebody else's. Each rule is looked at once, whatever conditions there are.
+pub fn resolve_all<'m>(manifest: &'m Manifest, path: &str, query: Option<&str>) -> (Vec<Resolution<'m>>, Asked) {
     let mut asked = Asked::default();
-    let mut all = vec![walk(manifest, path, query, &|_, _| false, &mut asked)];
+    let plain = walk(manifest, path, query, &|_, _| false, &mut asked);
     if asked == Asked::default() {
-        return all;
+        return (vec![plain], asked);
     }
-    let mut add = |holds: &dyn Fn(usize) -> bool| {
-        let more = walk(manifest, path, query, &|at, _| holds(at), &mut Nobody);
-        if !all.contains(&more) {
+    let mut known = HashSet::from([plain.clone()]);
+    let mut all = vec![plain];
+    let mut add = |more: Resolution<'m>| {
+        if known.insert(more.clone()) {
             all.push(more);
         }
     };
-    // A rule that holds and has no file to show lets those of the other kind answer.
-    add(&|_| true);
-    for (at, rule) in manifest.policy().redirects.iter().enumerate() {
-        if !rule.when.is_always() && values(rule, path, query).is_some() {
-            add(&|it| it == at);
+    // What comes behind rules answers where one of them may let it.
+    if any_rule(manifest, true, (path, query), &mut add) {
+        match by_file(manifest, (path, query), &mut Nobody) {
+            Some(file) => add(file),
+            None if any_rule(manifest, false, (path, query), &mut add) => add(by_nothing(manifest, &mut Nobody)),
+            None => {}
         }
     }
-    all
+    (all, asked)
+}
+
+/// Adds what rules with this `force` may answer, whoever asks, and says whether they may let what is behind them answer.
+fn any_rule<'m>(
+    manifest: &'m Manifest,
+    force: bool,
+    (path, query): (&str, Option<&str>),
+    add: &mut impl FnMut(Resolution<'m>),
+) -> bool {
+    let mut passes = false;
+    for rule in manifest.policy().redirects.iter().filter(|it| it.force == force) {
+        let Some(values) = values(rule, path, query) else { continue };
+        match answer(manifest, rule, &values, (path, query)) {
+            Some(answer) => add(answer),
+            None => passes = true,
+        }
+        if rule.when.is_always() {
+            return passes;
+        }
+    }
+    true
 }
 
 /// Whether a file is at `path`, or the index of a folder is, without any rule and any fallback.
@@ -167,22 +193,9 @@ fn walk<'m>(
         heard.step(Step::RuleFirst);
         return done;
     }
-    // 2. to 4. The file itself, a folder's index, a clean URL.
-    if let Some(entry) = find(manifest, path) {
-        if manifest.policy().clean_urls && entry.path.as_str() == path {
-            let clean = clean_path(manifest, entry);
-            if clean != path {
-                heard.step(Step::CleanRedirect);
-                return Resolution::Redirect { status: 308, to: with_query(encode(clean), query) };
-            }
-        }
-        heard.step(Step::File);
-        return Resolution::File { entry, status: 200 };
-    }
-    // 5. A folder without its slash.
-    if !path.ends_with('/') && index(manifest, &format!("{path}/")).is_some() {
-        heard.step(Step::FolderSlash);
-        return Resolution::Redirect { status: 308, to: with_query(encode(&format!("{path}/")), query) };
+    // 2. to 5. What is there.
+    if let Some(done) = by_file(manifest, (path, query), heard) {
+        return done;
     }
     // 6. Rules that go behind files.
     if let Some(done) = by_rule(manifest, false, (path, query), holds, heard) {
@@ -190,6 +203,37 @@ fn walk<'m>(
         return done;
     }
     // 7. The fallback, or 8. nothing.
+    by_nothing(manifest, heard)
+}
+
+/// What answers without any rule, where something is there.
+fn by_file<'m>(
+    manifest: &'m Manifest,
+    (path, query): (&str, Option<&str>),
+    heard: &mut impl Listener,
+) -> Option<Resolution<'m>> {
+    // 2. to 4. The file itself, a folder's index, a clean URL.
+    if let Some(entry) = find(manifest, path) {
+        if manifest.policy().clean_urls && entry.path.as_str() == path {
+            let clean = clean_path(manifest, entry);
+            if clean != path {
+                heard.step(Step::CleanRedirect);
+                return Some(Resolution::Redirect { status: 308, to: with_query(encode(clean), query) });
+            }
+        }
+        heard.step(Step::File);
+        return Some(Resolution::File { entry, status: 200 });
+    }
+    // 5. A folder without its slash.
+    if !path.ends_with('/') && index(manifest, &format!("{path}/")).is_some() {
+        heard.step(Step::FolderSlash);
+        return Some(Resolution::Redirect { status: 308, to: with_query(encode(&format!("{path}/")), query) });
+    }
+    None
+}
+
+/// What answers where nothing else does.
+fn by_nothing<'m>(manifest: &'m Manifest, heard: &mut impl Listener) -> Resolution<'m> {
     let fallback = manifest.policy().fallback.as_ref();
     let page =
         fallback.and_then(|it| Some(Resolution::File { entry: manifest.find(it.path.as_str())?, status: it.status }));
@@ -260,12 +304,24 @@ fn by_rule<'m>(
         }
         Some((at, rule, values))
     })?;
-    let to = target(&rule.to, &values);
+    let answer = answer(manifest, rule, &values, (path, query));
+    heard.rule(at, answer.is_some());
+    answer
+}
+
+/// What a rule answers that has taken these values; `None` where it has no file to show, and where it leads to the very same place.
+fn answer<'m>(
+    manifest: &'m Manifest,
+    rule: &Redirect,
+    values: &[Value<'_>],
+    (path, query): (&str, Option<&str>),
+) -> Option<Resolution<'m>> {
+    let to = target(&rule.to, values);
     let file = || {
         let path = to.split(['?', '#']).next().and_then(decode_path)?;
         find(manifest, &path).map(|entry| Resolution::File { entry, status: rule.status })
     };
-    let answer = match rule.status {
+    match rule.status {
         200 => file(),
         404 => Some(file().unwrap_or(Resolution::NotFound)),
         410 => Some(file().unwrap_or(Resolution::Gone)),
@@ -275,9 +331,7 @@ fn by_rule<'m>(
             (to != with_query(encode(path), query)).then_some(Resolution::Redirect { status: rule.status, to })
         }
         _ => None,
-    };
-    heard.rule(at, answer.is_some());
-    answer
+    }
 }
 
 /// A value that a rule took from the request, decoded.

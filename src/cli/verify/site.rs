@@ -12,10 +12,10 @@ use super::{
     fetch::{Answer, Failure, Requests, Site},
 };
 use crate::{
-    domain::lifetime::OF_SHARED_CACHES,
+    domain::{lifetime::OF_SHARED_CACHES, policy::HeaderIndex},
     proof::{
         manifest::Manifest,
-        resolve::{self, Resolution},
+        resolve::{self, Resolution, visitor::Asked},
     },
 };
 
@@ -63,9 +63,10 @@ pub(super) fn check(manifest: &Manifest, site: &Site) -> Result<(), Fault> {
 
 async fn check_all(manifest: &Manifest, site: &Site) -> Result<(), Fault> {
     let (mut next, mut lost) = (0, 0);
+    let headers = HeaderIndex::new(&manifest.policy().headers);
     loop {
         let begun = next;
-        let done = site.connected(async |requests| some(manifest, &mut next, requests, site).await).await;
+        let done = site.connected(async |requests| some((manifest, &headers), &mut next, requests, site).await).await;
         match done.map_err(Fault::usage)? {
             None => return Ok(()),
             Some(Stop::Fault(fault)) => return Err(fault),
@@ -87,13 +88,22 @@ enum Stop {
 }
 
 /// Asks for entries from `next` on until all are done or the connection ends.
-async fn some(manifest: &Manifest, next: &mut usize, requests: &mut Requests<'_>, site: &Site) -> Option<Stop> {
+async fn some(
+    (manifest, headers): (&Manifest, &HeaderIndex<'_>),
+    next: &mut usize,
+    requests: &mut Requests<'_>,
+    site: &Site,
+) -> Option<Stop> {
     while let Some(entry) = manifest.entries().get(*next) {
         let path = entry.path.as_str();
         let url = resolve::url_path(manifest, entry);
         // `url_path` gives paths that can be decoded, and this one is an entry's at the least.
         let decoded = resolve::decode_path(&url);
-        let wanted = decoded.map_or_else(|| vec![Resolution::NotFound], |it| resolve::resolve_all(manifest, &it, None));
+        let (wanted, asked) = decoded.map_or_else(
+            || (vec![Resolution::NotFound], Asked::default()),
+            |it| resolve::resolve_all(manifest, &it, None),
+        );
+        let depends = asked != Asked::default();
         let sizes = wanted
             .iter()
             .filter_map(|it| if let Resolution::File { entry, .. } = it { Some(entry.size) } else { None });
@@ -104,7 +114,7 @@ async fn some(manifest: &Manifest, next: &mut usize, requests: &mut Requests<'_>
             Err(Failure::Broken(why)) => return Some(Stop::Fault(Fault::content(path, why))),
         };
         // A body that was not read to its end leaves the connection unusable, but then there is a fault.
-        if let Err(why) = compare_any(manifest, &wanted, &answer) {
+        if let Err(why) = compare_any(headers, &wanted, &answer, depends) {
             if let Some(secured) = site.secured(&answer) {
                 let why = format!("The site sends everybody to HTTPS. Ask it there: --site {secured}");
                 return Some(Stop::Fault(Fault::usage(why)));
@@ -117,22 +127,30 @@ async fn some(manifest: &Manifest, next: &mut usize, requests: &mut Requests<'_>
 }
 
 /// Whether an answer is one of those that the resolution table has for the path: for whom the site takes this client is not known here.
-fn compare_any(manifest: &Manifest, wanted: &[Resolution<'_>], answer: &Answer) -> Result<(), String> {
-    let depends = wanted.len() > 1;
-    let mut compared = wanted.iter().map(|it| compare(manifest, it, answer, depends));
-    let first = compared.next().unwrap_or(Ok(()));
-    if first.is_ok() || compared.any(|it| it.is_ok()) { Ok(()) } else { first }
+fn compare_any(
+    headers: &HeaderIndex<'_>,
+    wanted: &[Resolution<'_>],
+    answer: &Answer,
+    depends: bool,
+) -> Result<(), String> {
+    let Some((first, others)) = wanted.split_first() else { return Ok(()) };
+    let first = compare(headers, first, answer, depends);
+    // To gather the headers of a file takes long, and there may be thousands.
+    let has_bytes =
+        |it: &&Resolution<'_>| !matches!(it, Resolution::File { entry, .. } if entry.sha256 != answer.sha256);
+    let mut others = others.iter().filter(has_bytes);
+    if first.is_ok() || others.any(|it| compare(headers, it, answer, depends).is_ok()) { Ok(()) } else { first }
 }
 
 /// Whether an answer is what the resolution table says. `depends`: for others it may be another, so that the host says how it is kept.
-fn compare(manifest: &Manifest, wanted: &Resolution<'_>, answer: &Answer, depends: bool) -> Result<(), String> {
+fn compare(headers: &HeaderIndex<'_>, wanted: &Resolution<'_>, answer: &Answer, depends: bool) -> Result<(), String> {
     let status = answer.status.as_u16();
     match wanted {
         Resolution::File { entry, status: wanted } => {
             expect("the status", &status, wanted)?;
             let media_type = joined(&answer.headers, &header::CONTENT_TYPE);
             expect("the type", media_type.as_deref().unwrap_or("none"), entry.media_type.as_str())?;
-            let mut block = manifest.policy().headers_for(entry.path.as_str());
+            let mut block = headers.headers_for(entry.path.as_str());
             if depends {
                 block.retain(|name, _| {
                     !matches!(name.as_str(), "cache-control" | "vary") && !OF_SHARED_CACHES.contains(&name.as_str())

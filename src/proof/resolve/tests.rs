@@ -194,9 +194,25 @@ fn a_rule_with_conditions_answers_those_of_whom_they_hold() {
         assert_eq!(in_words(resolution), wanted, "{path} {visitor:?}");
         assert_eq!(asked, Asked { country: of_country, language: of_language }, "{path} {visitor:?}");
     }
-    let all: Vec<String> = resolve_all(&manifest, "/", None).into_iter().map(in_words).collect();
+    let all: Vec<String> = resolve_all(&manifest, "/", None).0.into_iter().map(in_words).collect();
     assert_eq!(all, ["200 /index.html", "302 -> /at/en", "200 /at.html"]);
-    assert_eq!(resolve_all(&manifest, "/b.html", None).len(), 1);
+    assert_eq!(resolve_all(&manifest, "/b.html", None).0.len(), 1);
+}
+
+/// A manifest is somebody else's: what a path may give is found in one look at each rule.
+#[test]
+fn many_conditions_take_no_longer_than_many_rules() {
+    let when =
+        |it: Redirect| Redirect { when: When { countries: vec!["AT".parse().unwrap()], languages: Vec::new() }, ..it };
+    let many =
+        |force: bool| (0..1_000).map(move |at| Redirect { force, ..when(rule("/*", &format!("/{at}/:splat"), 302)) });
+    let manifest = site(&["/index.html"], rules(many(true).chain(many(false)).collect()));
+    let begun = tokio::time::Instant::now();
+    for path in 0..100 {
+        assert_eq!(resolve_all(&manifest, &format!("/x/{path}"), None).0.len(), 1_001);
+    }
+    // Each rule with each other would take minutes.
+    assert!(begun.elapsed().as_secs() < 20, "{:?}", begun.elapsed());
 }
 
 #[test]
@@ -312,6 +328,24 @@ proptest! {
         }
     }
 
+    /// In whatever way conditions hold together.
+    #[test]
+    fn all_that_a_path_may_give_is_what_each_choice_of_conditions_gives(
+        manifest in manifests(), path in prop_oneof![names(), "/[a-c]{0,2}(/[a-c]?)?"], query in proptest::option::of("[ab]=[ab/]"),
+    ) {
+        let Some(manifest) = manifest else { return Ok(()) };
+        let mut wanted: Vec<Resolution<'_>> = Vec::new();
+        for chosen in 0..1_u32 << manifest.policy().redirects.len() {
+            let one = walk(&manifest, &path, query.as_deref(), &|at, _| chosen & (1 << at) != 0, &mut Nobody);
+            if !wanted.contains(&one) {
+                wanted.push(one);
+            }
+        }
+        let (all, _) = resolve_all(&manifest, &path, query.as_deref());
+        prop_assert_eq!(&all[0], &resolve(&manifest, &path, query.as_deref()));
+        prop_assert!(all.len() == wanted.len() && wanted.iter().all(|it| all.contains(it)), "{:?} {:?}", all, wanted);
+    }
+
     /// The two must never differ, and each rule has one reason that fits what answered.
     #[test]
     fn explaining_says_what_resolving_does(
@@ -324,7 +358,9 @@ proptest! {
         let said = explain::explain(&manifest, &path, query.as_deref(), &visitor);
         let (resolution, asked) = resolve_for(&manifest, &path, query.as_deref(), &visitor);
         prop_assert_eq!((&said.resolution, said.asked), (&resolution, asked));
-        prop_assert!(resolve_all(&manifest, &path, query.as_deref()).contains(&resolution), "{:?}", visitor);
+        let (all, depends) = resolve_all(&manifest, &path, query.as_deref());
+        prop_assert!(all.contains(&resolution), "{:?}", visitor);
+        prop_assert_eq!(depends == Asked::default(), asked == Asked::default());
         if visitor == Named::default() || asked == Asked::default() {
             prop_assert_eq!(&resolution, &resolve(&manifest, &path, query.as_deref()));
         }
