@@ -10,6 +10,9 @@ use super::{
 };
 use crate::base::limits;
 
+/// Headers that a call reads besides those of all.
+const IN_HEADER: [(&str, &str, &str); 1] = [("patch", "/sites/{name}/settings", "If-Match")];
+
 pub(super) async fn document() -> Answer {
     let response: Response = ok(&build())?;
     Ok(response)
@@ -48,10 +51,13 @@ fn operation(route: &Route) -> Value {
         let required = name == "against";
         json!({ "name": name, "in": "query", "required": required, "schema": parameter(name) })
     });
+    let in_header = IN_HEADER.iter().filter(|it| (it.0, it.1) == (route.method, route.path));
+    let in_header = in_header
+        .map(|(_, _, name)| json!({ "name": name, "in": "header", "required": false, "schema": { "type": "string" } }));
     let mut operation = json!({
         "summary": route.summary,
         "operationId": format!("{}{}", route.method, route.path.replace(['/', '{', '}'], "_")),
-        "parameters": in_path.chain(in_query).collect::<Vec<_>>(),
+        "parameters": in_path.chain(in_query).chain(in_header).collect::<Vec<_>>(),
         "responses": responses(route.answer),
     });
     if let (Some(operation), Some(body)) = (operation.as_object_mut(), body(route.body)) {

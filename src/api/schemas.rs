@@ -92,6 +92,7 @@ const ANSWERED: &[(&str, &[&str])] = &[
             "firewall?: object",
             "traffic?: object",
             "proxy?: object",
+            "caching?: object",
             "warnings?: [string]",
         ],
     ),

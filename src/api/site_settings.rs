@@ -3,17 +3,23 @@
 use axum::{
     body::Body,
     extract::{Path, State},
+    http::{HeaderMap, HeaderValue, header::ETAG},
 };
+
+use serde_json::{Map, Value};
 
 use super::{
     answer::{Answer, ok},
     caller::{Caller, read, whole},
 };
 use crate::{
-    domain::{site::SiteName, site_settings::SiteSettings},
+    domain::{Error, access::Actor, site::SiteName, site_settings::SiteSettings},
+    http::conditional,
     services::Services,
 };
 
+/// What of the settings does not do what it seems to.
+const WARNINGS: &str = "warnings";
 /// Largest patch: a document with room for what it takes away.
 const PATCH_BYTES_MAX: usize = 128 * 1_024;
 
@@ -22,28 +28,37 @@ pub(super) async fn get(
     Caller(actor, _): Caller,
     Path(name): Path<String>,
 ) -> Answer {
-    shown(&services.get_site_settings(&actor, &SiteName::parse(&name)?).await?, Vec::new())
+    let name = SiteName::parse(&name)?;
+    let settings = services.get_site_settings(&actor, &name).await?;
+    shown(&services, &actor, &name, &settings).await
 }
 
 pub(super) async fn change(
     State(services): State<Services>,
     Caller(actor, _): Caller,
     Path(name): Path<String>,
+    headers: HeaderMap,
     body: Body,
 ) -> Answer {
-    let patch = read(&whole(body, PATCH_BYTES_MAX).await?)?;
+    let mut patch: Map<String, Value> = read(&whole(body, PATCH_BYTES_MAX).await?)?;
+    // It comes with answers, and these can be sent again.
+    patch.remove(WARNINGS);
     let name = SiteName::parse(&name)?;
-    let settings = services.change_site_settings(&actor, &name, patch).await?;
-    // They hold by now: whoever sent them must not hear of a failure.
-    let warnings = services.doubts_of_settings(&actor, &name, &settings).await.unwrap_or_default();
-    shown(&settings, warnings)
+    let is_same = move |it: &SiteSettings| conditional::is_match(&headers, &it.etag());
+    let settings = services.change_site_settings_of(&actor, &name, patch, is_same).await?;
+    shown(&services, &actor, &name, &settings).await
 }
 
-/// What is set; what is not there is as it is by default. Behind a change, with what of it does not do what it seems to.
-fn shown(settings: &SiteSettings, warnings: Vec<String>) -> Answer {
+/// What is set; what is not there is as it is by default. With what of it does not do what it seems to, and the tag that a change may name in
+/// `If-Match`.
+async fn shown(services: &Services, actor: &Actor, name: &SiteName, settings: &SiteSettings) -> Answer {
     let mut shown = settings.shown();
+    // They hold: whoever has set them must not hear of a failure here.
+    let warnings = services.doubts_of_settings(actor, name, settings).await.unwrap_or_default();
     if !warnings.is_empty() {
-        shown.insert(String::from("warnings"), warnings.into());
+        shown.insert(WARNINGS.to_owned(), warnings.into());
     }
-    ok(&shown)
+    let mut answer = ok(&shown)?;
+    answer.headers_mut().insert(ETAG, HeaderValue::from_str(&settings.etag()).map_err(Error::internal)?);
+    Ok(answer)
 }

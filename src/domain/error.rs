@@ -17,6 +17,8 @@ pub enum Kind {
     WrongMethod,
     /// It does not fit the present state (taken name, other live deployment).
     Conflict,
+    /// It was to hold for another state than there is by now.
+    Stale,
     /// Nobody is signed in, or the key is wrong.
     Unauthenticated,
     /// The actor is known and may not do this.

@@ -24,7 +24,10 @@ use self::{
     access::Access, addresses::Addresses, caching::Caching, cors::Cors, errors::Errors, firewall::Firewall,
     guests::Guests, hotlink::Hotlink, limits::Limits, maintenance::Maintenance, proxy::Proxy, traffic::Traffic,
 };
-use crate::domain::{Error, Result};
+use crate::{
+    base::hash::Sha256,
+    domain::{Error, Result},
+};
 
 /// Longest document.
 pub const DOCUMENT_BYTES_MAX: usize = 64 * 1_024;
@@ -138,6 +141,16 @@ impl SiteSettings {
         document
     }
 
+    /// What tells one state of what people are shown from another: an entity tag, with its quotes (RFC 9110 §8.8.3).
+    pub fn etag(&self) -> String {
+        format!("\"{}\"", mark(&Value::Object(self.shown()).to_string()))
+    }
+
+    /// What tells one state of a section from another.
+    pub fn mark_of(&self, section: &str) -> String {
+        mark(&self.document().get(section).map(ToString::to_string).unwrap_or_default())
+    }
+
     /// These with other guests.
     pub fn with_guests(&self, guests: Guests) -> Result<Self> {
         guests.check()?;
@@ -164,6 +177,10 @@ impl SiteSettings {
         }
         Ok(self)
     }
+}
+
+fn mark(document: &str) -> String {
+    Sha256::of(document.as_bytes()).hex().chars().take(32).collect()
 }
 
 /// How deep a patch may be: deeper than any setting is.

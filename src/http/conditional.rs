@@ -15,7 +15,7 @@ pub enum Outcome {
 
 /// Evaluates `If-Match`, then `If-None-Match`, against the strong tag (with its quotes) of what would be sent.
 pub fn evaluate(headers: &HeaderMap, etag: &str) -> Outcome {
-    if headers.contains_key(IF_MATCH) && !any_tag(headers, &IF_MATCH, |tag| tag == etag) {
+    if !is_match(headers, etag) {
         return Outcome::Failed;
     }
     // Weak comparison: W/ does not matter (§13.1.2).
@@ -24,6 +24,11 @@ pub fn evaluate(headers: &HeaderMap, etag: &str) -> Outcome {
         return Outcome::NotModified;
     }
     Outcome::Go
+}
+
+/// Whether `If-Match` is not there, or names the strong tag of what is there (§13.1.1).
+pub fn is_match(headers: &HeaderMap, etag: &str) -> bool {
+    !headers.contains_key(IF_MATCH) || any_tag(headers, &IF_MATCH, |tag| tag == etag)
 }
 
 /// Whether a `Range` may be honoured: no `If-Range`, or one with exactly this strong tag.

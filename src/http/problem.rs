@@ -32,6 +32,7 @@ pub const fn status(kind: Kind) -> StatusCode {
         Kind::NotFound => StatusCode::NOT_FOUND,
         Kind::WrongMethod => StatusCode::METHOD_NOT_ALLOWED,
         Kind::Conflict => StatusCode::CONFLICT,
+        Kind::Stale => StatusCode::PRECONDITION_FAILED,
         Kind::Unauthenticated => StatusCode::UNAUTHORIZED,
         Kind::Forbidden => StatusCode::FORBIDDEN,
         Kind::TooMany => StatusCode::TOO_MANY_REQUESTS,
@@ -99,9 +100,13 @@ mod tests {
         let response = problem(&Error::too_many("sign_in", "Wait.", 900), "r");
         assert_eq!((response.status().as_u16(), &response.headers()["retry-after"]), (429, &HeaderValue::from(900)));
         assert_eq!(problem(&Error::unauthenticated("key", "No."), "r").headers()["www-authenticate"], "Bearer");
-        for (kind, wanted) in
-            [(Kind::NotFound, 404), (Kind::Conflict, 409), (Kind::TooLarge, 413), (Kind::Unavailable, 503)]
-        {
+        for (kind, wanted) in [
+            (Kind::NotFound, 404),
+            (Kind::Conflict, 409),
+            (Kind::Stale, 412),
+            (Kind::TooLarge, 413),
+            (Kind::Unavailable, 503),
+        ] {
             assert_eq!(status(kind).as_u16(), wanted);
         }
     }

@@ -39,7 +39,7 @@ pub mod secrets;
 mod sign_in;
 pub mod signals;
 pub mod site_guests;
-mod site_settings;
+pub mod site_settings;
 pub mod sites;
 pub mod stores;
 pub mod summary;

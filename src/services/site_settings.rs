@@ -5,7 +5,7 @@ use serde_json::{Map, Value};
 use super::Services;
 use crate::{
     domain::{
-        Error, Result,
+        Error, Kind, Result,
         access::{Actor, Right, TenantScope},
         event::Event,
         hostname::Hostname,
@@ -15,6 +15,9 @@ use crate::{
     ports::db::ReadTx,
     store,
 };
+
+/// The code of what is refused since the settings are others than those that a change was made for.
+pub const CHANGED: &str = "site_settings_changed";
 
 /// A change of settings, as the audit log has it.
 pub(super) struct Told {
@@ -40,8 +43,24 @@ impl Services {
         name: &SiteName,
         patch: Map<String, Value>,
     ) -> Result<SiteSettings> {
+        self.change_site_settings_of(actor, name, patch, |_| true).await
+    }
+
+    /// The same, if the settings still are those that the patch was made for: `is_same` says so, in the transaction that writes.
+    pub async fn change_site_settings_of(
+        &self,
+        actor: &Actor,
+        name: &SiteName,
+        patch: Map<String, Value>,
+        is_same: impl Fn(&SiteSettings) -> bool + Send + Sync + 'static,
+    ) -> Result<SiteSettings> {
         let of = name.clone();
         self.write_site_settings(actor, name, move |before| {
+            if !is_same(before) {
+                let text = "Somebody has changed these settings since you have read them, and nothing was saved. Read them again, and \
+                            send what you want of them as they are now.";
+                return Err(Error::new(Kind::Stale, CHANGED, text));
+            }
             let after = before.patched(&patch)?;
             let text = format!("changed the settings of {of}: {}", after.differing(before).join(", "));
             Ok((after, Told { kind: "site.settings_changed", text }))

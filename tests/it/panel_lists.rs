@@ -73,7 +73,11 @@ fn untouched(page: &str, action: &str) -> BTreeMap<String, String> {
                 Some("checkbox" | "radio") if !is_checked => {}
                 _ => drop(fields.insert(name, value)),
             },
-            ("textarea", Some(name)) => drop(fields.insert(name, plain(text).replace('\n', "\r\n"))),
+            ("textarea", Some(name)) => {
+                // An end of a line at its very beginning is not part of it.
+                let text = plain(text).replace("\r\n", "\n");
+                drop(fields.insert(name, text.strip_prefix('\n').unwrap_or(&text).replace('\n', "\r\n")));
+            }
             ("select", Some(name)) => of_select = Some(name),
             ("option", _) => {
                 let name = of_select.clone().unwrap();
@@ -187,6 +191,16 @@ fn limits_that_are_wrong_are_kept_as_they_were_typed() {
     assert!(answer.text().contains("name=\"limits.rates.2.path\""), "{}", answer.text());
     assert_eq!(settings(&host, &key)["limits"], wanted);
 
+    // A form that does not say what it was made of saves nothing.
+    let mut without = untouched(&owner.page(PROTECTION), action);
+    without.remove("as_of");
+    for bytes in [body(&without), String::new()] {
+        let answer = owner.post(action, &bytes);
+        assert_eq!(answer.status, 400, "{}", answer.text());
+        assert!(answer.text().contains("does not say which settings it was made of"), "{}", answer.text());
+        assert_eq!(settings(&host, &key)["limits"], wanted);
+    }
+
     let removed = typed(
         &mut owner,
         PROTECTION,
@@ -255,6 +269,202 @@ fn rules_are_rows_with_an_order() {
     none.insert(String::from("firewall.rules.1.remove"), String::from("on"));
     assert_eq!(owner.post(action, &body(&none)).status, 303);
     assert_eq!(settings(&host, &key), json!({}));
+}
+
+/// A form is of what it was made of, however often it is shown again.
+#[test]
+fn what_somebody_else_has_saved_is_not_undone_without_a_word() {
+    let (host, key) = with_site();
+    let mut owner = Browser::signed_in(&host, OWNER);
+    let action = "/sites/shop/settings/limits";
+    let rates = |requests: u32| json!({ "limits": { "rates": [{ "requests": requests, "every_s": 60 }] } });
+    let set = |value: &Value| drop(host.api_json(&key, "PATCH /api/v1/sites/shop/settings", &value.to_string(), 200));
+    set(&rates(1));
+    let mut fields = untouched(&owner.page(PROTECTION), action);
+    set(&rates(2));
+    // A mistake, and one more row, show the form again: it is of the same settings as before.
+    fields.insert(String::from("limits.rates.0.requests"), String::from("x"));
+    let answer = owner.post(action, &body(&fields));
+    assert_eq!(answer.status, 400, "{}", answer.text());
+    let mut fields = untouched(&answer.text(), action);
+    fields.insert(String::from("limits.rates.0.requests"), String::from("3"));
+    fields.insert(String::from("more"), String::from("rates"));
+    let fields = untouched(&owner.post(action, &body(&fields)).text(), action);
+    assert_eq!(fields["limits.rates.0.requests"], "3");
+    let answer = owner.post(action, &body(&fields));
+    assert_eq!(answer.status, 409, "{}", answer.text());
+    assert_eq!(settings(&host, &key), rates(2));
+
+    let again = untouched(&answer.text(), action);
+    assert_eq!(owner.post(action, &body(&again)).status, 303, "who was told may save it");
+    assert_eq!(settings(&host, &key), rates(3));
+}
+
+/// What was shown is compared in the transaction that writes: of several who save at once one does, and the others are told.
+#[test]
+fn of_several_who_save_at_once_one_does() {
+    let (host, key) = with_site();
+    let mut owner = Browser::signed_in(&host, OWNER);
+    let action = "/sites/shop/settings/limits";
+    let set = json!({ "limits": { "rates": [{ "requests": 1, "every_s": 60 }] } });
+    host.api_json(&key, "PATCH /api/v1/sites/shop/settings", &set.to_string(), 200);
+    let page = owner.page(PROTECTION);
+    let at_once = |requests: u32| {
+        let mut browser = Browser { host: &host, cookies: owner.cookies.clone() };
+        let mut fields = untouched(&page, action);
+        fields.insert(String::from("limits.rates.0.requests"), requests.to_string());
+        browser.post(action, &body(&fields)).status
+    };
+    let statuses: Vec<u16> = std::thread::scope(|scope| {
+        let at_once = &at_once;
+        let all: Vec<_> = (10..16).map(|it| scope.spawn(move || at_once(it))).collect();
+        all.into_iter().map(|it| it.join().unwrap()).collect()
+    });
+    assert_eq!(statuses.iter().filter(|it| **it == 303).count(), 1, "{statuses:?}");
+    assert_eq!(statuses.iter().filter(|it| **it == 409).count(), 5, "{statuses:?}");
+}
+
+#[test]
+fn a_row_that_is_emptied_by_hand_stays_until_its_removal_is_ticked() {
+    let (host, key) = with_site();
+    let mut owner = Browser::signed_in(&host, OWNER);
+    let set = json!({
+        "limits": { "rates": [{ "requests": 5, "every_s": 60 }, { "path": "/login", "requests": 6, "every_s": 60 }] },
+        "firewall": { "rules": [{ "name": "A", "path": "/a" }, { "name": "B", "path": "/b" }] },
+        "proxy": { "routes": [{ "path": "/a", "to": ["http://9.9.9.9"] }, { "path": "/b", "to": ["http://9.9.9.8"] }] },
+    });
+    host.api_json(&key, "PATCH /api/v1/sites/shop/settings", &set.to_string(), 200);
+    for (page, action, row, first, written, other) in [
+        (
+            PROTECTION,
+            "/sites/shop/settings/limits",
+            "limits.rates.1",
+            "requests",
+            &["requests", "every_s", "path"][..],
+            ("limits.rates.0.path", "/typed"),
+        ),
+        (
+            PROTECTION,
+            "/sites/shop/settings/firewall",
+            "firewall.rules.1",
+            "name",
+            &["name", "path"],
+            ("firewall.rules.0.path", "/typed"),
+        ),
+        (PROXY, PROXY, "proxy.routes.1", "to", &["path", "to"], ("proxy.routes.0.path", "/typed")),
+    ] {
+        let before = settings(&host, &key);
+        let mut fields = untouched(&owner.page(page), action);
+        for field in written {
+            fields.insert(format!("{row}.{field}"), String::from(" "));
+        }
+        fields.insert(other.0.to_owned(), other.1.to_owned());
+        let answer = owner.post(action, &body(&fields));
+        let text = answer.text();
+        assert_eq!(answer.status, 400, "{row}: {text}");
+        assert!(
+            text.contains(&format!("id=\"f-{row}.{first}-e\"")) && text.contains("Tick Remove to remove it"),
+            "{row}: {text}"
+        );
+        assert!(text.contains("value=\"/typed\"") && text.contains(&format!("name=\"{row}.remove\"")), "{row}: {text}");
+        assert_eq!(settings(&host, &key), before, "{row}");
+        // The form that comes back still knows it.
+        let mut again = untouched(&text, action);
+        assert_eq!(owner.post(action, &body(&again)).status, 400, "{row}");
+        again.insert(format!("{row}.remove"), String::from("on"));
+        let answer = owner.post(action, &body(&again));
+        assert_eq!(answer.status, 303, "{row}: {}", answer.text());
+    }
+    let now = settings(&host, &key);
+    for list in [&now["limits"]["rates"], &now["firewall"]["rules"], &now["proxy"]["routes"]] {
+        assert!(list.as_array().unwrap().len() == 1 && list[0]["path"] == "/typed", "{now}");
+    }
+}
+
+/// Settings that no form would make, and what of them a form would send otherwise.
+fn awkward() -> Vec<(&'static str, Value)> {
+    let ca = rcgen::generate_simple_self_signed([String::from("a.example")]).unwrap().cert.pem();
+    let ca = ca.replace("\r\n", "\n").replace('\n', "\r\n");
+    let rule = |more: Value| {
+        let mut rule = json!({ "name": " A  rule ", "path": "/a /b " });
+        rule.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
+        json!({ "firewall": { "rules": [rule] } })
+    };
+    let php = |more: Value| {
+        let mut route = json!({ "path": "/p", "to": ["fastcgi+unix:/run/my php.sock "], "root": "/var/www/a  " });
+        route.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
+        json!({ "proxy": { "routes": [route] } })
+    };
+    let limits = "/sites/shop/settings/limits";
+    let firewall = "/sites/shop/settings/firewall";
+    vec![
+        (
+            limits,
+            json!({ "limits": { "rates": [{ "path": "/a ", "requests": 1, "every_s": 86_400 }, { "path": "/a b", "requests": 1, "every_s": 90, "per": "site" }] } }),
+        ),
+        (
+            limits,
+            json!({ "limits": { "exempt": ["192.0.2.1", "192.0.2.1", "2001:db8::/32"], "ban": { "after": 1, "within_s": 61, "for_s": 7_200 } } }),
+        ),
+        (firewall, json!({ "firewall": { "sets": ["exploits", "dotfiles", "exploits"], "sets_do": "log" } })),
+        (firewall, rule(json!({}))),
+        (firewall, rule(json!({ "query_has": " " }))),
+        (firewall, rule(json!({ "query_has": " a=b&<\"'> ", "agent_has": "   " }))),
+        (firewall, rule(json!({ "agent_has": "", "do": "log", "methods": ["POST", "POST"] }))),
+        (firewall, rule(json!({ "from": ["10.0.0.7", "10.0.0.7"], "do": "allow" }))),
+        (PROXY, php(json!({ "scripts": ["/a b.php ", "* "], "deny": [] }))),
+        (PROXY, php(json!({ "deny": ["/cache/* "], "buffer": true, "timeout_s": { "connect": 7 } }))),
+        (
+            PROXY,
+            json!({ "proxy": { "routes": [{ "to": ["https://a.example/"], "tls": { "ca": ca, "server_name": "b.example" } }] } }),
+        ),
+        (
+            PROXY,
+            json!({ "proxy": { "routes": [{ "to": ["https://a.example"], "tls": { "ca": format!("\n\n{ca}\r\n ") }, "health": { "path": "/" } }] } }),
+        ),
+        ("/sites/shop/settings/maintenance", json!({ "maintenance": { "on": true, "text": " Back\r\nsoon. " } })),
+        ("/sites/shop/settings/access", json!({ "access": { "mode": "basic", "paths": ["/a b ", "/c"] } })),
+        (
+            "/sites/shop/settings/cors",
+            json!({ "cors": { "origins": ["https://a.example", "https://b.example"], "credentials": true } }),
+        ),
+        ("/sites/shop/settings/traffic", json!({ "traffic": { "budget_bytes": 1_234_567_891 } })),
+        ("/sites/shop/settings/addresses", json!({ "addresses": { "https": "both" } })),
+    ]
+}
+
+#[test]
+fn a_page_that_is_saved_as_it_was_loaded_changes_nothing() {
+    let (host, key) = with_site();
+    host.key("mate@example.org", "admin");
+    for (action, document) in awkward() {
+        let all = ["limits", "firewall", "proxy", "maintenance", "access", "cors", "traffic", "addresses"];
+        let mut patch: serde_json::Map<String, Value> = all.iter().map(|it| ((*it).to_owned(), Value::Null)).collect();
+        patch.extend(document.as_object().unwrap().clone());
+        let before = host.api_json(&key, "PATCH /api/v1/sites/shop/settings", &Value::Object(patch).to_string(), 200);
+        let page = match action {
+            PROXY => PROXY,
+            _ if document.get("limits").is_some() || document.get("firewall").is_some() => PROTECTION,
+            _ => "/sites/shop/settings",
+        };
+        for email in [OWNER, "mate@example.org"] {
+            let mut browser = Browser::signed_in(&host, email);
+            let fields = untouched(&browser.page(page), action);
+            let answer = browser.post(action, &body(&fields));
+            assert_eq!(answer.status, 303, "{email} {document}: {}", answer.text());
+            assert_eq!(settings(&host, &key), before, "{email} {document}");
+        }
+    }
+    // What is untouched in a row stays as it is beside one that is changed, and the first blank of a new one is not kept.
+    let rules = json!({ "firewall": { "rules": [{ "name": "A", "path": "/a " }, { "name": "B", "query_has": " " }] } });
+    host.api_json(&key, "PATCH /api/v1/sites/shop/settings", &rules.to_string(), 200);
+    let mut owner = Browser::signed_in(&host, OWNER);
+    let changes = [("firewall.rules.1.place", "1"), ("firewall.rules.2.name", "C"), ("firewall.rules.2.path", " /c ")];
+    let sent = typed(&mut owner, PROTECTION, "/sites/shop/settings/firewall", &changes);
+    assert_eq!(owner.post("/sites/shop/settings/firewall", &sent).status, 303);
+    let wanted =
+        json!([{ "name": "B", "query_has": " " }, { "name": "A", "path": "/a " }, { "name": "C", "path": "/c" }]);
+    assert_eq!(settings(&host, &key)["firewall"]["rules"], wanted);
 }
 
 /// As many and as long as settings may be, which is more than other forms bring.

@@ -164,6 +164,63 @@ fn settings_are_their_tenants_own_and_go_with_the_site() {
     assert_eq!(owner.must("GET /api/v1/sites/shop/settings", &Value::Null, 200), json!({}));
 }
 
+/// Who has read them and changes them then is told when somebody else was quicker (RFC 9110 §13.1.1).
+#[test]
+fn a_change_may_name_the_settings_that_it_is_for() {
+    let (host, key) = with_site("");
+    let path = "/api/v1/sites/shop/settings";
+    let send = |etag: &str, patch: &Value| {
+        let port = host.port;
+        let head = format!(
+            "PATCH {path} HTTP/1.1\r\nHost: localhost:{port}\r\nAuthorization: Bearer {key}\r\nIf-Match: {etag}\r\n"
+        );
+        http::ask(port, &head, patch.to_string().as_bytes())
+    };
+    let etag = |answer: &http::Answer| answer.header("etag").unwrap().to_owned();
+    let read = || etag(&host.api(&key, &format!("GET {path}"), b""));
+    let first = read();
+    assert!(first.starts_with('"') && first.ends_with('"') && first == read(), "{first}");
+    let answer = send(&first, &json!({ "maintenance": { "text": "One." } }));
+    assert_eq!(answer.status, 200, "{}", answer.text());
+    let second = etag(&answer);
+    assert!(second != first && second == read());
+    for stale in [first.as_str(), "\"other\"", "W/\"other\"", &format!("W/{second}")] {
+        let answer = send(stale, &json!({ "maintenance": { "text": "Two." } }));
+        let problem: Value = serde_json::from_slice(&answer.body).unwrap();
+        assert_eq!((answer.status, &problem["code"]), (412, &json!("site_settings_changed")), "{stale} {problem}");
+    }
+    assert_eq!(read(), second);
+    for fresh in [second.as_str(), "*", &format!("{first}, {second}")] {
+        assert_eq!(send(fresh, &json!({ "maintenance": { "text": "One." } })).status, 200, "{fresh}");
+    }
+    // Without it nobody is asked. What is not shown with the settings is no change of them.
+    host.api_json(&key, "PUT /api/v1/sites/shop/people/ada", r#"{"password":"a long enough one"}"#, 204);
+    assert_eq!(read(), second);
+    change(&host, &key, &json!({ "maintenance": { "text": "Three." } }), 200);
+    assert_ne!(read(), second);
+
+    // Of several who have read the same and save at once, one does.
+    let etag = read();
+    let at_once = |word: usize| send(&etag, &json!({ "maintenance": { "text": format!("By {word}.") } })).status;
+    let statuses: Vec<u16> = std::thread::scope(|scope| {
+        let all: Vec<_> = (0..6).map(|word| scope.spawn(move || at_once(word))).collect();
+        all.into_iter().map(|it| it.join().unwrap()).collect()
+    });
+    assert_eq!(statuses.iter().filter(|it| **it == 200).count(), 1, "{statuses:?}");
+    assert_eq!(statuses.iter().filter(|it| **it == 412).count(), 5, "{statuses:?}");
+
+    // An answer can be sent as it is, with its warnings.
+    change(
+        &host,
+        &key,
+        &json!({ "access": { "mode": "form", "paths": ["/a"] }, "errors": { "404": "/none.html" } }),
+        200,
+    );
+    let shown = host.api_json(&key, &format!("GET {path}"), "", 200);
+    assert!(shown["warnings"][0].as_str().unwrap().contains("There is no file `/none.html`"), "{shown}");
+    assert_eq!(change(&host, &key, &shown, 200), shown);
+}
+
 /// A document that a newer program has written, or a hand: what it closes is not known, so nothing stands open.
 #[test]
 fn a_site_whose_settings_cannot_be_read_is_closed_until_they_are_set_again() {

@@ -48,6 +48,15 @@ export const lists = async ({ act, base, follow, out, press, shoot, step, visit 
   await saved();
   assert.equal((await visit(host, "/limited")).status, 404);
   assert.equal(await group("Rate 1").getByLabel("Requests").inputValue(), "600");
+  for (const name of ["Requests", "in", "Path"]) await group("Rate 1").getByLabel(name, { exact: true }).fill("");
+  await press(plain, "Save the limits");
+  await plain.getByText(/Tick Remove to remove it/).first().waitFor();
+  assert.equal(await group("Rate 1").getByLabel("Remove").count(), 1, "an emptied row is no removed one");
+  await picture(plain, { path: join(out, "protection-emptied-1280-light.png"), fullPage: true });
+  await group("Rate 1").getByLabel("Requests").fill("600");
+  await group("Rate 1").getByLabel("in", { exact: true }).fill("1");
+  await press(plain, "Save the limits");
+  await saved();
 
   step("firewall, without script");
   await plain.getByLabel("Dotfiles").check();

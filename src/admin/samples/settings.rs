@@ -61,7 +61,7 @@ fn proxy(document: &str, seen: &[Upstream], wrong: &Wrong, may_lead_inside: bool
         standing: Standing::default(),
         routes: proxy_rows(&settings, seen, wrong),
         problems: wrong.problems.clone(),
-        as_of: Section::Proxy.mark(&settings),
+        as_of: Section::Proxy.as_of(&settings, wrong),
         may_manage: true,
         may_lead_inside,
     }

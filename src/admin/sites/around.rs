@@ -21,7 +21,7 @@ use super::{
         words::{Fact, When},
     },
     crumbs, named,
-    rows::Cell,
+    rows::{Cell, is_untouched},
     settings::{Wrong, here, page},
 };
 use crate::{
@@ -203,11 +203,16 @@ impl Values {
     }
 }
 
-/// The merge patch that a form means.
-fn patch(section: &str, sent: &BTreeMap<String, String>) -> Result<Map<String, Value>> {
+/// The merge patch that a form means which has `shown` what is set: of the fields that somebody has changed. What nobody touched stays as it is,
+/// also where a form would send it otherwise (blanks, ends of lines).
+fn patch(section: &str, sent: &BTreeMap<String, String>, shown: &Values) -> Result<Map<String, Value>> {
     let mut patch = Map::new();
     for (key, holds) in fields_of(section) {
-        let text = sent.get(key).map_or("", |it| it.trim());
+        let text = sent.get(key).map_or("", String::as_str);
+        if is_untouched(shown.text(key), text) {
+            continue;
+        }
+        let text = text.trim();
         let value = match holds {
             Holds::Flag => Value::from(!text.is_empty()),
             _ if text.is_empty() => Value::Null,
@@ -258,7 +263,8 @@ pub(super) async fn save(
         return Err(Error::not_found("page").into());
     }
     let saved = async {
-        let patch = patch(&section, &sent)?;
+        let before = visit.services.get_site_settings(&visit.actor, &name).await?;
+        let patch = patch(&section, &sent, &Values::of(&before))?;
         visit.services.change_site_settings(&visit.actor, &name, patch).await
     };
     match saved.await {
@@ -495,6 +501,11 @@ mod tests {
         pairs.iter().map(|(key, value)| ((*key).to_owned(), (*value).to_owned())).collect()
     }
 
+    /// Of a form that shows a site of which nothing was set.
+    fn patch(section: &str, sent: &BTreeMap<String, String>) -> Result<Map<String, Value>> {
+        super::patch(section, sent, &Values::of(&SiteSettings::default()))
+    }
+
     #[test]
     fn a_form_is_the_patch_of_its_section_and_of_no_other() {
         let form = sent(&[
@@ -505,10 +516,10 @@ mod tests {
             ("access.mode", "form"),
         ]);
         let wanted = json!({ "maintenance": {
-            "on": true, "text": "Soon.", "retry_after_s": null, "allow": ["192.0.2.1", "10.0.0.0/8", "::1"], "page": null,
+            "on": true, "text": "Soon.", "retry_after_s": null, "allow": ["192.0.2.1", "10.0.0.0/8", "::1"],
         } });
         assert_eq!(Value::Object(patch("maintenance", &form).unwrap()), wanted);
-        let none = json!({ "addresses": { "canonical": null, "https": "both", "hsts": null } });
+        let none = json!({ "addresses": { "https": "both", "hsts": null } });
         let form = sent(&[("addresses.https", "both"), ("addresses.hsts.preload", "on")]);
         assert_eq!(Value::Object(patch("addresses", &form).unwrap()), none);
         assert_eq!(patch("cors", &sent(&[("cors.max_age_s", "ten")])).unwrap_err().field, Some("cors.max_age_s"));
@@ -539,6 +550,7 @@ mod tests {
         let values = Values::of(&settings);
         assert_eq!(values.pages(), 2);
         for section in SiteSettings::sections().into_iter().filter(|it| !fields_of(it).is_empty()) {
+            assert!(super::patch(section, &values.0, &values).unwrap().is_empty(), "{section}: nobody touched it");
             let patch = patch(section, &values.0).unwrap();
             assert_eq!(settings.patched(&patch).unwrap(), settings, "{section}");
             let made = SiteSettings::default().patched(&patch).unwrap();

@@ -1,7 +1,8 @@
 //! Sections of a site's settings that have lists: saved as a whole, with what was typed kept when something is wrong.
 //!
 //! A list is set whole, so that a form which was opened before somebody else has saved would undo that: it says what it was made of
-//! (`as_of`), and is refused once when that is not there any more.
+//! (`as_of`), and is refused once when that is not there any more. That is compared in the transaction that writes, so that of two who save
+//! at once one is told. A form that is shown again for another reason stays of what it was made of.
 
 pub(super) mod firewall;
 pub(super) mod limits;
@@ -25,9 +26,12 @@ use super::{
     upstreams,
 };
 use crate::{
-    base::hash::Sha256,
     domain::{Error, Kind, access::Right, site::SiteName, site_settings::SiteSettings},
+    services::site_settings::CHANGED,
 };
+
+/// The field that says what a form was made of, and the code of a form without it.
+const AS_OF: &str = "as_of";
 
 /// A section with lists.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -72,11 +76,11 @@ impl Section {
         }
     }
 
-    fn read(self, sent: &BTreeMap<String, String>, may_lead_inside: bool) -> Read {
+    fn read(self, sent: &BTreeMap<String, String>, before: &SiteSettings, may_lead_inside: bool) -> Read {
         match self {
-            Self::Limits => limits::read(sent),
-            Self::Firewall => firewall::read(sent),
-            Self::Proxy => proxy::read(sent, may_lead_inside),
+            Self::Limits => limits::read(sent, before),
+            Self::Firewall => firewall::read(sent, before),
+            Self::Proxy => proxy::read(sent, before, may_lead_inside),
         }
     }
 
@@ -89,10 +93,10 @@ impl Section {
         }
     }
 
-    /// What tells one state of it from another.
-    pub(in super::super) fn mark(self, settings: &SiteSettings) -> String {
-        let document = settings.document().get(self.word()).map(ToString::to_string).unwrap_or_default();
-        Sha256::of(document.as_bytes()).hex().chars().take(16).collect()
+    /// What a form is made of: of these settings, or of those that it was made of when it was refused.
+    pub(in super::super) fn as_of(self, settings: &SiteSettings, wrong: &Wrong) -> String {
+        let sent = wrong.sent.get(AS_OF).filter(|_| wrong.section == self.word());
+        sent.cloned().unwrap_or_else(|| settings.mark_of(self.word()))
     }
 }
 
@@ -117,7 +121,7 @@ pub(in super::super) async fn save_routes(
     save_lists(&visit, &named(&name)?, Section::Proxy, sent).await
 }
 
-async fn save_lists(visit: &Visit, name: &SiteName, section: Section, sent: BTreeMap<String, String>) -> Answer {
+async fn save_lists(visit: &Visit, name: &SiteName, section: Section, mut sent: BTreeMap<String, String>) -> Answer {
     visit.actor.require(Right::ManageSites)?;
     let before = visit.services.get_site_settings(&visit.actor, name).await?;
     if sent.contains_key("more") {
@@ -127,16 +131,24 @@ async fn save_lists(visit: &Visit, name: &SiteName, section: Section, sent: BTre
             Section::Proxy => show(&upstreams::page(visit, name, wrong).await?),
         };
     }
-    let read = section.read(&sent, visit.may(Right::ManageServer));
+    let read = section.read(&sent, &before, visit.may(Right::ManageServer));
     let patch = Map::from_iter([(section.word().to_owned(), read.section.clone())]);
-    let refused = match refusal(section, &before, &read, &patch, &sent) {
-        Some(refused) => refused,
-        None => match visit.services.change_site_settings(&visit.actor, name, patch).await {
+    let as_of = sent.get(AS_OF).cloned();
+    let refused = if let Some(refused) = refusal(section, &before, &read, &patch, as_of.as_deref()) {
+        refused
+    } else {
+        let is_same = move |it: &SiteSettings| as_of.as_ref() == Some(&it.mark_of(section.word()));
+        match visit.services.change_site_settings_of(&visit.actor, name, patch, is_same).await {
             Ok(_) => return go(&visit.services, &section.here(name), Some(Notice::SettingsSaved)),
+            Err(error) if error.code == CHANGED => changed(),
             Err(error) => (of_services(section, &read, &error).ok_or_else(|| error.clone())?, error),
-        },
+        }
     };
     let (problems, error) = refused;
+    if [CHANGED, AS_OF].contains(&error.code) {
+        // They are told: what they send next is meant for what is set now.
+        sent.remove(AS_OF);
+    }
     let wrong = Wrong { section: section.word().to_owned(), problems, sent };
     match section {
         Section::Limits | Section::Firewall => again(&error, &protection::page(visit, name, wrong).await?),
@@ -150,7 +162,7 @@ fn refusal(
     before: &SiteSettings,
     read: &Read,
     patch: &Map<String, Value>,
-    sent: &BTreeMap<String, String>,
+    as_of: Option<&str>,
 ) -> Option<(Problems, Error)> {
     let problems = judge(section.list(), &read.rows, &read.problems);
     if problems.any() {
@@ -159,13 +171,22 @@ fn refusal(
     if let Err(error) = before.patched(patch) {
         return Some((Problems::of(&error, limits::SINGLE), error));
     }
-    if sent.get("as_of").is_some_and(|it| *it != section.mark(before)) {
-        let text = "Somebody has changed these settings since you opened the form, and nothing was saved. Below is what you have typed: \
-                    saved once more, it takes the place of theirs. Load the page anew to see theirs.";
-        let error = Error::conflict("site_settings_changed", text);
+    let Some(as_of) = as_of else {
+        let text = "The form does not say which settings it was made of (`as_of`), and nothing was saved. Below is what was sent: look \
+                    whether you still want it, and save it once more.";
+        let error = Error::invalid(AS_OF, text);
         return Some((Problems::of(&error, &[]), error));
-    }
-    None
+    };
+    // What was read of untouched rows is of these settings.
+    (as_of != before.mark_of(section.word())).then(changed)
+}
+
+/// Why a form is refused that was made of other settings.
+fn changed() -> (Problems, Error) {
+    let text = "Somebody has changed these settings since you opened the form, and nothing was saved. Below is what you have typed: \
+                saved once more, it takes the place of theirs. Load the page anew to see theirs.";
+    let error = Error::conflict(CHANGED, text);
+    (Problems::of(&error, &[]), error)
 }
 
 /// What the services refuse of a form that can be read; `None`: it is about something else than the form.

@@ -99,7 +99,7 @@ impl Form {
         settings: &crate::domain::site_settings::SiteSettings,
         wrong: &Wrong,
     ) -> Self {
-        let as_of = section.mark(settings);
+        let as_of = section.as_of(settings, wrong);
         let (state, sign, mut values, mut set, list) = match section {
             Section::Limits => {
                 let (state, sign) = limits_state(&settings.limits);

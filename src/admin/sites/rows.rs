@@ -1,7 +1,8 @@
 //! Lists in forms, without scripts: each entry is a row of fields, and behind the last one is an empty row for one more.
 //!
-//! Names of fields are `LIST.NUMBER.FIELD`, such as `limits.rates.0.path`. A row in which nothing was written is none, and so is one
-//! that is to be removed. What was sent is read here and judged by [`SiteSettings`], each row for itself first, so that what is wrong stands
+//! Names of fields are `LIST.NUMBER.FIELD`, such as `limits.rates.0.path`. A new row in which nothing was written is none, and so is one
+//! that is to be removed. A row into which nobody typed stays as it is set, with all that a form would send otherwise (blanks, ends of
+//! lines). What was sent is read here and judged by [`SiteSettings`], each row for itself first, so that what is wrong stands
 //! beside the field that it is about.
 //!
 //! SECURITY: numbers of rows are read as numbers and written as such. No name of a field that was sent comes back.
@@ -15,6 +16,9 @@ use crate::{
     base::{network::Network, units::ByteSize},
     domain::{Error, site_settings::SiteSettings},
 };
+
+/// The field of a row that is one of the settings.
+const KNOWN: &str = "known";
 
 /// A list in a form.
 #[derive(Debug)]
@@ -98,8 +102,23 @@ impl Row {
         self.text(name) == value
     }
 
-    /// Whether nothing was written into it.
+    /// Says that it is one of the settings, and not a new one.
+    pub(in super::super) fn know(&mut self) {
+        self.flag(KNOWN, true);
+    }
+
+    /// The field that says so; its value is empty for a new one.
+    pub(in super::super) fn known(&self) -> Cell {
+        self.cell(KNOWN)
+    }
+
+    /// Whether it is a new one into which nothing was written.
     pub(in super::super) fn is_blank(&self) -> bool {
+        self.is_empty() && !self.on(KNOWN)
+    }
+
+    /// Whether nothing is written in it.
+    fn is_empty(&self) -> bool {
         self.list.written.iter().all(|it| self.text(it).trim().is_empty())
     }
 
@@ -277,9 +296,54 @@ pub(super) fn shown(list: &'static List, rows: Vec<Row>, more: bool) -> Vec<Row>
     rows
 }
 
-/// The rows that stay: those that are not to be removed, and in which something is written.
-pub(super) fn kept(rows: Vec<Row>) -> Vec<Row> {
-    rows.into_iter().filter(|it| !it.on("remove") && !it.is_blank()).collect()
+/// The rows that stay: those that are not to be removed, and in which something is written. One of the settings that was emptied may be a
+/// slip, and nothing would show that it went.
+pub(super) fn kept(rows: Vec<Row>, problems: &mut Problems) -> Vec<Row> {
+    let mut kept = Vec::new();
+    for row in rows.into_iter().filter(|it| !it.on("remove") && !it.is_blank()) {
+        if row.is_empty() {
+            let text = "nothing is written in it any more. Tick Remove to remove it, or write it anew.";
+            row.say(problems, row.list.fields.first().copied().unwrap_or_default(), text);
+        } else {
+            kept.push(row);
+        }
+    }
+    kept
+}
+
+/// A list as it is set, and as its form shows it.
+#[derive(Debug)]
+pub(super) struct Set {
+    rows: Vec<Row>,
+    values: Vec<Value>,
+}
+
+impl Set {
+    /// `rows`: what the form shows of these settings.
+    pub(super) fn new(list: &'static List, rows: Vec<Row>, settings: &SiteSettings) -> Self {
+        let (section, key) = list.key.split_once('.').unwrap_or((list.key, ""));
+        let document = settings.document();
+        let values = document.get(section).and_then(|it| it.get(key)).and_then(Value::as_array).cloned();
+        Self { rows, values: values.unwrap_or_default() }
+    }
+
+    /// The value of a row as it is set, where it comes back as it is shown. `hidden`: a field that this form does not have.
+    pub(super) fn untouched(&self, row: &Row, hidden: Option<&str>) -> Option<Value> {
+        let at = usize::try_from(row.at).ok().filter(|_| row.on(KNOWN))?;
+        let shown = self.rows.get(at)?;
+        let is_content =
+            |it: &&String| !["place", "remove", KNOWN].contains(&it.as_str()) && Some(it.as_str()) != hidden;
+        let mut names = shown.cells.keys().chain(row.cells.keys()).filter(is_content);
+        names.all(|it| is_untouched(shown.text(it), row.text(it))).then(|| self.values.get(at).cloned())?
+    }
+}
+
+/// Whether a browser sends `sent` of a field that shows `shown` and that nobody touches: each end of a line as two characters, and one at the
+/// very beginning not at all.
+pub(super) fn is_untouched(shown: &str, sent: &str) -> bool {
+    let plain = |text: &str| text.replace("\r\n", "\n").replace('\r', "\n");
+    let (shown, sent) = (plain(shown), plain(sent));
+    shown == sent || shown.strip_prefix('\n') == Some(&sent)
 }
 
 /// Rows in the order of the places that were written into them. One whose place was changed goes there, and the others keep theirs
@@ -408,9 +472,46 @@ mod tests {
         assert_eq!(shown(&OF, sent(&OF, &typed), false).len(), 2, "there is an empty one");
         assert_eq!(shown(&OF, sent(&OF, &typed), true).len(), 3);
         assert_eq!(shown(&OF, Vec::new(), false).len(), 1);
-        assert_eq!(kept(sent(&OF, &typed)).len(), 1);
+        let mut problems = Problems::none();
+        assert_eq!(kept(sent(&OF, &typed), &mut problems).len(), 1);
         let gone = form(&[("limits.rates.0.path", "/a"), ("limits.rates.0.remove", "on")]);
-        assert!(kept(sent(&OF, &gone)).is_empty());
+        assert!(kept(sent(&OF, &gone), &mut problems).is_empty());
+        assert!(!problems.any());
+    }
+
+    #[test]
+    fn one_of_the_settings_goes_with_its_tick_alone() {
+        let emptied = |more: &[(&str, &str)]| {
+            let mut typed =
+                form(&[("limits.rates.0.path", "/a"), ("limits.rates.1.path", " "), ("limits.rates.1.known", "on")]);
+            typed.extend(form(more));
+            let mut problems = Problems::none();
+            let rows = sent(&OF, &typed);
+            assert_eq!((rows[1].who().as_str(), rows[1].is_blank()), ("Rate 2", false));
+            assert_eq!(shown(&OF, rows.clone(), false).len(), 3, "an empty one stands behind it");
+            let kept = kept(rows, &mut problems).len();
+            (kept, problems.on("limits.rates.1.requests").unwrap_or_default().to_owned())
+        };
+        let (kept, said) = emptied(&[]);
+        assert!(kept == 1 && said.contains("Tick Remove"), "{kept} {said}");
+        assert_eq!(emptied(&[("limits.rates.1.remove", "on")]), (1, String::new()));
+        assert_eq!(emptied(&[("limits.rates.1.path", "/b")]), (2, String::new()));
+    }
+
+    #[test]
+    fn what_nobody_touched_comes_back_otherwise_than_it_was_shown() {
+        for (shown, sent, same) in [
+            ("a", "a", true),
+            ("a\nb\r\nc\rd", "a\r\nb\r\nc\r\nd", true),
+            ("\na", "a", true),
+            ("\n\na", "a", false),
+            ("a", "\r\na", false),
+            ("a ", "a", false),
+            (" ", " ", true),
+            (" ", "", false),
+        ] {
+            assert_eq!(is_untouched(shown, sent), same, "{shown:?} {sent:?}");
+        }
     }
 
     #[test]

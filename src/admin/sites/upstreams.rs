@@ -101,7 +101,8 @@ pub(in super::super) fn rows(settings: &SiteSettings, seen: &[Upstream], wrong: 
         let servers: Vec<ServerRow> = rows::lines(row.text("to")).iter().map(|it| ServerRow::new(it, seen)).collect();
         let leads = servers.iter().filter_map(|it| domain::Upstream::parse(&it.address).ok()).any(|it| it.is_inside());
         let is_same = |it: &&domain::Route| {
-            it.path == row.text("path").trim() && it.to.iter().eq(servers.iter().map(|it| &it.address))
+            it.path == row.text("path").trim()
+                && it.to.iter().map(|it| it.trim()).eq(servers.iter().map(|it| it.address.as_str()))
         };
         let is_allowed = settings.proxy.routes.iter().find(is_same).is_some_and(|it| it.inside == Some(true));
         let inside = match (leads, is_allowed) {
@@ -146,8 +147,8 @@ pub(super) async fn page(visit: &Visit, name: &SiteName, wrong: Wrong) -> Result
         lead: lead(&settings, &seen),
         standing: Standing::of(visit, &found.site),
         routes: rows(&settings, &seen, &wrong),
+        as_of: Section::Proxy.as_of(&settings, &wrong),
         problems: if wrong.section == Section::Proxy.word() { wrong.problems } else { Problems::none() },
-        as_of: Section::Proxy.mark(&settings),
         may_manage: visit.may(Right::ManageSites),
         may_lead_inside: visit.may(Right::ManageServer),
         name: name.to_string(),

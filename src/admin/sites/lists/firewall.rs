@@ -8,13 +8,16 @@ use super::{
     super::{
         super::form::Problems,
         around::Values,
-        rows::{self, List, Row},
+        rows::{self, List, Row, Set},
     },
     Read, or_null,
 };
 use crate::{
     base::country::Country,
-    domain::site_settings::firewall::{Action, Firewall, Rule, Set},
+    domain::site_settings::{
+        SiteSettings,
+        firewall::{self, Action, Firewall, Rule},
+    },
 };
 
 /// The rules.
@@ -27,7 +30,8 @@ pub(in super::super) static RULES: List = List {
 };
 
 /// The sets, each with its word.
-const SETS: [(&str, Set); 3] = [("dotfiles", Set::Dotfiles), ("probes", Set::Probes), ("exploits", Set::Exploits)];
+const SETS: [(&str, firewall::Set); 3] =
+    [("dotfiles", firewall::Set::Dotfiles), ("probes", firewall::Set::Probes), ("exploits", firewall::Set::Exploits)];
 
 const fn word(action: Action) -> &'static str {
     match action {
@@ -53,6 +57,7 @@ pub(in super::super) fn rules(firewall: &Firewall) -> Vec<Row> {
             action: _,
         } = rule;
         let mut row = Row::empty(&RULES, at);
+        row.know();
         row.put("place", (at + 1).to_string());
         row.put("name", rule.name.as_str());
         row.put("path", rule.path.as_str());
@@ -82,19 +87,23 @@ pub(in super::super) fn values(firewall: &Firewall) -> Values {
     values
 }
 
-/// Reads the form.
-pub(super) fn read(sent: &BTreeMap<String, String>) -> Read {
+/// Reads the form, which shows what is set `before`.
+pub(super) fn read(sent: &BTreeMap<String, String>, before: &SiteSettings) -> Read {
     let mut problems = Problems::none();
-    let in_order = rows::in_order(rows::kept(rows::sent(&RULES, sent)), &mut problems);
-    let rows: Vec<(Row, Value)> = in_order
+    let known = Set::new(&RULES, rules(&before.firewall), before);
+    let kept = rows::kept(rows::sent(&RULES, sent), &mut problems);
+    let rows: Vec<(Row, Value)> = rows::in_order(kept, &mut problems)
         .into_iter()
         .map(|row| {
-            let value = rule(&row, &mut problems);
+            let value = known.untouched(&row, None).unwrap_or_else(|| rule(&row, &mut problems));
             (row, value)
         })
         .collect();
     let is_on = |name: &str| sent.get(&format!("firewall.sets.{name}")).is_some_and(|it| !it.is_empty());
-    let sets: Vec<&str> = SETS.iter().map(|it| it.0).filter(|it| is_on(it)).collect();
+    // Those that stay keep their order.
+    let stay = before.firewall.sets.iter().filter_map(|set| SETS.iter().find(|it| it.1 == *set));
+    let new = SETS.iter().filter(|it| !before.firewall.sets.contains(&it.1));
+    let sets: Vec<&str> = stay.chain(new).map(|it| it.0).filter(|it| is_on(it)).collect();
     let section = json!({
         "sets": or_null(sets),
         "sets_do": sent.get("firewall.sets_do").map_or(Value::Null, |it| json!(it)),
@@ -151,10 +160,13 @@ fn countries(row: &Row, problems: &mut Problems) -> Vec<Country> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::domain::site_settings::SiteSettings;
 
     fn form(pairs: &[(&str, &str)]) -> BTreeMap<String, String> {
         pairs.iter().map(|(key, value)| ((*key).to_owned(), (*value).to_owned())).collect()
+    }
+
+    fn read(sent: &BTreeMap<String, String>) -> Read {
+        super::read(sent, &SiteSettings::default())
     }
 
     #[test]
@@ -188,7 +200,7 @@ mod tests {
                 ],
             })
         );
-        assert_eq!(super::read(&BTreeMap::new()).section, json!({ "sets": null, "sets_do": null, "rules": null }));
+        assert_eq!(self::read(&BTreeMap::new()).section, json!({ "sets": null, "sets_do": null, "rules": null }));
     }
 
     #[test]

@@ -8,11 +8,14 @@ use super::{
     super::{
         super::form::Problems,
         around::Values,
-        rows::{self, List, Row},
+        rows::{self, List, Row, Set},
     },
     Read, or_null,
 };
-use crate::domain::site_settings::limits::{Limits, Per};
+use crate::domain::site_settings::{
+    SiteSettings,
+    limits::{Limits, Per},
+};
 
 /// The rates.
 pub(in super::super) static RATES: List = List {
@@ -31,6 +34,7 @@ pub(super) const SINGLE: &[&str] =
 pub(in super::super) fn rates(limits: &Limits) -> Vec<Row> {
     let row = |(rate, at): (&crate::domain::site_settings::limits::Rate, u32)| {
         let mut row = Row::empty(&RATES, at);
+        row.know();
         row.put("requests", rate.requests.to_string());
         let (number, unit) = rows::time(rate.every_s);
         row.put("every_s", number);
@@ -60,13 +64,14 @@ pub(in super::super) fn values(limits: &Limits) -> Values {
     values
 }
 
-/// Reads the form.
-pub(super) fn read(sent: &BTreeMap<String, String>) -> Read {
+/// Reads the form, which shows what is set `before`.
+pub(super) fn read(sent: &BTreeMap<String, String>, before: &SiteSettings) -> Read {
     let mut problems = Problems::none();
-    let rows: Vec<(Row, Value)> = rows::kept(rows::sent(&RATES, sent))
+    let known = Set::new(&RATES, rates(&before.limits), before);
+    let rows: Vec<(Row, Value)> = rows::kept(rows::sent(&RATES, sent), &mut problems)
         .into_iter()
         .map(|row| {
-            let value = rate(&row, &mut problems);
+            let value = known.untouched(&row, None).unwrap_or_else(|| rate(&row, &mut problems));
             (row, value)
         })
         .collect();
@@ -123,10 +128,13 @@ fn ban<'t>(text: &impl Fn(&str) -> &'t str, problems: &mut Problems) -> Value {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::domain::site_settings::SiteSettings;
 
     fn form(pairs: &[(&str, &str)]) -> BTreeMap<String, String> {
         pairs.iter().map(|(key, value)| ((*key).to_owned(), (*value).to_owned())).collect()
+    }
+
+    fn read(sent: &BTreeMap<String, String>) -> Read {
+        super::read(sent, &SiteSettings::default())
     }
 
     #[test]
@@ -160,7 +168,7 @@ mod tests {
             "exempt": ["192.0.2.1", "2001:db8::/32"],
         });
         assert_eq!(read.section, wanted);
-        let nothing = super::read(&BTreeMap::new());
+        let nothing = self::read(&BTreeMap::new());
         assert_eq!(nothing.section, json!({ "rates": null, "ban": null, "exempt": null }));
     }
 

@@ -9,7 +9,7 @@ use serde_json::{Map, Value, json};
 use super::{
     super::{
         super::form::Problems,
-        rows::{self, List, Row},
+        rows::{self, List, Row, Set},
     },
     Read, or_null,
 };
@@ -17,7 +17,10 @@ use crate::{
     base::units::ByteSize,
     domain::{
         Error,
-        site_settings::proxy::{HostHeader, Proxy, Route},
+        site_settings::{
+            SiteSettings,
+            proxy::{HostHeader, Proxy, Route},
+        },
     },
 };
 
@@ -104,6 +107,7 @@ fn shown(route: &Route, at: u32) -> Row {
         inside: _,
     } = route;
     let mut row = Row::empty(&ROUTES, at);
+    row.know();
     row.put("path", route.path.as_str());
     row.put("to", route.to.join("\n"));
     row.put("host", if route.host == HostHeader::Upstream { "upstream" } else { "keep" });
@@ -141,13 +145,17 @@ fn shown(route: &Route, at: u32) -> Row {
     row
 }
 
-/// Reads the form. `may_lead_inside`: whether it has the box for that, which only who manages the server is shown.
-pub(super) fn read(sent: &BTreeMap<String, String>, may_lead_inside: bool) -> Read {
+/// Reads the form, which shows what is set `before`. `may_lead_inside`: whether it has the box for that, which only who manages the server is
+/// shown.
+pub(super) fn read(sent: &BTreeMap<String, String>, before: &SiteSettings, may_lead_inside: bool) -> Read {
     let mut problems = Problems::none();
-    let rows: Vec<(Row, Value)> = rows::kept(rows::sent(&ROUTES, sent))
+    let known = Set::new(&ROUTES, routes(&before.proxy), before);
+    let hidden = (!may_lead_inside).then_some("inside");
+    let rows: Vec<(Row, Value)> = rows::kept(rows::sent(&ROUTES, sent), &mut problems)
         .into_iter()
         .map(|row| {
-            let value = route(&row, may_lead_inside, &mut problems);
+            let untouched = known.untouched(&row, hidden);
+            let value = untouched.unwrap_or_else(|| route(&row, may_lead_inside, &mut problems));
             (row, value)
         })
         .collect();
@@ -246,10 +254,13 @@ pub(super) fn ungranted(error: &Error) -> Error {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::domain::site_settings::SiteSettings;
 
     fn form(pairs: &[(&str, &str)]) -> BTreeMap<String, String> {
         pairs.iter().map(|(key, value)| (format!("proxy.routes.{key}"), (*value).to_owned())).collect()
+    }
+
+    fn read(sent: &BTreeMap<String, String>, may: bool) -> Read {
+        super::read(sent, &SiteSettings::default(), may)
     }
 
     fn set(fields: &BTreeMap<String, String>, may: bool) -> Proxy {
