@@ -47,8 +47,8 @@ fn tell(path: &Path, found: Result<About, Unusable>) {
         }
         Err(error) => tracing::error!(
             %error,
-            "rules with countries hold by the database that was read before, or for nobody if there was none; the file is looked at again every \
-             few seconds"
+            "rules with countries hold by the database that was read before, or for nobody if there was none; the file is read again when it \
+             changes"
         ),
     }
 }

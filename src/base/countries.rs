@@ -1,14 +1,14 @@
 //! Which country an address is of: a database file in the format of `MaxMind` (`.mmdb`), read into memory whole.
 //!
 //! A lookup takes no lock and fails into "not known": a damaged record, an address that is in no network, no database at all. The file is
-//! read again when it changed; as long as a new one cannot be read, the one before is used. Nothing here keeps an address.
+//! read again when it changed; as long as a new one cannot be read, the one before is used, and a broken one is read once. Nothing here keeps an address.
 
 use std::{
     fmt, fs, io,
     net::{IpAddr, Ipv4Addr},
     os::unix::fs::MetadataExt as _,
     path::{Path, PathBuf},
-    sync::{Arc, Mutex, PoisonError},
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
 
 use arc_swap::ArcSwapOption;
@@ -41,7 +41,15 @@ struct Inner {
     path: PathBuf,
     current: ArcSwapOption<Loaded>,
     /// Why the file could not be read when it was last looked at.
-    fault: Mutex<Option<Unusable>>,
+    fault: Mutex<Option<Fault>>,
+}
+
+/// Why a file could not be read.
+#[derive(Clone, Debug)]
+struct Fault {
+    why: Unusable,
+    /// The file that was read whole and is of no use: it is read again once it is another one. Where reading itself failed there is none.
+    of: Option<Stamp>,
 }
 
 struct Loaded {
@@ -115,7 +123,7 @@ impl Countries {
 
     /// Refuses a file that could not be used.
     pub fn check(path: &Path) -> Result<About, Unusable> {
-        load(path).map(|it| it.about)
+        load(path).map(|it| it.about).map_err(|it| it.why)
     }
 
     /// Whether the settings name a database, even if it cannot be read.
@@ -135,21 +143,25 @@ impl Countries {
 
     /// Why the file could not be read when it was last looked at. The one before is used as long.
     pub fn fault(&self) -> Option<Unusable> {
-        self.0.as_ref()?.fault.lock().unwrap_or_else(PoisonError::into_inner).clone()
+        Some(self.0.as_ref()?.fault().as_ref()?.why.clone())
     }
 
-    /// Reads the file if it is another one than that which is used. Takes as long as reading it does. `None`: all is as it was.
+    /// Reads the file if it is another one than that which is used, or than that which is of no use. Takes as long as reading it does. `None`:
+    /// all is as it was.
     pub fn look(&self) -> Option<Result<About, Unusable>> {
         let inner = self.0.as_ref()?;
         let known = inner.current.load().as_ref().map(|it| it.stamp);
-        let stamp = Stamp::of(&inner.path);
-        if known.is_some() && stamp.as_ref().ok() == known.as_ref() {
-            *inner.fault.lock().unwrap_or_else(PoisonError::into_inner) = None;
+        let stamp = Stamp::of(&inner.path).ok();
+        if stamp.is_some() && stamp == known {
+            *inner.fault() = None;
+            return None;
+        }
+        if stamp.is_some() && stamp == inner.fault().as_ref().and_then(|it| it.of) {
             return None;
         }
         let loaded = load(&inner.path);
         let fault = loaded.as_ref().err().cloned();
-        let before = std::mem::replace(&mut *inner.fault.lock().unwrap_or_else(PoisonError::into_inner), fault.clone());
+        let before = std::mem::replace(&mut *inner.fault(), fault).map(|it| it.why);
         match loaded {
             Ok(loaded) => {
                 let about = loaded.about.clone();
@@ -157,7 +169,7 @@ impl Countries {
                 Some(Ok(about))
             }
             // The same trouble is told once.
-            Err(error) => (before != fault).then_some(Err(error)),
+            Err(Fault { why, .. }) => (before.as_ref() != Some(&why)).then_some(Err(why)),
         }
     }
 
@@ -178,6 +190,12 @@ pub fn is_inside(address: IpAddr) -> bool {
     matches!(class, Class::Loopback | Class::Private | Class::LinkLocal | Class::CarrierNat | Class::Unspecified)
 }
 
+impl Inner {
+    fn fault(&self) -> MutexGuard<'_, Option<Fault>> {
+        self.fault.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
 impl Loaded {
     fn find(&self, address: IpAddr) -> Option<Country> {
         country(&self.reader.lookup(address).ok()?)
@@ -192,10 +210,12 @@ fn country(found: &LookupResult<'_, Vec<u8>>) -> Option<Country> {
     PLACES.into_iter().filter_map(code).find_map(|it| Country::find(it.as_bytes()))
 }
 
-fn load(path: &Path) -> Result<Loaded, Unusable> {
+fn load(path: &Path) -> Result<Loaded, Fault> {
     let shown = path.display();
-    let unusable =
-        |why: String| Unusable(format!("the database of countries `{shown}` cannot be used: {why}. {WHERE_FROM}"));
+    let unusable = |why: String, of: Option<Stamp>| Fault {
+        why: Unusable(format!("the database of countries `{shown}` cannot be used: {why}. {WHERE_FROM}")),
+        of,
+    };
     let read = || -> io::Result<(Stamp, Vec<u8>)> {
         let stamp = Stamp::of(path)?;
         if stamp.bytes > FILE_BYTES_MAX {
@@ -203,15 +223,20 @@ fn load(path: &Path) -> Result<Loaded, Unusable> {
         }
         Ok((stamp, fs::read(path)?))
     };
-    let (stamp, bytes) = read().map_err(|error| unusable(error.to_string()))?;
+    let (stamp, bytes) = read().map_err(|error| unusable(error.to_string(), None))?;
+    // Somebody may be writing it.
+    let is_same = Stamp::of(path).is_ok_and(|it| it == stamp);
     let size = u64::try_from(bytes.len()).unwrap_or(u64::MAX);
     let reader = Reader::from_source(bytes)
-        .map_err(|error| unusable(format!("it is no whole file of this format ({error})")))?;
+        .map_err(|error| unusable(format!("it is no whole file of this format ({error})"), is_same.then_some(stamp)))?;
     let metadata = reader.metadata();
     let kind: String = metadata.database_type.chars().filter(|it| !it.is_control()).take(80).collect();
     let built_ms = i64::try_from(metadata.build_epoch).unwrap_or(i64::MAX).saturating_mul(1_000);
     if !names_countries(&reader) {
-        return Err(unusable(format!("its kind is `{kind}`, and its records name no countries")));
+        return Err(unusable(
+            format!("its kind is `{kind}`, and its records name no countries"),
+            is_same.then_some(stamp),
+        ));
     }
     Ok(Loaded { reader, about: About { kind, built_ms, bytes: size }, stamp })
 }

@@ -18,6 +18,7 @@ use crate::{
         policy_files::{self, PolicyFiles, Read},
         site::SiteName,
         site_path::{self, PolicyFile, Selected},
+        site_settings::firewall::Firewall,
     },
     proof::{
         manifest::Manifest,
@@ -195,6 +196,11 @@ impl Services {
         // Where no country is known, none is known of this visitor either.
         let country = visitor.country.filter(|_| loaded.rules.countries == Known::Yes);
         self.blocking(move || Ok(attempt(loaded, &raw, query, &Named { country, ..visitor }))).await
+    }
+
+    /// What rules of a firewall that ask for countries do not do while no country is known.
+    pub fn doubt_of_countries(&self, firewall: &Firewall) -> Option<String> {
+        words::of_firewall(firewall, Known::of(&self.outside.countries))
     }
 
     async fn load_rules(&self, actor: &Actor, name: &SiteName, of: Option<DeploymentRef>) -> Result<Loaded> {

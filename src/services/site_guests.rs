@@ -161,6 +161,7 @@ impl Services {
         if access.mode == Mode::Form && settings.errors.0.contains_key(&401) {
             doubts.push(String::from("Visitors who are asked for a password read the form, and not the page for 401."));
         }
+        doubts.extend(self.doubt_of_countries(&settings.firewall));
         doubts.extend(self.doubt_of_caching(actor, name, settings).await?);
         let maintenance = settings.maintenance.page.iter().map(|it| ("maintenance.page", it));
         let pages: Vec<_> =

@@ -10,7 +10,7 @@ use crate::{
         event::Event,
         hostname::Hostname,
         site::{Site, SiteName},
-        site_settings::SiteSettings,
+        site_settings::{SiteSettings, firewall::Rule},
     },
     ports::db::ReadTx,
     store,
@@ -104,8 +104,9 @@ impl Services {
 
     /// A rule that can never fit is none, and who writes one shall know. What is kept already stays.
     fn check_countries(&self, before: &SiteSettings, after: &SiteSettings) -> Result<()> {
-        let Some(rule) = after.firewall.wants_countries() else { return Ok(()) };
-        if self.outside.countries.is_given() || before.firewall == after.firewall {
+        let is_new = |rule: &&Rule| rule.wants_countries() && !before.firewall.rules.contains(rule);
+        let Some(rule) = after.firewall.rules.iter().find(is_new) else { return Ok(()) };
+        if self.outside.countries.is_given() {
             return Ok(());
         }
         let text = format!(

@@ -392,6 +392,105 @@ fn without_a_database_a_deploy_works_and_says_what_is_to_be_done() {
     assert!(!rig.host.get("localhost", "/metrics").text().contains("chainhost_country_database"));
 }
 
+/// Who has set rules for countries reads what they do not do, wherever these are shown.
+#[test]
+fn it_is_said_that_no_country_is_known_and_what_happens_then() {
+    let rig = Rig::start(true);
+    let call = "PATCH /api/v1/sites/hello/settings";
+    let path = "GET /api/v1/sites/hello/settings";
+    let rules = json!([
+        { "name": "look", "countries": ["FR"], "do": "log" },
+        { "name": "only here", "not_countries": ["DE"] },
+    ]);
+    let set = |rules: &Value, status| {
+        rig.host.api_json(&rig.key, call, &json!({ "firewall": { "rules": rules } }).to_string(), status)
+    };
+    let mut browser = crate::support::browser::Browser::signed_in(&rig.host, "owner@example.org");
+    let mut protection = || browser.page("/sites/hello/settings/protection");
+    assert!(set(&rules, 200).get("warnings").is_none() && !protection().contains("Not as it seems"));
+    assert_eq!(rig.get("/shop.html", "8.8.8.8", "").status, 403);
+
+    // The file goes, and with a restart what was read of it.
+    let file = rig.folder.path().join("countries.mmdb");
+    std::fs::remove_file(&file).unwrap();
+    let mut rig = rig;
+    rig.host.stop();
+    rig.host.restart();
+    assert_eq!(rig.get("/shop.html", "8.8.8.8", "").status, 200, "lets all in");
+    let said = "The rule `only here` of the firewall, as each that asks for countries, fits nobody, since the server's database of them cannot \
+                be read now: whoever it is to keep out gets in.";
+    let shown = rig.host.api_json(&rig.key, path, "", 200);
+    assert!(shown["warnings"][0].as_str().unwrap().starts_with(said), "{shown}");
+    let out = rig.host.cli(&rig.key, &["sites", "settings", "hello"]);
+    assert!(String::from_utf8_lossy(&out.stderr).contains(said), "{}", String::from_utf8_lossy(&out.stderr));
+    let mut browser = crate::support::browser::Browser::signed_in(&rig.host, "owner@example.org");
+    for page in ["/sites/hello/settings/protection", "/sites/hello/settings"] {
+        let page = browser.page(page);
+        assert!(page.contains("Not as it seems") && page.contains("whoever it is to keep out gets in."), "{page}");
+    }
+    let page = browser.page("/sites/hello/rules?url=/");
+    assert!(page.contains("hold for nobody") && page.contains("until it can be, the rules behind it answer"), "{page}");
+
+    // Without any database: rules that are set stay beside others that are new, and none more is taken.
+    rig.host.stop();
+    write_files(&rig.host.beside(""), &[("chainhost.toml", b"trusted_proxies = [\"127.0.0.1\"]\n")]);
+    rig.host.restart();
+    let set = |rules: &Value, status| {
+        rig.host.api_json(&rig.key, call, &json!({ "firewall": { "rules": rules } }).to_string(), status)
+    };
+    let shown = rig.host.api_json(&rig.key, path, "", 200);
+    let said = shown["warnings"][0].as_str().unwrap();
+    assert!(said.contains("this server has no database of them") && said.contains("`database` in [geo]"), "{said}");
+    let mut more = rules.clone();
+    more.as_array_mut().unwrap().push(json!({ "name": "path", "path": "/a" }));
+    set(&more, 200);
+    more[2] = json!({ "name": "path", "countries": ["US"] });
+    assert_eq!(set(&more, 400)["code"], "no_countries");
+    let allowing = json!([{ "name": "ours", "path": "/a", "not_countries": ["DE"], "do": "allow" }]);
+    assert_eq!(set(&allowing, 400)["code"], "no_countries");
+    assert!(set(&json!([rules[0]]), 200)["warnings"][0].as_str().unwrap().contains("nothing of it is told in the log"));
+    assert!(set(&json!(null), 200).get("warnings").is_none());
+}
+
+/// A file that is of no use is read once, and again when it is another one.
+#[test]
+fn a_broken_file_is_not_read_again_and_again() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("countries.mmdb");
+    let whole = Mmdb { networks: NETWORKS, ..PLAIN }.bytes();
+    let stamp = std::time::UNIX_EPOCH + Duration::from_secs(1_700_000_000);
+    // In place, so that size and times tell one from the other, and nothing else does.
+    let write = |bytes: &[u8], at: std::time::SystemTime| {
+        use std::io::Write as _;
+        let mut file = std::fs::OpenOptions::new().write(true).truncate(true).create(true).open(&path).unwrap();
+        file.write_all(bytes).unwrap();
+        file.set_modified(at).unwrap();
+    };
+    write(&vec![b'x'; whole.len()], stamp);
+    let countries = Countries::open(&path);
+    let fault = countries.fault().unwrap();
+    assert_eq!(countries.look(), None, "it is told once");
+    write(&whole, stamp);
+    assert_eq!((countries.look(), countries.fault()), (None, Some(fault)), "it was read again");
+    write(&whole, stamp + Duration::from_secs(1));
+    assert!(countries.look().unwrap().is_ok() && countries.fault().is_none());
+    // Beside one that is used, which stays.
+    let other = stamp + Duration::from_secs(2);
+    write(&vec![b'y'; whole.len()], other);
+    assert!(countries.look().unwrap().is_err());
+    write(&vec![b'z'; whole.len()], other);
+    assert_eq!(countries.look(), None);
+    assert_eq!(found(&countries, "8.8.8.8"), "US");
+    write(&whole[..whole.len() - 1], other);
+    assert!(countries.look().is_none_or(|it| it.is_err()), "another size is another file");
+    // One that cannot be read at all may be there the next time.
+    std::fs::remove_file(&path).unwrap();
+    assert!(countries.look().unwrap().is_err() && countries.look().is_none());
+    write(&whole, stamp + Duration::from_secs(1));
+    assert!(countries.look().is_some_and(|it| it.is_ok()) || countries.fault().is_none());
+    assert_eq!(found(&countries, "8.8.8.8"), "US");
+}
+
 #[test]
 fn the_firewall_knows_countries_and_their_absence() {
     let rig = Rig::start(true);

@@ -43,6 +43,7 @@ fn protection(document: &str, wrong: &Wrong, shut_out: Vec<ShutOut>) -> SiteProt
         standing: Standing::default(),
         limits: Form::new(Section::Limits, &settings, wrong),
         firewall: Form::new(Section::Firewall, &settings, wrong),
+        doubt: None,
         more: if shut_out.is_empty() { 0 } else { 12 },
         shut_out,
         may_manage: true,
@@ -132,6 +133,16 @@ pub(super) fn pages() -> Vec<Sample> {
     ];
     vec![
         ("site-protection", render(&protection(PROTECTED, &none(), shut_out)), "Shut out now"),
+        (
+            "site-protection-without-countries",
+            render(&SiteProtection {
+                doubt: Some(format!(
+                    "The rule `{HOSTILE}` of the firewall asks for countries and fits nobody, since this server has no database of them: whoever it is to keep out gets in."
+                )),
+                ..protection(PROTECTED, &none(), Vec::new())
+            }),
+            "Not as it seems",
+        ),
         ("site-protection-none", render(&protection("{}", &none(), Vec::new())), "No request is looked at."),
         ("site-protection-wrong", render(&protection(PROTECTED, &wrong, Vec::new())), "There is a problem"),
         ("site-proxy", render(&proxy(ROUTED, &seen, &none(), true)), "Fails, and is left alone"),

@@ -46,6 +46,8 @@ pub(in super::super) struct SiteProtection {
     pub(in super::super) standing: Standing,
     pub(in super::super) limits: Form,
     pub(in super::super) firewall: Form,
+    /// What of the firewall does not do what it seems to.
+    pub(in super::super) doubt: Option<String>,
     pub(in super::super) shut_out: Vec<ShutOut>,
     /// How many more there are.
     pub(in super::super) more: usize,
@@ -212,6 +214,7 @@ pub(super) async fn page(visit: &Visit, name: &SiteName, wrong: Wrong) -> Result
         standing: Standing::of(visit, &found.site),
         limits: Form::new(Section::Limits, &settings, &wrong),
         firewall: Form::new(Section::Firewall, &settings, &wrong),
+        doubt: visit.services.doubt_of_countries(&settings.firewall),
         shut_out: bans.iter().map(|it| ShutOut::new(it, now)).collect(),
         more,
         may_manage: visit.may(Right::ManageSites),

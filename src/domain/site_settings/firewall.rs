@@ -89,6 +89,11 @@ const TEXT_BYTES_MAX: usize = 200;
 const NETWORKS_MAX: usize = 100;
 
 impl Rule {
+    /// Whether it asks for countries.
+    pub const fn wants_countries(&self) -> bool {
+        !self.countries.is_empty() || !self.not_countries.is_empty()
+    }
+
     fn check(&self) -> Result<()> {
         let wrong = |field: &'static str, text: String| Err(Error::invalid("site_firewall", text).on(field));
         if self.name.trim().is_empty() || self.name.len() > 80 || self.name.contains(char::is_control) {
@@ -146,7 +151,7 @@ impl Rule {
 impl Firewall {
     /// The first rule that asks for countries.
     pub fn wants_countries(&self) -> Option<&Rule> {
-        self.rules.iter().find(|it| !it.countries.is_empty() || !it.not_countries.is_empty())
+        self.rules.iter().find(|it| it.wants_countries())
     }
 }
 

@@ -1,10 +1,13 @@
 //! Why an address gives what it gives, in sentences for the people who wrote the rules.
 
 use super::{Known, RedirectRule, Rules, Verdict};
-use crate::proof::resolve::{
-    Resolution,
-    explain::{self, Explanation, Step},
-    visitor::Named,
+use crate::{
+    domain::site_settings::firewall::{Action, Firewall},
+    proof::resolve::{
+        Resolution,
+        explain::{self, Explanation, Step},
+        visitor::Named,
+    },
 };
 
 /// Why a path is answered by nobody.
@@ -84,11 +87,37 @@ fn by_rule(said: &Explanation<'_>, path: &str, rules: &Rules) -> String {
 pub(super) const fn without_countries(known: Known) -> &'static str {
     match known {
         Known::Yes => "",
-        Known::Unreadable => "the database of countries cannot be read now, and the server's log says why.",
+        Known::Unreadable => {
+            "the database of countries cannot be read now, and the server's log says why; until it can be, the rules behind it answer."
+        }
         Known::No => {
             "this server has no database of countries. Its operator names a file with `database` in [geo]; until then the rules behind it answer."
         }
     }
+}
+
+/// What of a firewall does not do what it seems to, and what happens instead.
+pub(super) fn of_firewall(firewall: &Firewall, known: Known) -> Option<String> {
+    let (why, help) = match known {
+        Known::Yes => return None,
+        Known::Unreadable => ("the server's database of them cannot be read now", "The server's log says why."),
+        Known::No => {
+            ("this server has no database of them", "The server's operator names a file with `database` in [geo].")
+        }
+    };
+    let mut asking = firewall.rules.iter().filter(|it| it.wants_countries());
+    let first = asking.clone().find(|it| it.action == Action::Block).or_else(|| asking.next())?;
+    let then = match first.action {
+        Action::Block => "whoever it is to keep out gets in",
+        Action::Allow => "whoever it is to let through is looked at by what stands behind it",
+        Action::Log => "nothing of it is told in the log",
+    };
+    let each = if firewall.rules.iter().filter(|it| it.wants_countries()).nth(1).is_some() {
+        ", as each that asks for countries,"
+    } else {
+        " asks for countries and"
+    };
+    Some(format!("The rule `{}` of the firewall{each} fits nobody, since {why}: {then}. {help}", first.name))
 }
 
 fn other_country(rules: &Rules, at: usize, visitor: &Named) -> String {
