@@ -15,11 +15,13 @@ mod pages;
 pub(super) mod rules;
 mod upstreams;
 
-use self::{door::Door, hotlink::Hotlink, rules::Rules};
+use hyper::header::{AUTHORIZATION, COOKIE, HeaderMap, HeaderValue};
+
+use self::{door::Door, doors::Doors, hotlink::Hotlink, rules::Rules};
 use super::{
     Asked,
     bans::Bans,
-    open::Open,
+    open::{Right, Version},
     page::Refusal,
     rates::Rates,
     snapshot::{Snapshot, State, Target},
@@ -31,6 +33,24 @@ use crate::{
     http::respond::{Body, Response},
     proof::resolve,
 };
+
+/// The headers that [`Gate::right`] looks at, copied.
+pub(super) fn looked_at(headers: &HeaderMap) -> HeaderMap {
+    let mut kept = HeaderMap::new();
+    for (name, value) in headers {
+        let value = match *name {
+            COOKIE => cookie::ours(value),
+            _ if *name == AUTHORIZATION || guard::looks_at(name, value) => {
+                HeaderValue::from_bytes(value.as_bytes()).ok()
+            }
+            _ => None,
+        };
+        if let Some(value) = value {
+            kept.append(name.clone(), value);
+        }
+    }
+    kept
+}
 
 /// A request to a site with settings.
 pub(super) struct Gate<'a> {
@@ -99,9 +119,10 @@ impl Gate<'_> {
         // 8. Passwords.
         let door = self.rules.door.as_ref();
         let guarded = door.filter(|it| it.guards(path));
-        if let Some(door) = guarded {
-            door.admit(self, doors).await?;
-        }
+        let known = match guarded {
+            Some(door) => door.admit(self, doors).await?,
+            None => None,
+        };
         // 9. Pages of others that show files as their own. What cannot be read may be any of them to an upstream.
         let embedded = self.rules.hotlink.as_ref().filter(|it| path.is_none_or(|path| it.is_about(path)));
         if embedded.is_some_and(|it| !it.allows(&parts.headers, |host| self.is_ours(host))) {
@@ -115,7 +136,7 @@ impl Gate<'_> {
         let body = body.take().unwrap_or_else(Body::empty);
         let (mut response, guarded) = match door.filter(|_| guarded.is_none()) {
             Some(door) => self.before(door, visit, body).await?,
-            None => (upstreams::shown(self, visit, body).await, guarded),
+            None => (upstreams::shown(self, visit, body, known).await, guarded),
         };
         if let (Ok(response), Some(door)) = (&mut response, guarded) {
             door.keep_private(response.headers_mut());
@@ -134,7 +155,7 @@ impl Gate<'_> {
         body: Body,
     ) -> Result<(Result<Response, Refusal>, Option<&'d Door>), Refusal> {
         let outside = Visit { locked: Some(&door.prefixes), ..*visit };
-        match upstreams::shown(self, &outside, body).await {
+        match upstreams::shown(self, &outside, body, None).await {
             // A file's, and no upstream's: nothing has read the body.
             Err(Refusal::Locked) => {
                 door.admit(self, &visit.plane.doors).await?;
@@ -144,14 +165,29 @@ impl Gate<'_> {
         }
     }
 
-    /// Whether a visitor who was let in before still is, as far as that can be said without his password.
-    pub(super) fn still_lets_in(&self, open: &Open) -> bool {
+    /// Whether a visitor who was let in before still is, as far as that can be said without hashing his password; `known`: the version of
+    /// which it is known to be right.
+    pub(super) fn right(&self, known: Option<Version>) -> Right {
         if guard::is_blocked(self) || (self.rules.maintenance.is_some() && !self.is_let_through()) {
-            return false;
+            return Right::Ends;
         }
+        self.door().map_or(Right::Stays, |it| it.right(self, known))
+    }
+
+    /// Whether his password is right; `None`: it is not looked at now.
+    pub(super) async fn asks(&self, doors: &Doors) -> Option<bool> {
+        let Some(door) = self.door() else { return Some(true) };
+        match door.admit(self, doors).await {
+            Ok(_) => Some(true),
+            Err(Refusal::Basic(_)) => Some(false),
+            Err(_) => None,
+        }
+    }
+
+    /// The door that is before what is asked for.
+    fn door(&self) -> Option<&Door> {
         let path = resolve::decode_path(self.asked.parts.uri.path());
-        let door = self.rules.door.as_ref().filter(|it| it.guards(path.as_deref()));
-        door.is_none_or(|it| it.still_admits(self, open.known.as_ref()))
+        self.rules.door.as_ref().filter(|it| it.guards(path.as_deref()))
     }
 
     /// Whether the visitor sees the site during maintenance.

@@ -45,17 +45,17 @@ use tokio::sync::broadcast;
 use self::{
     bans::{Bans, Left},
     bundle::Bundles,
-    gate::{Gate, doors::Doors},
+    gate::{Gate, doors::Doors, rules::Rules},
     headers::X_ROBOTS_TAG,
     incident::{Incident, Incidents},
     index::Indexes,
     memory::Memory,
     meter::{Counts, Meter},
-    open::{Open, Opens},
+    open::Opens,
     page::Refusal,
     proxy::{Figures, Nobody, Proxies, Resolve},
     rates::Rates,
-    snapshot::{Settings, Snapshot, State, Target},
+    snapshot::{Settings, Snapshot, Target},
     tally::{Seen, Tally},
     visit::Visit,
 };
@@ -226,7 +226,7 @@ impl DataPlane {
     /// Replaces what is served, at once and for all requests that begin after it.
     pub fn publish(&self, snapshot: Snapshot) -> Result<(), Refused> {
         let one = self.0.publishing.lock().unwrap_or_else(PoisonError::into_inner);
-        let served = self.0.current.load();
+        let served = self.0.current.load_full();
         if served.instance != Id::NIL && served.instance != snapshot.instance {
             return Err(Refused::Foreign { instance: snapshot.instance, served: served.instance });
         }
@@ -236,7 +236,7 @@ impl DataPlane {
         self.0.proxies.follow(&snapshot);
         self.0.current.store(Arc::new(snapshot));
         drop(one);
-        self.0.look_again(Some(&served));
+        self.0.look_again(Some(served));
         Ok(())
     }
 
@@ -265,18 +265,7 @@ impl DataPlane {
             // Most sites have none, and pay nothing for those that have.
             Settings::Given(given) => match given.rules() {
                 Ok(rules) => {
-                    let now_s = self.0.clock.now_ms().div_euclid(1_000);
-                    let gate = Gate {
-                        settings: given,
-                        rules,
-                        snapshot: &snapshot,
-                        target,
-                        asked,
-                        now_s,
-                        rates: &self.0.rates,
-                        bans: &self.0.bans,
-                        countries: self.0.countries(),
-                    };
+                    let gate = self.0.gate(given, rules, &snapshot, target, asked);
                     Box::pin(gate.answer(&visit, Body::boxed(body))).await
                 }
                 Err(_) => Refusal::Unreadable.answer(&parts.headers),
@@ -300,7 +289,7 @@ impl DataPlane {
         &self.0.bans
     }
 
-    /// Ends what visitors have open who get nothing any more.
+    /// Ends what visitors have open who get nothing any more, soon.
     pub fn look_again(&self) {
         self.0.look_again(None);
     }
@@ -406,43 +395,17 @@ impl Inner {
         Some(stands.left)
     }
 
-    /// Ends what visitors have open whom their sites let in no longer; of sites that are as they were in `before` nothing is looked at.
-    fn look_again(&self, before: Option<&Snapshot>) {
-        let snapshot = self.current.load();
-        for open in self.opens.list() {
-            let host = open.asked().host;
-            let is_as_before = before.is_some_and(|it| it.find(host).is_some() && it.find(host) == snapshot.find(host));
-            if !is_as_before && !self.lets_in(&snapshot, &open) {
-                open.end();
-            }
-        }
-    }
-
-    /// Whether a site still lets in who has something open of it.
-    fn lets_in(&self, snapshot: &Snapshot, open: &Open) -> bool {
-        let asked = open.asked();
-        let Some(target) = snapshot.find(asked.host).filter(|it| it.site == open.site) else { return false };
-        if matches!(target.state, State::TakenDown(_)) || self.banned(target, asked).is_some() {
-            return false;
-        }
-        match &target.settings {
-            // Its route is gone: what is under way has the time that it had for that.
-            Settings::Plain => true,
-            Settings::Unreadable => false,
-            Settings::Given(settings) => settings.rules().is_ok_and(|rules| {
-                let now_s = self.clock.now_ms().div_euclid(1_000);
-                let (rates, bans, countries) = (&self.rates, &self.bans, self.countries());
-                Gate { settings, rules, snapshot, target, asked, now_s, rates, bans, countries }.still_lets_in(open)
-            }),
-        }
-    }
-
-    /// Notes that a request opens something that may last. A change meanwhile is not missed.
-    fn open(&self, target: &Target, asked: Asked<'_>, known: Option<open::Known>) -> Arc<Open> {
-        let open = self.opens.note(target.site, asked, known);
-        if !self.lets_in(&self.current.load(), &open) {
-            open.end();
-        }
-        open
+    /// What is set around a site, for a request.
+    fn gate<'a>(
+        &'a self,
+        settings: &'a SiteSettings,
+        rules: &'a Rules,
+        snapshot: &'a Snapshot,
+        target: &'a Target,
+        asked: Asked<'a>,
+    ) -> Gate<'a> {
+        let now_s = self.clock.now_ms().div_euclid(1_000);
+        let (rates, bans, countries) = (&self.rates, &self.bans, self.countries());
+        Gate { settings, rules, snapshot, target, asked, now_s, rates, bans, countries }
     }
 }

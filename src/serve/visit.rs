@@ -50,7 +50,7 @@ const BOUNDARY: usize = 32;
 /// A request with all that answering it needs.
 #[derive(Clone, Copy)]
 pub(super) struct Visit<'a> {
-    pub(super) plane: &'a Inner,
+    pub(super) plane: &'a Arc<Inner>,
     pub(super) target: &'a Arc<Target>,
     pub(super) generation: u64,
     pub(super) parts: &'a Parts,

@@ -93,6 +93,14 @@ fn header(value: &str, age: i64, secure: bool) -> Option<HeaderValue> {
     HeaderValue::try_from(format!("{name}={value}; Path=/; Max-Age={age}; HttpOnly; SameSite=Lax{flag}")).ok()
 }
 
+/// Of a line of cookies those of these names, copied.
+pub(super) fn ours(line: &HeaderValue) -> Option<HeaderValue> {
+    let pairs = line.to_str().ok()?.split(';').map(str::trim);
+    let ours = pairs.filter(|it| it.split_once('=').is_some_and(|(name, _)| name == SECURE_NAME || name == PLAIN_NAME));
+    let ours = ours.collect::<Vec<_>>().join("; ");
+    (!ours.is_empty()).then(|| HeaderValue::try_from(ours).ok())?
+}
+
 /// What the visitor with these headers may, when one of the cookies is good.
 pub(super) fn find(ring: &Ring, site: SiteId, headers: &HeaderMap, now_s: i64, secure: bool) -> Option<Pass> {
     let wanted = if secure { SECURE_NAME } else { PLAIN_NAME };
@@ -184,6 +192,9 @@ mod tests {
         assert!(whole.ends_with("; Path=/; Max-Age=60; HttpOnly; SameSite=Lax; Secure"), "{whole}");
         let good = value(&ring, &person(), NOW_S + 60, true);
         assert_eq!(found(&ring, site(1), &format!("a=b; {good}; c=d"), NOW_S, true), Some(false));
+        let line = HeaderValue::try_from(format!("a=b; {good}; {PLAIN_NAME}x=y; c=d")).unwrap();
+        assert_eq!(ours(&line).unwrap(), good, "what is kept of it");
+        assert_eq!(ours(&HeaderValue::from_static("a=b; c")), None);
         let link = value(&ring, &Guest::Link(token()), NOW_S + 60, false);
         assert_eq!(found(&ring, site(1), &link, NOW_S, false), Some(true));
         // A neighbour of the domain can set more of the name, and shuts nobody out with a few of them.

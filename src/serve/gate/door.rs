@@ -23,7 +23,10 @@ use crate::{
         site_path,
         site_settings::{guests::composed, paths::Prefixes},
     },
-    serve::{open::Known, page::Refusal},
+    serve::{
+        open::{Right, Version},
+        page::Refusal,
+    },
 };
 
 /// For what was behind a door.
@@ -45,11 +48,11 @@ impl Door {
         self.prefixes.is_empty() || path.is_none_or(site_path::is_reserved) || self.prefixes.may_reach(path)
     }
 
-    /// Whether the visitor may pass.
-    pub(super) async fn admit(&self, gate: &Gate<'_>, doors: &Doors) -> Result<(), Refusal> {
+    /// Lets the visitor pass, or not; the version of the password that has let him in, and nothing where a cookie has.
+    pub(super) async fn admit(&self, gate: &Gate<'_>, doors: &Doors) -> Result<Option<Version>, Refusal> {
         let (headers, client) = (&gate.asked.parts.headers, gate.asked.client());
         if gate.rules.guests.as_ref().is_some_and(|it| has_cookie(it, gate)) {
-            return Ok(());
+            return Ok(None);
         }
         if !self.basic {
             return Err(Refusal::SignIn);
@@ -59,7 +62,7 @@ impl Door {
         let known = gate.rules.guests.as_ref().and_then(|it| it.person(&name));
         let attempt = Attempt { site: gate.target.site, client: client.address, name: &name, password, known };
         match doors.check(attempt).await {
-            Checked::Right => Ok(()),
+            Checked::Right => Ok(known.map(|it| it.version)),
             Checked::Wrong => Err(refused()),
             // A second is added where it is told.
             Checked::Later(after_s) => Err(Refusal::TooMany(Duration::from_secs(after_s.saturating_sub(1)))),
@@ -67,22 +70,18 @@ impl Door {
         }
     }
 
-    /// Who was let in by a password, for later: whoever has a cookie is known by that.
-    pub(super) fn known(&self, gate: &Gate<'_>) -> Option<Known> {
-        let ring = gate.rules.guests.as_ref().filter(|_| self.basic)?;
+    /// Whether who was let in before still is: by a cookie that is still good, or by a password; `known`: the version of which that is right.
+    pub(super) fn right(&self, gate: &Gate<'_>, known: Option<Version>) -> Right {
+        let Some(ring) = &gate.rules.guests else { return Right::Ends };
         if has_cookie(ring, gate) {
-            return None;
+            return Right::Stays;
         }
-        let (name, _) = credentials(&gate.asked.parts.headers)?;
-        let version = ring.person(&name)?.version;
-        Some((name, version))
-    }
-
-    /// Whether who was let in before still is: by a cookie that is still good, or by a password that is still the one.
-    pub(super) fn still_admits(&self, gate: &Gate<'_>, known: Option<&Known>) -> bool {
-        let Some(ring) = &gate.rules.guests else { return false };
-        let is_same = |(name, version): &Known| ring.person(name).is_some_and(|it| it.version == *version);
-        has_cookie(ring, gate) || (self.basic && known.is_some_and(is_same))
+        let said = credentials(&gate.asked.parts.headers).filter(|_| self.basic);
+        match said.and_then(|(name, _)| Some(ring.person(&name)?.version)) {
+            None => Right::Ends,
+            now if now == known => Right::Stays,
+            Some(now) => Right::Unsure(now),
+        }
     }
 
     /// Lets no shared cache keep an answer, and no cache give it to somebody else.

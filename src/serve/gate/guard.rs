@@ -4,7 +4,7 @@ use std::{borrow::Cow, cell::OnceCell, net::IpAddr, time::Duration};
 
 use hyper::{
     HeaderMap,
-    header::{CONTENT_TYPE, USER_AGENT},
+    header::{CONTENT_TYPE, HeaderName, HeaderValue, USER_AGENT},
     http::request::Parts,
 };
 use percent_encoding::percent_decode_str;
@@ -28,6 +28,10 @@ use crate::{
     serve::rates::Pace,
 };
 
+/// How a shell writes a function, which old ones run when it comes in a variable.
+const FUNCTION: &[u8] = b"() {";
+/// What Next.js tells itself, and believed of others.
+const INSIDE: &str = "x-middleware-subrequest";
 /// One line in the log for each rule in this time: whoever floods a site does not flood the log.
 const TOLD: Pace = Pace { times: 1, every: Duration::from_mins(1) };
 
@@ -74,6 +78,15 @@ pub(super) fn is_blocked(gate: &Gate<'_>) -> bool {
     let decided =
         fitting(firewall, &seen, client).map(|it| it.1).find(|it| matches!(it, Action::Allow | Action::Block));
     decided == Some(Action::Block)
+}
+
+/// Whether [`is_blocked`] reads a header.
+pub(super) fn looks_at(name: &HeaderName, value: &HeaderValue) -> bool {
+    let bytes = value.as_bytes();
+    *name == USER_AGENT
+        || name == INSIDE
+        || bytes.trim_ascii_start().starts_with(FUNCTION)
+        || bytes.windows(2).any(|it| matches!(it, b"${" | b"%{"))
 }
 
 /// The rules and sets that a request fits, in their order.
@@ -220,12 +233,13 @@ impl<'a> Seen<'a> {
             || lookup(&query)
             || headers.values().any(|it| {
                 let value = String::from_utf8_lossy(it.as_bytes());
-                value.trim_start().starts_with("() {") || (value.contains("${") && lookup(&value.to_ascii_lowercase()))
+                value.as_bytes().trim_ascii_start().starts_with(FUNCTION)
+                    || (value.contains("${") && lookup(&value.to_ascii_lowercase()))
             })
             || query.contains("class.module.classloader")
             || ["%{", "${"].iter().any(|it| text(headers, &CONTENT_TYPE).contains(it))
             || self.is_php_cgi()
-            || headers.contains_key("x-middleware-subrequest")
+            || headers.contains_key(INSIDE)
     }
 
     /// A query without `=` that begins with a hyphen, or with the soft one that a Windows code page makes a hyphen of, is a switch
@@ -290,7 +304,7 @@ fn asks_jndi(text: &str) -> bool {
 /// Lookups within one another, or one behind the other, that are resolved to see what they hide.
 const LOOKUPS_MAX: usize = 64;
 
-fn text<'h>(headers: &'h HeaderMap, name: &hyper::header::HeaderName) -> &'h str {
+fn text<'h>(headers: &'h HeaderMap, name: &HeaderName) -> &'h str {
     headers.get(name).and_then(|it| it.to_str().ok()).unwrap_or_default()
 }
 
@@ -340,8 +354,11 @@ mod tests {
             (Set::Exploits, "/admin", &[("x-middleware-subrequest", "middleware")], true),
             (Set::Exploits, "/?class=module&q=jndi", &[("content-type", "multipart/form-data")], false),
         ] {
-            let parts = parts(uri, headers);
+            let mut parts = parts(uri, headers);
             assert_eq!(Seen::new(&parts, &Countries::none()).is_of(set), wanted, "{set:?} {uri} {headers:?}");
+            // What is open is looked at again with what was kept of its head.
+            parts.headers = super::super::looked_at(&parts.headers);
+            assert_eq!(Seen::new(&parts, &Countries::none()).is_of(set), wanted, "kept: {set:?} {uri} {headers:?}");
         }
     }
 
@@ -367,8 +384,10 @@ mod tests {
             (r#","from":["192.0.2.0/24"]"#, "/", &[], true),
             (r#","from":["198.51.100.0/24"]"#, "/", &[], false),
         ] {
-            let parts = parts(uri, headers);
+            let mut parts = parts(uri, headers);
             assert_eq!(Seen::new(&parts, &Countries::none()).fits(&rule(more), client), wanted, "{more} {uri}");
+            parts.headers = super::super::looked_at(&parts.headers);
+            assert_eq!(Seen::new(&parts, &Countries::none()).fits(&rule(more), client), wanted, "kept: {more} {uri}");
         }
     }
 

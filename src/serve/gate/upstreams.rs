@@ -1,16 +1,29 @@
 //! Paths that other servers answer, and the files beside them.
 
+use std::mem;
+
 use hyper::{Method, StatusCode, body::Body as _};
 
 use super::Gate;
 use crate::{
     domain::{site_path, url_path::decode_path},
     http::respond::{Body, Response},
-    serve::{page::Refusal, proxy, snapshot::State, visit::Visit},
+    serve::{
+        open::{Head, Version},
+        page::Refusal,
+        proxy,
+        snapshot::State,
+        visit::Visit,
+    },
 };
 
-/// What a site shows at a path.
-pub(super) async fn shown(gate: &Gate<'_>, visit: &Visit<'_>, body: Body) -> Result<Response, Refusal> {
+/// What a site shows at a path; `known`: the version of the password that has let the visitor in, where one has.
+pub(super) async fn shown(
+    gate: &Gate<'_>,
+    visit: &Visit<'_>,
+    body: Body,
+    known: Option<Version>,
+) -> Result<Response, Refusal> {
     let (target, parts) = (gate.target, gate.asked.parts);
     let path = parts.uri.path();
     // The host's own paths are nobody else's, and a site that was taken down shows nothing of anybody.
@@ -28,14 +41,12 @@ pub(super) async fn shown(gate: &Gate<'_>, visit: &Visit<'_>, body: Body) -> Res
     if found.files_first() && reads && visit.has_file().await {
         return visit.answer().await;
     }
-    let opens = || visit.plane.open(target, gate.asked, door.and_then(|it| it.known(gate)));
-    found.open = proxy::may_open(parts).then(&opens);
+    found.open = proxy::may_open(parts).then(|| visit.plane.open(target.site, Head::of(gate.asked), known));
     let mut response = found.answer(parts, body, gate.asked.client()).await?;
     // Whose end nobody knows may last.
     if response.status() != StatusCode::SWITCHING_PROTOCOLS && response.body().size_hint().exact().is_none() {
-        let open = opens();
-        let body = std::mem::replace(response.body_mut(), Body::empty());
-        *response.body_mut() = open.around(body);
+        let body = mem::replace(response.body_mut(), Body::empty());
+        *response.body_mut() = visit.plane.lasting(body, target.site, Head::of(gate.asked), known);
     }
     Ok(response)
 }

@@ -1,6 +1,9 @@
 //! WebSockets through the proxy.
 
-use chainhost::{base::password, serve::bans::Ban};
+use chainhost::{
+    base::{hash::Sha256, password},
+    serve::bans::Ban,
+};
 use tokio::io::{AsyncRead, AsyncWrite};
 
 use super::*;
@@ -249,4 +252,53 @@ async fn what_is_open_ends_with_what_let_its_visitor_in() {
     web.plane.bans().replace(vec![ban("127.0.0.0/8")]);
     web.plane.look_again();
     assert_eq!(socket.hear().await, None);
+}
+
+/// What is asked of a visitor who has something open is what a new request with the same head would be asked.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn who_could_ask_again_keeps_what_is_open() {
+    let (node, events) = (Node::start(ECHO).await, Node::start(EVENTS).await);
+    let web = Web::with(Limits::default());
+    let routes =
+        json!([{ "to": [node.url()], "inside": true }, { "path": "/events", "to": [events.url()], "inside": true }]);
+    let person = |word: &str| json!({ "name": "ada", "hash": password::hash(word).unwrap(), "changed_ms": 0 });
+    let (ada, same, other) = (person("open sesame"), person("open sesame"), person("another one"));
+    let link = json!({ "id": "l", "token": Sha256::of(b"secret"), "made_ms": 0, "expires_ms": 99_999_999_999_999_i64 });
+    let with = |people: &Value, links: &Value, mode: &str| {
+        json!({
+            "proxy": { "routes": routes }, "access": { "mode": mode },
+            "guests": { "key": "ab".repeat(32), "people": people, "links": links },
+        })
+    };
+    put(&web, &with(&json!([ada]), &json!([link]), "basic"), None);
+    let opened = web.get("/.well-known/chainhost/link/secret/").await;
+    let cookie = opened.header("set-cookie").split(';').next().unwrap().to_owned();
+    let basic = |word: &str| format!("Authorization: Basic {}\r\n", data_encoding::BASE64.encode(word.as_bytes()));
+    let by_link = |word: &str| format!("Cookie: {cookie}\r\n{}", basic(word));
+    let (right, wrong) = (by_link("ada:open sesame"), by_link("ada:not this one"));
+    let mut events = TcpStream::connect(web.address).await.unwrap();
+    events.write_all(format!("GET /events HTTP/1.1\r\nHost: site.test\r\n{right}\r\n").as_bytes()).await.unwrap();
+    let mut stays = Socket::open_with(web.address, &right).await.0;
+    let mut ends = Socket::open_with(web.address, &wrong).await.0;
+    let mut cookie_alone = Socket::open_with(web.address, &format!("Cookie: {cookie}\r\n")).await.0;
+    let mut password_alone = Socket::open_with(web.address, &basic("ada:open sesame")).await.0;
+    for it in [&mut stays, &mut ends, &mut cookie_alone, &mut password_alone] {
+        it.echoes("first").await;
+    }
+    // The link is taken back, and with it its cookie: who has the password too goes on, who has a wrong one or none does not.
+    put(&web, &with(&json!([ada]), &json!([]), "basic"), None);
+    assert_eq!((ends.hear().await, cookie_alone.hear().await), (None, None));
+    // The same password is kept anew, by another hash.
+    put(&web, &with(&json!([same]), &json!([]), "basic"), None);
+    sleep(Duration::from_millis(500)).await;
+    stays.echoes("still").await;
+    password_alone.echoes("still").await;
+    let mut came = [0; 4096];
+    let end = Instant::now() + Duration::from_secs(2);
+    while Instant::now() < end {
+        assert_ne!(timeout(PATIENCE, events.read(&mut came)).await.unwrap().unwrap(), 0, "its stream, too");
+    }
+    put(&web, &with(&json!([other]), &json!([]), "basic"), None);
+    assert_eq!((stays.hear().await, password_alone.hear().await), (None, None));
+    assert!(has_ended(&mut events).await);
 }
