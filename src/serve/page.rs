@@ -75,6 +75,8 @@ pub(super) enum Refusal {
     LengthRequired,
     /// The disk has no room for a body that is gathered.
     NoRoom,
+    /// What was kept of a body cannot be read back, or not written.
+    Lost,
     /// A method that no upstream is given.
     NotPassedOn,
     /// A protocol that nobody speaks here.
@@ -156,6 +158,7 @@ impl Refusal {
             Self::TooSlow => StatusCode::REQUEST_TIMEOUT,
             Self::LengthRequired => StatusCode::LENGTH_REQUIRED,
             Self::NoRoom => StatusCode::INSUFFICIENT_STORAGE,
+            Self::Lost => StatusCode::INTERNAL_SERVER_ERROR,
             Self::Circle => StatusCode::LOOP_DETECTED,
         }
     }
@@ -228,6 +231,10 @@ impl Refusal {
             Self::NoRoom => (
                 "There is no room for what was sent",
                 "This server cannot keep that much now, and the application has not got it. Send it again later.",
+            ),
+            Self::Lost => (
+                "What was sent was lost on this server",
+                "Its disk has failed it. The application may have got a part of what was sent, or nothing. Send it again later.",
             ),
             Self::NotPassedOn => ("This method is not passed on", "Neither CONNECT nor TRACE leads anywhere here."),
             Self::Protocol => ("This protocol is not spoken here", "A request can ask for a WebSocket alone."),

@@ -1,10 +1,11 @@
 //! What other servers answer: routes of sites to upstreams by HTTP, and to programs by FastCGI.
 //!
 //! Nothing here reads the database. What is sent to an upstream is built from a request that was read, and never its bytes. Bodies pass as they come, or are
-//! gathered first where a route says so ([`gather`]), and none is kept. A change of settings takes effect for the next request; what is under way goes on with the server that has it.
+//! gathered where a route says so ([`gather`], [`ahead`]), and none is kept. A change of settings takes effect for the next request; what is under way goes on with the server that has it.
 //!
 //! A request is matched in [`route`], given to a server in [`group`], with the headers that [`heads`] makes.
 
+mod ahead;
 mod bodies;
 mod connect;
 mod counts;

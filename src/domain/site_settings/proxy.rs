@@ -65,7 +65,8 @@ pub struct Route {
     /// How many bytes a request may bring.
     #[serde(default = "body_bytes", skip_serializing_if = "is_body_bytes")]
     pub body_bytes_max: u64,
-    /// Whether a request's body is gathered before a server is asked; else those for FastCGI are, and others pass as they come.
+    /// Whether a request's body is gathered before a server is asked, and an answer taken in ahead of who takes it slowly; else those for
+    /// FastCGI are, and others pass as they come.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub buffer: Option<bool>,
     /// When a server that fails is left alone.

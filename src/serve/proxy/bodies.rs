@@ -18,7 +18,11 @@ use hyper::{
 use tokio::time::{Instant, Sleep, sleep};
 use tokio_util::sync::{CancellationToken, WaitForCancellationFutureOwned};
 
-use super::{server::Lease, shared::Held};
+use super::{
+    gather,
+    server::Lease,
+    shared::{Held, Shared},
+};
 use crate::http::{
     pace::is_too_slow,
     respond::{Body, BodyError},
@@ -48,6 +52,8 @@ pub(super) enum Fault {
     TooSlow,
     /// The client has broken it off.
     Broken,
+    /// What this server had kept of it cannot be read back.
+    Lost,
 }
 
 impl Progress {
@@ -102,6 +108,7 @@ impl Progress {
             Fault::TooLarge => 1,
             Fault::TooSlow => 2,
             Fault::Broken => 3,
+            Fault::Lost => 4,
         };
         self.fault.store(number, Ordering::Relaxed);
     }
@@ -112,6 +119,7 @@ impl Progress {
             1 => Some(Fault::TooLarge),
             2 => Some(Fault::TooSlow),
             3 => Some(Fault::Broken),
+            4 => Some(Fault::Lost),
             _ => None,
         }
     }
@@ -174,7 +182,11 @@ impl HttpBody for Sending {
                 Poll::Ready(Some(Ok(Frame::data(bytes))))
             }
             Some(Err(error)) => {
-                self.progress.breaks(if is_too_slow(&*error) { Fault::TooSlow } else { Fault::Broken });
+                self.progress.breaks(match &*error {
+                    it if is_too_slow(it) => Fault::TooSlow,
+                    it if it.is::<gather::Lost>() => Fault::Lost,
+                    _ => Fault::Broken,
+                });
                 Poll::Ready(Some(Err(error)))
             }
         }
@@ -191,18 +203,30 @@ impl HttpBody for Sending {
 
 /// A body whose first bytes were read already.
 #[derive(Debug)]
-pub(super) struct Begun {
+pub(super) struct Begun<B> {
     first: Option<Bytes>,
-    rest: Body,
+    rest: B,
 }
 
-impl Begun {
-    pub(super) const fn new(first: Bytes, rest: Body) -> Self {
-        Self { first: Some(first), rest }
+impl<B> Begun<B> {
+    pub(super) fn new(first: Bytes, rest: B) -> Self {
+        Self { first: Some(first).filter(|it| !it.is_empty()), rest }
     }
 }
 
-impl HttpBody for Begun {
+/// A body that breaks off.
+pub(super) struct Broken(pub(super) Option<BodyError>);
+
+impl HttpBody for Broken {
+    type Data = Bytes;
+    type Error = BodyError;
+
+    fn poll_frame(mut self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
+        Poll::Ready(self.0.take().map(Err))
+    }
+}
+
+impl<B: HttpBody<Data = Bytes, Error = BodyError> + Unpin> HttpBody for Begun<B> {
     type Data = Bytes;
     type Error = BodyError;
 
@@ -219,6 +243,17 @@ impl HttpBody for Begun {
     fn is_end_stream(&self) -> bool {
         self.first.is_none() && self.rest.is_end_stream()
     }
+
+    fn size_hint(&self) -> SizeHint {
+        let first = self.first.as_ref().map_or(0, |it| u64::try_from(it.len()).unwrap_or(u64::MAX));
+        let rest = self.rest.size_hint();
+        let mut hint = SizeHint::new();
+        hint.set_lower(rest.lower().saturating_add(first));
+        if let Some(upper) = rest.upper() {
+            hint.set_upper(upper.saturating_add(first));
+        }
+        hint
+    }
 }
 
 /// How long an answer may stand still, and how long it may last when its server was left.
@@ -232,11 +267,6 @@ pub(super) struct Patience {
 impl Patience {
     pub(super) const fn new(idle: Duration, drain: Duration) -> Self {
         Self { idle, drain, timer: None, left: None }
-    }
-
-    /// How long it may stand still.
-    pub(super) const fn idle(&self) -> Duration {
-        self.idle
     }
 
     /// Something came.
@@ -265,10 +295,7 @@ impl Patience {
 }
 
 /// An answer on its way from an upstream. Dropped before its end, it ends the connection.
-pub(super) struct Answering(Held<Running>);
-
-/// What it needs.
-struct Running {
+pub(super) struct Answering {
     body: Incoming,
     lease: Lease,
     patience: Patience,
@@ -277,7 +304,7 @@ struct Running {
     sender: Option<(SendRequest<Body>, Option<u64>)>,
 }
 
-impl Drop for Running {
+impl Drop for Answering {
     fn drop(&mut self) {
         // Who has his answer needs to send nothing more, and no connection is to wait for it.
         self.progress.stop();
@@ -292,16 +319,13 @@ impl Answering {
         progress: Arc<Progress>,
         sender: Option<(SendRequest<Body>, Option<u64>)>,
     ) -> Self {
-        let (shared, idle) = (Arc::clone(&lease.server.shared), patience.idle());
-        let mut made = Running { body, lease, patience, progress, sender };
+        let mut made = Self { body, lease, patience, progress, sender };
         if made.body.is_end_stream() {
             made.finish();
         }
-        Self(Held::new(&shared, made, idle))
+        made
     }
-}
 
-impl Running {
     fn finish(&mut self) {
         // SECURITY: a connection on which a body is still being sent would give the next request's answer to nobody, or its bytes to
         // another request.
@@ -311,67 +335,85 @@ impl Running {
             self.lease.server.keep(sender, seconds);
         }
     }
-
-    fn poll(&mut self, context: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
-        match Pin::new(&mut self.body).poll_frame(context) {
-            Poll::Ready(Some(Ok(frame))) => {
-                self.patience.moved();
-                // Where its length is known, nobody asks for more behind the last byte.
-                if self.body.is_end_stream() {
-                    self.finish();
-                }
-                // Trailers are of one connection; the end comes behind them.
-                Poll::Ready(Some(Ok(if frame.is_data() { frame } else { Frame::data(Bytes::new()) })))
-            }
-            Poll::Ready(Some(Err(error))) => {
-                self.sender = None;
-                tracing::debug!(upstream = self.lease.server.name, %error, "an answer broke off");
-                Poll::Ready(Some(Err(error.into())))
-            }
-            Poll::Ready(None) => {
-                self.finish();
-                Poll::Ready(None)
-            }
-            Poll::Pending => self.patience.poll(&self.lease, context).map(|why| {
-                self.sender = None;
-                tracing::debug!(upstream = self.lease.server.name, why, "an answer was broken off");
-                Some(Err(why.into()))
-            }),
-        }
-    }
-}
-
-/// The next of an answer that may have been ended because nobody took it.
-pub(super) fn next<T: Send + 'static>(
-    held: &Held<T>,
-    context: &mut Context<'_>,
-    poll: impl FnOnce(&mut T, &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BodyError>>>,
-) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
-    let Some(polled) = held.with(|it| poll(it, context)) else {
-        return Poll::Ready(Some(Err("nobody took the answer".into())));
-    };
-    if polled.is_ready() {
-        held.moved();
-    } else {
-        held.waits(context.waker());
-    }
-    polled
 }
 
 impl HttpBody for Answering {
     type Data = Bytes;
     type Error = BodyError;
 
-    fn poll_frame(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
-        next(&self.0, context, Running::poll)
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
+        let this = &mut *self;
+        match Pin::new(&mut this.body).poll_frame(context) {
+            Poll::Ready(Some(Ok(frame))) => {
+                this.patience.moved();
+                // Where its length is known, nobody asks for more behind the last byte.
+                if this.body.is_end_stream() {
+                    this.finish();
+                }
+                // Trailers are of one connection; the end comes behind them.
+                Poll::Ready(Some(Ok(if frame.is_data() { frame } else { Frame::data(Bytes::new()) })))
+            }
+            Poll::Ready(Some(Err(error))) => {
+                this.sender = None;
+                tracing::debug!(upstream = this.lease.server.name, %error, "an answer broke off");
+                Poll::Ready(Some(Err(error.into())))
+            }
+            Poll::Ready(None) => {
+                this.finish();
+                Poll::Ready(None)
+            }
+            Poll::Pending => this.patience.poll(&this.lease, context).map(|why| {
+                this.sender = None;
+                tracing::debug!(upstream = this.lease.server.name, why, "an answer was broken off");
+                Some(Err(why.into()))
+            }),
+        }
     }
 
     fn is_end_stream(&self) -> bool {
-        self.0.with(|it| it.body.is_end_stream()).unwrap_or_default()
+        self.body.is_end_stream()
     }
 
     fn size_hint(&self) -> SizeHint {
-        self.0.with(|it| it.body.size_hint()).unwrap_or_default()
+        self.body.size_hint()
+    }
+}
+
+/// An answer for a visitor, which ends when he takes nothing of it for too long.
+pub(super) struct Taken<B>(Held<B>);
+
+impl<B: Send + 'static> Taken<B> {
+    /// `idle`: how long it may stand still, as its route says.
+    pub(super) fn new(shared: &Arc<Shared>, body: B, idle: Duration) -> Self {
+        Self(Held::new(shared, body, idle))
+    }
+}
+
+impl<B: HttpBody<Data = Bytes, Error = BodyError> + Unpin> HttpBody for Taken<B> {
+    type Data = Bytes;
+    type Error = BodyError;
+
+    fn poll_frame(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
+        let Some(polled) = self.0.with(|it| Pin::new(it).poll_frame(context)) else {
+            return Poll::Ready(Some(Err("nobody took the answer".into())));
+        };
+        if polled.is_ready() {
+            self.0.moved();
+        } else {
+            self.0.waits(context.waker());
+        }
+        polled
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.0.with(|it| it.is_end_stream()).unwrap_or_default()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.0.with(|it| it.size_hint()).unwrap_or_default()
     }
 }
 

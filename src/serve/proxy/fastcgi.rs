@@ -1,5 +1,4 @@
-//! A client of `FastCGI` 1.0: one request of the role responder on one connection, its body sent as it comes and its answer passed on as it
-//! comes.
+//! A client of `FastCGI` 1.0: one request of the role responder on one connection, its body sent as it comes and its answer given as it comes.
 //!
 //! Guarantees: an answer ends as if it were whole only when the program says that it is. Dropped, an exchange ends its connection,
 //! which ends the program's work.
@@ -35,21 +34,20 @@ pub(super) use self::{
     script::{Script, script},
 };
 use super::{
-    bodies::{self, Patience, Sending},
+    bodies::{Patience, Sending},
     connect::Stream,
     server::Lease,
-    shared::Held,
 };
 use crate::http::{
     peer::Client,
-    respond::{Body, BodyError, Response},
+    respond::{Body, BodyError},
 };
 
 /// A body whose length is not announced is kept up to this size, as programs are told the length before they get it.
 const UNKNOWN_BYTES_MAX: usize = 1 << 20;
 /// Bytes that are read at once.
 const READ_BYTES: usize = 16 * 1024;
-/// Complaints of the programs of one route that are logged in a minute.
+/// Complaints of the programs of one route that are logged in a minute, and as many requests for such that may not run.
 const COMPLAINTS_MAX: u32 = 20;
 /// Bytes of one that are logged.
 const COMPLAINT_BYTES_MAX: usize = 1_024;
@@ -97,11 +95,21 @@ impl fmt::Display for Fault {
 
 impl std::error::Error for Fault {}
 
-/// What programs complain about, logged a few times a minute.
+/// What is told of the programs of a route, each a few times a minute: one that complains of all that it does hides nothing else.
 #[derive(Clone, Debug, Default)]
-pub(super) struct Stderr(Arc<Mutex<Option<(Instant, u32)>>>);
+pub(super) struct Stderr(Arc<Told>);
 
-impl Stderr {
+#[derive(Debug, Default)]
+struct Told {
+    complaints: Budget,
+    denied: Budget,
+}
+
+/// Since when, and how many.
+#[derive(Debug, Default)]
+struct Budget(Mutex<Option<(Instant, u32)>>);
+
+impl Budget {
     /// Whether one more is logged, and whether it is the last of this minute.
     fn may_log(&self) -> Option<bool> {
         let mut counted = self.0.lock().unwrap_or_else(PoisonError::into_inner);
@@ -110,10 +118,12 @@ impl Stderr {
         *counted = Some((since, count.saturating_add(1)));
         (count < COMPLAINTS_MAX).then_some(count + 1 == COMPLAINTS_MAX)
     }
+}
 
+impl Stderr {
     /// A program was asked for that may not run.
     fn may_not_run(&self, name: &str) {
-        if self.may_log().is_some() {
+        if self.0.denied.may_log().is_some() {
             tracing::warn!(
                 name,
                 "a program was asked for that may not run: `deny` and `scripts` of the route say which may. If visitors can send such files, look whether they are theirs"
@@ -128,7 +138,7 @@ impl Stderr {
         if text.is_empty() {
             return;
         }
-        match self.may_log() {
+        match self.0.complaints.may_log() {
             Some(false) => tracing::warn!(text, "a program of FastCGI complains"),
             Some(true) => {
                 tracing::warn!(text, "a program of FastCGI complains; more is logged as `debug` for a minute");
@@ -199,15 +209,10 @@ impl Exchange {
         }
     }
 
-    /// The answer whose head that is.
-    pub(super) fn answer(self, head: Head, lease: Lease, patience: Patience) -> Response {
-        let first = Some(head.first).filter(|it| !it.is_empty());
-        let (shared, idle) = (Arc::clone(&lease.server.shared), patience.idle());
-        let running = Running { exchange: self, first, lease, patience, has_ended: false };
-        let mut response = Response::new(Body::boxed(Answering(Held::new(&shared, running, idle))));
-        *response.status_mut() = head.status;
-        *response.headers_mut() = head.headers;
-        response
+    /// The body of the answer that begins so.
+    pub(super) fn body(self, first: Bytes, lease: Lease, patience: Patience) -> Answering {
+        let first = Some(first).filter(|it| !it.is_empty());
+        Answering { exchange: self, first, lease, patience, has_ended: false }
     }
 }
 
@@ -244,10 +249,7 @@ async fn write(mut to: WriteHalf<Stream>, mut params: params::Params, body: Send
 }
 
 /// The body of an answer.
-struct Answering(Held<Running>);
-
-/// What it needs.
-struct Running {
+pub(super) struct Answering {
     exchange: Exchange,
     first: Option<Bytes>,
     lease: Lease,
@@ -255,8 +257,14 @@ struct Running {
     has_ended: bool,
 }
 
-impl Running {
-    fn poll(&mut self, context: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
+impl HttpBody for Answering {
+    type Data = Bytes;
+    type Error = BodyError;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
         if let Some(first) = self.first.take() {
             return Poll::Ready(Some(Ok(Frame::data(first))));
         }
@@ -276,16 +284,26 @@ impl Running {
                 tracing::debug!(upstream = self.lease.server.name, %fault, "an answer broke off");
                 Poll::Ready(Some(Err(fault.into())))
             }
-            Poll::Pending => self.patience.poll(&self.lease, context).map(|why| Some(Err(why.into()))),
+            Poll::Pending => {
+                let this = &mut *self;
+                this.patience.poll(&this.lease, context).map(|why| Some(Err(why.into())))
+            }
         }
     }
 }
 
-impl HttpBody for Answering {
-    type Data = Bytes;
-    type Error = BodyError;
+#[cfg(test)]
+mod tests {
+    use super::*;
 
-    fn poll_frame(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
-        bodies::next(&self.0, context, Running::poll)
+    /// Whoever asks for what was uploaded is told of, however much a program has to say.
+    #[test]
+    fn a_program_that_complains_of_everything_hides_nothing_else() {
+        let stderr = Stderr::default();
+        (0..COMPLAINTS_MAX * 2).for_each(|_| stderr.tell(b"PHP Notice: of everything"));
+        assert_eq!(stderr.0.complaints.may_log(), None);
+        assert_eq!(stderr.0.denied.may_log(), Some(false));
+        (0..COMPLAINTS_MAX).for_each(|_| stderr.may_not_run("/uploads/a.php"));
+        assert_eq!(stderr.0.denied.may_log(), None);
     }
 }

@@ -1,4 +1,5 @@
-//! Bodies of requests that are gathered before an upstream is asked: a slow line then holds none of its workers.
+//! Bodies of requests that are gathered before an upstream is asked: a slow line then holds none of its workers. What answers are given ahead of
+//! their visitors ([`super::ahead`]) is kept here too.
 //!
 //! Guarantees: what is gathered is in memory up to [`MEMORY_BYTES`], and with more in a file without a name below the data folder, which goes with
 //! the request, however that ends, and with the process. What all have together is bounded, and what one site and one client have of it.
@@ -7,9 +8,10 @@
 
 use std::{
     collections::HashMap,
+    fmt,
     fs::{self, File, OpenOptions},
     hash::Hash,
-    io::{self, Write as _},
+    io,
     net::IpAddr,
     os::unix::fs::{FileExt as _, OpenOptionsExt as _},
     path::{Path, PathBuf},
@@ -35,8 +37,8 @@ use crate::{
     http::respond::{Body, BodyError},
 };
 
-/// Bytes of a body that are in memory alone: most forms.
-const MEMORY_BYTES: usize = 64 * 1024;
+/// Bytes of a body that are in memory alone: most forms, and most pages.
+pub(super) const MEMORY_BYTES: usize = 64 * 1024;
 /// Bytes that are read at once.
 const PIECE_BYTES: usize = 64 * 1024;
 /// How often is told that there is no room.
@@ -44,9 +46,9 @@ const TELL_EVERY: Duration = Duration::from_mins(1);
 
 /// How much there may be.
 #[derive(Clone, Copy, Debug)]
-struct Most {
-    bodies: u64,
-    bytes: u64,
+pub(super) struct Most {
+    pub(super) bodies: u64,
+    pub(super) bytes: u64,
 }
 
 /// Of all: with [`MEMORY_BYTES`] of each 128 MiB of memory, and as many descriptors.
@@ -63,8 +65,41 @@ pub(super) enum Fault {
     Body,
     /// Others have what there may be.
     Share,
-    /// The disk takes no more.
+    /// The disk has no room.
+    Full,
+    /// The disk does not take it.
     Disk,
+}
+
+/// What was kept of a body cannot be read back: no fault of who has sent it.
+#[derive(Debug)]
+pub(super) struct Lost(io::Error);
+
+impl fmt::Display for Lost {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "what was kept of it cannot be read back: {}", self.0)
+    }
+}
+
+impl std::error::Error for Lost {
+    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+        Some(&self.0)
+    }
+}
+
+/// What a disk does not do. Each is told on its own.
+#[derive(Clone, Copy, Debug)]
+enum Told {
+    Request,
+    Answer,
+    Read,
+}
+
+/// Whose body it is. SECURITY: answers have half of everything, so that visitors who take theirs slowly keep none from sending something.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Of {
+    Request,
+    Answer,
 }
 
 /// What there is of something.
@@ -91,15 +126,22 @@ pub(super) struct Gather {
     ledger: Mutex<Ledger>,
     most: [Most; 3],
     tasks: Tasks,
-    told: Mutex<Option<Instant>>,
+    told: Mutex<[Option<Instant>; 3]>,
+}
+
+/// Whose a body is.
+#[derive(Clone, Copy, Debug)]
+struct Owner {
+    site: SiteId,
+    client: IpAddr,
+    of: Of,
 }
 
 /// What one body has of it.
 #[derive(Debug)]
 pub(super) struct Share {
     gather: Arc<Gather>,
-    site: SiteId,
-    client: IpAddr,
+    owner: Owner,
     bytes: u64,
 }
 
@@ -109,8 +151,16 @@ impl Gather {
         Self::with(folder, tasks, [ALL_MOST, SITE_MOST, CLIENT_MOST])
     }
 
-    fn with(folder: PathBuf, tasks: Tasks, most: [Most; 3]) -> Self {
+    /// The same with these limits, of all, a site and a client.
+    pub(super) fn with(folder: PathBuf, tasks: Tasks, most: [Most; 3]) -> Self {
         Self { folder, is_made: Mutex::default(), ledger: Mutex::default(), most, tasks, told: Mutex::default() }
+    }
+
+    /// Whether nobody has anything here.
+    #[cfg(test)]
+    pub(super) fn is_unused(&self) -> bool {
+        let ledger = self.ledger();
+        (ledger.all.bodies, ledger.all.bytes) == (0, 0) && ledger.sites.is_empty() && ledger.clients.is_empty()
     }
 
     fn ledger(&self) -> MutexGuard<'_, Ledger> {
@@ -119,7 +169,7 @@ impl Gather {
 
     /// All of a body, for which there is a place. What it is larger than its route takes, and how it breaks off, is in its progress.
     pub(super) async fn whole(self: &Arc<Self>, mut share: Share, mut from: Sending) -> Result<Body, Fault> {
-        let (mut pending, mut file) = (BytesMut::new(), None);
+        let (mut pending, mut file, mut written) = (BytesMut::new(), None, 0);
         while let Some(frame) = from.frame().await {
             let Ok(bytes) = frame.map_err(|_| Fault::Body)?.into_data() else { break };
             if !share.grow(u64::try_from(bytes.len()).unwrap_or(u64::MAX)) {
@@ -128,41 +178,69 @@ impl Gather {
             pending.extend_from_slice(&bytes);
             if pending.len() > MEMORY_BYTES {
                 // With its room, which would stay as large as the largest piece.
-                file = Some(self.write(file.take(), std::mem::take(&mut pending).freeze()).await?);
+                let bytes = std::mem::take(&mut pending).freeze();
+                let at = written;
+                written += u64::try_from(bytes.len()).unwrap_or(u64::MAX);
+                file = Some(self.write(file.take(), at, bytes, Of::Request).await?);
             }
         }
         let Some(mut file) = file else { return Ok(Body::boxed(InMemory { bytes: Some(pending.freeze()), share })) };
         if !pending.is_empty() {
-            file = self.write(Some(file), pending.freeze()).await?;
+            file = self.write(Some(file), written, pending.freeze(), Of::Request).await?;
         }
-        Ok(Body::boxed(InFile { file: Arc::new(file), at: 0, reading: None, share }))
+        Ok(Body::boxed(InFile { file, at: 0, reading: None, share }))
     }
 
-    /// A place for the body of a client of a site, if there is one.
-    pub(super) fn place(self: &Arc<Self>, site: SiteId, client: IpAddr) -> Option<Share> {
-        let client = network::counted(client);
-        let has_place = self.ledger().add(site, client, Used { bodies: 1, bytes: 0 }, &self.most);
-        has_place.then(|| Share { gather: Arc::clone(self), site, client, bytes: 0 })
+    /// A place for a body of a client of a site, if there is one.
+    pub(super) fn place(self: &Arc<Self>, site: SiteId, client: IpAddr, of: Of) -> Option<Share> {
+        let owner = Owner { site, client: network::counted(client), of };
+        let has_place = self.ledger().add(owner, Used { bodies: 1, bytes: 0 }, &self.most);
+        has_place.then(|| Share { gather: Arc::clone(self), owner, bytes: 0 })
     }
 
-    /// Writes behind what is in a file, and into a new one where there is none.
-    async fn write(self: &Arc<Self>, file: Option<File>, bytes: Bytes) -> Result<File, Fault> {
-        let of = Arc::clone(self);
+    /// Writes into a file, and into a new one where there is none.
+    pub(super) async fn write(
+        self: &Arc<Self>,
+        file: Option<Arc<File>>,
+        at: u64,
+        bytes: Bytes,
+        of: Of,
+    ) -> Result<Arc<File>, Fault> {
+        let gather = Arc::clone(self);
         let work = move || {
-            let mut file = file.map_or_else(|| of.file(), Ok)?;
+            let file = file.map_or_else(|| gather.file().map(Arc::new), Ok)?;
             // A disk that cannot be asked for its space refuses what is too much itself.
             let has_room =
                 |it: Space| it.free >= it.reserve(None).saturating_add(u64::try_from(bytes.len()).unwrap_or(u64::MAX));
-            if files::space(&of.folder).is_ok_and(|it| !has_room(it)) {
+            if files::space(&gather.folder).is_ok_and(|it| !has_room(it)) {
                 return Err(io::Error::from(io::ErrorKind::StorageFull));
             }
-            file.write_all(&bytes)?;
+            file.write_all_at(&bytes, at)?;
             Ok(file)
         };
         let written = self.tasks.blocking(work).await.unwrap_or_else(|| Err(io::Error::other("the write has ended")));
         written.map_err(|error| {
-            self.tell(&error);
-            Fault::Disk
+            self.tell(if of == Of::Request { Told::Request } else { Told::Answer }, &error);
+            let is_full = matches!(error.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded);
+            if is_full { Fault::Full } else { Fault::Disk }
+        })
+    }
+
+    /// Reads the next piece of what is left in a file.
+    pub(super) fn read(self: &Arc<Self>, file: &Arc<File>, at: u64, left: u64) -> Reading {
+        let (gather, file) = (Arc::clone(self), Arc::clone(file));
+        let length = usize::try_from(left).unwrap_or(usize::MAX).min(PIECE_BYTES);
+        let work = move || {
+            let mut piece = vec![0; length];
+            file.read_exact_at(&mut piece, at)?;
+            Ok(Bytes::from(piece))
+        };
+        Box::pin(async move {
+            let read = gather.tasks.blocking(work).await;
+            read.unwrap_or_else(|| Err(io::Error::other("the read has ended"))).map_err(|error| {
+                gather.tell(Told::Read, &error);
+                Lost(error)
+            })
         })
     }
 
@@ -181,15 +259,26 @@ impl Gather {
         Ok(file)
     }
 
-    fn tell(&self, error: &io::Error) {
-        let mut told = self.told.lock().unwrap_or_else(PoisonError::into_inner);
+    fn tell(&self, what: Told, error: &io::Error) {
+        let mut all = self.told.lock().unwrap_or_else(PoisonError::into_inner);
+        let [request, answer, read] = &mut *all;
+        let (told, text) = match what {
+            Told::Request => (
+                request,
+                "what visitors send cannot be kept until it is whole, and is refused; `buffer = false` of a route passes it on as it comes",
+            ),
+            Told::Answer => (
+                answer,
+                "answers cannot be kept for visitors who take them slowly; their upstreams wait for these visitors until that can be done again",
+            ),
+            Told::Read => (
+                read,
+                "what was kept of a request or of an answer cannot be read back, which has failed it; look whether the disk is whole",
+            ),
+        };
         if told.is_none_or(|it| it.elapsed() >= TELL_EVERY) {
             *told = Some(Instant::now());
-            tracing::error!(
-                folder = %self.folder.display(),
-                %error,
-                "what visitors send cannot be kept until it is whole, and is refused; `buffer = false` of a route passes it on as it comes"
-            );
+            tracing::error!(folder = %self.folder.display(), %error, "{text}");
         }
     }
 }
@@ -204,12 +293,15 @@ fn unlink(path: &Path) -> io::Result<()> {
 
 impl Ledger {
     /// Adds to what a site and a client have, unless that is too much of anything.
-    fn add(&mut self, site: SiteId, client: IpAddr, more: Used, most: &[Most; 3]) -> bool {
+    fn add(&mut self, owner: Owner, more: Used, most: &[Most; 3]) -> bool {
+        let Owner { site, client, of } = owner;
         let of_site = self.sites.get(&site).copied().unwrap_or_default();
         let of_client = self.clients.get(&client).copied().unwrap_or_default();
         let after = [self.all, of_site, of_client]
             .map(|it| Used { bodies: it.bodies + more.bodies, bytes: it.bytes + more.bytes });
-        if after.iter().zip(most).any(|(it, most)| it.bodies > most.bodies || it.bytes > most.bytes) {
+        let parts = if of == Of::Answer { 2 } else { 1 };
+        let is_too_much = |(it, most): (&Used, &Most)| it.bodies > most.bodies / parts || it.bytes > most.bytes / parts;
+        if after.iter().zip(most).any(is_too_much) {
             return false;
         }
         let [all, of_site, of_client] = after;
@@ -219,14 +311,14 @@ impl Ledger {
         true
     }
 
-    fn take(&mut self, share: &Share) {
-        let less = |of: &mut Used| {
-            of.bodies = of.bodies.saturating_sub(1);
-            of.bytes = of.bytes.saturating_sub(share.bytes);
+    fn take(&mut self, owner: Owner, less: Used) {
+        let less_of_it = |of: &mut Used| {
+            of.bodies = of.bodies.saturating_sub(less.bodies);
+            of.bytes = of.bytes.saturating_sub(less.bytes);
         };
-        less(&mut self.all);
-        less_of(&mut self.sites, &share.site, less);
-        less_of(&mut self.clients, &share.client, less);
+        less_of_it(&mut self.all);
+        less_of(&mut self.sites, &owner.site, less_of_it);
+        less_of(&mut self.clients, &owner.client, less_of_it);
     }
 }
 
@@ -241,19 +333,31 @@ fn less_of<K: Eq + Hash>(of: &mut HashMap<K, Used>, key: &K, less: impl Fn(&mut 
 }
 
 impl Share {
-    fn grow(&mut self, bytes: u64) -> bool {
-        let more = Used { bodies: 0, bytes };
-        let has_grown = self.gather.ledger().add(self.site, self.client, more, &self.gather.most);
+    /// Whether there may be so many bytes more, which are its own then.
+    pub(super) fn grow(&mut self, bytes: u64) -> bool {
+        let has_grown = self.gather.ledger().add(self.owner, Used { bodies: 0, bytes }, &self.gather.most);
         if has_grown {
             self.bytes += bytes;
         }
         has_grown
     }
+
+    /// So many of them are there no more.
+    pub(super) fn shrink(&mut self, bytes: u64) {
+        let bytes = bytes.min(self.bytes);
+        self.gather.ledger().take(self.owner, Used { bodies: 0, bytes });
+        self.bytes -= bytes;
+    }
+
+    /// Bytes that are its own.
+    pub(super) const fn bytes(&self) -> u64 {
+        self.bytes
+    }
 }
 
 impl Drop for Share {
     fn drop(&mut self) {
-        self.gather.ledger().take(self);
+        self.gather.ledger().take(self.owner, Used { bodies: 1, bytes: self.bytes });
     }
 }
 
@@ -281,7 +385,7 @@ impl HttpBody for InMemory {
 }
 
 /// A piece of a file that is being read.
-type Reading = Pin<Box<dyn Future<Output = Option<io::Result<Bytes>>> + Send>>;
+pub(super) type Reading = Pin<Box<dyn Future<Output = Result<Bytes, Lost>> + Send>>;
 
 /// A body in a file.
 struct InFile {
@@ -290,19 +394,6 @@ struct InFile {
     at: u64,
     reading: Option<Reading>,
     share: Share,
-}
-
-impl InFile {
-    fn read(&self) -> Reading {
-        let (file, at, tasks) = (Arc::clone(&self.file), self.at, self.share.gather.tasks.clone());
-        let left = usize::try_from(self.share.bytes - self.at).unwrap_or(usize::MAX);
-        let work = move || {
-            let mut piece = vec![0; left.min(PIECE_BYTES)];
-            file.read_exact_at(&mut piece, at)?;
-            Ok(Bytes::from(piece))
-        };
-        Box::pin(async move { tasks.blocking(work).await })
-    }
 }
 
 impl HttpBody for InFile {
@@ -316,12 +407,13 @@ impl HttpBody for InFile {
         if self.is_end_stream() {
             return Poll::Ready(None);
         }
-        let mut reading = self.reading.take().unwrap_or_else(|| self.read());
+        let left = self.share.bytes - self.at;
+        let mut reading = self.reading.take().unwrap_or_else(|| self.share.gather.read(&self.file, self.at, left));
         let Poll::Ready(read) = reading.as_mut().poll(context) else {
             self.reading = Some(reading);
             return Poll::Pending;
         };
-        let bytes = read.unwrap_or_else(|| Err(io::Error::other("the read has ended")))?;
+        let bytes = read?;
         self.at += u64::try_from(bytes.len()).unwrap_or(u64::MAX);
         Poll::Ready(Some(Ok(Frame::data(bytes))))
     }
@@ -359,7 +451,7 @@ mod tests {
         let gather = Arc::new(Gather::new(folder.path().join("bodies"), Tasks::new()));
         for length in [0, 1, MEMORY_BYTES, MEMORY_BYTES + 1, 3 * PIECE_BYTES + 7] {
             let bytes: Vec<u8> = (0..length).map(|it| u8::try_from(it % 251).unwrap()).collect();
-            let place = gather.place(SHOP, client(1)).unwrap();
+            let place = gather.place(SHOP, client(1), Of::Request).unwrap();
             let body = gather.whole(place, sent(bytes.clone())).await.unwrap();
             assert_eq!(body.size_hint().exact(), Some(u64::try_from(length).unwrap()));
             assert_eq!(body.is_end_stream(), length == 0);
@@ -368,9 +460,7 @@ mod tests {
             }
             assert_eq!(gather.ledger().sites.len(), 1);
             assert!(body.collect().await.unwrap().to_bytes() == bytes, "{length}");
-            let ledger = gather.ledger();
-            assert_eq!((ledger.all.bodies, ledger.all.bytes), (0, 0));
-            assert!(ledger.sites.is_empty() && ledger.clients.is_empty());
+            assert!(gather.is_unused());
         }
         assert!(folder.path().join("bodies").exists());
     }
@@ -382,7 +472,7 @@ mod tests {
         let gather = Gather::with(folder.path().to_owned(), Tasks::new(), [most(4, 400), most(3, 300), most(2, 150)]);
         let gather = Arc::new(gather);
         let whole = async |site, number, length| {
-            let place = gather.place(site, client(number)).ok_or(Fault::Share)?;
+            let place = gather.place(site, client(number), Of::Request).ok_or(Fault::Share)?;
             gather.whole(place, sent(vec![0; length])).await
         };
         let is_full = |it: Result<Body, Fault>| matches!(it, Err(Fault::Share));
@@ -406,11 +496,46 @@ mod tests {
         let file = folder.path().join("file");
         files::write_atomic(&file, b"x", 0o600).unwrap();
         let gather = Arc::new(Gather::new(file, Tasks::new()));
-        let place = || gather.place(SHOP, client(1)).unwrap();
+        let place = || gather.place(SHOP, client(1), Of::Request).unwrap();
         let small = gather.whole(place(), sent(vec![0; 9])).await.unwrap();
         drop(small);
         let large = gather.whole(place(), sent(vec![0; MEMORY_BYTES + 1])).await;
         assert!(matches!(large, Err(Fault::Disk)));
         assert!(gather.ledger().clients.is_empty());
+    }
+
+    /// Who has sent all of it has not broken it off.
+    #[tokio::test]
+    async fn what_the_disk_has_lost_is_no_fault_of_the_sender() {
+        let folder = tempfile::tempdir().unwrap();
+        let gather = Arc::new(Gather::new(folder.path().join("bodies"), Tasks::new()));
+        let mut share = gather.place(SHOP, client(1), Of::Request).unwrap();
+        let file = gather.write(None, 0, Bytes::from(vec![7; PIECE_BYTES]), Of::Request).await.unwrap();
+        assert!(share.grow(u64::try_from(PIECE_BYTES).unwrap() + 1));
+        let progress = Progress::new();
+        let kept = Body::boxed(InFile { file, at: 0, reading: None, share });
+        let mut body = Sending::new(kept, u64::MAX, Arc::clone(&progress));
+        assert!(body.frame().await.unwrap().is_ok() && progress.fault().is_none());
+        assert!(body.frame().await.unwrap().unwrap_err().is::<Lost>());
+        assert_eq!(progress.fault(), Some(super::super::bodies::Fault::Lost));
+        let [request, answer, read] = *gather.told.lock().unwrap();
+        assert!(read.is_some() && request.is_none() && answer.is_none(), "it is told, once");
+    }
+
+    #[tokio::test]
+    async fn answers_have_half_of_everything() {
+        let folder = tempfile::tempdir().unwrap();
+        let most = Most { bodies: 4, bytes: 400 };
+        let gather = Arc::new(Gather::with(folder.path().to_owned(), Tasks::new(), [most; 3]));
+        let place = |of| gather.place(SHOP, client(1), of);
+        let mut held = [place(Of::Answer).unwrap(), place(Of::Answer).unwrap()];
+        assert!(place(Of::Answer).is_none());
+        assert!(held[0].grow(150) && !held[1].grow(51) && held[1].grow(50));
+        let mut request = place(Of::Request).unwrap();
+        assert!(request.grow(200) && !request.grow(1));
+        held[0].shrink(100);
+        assert!(request.grow(100) && held[0].bytes() == 50);
+        drop((held, request));
+        assert!(gather.is_unused());
     }
 }

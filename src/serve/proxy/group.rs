@@ -11,10 +11,11 @@ use std::{
     time::Duration,
 };
 
+use bytes::Bytes;
 use http_body_util::BodyExt as _;
 use hyper::{
     Method, Request, Response as Answer, StatusCode, Uri, Version,
-    body::{Body as _, Incoming},
+    body::{Body as HttpBody, Incoming},
     client::conn::http1::SendRequest,
     header::{CONNECTION, CONTENT_LENGTH, HeaderMap, HeaderName, HeaderValue, TRANSFER_ENCODING},
     http::{request::Parts, uri::PathAndQuery},
@@ -23,10 +24,11 @@ use tokio::time::{Instant, sleep, sleep_until};
 use tokio_util::sync::CancellationToken;
 
 use super::{
-    bodies::{Answering, Begun, Fault, Patience, Progress, Sending},
+    ahead::{self, Ahead, Rest},
+    bodies::{Answering, Begun, Broken, Fault, Patience, Progress, Sending, Taken},
     counts::{Counts, Outcome},
     fastcgi,
-    gather::{self, Gather},
+    gather::{self, Gather, Of},
     heads,
     route::Start,
     server::{Lease, Line, Server},
@@ -42,7 +44,7 @@ use crate::{
     http::{
         pace::Paced,
         peer::Client,
-        respond::{Body, Response},
+        respond::{Body, BodyError, Response},
     },
     serve::{open::Open, page::Refusal},
 };
@@ -194,8 +196,7 @@ impl Group {
             return Ok(None);
         }
         let (is_known, is_head) = (body.size_hint().exact().is_some(), parts.method == Method::HEAD);
-        let paced = Body::boxed(Paced::new(body));
-        let mut body = Body::boxed(Sending::new(paced, self.route.body_bytes_max, Arc::clone(progress)));
+        let mut body = Body::boxed(Sending::new(body, self.route.body_bytes_max, Arc::clone(progress)));
         if !is_head && (is_known || parts.method != Method::GET) {
             return Ok(Some(body));
         }
@@ -219,24 +220,58 @@ impl Group {
             Fault::TooLarge => Refusal::TooLarge,
             Fault::TooSlow => Refusal::TooSlow,
             Fault::Broken => Refusal::Path,
+            Fault::Lost => Refusal::Lost,
         }))
     }
 
     /// A request's body, whole where the route wants that: no server is asked before then, so that a slow line holds none of its workers.
+    /// Its visitor is watched until it is there; a disk that is slow is none of his faults.
     async fn gathered(&self, body: Body, client: Client) -> Result<Body, Trouble> {
-        if !self.route.buffer.unwrap_or_else(|| self.is_fastcgi()) || body.is_end_stream() {
+        if body.is_end_stream() {
+            return Ok(body);
+        }
+        let body = Body::boxed(Paced::new(body));
+        if !self.gathers() {
             return Ok(body);
         }
         // Where others have all places, what they hold keeps nobody out: it passes as it comes, within what each server takes at once.
-        let Some(place) = self.gather.place(self.site, client.address) else { return Ok(body) };
+        let Some(place) = self.gather.place(self.site, client.address, Of::Request) else { return Ok(body) };
         let progress = Progress::new();
-        let paced = Body::boxed(Paced::new(body));
-        let sending = Sending::new(paced, self.route.body_bytes_max, Arc::clone(&progress));
+        let sending = Sending::new(body, self.route.body_bytes_max, Arc::clone(&progress));
         self.gather.whole(place, sending).await.map_err(|fault| match fault {
             gather::Fault::Body => Self::fault(&progress).unwrap_or(Trouble::BROKEN),
             gather::Fault::Share => Trouble::BUSY,
-            gather::Fault::Disk => Trouble::refused(Refusal::NoRoom),
+            gather::Fault::Full => Trouble::refused(Refusal::NoRoom),
+            gather::Fault::Disk => Trouble::refused(Refusal::Lost),
         })
+    }
+
+    /// An answer's body for a visitor: taken in ahead of him where the route wants that, so that a slow line holds no worker.
+    async fn given<B>(&self, body: B, server: &Server, client: Client) -> Body
+    where
+        B: HttpBody<Data = Bytes, Error = BodyError> + Send + Unpin + 'static,
+    {
+        let (shared, idle) = (&server.shared, seconds(self.route.timeout_s.idle));
+        if !self.gathers() {
+            return Body::boxed(Taken::new(shared, body, idle));
+        }
+        let (first, rest) = match ahead::begin(body).await {
+            (first, Rest::Nothing) => return Body::full(first),
+            (first, Rest::Broken(why)) => return Body::boxed(Begun::new(first, Broken(Some(why)))),
+            (first, Rest::More(rest)) => (first, rest),
+        };
+        match self.gather.place(self.site, client.address, Of::Answer) {
+            Some(place) => {
+                let ahead = Ahead::new(&self.gather, place, &self.tasks, first, rest);
+                Body::boxed(Taken::new(shared, ahead, idle))
+            }
+            None => Body::boxed(Taken::new(shared, Begun::new(first, rest), idle)),
+        }
+    }
+
+    /// Whether bodies are gathered, and answers taken in ahead.
+    fn gathers(&self) -> bool {
+        self.route.buffer.unwrap_or_else(|| self.is_fastcgi())
     }
 
     async fn by_http(&self, asked: Asked<'_>) -> Result<(Response, Outcome), Trouble> {
@@ -270,7 +305,8 @@ impl Group {
                 Ok((answer, sender)) => {
                     lease.answered();
                     let who = Asker { parts, client, open };
-                    return self.pass_back(answer, sender, lease, progress, who).ok_or(Trouble::BROKEN);
+                    let passed = self.pass_back(answer, sender, lease, progress, who).await;
+                    return passed.ok_or(Trouble::BROKEN);
                 }
                 Err(Undone::Late) => {
                     self.blame(&mut lease, &progress, "it did not answer in time");
@@ -366,7 +402,7 @@ impl Group {
     }
 
     /// The answer for the visitor; `None` when it is none that he can be given.
-    fn pass_back(
+    async fn pass_back(
         &self,
         answer: Answer<Incoming>,
         sender: SendRequest<Body>,
@@ -388,8 +424,9 @@ impl Group {
         let prefix = if self.route.strip_prefix { self.route.prefix() } else { "" };
         heads::response(&mut head.headers, &own, &format!("{}://{}{prefix}", client.scheme, heads::host(parts)));
         let outcome = if head.status.is_server_error() { Outcome::Failed } else { Outcome::Answered };
-        let body = Body::boxed(Answering::new(body, lease, self.patience(), progress, Some((sender, kept_for))));
-        let mut response = Response::new(body);
+        let server = Arc::clone(&lease.server);
+        let body = Answering::new(body, lease, self.patience(), progress, Some((sender, kept_for)));
+        let mut response = Response::new(self.given(body, &server, client).await);
         *response.status_mut() = head.status;
         *response.headers_mut() = head.headers;
         Some((response, outcome))
@@ -410,7 +447,6 @@ impl Group {
         if body.is_end_stream() {
             progress.end();
         }
-        let body = Body::boxed(Paced::new(body));
         let body = Sending::new(body, self.route.body_bytes_max, Arc::clone(&progress));
         let prefix = if self.route.strip_prefix { self.route.prefix() } else { "" };
         let about = fastcgi::About { parts, client, prefix, past_basic };
@@ -438,7 +474,11 @@ impl Group {
                 Ok(head) => {
                     lease.answered();
                     let outcome = if head.status.is_server_error() { Outcome::Failed } else { Outcome::Answered };
-                    Ok((exchange.answer(head, lease, self.patience()), outcome))
+                    let mut response = Response::new(Body::empty());
+                    (*response.status_mut(), *response.headers_mut()) = (head.status, head.headers);
+                    let body = exchange.body(head.first, lease, self.patience());
+                    *response.body_mut() = self.given(body, &server, client).await;
+                    Ok((response, outcome))
                 }
                 Err(why) => {
                     let trouble = match Self::fault(&progress) {
@@ -494,12 +534,10 @@ mod tests {
         task::{Context, Poll},
     };
 
-    use bytes::Bytes;
     use hyper::body::Frame;
     use tokio::{sync::mpsc, time::timeout};
 
     use super::*;
-    use crate::http::respond::BodyError;
 
     /// What a visitor sends, when he does.
     struct Visitor(mpsc::Receiver<Bytes>);

@@ -27,6 +27,13 @@ header('Content-Type: text/event-stream');
 while (ob_get_level()) { ob_end_flush(); }
 for ($i = 0; $i < 3; $i++) { echo \"data: $i\\n\\n\"; flush(); usleep(300000); }
 ";
+/// Thirty million bytes, each thousand of them with its number: more than sockets take in.
+const HUGE: &[u8] = b"<?php for ($i = 0; $i < 30000; $i++) { echo str_pad((string) $i, 1000, '.'); }";
+/// Prints until nobody listens any more.
+const ENDLESS: &[u8] =
+    b"<?php set_time_limit(0); while (true) { echo str_repeat('x', 100000); flush(); usleep(2000); }";
+/// Has the only worker for a while.
+const PAUSE: &[u8] = b"<?php sleep(3);";
 const SLOW: &[u8] = b"<?php sleep(30);";
 const FATAL: &[u8] = b"<?php nothing_of_that_name();";
 
@@ -65,6 +72,9 @@ impl Php {
                 ("public/large.php", LARGE),
                 ("public/stream.php", STREAM),
                 ("public/slow.php", SLOW),
+                ("public/huge.php", HUGE),
+                ("public/endless.php", ENDLESS),
+                ("public/pause.php", PAUSE),
                 ("public/fatal.php", FATAL),
                 ("public/admin/index.php", MIRROR),
                 ("public/photo.jpg", b"<?php echo 'run';"),
@@ -235,6 +245,110 @@ async fn a_slow_upload_holds_no_worker() {
         "POST /plain/ HTTP/1.1\r\nHost: site.test\r\nConnection: close\r\nTransfer-Encoding: chunked\r\n\r\n1e8480\r\n";
     let sent = [chunked.as_bytes(), &vec![b'x'; 2_000_000], b"\r\n0\r\n\r\n"].concat();
     assert!(raw(web.address, &sent).await.starts_with("HTTP/1.1 411"), "its length is not known");
+}
+
+/// Asks for something by a client of its own, and takes nothing of the answer but its beginning.
+async fn begin_to_take(web: &Web, path: &str) -> (TcpStream, Vec<u8>) {
+    let mut slow = TcpStream::connect(web.address).await.unwrap();
+    let head = format!("GET {path} HTTP/1.1\r\nHost: site.test\r\nConnection: close\r\n\r\n");
+    slow.write_all(head.as_bytes()).await.unwrap();
+    let mut came = vec![0; 1000];
+    timeout(PATIENCE, slow.read_exact(&mut came)).await.unwrap().unwrap();
+    assert!(came.starts_with(b"HTTP/1.1 200"), "{}", String::from_utf8_lossy(&came));
+    (slow, came)
+}
+
+/// The body of an answer with chunks.
+fn unchunked(answer: &[u8]) -> Vec<u8> {
+    let at = answer.windows(4).position(|it| it == b"\r\n\r\n").unwrap() + 4;
+    let (mut rest, mut body) = (&answer[at..], Vec::new());
+    loop {
+        let end = rest.windows(2).position(|it| it == b"\r\n").unwrap();
+        let length = usize::from_str_radix(std::str::from_utf8(&rest[..end]).unwrap(), 16).unwrap();
+        if length == 0 {
+            return body;
+        }
+        body.extend_from_slice(&rest[end + 2..end + 2 + length]);
+        rest = &rest[end + 4 + length..];
+    }
+}
+
+/// One worker, and a visitor who takes for as long as he likes.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_slow_download_holds_no_worker() {
+    let php = Php::with_workers(1).await;
+    let mut plain = php.route("/plain");
+    (plain["buffer"], plain["strip_prefix"]) = (json!(false), json!(true));
+    plain["timeout_s"] = json!({ "answer": 1 });
+    let mut whole = php.route("/");
+    whole["timeout_s"] = json!({ "answer": 2 });
+    let web = web(&json!([whole, plain]));
+    let works_on = || web.plane.proxied()[0].upstreams[0].2;
+    let (mut slow, mut came) = begin_to_take(&web, "/huge.php").await;
+    until("the program has ended", || works_on() == 0).await;
+    for _ in 0..3 {
+        assert_eq!(web.get("/status.php").await.status(), 418);
+    }
+    let bodies = web.folder.path().join("bodies");
+    assert_eq!(fs::read_dir(&bodies).unwrap().count(), 0, "what he has not taken is in a file without a name");
+    timeout(PATIENCE, slow.read_to_end(&mut came)).await.unwrap().unwrap();
+    let body = unchunked(&came);
+    assert_eq!(body.len(), 30_000_000);
+    for (number, part) in body.chunks(1000).enumerate() {
+        assert_eq!(String::from_utf8_lossy(part).trim_end_matches('.'), number.to_string());
+    }
+    // A page that is whole says how long it is.
+    let page = web.get("/status.php").await;
+    assert_eq!((page.header("content-length"), page.text()), ("3", "tea"));
+    // Where nothing is gathered, he has the only worker.
+    let (slow, _) = begin_to_take(&web, "/plain/huge.php").await;
+    assert_eq!(web.get("/plain/status.php").await.status(), 504);
+    drop(slow);
+    until("it is free again", || works_on() == 0).await;
+    // Who goes ends the program, which would print for ever.
+    let (endless, _) = begin_to_take(&web, "/endless.php").await;
+    until("he is far behind", || file_of(&bodies).is_some_and(|it| it.1 > 3_000_000)).await;
+    drop(endless);
+    until("the program has ended", || works_on() == 0).await;
+    assert_eq!(web.get("/status.php").await.status(), 418);
+    until("the disk has its room back", || file_of(&bodies).is_none()).await;
+}
+
+/// A file without a name in this folder, which this process has open: its path, and its bytes.
+fn file_of(folder: &Path) -> Option<(std::path::PathBuf, u64)> {
+    let open = fs::read_dir("/proc/self/fd").unwrap().flatten().map(|it| it.path());
+    let mut found = open.filter(|it| fs::read_link(it).is_ok_and(|it| it.starts_with(folder)));
+    found.find_map(|it| Some((it.clone(), fs::metadata(&it).ok()?.len())))
+}
+
+/// The disk fails, and not the visitor who has sent all that he was to send.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_the_disk_loses_is_the_servers_fault() {
+    let php = Php::with_workers(1).await;
+    let web = web(&json!([php.route("/")]));
+    let bodies = web.folder.path().join("bodies");
+    let lost = || fs::OpenOptions::new().write(true).open(file_of(&bodies).unwrap().0).unwrap().set_len(0).unwrap();
+    let works_on = || web.plane.proxied()[0].upstreams[0].2;
+    let mut pause = TcpStream::connect(web.address).await.unwrap();
+    pause.write_all(b"GET /pause.php HTTP/1.1\r\nHost: site.test\r\n\r\n").await.unwrap();
+    until("the worker has something to do", || works_on() == 1).await;
+    let mut upload = TcpStream::connect(web.address).await.unwrap();
+    let head = "POST / HTTP/1.1\r\nHost: site.test\r\nConnection: close\r\nContent-Length: 3000000\r\n\r\n";
+    upload.write_all(head.as_bytes()).await.unwrap();
+    upload.write_all(&vec![b'x'; 3_000_000]).await.unwrap();
+    until("all of it is there, and waits", || works_on() == 2).await;
+    lost();
+    let mut said = String::new();
+    timeout(PATIENCE, upload.read_to_string(&mut said)).await.unwrap().unwrap();
+    assert!(said.starts_with("HTTP/1.1 500") && said.contains("What was sent was lost on this server"), "{said}");
+    assert!(web.plane.proxied()[0].upstreams[0].1, "nor is it the upstream's");
+    assert_eq!(web.get("/status.php").await.status(), 418);
+    // An answer that is under way breaks off, and does not look whole.
+    let (mut slow, mut came) = begin_to_take(&web, "/huge.php").await;
+    until("the program has ended", || works_on() == 0).await;
+    lost();
+    drop(timeout(PATIENCE, slow.read_to_end(&mut came)).await.unwrap());
+    assert!(!came.ends_with(b"\r\n0\r\n\r\n") && came.len() < 30_000_000, "{}", came.len());
 }
 
 /// Whoever can send a file has no program yet.

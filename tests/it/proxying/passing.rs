@@ -315,3 +315,42 @@ async fn redirects_to_the_upstream_lead_to_the_site() {
     assert_eq!((answer.header("location"), answer.header("alt-svc")), ("http://site.test/app/login?x", ""));
     tasks.stop();
 }
+
+/// Where others have all places for bodies that are gathered, one more passes as it comes, and keeps nobody out.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn where_all_places_are_taken_a_body_passes_as_it_comes() {
+    /// Of one client.
+    const PLACES: usize = 256;
+    let tasks = Tasks::new();
+    let up = upstream(&tasks, mirror).await;
+    let web = web(&json!([{ "to": [up.url()], "buffer": true }]));
+    let begin = async || {
+        let mut slow = TcpStream::connect(web.address).await.unwrap();
+        let head = "POST /up HTTP/1.1\r\nHost: site.test\r\nConnection: close\r\nContent-Length: 8\r\n\r\nhalf";
+        slow.write_all(head.as_bytes()).await.unwrap();
+        slow
+    };
+    let mut waiting = Vec::new();
+    while waiting.len() < PLACES {
+        waiting.push(begin().await);
+    }
+    sleep(Duration::from_millis(500)).await;
+    assert_eq!(up.asked().len(), 0, "they are gathered");
+    let mut passes = begin().await;
+    until("it is passed on", || up.asked().len() == 1).await;
+    let whole = async |slow: &mut TcpStream| {
+        slow.write_all(b"rest").await.unwrap();
+        let mut said = String::new();
+        timeout(PATIENCE, slow.read_to_string(&mut said)).await.unwrap().unwrap();
+        assert!(said.starts_with("HTTP/1.1 200") && said.contains("\"body\":8"), "{said}");
+    };
+    whole(&mut passes).await;
+    whole(&mut waiting[0]).await;
+    assert_eq!(up.asked().len(), 2);
+    // There is a place again.
+    let mut gathered = begin().await;
+    sleep(Duration::from_millis(300)).await;
+    assert_eq!(up.asked().len(), 2);
+    whole(&mut gathered).await;
+    tasks.stop();
+}
