@@ -415,3 +415,43 @@ async fn a_day_until_the_next_look_is_not_waited_for() {
         other => panic!("{other:?}"),
     }
 }
+
+/// One of its servers is started again, or what stands in front has lost it for a moment: no order ends of that.
+#[tokio::test]
+async fn an_authority_that_stumbles_is_asked_again() {
+    for (method, path) in [
+        ("GET", "/directory"),
+        ("HEAD", "/nonce"),
+        ("POST", "/orders"),
+        ("POST", "/proof"),
+        ("POST", "/ready"),
+        ("POST", "/order"),
+        ("POST", "/finalize"),
+        ("POST", "/certificate"),
+    ] {
+        for said in [
+            Reply::Whole(502, String::new(), HTML.to_owned()),
+            document(500, "serverInternal", "oh", "Retry-After: 1\r\n"),
+        ] {
+            let it = Played::start(move |asked| (asked.is(method, path) && asked.of_path == 0).then(|| said.clone()));
+            it.issue(None).await.unwrap_or_else(|error| panic!("{method} {path}: {error:?}"));
+        }
+    }
+    // It is asked four times, and once where it says that this is no use now.
+    for (more, times) in [("", 4), ("Retry-After: 60\r\n", 1)] {
+        let it = Played::start(move |asked| {
+            asked.is("POST", "/orders").then(|| document(503, "serverInternal", "busy", more))
+        });
+        assert!(matches!(it.refusal().await, Refusal::Problem(problem) if problem.kind == "serverInternal"));
+        assert_eq!(it.posted("/orders").len(), times);
+    }
+    // A number that counts no more is asked for anew.
+    let it = Played::start(|asked| {
+        let stale = || document(400, "badNonce", "JWS has an invalid anti-replay nonce", "");
+        let busy = || document(503, "serverInternal", "busy", "");
+        let says = |of_path| if of_path == 0 { busy() } else { stale() };
+        (asked.is("POST", "/orders") && asked.of_path < 2).then(|| says(asked.of_path))
+    });
+    it.issue(None).await.unwrap();
+    assert_eq!(it.posted("/orders").len(), 3);
+}

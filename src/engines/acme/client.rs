@@ -5,6 +5,7 @@ use std::{
     fmt,
     pin::Pin,
     sync::{Arc, Mutex, PoisonError},
+    time::Duration,
 };
 
 use bytes::Bytes;
@@ -16,6 +17,7 @@ use hyper::{
 };
 use instant_acme::{BodyWrapper, BytesResponse, Error as Failed, HttpClient, Problem as Document};
 use serde::Deserialize;
+use tokio::time::sleep;
 
 use super::https::{Https, nonsense, retry_after_s};
 use crate::{
@@ -27,6 +29,12 @@ use crate::{
 /// Seconds until an order is looked at again, whatever the authority says: the library gives an order up that is to wait longer than it
 /// may take, and `ZeroSSL` says a day of orders that are ready a moment later.
 const POLL_MAX_S: u64 = 5;
+
+/// How long is waited before something is asked again at which the authority has failed by its own fault. Most such times are over with the next
+/// request: one of its servers was started again.
+const AGAIN: [Duration; 3] = [Duration::from_millis(500), Duration::from_secs(2), Duration::from_secs(5)];
+/// Who wants to be left alone for longer has an order ended, which is placed again then.
+const AGAIN_MAX_S: u64 = 10;
 
 /// Asks one authority. Cheap to clone.
 #[derive(Clone)]
@@ -113,6 +121,21 @@ impl Client {
         }
     }
 
+    /// Asks again for a while where the authority fails by its own fault. What was signed is sent as it was: where the number in it counts no more,
+    /// the authority says so (`badNonce`, RFC 8555 §6.5), and the library signs it anew.
+    async fn ask_again(&self, request: Request<Full<Bytes>>) -> Result<Response<Bytes>, Refusal> {
+        for wait in AGAIN {
+            let answer = self.ask(request.clone()).await;
+            let later_s = *self.0.retry_after_s.lock().unwrap_or_else(PoisonError::into_inner);
+            let later_s = later_s.unwrap_or_default();
+            if !has_stumbled(&answer) || later_s > AGAIN_MAX_S {
+                return answer;
+            }
+            sleep(wait.max(Duration::from_secs(later_s))).await;
+        }
+        self.ask(request).await
+    }
+
     async fn ask(&self, request: Request<Full<Bytes>>) -> Result<Response<Bytes>, Refusal> {
         let (method, is_directory) = (request.method().clone(), *request.uri() == self.0.directory);
         let mut answer = self.0.https.send(request).await?;
@@ -176,6 +199,15 @@ impl Client {
     }
 }
 
+/// Whether the authority has failed by its own fault (RFC 8555 §6.7, `serverInternal`), or what stands in front of it.
+fn has_stumbled(answer: &Result<Response<Bytes>, Refusal>) -> bool {
+    match answer {
+        Ok(answer) => answer.status().is_server_error(),
+        Err(Refusal::Problem(problem)) => problem.kind == "serverInternal",
+        Err(_) => false,
+    }
+}
+
 /// Until when an order counts, where an answer is one (RFC 8555 §7.1.3).
 fn expiry(body: &[u8]) -> Option<i64> {
     #[derive(Deserialize)]
@@ -204,7 +236,7 @@ impl HttpClient for Client {
         Box::pin(async move {
             let (head, body) = request.into_parts();
             let body = body.collect().await.map(Collected::to_bytes).unwrap_or_default();
-            let answer = client.ask(Request::from_parts(head, Full::new(body))).await;
+            let answer = client.ask_again(Request::from_parts(head, Full::new(body))).await;
             answer.map(|it| it.map(Full::new).into()).map_err(|refusal| Failed::Other(Box::new(Passed(refusal))))
         })
     }
