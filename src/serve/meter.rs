@@ -1,8 +1,13 @@
 //! Counters of what visitors got, for the whole process. Reading them stops nobody.
 
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{
+    Arc,
+    atomic::{AtomicU64, Ordering},
+};
 
 use hyper::StatusCode;
+
+use crate::http::watched::Watch;
 
 /// Counts since the start of the process.
 #[derive(Debug, Default)]
@@ -19,11 +24,25 @@ pub struct Counts {
     pub requests: u64,
     /// Answers by class: 1xx, 2xx, 3xx, 4xx, 5xx.
     pub classes: [u64; 5],
-    /// Bytes of their bodies, as announced: a client that went away got fewer.
+    /// Bytes of their bodies, as announced: a client that went away got fewer. Of those without a length what was handed to a connection.
     pub bytes: u64,
 }
 
+/// Counts an answer whose length nobody knows.
+struct Counting(Arc<Meter>);
+
+impl Watch for Counting {
+    fn sent(&mut self, bytes: u64) {
+        self.0.bytes.fetch_add(bytes, Ordering::Relaxed);
+    }
+}
+
 impl Meter {
+    /// Counts the bytes of an answer as they are sent.
+    pub(super) fn counting(self: &Arc<Self>) -> impl Watch + use<> {
+        Counting(Arc::clone(self))
+    }
+
     /// Counts an answer.
     pub(super) fn count(&self, status: StatusCode, bytes: u64) {
         self.requests.fetch_add(1, Ordering::Relaxed);

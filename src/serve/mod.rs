@@ -111,7 +111,7 @@ struct Inner {
     bundles: Bundles,
     memory: Memory,
     incidents: Arc<Incidents>,
-    meter: Meter,
+    meter: Arc<Meter>,
     rates: Rates,
     bans: Bans,
     tally: Tally,
@@ -197,7 +197,7 @@ impl DataPlane {
             bundles: Bundles::new(blobs.clone()),
             memory: Memory::new(blobs, Arc::clone(&incidents), true),
             incidents,
-            meter: Meter::default(),
+            meter: Arc::default(),
             countries: OnceLock::new(),
             doors: Doors::new(tasks.clone()),
             tally: Tally::new(clock.clone()),
@@ -368,11 +368,18 @@ impl DataPlane {
             headers.insert(CONTENT_LENGTH, HeaderValue::from(size));
         }
         let announced = || headers.get(CONTENT_LENGTH).and_then(|it| it.to_str().ok()?.parse().ok());
-        let sent = if parts.method == Method::HEAD { 0 } else { size.or_else(announced).unwrap_or(0) };
-        if parts.method == Method::HEAD {
+        let size = size.or_else(announced);
+        let is_head = parts.method == Method::HEAD;
+        let sent = if is_head { 0 } else { size.unwrap_or(0) };
+        if is_head {
             *response.body_mut() = Body::empty();
         }
         self.0.meter.count(status, sent);
+        if size.is_none() && !is_head {
+            // Nobody knows before its end.
+            let counting = self.0.meter.counting();
+            return response.map(|it| it.watched(counting));
+        }
         response
     }
 }

@@ -201,6 +201,7 @@ async fn events_come_at_once_and_a_visitor_who_goes_ends_them() {
         sleep(Duration::from_millis(700)).await;
     }
     assert!(!events.is_closed());
+    assert_eq!(web.plane.meter().bytes, 27, "what has no length is counted as it is sent");
     drop(stream);
     timeout(PATIENCE, events.closed()).await.expect("the upstream's answer is dropped");
     until("nobody works on it", || web.plane.proxied()[0].upstreams[0].2 == 0).await;
