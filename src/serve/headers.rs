@@ -217,6 +217,23 @@ mod tests {
             let made = Prepared::new(&entry, &policy, None);
             assert_eq!(made.headers.get_all("vary").iter().count(), lines, "{value}");
         }
+        // Whose files say something to caches keep their caches themselves; `Expires` alone says what `Cache-Control` says.
+        for (name, cache, edge) in [
+            ("x-note", true, true),
+            ("expires", true, true),
+            ("cache-control", false, true),
+            ("cache-tag", true, false),
+            ("surrogate-key", true, false),
+            ("cdn-cache-control", true, false),
+            ("cloudflare-cdn-cache-control", true, false),
+            ("surrogate-control", true, false),
+        ] {
+            let set = vec![(String::from(name), String::from("x"))];
+            let policy = Policy { headers: vec![HeaderRule { matches: String::from("/*"), set }], ..Policy::default() };
+            let made = Prepared::new(&entry, &policy, None);
+            assert_eq!((made.own.cache, made.own.edge), (cache, edge), "{name}");
+            assert_eq!(made.headers.get(name).unwrap(), "x", "{name}");
+        }
         let plain = Prepared::new(&entry, &Policy::default(), None);
         let others: Vec<_> = plain.headers.keys().filter(|it| !HOST.contains(it)).collect();
         assert_eq!(others, [CONTENT_TYPE]);

@@ -66,18 +66,24 @@ impl Visitor for Person<'_> {
 
 /// Tells caches that an answer is of one visitor.
 pub(super) fn dress(headers: &mut HeaderMap, depends: visitor::Asked) {
-    let says = |headers: &HeaderMap, name: HeaderName, words: &[&str]| {
-        let values = headers.get_all(name).into_iter().filter_map(|it| it.to_str().ok());
-        let mut parts = values.flat_map(|it| it.split(',')).map(str::trim);
-        parts.any(|part| words.iter().any(|it| part.eq_ignore_ascii_case(it)))
-    };
+    keep_from_caches(headers);
+    if depends.language && !says(headers, VARY, &["*", "accept-language"]) {
+        headers.append(VARY, HeaderValue::from_static("accept-language"));
+    }
+}
+
+/// Lets no cache that several have keep an answer, whatever the files say.
+pub(super) fn keep_from_caches(headers: &mut HeaderMap) {
     if !says(headers, CACHE_CONTROL, &["no-store"]) {
         headers.insert(CACHE_CONTROL, HeaderValue::from_static(lifetime::OF_VISITOR));
     }
     for name in lifetime::OF_SHARED_CACHES {
         headers.remove(name);
     }
-    if depends.language && !says(headers, VARY, &["*", "accept-language"]) {
-        headers.append(VARY, HeaderValue::from_static("accept-language"));
-    }
+}
+
+fn says(headers: &HeaderMap, name: HeaderName, words: &[&str]) -> bool {
+    let values = headers.get_all(name).into_iter().filter_map(|it| it.to_str().ok());
+    let mut parts = values.flat_map(|it| it.split(',')).map(str::trim);
+    parts.any(|part| words.iter().any(|it| part.eq_ignore_ascii_case(it)))
 }

@@ -36,14 +36,10 @@ impl Edge {
         })
     }
 
-    /// Says it on an answer with the file at `path`, whose `Cache-Control` is the host's.
+    /// Says it on an answer with the file at `path`, whose headers for caches are all the host's (`headers::Own`).
     pub(in super::super) fn dress(&self, site: SiteId, path: &str, response: &mut Response) {
         let status = response.status().as_u16();
         let headers = response.headers_mut();
-        // Whose files name one of these keep their caches themselves.
-        if [CACHE_TAG, CDN_CACHE_CONTROL, SURROGATE_KEY].iter().any(|it| headers.contains_key(it)) {
-            return;
-        }
         let kept = headers.get(CACHE_CONTROL).and_then(|it| it.to_str().ok()).unwrap_or_default();
         let value = match lifetime::at_edge(status, kept) {
             None => return,
@@ -71,7 +67,7 @@ mod tests {
     use crate::{base::ids::Id, domain::site_settings::SiteSettings, http::respond};
 
     #[test]
-    fn an_answer_is_told_with_its_tags_unless_the_files_say_it() {
+    fn an_answer_is_told_with_its_tags() {
         let set =
             r#"{"caching":{"edge":true,"edge_max_age_s":60,"tags":{"all":["/*"],"blog":["/blog/*","/feed.xml"]}}}"#;
         let edge = Edge::new(&SiteSettings::parse(set).unwrap().caching).unwrap();
@@ -94,15 +90,8 @@ mod tests {
         let (kept, tags, _) = dressed("/a.css", 304, &[("cache-control", "max-age=31536000, immutable")]);
         assert_eq!(kept.as_deref(), Some("max-age=31536000, immutable"));
         assert!(!tags.unwrap().contains("blog"));
-        for (status, has) in [
-            (404, &[week][..]),
-            (301, &[week]),
-            (503, &[week]),
-            (200, &[week, ("cache-tag", "x")]),
-            (200, &[week, ("surrogate-key", "x")]),
-        ] {
+        for (status, has) in [(404, &[week][..]), (301, &[week]), (503, &[week])] {
             assert_eq!(dressed("/", status, has).0, None, "{status} {has:?}");
         }
-        assert_eq!(dressed("/", 200, &[week, ("cdn-cache-control", "no-store")]).0.as_deref(), Some("no-store"));
     }
 }
