@@ -125,6 +125,8 @@ struct Known {
     held: HashMap<Duty, i64>,
     others: HashMap<NodeId, (i64, Instant)>,
     news: HashMap<String, i64>,
+    /// What the others were told last of what visitors are served here.
+    served: Option<i64>,
 }
 
 impl Nodes {
@@ -137,6 +139,7 @@ impl Nodes {
             held: HashMap::new(),
             others: HashMap::new(),
             news: HashMap::new(),
+            served: None,
         };
         Self { known: Mutex::new(known), changed: Notify::new() }
     }
@@ -278,12 +281,14 @@ impl Services {
         let begun = Instant::now();
         let services = self.clone();
         // The others are looked at when the turn has come, which may be long after it was asked for.
-        let (id, held) = self.db.write(move |tx| services.beat_in(tx, Instant::now())).await?;
+        let served = self.node.role.serves().then(|| self.signals().routes_served().unwrap_or(0));
+        let (id, held) = self.db.write(move |tx| services.beat_in(tx, Instant::now(), served)).await?;
         self.go_on_as(id).await;
         let mut known = self.nodes().lock();
         let was_fresh = known.beaten.is_some_and(|it| it.elapsed() < TRUST);
         known.beaten = Some(begun);
         known.joined = true;
+        known.served = served;
         if known.held != held || !was_fresh {
             known.held = held;
             drop(known);
@@ -309,11 +314,12 @@ impl Services {
         }
     }
 
-    /// One sign of life: the id that it was written under, and what this node holds.
-    fn beat_in(&self, tx: &mut WriteTx<'_>, now: Instant) -> Result<(NodeId, HashMap<Duty, i64>)> {
-        let (mut me, epoch, joined, mut held) = {
+    /// One sign of life: the id that it was written under, and what this node holds. `served`: up to which news visitors are served here,
+    /// if any are.
+    fn beat_in(&self, tx: &mut WriteTx<'_>, now: Instant, served: Option<i64>) -> Result<(NodeId, HashMap<Duty, i64>)> {
+        let (mut me, epoch, joined, told, mut held) = {
             let known = self.nodes().lock();
-            (known.id, known.epoch, known.joined, known.held.clone())
+            (known.id, known.epoch, known.joined, known.served, known.held.clone())
         };
         let now_ms = self.clock.now_ms();
         let sign = if joined { store::nodes::beat(tx, me, epoch, now_ms)? } else { Sign::Missing };
@@ -327,6 +333,12 @@ impl Services {
             held.clear();
         }
         let seen = store::nodes::list(tx)?;
+        if sign != Sign::Written {
+            forget_served(tx, &seen)?;
+        }
+        if let Some(number) = served.filter(|it| sign != Sign::Written || told != Some(*it)) {
+            store::nodes::serve(tx, me, number)?;
+        }
         let dead = self.find_dead(&seen, me, now);
         let is_gone = |id: NodeId| dead.contains(&id) || !seen.iter().any(|it| it.id == id);
         let leases: HashMap<String, _> =
@@ -353,6 +365,33 @@ impl Services {
             store::nodes::forget(tx, id)?;
         }
         Ok((me, held))
+    }
+
+    /// The other nodes that live and answer visitors, each with the news up to which it does ([`store::nodes::serve`]).
+    pub(super) async fn list_serving(&self) -> Result<Vec<(NodeId, Option<i64>)>> {
+        let others = self.list_living().await?;
+        let served = self.db.read(store::nodes::list_served).await?;
+        let serving = others.into_iter().filter(|it| it.role != Role::Worker.word());
+        Ok(serving.map(|it| (it.id, served.get(&it.id).copied())).collect())
+    }
+
+    /// Whether another node lives that could take a job which this one has given back.
+    pub async fn has_workers(&self) -> Result<bool> {
+        // A queue in the data folder is this node's alone.
+        if !self.node.shares || self.node.queue.is_none() {
+            return Ok(false);
+        }
+        Ok(self.list_living().await?.iter().any(|it| it.role != Role::Web.word()))
+    }
+
+    /// The other nodes whose signs of life have not been missing for long.
+    async fn list_living(&self) -> Result<Vec<store::nodes::Seen>> {
+        if !self.node.shares {
+            return Ok(Vec::new());
+        }
+        let (me, mut seen) = (self.node_id(), self.db.read(store::nodes::list).await?);
+        seen.retain(|it| it.id != me && self.quiet(it) < DEAD_AFTER);
+        Ok(seen)
     }
 
     /// Whether this node could do a duty at all.
@@ -427,6 +466,15 @@ impl Services {
             }
         }
     }
+}
+
+/// Forgets what nodes serve that are not there any more: one of an earlier release that took another for dead has left that.
+fn forget_served(tx: &mut WriteTx<'_>, seen: &[store::nodes::Seen]) -> Result<()> {
+    let served = store::nodes::list_served(tx)?;
+    served
+        .into_keys()
+        .filter(|id| !seen.iter().any(|it| it.id == *id))
+        .try_for_each(|id| store::nodes::serve_no_more(tx, id))
 }
 
 fn lease_lost(duty: Duty) -> Error {

@@ -7,6 +7,7 @@ use crate::{
     domain::{
         Result,
         deployment::DeploymentId,
+        node::Topic,
         site::{Site, SiteId},
         site_settings::SiteSettings,
     },
@@ -46,14 +47,25 @@ pub enum Settings {
     Unreadable,
 }
 
+/// All routes of the server.
+#[derive(Clone, Debug)]
+pub struct Routes {
+    /// How much news of routes nodes had told before these were read ([`super::signals::Signals::routes_serve`]).
+    pub number: i64,
+    /// Themselves.
+    pub all: Vec<Route>,
+}
+
 impl Services {
     /// All routes of the server.
-    pub async fn list_routes(&self) -> Result<Vec<Route>> {
+    pub async fn list_routes(&self) -> Result<Routes> {
         let leave = access::server_scope();
-        let (sites, hostnames, complete, documents) = self
+        let (number, sites, hostnames, complete, documents) = self
             .db
             .read(move |tx| {
                 Ok((
+                    // First: where a transaction sees what is committed while it reads, the rest is newer than this and never older.
+                    store::nodes::count_news(tx, Topic::Routes)?,
                     store::sites::list_all(tx, leave)?,
                     store::hostnames::list_all(tx, leave)?,
                     store::deployments::list_complete(tx, leave)?,
@@ -90,7 +102,7 @@ impl Services {
                 routes.push(route(host, site, Some(it.id), true));
             }
         }
-        Ok(routes)
+        Ok(Routes { number, all: routes })
     }
 }
 

@@ -29,6 +29,8 @@ pub struct Signals {
     routes_applied: watch::Sender<u64>,
     /// Transactions under way that change what visitors see.
     routes_moving: watch::Sender<u64>,
+    /// Up to which news of all nodes visitors are served here; `None` before the first pass.
+    routes_served: watch::Sender<Option<i64>>,
 }
 
 impl Signals {
@@ -47,6 +49,7 @@ impl Signals {
             routes_wanted: watch::Sender::new(0),
             routes_applied: watch::Sender::new(0),
             routes_moving: watch::Sender::new(0),
+            routes_served: watch::Sender::new(None),
         }
     }
 
@@ -113,6 +116,22 @@ impl Signals {
         drop(moving.wait_for(|it| *it == 0).await);
         let wanted = *self.routes_wanted.borrow();
         self.routes_live(wanted).await;
+    }
+
+    /// This node serves what was in the database when the news of routes had this number; 0 where no other node tells any.
+    pub fn routes_serve(&self, number: i64) {
+        self.routes_served.send_replace(Some(number));
+    }
+
+    /// Up to which news visitors are served here; `None`: still by what was kept of an earlier process, or by nothing.
+    pub(super) fn routes_served(&self) -> Option<i64> {
+        *self.routes_served.borrow()
+    }
+
+    /// Waits until visitors are served here what was in the database when the news of routes had this number.
+    pub(super) async fn routes_reach(&self, number: i64) {
+        let mut served = self.routes_served.subscribe();
+        drop(served.wait_for(|it| it.is_some_and(|it| it >= number)).await);
     }
 
     /// For the task that rebuilds: the wanted number, as it changes.

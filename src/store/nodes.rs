@@ -1,5 +1,7 @@
 //! The nodes of an installation, the leases of what only one of them may do, and what they tell one another. Global tables.
 
+use std::collections::HashMap;
+
 use crate::{
     base::ids::Id,
     domain::{
@@ -12,6 +14,9 @@ use crate::{
 
 /// More nodes than anybody runs.
 const LISTED_MAX: i64 = 1_000;
+/// Before the id of a node, the topic under which it tells up to which news of [`Topic::Routes`] visitors are served by it. A node that
+/// does not know of it takes it for a topic of others.
+const SERVES: &str = "serves ";
 
 /// A node as the others see it.
 #[derive(Clone, Debug)]
@@ -75,6 +80,7 @@ pub fn beat(tx: &mut WriteTx<'_>, id: NodeId, epoch: Id, now_ms: i64) -> Result<
 pub fn leave(tx: &mut WriteTx<'_>, id: NodeId, epoch: Id) -> Result<()> {
     if tx.execute("DELETE FROM node WHERE id = $1 AND epoch = $2", params![id.0, epoch])? > 0 {
         tx.execute("UPDATE lease SET holder = NULL WHERE holder = $1", params![id.0])?;
+        serve_no_more(tx, id)?;
     }
     Ok(())
 }
@@ -82,7 +88,7 @@ pub fn leave(tx: &mut WriteTx<'_>, id: NodeId, epoch: Id) -> Result<()> {
 /// Removes a node that has shown no sign of life.
 pub fn forget(tx: &mut WriteTx<'_>, id: NodeId) -> Result<()> {
     tx.execute("DELETE FROM node WHERE id = $1", params![id.0])?;
-    Ok(())
+    serve_no_more(tx, id)
 }
 
 /// All nodes.
@@ -142,6 +148,41 @@ pub fn tell(tx: &mut WriteTx<'_>, topic: Topic) -> Result<()> {
 
 /// How often each topic has changed; those that never did are not listed.
 pub fn list_news(tx: &mut ReadTx<'_>) -> Result<Vec<(String, i64)>> {
-    let rows = tx.query("SELECT topic, number FROM news ORDER BY topic LIMIT $1", params![LISTED_MAX])?;
+    let sql = "SELECT topic, number FROM news WHERE topic NOT LIKE 'serves %' ORDER BY topic LIMIT $1";
+    let rows = tx.query(sql, params![LISTED_MAX])?;
     rows.iter().map(|row| Ok((row.text(0)?.to_owned(), row.int(1)?))).collect()
+}
+
+/// How often a topic has changed; 0: never.
+pub fn count_news(tx: &mut ReadTx<'_>, topic: Topic) -> Result<i64> {
+    let row = tx.find("SELECT number FROM news WHERE topic = $1", params![topic.word()])?;
+    row.map_or(Ok(0), |row| row.int(0))
+}
+
+/// Says up to which news of [`Topic::Routes`] a node serves visitors; 0: none yet.
+pub fn serve(tx: &mut WriteTx<'_>, id: NodeId, number: i64) -> Result<()> {
+    tx.execute(
+        "INSERT INTO news (topic, number) VALUES ($1, $2) ON CONFLICT (topic) DO UPDATE SET number = excluded.number",
+        params![format!("{SERVES}{id}"), number],
+    )?;
+    Ok(())
+}
+
+/// Forgets what a node has said that it serves.
+pub fn serve_no_more(tx: &mut WriteTx<'_>, id: NodeId) -> Result<()> {
+    tx.execute("DELETE FROM news WHERE topic = $1", params![format!("{SERVES}{id}")])?;
+    Ok(())
+}
+
+/// What nodes have said that they serve ([`serve`]). Those of a release that says nothing of it are not among them.
+pub fn list_served(tx: &mut ReadTx<'_>) -> Result<HashMap<NodeId, i64>> {
+    let sql = "SELECT topic, number FROM news WHERE topic LIKE 'serves %' ORDER BY topic LIMIT $1";
+    let rows = tx.query(sql, params![LISTED_MAX])?;
+    let mut served = HashMap::new();
+    for row in rows {
+        if let Some(id) = row.text(0)?.strip_prefix(SERVES).and_then(|it| it.parse().ok()) {
+            served.insert(NodeId(id), row.int(1)?);
+        }
+    }
+    Ok(served)
 }

@@ -69,11 +69,12 @@ async fn pass(context: &Context) -> Result<()> {
     let generation = (context.plane.snapshot().generation + 1).max(now);
     let mut snapshot = Snapshot::new(context.instance, generation);
     let mut known = HashMap::new();
-    for route in routes {
+    for route in routes.all {
         let (host, target) = target(route, &mut known);
         snapshot.insert(&host, Arc::new(target));
     }
     context.plane.publish(snapshot).map_err(Error::internal)?;
+    context.services.signals().routes_serve(routes.number);
     let (folder, plane) = (context.snapshots.clone(), context.plane.clone());
     let kept = context.tasks.blocking(move || snapshot_file::save(&folder, &plane.snapshot())).await;
     if let Some(Err(error)) = kept {
