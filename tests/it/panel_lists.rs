@@ -1,5 +1,7 @@
-//! The forms of a site's settings that have lists: limits, firewall and routes, and the budget of a month; as a browser without scripts
-//! sends them, with what visitors get then.
+//! The forms of a site's settings that have lists: limits, firewall and routes, the budget of a month, and what caches in front keep; as a
+//! browser without scripts sends them, with what visitors get then.
+
+mod around;
 
 use std::{
     collections::BTreeMap,
@@ -499,42 +501,6 @@ fn a_long_list_comes_back_as_it_was_sent() {
     assert!(
         answer.text().contains("id=\"f-firewall.rules.100.name-e\"") && answer.text().contains("at most 100 rules")
     );
-}
-
-#[test]
-fn the_budget_of_a_month_is_a_form_that_says_what_is_used() {
-    let (host, key) = with_site();
-    let mut owner = Browser::signed_in(&host, OWNER);
-    let action = "/sites/shop/settings/traffic";
-    assert!(owner.page("/sites/shop/settings").contains("No budget"));
-    let send = |owner: &mut Browser<'_>, bytes: &str, then: &str| {
-        owner.post(action, &form(&[("traffic.budget_bytes", bytes), ("traffic.when_used_up", then)]))
-    };
-    for (bytes, then, field) in [
-        ("a lot", "tell", "traffic.budget_bytes"),
-        ("1 kB", "tell", "traffic.budget_bytes"),
-        ("", "stop", "traffic.when_used_up"),
-    ] {
-        let answer = send(&mut owner, bytes, then);
-        assert_eq!(answer.status, 400, "{bytes} {then}");
-        assert!(
-            answer.text().contains(&format!("href=\"#f-{field}\""))
-                && answer.text().contains(&format!("value=\"{bytes}\"")),
-            "{}",
-            answer.text()
-        );
-    }
-    assert_eq!(settings(&host, &key), json!({}));
-    assert_eq!(send(&mut owner, "100 GB", "stop").status, 303);
-    assert_eq!(
-        settings(&host, &key)["traffic"],
-        json!({ "budget_bytes": 100_000_000_000_u64, "when_used_up": "stop" })
-    );
-    let page = owner.page("/sites/shop/settings");
-    assert!(page.contains("of 100 GB are used in") && page.contains("value=\"100 GB\""), "{page}");
-    assert!(page.contains("/sites/shop/traffic"), "{page}");
-    assert_eq!(send(&mut owner, "", "tell").status, 303);
-    assert_eq!(settings(&host, &key), json!({}));
 }
 
 /// An upstream that answers each connection with a word, for as long as the test runs.

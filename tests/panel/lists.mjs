@@ -1,4 +1,4 @@
-// Settings of a site that have lists, each set without script: limits, firewall, routes, and the budget of a month.
+// Settings of a site that have lists, each set without script: limits, firewall, routes, the budget of a month, and what caches keep.
 import assert from "node:assert/strict";
 import { createServer } from "node:http";
 import { join } from "node:path";
@@ -141,6 +141,30 @@ export const lists = async ({ act, base, follow, out, press, shoot, step, visit 
   await plain.getByText(/of 100 GB are used in/).waitFor();
   await shoot("site-settings-budget", settings, 200, true);
   await budget("");
+  await saved();
+
+  step("what caches in front keep, without script");
+  const keep = async (tags) => {
+    await plain.goto(`${base}${settings}`);
+    await unfold("Change what they keep");
+    await plain.getByLabel("They keep pages and files").check();
+    await plain.getByLabel("Tags of your own").fill(tags);
+    await press(plain, "Save what they keep");
+  };
+  await keep("blog /blog/*\nBlog /feed.xml");
+  await plain.getByText("There is a problem").waitFor();
+  assert.equal(await plain.getByLabel("Tags of your own").inputValue(), "blog /blog/*\nBlog /feed.xml", "what was typed stays");
+  await shoot("site-settings-caching-wrong", settings, 200, true);
+  await keep("blog /blog/*\nblog /feed.xml");
+  await saved();
+  await plain.getByText("Keep it until it changes").waitFor();
+  await plain.getByText("Nobody purges caches of this site").waitFor();
+  await shoot("site-settings-caching", settings, 200, true);
+  await plain.goto(`${base}${settings}`);
+  await unfold("Change what they keep");
+  await plain.getByLabel("They keep pages and files").uncheck();
+  await plain.getByLabel("Tags of your own").fill("");
+  await press(plain, "Save what they keep");
   await saved();
   await plain.context().close();
 };

@@ -453,7 +453,8 @@ pub(super) fn pages() -> Vec<Sample> {
         may_deploy: true,
     };
     let document = r#"{"maintenance":{"on":true,"text":"We paint the walls.","allow":["203.0.113.7"],"page":"/closed.html"},"access":{"mode":"form","paths":["/intern"]},
-        "hotlink":{"on":true},"cors":{"origins":["https://app.example.org"]},"errors":{"404":"/errors/404.html"}}"#;
+        "hotlink":{"on":true},"cors":{"origins":["https://app.example.org"]},"errors":{"404":"/errors/404.html"},
+        "caching":{"edge":true,"tags":{"blog":["/blog/:page","/feed.xml"]}}}"#;
     let mut values = Values::of(&Document::parse(document).unwrap_or_default());
     let sent = [("cors.origins", "*"), ("cors.credentials", "on"), ("cors.max_age_s", "600")];
     let wrong = Wrong {

@@ -48,6 +48,8 @@ enum Holds {
     List,
     /// Several, a line each.
     Lines,
+    /// Names with one or several patterns: a name and a pattern a line.
+    Tags,
     Flag,
 }
 
@@ -88,6 +90,9 @@ const FIELDS: &[(&str, Holds)] = &[
     ("errors.504", Holds::Text),
     ("traffic.budget_bytes", Holds::Size),
     ("traffic.when_used_up", Holds::Text),
+    ("caching.edge", Holds::Flag),
+    ("caching.edge_max_age_s", Holds::Number),
+    ("caching.tags", Holds::Tags),
 ];
 
 /// The fields of one form.
@@ -103,7 +108,7 @@ pub(in super::super) struct Values(BTreeMap<String, String>);
 impl Values {
     /// As they are set.
     pub(in super::super) fn of(settings: &SiteSettings) -> Self {
-        let SiteSettings { addresses, maintenance, access, hotlink, cors, errors, traffic, .. } = settings;
+        let SiteSettings { addresses, maintenance, access, hotlink, cors, errors, traffic, caching, .. } = settings;
         let mut it = Self::default();
         it.put("addresses.canonical", addresses.canonical.as_ref().map_or("", Hostname::as_str));
         let https = match addresses.https {
@@ -143,6 +148,10 @@ impl Values {
             it.put(errors::field(status), errors.0.get(&status).map_or("", String::as_str));
         }
         it.put("traffic.budget_bytes", traffic.budget_bytes.map_or_else(String::new, |it| ByteSize(it).exact()));
+        it.flag("caching.edge", caching.edge);
+        it.put("caching.edge_max_age_s", caching.edge_max_age_s.to_string());
+        let tags = caching.tags.iter().flat_map(|(tag, all)| all.iter().map(move |it| format!("{tag} {it}")));
+        it.list("caching.tags", &tags.collect::<Vec<_>>());
         it.put("traffic.when_used_up", if traffic.when_used_up == WhenUsedUp::Stop { "stop" } else { "tell" });
         it
     }
@@ -226,6 +235,7 @@ fn patch(section: &str, sent: &BTreeMap<String, String>, shown: &Values) -> Resu
                 Value::from(text.parse::<ByteSize>().map_err(wrong)?.0)
             }
             Holds::Lines => text.lines().map(str::trim).filter(|it| !it.is_empty()).collect(),
+            Holds::Tags => tags(text),
             Holds::List => text.split(|it: char| it.is_whitespace() || it == ',').filter(|it| !it.is_empty()).collect(),
         };
         put(&mut patch, &key.split('.').collect::<Vec<_>>(), value);
@@ -236,6 +246,25 @@ fn patch(section: &str, sent: &BTreeMap<String, String>, shown: &Values) -> Resu
         put(&mut patch, &["addresses", "hsts"], Value::Null);
     }
     Ok(patch)
+}
+
+/// Lines of a name and a pattern; a pattern may have blanks in it.
+fn tags(text: &str) -> Value {
+    let mut all: BTreeMap<&str, Vec<&str>> = BTreeMap::new();
+    for line in text.lines().map(str::trim).filter(|it| !it.is_empty()) {
+        let (tag, pattern) = line.split_once(char::is_whitespace).unwrap_or((line, ""));
+        all.entry(tag).or_default().extend(Some(pattern.trim()).filter(|it| !it.is_empty()));
+    }
+    all.into_iter().map(|(tag, patterns)| (tag.to_owned(), Value::from(patterns))).collect()
+}
+
+/// Lets a patch take away the tags that it does not name: the form has all of them.
+fn only_these_tags(patch: &mut Map<String, Value>, before: &SiteSettings) {
+    if let Some(Value::Object(tags)) = patch.get_mut("caching").and_then(|it| it.get_mut("tags")) {
+        for gone in before.caching.tags.keys().filter(|it| !tags.contains_key(*it)).cloned().collect::<Vec<_>>() {
+            tags.insert(gone, Value::Null);
+        }
+    }
 }
 
 fn put(object: &mut Map<String, Value>, names: &[&str], value: Value) {
@@ -264,7 +293,10 @@ pub(super) async fn save(
     }
     let saved = async {
         let before = visit.services.get_site_settings(&visit.actor, &name).await?;
-        let patch = patch(&section, &sent, &Values::of(&before))?;
+        let mut patch = patch(&section, &sent, &Values::of(&before))?;
+        if section == "caching" {
+            only_these_tags(&mut patch, &before);
+        }
         visit.services.change_site_settings(&visit.actor, &name, patch).await
     };
     match saved.await {
@@ -532,6 +564,13 @@ mod tests {
         assert_eq!(Value::Object(patch("traffic", &form).unwrap()), traffic);
         assert_eq!(patch("errors", &sent(&[("errors.404", "/x.html")])).unwrap()["errors"]["404"], "/x.html");
         assert!(fields_of("guests").is_empty() && fields_of("").is_empty());
+        let form = sent(&[
+            ("caching.edge", "on"),
+            ("caching.tags", "blog /blog/*\r\n news\t/a b \r\n\r\nblog /feed.xml\nbare"),
+        ]);
+        let tags = json!({ "blog": ["/blog/*", "/feed.xml"], "news": ["/a b"], "bare": [] });
+        let wanted = json!({ "caching": { "edge": true, "edge_max_age_s": null, "tags": tags } });
+        assert_eq!(Value::Object(patch("caching", &form).unwrap()), wanted);
     }
 
     /// Each form shows what is set, and sends it back as it was.
@@ -545,6 +584,7 @@ mod tests {
             "cors": { "origins": ["https://a.example"], "methods": ["PUT"], "headers": ["x-a"], "expose": ["x-b"], "max_age_s": 1, "credentials": true, "paths": ["/a"] },
             "errors": { "404": "/x.html", "504": "/y.html" },
             "traffic": { "budget_bytes": 1_500_000_000, "when_used_up": "stop" },
+            "caching": { "edge": true, "edge_max_age_s": 60, "tags": { "a": ["/a", "/b c/*"], "b": ["/b"] } },
         });
         let settings = SiteSettings::parse(&document.to_string()).unwrap();
         let values = Values::of(&settings);
