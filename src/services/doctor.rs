@@ -129,6 +129,12 @@ impl Services {
         Ok(doctor::examine(&look.observe(host.as_str(), belongs, authority).await))
     }
 
+    /// Whether one of the addresses of a hostname answers with the word of this installation, through whatever is in front of it.
+    pub(super) async fn leads_here(&self, host: &str) -> Result<bool> {
+        let word = self.check_word().await?;
+        Ok(look::Look { outside: &self.outside, word }.leads_here(host).await)
+    }
+
     /// What this installation answers to a nonce; `None` while its word is not known, and for what is no nonce.
     pub fn answer_here(&self, host: &str, nonce: &str) -> Option<String> {
         let is_nonce = (1..=NONCE_MAX).contains(&nonce.len()) && nonce.bytes().all(|it| it.is_ascii_alphanumeric());

@@ -86,8 +86,10 @@ impl Services {
     /// Runs a failed or delayed job now.
     pub async fn rerun_job(&self, actor: &Actor, id: JobId) -> Result<()> {
         let job = self.changeable_job(actor, id).await?;
-        self.jobs.rerun(id).await?;
-        self.keep_rerun(&job).await?;
+        if self.purge_again(&job).await?.is_none() {
+            self.jobs.rerun(id).await?;
+            self.keep_rerun(&job).await?;
+        }
         self.signals().touch();
         self.record_job(actor, &job, "job.rerun", "re-ran").await
     }

@@ -77,7 +77,7 @@ impl Services {
         self.append_publication(tx, actor, site, seq, to, why)?;
         let is_first = site.live.is_none() || to.is_none();
         let what = if is_first { What::All } else { What::Changed { from: seq.saturating_sub(1), to: seq } };
-        self.purge(tx, scope, site, what)?;
+        self.purge(tx, actor, site, what)?;
         let (kind, text) = match (why, to) {
             (Move::Deploy, Some(it)) => ("deployment.published", format!("published {} {}", site.name, it.number)),
             (Move::Rollback, Some(it)) => ("site.rolled_back", format!("rolled {} back to {}", site.name, it.number)),
@@ -113,7 +113,7 @@ impl Services {
         let seq = store::sites::move_live(tx, scope, site.id, site.live)?;
         let (shown, why) = if reason.is_some() { (None, Move::Takedown) } else { (live.as_ref(), Move::Rollback) };
         self.append_publication(tx, actor, site, seq, shown, why)?;
-        self.purge(tx, scope, site, What::All)?;
+        self.purge(tx, actor, site, What::All)?;
         let (kind, text) = match reason {
             Some(reason) => ("site.taken_down", format!("took {} down: {reason}", site.name)),
             None => ("site.put_back", format!("put {} back", site.name)),

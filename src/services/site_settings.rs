@@ -93,7 +93,7 @@ impl Services {
                 store::site_settings::put(tx, scope, site.id, &after.text(), services.clock.now_ms())?;
             }
             services.changes_routes(tx, scope)?;
-            services.purge_for_settings(tx, scope, &site, (&before, &after))?;
+            services.purge_for_settings(tx, &actor, &site, (&before, &after))?;
             services.record(tx, &actor, &Event::new(told.kind, "site", &name, told.text))?;
             Ok(after)
         });

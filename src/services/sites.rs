@@ -283,7 +283,7 @@ impl Services {
                 services.changes_routes(tx, scope)?;
                 store::hostnames::insert(tx, scope, site.id, &hostname, services.clock.now_ms())?;
                 services.tell(tx, Topic::Certificates)?;
-                services.purge_hostname(tx, scope, &site, hostname.as_str())?;
+                services.purge_hostname(tx, &actor, &site, hostname.as_str())?;
                 let text = format!("gave {hostname} to {name}");
                 services.record(tx, &actor, &Event::new("hostname.added", "site", &name, text))
             })
@@ -305,7 +305,7 @@ impl Services {
                     return Err(Error::not_found("hostname on this site"));
                 }
                 services.changes_routes(tx, scope)?;
-                services.purge_hostname(tx, scope, &site, hostname.as_str())?;
+                services.purge_hostname(tx, &actor, &site, hostname.as_str())?;
                 let text = format!("took {hostname} from {name}");
                 services.record(tx, &actor, &Event::new("hostname.removed", "site", &name, text))
             })

@@ -67,6 +67,12 @@ const DAILY: Duration = Duration::from_hours(24);
 /// How long a job is put off that cannot be done because nothing may be written.
 const FROZEN_MS: u64 = 5_000;
 
+/// How long a job is put off that this node cannot do, and another one may.
+const ELSEWHERE_MS: u64 = 3_000;
+
+/// For so long a kind of job that this version does not know is left to nodes of a newer one.
+const UNKNOWN_MAX_MS: i64 = 10 * 60_000;
+
 /// How long a job is put off for want of what it needs: space on the disk, the store of files, a database.
 const LACKING_MS: u64 = 15_000;
 
@@ -100,7 +106,19 @@ async fn run_known(context: &Context, lease: &Lease) -> Outcome {
         publish::COMPRESS_VARIANTS => compress_variants::run(context, lease).await,
         edge::PURGE_EDGE => purge_edge::run(context, lease).await,
         kind if kind == Chore::CheckFiles.word() => check_files::run(context, lease).await,
-        other => Outcome::Cancel { error: format!("This version does not know jobs of the kind `{other}`.") },
+        _ => unknown(context, lease).await,
+    }
+}
+
+/// What becomes of a job of a newer version: while nodes are updated one by one, another of them may do it.
+async fn unknown(context: &Context, lease: &Lease) -> Outcome {
+    let age_ms = context.services.clock.now_ms().saturating_sub(lease.job.created_ms);
+    match context.services.has_workers().await {
+        Ok(true) if age_ms < UNKNOWN_MAX_MS => Outcome::Snooze { after_ms: ELSEWHERE_MS },
+        Ok(_) => {
+            Outcome::Cancel { error: format!("This version does not know jobs of the kind `{}`.", lease.job.kind) }
+        }
+        Err(error) => failed(error),
     }
 }
 

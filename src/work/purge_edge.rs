@@ -1,13 +1,14 @@
 //! The job that purges caches in front of the server, after something has changed or because somebody wants it.
 //!
 //! A provider that is away, or that wants a pause, uses up no attempts: it is asked again for hours. What a person has to mend ends the job
-//! at once, with the sentence that says how.
+//! at once, with the sentence that says how. Until visitors are served by what it is for, and on a node that does not know the caches while
+//! another one may, a job is put off as if nobody had had it.
 
 use super::Context;
 use crate::{
     domain::{acme::records::Trouble, edge},
     ports::queue::{Lease, Outcome},
-    services::edge::{Failed, Purge},
+    services::edge::{Ended, Failed, Purge, Run},
 };
 
 /// How long it is tried.
@@ -15,6 +16,8 @@ const TRIED_MS: i64 = 6 * 3_600_000;
 /// The shortest and the longest pause, whatever a provider says.
 const PAUSE_MIN_MS: i64 = 5_000;
 const PAUSE_MAX_MS: i64 = 5 * 60_000;
+/// How long a job is put off that comes too early.
+const EARLY_MS: u64 = 3_000;
 
 /// Runs the job.
 pub(super) async fn run(context: &Context, lease: &Lease) -> Outcome {
@@ -24,23 +27,28 @@ pub(super) async fn run(context: &Context, lease: &Lease) -> Outcome {
     let Some(tenant) = lease.job.tenant else {
         return Outcome::Cancel { error: String::from("The job does not say whose caches to purge.") };
     };
+    let run = Run { id: lease.job.id, tenant, created_ms: lease.job.created_ms, purge: &purge };
     let ended = tokio::select! {
-        ended = context.services.purge_edge(tenant, &purge) => ended,
+        ended = context.services.purge_edge(&run) => ended,
         () = lease.cancelled.cancelled() => return Outcome::Release,
         () = context.tasks.stopping() => return Outcome::Release,
     };
     match ended {
-        Ok(None) => Outcome::Done,
-        Ok(Some(failed)) => {
+        Ok(Ended::Done) => Outcome::Done,
+        Ok(Ended::Early) => Outcome::Snooze { after_ms: EARLY_MS },
+        Ok(Ended::Elsewhere) => Outcome::Snooze { after_ms: super::ELSEWHERE_MS },
+        Ok(Ended::Failed(failed)) => {
             let age_ms = context.services.clock.now_ms().saturating_sub(lease.job.created_ms);
-            after(failed, lease.attempt, age_ms)
+            let known = context.services.jobs.get(lease.job.id).await;
+            let is_told = known.is_ok_and(|it| it.is_some_and(|it| it.error.is_some()));
+            after(failed, is_told, age_ms)
         }
         Err(error) => super::failed(error),
     }
 }
 
-/// What becomes of a job that a provider did not do.
-fn after(Failed { text, trouble }: Failed, attempt: u32, age_ms: i64) -> Outcome {
+/// What becomes of a job that a provider did not do. `is_told`: people can read of an earlier failure.
+fn after(Failed { text, trouble }: Failed, is_told: bool, age_ms: i64) -> Outcome {
     if !edge::may_pass(&trouble) {
         return Outcome::Cancel { error: text };
     }
@@ -52,10 +60,11 @@ fn after(Failed { text, trouble }: Failed, attempt: u32, age_ms: i64) -> Outcome
         _ => None,
     };
     let pause_ms = said_ms.unwrap_or(age_ms / 2).clamp(PAUSE_MIN_MS, PAUSE_MAX_MS).unsigned_abs();
-    match attempt {
-        // The first one leaves its sentence for people; none of the later ones counts.
-        0 | 1 => Outcome::Retry { error: format!("{text} It is tried again."), after_ms: Some(pause_ms) },
-        _ => Outcome::Snooze { after_ms: pause_ms },
+    // The first one leaves its sentence for people; none of the later ones counts.
+    if is_told {
+        Outcome::Snooze { after_ms: pause_ms }
+    } else {
+        Outcome::Retry { error: format!("{text} It is tried again."), after_ms: Some(pause_ms) }
     }
 }
 
@@ -66,18 +75,18 @@ mod tests {
     #[test]
     fn what_passes_is_tried_again_and_what_does_not_is_told() {
         let of =
-            |trouble: Trouble, attempt, age_ms| after(Failed { text: String::from("No."), trouble }, attempt, age_ms);
+            |trouble: Trouble, is_told, age_ms| after(Failed { text: String::from("No."), trouble }, is_told, age_ms);
         let snooze = |after_ms| Outcome::Snooze { after_ms };
         let first = Outcome::Retry { error: String::from("No. It is tried again."), after_ms: Some(5_000) };
-        assert_eq!(of(Trouble::Slow, 1, 100), first);
-        assert_eq!(of(Trouble::Slow, 2, 100), snooze(5_000));
-        assert_eq!(of(Trouble::Slow, 9, 60_000), snooze(30_000));
-        assert_eq!(of(Trouble::Slow, 99, 3_600_000), snooze(300_000));
-        assert_eq!(of(Trouble::Limited(Some(42)), 2, 0), snooze(42_000));
-        assert_eq!(of(Trouble::Limited(Some(86_400)), 2, 0), snooze(300_000));
-        assert_eq!(of(Trouble::Limited(None), 2, 0), snooze(5_000));
-        assert_eq!(of(Trouble::Token, 1, 0), Outcome::Cancel { error: String::from("No.") });
-        let late = of(Trouble::Broken(String::new()), 99, TRIED_MS);
+        assert_eq!(of(Trouble::Slow, false, 100), first);
+        assert_eq!(of(Trouble::Slow, true, 100), snooze(5_000));
+        assert_eq!(of(Trouble::Slow, true, 60_000), snooze(30_000));
+        assert_eq!(of(Trouble::Slow, true, 3_600_000), snooze(300_000));
+        assert_eq!(of(Trouble::Limited(Some(42)), true, 0), snooze(42_000));
+        assert_eq!(of(Trouble::Limited(Some(86_400)), true, 0), snooze(300_000));
+        assert_eq!(of(Trouble::Limited(None), true, 0), snooze(5_000));
+        assert_eq!(of(Trouble::Token, false, 0), Outcome::Cancel { error: String::from("No.") });
+        let late = of(Trouble::Broken(String::new()), true, TRIED_MS);
         assert!(matches!(late, Outcome::Cancel { error } if error.ends_with("run the job again.")));
     }
 }

@@ -63,6 +63,13 @@ impl Look<'_> {
         seen
     }
 
+    /// Whether one of its addresses answers with this installation's word.
+    pub(super) async fn leads_here(&self, host: &str) -> bool {
+        let looked = self.looked(host, Way::Cached).await;
+        let addresses: Vec<IpAddr> = looked.a.iter().chain(&looked.aaaa).flat_map(Answer::addresses).collect();
+        self.visits(host, &addresses).await.iter().any(|it| matches!(it.outcome, Outcome::Here { .. }))
+    }
+
     /// The addresses of this server: those of its interfaces that others can get to, and those of the settings.
     fn own(&self) -> Vec<Own> {
         let here = self.outside.reach.own();

@@ -3,7 +3,9 @@
 //! Idempotent: whatever breaks off is made again from its beginning. Several publications in a row are purged together by the first job that
 //! runs; the others find that done.
 
-use super::{Purge, Services, changes::Changes, is_at_edge, scope_of};
+use super::{
+    Edge, Purge, Services, changes::Changes, is_at_edge, known::Begun, people::unproved, scope_of, served::Served,
+};
 use crate::{
     base::{
         blob_dir::{BlobDir, BlobError},
@@ -13,6 +15,7 @@ use crate::{
         Error, Result,
         acme::records::Trouble,
         edge::{self, Batch, What, own_tag, path_tag},
+        job::JobId,
         site::SiteId,
         tenant::TenantId,
     },
@@ -23,11 +26,45 @@ use crate::{
 
 /// Publications that are compared one by one; after more, all of the site is purged.
 const STEPS_MAX: usize = 10;
-/// Files or addresses that are purged one by one: what one call takes. All hostnames of a site are one call too.
+/// Files or addresses that are purged one by one after a publish: what one call takes. All hostnames of a site are one call too.
 const NAMED_MAX: usize = edge::CALL_MAX;
+/// Addresses that are purged one by one because somebody has named them, on each hostname: what five calls take, of which the free plan of
+/// Cloudflare has as many in a minute. Beyond that, their hostnames are purged as a whole, which is one.
+const ADDRESSES_MAX: usize = 5 * edge::CALL_MAX;
+/// Calls that are made for one tenant in ten minutes: all tenants share what a provider takes of the operator.
+const CALLS_MAX: u32 = 120;
+const CALLS_WINDOW_MS: i64 = 10 * 60_000;
 /// How old a publication is at least that a job of an earlier one purges too where several nodes serve: all of them serve it by then,
 /// also when their clocks differ.
 const SETTLED_MS: i64 = 10_000;
+/// For so long a job that this node has no cache for is left to others.
+const ELSEWHERE_MAX_MS: i64 = 10 * 60_000;
+
+/// A job that runs.
+#[derive(Clone, Copy, Debug)]
+pub struct Run<'a> {
+    /// Its id.
+    pub id: JobId,
+    /// Whose it is.
+    pub tenant: TenantId,
+    /// When it was asked for.
+    pub created_ms: i64,
+    /// What it is to do.
+    pub purge: &'a Purge,
+}
+
+/// What became of it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Ended {
+    /// Caches were purged, by this job or by another one.
+    Done,
+    /// Visitors are not served yet by what it is for: nothing was purged.
+    Early,
+    /// This node does not know the caches, and another one may.
+    Elsewhere,
+    /// They were not purged, or not all of them.
+    Failed(Failed),
+}
 
 /// Why a provider did not purge.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -53,28 +90,71 @@ struct Plan {
     through: Option<i64>,
 }
 
+impl Plan {
+    /// Whether all of the site is.
+    fn is_whole(&self) -> bool {
+        self.batches.iter().all(|it| matches!(it, Batch::Hosts(_)))
+    }
+}
+
 impl Services {
     /// Purges caches as a job says.
-    pub async fn purge_edge(&self, tenant: TenantId, purge: &Purge) -> Result<Option<Failed>> {
-        // What is planned is of now; then visitors are served by it, and only then it is purged.
-        let Some(plan) = self.plan_purge(tenant, purge).await? else { return Ok(None) };
-        self.settled().await;
-        let Some(edge) = &self.edge else {
-            let text = "The settings of this node have no [[edge]], so that nothing was purged. Give all nodes the same settings, restart \
-                        this one, and run the job again.";
-            return Ok(Some(Failed { text: text.to_owned(), trouble: Trouble::NoZone }));
+    pub async fn purge_edge(&self, run: &Run<'_>) -> Result<Ended> {
+        let (purge, age_ms) = (run.purge, self.clock.now_ms().saturating_sub(run.created_ms));
+        let Some(edge) = &self.edge else { return self.elsewhere(age_ms, purge.hosts.first()).await };
+        edge.known.begin(purge);
+        if edge.known.has_done(run) {
+            return Ok(Ended::Done);
+        }
+        // First: a zone that this node has would be purged once more with each look of theirs.
+        let missing = purge.hosts.iter().find(|it| edge.zone(it).is_none());
+        if missing.is_some() && self.elsewhere(age_ms, missing).await? == Ended::Elsewhere {
+            return Ok(Ended::Elsewhere);
+        }
+        let begun = Begun {
+            mark: self.ids.next().into(),
+            settled_ms: self.clock.now_ms().saturating_sub(SETTLED_MS),
+            shares: self.node.shares,
         };
-        let mut failed = None;
-        // What one provider does not do keeps no other from it; what may pass is told first, since the job goes on then.
+        let hosts = self.proved_hosts(edge, run.tenant, purge.by_operator, &purge.hosts).await?;
+        // What is planned is of now; then visitors are served by it, and only then it is purged.
+        let plan = self.plan_purge(run.tenant, purge, &hosts).await?;
+        let served = self.wait_until_served(age_ms).await?;
+        if served == Served::NotYet {
+            return Ok(Ended::Early);
+        }
+        if let Some(failed) = self.call_providers(edge, run, &hosts, &plan).await {
+            return Ok(Ended::Failed(failed));
+        }
+        if missing.is_some() {
+            return self.elsewhere(age_ms, missing).await;
+        }
+        if hosts.len() < purge.hosts.len() {
+            let others: Vec<String> = purge.hosts.iter().filter(|it| !hosts.contains(it)).cloned().collect();
+            let text = unproved(&others);
+            return Ok(Ended::Failed(Failed { text, trouble: Trouble::Refused(String::from("unproved")) }));
+        }
+        if served == Served::Everywhere {
+            edge.known.did(purge.site, &hosts, plan.through, plan.is_whole().then_some(begun));
+        }
+        Ok(Ended::Done)
+    }
+
+    /// Makes the calls. What one provider does not do keeps no other from it; what may pass is told first, since the job goes on then.
+    async fn call_providers(&self, edge: &Edge, run: &Run<'_>, hosts: &[String], plan: &Plan) -> Option<Failed> {
+        let mut failed: Option<Failed> = None;
         for entry in &edge.entries {
             let is_here = |host: &str| edge.zone(host) == Some(entry.zone.as_str());
-            let batches = plan.batches.iter().map(|it| within(it, &purge.hosts, &is_here));
+            let batches = plan.batches.iter().map(|it| within(it, hosts, &is_here));
             for batch in batches.flat_map(Batch::split) {
-                let call =
-                    Call { zone: entry.zone.clone(), batch, site: purge.name.clone(), now_ms: self.clock.now_ms() };
+                if let Err(paused) = self.count_call(run).await {
+                    return Some(paused);
+                }
+                let site = run.purge.name.clone();
+                let call = Call { zone: entry.zone.clone(), batch, site, now_ms: self.clock.now_ms() };
                 if let Err(trouble) = edge.engine.purge(&entry.access, &call).await {
-                    tracing::warn!(zone = entry.zone, site = purge.name, ?trouble, "caches were not purged");
-                    if failed.as_ref().is_none_or(|it: &Failed| !edge::may_pass(&it.trouble)) {
+                    tracing::warn!(zone = entry.zone, site = run.purge.name, ?trouble, "caches were not purged");
+                    if failed.as_ref().is_none_or(|it| !edge::may_pass(&it.trouble)) {
                         let text = edge::explain(entry.access.provider, &entry.zone, &trouble);
                         failed = Some(Failed { text, trouble });
                     }
@@ -82,55 +162,71 @@ impl Services {
                 }
             }
         }
-        if let (None, Some(host)) = (&failed, purge.hosts.iter().find(|it| edge.zone(it).is_none())) {
-            let text = format!(
-                "This node has no [[edge]] with the zone of {host}, or could not read its token, so that its caches were not purged. Give all \
-                 nodes the same settings, restart this one, and run the job again."
-            );
-            failed = Some(Failed { text, trouble: Trouble::NoZone });
-        }
-        if let (None, Some(through)) = (&failed, plan.through) {
-            edge.did(purge.site, through, &purge.hosts);
-        }
-        Ok(failed)
+        failed
     }
 
-    /// What a job means; `None`: another one has done it.
-    async fn plan_purge(&self, tenant: TenantId, purge: &Purge) -> Result<Option<Plan>> {
-        let all = || Plan { batches: vec![Batch::Hosts(purge.hosts.clone())], through: None };
+    /// Counts a call of a tenant; when there were enough, how long it waits.
+    async fn count_call(&self, run: &Run<'_>) -> Result<(), Failed> {
+        let key = format!("edge {}", run.tenant);
+        let what =
+            "Very much was purged for this tenant, and all tenants share what the provider takes: the rest waits.";
+        let counted = self.windows().take(&key, CALLS_MAX, CALLS_WINDOW_MS, "edge_calls", what).await;
+        counted.map_err(|error| Failed { text: error.message, trouble: Trouble::Limited(error.retry_after_s) })
+    }
+
+    /// What becomes of a job whose hostnames this node has no cache for.
+    async fn elsewhere(&self, age_ms: i64, host: Option<&String>) -> Result<Ended> {
+        let others = self.has_workers().await?;
+        if others && age_ms < ELSEWHERE_MAX_MS {
+            return Ok(Ended::Elsewhere);
+        }
+        let host = host.map_or("the site", String::as_str);
+        let text = if others {
+            format!(
+                "For ten minutes no node took this job that has an [[edge]] with the zone of {host} and could read its token, so that its caches \
+                 were not purged. Give all nodes the same settings, restart those that lack it, and run the job again."
+            )
+        } else {
+            format!(
+                "This node has no [[edge]] with the zone of {host}, or could not read its token, so that its caches were not purged. Give all \
+                 nodes the same settings, restart this one, and run the job again."
+            )
+        };
+        Ok(Ended::Failed(Failed { text, trouble: Trouble::NoZone }))
+    }
+
+    /// What a job means, for these of its hostnames.
+    async fn plan_purge(&self, tenant: TenantId, purge: &Purge, hosts: &[String]) -> Result<Plan> {
+        let all = || Plan { batches: vec![Batch::Hosts(hosts.to_vec())], through: None };
         let (from, to) = match &purge.what {
-            What::All => return Ok(Some(all())),
+            What::All => return Ok(all()),
             What::Named { urls, tags } => {
-                let urls = urls.iter().flat_map(|it| whole(it, &purge.hosts)).collect();
                 let tags = tags.iter().map(|it| own_tag(purge.site, it)).collect();
-                return Ok(Some(Plan { batches: vec![Batch::Urls(urls), Batch::Tags(tags)], through: None }));
+                return Ok(Plan { batches: vec![addressed(urls, hosts), Batch::Tags(tags)], through: None });
             }
             What::Changed { from, to } => (*from, *to),
         };
-        if self.edge.as_ref().is_some_and(|it| it.has_done(purge.site, to, &purge.hosts)) {
-            return Ok(None);
-        }
         let (site, now) = (purge.site, self.clock.now_ms());
         let before_ms = if self.node.shares { now.saturating_sub(SETTLED_MS) } else { i64::MAX };
         let Some(steps) = self.db.read(move |tx| steps(tx, tenant, site, (from, to), before_ms)).await? else {
-            return Ok(Some(all()));
+            return Ok(all());
         };
         let through = Some(steps.through);
         let (blobs, tagged) = (self.blobs.clone(), steps.tagged);
         let Some(changes) = self.blocking(move || changes(&blobs, &steps.manifests)).await? else {
-            return Ok(Some(Plan { through, ..all() }));
+            return Ok(Plan { through, ..all() });
         };
-        let urls: Vec<String> = changes.paths.iter().flat_map(|it| whole(it, &purge.hosts)).collect();
+        let urls: Vec<String> = changes.paths.iter().flat_map(|it| whole(it, hosts)).collect();
         let tags: Vec<String> = changes.files.iter().map(|it| path_tag(site, it)).collect();
         if urls.len() > NAMED_MAX || tags.len() > NAMED_MAX {
-            return Ok(Some(Plan { through, ..all() }));
+            return Ok(Plan { through, ..all() });
         }
         // By address too: an answer whose file says itself what caches do has no tag of ours.
         let mut batches = vec![Batch::Urls(urls)];
         if tagged {
             batches.insert(0, Batch::Tags(tags));
         }
-        Ok(Some(Plan { batches, through }))
+        Ok(Plan { batches, through })
     }
 }
 
@@ -173,22 +269,56 @@ fn changes(blobs: &BlobDir, manifests: &[Option<Sha256>]) -> Result<Option<Chang
     Ok(pairs.all(|(old, new)| changes.add(old, new)).then_some(changes))
 }
 
-/// The whole addresses that a path has: providers know a file by scheme and host too.
+/// What purges these addresses: each of them, or all that their hostnames have when that would be too many calls.
+fn addressed(urls: &[String], hosts: &[String]) -> Batch {
+    let all: Vec<String> = urls.iter().flat_map(|it| whole(it, hosts)).collect();
+    if all.len() <= ADDRESSES_MAX {
+        return Batch::Urls(all);
+    }
+    Batch::Hosts(hosts.iter().filter(|host| all.iter().any(|it| host_of(it) == **host)).cloned().collect())
+}
+
+/// The whole addresses that a path has on these hostnames: providers know a file by scheme and host too.
 fn whole(url: &str, hosts: &[String]) -> Vec<String> {
     if !url.starts_with('/') {
-        return vec![url.to_owned()];
+        return if hosts.contains(&host_of(url)) { vec![url.to_owned()] } else { Vec::new() };
     }
     let of = |host: &String| ["https", "http"].map(|scheme| format!("{scheme}://{host}{url}"));
     hosts.iter().flat_map(of).collect()
 }
 
+/// The host of a whole address.
+fn host_of(url: &str) -> String {
+    url.split('/').nth(2).unwrap_or_default().to_ascii_lowercase()
+}
+
 /// What of a batch is in a zone.
 fn within(batch: &Batch, hosts: &[String], is_here: &impl Fn(&str) -> bool) -> Batch {
-    let host_of = |url: &str| url.split('/').nth(2).unwrap_or_default().to_ascii_lowercase();
     match batch {
         Batch::Hosts(all) => Batch::Hosts(all.iter().filter(|it| is_here(it)).cloned().collect()),
         Batch::Urls(all) => Batch::Urls(all.iter().filter(|it| is_here(&host_of(it))).cloned().collect()),
         Batch::Tags(all) if hosts.iter().any(|it| is_here(it)) => Batch::Tags(all.clone()),
         Batch::Tags(_) => Batch::Tags(Vec::new()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn many_addresses_are_purged_by_their_hostnames() {
+        let hosts: Vec<String> = (0..50).map(|it| format!("h{it}.test")).collect();
+        let urls: Vec<String> = (0..5).map(|it| format!("/{it}.css")).collect();
+        let Batch::Urls(all) = addressed(&urls, &hosts) else { panic!("500 are named") };
+        assert_eq!(all.len(), ADDRESSES_MAX);
+        let mut more = urls;
+        more.push(String::from("/more.css"));
+        assert_eq!(addressed(&more, &hosts), Batch::Hosts(hosts.clone()));
+        // Another's is none of them, whatever a job says.
+        let named = ["https://H1.test/a", "https://other.test/"].map(String::from);
+        assert_eq!(addressed(&named, &hosts), Batch::Urls(vec![named[0].clone()]));
+        let far: Vec<String> = (0..501).map(|it| format!("https://h7.test/{it}")).collect();
+        assert_eq!(addressed(&far, &hosts), Batch::Hosts(vec![String::from("h7.test")]));
     }
 }

@@ -1,0 +1,162 @@
+//! What people ask of caches in front of the server: which hostnames they have, and that they are purged.
+
+use super::{PURGE_EDGE, Services, is_at_edge};
+use crate::{
+    domain::{
+        Error, Result,
+        access::{Actor, Right},
+        edge::{self, What},
+        event::Event,
+        job::{Job, JobId, NewJob, State},
+        site::SiteName,
+        site_settings::SiteSettings,
+    },
+    ports::db::ReadTx,
+    store,
+};
+
+/// Purges that the people and programs of one tenant ask for in ten minutes: providers count all calls of an operator together.
+const ASKED_MAX: u32 = 60;
+const ASKED_WINDOW_MS: i64 = 10 * 60_000;
+
+impl Services {
+    /// The hostnames of a site that caches are known to have, for people.
+    pub async fn list_edge_hosts(&self, actor: &Actor, name: &SiteName) -> Result<Vec<String>> {
+        let scope = actor.require(Right::Read)?;
+        if self.edge.is_none() {
+            return Ok(Vec::new());
+        }
+        let (services, name) = (self.clone(), name.clone());
+        let read = move |tx: &mut ReadTx<'_>| {
+            let site = store::sites::find(tx, scope, &name)?.ok_or_else(|| Error::not_found("site"))?;
+            services.edge_hosts(tx, scope, &site)
+        };
+        self.db.read(read).await
+    }
+
+    /// Has caches purged: of these addresses and tags of a site, or of all that it has when there are none. The job that does it.
+    pub async fn purge_site(
+        &self,
+        actor: &Actor,
+        name: &SiteName,
+        urls: Vec<String>,
+        tags: Vec<String>,
+    ) -> Result<JobId> {
+        let scope = actor.require(Right::Deploy)?;
+        if urls.len() + tags.len() > edge::NAMED_MAX {
+            let text = format!(
+                "At most {} addresses and tags are purged at once. Name fewer, or none to purge the whole site.",
+                edge::NAMED_MAX
+            );
+            return Err(Error::invalid("edge_many", text).on("urls"));
+        }
+        tags.iter().try_for_each(|it| edge::check_tag(it))?;
+        let named = urls.iter().map(|it| edge::check_url(it)).collect::<Result<Vec<_>>>()?;
+        let (services, of) = (self.clone(), name.clone());
+        let read = move |tx: &mut ReadTx<'_>| {
+            let site = store::sites::find(tx, scope, &of)?.ok_or_else(|| Error::not_found("site"))?;
+            Ok((services.edge_hosts(tx, scope, &site)?, is_at_edge(tx, scope, &site)?))
+        };
+        let (known, at_edge) = self.db.read(read).await?;
+        let Some(caches) = self.edge.as_ref().filter(|_| !known.is_empty()) else { return Err(none()) };
+        let asked = format!("purge {}", scope.tenant());
+        self.windows().take(&asked, ASKED_MAX, ASKED_WINDOW_MS, "purges", "Caches were purged too often.").await?;
+        let hosts = self.proved_hosts(caches, scope.tenant(), actor.may(Right::ManageServer), &known).await?;
+        if hosts.is_empty() {
+            return Err(Error::conflict("edge_unproved", unproved(&known)));
+        }
+        check(&hosts, &named, !tags.is_empty() && !at_edge)?;
+        let what = if urls.is_empty() && tags.is_empty() { What::All } else { What::Named { urls, tags } };
+        let (services, actor, name) = (self.clone(), actor.clone(), name.clone());
+        let written = self.db.write(move |tx| {
+            let site = store::sites::find(tx, scope, &name)?.ok_or_else(|| Error::not_found("site"))?;
+            let words = match &what {
+                What::Named { urls, tags } => format!("{} addresses and {} tags", urls.len(), tags.len()),
+                _ => String::from("all"),
+            };
+            let mut own = services.edge_hosts(tx, scope, &site)?;
+            own.retain(|it| hosts.contains(it));
+            if own.is_empty() {
+                return Err(none());
+            }
+            let job = services.purge_job(&actor, &site, own, what)?;
+            services.ask_for_purge(tx, &job)?;
+            let text = format!("had caches of {name} purged ({words})");
+            services.record(tx, &actor, &Event::new("site.purged", "site", &name, text))?;
+            Ok(job.id)
+        });
+        let job = written.await?;
+        Ok(job)
+    }
+
+    /// Purges once more what a dead job was to purge: a job of its own, since how long a job is tried counts from when it was asked for.
+    /// `None`: it is another kind of job, or it has not died.
+    pub(in super::super) async fn purge_again(&self, dead: &Job) -> Result<Option<JobId>> {
+        if dead.new.kind != PURGE_EDGE || dead.state != State::Failed {
+            return Ok(None);
+        }
+        let now_ms = self.clock.now_ms();
+        let job = NewJob {
+            id: self.ids.next().into(),
+            created_ms: now_ms,
+            run_at_ms: now_ms,
+            unique: None,
+            after: Vec::new(),
+            ..dead.new.clone()
+        };
+        let (services, id) = (self.clone(), job.id);
+        self.db.write(move |tx| services.ask_for_purge(tx, &job)).await?;
+        // It is in the way of nothing if this fails.
+        self.jobs.dismiss(dead.new.id).await?;
+        Ok(Some(id))
+    }
+
+    /// What of the setting `caching.edge` does not do what it seems to.
+    pub(in super::super) async fn doubt_of_caching(
+        &self,
+        actor: &Actor,
+        name: &SiteName,
+        settings: &SiteSettings,
+    ) -> Result<Option<String>> {
+        if !settings.caching.edge || !self.list_edge_hosts(actor, name).await?.is_empty() {
+            return Ok(None);
+        }
+        let hours = settings.caching.edge_max_age_s.div_ceil(3_600);
+        Ok(Some(format!(
+            "Nobody purges caches of this site: none of its hostnames is in a zone of [[edge]] in the settings of the server. What a cache \
+             keeps stays as it was for up to {hours} hours after a publish."
+        )))
+    }
+}
+
+/// Refuses what is not the site's. `named` are the hosts of addresses.
+fn check(hosts: &[String], named: &[Option<String>], lacks_tags: bool) -> Result<()> {
+    if let Some(other) = named.iter().flatten().find(|it| !hosts.contains(it)) {
+        let text = format!(
+            "`{}` is no hostname of this site that caches are known to have and that is shown to lead to this server. These are: {}.",
+            other.escape_debug(),
+            hosts.join(", ")
+        );
+        return Err(Error::invalid("edge_host", text).on("urls"));
+    }
+    if lacks_tags {
+        let text = "The answers of this site have no tags. Set `caching.edge` to true first, or name addresses.";
+        return Err(Error::conflict("edge_no_tags", text).on("tags"));
+    }
+    Ok(())
+}
+
+fn none() -> Error {
+    let text = "None of the site's hostnames is in a zone whose caches this server knows. Its operator adds the zone as [[edge]] to the \
+                settings of the server.";
+    Error::conflict("edge_none", text)
+}
+
+/// Says of hostnames why their caches are not purged, and what to do.
+pub(super) fn unproved(hosts: &[String]) -> String {
+    format!(
+        "Nothing shows that {} leads to this server, so that its caches are not purged: this server has got no certificate for it, and whoever \
+         visits it in clear does not come here. `chainhost doctor` says why; let it lead here, and try it again.",
+        hosts.join(", ")
+    )
+}

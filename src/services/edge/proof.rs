@@ -1,0 +1,86 @@
+//! Which hostnames of a site are shown to lead here. A zone of `[[edge]]` is its operator's: whoever could purge a hostname there by adding
+//! it to a site would empty caches of what is served elsewhere.
+//!
+//! The operator's own sites need no proof. Of another tenant's, a hostname below `sites_domain` is the host's to give; any other has a
+//! certificate that this server has got for this tenant, or it is visited and answers with the word of this installation.
+
+use std::pin::Pin;
+
+use tokio::time::Instant;
+
+use super::{Edge, Services, access, scope_of};
+use crate::{
+    base::together,
+    domain::{Result, acme::records::zone_of, certificate::kept::Source, tenant::TenantId},
+    store,
+};
+
+/// Hostnames that are visited for one job, and at once: the next ones are for the next job, since what was seen is remembered.
+const VISITS_MAX: usize = 40;
+const VISITS_AT_ONCE: usize = 8;
+
+impl Services {
+    /// Those of the hostnames that a tenant may have purged.
+    pub(super) async fn proved_hosts(
+        &self,
+        edge: &Edge,
+        tenant: TenantId,
+        by_operator: bool,
+        hosts: &[String],
+    ) -> Result<Vec<String>> {
+        let now_ms = self.clock.now_ms();
+        let read = move |tx: &mut crate::ports::db::ReadTx<'_>| {
+            let is_own = by_operator || access::find_default_tenant(tx)? == tenant;
+            let kept = if is_own { Vec::new() } else { store::certificates::list(tx, scope_of(tenant))? };
+            let got = kept.into_iter().filter(|it| it.source == Source::Acme && now_ms < it.until_ms);
+            Ok((is_own, got.flat_map(|it| it.names).collect::<Vec<_>>()))
+        };
+        let (is_own, got) = self.db.read(read).await?;
+        if is_own {
+            return Ok(hosts.to_vec());
+        }
+        let below = format!(".{}", self.addresses.sites_domain);
+        let zones = self.acme.iter().filter_map(|it| it.zones.as_ref()).flat_map(|it| &it.entries);
+        let zones: Vec<&str> = zones.map(|it| it.zone.as_str()).collect();
+        let is_known = |host: &String| host.ends_with(&below) || is_got(host, &got, &zones);
+        let now = Instant::now();
+        let unknown: Vec<&String> =
+            hosts.iter().filter(|it| !is_known(it) && edge.known.leads(it, now).is_none()).take(VISITS_MAX).collect();
+        for some in unknown.chunks(VISITS_AT_ONCE) {
+            let visits = some.iter().map(|host| -> Pin<Box<dyn Future<Output = _> + Send>> {
+                Box::pin(async { self.leads_here(host).await })
+            });
+            let seen: Vec<Result<bool>> = together::all(visits).await;
+            for (host, leads) in some.iter().zip(seen) {
+                edge.known.saw(host, leads?, now);
+            }
+        }
+        Ok(hosts.iter().filter(|it| is_known(it) || edge.known.leads(it, now) == Some(true)).cloned().collect())
+    }
+}
+
+/// Whether a certificate with one of these names, which this server has got, shows that a hostname leads here. Where the operator's token
+/// sets the record (`zones`), it shows no more than that.
+fn is_got(host: &str, names: &[String], zones: &[&str]) -> bool {
+    names.iter().any(|it| it == host) && zone_of(host, zones.iter().copied()).is_none()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_certificate_by_a_record_of_the_operators_is_no_proof() {
+        let names = ["www.zone.test", "www.other.test", "*.wild.test"].map(String::from);
+        for (host, zones, wanted) in [
+            ("www.zone.test", &[][..], true),
+            ("www.zone.test", &["other.test"], true),
+            ("www.zone.test", &["zone.test"], false),
+            ("www.other.test", &["zone.test"], true),
+            ("api.zone.test", &[], false),
+            ("a.wild.test", &[], false),
+        ] {
+            assert_eq!(is_got(host, &names, zones), wanted, "{host} {zones:?}");
+        }
+    }
+}

@@ -1,0 +1,367 @@
+//! Jobs that purge caches, on real stores and without a server: when they wait, whom they leave a job to, whose hostnames they purge and
+//! what becomes of it. The provider is the test's.
+
+use std::{
+    collections::HashMap,
+    fmt,
+    sync::{Arc, Mutex},
+};
+
+use chainhost::{
+    base::{
+        clock::Clock,
+        ids::{Id, Ids},
+        tasks::Tasks,
+    },
+    domain::{
+        acme::records::Trouble,
+        certificate::kept::{Kept, Source},
+        edge::{Batch, Provider, What},
+        node::{NodeId, Role},
+        site::SiteId,
+        tenant::{Tenant, TenantId},
+    },
+    ports::{
+        acme::Later,
+        edge::{Access, Call, Edge as Port},
+        queue::Jobs,
+    },
+    services::{
+        Ground, Services,
+        edge::{Edge, Ended, Entry, Failed, Purge, Run},
+        nodes::Node,
+    },
+    store,
+};
+use tempfile::TempDir;
+use zeroize::Zeroizing;
+
+use crate::{
+    conformance::Place as _,
+    queue_redb::MemoryPlace,
+    support::{base::Base, ground::ground},
+};
+
+const MINUTE_MS: i64 = 60_000;
+
+/// A provider that takes on everything, but for zones that a test has it fail for.
+#[derive(Default)]
+struct Played {
+    calls: Mutex<Vec<(String, Batch)>>,
+    fails: Mutex<HashMap<&'static str, Trouble>>,
+}
+
+impl Port for Played {
+    fn purge<'a>(&'a self, _access: &'a Access, call: &'a Call) -> Later<'a, Result<(), Trouble>> {
+        self.calls.lock().unwrap().push((call.zone.clone(), call.batch.clone()));
+        let fails = self.fails.lock().unwrap().get(call.zone.as_str()).cloned();
+        Box::pin(async move { fails.map_or(Ok(()), Err) })
+    }
+}
+
+impl Played {
+    fn taken(&self) -> Vec<(String, Batch)> {
+        std::mem::take(&mut self.calls.lock().unwrap())
+    }
+
+    fn fail(&self, zone: &'static str, trouble: Trouble) {
+        self.fails.lock().unwrap().insert(zone, trouble);
+    }
+}
+
+/// A process with services, and what its provider was asked.
+struct Process {
+    services: Services,
+    provider: Arc<Played>,
+    tenant: TenantId,
+    _folder: TempDir,
+}
+
+impl fmt::Debug for Process {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Process").finish_non_exhaustive()
+    }
+}
+
+impl Process {
+    /// One that knows the caches of these zones, if there are any, and serves visitors all that there is.
+    async fn start(base: &Base, node: Node, zones: &[&str]) -> Self {
+        let it = Self::start_cold(base, node, zones).await;
+        it.services.signals().routes_applied(u64::MAX);
+        it.services.signals().routes_serve(i64::MAX);
+        it
+    }
+
+    /// One that has not made its first pass.
+    async fn start_cold(base: &Base, node: Node, zones: &[&str]) -> Self {
+        let (folder, provider, clock) = (tempfile::tempdir().unwrap(), Arc::new(Played::default()), Clock::system());
+        let access = Access {
+            provider: Provider::Webhook,
+            token: Zeroizing::new(String::from("secret")),
+            api: None,
+            roots: None,
+        };
+        let entries = zones.iter().map(|zone| Entry { zone: (*zone).to_owned(), access: access.clone() }).collect();
+        let edge = (!zones.is_empty()).then(|| Edge::new(Arc::<Played>::clone(&provider), entries));
+        let jobs = Jobs::new(MemoryPlace::new(3).open(clock.clone(), 100));
+        let ground = ground(folder.path(), base.open(), jobs, clock);
+        let services = Services::new(Ground { tasks: Tasks::new(), node, edge, ..ground });
+        let tenant = services.actor_local().await.unwrap().scope.tenant();
+        Self { services, provider, tenant, _folder: folder }
+    }
+
+    fn now_ms(&self) -> i64 {
+        self.services.clock.now_ms()
+    }
+
+    /// Runs a job of a tenant that was asked for so long ago.
+    async fn run(&self, tenant: TenantId, age_ms: i64, purge: &Purge) -> Ended {
+        let id = self.services.ids.next().into();
+        let created_ms = self.now_ms() - age_ms;
+        self.services.purge_edge(&Run { id, tenant, created_ms, purge }).await.unwrap()
+    }
+
+    /// Tells the others what visitors are served here.
+    async fn serve(&self, number: i64) {
+        self.services.signals().routes_serve(number);
+        self.services.beat().await.unwrap();
+    }
+
+    /// Another tenant than the operator's.
+    async fn another_tenant(&self) -> TenantId {
+        let tenant = Tenant { id: self.services.ids.next().into(), name: String::from("other"), created_ms: 1 };
+        let id = tenant.id;
+        self.services.db.write(move |tx| store::tenants::insert(tx, &tenant)).await.unwrap();
+        id
+    }
+}
+
+fn node(role: Role, queue: Option<&str>) -> Node {
+    let id = NodeId(Ids::new(Clock::system()).next());
+    Node { id, role, labels: Vec::new(), shares: true, queue: queue.map(str::to_owned) }
+}
+
+fn purge(hosts: &[&str], what: What) -> Purge {
+    let hosts = hosts.iter().map(|it| (*it).to_owned()).collect();
+    Purge { site: SiteId(Id::from_bytes([7; 16])), name: String::from("shop"), hosts, what, by_operator: false }
+}
+
+fn all(zone: &str, hosts: &[&str]) -> (String, Batch) {
+    (zone.to_owned(), Batch::Hosts(hosts.iter().map(|it| (*it).to_owned()).collect()))
+}
+
+fn failed(ended: Ended) -> Failed {
+    let Ended::Failed(failed) = ended else { panic!("{ended:?}") };
+    failed
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn nothing_is_purged_before_visitors_are_served_it() {
+    let folder = tempfile::tempdir().unwrap();
+    let base = Base::new(folder.path(), "db");
+    let process = Process::start_cold(&base, Node::alone(), &["zone.test"]).await;
+    let job = purge(&["www.zone.test"], What::All);
+    assert_eq!(process.run(process.tenant, 0, &job).await, Ended::Early, "what an earlier process kept is served");
+    process.services.signals().routes_serve(0);
+    assert_eq!(process.run(process.tenant, 0, &job).await, Ended::Done);
+    assert_eq!(process.provider.taken(), [all("zone.test", &["www.zone.test"])]);
+    process.services.signals().routes_changed();
+    assert_eq!(process.run(process.tenant, 60 * MINUTE_MS, &job).await, Ended::Early, "a change is not served yet");
+    assert_eq!(process.provider.taken(), []);
+    process.services.signals().routes_applied(1);
+    assert_eq!(process.run(process.tenant, 0, &job).await, Ended::Done);
+    assert_eq!(process.provider.taken().len(), 1);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_purge_waits_for_every_node_that_serves() {
+    let folder = tempfile::tempdir().unwrap();
+    let base = Base::new(folder.path(), "db");
+    let one = Process::start(&base, node(Role::All, None), &["zone.test"]).await;
+    let web = Process::start_cold(&base, node(Role::Web, None), &[]).await;
+    let worker = Process::start_cold(&base, node(Role::Worker, None), &[]).await;
+    let job = purge(&["www.zone.test"], What::All);
+    // Each of a site of its own: none finds itself done by another.
+    let run = async |age_ms| {
+        let job = Purge { site: SiteId(one.services.ids.next()), ..job.clone() };
+        one.run(one.tenant, age_ms, &job).await
+    };
+    worker.services.beat().await.unwrap();
+    one.serve(0).await;
+    assert_eq!(run(0).await, Ended::Done, "nobody comes to a worker");
+    // Somebody has changed something: its number is 1.
+    one.services.look_again().await.unwrap();
+    assert_eq!(run(0).await, Ended::Early, "not even here");
+    one.serve(1).await;
+    assert_eq!(run(0).await, Ended::Done);
+    assert_eq!(one.provider.taken().len(), 2);
+    web.services.beat().await.unwrap();
+    assert_eq!(run(20_000).await, Ended::Early, "it has just started");
+    web.serve(1).await;
+    assert_eq!(run(0).await, Ended::Done);
+    one.services.look_again().await.unwrap();
+    one.serve(2).await;
+    assert_eq!(run(20_000).await, Ended::Early);
+    assert_eq!(one.provider.taken().len(), 1);
+    assert_eq!(run(2 * MINUTE_MS).await, Ended::Done, "one with troubles of its own keeps nobody for ever");
+    // A node of the release before says nothing.
+    base.run("DELETE FROM news WHERE topic LIKE 'serves %'");
+    assert_eq!(run(9_000).await, Ended::Early);
+    assert_eq!(run(10_000).await, Ended::Done);
+    web.serve(2).await;
+    one.services.look_again().await.unwrap();
+    one.serve(3).await;
+    web.services.leave().await.unwrap();
+    assert_eq!(run(0).await, Ended::Done, "who has left serves nobody");
+    assert_eq!(base.count("SELECT COUNT(*) FROM news WHERE topic LIKE 'serves %'"), 1);
+    // What nodes say of themselves is no news of theirs.
+    let news = one.services.db.read(store::nodes::list_news).await.unwrap();
+    assert!(news.iter().all(|it| !it.0.contains(' ')), "{news:?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_job_for_caches_of_others_is_left_to_them() {
+    let folder = tempfile::tempdir().unwrap();
+    let base = Base::new(folder.path(), "db");
+    let without = Process::start(&base, node(Role::All, Some("redis")), &[]).await;
+    let part = Process::start(&base, node(Role::Worker, Some("redis")), &["part.test"]).await;
+    let job = purge(&["www.part.test", "www.zone.test"], What::All);
+    let no_edge = "This node has no [[edge]] with the zone of www.part.test, or could not read its token,";
+    without.services.beat().await.unwrap();
+    let alone = failed(without.run(without.tenant, 0, &job).await);
+    assert!(alone.text.starts_with(no_edge) && alone.trouble == Trouble::NoZone, "{}", alone.text);
+    part.services.beat().await.unwrap();
+    assert_eq!(without.run(without.tenant, 9 * MINUTE_MS, &job).await, Ended::Elsewhere);
+    assert_eq!(part.run(part.tenant, 0, &job).await, Ended::Elsewhere);
+    assert_eq!(part.provider.taken(), [], "not again and again until another one takes it");
+    let late = failed(without.run(without.tenant, 10 * MINUTE_MS, &job).await);
+    assert!(
+        late.text.starts_with("For ten minutes no node took this job") && late.text.ends_with("run the job again.")
+    );
+    let late = failed(part.run(part.tenant, 10 * MINUTE_MS, &job).await);
+    assert!(late.text.contains("with the zone of www.zone.test"), "{}", late.text);
+    assert_eq!(part.provider.taken(), [all("part.test", &["www.part.test"])], "what it can is done at last");
+    // A queue in its own data folder is nobody else's.
+    let own = Process::start(&base, node(Role::All, None), &[]).await;
+    assert!(failed(own.run(own.tenant, 0, &job).await).text.starts_with("This node has no [[edge]]"));
+    // A node that runs no jobs takes none.
+    part.services.leave().await.unwrap();
+    let web = Process::start(&base, node(Role::Web, Some("redis")), &["zone.test"]).await;
+    web.services.beat().await.unwrap();
+    assert!(failed(without.run(without.tenant, 0, &job).await).text.starts_with(no_edge));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn one_provider_keeps_no_other_from_purging() {
+    let folder = tempfile::tempdir().unwrap();
+    let base = Base::new(folder.path(), "db");
+    let process = Process::start(&base, Node::alone(), &["a.test", "b.test", "c.test", "deep.a.test"]).await;
+    let hosts = ["www.a.test", "www.b.test", "www.c.test", "x.deep.a.test"];
+    let job = purge(&hosts, What::All);
+    let run = || process.run(process.tenant, 0, &job);
+    let asked = || {
+        let mut zones: Vec<String> = process.provider.taken().into_iter().map(|it| it.0).collect();
+        zones.sort();
+        zones.join(" ")
+    };
+    process.provider.fail("a.test", Trouble::Token);
+    let text = failed(run().await).text;
+    assert!(text.starts_with("The caches of a.test were not purged: the webhook does not believe who asks."), "{text}");
+    assert_eq!(asked(), "a.test b.test c.test deep.a.test");
+    // What may pass is told first: the job goes on then.
+    process.provider.fail("c.test", Trouble::Slow);
+    let told = failed(run().await);
+    assert_eq!((told.trouble, asked().as_str()), (Trouble::Slow, "a.test b.test c.test deep.a.test"));
+    assert!(told.text.starts_with("The caches of c.test were not purged: "), "{}", told.text);
+    process.provider.fail("a.test", Trouble::NoZone);
+    process.provider.fails.lock().unwrap().remove("c.test");
+    let text = failed(run().await).text;
+    assert!(text.contains("the webhook has no zone a.test for this token."), "{text}");
+    process.provider.fails.lock().unwrap().clear();
+    asked();
+
+    // A hostname in no zone is said, once those that are in one are purged.
+    let job = purge(&["www.a.test", "www.elsewhere.test"], What::All);
+    let text = failed(process.run(process.tenant, 0, &job).await).text;
+    assert!(text.starts_with("This node has no [[edge]] with the zone of www.elsewhere.test,"), "{text}");
+    assert_eq!(process.provider.taken(), [all("a.test", &["www.a.test"])]);
+    assert_eq!(run().await, Ended::Done);
+    assert_eq!(asked(), "a.test b.test c.test deep.a.test");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_tenant_purges_hostnames_that_lead_here() {
+    let folder = tempfile::tempdir().unwrap();
+    let base = Base::new(folder.path(), "db");
+    let process = Process::start(&base, Node::alone(), &["zone.test", "localhost"]).await;
+    let other = process.another_tenant().await;
+    let job = purge(&["shop.localhost", "www.zone.test"], What::All);
+    // What is below the domain of all sites is the host's to give.
+    let own = all("localhost", &["shop.localhost"]);
+    let told = failed(process.run(other, 0, &job).await);
+    let nothing = "Nothing shows that www.zone.test leads to this server, so that its caches are not purged:";
+    assert!(told.text.starts_with(nothing), "{}", told.text);
+    assert_eq!(process.provider.taken(), [own.clone()]);
+    let named =
+        What::Named { urls: vec![String::from("https://www.zone.test/a"), String::from("/b")], tags: Vec::new() };
+    failed(process.run(other, 0, &purge(&["shop.localhost", "www.zone.test"], named)).await);
+    let urls = ["https", "http"].map(|it| format!("{it}://shop.localhost/b"));
+    assert_eq!(process.provider.taken(), [(String::from("localhost"), Batch::Urls(urls.to_vec()))]);
+    // The operator may, and their own sites.
+    let both = [all("zone.test", &["www.zone.test"]), own];
+    let by_operator = Purge { by_operator: true, ..job.clone() };
+    assert_eq!((process.run(other, 0, &by_operator).await, process.provider.taken()), (Ended::Done, both.to_vec()));
+    let theirs = Purge { site: SiteId(Id::from_bytes([8; 16])), ..job.clone() };
+    assert_eq!((process.run(process.tenant, 0, &theirs).await, process.provider.taken()), (Ended::Done, both.to_vec()));
+    // A certificate that somebody has brought shows nothing, one that this server has got does, while it counts.
+    let now = process.now_ms();
+    for (source, until_ms, is_proof) in [
+        (Source::Uploaded, now + MINUTE_MS, false),
+        (Source::Acme, now - 1, false),
+        (Source::Acme, now + MINUTE_MS, true),
+    ] {
+        let kept = Kept {
+            id: process.services.ids.next().into(),
+            tenant: other,
+            names: vec![String::from("www.zone.test")],
+            source,
+            for_server: false,
+            chain: String::new(),
+            key_sealed: Vec::new(),
+            issuer: String::new(),
+            from_ms: 0,
+            until_ms,
+            created_ms: 0,
+        };
+        let scope = process.services.actor_system(other, "test").scope;
+        process.services.db.write(move |tx| store::certificates::insert(tx, scope, &kept)).await.unwrap();
+        let site = SiteId(process.services.ids.next());
+        let ended = process.run(other, 0, &Purge { site, ..job.clone() }).await;
+        assert_eq!(ended == Ended::Done, is_proof, "{source:?} until {until_ms}: {ended:?}");
+        assert_eq!(process.provider.taken().len(), if is_proof { 2 } else { 1 });
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_a_tenant_uses_of_the_providers_calls_has_an_end() {
+    let folder = tempfile::tempdir().unwrap();
+    let base = Base::new(folder.path(), "db");
+    let process = Process::start(&base, Node::alone(), &["zone.test"]).await;
+    // Two hundred addresses on each of a hundred hostnames are two hundred calls; their hostnames are one.
+    let hosts: Vec<String> = (0..100).map(|it| format!("h{it}.zone.test")).collect();
+    let urls = (0..100).map(|it| format!("/{it}")).collect();
+    let many = Purge { hosts: hosts.clone(), ..purge(&[], What::Named { urls, tags: Vec::new() }) };
+    assert_eq!(process.run(process.tenant, 0, &many).await, Ended::Done);
+    assert_eq!(process.provider.taken(), [(String::from("zone.test"), Batch::Hosts(hosts))]);
+    let named = |it: i32| purge(&["www.zone.test"], What::Named { urls: vec![format!("/{it}")], tags: Vec::new() });
+    for it in 1..120 {
+        assert_eq!(process.run(process.tenant, 0, &named(it)).await, Ended::Done, "{it}");
+    }
+    let told = failed(process.run(process.tenant, 0, &named(0)).await);
+    assert!(matches!(told.trouble, Trouble::Limited(Some(1..=600))), "{told:?}");
+    assert!(told.text.starts_with("Very much was purged for this tenant"), "{}", told.text);
+    assert_eq!(process.provider.taken().len(), 119);
+    let other = process.another_tenant().await;
+    let theirs = Purge { by_operator: true, ..named(0) };
+    assert_eq!(process.run(other, 0, &theirs).await, Ended::Done, "others have their own");
+}
