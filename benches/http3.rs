@@ -138,7 +138,7 @@ fn main() {
     let words: Vec<&str> = words.iter().map(String::as_str).collect();
     match <&[&str; 8]>::try_from(words.as_slice()) {
         Ok(words) => {
-            tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap().block_on(measure(words))
+            tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap().block_on(measure(words));
         }
         Err(_) => println!("http3: a client without a server: run `benches/compare http3`"),
     }
