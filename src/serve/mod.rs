@@ -277,8 +277,6 @@ impl DataPlane {
             response = Refusal::NoWebSocket.answer(&parts.headers);
         }
         if target.preview {
-            // It is for few, and goes with its deployment: nobody purges it.
-            person::keep_from_caches(response.headers_mut());
             // Behind what the policy says, which is part of what was deployed.
             response.headers_mut().append(X_ROBOTS_TAG, HeaderValue::from_static("noindex"));
         }

@@ -73,7 +73,7 @@ pub(super) fn dress(headers: &mut HeaderMap, depends: visitor::Asked) {
 }
 
 /// Lets no cache that several have keep an answer, whatever the files say.
-pub(super) fn keep_from_caches(headers: &mut HeaderMap) {
+fn keep_from_caches(headers: &mut HeaderMap) {
     if !says(headers, CACHE_CONTROL, &["no-store"]) {
         headers.insert(CACHE_CONTROL, HeaderValue::from_static(lifetime::OF_VISITOR));
     }

@@ -29,7 +29,11 @@ use super::{
     snapshot::{Served, State, Target},
 };
 use crate::{
-    domain::{lifetime::OF_SHARED_CACHES, site_path, site_settings::paths::Prefixes},
+    domain::{
+        lifetime::{self, OF_SHARED_CACHES},
+        site_path,
+        site_settings::paths::Prefixes,
+    },
     http::{
         conditional::{self, Outcome},
         negotiate,
@@ -130,6 +134,10 @@ impl Visit<'_> {
         let unsure = found.elsewhere || found.status != StatusCode::OK;
         if unsure && found.prepared.own.cache && response.status() != StatusCode::RANGE_NOT_SATISFIABLE {
             response.headers_mut().insert(CACHE_CONTROL, REVALIDATE);
+        }
+        if self.target.preview && found.prepared.own.cache && response.status() != StatusCode::RANGE_NOT_SATISFIABLE {
+            // It is for few, and goes with its deployment: nobody purges it. What the policy says was deployed, and stands.
+            response.headers_mut().insert(CACHE_CONTROL, HeaderValue::from_static(lifetime::OF_VISITOR));
         }
         if let Some(edge) = self.edge.filter(|_| found.prepared.own.cache && found.prepared.own.edge) {
             edge.dress(self.target.site, found.entry.path.as_str(), &mut response);

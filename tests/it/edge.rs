@@ -198,14 +198,24 @@ fn caches_are_told_what_is_everybodys_and_nothing_else() {
     shop.set(&json!({ "firewall": blocked, "errors": { "403": "/403.html" } }));
     let refused = shop.get("/closed", "Accept: text/html\r\n");
     assert_eq!((refused.status, edge_of(&refused), refused.text().as_str()), (403, (None, false), "<p>not here</p>"));
-    for path in ["/", "/a.css", "/app.3f2a9c1b.js", "/own.css", "/cdn.css", "/old"] {
+    let private = "private, no-cache";
+    for (path, cache, kept) in [
+        ("/", private, None),
+        ("/a.css", private, None),
+        ("/new", private, None),
+        ("/app.3f2a9c1b.js", private, None),
+        // What the files say is a part of what is proved.
+        ("/own.css", "max-age=5", None),
+        ("/cdn.css", private, Some("max-age=60")),
+        ("/old", "max-age=0, must-revalidate", None),
+    ] {
         let shown = shop.get_at(&preview, path, "");
-        assert_eq!(edge_of(&shown), (None, false), "a preview is for few: {path}");
-        assert_eq!(shown.header("cache-control"), Some("private, no-cache"), "and nobody purges it: {path}");
+        assert_eq!(edge_of(&shown), (kept, false), "a preview is for few: {path}");
+        assert_eq!(shown.header("cache-control"), Some(cache), "and nobody purges it: {path}");
         assert_eq!(shown.header("x-robots-tag"), Some("noindex"));
     }
-    let etag = shop.get_at(&preview, "/cdn.css", "").header("etag").unwrap().to_owned();
-    let same = shop.get_at(&preview, "/cdn.css", &format!("If-None-Match: {etag}\r\n"));
+    let etag = shop.get_at(&preview, "/a.css", "").header("etag").unwrap().to_owned();
+    let same = shop.get_at(&preview, "/a.css", &format!("If-None-Match: {etag}\r\n"));
     assert_eq!((same.status, same.header("cache-control")), (304, Some("private, no-cache")));
     assert_eq!(edge_of(&same), (None, false));
 

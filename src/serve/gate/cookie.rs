@@ -195,10 +195,13 @@ mod tests {
         let line = HeaderValue::try_from(format!("a=b; {good}; {PLAIN_NAME}x=y; c=d")).unwrap();
         assert_eq!(ours(&line).unwrap(), good, "what is kept of it");
         assert_eq!(ours(&HeaderValue::from_static("a=b; c")), None);
-        let link = value(&ring, &Guest::Link(token()), NOW_S + 60, false);
-        assert_eq!(found(&ring, site(1), &link, NOW_S, false), Some(true));
+        let shared = value(&ring, &Guest::Link(token()), NOW_S + 60, false);
+        assert_eq!(found(&ring, site(1), &shared, NOW_S, false), Some(true));
         // A neighbour of the domain can set more of the name, and shuts nobody out with a few of them.
-        assert_eq!(found(&ring, site(1), &format!("{PLAIN_NAME}=x; {PLAIN_NAME}=y; {link}"), NOW_S, false), Some(true));
+        assert_eq!(
+            found(&ring, site(1), &format!("{PLAIN_NAME}=x; {PLAIN_NAME}=y; {shared}"), NOW_S, false),
+            Some(true)
+        );
     }
 
     #[test]

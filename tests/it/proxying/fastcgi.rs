@@ -261,15 +261,17 @@ async fn begin_to_take(web: &Web, path: &str) -> (TcpStream, Vec<u8>) {
 /// The body of an answer with chunks.
 fn unchunked(answer: &[u8]) -> Vec<u8> {
     let at = answer.windows(4).position(|it| it == b"\r\n\r\n").unwrap() + 4;
-    let (mut rest, mut body) = (&answer[at..], Vec::new());
+    let (mut rest, mut body) = (answer.split_at(at).1, Vec::new());
     loop {
         let end = rest.windows(2).position(|it| it == b"\r\n").unwrap();
-        let length = usize::from_str_radix(std::str::from_utf8(&rest[..end]).unwrap(), 16).unwrap();
+        let (size, behind) = rest.split_at(end);
+        let length = usize::from_str_radix(std::str::from_utf8(size).unwrap(), 16).unwrap();
         if length == 0 {
             return body;
         }
-        body.extend_from_slice(&rest[end + 2..end + 2 + length]);
-        rest = &rest[end + 4 + length..];
+        let (chunk, behind) = behind.split_at(2).1.split_at(length);
+        body.extend_from_slice(chunk);
+        rest = behind.split_at(2).1;
     }
 }
 

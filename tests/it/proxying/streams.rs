@@ -50,7 +50,7 @@ async fn open(two: &mut Two, path: &str, headers: &[(&str, &str)]) -> OnStream {
 }
 
 fn active(web: &Web) -> usize {
-    web.plane.proxied()[0].upstreams[0].2
+    web.plane.proxied().iter().flat_map(|it| &it.upstreams).map(|it| it.2).next().unwrap()
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
