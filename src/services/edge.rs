@@ -154,7 +154,9 @@ impl Services {
         let mut job = self.purge_job(actor, site, hosts, what)?;
         // Publications, which are purged file by file and at once, find themselves done by those before them.
         if is_all {
-            let (key, wait) = edge.known.gather(&job.payload, Instant::now(), || self.ids.next());
+            let (key, wait) = edge.known.gather(site.id, &job.payload, Instant::now(), || self.ids.next());
+            // Behind that of a purge that has begun meanwhile, which may not do what this one is for.
+            job.id = self.ids.next().into();
             job.unique = Some(format!("purge {} {key}", site.id));
             let wait_ms = i64::try_from(wait.as_millis()).map_err(Error::internal)?;
             job.run_at_ms = job.run_at_ms.max(job.created_ms.saturating_add(wait_ms));

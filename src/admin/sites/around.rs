@@ -20,7 +20,9 @@ use super::{
         visit::{Fields, Visit, again, go, show},
         words::{Fact, When},
     },
-    crumbs, named,
+    crumbs,
+    lists::{AS_OF, changed},
+    named,
     rows::{Cell, is_untouched},
     settings::{Wrong, here, page},
 };
@@ -32,10 +34,18 @@ use crate::{
         hostname::Hostname,
         site_settings::{SiteSettings, access::Mode, addresses::Https, errors, guests::Guests, traffic::WhenUsedUp},
     },
-    services::site_guests::NewLink,
+    services::{site_guests::NewLink, site_settings::CHANGED},
 };
 
 const DAY_MS: i64 = 86_400_000;
+
+/// Sections with a form of single values.
+const SECTIONS: [&str; 8] = ["addresses", "maintenance", "access", "hotlink", "cors", "errors", "traffic", "caching"];
+
+/// The value that says what the form of a section is made of.
+fn as_of(section: &str) -> String {
+    format!("{AS_OF}.{section}")
+}
 
 /// What a field holds.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -110,6 +120,9 @@ impl Values {
     pub(in super::super) fn of(settings: &SiteSettings) -> Self {
         let SiteSettings { addresses, maintenance, access, hotlink, cors, errors, traffic, caching, .. } = settings;
         let mut it = Self::default();
+        for section in SECTIONS {
+            it.put(&as_of(section), settings.mark_of(section));
+        }
         it.put("addresses.canonical", addresses.canonical.as_ref().map_or("", Hostname::as_str));
         let https = match addresses.https {
             Https::Server => "server",
@@ -178,6 +191,10 @@ impl Values {
         for (key, _) in fields_of(section) {
             self.put(key, sent.get(key).cloned().unwrap_or_default());
         }
+        // It stays of what it was made of.
+        if let Some(mark) = sent.get(AS_OF) {
+            self.put(&as_of(section), mark.as_str());
+        }
     }
 
     /// The text of a field.
@@ -212,8 +229,8 @@ impl Values {
     }
 }
 
-/// The merge patch that a form means which has `shown` what is set: of the fields that somebody has changed. What nobody touched stays as it is,
-/// also where a form would send it otherwise (blanks, ends of lines).
+/// The merge patch that a form means where `shown` is set: of the fields that differ from that. What does not stays as it is, also where a form
+/// would send it otherwise (blanks, ends of lines).
 fn patch(section: &str, sent: &BTreeMap<String, String>, shown: &Values) -> Result<Map<String, Value>> {
     let mut patch = Map::new();
     for (key, holds) in fields_of(section) {
@@ -284,7 +301,7 @@ fn put(object: &mut Map<String, Value>, names: &[&str], value: Value) {
 pub(super) async fn save(
     visit: Visit,
     Path((name, section)): Path<(String, String)>,
-    Fields(sent): Fields<BTreeMap<String, String>>,
+    Fields(mut sent): Fields<BTreeMap<String, String>>,
 ) -> Answer {
     let name = named(&name)?;
     let fields: Vec<&'static str> = fields_of(&section).into_iter().map(|(key, _)| key).collect();
@@ -297,13 +314,22 @@ pub(super) async fn save(
         if section == "caching" {
             only_these_tags(&mut patch, &before);
         }
-        visit.services.change_site_settings(&visit.actor, &name, patch).await
+        // A form that somebody has opened sends all of its fields, also those that another one has changed since.
+        let (made_of, of) = (sent.get(AS_OF).cloned(), section.clone());
+        let is_same = move |it: &SiteSettings| made_of.as_ref().is_none_or(|made_of| *made_of == it.mark_of(&of));
+        visit.services.change_site_settings_of(&visit.actor, &name, patch, is_same).await
     };
     match saved.await {
         Ok(_) => go(&visit.services, &here(&name), Some(Notice::SettingsSaved)),
         Err(error) if matches!(error.kind, ErrorKind::Invalid | ErrorKind::TooLarge) => {
             let wrong = Wrong { section, problems: Problems::of(&error, &fields), sent };
             again(&error, &page(&visit, &name, None, wrong).await?)
+        }
+        Err(error) if error.code == CHANGED => {
+            // They are told: what they send next is meant for what is set now.
+            sent.remove(AS_OF);
+            let (problems, error) = changed();
+            again(&error, &page(&visit, &name, None, Wrong { section, problems, sent }).await?)
         }
         Err(error) => Err(error.into()),
     }

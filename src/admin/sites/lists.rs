@@ -31,7 +31,7 @@ use crate::{
 };
 
 /// The field that says what a form was made of, and the code of a form without it.
-const AS_OF: &str = "as_of";
+pub(super) const AS_OF: &str = "as_of";
 
 /// A section with lists.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -182,7 +182,7 @@ fn refusal(
 }
 
 /// Why a form is refused that was made of other settings.
-fn changed() -> (Problems, Error) {
+pub(super) fn changed() -> (Problems, Error) {
     let text = "Somebody has changed these settings since you opened the form, and nothing was saved. Below is what you have typed: \
                 saved once more, it takes the place of theirs. Load the page anew to see theirs.";
     let error = Error::conflict(CHANGED, text);

@@ -214,6 +214,21 @@ impl<B> Begun<B> {
     }
 }
 
+/// A body that does not say its size.
+pub(super) struct Unsaid<B>(pub(super) B);
+
+impl<B: HttpBody<Data = Bytes, Error = BodyError> + Unpin> HttpBody for Unsaid<B> {
+    type Data = Bytes;
+    type Error = BodyError;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
+        Pin::new(&mut self.0).poll_frame(context)
+    }
+}
+
 /// A body that breaks off.
 pub(super) struct Broken(pub(super) Option<BodyError>);
 

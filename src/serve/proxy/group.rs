@@ -25,7 +25,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::{
     ahead::{self, Ahead, Rest},
-    bodies::{Answering, Begun, Broken, Fault, Patience, Progress, Sending, Taken},
+    bodies::{Answering, Begun, Broken, Fault, Patience, Progress, Sending, Taken, Unsaid},
     counts::{Counts, Outcome},
     fastcgi,
     gather::{self, Gather, Of},
@@ -256,8 +256,10 @@ impl Group {
             return Body::boxed(Taken::new(shared, body, idle));
         }
         let (first, rest) = match ahead::begin(body).await {
-            (first, Rest::Nothing) => return Body::full(first),
-            (first, Rest::Broken(why)) => return Body::boxed(Begun::new(first, Broken(Some(why)))),
+            (first, Rest::Nothing) => return Body::boxed(Taken::new(shared, Body::full(first), idle)),
+            (first, Rest::Broken(why)) => {
+                return Body::boxed(Taken::new(shared, Begun::new(first, Broken(Some(why))), idle));
+            }
             (first, Rest::More(rest)) => (first, rest),
         };
         match self.gather.place(self.site, client.address, Of::Answer) {
@@ -477,7 +479,8 @@ impl Group {
                     let mut response = Response::new(Body::empty());
                     (*response.status_mut(), *response.headers_mut()) = (head.status, head.headers);
                     let body = exchange.body(head.first, lease, self.patience());
-                    *response.body_mut() = self.given(body, &server, client).await;
+                    let body = self.given(body, &server, client).await;
+                    *response.body_mut() = as_told(body, response.headers());
                     Ok((response, outcome))
                 }
                 Err(why) => {
@@ -495,6 +498,17 @@ impl Group {
             };
         }
         Err(worst)
+    }
+}
+
+/// A body whose size is what its program says, or not known: where the two differ, the connection goes by what was said, and cuts or
+/// breaks off what is not so long. By its own size it would leave bytes to the next answer.
+fn as_told(body: Body, headers: &HeaderMap) -> Body {
+    let told = headers.get(CONTENT_LENGTH);
+    let told = told.map(|it| std::str::from_utf8(it.as_bytes()).ok().and_then(|it| it.parse::<u64>().ok()));
+    match (told, body.size_hint().exact()) {
+        (Some(told), Some(size)) if told != Some(size) => Body::boxed(Unsaid(body)),
+        _ => body,
     }
 }
 

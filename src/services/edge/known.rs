@@ -9,7 +9,7 @@ use std::{
 
 use tokio::time::Instant;
 
-use super::{GATHER, Purge, Run};
+use super::{GATHER, Run};
 use crate::{
     base::ids::Id,
     domain::{edge::What, job::JobId, site::SiteId},
@@ -25,8 +25,8 @@ const KNOWN_MAX: usize = 10_000;
 #[derive(Debug, Default)]
 pub(super) struct Known {
     done: Mutex<HashMap<SiteId, Done>>,
-    /// Purges of whole sites that have not begun, by all that they say.
-    gathering: Mutex<HashMap<String, (Id, Instant)>>,
+    /// Purges of whole sites that have not begun, by site and all that they say.
+    gathering: Mutex<HashMap<(SiteId, String), (Id, Instant)>>,
     leads: Mutex<HashMap<String, (bool, Instant)>>,
 }
 
@@ -89,19 +89,18 @@ impl Known {
     }
 
     /// By which key, and after which time, a purge of everything is made together with those that say the same.
-    pub(super) fn gather(&self, payload: &str, now: Instant, id: impl FnOnce() -> Id) -> (Id, Duration) {
+    pub(super) fn gather(&self, site: SiteId, payload: &str, now: Instant, id: impl FnOnce() -> Id) -> (Id, Duration) {
         let mut all = lock(&self.gathering);
         all.retain(|_, (_, opened)| now.duration_since(*opened) < GATHER);
-        let (key, opened) = *all.entry(payload.to_owned()).or_insert_with(|| (id(), now));
+        let (key, opened) = *all.entry((site, payload.to_owned())).or_insert_with(|| (id(), now));
         drop(all);
         (key, GATHER.saturating_sub(now.duration_since(opened)))
     }
 
-    /// A job of a site begins: what is asked for from now on is for another one.
-    pub(super) fn begin(&self, purge: &Purge) {
-        if let Ok(payload) = serde_json::to_string(purge) {
-            lock(&self.gathering).remove(&payload);
-        }
+    /// A job of a site begins: what is asked for from now on is for another one. None that was asked for before takes more, since this
+    /// one may do what they were for, and would not do what they took afterwards.
+    pub(super) fn begin(&self, site: SiteId) {
+        lock(&self.gathering).retain(|(of, _), _| *of != site);
     }
 
     /// Whether a hostname was seen to lead here; `None`: that is not known, or was long ago.
@@ -122,7 +121,7 @@ impl Known {
 
 #[cfg(test)]
 mod tests {
-    use super::*;
+    use super::{super::Purge, *};
     use crate::base::{clock::Clock, ids::Ids};
 
     fn purge(what: What, hosts: &[&str]) -> Purge {
@@ -135,14 +134,17 @@ mod tests {
         let (known, ids, begin) = (Known::default(), Ids::new(Clock::system()), Instant::now());
         let (all, other) = (purge(What::All, &["a.test"]), purge(What::All, &["a.test", "b.test"]));
         let gather = |of: &Purge, ms: u64| {
-            known.gather(&serde_json::to_string(of).unwrap(), begin + Duration::from_millis(ms), || ids.next())
+            let payload = serde_json::to_string(of).unwrap();
+            known.gather(of.site, &payload, begin + Duration::from_millis(ms), || ids.next())
         };
         let (first, wait) = gather(&all, 0);
         assert_eq!(wait, GATHER);
         let (second, wait) = gather(&all, 1_500);
         assert_eq!((second, wait), (first, Duration::from_millis(500)), "it ends when it was to end");
-        assert_ne!(gather(&other, 1_500).0, first);
-        known.begin(&all);
+        let (more, _) = gather(&other, 1_500);
+        assert_ne!(more, first);
+        known.begin(all.site);
+        assert_ne!(gather(&other, 1_600).0, more, "nor does another one of its site");
         let (third, wait) = gather(&all, 1_600);
         assert!(third != first && wait == GATHER, "a job that has begun takes no more");
         assert_eq!(gather(&all, 3_599).0, third);

@@ -102,7 +102,8 @@ impl Services {
     pub async fn purge_edge(&self, run: &Run<'_>) -> Result<Ended> {
         let (purge, age_ms) = (run.purge, self.clock.now_ms().saturating_sub(run.created_ms));
         let Some(edge) = &self.edge else { return self.elsewhere(age_ms, purge.hosts.first()).await };
-        edge.known.begin(purge);
+        let mark = self.ids.next().into();
+        edge.known.begin(purge.site);
         if edge.known.has_done(run) {
             return Ok(Ended::Done);
         }
@@ -111,11 +112,8 @@ impl Services {
         if missing.is_some() && self.elsewhere(age_ms, missing).await? == Ended::Elsewhere {
             return Ok(Ended::Elsewhere);
         }
-        let begun = Begun {
-            mark: self.ids.next().into(),
-            settled_ms: self.clock.now_ms().saturating_sub(SETTLED_MS),
-            shares: self.node.shares,
-        };
+        let begun =
+            Begun { mark, settled_ms: self.clock.now_ms().saturating_sub(SETTLED_MS), shares: self.node.shares };
         let hosts = self.proved_hosts(edge, run.tenant, purge.by_operator, &purge.hosts).await?;
         // What is planned is of now; then visitors are served by it, and only then it is purged.
         let plan = self.plan_purge(run.tenant, purge, &hosts).await?;

@@ -91,3 +91,29 @@ fn what_caches_in_front_keep_is_a_form() {
     assert_eq!(owner.post(action, "").status, 303);
     assert_eq!((settings(&host, &key), kept(&host)), (json!({}), None));
 }
+
+/// A form sends all of its fields: one that was opened before somebody else has saved would undo that.
+#[test]
+fn a_form_of_before_undoes_nothing_that_was_saved_since() {
+    let (host, key) = with_site();
+    let mut owner = Browser::signed_in(&host, OWNER);
+    let (page, action) = ("/sites/shop/settings", "/sites/shop/settings/maintenance");
+    let text = ("maintenance.text", "Soon.");
+    let old = typed(&mut owner, page, action, &[text]);
+    let on = json!({ "maintenance": { "on": true } });
+    host.api_json(&key, "PATCH /api/v1/sites/shop/settings", &on.to_string(), 200);
+    let answer = owner.post(action, &old);
+    assert_eq!(answer.status, 409);
+    let shown = answer.text();
+    assert!(shown.contains("Somebody has changed these settings") && shown.contains(">Soon.<"), "{shown}");
+    assert_eq!(settings(&host, &key), on, "it is under maintenance still");
+    // Another section is another form; and one that is made of the present settings is saved.
+    let others = "/sites/shop/settings/cors";
+    let sent = typed(&mut owner, page, others, &[("cors.origins", "*")]);
+    host.api_json(&key, "PATCH /api/v1/sites/shop/settings", r#"{"maintenance":{"retry_after_s":60}}"#, 200);
+    assert_eq!(owner.post(others, &sent).status, 303);
+    let sent = typed(&mut owner, page, action, &[text]);
+    assert_eq!(owner.post(action, &sent).status, 303);
+    let wanted = json!({ "on": true, "text": "Soon.", "retry_after_s": 60 });
+    assert_eq!(settings(&host, &key)["maintenance"], wanted);
+}

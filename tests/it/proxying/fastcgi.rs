@@ -20,6 +20,7 @@ header('Set-Cookie: b=2', false);
 error_log('a complaint');
 echo 'tea';
 ";
+const LENGTH: &[u8] = b"<?php header('Content-Length: ' . $_GET['said']); echo str_repeat('x', (int) $_GET['sent']);";
 const MOVED: &[u8] = b"<?php header('Location: /elsewhere');";
 const LARGE: &[u8] = b"<?php for ($i = 0; $i < 3000; $i++) { echo str_repeat('x', 1000); }";
 const STREAM: &[u8] = b"<?php
@@ -69,6 +70,7 @@ impl Php {
                 ("public/index.php", MIRROR),
                 ("public/status.php", STATUS),
                 ("public/moved.php", MOVED),
+                ("public/length.php", LENGTH),
                 ("public/large.php", LARGE),
                 ("public/stream.php", STREAM),
                 ("public/slow.php", SLOW),
@@ -205,6 +207,28 @@ async fn programs_of_php_get_bodies_and_answer_as_they_like() {
     assert!(!came.contains("data: 2"), "{came}");
     stream.read_to_string(&mut came).await.unwrap();
     assert!(came.contains("data: 2"), "{came}");
+}
+
+/// What a program says of its length and what it sends are two things: the next answer of the connection is nobody's to write.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_wrong_length_is_no_part_of_the_next_answer() {
+    let php = Php::start().await;
+    let web = web(&json!([php.route("/")]));
+    for (said, sent, goes_on) in [(5, 5, true), (0, 0, true), (10, 50, true), (100, 50, false), (10, 0, false)] {
+        let first = format!("GET /length.php?said={said}&sent={sent} HTTP/1.1\r\nHost: site.test\r\n\r\n");
+        let second = "GET /status.php HTTP/1.1\r\nHost: site.test\r\nConnection: close\r\n\r\n";
+        let came = raw(web.address, [first.as_str(), second].concat().as_bytes()).await;
+        if !goes_on {
+            // It breaks off, and the connection with it; of what was too short nothing need have left.
+            assert!(!came.contains("418") && !came.contains("tea"), "{said} {sent}: {came}");
+            assert!(came.is_empty() || came.contains(&format!("content-length: {said}")), "{said} {sent}: {came}");
+            continue;
+        }
+        let (head, rest) = came.split_once("\r\n\r\n").unwrap();
+        assert!(head.contains(&format!("content-length: {said}")), "{said} {sent}: {head}");
+        let body = "x".repeat(said.min(sent));
+        assert!(rest.starts_with(&format!("{body}HTTP/1.1 418 ")) && rest.ends_with("tea"), "{said} {sent}: {rest}");
+    }
 }
 
 /// One worker, and a visitor who sends for as long as he likes.
