@@ -13,4 +13,5 @@ pub mod problem;
 pub mod range;
 pub mod respond;
 pub mod secret_path;
+pub mod stored;
 pub mod watched;

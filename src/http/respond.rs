@@ -17,7 +17,10 @@ use hyper::{
 };
 use serde::Serialize;
 
-use super::watched::{Watch, Watched};
+use super::{
+    stored::Stored,
+    watched::{Watch, Watched},
+};
 
 /// Why a body broke off.
 pub type BodyError = Box<dyn std::error::Error + Send + Sync>;
@@ -28,9 +31,44 @@ pub struct Body(Inner);
 
 #[derive(Debug)]
 enum Inner {
-    Memory(Option<Bytes>),
+    Memory(Option<Stored>),
     Boxed(UnsyncBoxBody<Bytes, BodyError>),
     Watched(Box<Watched>),
+}
+
+/// All of a body that is in memory or mapped, and who watches its bytes leave.
+#[derive(Debug)]
+pub struct Whole {
+    /// The bytes.
+    pub stored: Stored,
+    /// Those who watch them.
+    pub watching: Watching,
+}
+
+/// Those who watch the bytes of a body leave that somebody has taken. They are to be told, and let go behind the last byte.
+#[derive(Debug, Default)]
+pub struct Watching(Option<Box<Watched>>);
+
+impl Watching {
+    /// So many more bytes have left.
+    pub fn sent(&mut self, bytes: usize) {
+        if let Some(watched) = &mut self.0 {
+            watched.sent(u64::try_from(bytes).unwrap_or(u64::MAX));
+        }
+    }
+}
+
+impl From<Whole> for Body {
+    fn from(Whole { stored, watching }: Whole) -> Self {
+        let body = Self::stored(stored);
+        match watching.0 {
+            Some(mut watched) => {
+                watched.put(body);
+                Self(Inner::Watched(watched))
+            }
+            None => body,
+        }
+    }
 }
 
 /// An extension of an answer whose body says by itself when it was waited for it long enough: a connection is not idle meanwhile.
@@ -47,23 +85,33 @@ impl Body {
     }
 
     /// Bytes in memory, or mapped.
-    pub const fn full(bytes: Bytes) -> Self {
-        Self(Inner::Memory(Some(bytes)))
+    pub fn full(bytes: Bytes) -> Self {
+        Self::stored(bytes.into())
+    }
+
+    /// The same, which may be in a file too.
+    pub const fn stored(stored: Stored) -> Self {
+        Self(Inner::Memory(Some(stored)))
     }
 
     /// Its size, when all of it is in memory or mapped.
     pub fn in_memory(&self) -> Option<usize> {
         match &self.0 {
-            Inner::Memory(bytes) => Some(bytes.as_ref().map_or(0, Bytes::len)),
+            Inner::Memory(bytes) => Some(bytes.as_ref().map_or(0, Stored::len)),
             Inner::Boxed(_) | Inner::Watched(_) => None,
         }
     }
 
     /// All of it, when it is in memory or mapped; the body is empty then.
-    pub fn take_memory(&mut self) -> Option<Bytes> {
+    pub fn take_whole(&mut self) -> Option<Whole> {
         match &mut self.0 {
-            Inner::Memory(bytes) => Some(bytes.take().unwrap_or_default()),
-            Inner::Boxed(_) | Inner::Watched(_) => None,
+            Inner::Memory(stored) => Some(Whole { stored: stored.take().unwrap_or_default(), watching: Watching(None) }),
+            Inner::Boxed(_) => None,
+            Inner::Watched(watched) => {
+                let stored = watched.take()?;
+                let Inner::Watched(watched) = std::mem::replace(&mut self.0, Inner::Memory(None)) else { return None };
+                Some(Whole { stored, watching: Watching(Some(watched)) })
+            }
         }
     }
 
@@ -105,7 +153,7 @@ impl HttpBody for Body {
         match &mut self.0 {
             Inner::Memory(bytes) => {
                 let next = bytes.take().filter(|it| !it.is_empty());
-                Poll::Ready(next.map(|it| Ok(Frame::data(it))))
+                Poll::Ready(next.map(|it| Ok(Frame::data(it.into_parts().0))))
             }
             Inner::Boxed(body) => Pin::new(body).poll_frame(context),
             Inner::Watched(body) => Pin::new(body).poll_frame(context),
@@ -114,7 +162,7 @@ impl HttpBody for Body {
 
     fn is_end_stream(&self) -> bool {
         match &self.0 {
-            Inner::Memory(bytes) => bytes.as_ref().is_none_or(Bytes::is_empty),
+            Inner::Memory(bytes) => bytes.as_ref().is_none_or(Stored::is_empty),
             Inner::Boxed(body) => body.is_end_stream(),
             Inner::Watched(body) => body.is_end_stream(),
         }

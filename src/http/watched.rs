@@ -11,7 +11,10 @@ use std::{
 use bytes::Bytes;
 use hyper::body::{Body as HttpBody, Frame, SizeHint};
 
-use super::respond::{Body, BodyError};
+use super::{
+    respond::{Body, BodyError},
+    stored::Stored,
+};
 
 /// Bytes of an answer that are handed to the connection at once while somebody watches.
 pub const PIECE: usize = 256 * 1024;
@@ -41,11 +44,26 @@ impl Watched {
         self.others.push(watch);
     }
 
-    fn piece(&mut self) -> Frame<Bytes> {
-        let piece = self.rest.split_to(self.rest.len().min(PIECE));
-        let bytes = u64::try_from(piece.len()).unwrap_or(u64::MAX);
+    /// Tells all who watch.
+    pub(super) fn sent(&mut self, bytes: u64) {
         self.first.sent(bytes);
         self.others.iter_mut().for_each(|it| it.sent(bytes));
+    }
+
+    /// All of the body, for somebody who tells of it what leaves; `None` where a part has left, or it is not in memory.
+    pub(super) fn take(&mut self) -> Option<Stored> {
+        let whole = self.rest.is_empty().then(|| self.body.take_whole()).flatten()?;
+        Some(whole.stored)
+    }
+
+    /// Gives the body back.
+    pub(super) fn put(&mut self, body: Body) {
+        self.body = body;
+    }
+
+    fn piece(&mut self) -> Frame<Bytes> {
+        let piece = self.rest.split_to(self.rest.len().min(PIECE));
+        self.sent(u64::try_from(piece.len()).unwrap_or(u64::MAX));
         Frame::data(piece)
     }
 }

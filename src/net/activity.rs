@@ -4,6 +4,7 @@
 //! on which no byte moves and no request is worked on is idle, and ends. What may come in, and whether it is HTTP/2, is for `framing` to say.
 
 use std::{
+    fs::File,
     io,
     pin::Pin,
     sync::{
@@ -19,7 +20,7 @@ use tokio::{
     time::Instant,
 };
 
-use super::{framing::Framing, seats::Seat};
+use super::{framing::Framing, seats::Seat, stream::SendFile};
 use crate::base::clock::ticks_ms;
 
 /// The state that connection, bytes and requests share. Times are milliseconds since the accept.
@@ -159,6 +160,14 @@ impl<S> Watched<S> {
     pub(super) fn holding(self, seat: Seat) -> Self {
         Self { _seat: Some(seat), ..self }
     }
+
+    fn wrote<T>(&mut self, write: impl FnOnce(&mut S) -> Poll<T>) -> Poll<T> {
+        let polled = write(&mut self.stream);
+        if polled.is_ready() {
+            self.activity.wrote(self.activity.now());
+        }
+        polled
+    }
 }
 
 impl<S: AsyncRead + Unpin> AsyncRead for Watched<S> {
@@ -194,11 +203,7 @@ impl<S: AsyncRead + Unpin> AsyncRead for Watched<S> {
 
 impl<S: AsyncWrite + Unpin> AsyncWrite for Watched<S> {
     fn poll_write(mut self: Pin<&mut Self>, context: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
-        let polled = Pin::new(&mut self.stream).poll_write(context, bytes);
-        if polled.is_ready() {
-            self.activity.wrote(self.activity.now());
-        }
-        polled
+        self.wrote(|it| Pin::new(it).poll_write(context, bytes))
     }
 
     fn poll_write_vectored(
@@ -206,11 +211,7 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for Watched<S> {
         context: &mut Context<'_>,
         slices: &[io::IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
-        let polled = Pin::new(&mut self.stream).poll_write_vectored(context, slices);
-        if polled.is_ready() {
-            self.activity.wrote(self.activity.now());
-        }
-        polled
+        self.wrote(|it| Pin::new(it).poll_write_vectored(context, slices))
     }
 
     // hyper copies bodies for a stream that says no here.
@@ -224,6 +225,26 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for Watched<S> {
 
     fn poll_shutdown(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
         Pin::new(&mut self.stream).poll_shutdown(context)
+    }
+}
+
+impl<S: SendFile> SendFile for Watched<S> {
+    fn sends_files(&self) -> bool {
+        self.stream.sends_files()
+    }
+
+    fn poll_write_more(&mut self, context: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+        self.wrote(|it| it.poll_write_more(context, bytes))
+    }
+
+    fn poll_send_file(
+        &mut self,
+        context: &mut Context<'_>,
+        file: &File,
+        at: u64,
+        most: usize,
+    ) -> Poll<io::Result<usize>> {
+        self.wrote(|it| it.poll_send_file(context, file, at, most))
     }
 }
 

@@ -1,5 +1,5 @@
 //! The short way of HTTP/1.1: a request that has no body, and whose answer is there at once and whole in memory, is read, answered and
-//! written here, with one read and one write.
+//! written here, with one read and one write. Of many bytes that are in a file too the system takes them from there, where it can.
 //!
 //! Everything else is hyper's: another method or version, a body, a switch of protocols, an answer that is waited for or that streams.
 //! It gets the bytes of the request again, the answer if that was begun, and the rest of the connection. So this knows neither codings
@@ -24,8 +24,14 @@ use hyper::{
 };
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
-use super::{activity::Watched, arriving::Arriving};
-use crate::{base::clock::Clock, http::respond::Response};
+use super::{activity::Watched, arriving::Arriving, stream::SendFile};
+use crate::{
+    base::clock::Clock,
+    http::{
+        respond::{Response, Watching},
+        stored::Part,
+    },
+};
 
 /// Bytes that are read at once, and of a head that is answered here.
 const HEAD_MAX: usize = 8 * 1024;
@@ -33,6 +39,8 @@ const HEAD_MAX: usize = 8 * 1024;
 const FIELDS_MAX: usize = 100;
 /// A body of so many bytes is copied behind its head: one piece costs the system less than two.
 const COPIED_MAX: usize = 4 * 1024;
+/// Bytes of a file that the system sends at once, and after which others have their turn.
+const SENT_MAX: usize = 1024 * 1024;
 /// Steps of a connection, of which a request takes one or two, until others have their turn.
 const TURNS_MAX: usize = 32;
 /// What a thread keeps of the room for a head.
@@ -95,6 +103,9 @@ struct Out {
     head: Vec<u8>,
     at: usize,
     body: Bytes,
+    /// Where the same bytes are in a file that the system sends.
+    file: Option<Part>,
+    watching: Watching,
 }
 
 /// What a reading has brought.
@@ -110,7 +121,7 @@ enum Read {
 
 impl<S, F, A> Direct<S, F, A>
 where
-    S: AsyncRead + AsyncWrite + Unpin,
+    S: AsyncRead + AsyncWrite + SendFile + Unpin,
     F: Fn(Request<Arriving>) -> A,
     A: Future<Output = Response> + Unpin,
 {
@@ -199,27 +210,28 @@ where
         };
         let mut head = ROOM.take();
         head.clear();
-        let body = match response.body_mut().take_memory() {
-            Some(body) if write_head(&mut head, &response, body.len(), how) => {
-                // Parts may be of a mapped file, whose pages are the system's alone to touch: it says so if one is bad.
-                if body.len() > COPIED_MAX || response.status() == StatusCode::PARTIAL_CONTENT {
-                    body
-                } else {
-                    head.extend_from_slice(&body);
-                    Bytes::new()
-                }
-            }
-            body => {
+        let whole = match response.body_mut().take_whole() {
+            Some(whole) if write_head(&mut head, &response, whole.stored.len(), how) => whole,
+            whole => {
                 ROOM.set(head);
-                if let Some(body) = body {
-                    *response.body_mut() = body.into();
+                if let Some(whole) = whole {
+                    *response.body_mut() = whole.into();
                 }
                 self.pass_on(text, Some(Begun::Answered(response)));
                 return;
             }
         };
+        // Parts may be of a mapped file, whose pages are the system's alone to touch: it says so if one is bad.
+        let may_copy = response.status() != StatusCode::PARTIAL_CONTENT;
         give_back(std::mem::take(response.headers_mut()));
-        self.out = Some(Out { head, at: 0, body });
+        let (mut body, file) = whole.stored.into_parts();
+        let (file, mut watching) = (file.filter(|_| self.stream.sends_files()), whole.watching);
+        if may_copy && body.len() <= COPIED_MAX {
+            head.extend_from_slice(&body);
+            watching.sent(body.len());
+            body = Bytes::new();
+        }
+        self.out = Some(Out { head, at: 0, body, file, watching });
         if text.len() > length {
             self.kept = text.slice(length..);
             self.has_more = true;
@@ -233,23 +245,38 @@ where
     /// Writes what is on its way out.
     fn poll_write(&mut self, context: &mut Context<'_>) -> Poll<io::Result<()>> {
         let Some(out) = &mut self.out else { return Poll::Ready(Ok(())) };
+        let mut left = SENT_MAX;
         loop {
             let head = out.head.get(out.at..).unwrap_or_default();
             if head.is_empty() && out.body.is_empty() {
                 break;
             }
-            let stream = Pin::new(&mut self.stream);
-            let written = ready!(if out.body.is_empty() {
-                stream.poll_write(context, head)
-            } else {
-                stream.poll_write_vectored(context, &[IoSlice::new(head), IoSlice::new(&out.body)])
-            })?;
+            if left == 0 {
+                context.waker().wake_by_ref();
+                return Poll::Pending;
+            }
+            let stream = &mut self.stream;
+            let polled = match &out.file {
+                Some(_) if !head.is_empty() => stream.poll_write_more(context, head),
+                Some(part) => stream.poll_send_file(context, &part.file, part.at, left.min(out.body.len())),
+                None if out.body.is_empty() => Pin::new(stream).poll_write(context, head),
+                None => Pin::new(stream).poll_write_vectored(context, &[IoSlice::new(head), IoSlice::new(&out.body)]),
+            };
+            let written = match ready!(polled) {
+                // Not of every file system.
+                Err(error) if head.is_empty() && out.file.is_some() && is_no_way(&error) => {
+                    out.file = None;
+                    continue;
+                }
+                written => written?,
+            };
             if written == 0 {
                 return Poll::Ready(Err(io::ErrorKind::WriteZero.into()));
             }
             let of_head = written.min(head.len());
             out.at += of_head;
-            out.body.advance(written.saturating_sub(of_head).min(out.body.len()));
+            out.has_sent(written - of_head);
+            left = left.saturating_sub(written);
         }
         ready!(Pin::new(&mut self.stream).poll_flush(context))?;
         if let Some(out) = self.out.take().filter(|it| it.head.capacity() <= ROOM_MAX) {
@@ -259,9 +286,27 @@ where
     }
 }
 
+impl Out {
+    /// So many more bytes of the body have left.
+    fn has_sent(&mut self, bytes: usize) {
+        self.body.advance(bytes.min(self.body.len()));
+        if let Some(part) = &mut self.file {
+            part.at = part.at.saturating_add(u64::try_from(bytes).unwrap_or(u64::MAX));
+        }
+        if bytes > 0 {
+            self.watching.sent(bytes);
+        }
+    }
+}
+
+/// Whether the system cannot send a file by itself.
+fn is_no_way(error: &io::Error) -> bool {
+    matches!(error.kind(), io::ErrorKind::InvalidInput | io::ErrorKind::Unsupported)
+}
+
 impl<S, F, A> Future for Direct<S, F, A>
 where
-    S: AsyncRead + AsyncWrite + Unpin,
+    S: AsyncRead + AsyncWrite + SendFile + Unpin,
     F: Fn(Request<Arriving>) -> A + Unpin,
     A: Future<Output = Response> + Unpin,
 {

@@ -1,8 +1,8 @@
-//! Large files: opened for each answer, hashed on first use and after any change, then sent from their pages.
+//! Large files: hashed on first use and after any change, then sent from their pages, or by the system from the open file.
 //!
 //! Never sends a file whose (device, inode, size, mtime, ctime) differ from those of the hashed one. A change
 //! in the same tick of the file system's clock as the hashing, of the same size, is not seen until the scrub.
-//! All calls but [`body`] block.
+//! All calls but [`body`] and [`Files::at_hand`] block.
 
 use std::{
     collections::VecDeque,
@@ -29,10 +29,11 @@ use crate::{
         pieces,
         range::Span,
         respond::{Body, BodyError},
+        stored::Stored,
     },
 };
 
-/// Files remembered as verified: each costs a mapping, which counts as cache of the kernel and not as our memory.
+/// Files remembered as verified: each costs a descriptor and a mapping, which counts as cache of the kernel and not as our memory.
 const KNOWN_MAX: u64 = 1_024;
 /// A file that nobody asks for is let go, so that a removed one gives its space back.
 const KNOWN_IDLE: Duration = Duration::from_mins(5);
@@ -47,7 +48,7 @@ const HASH_CHUNK: usize = 256 * 1024;
 #[derive(Clone, Debug)]
 pub(super) enum Content {
     /// In memory, or mapped.
-    Bytes(Bytes),
+    Bytes(Stored),
     /// To be read piece by piece.
     File(Arc<File>),
 }
@@ -96,6 +97,16 @@ impl Files {
         Self { dir, map, known }
     }
 
+    /// The content of a blob of `size` bytes, where its file is open and is as it was when it was verified. Asks the kernel, and no disk.
+    pub(super) fn at_hand(&self, hash: Sha256, size: u64) -> Option<Content> {
+        let (identity, verdict) = self.known.get(&hash)?;
+        let content = verdict.ok()?;
+        let Content::Bytes(stored) = &content else { return None };
+        // Also a removed one has another identity: its time of change is that of its last link.
+        let is_same = identity.size == size && Identity::of(stored.file()?).ok()? == identity;
+        is_same.then_some(content)
+    }
+
     /// The verified content of a blob of `size` bytes.
     pub(super) fn open(&self, hash: Sha256, size: u64) -> Result<Content, BlobError> {
         self.open_by(hash, size, hash_of)
@@ -136,7 +147,7 @@ impl Files {
     fn content(&self, file: File) -> io::Result<Content> {
         // Where other machines may change a file, a mapping could be cut short under us.
         if self.map && !self.dir.is_shared() && mapping::may_map(&file) {
-            Ok(Content::Bytes(mapping::map(&file)?))
+            Ok(Content::Bytes(Stored::of(mapping::map(&file)?, Arc::new(file))))
         } else {
             Ok(Content::File(Arc::new(file)))
         }
@@ -161,7 +172,7 @@ fn hash_of(mut file: &File) -> io::Result<Sha256> {
 /// The body of the bytes from `first` on, `length` of them; they must lie within the content.
 pub(super) fn body(content: Content, first: u64, length: u64, tasks: &Tasks) -> Body {
     if let Content::Bytes(bytes) = content {
-        return Body::full(part(&bytes, first, length));
+        return Body::stored(part(&bytes, first, length));
     }
     let (mut at, mut left) = (first, length);
     pieces::body(tasks, move || {
@@ -200,7 +211,7 @@ pub(super) fn pieces_of(content: Content, pieces: Vec<Piece>, tasks: &Tasks) -> 
     if let Content::Bytes(bytes) = content {
         let made = pieces.into_iter().map(move |it| match it {
             Piece::Words(words) => words,
-            Piece::Part(span) => part(&bytes, span.first, span.length()),
+            Piece::Part(span) => part(&bytes, span.first, span.length()).into_parts().0,
         });
         return Body::boxed(StreamBody::new(tokio_stream::iter(made.map(|it| Ok::<_, BodyError>(Frame::data(it))))));
     }
@@ -221,7 +232,7 @@ pub(super) fn pieces_of(content: Content, pieces: Vec<Piece>, tasks: &Tasks) -> 
 /// The bytes from `first` on, `length` of them; they must lie within the content. Blocks.
 pub(super) fn read(content: &Content, first: u64, length: u64) -> io::Result<Bytes> {
     match content {
-        Content::Bytes(bytes) => Ok(part(bytes, first, length)),
+        Content::Bytes(bytes) => Ok(part(bytes, first, length).into_parts().0),
         Content::File(file) => {
             let mut buffer = vec![0; usize::try_from(length).unwrap_or(usize::MAX)];
             file.read_exact_at(&mut buffer, first)?;
@@ -230,10 +241,9 @@ pub(super) fn read(content: &Content, first: u64, length: u64) -> io::Result<Byt
     }
 }
 
-fn part(bytes: &Bytes, first: u64, length: u64) -> Bytes {
-    let from = usize::try_from(first).unwrap_or(usize::MAX).min(bytes.len());
-    let to = from.saturating_add(usize::try_from(length).unwrap_or(usize::MAX)).min(bytes.len());
-    bytes.slice(from..to)
+fn part(stored: &Stored, first: u64, length: u64) -> Stored {
+    let from = usize::try_from(first).unwrap_or(usize::MAX);
+    stored.slice(from..from.saturating_add(usize::try_from(length).unwrap_or(usize::MAX)))
 }
 
 #[cfg(test)]

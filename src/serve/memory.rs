@@ -5,20 +5,22 @@
 
 use std::{io, sync::Arc};
 
-use bytes::Bytes;
 use moka::{policy::EvictionPolicy, sync::Cache};
 
 use super::{
     file::{Content, Files},
     incident::{Damage, Incidents},
-    source, variant,
+    mapping, source, variant,
 };
-use crate::base::{
-    blob_dir::{BlobDir, BlobError, Coding},
-    flight::Flight,
-    hash::Sha256,
-    limits::{MEMORY_BYTES_MAX, MEMORY_FILE_BYTES_MAX, MEMORY_VARIANT_BYTES_MAX},
-    tasks::Tasks,
+use crate::{
+    base::{
+        blob_dir::{BlobDir, BlobError, Coding},
+        flight::Flight,
+        hash::Sha256,
+        limits::{MEMORY_BYTES_MAX, MEMORY_FILE_BYTES_MAX, MEMORY_VARIANT_BYTES_MAX},
+        tasks::Tasks,
+    },
+    http::stored::{FILE_BYTES_MIN, Stored},
 };
 
 /// What an entry costs beside its bytes.
@@ -35,9 +37,9 @@ pub(super) struct Memory(Arc<Inner>);
 struct Inner {
     dir: BlobDir,
     incidents: Arc<Incidents>,
-    kept: Cache<Key, Bytes>,
+    kept: Cache<Key, Stored>,
     files: Files,
-    small: Flight<Key, Result<Bytes, Damage>>,
+    small: Flight<Key, Result<Stored, Damage>>,
     large: Flight<Sha256, Result<Content, Damage>>,
 }
 
@@ -67,7 +69,7 @@ impl Memory {
     pub(super) fn new(dir: BlobDir, incidents: Arc<Incidents>, map: bool) -> Self {
         let kept = Cache::builder()
             .max_capacity(MEMORY_BYTES_MAX)
-            .weigher(|_: &Key, bytes: &Bytes| u32::try_from(bytes.len() + ENTRY_BYTES).unwrap_or(u32::MAX))
+            .weigher(|_: &Key, bytes: &Stored| u32::try_from(bytes.len() + ENTRY_BYTES).unwrap_or(u32::MAX))
             .eviction_policy(EvictionPolicy::lru())
             .build();
         let files = Files::new(dir.clone(), map);
@@ -80,7 +82,7 @@ impl Memory {
             return self.large(hash, size, tasks).await;
         }
         // A manifest whose size is not that of its blob gets no bytes: what is announced is what is sent.
-        let fits = |bytes: &Bytes| u64::try_from(bytes.len()) == Ok(size);
+        let fits = |bytes: &Stored| u64::try_from(bytes.len()) == Ok(size);
         if let Some(bytes) = self.0.kept.get(&(hash, None)).filter(fits) {
             return Ok(Content::Bytes(bytes));
         }
@@ -95,6 +97,9 @@ impl Memory {
     }
 
     async fn large(&self, hash: Sha256, size: u64, tasks: &Tasks) -> Result<Content, Damage> {
+        if let Some(content) = self.0.files.at_hand(hash, size) {
+            return Ok(content);
+        }
         let load = async {
             let inner = Arc::clone(&self.0);
             let opened = source::read(&self.0.dir, hash, tasks, move |_| inner.files.open(hash, size)).await;
@@ -126,7 +131,7 @@ impl Memory {
     }
 
     /// A compressed form of a blob of `size` bytes, when it is there and decodes to the blob.
-    pub(super) async fn variant(&self, hash: Sha256, size: u64, coding: Coding, tasks: &Tasks) -> Option<Bytes> {
+    pub(super) async fn variant(&self, hash: Sha256, size: u64, coding: Coding, tasks: &Tasks) -> Option<Stored> {
         let key = (hash, Some(coding));
         if let Some(bytes) = self.0.kept.get(&key) {
             return Some(bytes);
@@ -160,11 +165,11 @@ impl Inner {
         }
     }
 
-    fn load_variant(&self, hash: Sha256, size: u64, coding: Coding) -> Result<Bytes, Damage> {
+    fn load_variant(&self, hash: Sha256, size: u64, coding: Coding) -> Result<Stored, Damage> {
         let damage = Damage::Variant(coding);
         let bytes = match self.dir.variant(&hash, coding) {
             // SECURITY: only what decodes to the blob is sent under its name.
-            Ok(Some((bytes, _))) if variant::decodes_to(&bytes, coding, hash, size) => Bytes::from(bytes),
+            Ok(Some((bytes, _))) if variant::decodes_to(&bytes, coding, hash, size) => kept(bytes),
             Ok(Some(_)) => {
                 self.incidents.report(hash, damage, &"it does not decode to the blob");
                 return Err(damage);
@@ -182,10 +187,24 @@ impl Inner {
 }
 
 /// The verified bytes of a small file.
-fn read_small(dir: &BlobDir, hash: Sha256, size: u64) -> Result<Bytes, BlobError> {
+fn read_small(dir: &BlobDir, hash: Sha256, size: u64) -> Result<Stored, BlobError> {
     // Another size is other bytes, and need not be read to know it.
     match dir.size(&hash) {
         Some(found) if found != size => Err(BlobError::Corrupt),
-        _ => dir.read_local(&hash).map(Bytes::from),
+        _ => dir.read_local(&hash).map(kept),
+    }
+}
+
+/// Bytes as they are kept: where it is worth it, in a file of memory that the system sends by itself.
+fn kept(bytes: Vec<u8>) -> Stored {
+    if bytes.len() < FILE_BYTES_MIN || !mapping::has_room() {
+        return bytes.into();
+    }
+    match mapping::sealed(&bytes) {
+        Ok(stored) => stored,
+        Err(error) => {
+            tracing::debug!(%error, "bytes are kept without a file");
+            bytes.into()
+        }
     }
 }

@@ -1,14 +1,40 @@
 //! What a client gets of direct answers, and what is left to hyper.
 
-use std::{future, sync::Arc};
+use std::{
+    future,
+    sync::{Arc, Mutex},
+};
 
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _, DuplexStream, duplex};
 
 use super::{
-    super::{activity::Activity, framing::Framing},
+    super::{
+        activity::Activity,
+        framing::Framing,
+        stream::{SendFile, Stream},
+    },
     *,
 };
-use crate::http::respond::{self, Body};
+use crate::http::{
+    respond::{self, Body},
+    stored::{FILE_BYTES_MIN, Stored},
+    watched::Watch,
+};
+
+/// A stream in memory, to which no file is sent.
+impl SendFile for DuplexStream {
+    fn sends_files(&self) -> bool {
+        false
+    }
+
+    fn poll_write_more(&mut self, context: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+        Pin::new(self).poll_write(context, bytes)
+    }
+
+    fn poll_send_file(&mut self, _: &mut Context<'_>, _: &std::fs::File, _: u64, _: usize) -> Poll<io::Result<usize>> {
+        Poll::Ready(Err(io::ErrorKind::Unsupported.into()))
+    }
+}
 
 type Answer = Pin<Box<dyn Future<Output = Response> + Send>>;
 
@@ -251,4 +277,103 @@ fn the_date_is_that_of_now() {
     let told = i64::try_from(told.duration_since(UNIX_EPOCH).unwrap().as_millis()).unwrap();
     assert!((0..5_000).contains(&(Clock::system().now_ms() - told)), "{text}");
     assert_eq!(now(), now());
+}
+
+/// Bytes in a file, and the body that has them.
+fn stored(bytes: usize) -> Stored {
+    let bytes: Vec<u8> = (0..=250).cycle().take(bytes).collect();
+    let file = tempfile::tempfile().unwrap();
+    std::os::unix::fs::FileExt::write_all_at(&file, &bytes, 0).unwrap();
+    Stored::of(bytes.into(), Arc::new(file))
+}
+
+/// What somebody was told of the bytes that left, and whether that has ended.
+#[derive(Clone, Default)]
+struct Told(Arc<Mutex<(u64, bool)>>);
+
+struct Listening(Told);
+
+impl Watch for Listening {
+    fn sent(&mut self, bytes: u64) {
+        self.0.0.lock().unwrap().0 += bytes;
+    }
+}
+
+impl Drop for Listening {
+    fn drop(&mut self) {
+        self.0.0.lock().unwrap().1 = true;
+    }
+}
+
+/// Answers one request by a socket with `stored`: what came behind the head, and what was told.
+async fn by_socket(stored: &Stored, take: usize) -> (Vec<u8>, (u64, bool)) {
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let mut client = tokio::net::TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
+    let (server, _) = listener.accept().await.unwrap();
+    let (told, bytes) = (Told::default(), stored.len());
+    let answer = |_| {
+        let body = Body::stored(stored.clone()).watched(Listening(told.clone()));
+        Box::pin(future::ready(Response::new(body)))
+    };
+    let stream = Watched::new(Stream::Clear(server), Arc::new(Activity::new()), Some(Framing::new()));
+    let mut direct = Direct::new(stream, answer);
+    let mut got = Vec::new();
+    let listen = async {
+        client.write_all(b"GET / HTTP/1.1\r\n\r\n").await.unwrap();
+        (&mut client).take(u64::try_from(take).unwrap()).read_to_end(&mut got).await.unwrap();
+        drop(client);
+    };
+    let serve = async {
+        Pin::new(&mut direct).await;
+        // Closes the socket, as whoever serves does.
+        assert!(direct.rest().is_none());
+    };
+    let both = async { tokio::join!(listen, serve) };
+    tokio::time::timeout(Duration::from_secs(60), both).await.expect("nobody waits for the other");
+    let end = got.windows(4).position(|it| it == b"\r\n\r\n").unwrap();
+    let head = String::from_utf8(got[..end].to_vec()).unwrap();
+    assert!(head.contains(&format!("content-length: {bytes}")), "{head}");
+    let told = *told.0.lock().unwrap();
+    (got.split_off(end + 4), told)
+}
+
+#[tokio::test]
+async fn bytes_of_a_file_are_sent_whole_and_told_of() {
+    let most = 5_000_000;
+    let all = stored(most);
+    for range in [0..most, 7..most - 9, 4_096..4_096 + FILE_BYTES_MIN, 1_000..1_005] {
+        let (wanted, length) = (all.bytes().slice(range.clone()), u64::try_from(range.len()).unwrap());
+        let part = all.slice(range);
+        // The client goes away behind the last byte: the head is as long as it is.
+        let (got, told) = by_socket(&part, wanted.len() + head_of(wanted.len())).await;
+        assert!(got == wanted, "{} of {}", got.len(), wanted.len());
+        assert_eq!(told, (length, true));
+    }
+}
+
+#[tokio::test]
+async fn who_goes_away_is_counted_as_far_as_the_system_has_taken_it() {
+    let (got, (told, is_over)) = by_socket(&stored(50_000_000), 1_000_000).await;
+    assert!(got.len() < 1_000_000 && is_over);
+    assert!((900_000..40_000_000).contains(&told), "{told}");
+}
+
+#[tokio::test]
+async fn a_file_that_cannot_be_sent_is_written_and_one_cut_short_ends_the_connection() {
+    let bytes = Bytes::from(vec![7; 100_000]);
+    let no_way = Stored::of(bytes.clone(), Arc::new(std::fs::File::open("/proc/self/status").unwrap()));
+    let (got, told) = by_socket(&no_way, bytes.len() + head_of(bytes.len())).await;
+    assert!(got == bytes, "{}", got.len());
+    assert_eq!(told, (100_000, true));
+
+    let cut = stored(100_000);
+    cut.file().unwrap().set_len(60_000).unwrap();
+    let (got, told) = by_socket(&cut, 1_000_000).await;
+    assert!(got == cut.bytes()[..60_000], "nothing stands in for what is missing");
+    assert_eq!(told, (60_000, true));
+}
+
+/// Bytes of the head in front of a body of `bytes`.
+fn head_of(bytes: usize) -> usize {
+    format!("HTTP/1.1 200 OK\r\ncontent-length: {bytes}\r\ndate: \r\n\r\n").len() + DATE_BYTES
 }
