@@ -5,6 +5,7 @@
 use std::{path::PathBuf, process::ExitCode, time::Duration};
 
 use clap::Args;
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use tokio::signal::unix::{SignalKind, signal};
 
 use super::terminal;
@@ -16,6 +17,8 @@ use crate::{
 
 /// How long the end waits for blocking work that does not look at the sign to stop: its files are whole whenever it ends.
 const LEFT_MAX: Duration = Duration::from_secs(5);
+/// Files and connections that a server has open at once, where it may. A shell gives 1,024, for the sake of old programs.
+const DESCRIPTORS: u64 = 64 * 1024;
 
 /// Where a process keeps its data and reads its settings.
 #[derive(Args)]
@@ -80,6 +83,17 @@ pub(super) fn run(command: &str, flags: &Flags) -> ExitCode {
     }
 }
 
+/// Takes as many descriptors as a server needs and its limits let it have. It serves with fewer too.
+fn take_descriptors() {
+    let limits = getrlimit(Resource::Nofile);
+    let most = limits.maximum.unwrap_or(DESCRIPTORS).min(DESCRIPTORS);
+    if limits.current.is_some_and(|it| it < most)
+        && let Err(error) = setrlimit(Resource::Nofile, Rlimit { current: Some(most), ..limits })
+    {
+        tracing::debug!(%error, "the limit of open files stays as it is");
+    }
+}
+
 fn serve(flags: &Flags) -> Result<()> {
     let settings = Server::load(flags)?;
     // Where there may be sites they are served, whatever is wrong with a database: it is told, and tried again.
@@ -88,6 +102,7 @@ fn serve(flags: &Flags) -> Result<()> {
         checked => checked.map(|()| None)?,
     };
     app::logs::start(&settings.log, settings.log_format)?;
+    take_descriptors();
     if let Some(error) = wrong {
         tracing::error!(%error, "these settings cannot be used");
     }

@@ -105,7 +105,9 @@ impl Body {
     /// All of it, when it is in memory or mapped; the body is empty then.
     pub fn take_whole(&mut self) -> Option<Whole> {
         match &mut self.0 {
-            Inner::Memory(stored) => Some(Whole { stored: stored.take().unwrap_or_default(), watching: Watching(None) }),
+            Inner::Memory(stored) => {
+                Some(Whole { stored: stored.take().unwrap_or_default(), watching: Watching(None) })
+            }
             Inner::Boxed(_) => None,
             Inner::Watched(watched) => {
                 let stored = watched.take()?;

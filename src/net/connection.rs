@@ -39,6 +39,7 @@ use super::{
     activity::{Activity, Watched, Working},
     arriving::Arriving,
     direct::{Begun, Direct, Rewound},
+    executor::Executor,
     framing::{Framing, OF_PREFACE},
     listen, patient, proxy_header,
     seats::{Seat, Seats},
@@ -107,16 +108,6 @@ impl Default for Limits {
             head_bytes: limits::HEADER_BYTES_MAX,
             streams: limits::STREAMS_MAX,
         }
-    }
-}
-
-/// Runs futures of hyper as our tasks.
-#[derive(Clone, Debug)]
-struct Executor(Tasks);
-
-impl<F: Future<Output: Send> + Send + 'static> hyper::rt::Executor<F> for Executor {
-    fn execute(&self, future: F) {
-        self.0.spawn_for_its_end(future);
     }
 }
 
@@ -198,7 +189,7 @@ impl Versions {
 impl Server {
     /// Without a listener yet.
     pub fn new(tasks: Tasks, limits: Limits) -> Self {
-        let mut http = auto::Builder::new(Executor(tasks.clone()));
+        let mut http = auto::Builder::new(Executor::new(tasks.clone()));
         http.http1()
             .timer(TokioTimer::new())
             // The time for a head is watched from the accept on, and apart from idleness: see `activity`.

@@ -7,6 +7,7 @@ mod activity;
 mod arriving;
 pub mod connection;
 mod direct;
+mod executor;
 mod framing;
 #[cfg(feature = "h3")]
 pub mod http3;

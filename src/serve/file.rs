@@ -9,7 +9,7 @@ use std::{
     fs::File,
     io::{self, Read as _},
     os::unix::fs::{FileExt as _, MetadataExt as _},
-    sync::Arc,
+    sync::{Arc, LazyLock},
     time::Duration,
 };
 
@@ -17,6 +17,7 @@ use bytes::Bytes;
 use http_body_util::StreamBody;
 use hyper::body::Frame;
 use moka::{policy::EvictionPolicy, sync::Cache};
+use rustix::process::{Resource, getrlimit};
 
 use super::{incident::Damage, mapping};
 use crate::{
@@ -34,7 +35,9 @@ use crate::{
 };
 
 /// Files remembered as verified: each costs a descriptor and a mapping, which counts as cache of the kernel and not as our memory.
-const KNOWN_MAX: u64 = 1_024;
+const KNOWN_MAX: u64 = 4_096;
+/// A process that may have fewer files open keeps its descriptors for connections.
+const DESCRIPTORS_MIN: u64 = 16 * 1024;
 /// A file that nobody asks for is let go, so that a removed one gives its space back.
 const KNOWN_IDLE: Duration = Duration::from_mins(5);
 /// How often a file is hashed that changes while it is hashed.
@@ -147,11 +150,18 @@ impl Files {
     fn content(&self, file: File) -> io::Result<Content> {
         // Where other machines may change a file, a mapping could be cut short under us.
         if self.map && !self.dir.is_shared() && mapping::may_map(&file) {
-            Ok(Content::Bytes(Stored::of(mapping::map(&file)?, Arc::new(file))))
+            let bytes = mapping::map(&file)?;
+            Ok(Content::Bytes(if may_keep_open() { Stored::of(bytes, Arc::new(file)) } else { bytes.into() }))
         } else {
             Ok(Content::File(Arc::new(file)))
         }
     }
+}
+
+fn may_keep_open() -> bool {
+    static MAY: LazyLock<bool> =
+        LazyLock::new(|| getrlimit(Resource::Nofile).current.is_none_or(|it| it >= DESCRIPTORS_MIN));
+    *MAY
 }
 
 /// Hashes by reading: unlike a mapping, that survives a file that is cut short meanwhile.

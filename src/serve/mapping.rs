@@ -1,26 +1,11 @@
 //! Maps a file into memory as bytes: the one `unsafe` of the data plane.
 //!
-//! Only files of the blob folder are mapped, only after they were verified, and never on a network file system; and files of memory that
-//! nobody can change any more.
+//! Only files of the blob folder are mapped, only after they were verified, and never on a network file system.
 
-use std::{
-    fs::File,
-    io::{self, Write as _},
-    os::fd::AsFd,
-    sync::{Arc, LazyLock},
-};
+use std::{fs::File, io, os::fd::AsFd};
 
 use bytes::Bytes;
-use memmap2::{Advice, Mmap, MmapOptions};
-use rustix::{
-    fs::{MemfdFlags, SealFlags},
-    process::Resource,
-};
-
-use crate::http::stored::Stored;
-
-/// A process that may have fewer files open keeps its descriptors for connections.
-const FILES_MIN: u64 = 32 * 1024;
+use memmap2::{Advice, Mmap};
 
 /// Magic numbers (`statfs(2)`) of file systems whose files may change under us without our kernel knowing, or
 /// whose pages may fail to come: NFS, SMB, CIFS, SMB2, FUSE, 9P, AFS, Coda, Ceph, NCP, `OCFS2`, GFS2.
@@ -62,43 +47,4 @@ pub(super) fn map(file: &File) -> io::Result<Bytes> {
     // Advice only: without it the pages come one by one.
     drop(mapping.advise(Advice::WillNeed));
     Ok(Bytes::from_owner(mapping))
-}
-
-/// Whether this process may have many files open.
-pub(super) fn has_room() -> bool {
-    static HAS_ROOM: LazyLock<bool> =
-        LazyLock::new(|| rustix::process::getrlimit(Resource::Nofile).current.is_none_or(|it| it >= FILES_MIN));
-    *HAS_ROOM
-}
-
-/// Bytes in a file of memory, and mapped.
-pub(super) fn sealed(bytes: &[u8]) -> io::Result<Stored> {
-    let mut file = File::from(rustix::fs::memfd_create("served", MemfdFlags::CLOEXEC | MemfdFlags::ALLOW_SEALING)?);
-    file.write_all(bytes)?;
-    rustix::fs::fcntl_add_seals(&file, SealFlags::WRITE | SealFlags::SHRINK | SealFlags::GROW | SealFlags::SEAL)?;
-    Ok(Stored::of(map_sealed(&file)?, Arc::new(file)))
-}
-
-#[expect(unsafe_code, reason = "that the file is sealed is known here alone")]
-fn map_sealed(file: &File) -> io::Result<Bytes> {
-    // SAFETY: the seals of the only caller let nobody write into the file, cut it short or take them off again, us included.
-    let mapping = unsafe { MmapOptions::new().populate().map(file) }?;
-    Ok(Bytes::from_owner(mapping))
-}
-
-#[cfg(test)]
-mod tests {
-    use std::os::unix::fs::FileExt as _;
-
-    use super::*;
-
-    #[test]
-    fn nobody_can_change_what_is_sealed() {
-        let stored = sealed(&[7; 100_000]).unwrap();
-        assert!(stored.bytes().iter().all(|it| *it == 7) && stored.len() == 100_000);
-        let file = stored.file().unwrap();
-        assert!(file.write_all_at(b"x", 5).is_err() && file.set_len(5).is_err() && file.set_len(200_000).is_err());
-        assert!(rustix::fs::fcntl_add_seals(file, SealFlags::WRITE).is_err());
-        assert_eq!(file.metadata().unwrap().len(), 100_000);
-    }
 }

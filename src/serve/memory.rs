@@ -5,22 +5,20 @@
 
 use std::{io, sync::Arc};
 
+use bytes::Bytes;
 use moka::{policy::EvictionPolicy, sync::Cache};
 
 use super::{
     file::{Content, Files},
     incident::{Damage, Incidents},
-    mapping, source, variant,
+    source, variant,
 };
-use crate::{
-    base::{
-        blob_dir::{BlobDir, BlobError, Coding},
-        flight::Flight,
-        hash::Sha256,
-        limits::{MEMORY_BYTES_MAX, MEMORY_FILE_BYTES_MAX, MEMORY_VARIANT_BYTES_MAX},
-        tasks::Tasks,
-    },
-    http::stored::{FILE_BYTES_MIN, Stored},
+use crate::base::{
+    blob_dir::{BlobDir, BlobError, Coding},
+    flight::Flight,
+    hash::Sha256,
+    limits::{MEMORY_BYTES_MAX, MEMORY_FILE_BYTES_MAX, MEMORY_VARIANT_BYTES_MAX, SHARED_FILE_BYTES_MAX},
+    tasks::Tasks,
 };
 
 /// What an entry costs beside its bytes.
@@ -37,9 +35,9 @@ pub(super) struct Memory(Arc<Inner>);
 struct Inner {
     dir: BlobDir,
     incidents: Arc<Incidents>,
-    kept: Cache<Key, Stored>,
+    kept: Cache<Key, Bytes>,
     files: Files,
-    small: Flight<Key, Result<Stored, Damage>>,
+    small: Flight<Key, Result<Bytes, Damage>>,
     large: Flight<Sha256, Result<Content, Damage>>,
 }
 
@@ -69,7 +67,7 @@ impl Memory {
     pub(super) fn new(dir: BlobDir, incidents: Arc<Incidents>, map: bool) -> Self {
         let kept = Cache::builder()
             .max_capacity(MEMORY_BYTES_MAX)
-            .weigher(|_: &Key, bytes: &Stored| u32::try_from(bytes.len() + ENTRY_BYTES).unwrap_or(u32::MAX))
+            .weigher(|_: &Key, bytes: &Bytes| u32::try_from(bytes.len() + ENTRY_BYTES).unwrap_or(u32::MAX))
             .eviction_policy(EvictionPolicy::lru())
             .build();
         let files = Files::new(dir.clone(), map);
@@ -78,13 +76,15 @@ impl Memory {
 
     /// The verified content of a blob of `size` bytes.
     pub(super) async fn content(&self, hash: Sha256, size: u64, tasks: &Tasks) -> Result<Content, Damage> {
-        if size > MEMORY_FILE_BYTES_MAX {
+        // Where others may change them files are read for each answer.
+        let most = if self.0.dir.is_shared() { SHARED_FILE_BYTES_MAX } else { MEMORY_FILE_BYTES_MAX };
+        if size > most {
             return self.large(hash, size, tasks).await;
         }
         // A manifest whose size is not that of its blob gets no bytes: what is announced is what is sent.
-        let fits = |bytes: &Stored| u64::try_from(bytes.len()) == Ok(size);
+        let fits = |bytes: &Bytes| u64::try_from(bytes.len()) == Ok(size);
         if let Some(bytes) = self.0.kept.get(&(hash, None)).filter(fits) {
-            return Ok(Content::Bytes(bytes));
+            return Ok(Content::Bytes(bytes.into()));
         }
         let load = async {
             let read = source::read(&self.0.dir, hash, tasks, move |dir| read_small(dir, hash, size)).await;
@@ -93,7 +93,7 @@ impl Memory {
             Ok(bytes)
         };
         // Boxed, since it is rare: the future of each connection has room for the common way only.
-        Box::pin(self.0.small.join((hash, None), load)).await.map(Content::Bytes)
+        Box::pin(self.0.small.join((hash, None), load)).await.map(|it| Content::Bytes(it.into()))
     }
 
     async fn large(&self, hash: Sha256, size: u64, tasks: &Tasks) -> Result<Content, Damage> {
@@ -131,7 +131,7 @@ impl Memory {
     }
 
     /// A compressed form of a blob of `size` bytes, when it is there and decodes to the blob.
-    pub(super) async fn variant(&self, hash: Sha256, size: u64, coding: Coding, tasks: &Tasks) -> Option<Stored> {
+    pub(super) async fn variant(&self, hash: Sha256, size: u64, coding: Coding, tasks: &Tasks) -> Option<Bytes> {
         let key = (hash, Some(coding));
         if let Some(bytes) = self.0.kept.get(&key) {
             return Some(bytes);
@@ -165,11 +165,11 @@ impl Inner {
         }
     }
 
-    fn load_variant(&self, hash: Sha256, size: u64, coding: Coding) -> Result<Stored, Damage> {
+    fn load_variant(&self, hash: Sha256, size: u64, coding: Coding) -> Result<Bytes, Damage> {
         let damage = Damage::Variant(coding);
         let bytes = match self.dir.variant(&hash, coding) {
             // SECURITY: only what decodes to the blob is sent under its name.
-            Ok(Some((bytes, _))) if variant::decodes_to(&bytes, coding, hash, size) => kept(bytes),
+            Ok(Some((bytes, _))) if variant::decodes_to(&bytes, coding, hash, size) => Bytes::from(bytes),
             Ok(Some(_)) => {
                 self.incidents.report(hash, damage, &"it does not decode to the blob");
                 return Err(damage);
@@ -187,24 +187,10 @@ impl Inner {
 }
 
 /// The verified bytes of a small file.
-fn read_small(dir: &BlobDir, hash: Sha256, size: u64) -> Result<Stored, BlobError> {
+fn read_small(dir: &BlobDir, hash: Sha256, size: u64) -> Result<Bytes, BlobError> {
     // Another size is other bytes, and need not be read to know it.
     match dir.size(&hash) {
         Some(found) if found != size => Err(BlobError::Corrupt),
-        _ => dir.read_local(&hash).map(kept),
-    }
-}
-
-/// Bytes as they are kept: where it is worth it, in a file of memory that the system sends by itself.
-fn kept(bytes: Vec<u8>) -> Stored {
-    if bytes.len() < FILE_BYTES_MIN || !mapping::has_room() {
-        return bytes.into();
-    }
-    match mapping::sealed(&bytes) {
-        Ok(stored) => stored,
-        Err(error) => {
-            tracing::debug!(%error, "bytes are kept without a file");
-            bytes.into()
-        }
+        _ => dir.read_local(&hash).map(Bytes::from),
     }
 }

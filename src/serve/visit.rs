@@ -288,7 +288,7 @@ impl Visit<'_> {
             headers.insert(CONTENT_LENGTH, HeaderValue::from(bytes.len()));
             put(headers, ETAG, found.prepared.etag_of(coding));
             if self.parts.method != Method::HEAD {
-                *response.body_mut() = Body::stored(bytes);
+                *response.body_mut() = Body::full(bytes);
             }
             return Some(response);
         }

@@ -61,7 +61,9 @@ fn begins(answer: &[u8], place: &[u8]) -> bool {
 /// 200 is in the table of RFC 9204 at 25.
 const OK: &[u8] = &[0xd9];
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+// One thread: the end of a stream leaves with its bytes. Where it comes later a site may have answered before it is seen that bytes are
+// missing, as RFC 9114 (4.1.2) lets it.
+#[tokio::test]
 async fn requests_with_two_readings_are_refused_and_the_connection_goes_on() {
     let it = Secured::start("", "");
     let connection = dial(&it.authority, "shop.example", it.port).await.unwrap();
