@@ -74,8 +74,8 @@ pub const IDLE_MS_MAX: u64 = 75_000;
 pub const SHUTDOWN_GRACE_MS: u64 = 10_000;
 /// Files up to this size are served from verified memory. Larger ones the system sends for less from their pages.
 pub const MEMORY_FILE_BYTES_MAX: u64 = 128 * 1024;
-/// The same of a folder that other machines have too, whose files are not mapped.
-pub const SHARED_FILE_BYTES_MAX: u64 = 256 * 1024;
+/// The same where files are not mapped, but read for each answer.
+pub const READ_FILE_BYTES_MAX: u64 = 256 * 1024;
 /// Bytes of verified files kept in memory.
 pub const MEMORY_BYTES_MAX: u64 = 64 * 1024 * 1024;
 /// A compressed form above this size is not served: it would push too much else out of verified memory.

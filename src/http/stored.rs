@@ -10,8 +10,9 @@ pub const FILE_BYTES_MIN: usize = 16 * 1024;
 /// Bytes, and where a file has the same ones.
 #[derive(Clone, Debug, Default)]
 pub struct Stored {
-    bytes: Bytes,
+    // Let go of first: what the bytes are of may hold the same file.
     file: Option<Part>,
+    bytes: Bytes,
 }
 
 /// Where in a file bytes begin.

@@ -40,7 +40,7 @@ const FIELDS_MAX: usize = 100;
 /// A body of so many bytes is copied behind its head: one piece costs the system less than two.
 const COPIED_MAX: usize = 4 * 1024;
 /// Bytes of a file that the system sends at once, and after which others have their turn.
-const SENT_MAX: usize = 1024 * 1024;
+const SENT_MAX: usize = 512 * 1024;
 /// Steps of a connection, of which a request takes one or two, until others have their turn.
 const TURNS_MAX: usize = 32;
 /// What a thread keeps of the room for a head.

@@ -3,15 +3,19 @@
 use std::{
     future::Future,
     panic::{AssertUnwindSafe, catch_unwind},
-    task::{Context, Poll, Waker},
+    pin::{Pin, pin},
+    task::{Context, Waker},
 };
+
+use tokio::task::coop::consume_budget;
 
 use crate::base::tasks::Tasks;
 
 /// Begins futures of hyper at once, and goes on with those that have to wait as tasks of their own.
 ///
 /// Most answers are there when they are asked for. Each of these would cost a task, a thread that is woken for it, and a lock of the
-/// connection that both threads want; and what a connection has answered when it has no more to read leaves it in one write.
+/// connection that both threads want. Each takes of the budget that tokio gives the connection for one turn, so that others have theirs; what
+/// is beyond that becomes a task.
 #[derive(Clone, Debug)]
 pub(super) struct Executor(Tasks);
 
@@ -23,15 +27,25 @@ impl Executor {
 
 impl<F: Future<Output: Send> + Send + 'static> hyper::rt::Executor<F> for Executor {
     fn execute(&self, future: F) {
-        let mut future = Box::pin(future);
-        // Nobody is woken by this: a task polls it once more, and is.
-        let mut context = Context::from_waker(Waker::noop());
+        if pin!(consume_budget()).poll(&mut nobody()).is_pending() {
+            self.0.spawn_for_its_end(future);
+            return;
+        }
         // A panic ends the stream, as it would end its task, and no other stream of the connection.
-        match catch_unwind(AssertUnwindSafe(|| future.as_mut().poll(&mut context))) {
-            Ok(Poll::Pending) => self.0.spawn_for_its_end(future),
-            Ok(Poll::Ready(_)) | Err(_) => {}
+        if let Ok(Some(waits)) = catch_unwind(AssertUnwindSafe(|| begin(Box::pin(future)))) {
+            self.0.spawn_for_its_end(waits);
         }
     }
+}
+
+/// Polls a future for the first time; gives it back when it has to wait.
+fn begin<F: Future>(mut future: Pin<Box<F>>) -> Option<Pin<Box<F>>> {
+    // Nobody is woken by this: a task polls it once more, and is.
+    future.as_mut().poll(&mut nobody()).is_pending().then_some(future)
+}
+
+const fn nobody() -> Context<'static> {
+    Context::from_waker(Waker::noop())
 }
 
 #[cfg(test)]
@@ -42,6 +56,7 @@ mod tests {
             Arc,
             atomic::{AtomicU32, Ordering},
         },
+        task::Poll,
     };
 
     use hyper::rt::Executor as _;
@@ -59,13 +74,37 @@ mod tests {
 
         let ((ask, asked), (answer, answered)) = (oneshot::channel::<u8>(), oneshot::channel());
         executor.execute(async move { answer.send(asked.await.unwrap()).unwrap() });
+        // Its task has been polled, and sleeps.
+        tokio::task::yield_now().await;
         ask.send(7).unwrap();
         assert_eq!(answered.await, Ok(7));
     }
 
     #[tokio::test]
     async fn a_panic_is_nobody_elses() {
+        struct Loud;
+        impl Drop for Loud {
+            fn drop(&mut self) {
+                assert!(std::thread::panicking(), "meant, too");
+            }
+        }
         let executor = Executor::new(Tasks::new());
         executor.execute(future::poll_fn(|_| -> Poll<()> { panic!("meant") }));
+        let loud = Loud;
+        executor.execute(async move { drop(loud) });
+    }
+
+    #[tokio::test]
+    async fn others_have_their_turn() {
+        let (executor, count) = (Executor::new(Tasks::new()), Arc::new(AtomicU32::new(0)));
+        for _ in 0..10_000 {
+            let counted = Arc::clone(&count);
+            executor.execute(async move { counted.fetch_add(1, Ordering::Relaxed) });
+        }
+        let at_once = count.load(Ordering::Relaxed);
+        assert!((1..1_000).contains(&at_once), "{at_once}");
+        while count.load(Ordering::Relaxed) < 10_000 {
+            tokio::task::yield_now().await;
+        }
     }
 }

@@ -6,10 +6,10 @@
 
 use std::{
     collections::VecDeque,
-    fs::File,
+    fs::{File, Metadata},
     io::{self, Read as _},
     os::unix::fs::{FileExt as _, MetadataExt as _},
-    sync::{Arc, LazyLock},
+    sync::Arc,
     time::Duration,
 };
 
@@ -36,8 +36,8 @@ use crate::{
 
 /// Files remembered as verified: each costs a descriptor and a mapping, which counts as cache of the kernel and not as our memory.
 const KNOWN_MAX: u64 = 4_096;
-/// A process that may have fewer files open keeps its descriptors for connections.
-const DESCRIPTORS_MIN: u64 = 16 * 1024;
+/// They have this part of the descriptors: connections need the others.
+const KNOWN_PART: u64 = 8;
 /// A file that nobody asks for is let go, so that a removed one gives its space back.
 const KNOWN_IDLE: Duration = Duration::from_mins(5);
 /// How often a file is hashed that changes while it is hashed.
@@ -68,14 +68,19 @@ struct Identity {
 
 impl Identity {
     fn of(file: &File) -> io::Result<Self> {
-        let it = file.metadata()?;
-        Ok(Self {
+        Ok(Self::from(&file.metadata()?))
+    }
+}
+
+impl From<&Metadata> for Identity {
+    fn from(it: &Metadata) -> Self {
+        Self {
             device: it.dev(),
             inode: it.ino(),
             size: it.size(),
             modified: (it.mtime(), it.mtime_nsec()),
             changed: (it.ctime(), it.ctime_nsec()),
-        })
+        }
     }
 }
 
@@ -90,7 +95,8 @@ pub(super) struct Files {
 impl Files {
     /// Of the blobs in `dir`. Without `map`, files are read and never mapped.
     pub(super) fn new(dir: BlobDir, map: bool) -> Self {
-        Self::knowing(dir, map, KNOWN_MAX)
+        let most = getrlimit(Resource::Nofile).current.map_or(KNOWN_MAX, |it| KNOWN_MAX.min(it / KNOWN_PART));
+        Self::knowing(dir, map, most)
     }
 
     fn knowing(dir: BlobDir, map: bool, most: u64) -> Self {
@@ -105,9 +111,18 @@ impl Files {
         let (identity, verdict) = self.known.get(&hash)?;
         let content = verdict.ok()?;
         let Content::Bytes(stored) = &content else { return None };
-        // Also a removed one has another identity: its time of change is that of its last link.
-        let is_same = identity.size == size && Identity::of(stored.file()?).ok()? == identity;
-        is_same.then_some(content)
+        let about = stored.file()?.metadata().ok()?;
+        if Identity::from(&about) == identity && about.nlink() > 0 {
+            return (identity.size == size).then_some(content);
+        }
+        // Or its space would be held for as long as somebody asks.
+        self.known.invalidate(&hash);
+        None
+    }
+
+    /// Whether files are sent from where they lie, and not read piece by piece.
+    pub(super) fn are_mapped(&self) -> bool {
+        self.map && !self.dir.is_shared() && File::open(self.dir.root()).is_ok_and(mapping::may_map)
     }
 
     /// The verified content of a blob of `size` bytes.
@@ -150,18 +165,11 @@ impl Files {
     fn content(&self, file: File) -> io::Result<Content> {
         // Where other machines may change a file, a mapping could be cut short under us.
         if self.map && !self.dir.is_shared() && mapping::may_map(&file) {
-            let bytes = mapping::map(&file)?;
-            Ok(Content::Bytes(if may_keep_open() { Stored::of(bytes, Arc::new(file)) } else { bytes.into() }))
+            Ok(Content::Bytes(Stored::of(mapping::map(&file)?, Arc::new(file))))
         } else {
             Ok(Content::File(Arc::new(file)))
         }
     }
-}
-
-fn may_keep_open() -> bool {
-    static MAY: LazyLock<bool> =
-        LazyLock::new(|| getrlimit(Resource::Nofile).current.is_none_or(|it| it >= DESCRIPTORS_MIN));
-    *MAY
 }
 
 /// Hashes by reading: unlike a mapping, that survives a file that is cut short meanwhile.
@@ -316,6 +324,38 @@ mod tests {
         });
         assert!(matches!(busy, Err(BlobError::Io(error)) if error.kind() == io::ErrorKind::ResourceBusy));
         assert!(files.open(hash, 300_000).is_ok());
+    }
+
+    #[test]
+    fn a_file_is_at_hand_for_as_long_as_it_is_the_one_that_was_verified() {
+        use std::{fs, os::unix::fs::PermissionsExt as _};
+
+        let folder = tempfile::tempdir().unwrap();
+        let dir = BlobDir::open(folder.path()).unwrap();
+        let bytes = vec![7; 300_000];
+        let hash = dir.put(&bytes).unwrap();
+        let files = Files::new(dir.clone(), true);
+        let is_at_hand = |size| files.at_hand(hash, size).is_some();
+        assert!(!is_at_hand(300_000), "nobody has verified it");
+        files.open(hash, 300_000).unwrap();
+        assert!(is_at_hand(300_000) && !is_at_hand(300_001) && is_at_hand(300_000));
+        // As nobody would do it: in place.
+        let path = files_of(folder.path());
+        fs::set_permissions(&path, fs::Permissions::from_mode(0o600)).unwrap();
+        fs::write(&path, vec![8; 300_000]).unwrap();
+        assert!(!is_at_hand(300_000) && !files.known.contains_key(&hash));
+        assert!(matches!(files.open(hash, 300_000), Err(BlobError::Corrupt)));
+        assert!(!is_at_hand(300_000), "it was found bad");
+
+        fs::remove_file(&path).unwrap();
+        dir.put(&bytes).unwrap();
+        files.open(hash, 300_000).unwrap();
+        assert!(is_at_hand(300_000));
+        fs::remove_file(files_of(folder.path())).unwrap();
+        assert!(
+            !is_at_hand(300_000) && !files.known.contains_key(&hash),
+            "nothing holds the space of what was removed"
+        );
     }
 
     #[test]

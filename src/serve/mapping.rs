@@ -39,7 +39,7 @@ pub(super) fn map(file: &File) -> io::Result<Bytes> {
     // 0400, is written once under another name and replaced by rename only; a replaced or removed file keeps its
     // pages as long as they are mapped. Whether it is still the verified file is compared before each answer.
     // The race that is left: somebody with our user's or root's rights writes into the file in place, after that
-    // comparison. Then the answer under way has their bytes; and if they cut the file short, touching the
+    // comparison. Then the answer under way has their bytes, also those that the system has taken to send; and if they cut the file short, touching the
     // missing pages ends this process with SIGBUS (a plain socket write fails with EFAULT instead). Whoever can
     // do that can also replace this program, so we do not pay for a copy of every large file. A sector that the disk
     // cannot read any more has the same effect as a file cut short.

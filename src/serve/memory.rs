@@ -17,7 +17,7 @@ use crate::base::{
     blob_dir::{BlobDir, BlobError, Coding},
     flight::Flight,
     hash::Sha256,
-    limits::{MEMORY_BYTES_MAX, MEMORY_FILE_BYTES_MAX, MEMORY_VARIANT_BYTES_MAX, SHARED_FILE_BYTES_MAX},
+    limits::{MEMORY_BYTES_MAX, MEMORY_FILE_BYTES_MAX, MEMORY_VARIANT_BYTES_MAX, READ_FILE_BYTES_MAX},
     tasks::Tasks,
 };
 
@@ -37,6 +37,8 @@ struct Inner {
     incidents: Arc<Incidents>,
     kept: Cache<Key, Bytes>,
     files: Files,
+    /// Bytes of the largest file that is kept whole.
+    small_max: u64,
     small: Flight<Key, Result<Bytes, Damage>>,
     large: Flight<Sha256, Result<Content, Damage>>,
 }
@@ -71,14 +73,13 @@ impl Memory {
             .eviction_policy(EvictionPolicy::lru())
             .build();
         let files = Files::new(dir.clone(), map);
-        Self(Arc::new(Inner { dir, incidents, kept, files, small: Flight::new(), large: Flight::new() }))
+        let small_max = if files.are_mapped() { MEMORY_FILE_BYTES_MAX } else { READ_FILE_BYTES_MAX };
+        Self(Arc::new(Inner { dir, incidents, kept, files, small_max, small: Flight::new(), large: Flight::new() }))
     }
 
     /// The verified content of a blob of `size` bytes.
     pub(super) async fn content(&self, hash: Sha256, size: u64, tasks: &Tasks) -> Result<Content, Damage> {
-        // Where others may change them files are read for each answer.
-        let most = if self.0.dir.is_shared() { SHARED_FILE_BYTES_MAX } else { MEMORY_FILE_BYTES_MAX };
-        if size > most {
+        if size > self.0.small_max {
             return self.large(hash, size, tasks).await;
         }
         // A manifest whose size is not that of its blob gets no bytes: what is announced is what is sent.
@@ -98,6 +99,8 @@ impl Memory {
 
     async fn large(&self, hash: Sha256, size: u64, tasks: &Tasks) -> Result<Content, Damage> {
         if let Some(content) = self.0.files.at_hand(hash, size) {
+            self.0.dir.used(hash);
+            self.0.incidents.verified(hash);
             return Ok(content);
         }
         let load = async {

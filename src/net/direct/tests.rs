@@ -329,7 +329,7 @@ async fn by_socket(stored: &Stored, take: usize) -> (Vec<u8>, (u64, bool)) {
         assert!(direct.rest().is_none());
     };
     let both = async { tokio::join!(listen, serve) };
-    tokio::time::timeout(Duration::from_secs(60), both).await.expect("nobody waits for the other");
+    tokio::time::timeout(Duration::from_mins(1), both).await.expect("nobody waits for the other");
     let end = got.windows(4).position(|it| it == b"\r\n\r\n").unwrap();
     let head = String::from_utf8(got[..end].to_vec()).unwrap();
     assert!(head.contains(&format!("content-length: {bytes}")), "{head}");
