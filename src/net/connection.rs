@@ -3,28 +3,25 @@
 //! Whatever a client does, it costs no more than a seat, some buffers and its time limits. On the sign to stop
 //! nothing new is accepted, requests under way end, and what takes longer than the grace time is cut off.
 
+mod answering;
+mod drive;
+
 use std::{
     cell::Cell,
     convert::Infallible,
     future::poll_fn,
     io,
     net::SocketAddr,
-    pin::{Pin, pin},
+    pin::Pin,
     sync::{
         Arc,
         atomic::{AtomicBool, Ordering},
     },
-    task::{Context, Poll, ready},
+    task::Poll,
     time::Duration,
 };
 
-use hyper::{
-    Request, StatusCode,
-    body::Incoming,
-    header::{ALT_SVC, HeaderValue},
-    server::conn::http1,
-    service::service_fn,
-};
+use hyper::{Request, body::Incoming, header::HeaderValue, server::conn::http1, service::service_fn};
 use hyper_util::{
     rt::{TokioIo, TokioTimer},
     server::conn::auto,
@@ -35,13 +32,14 @@ use tokio::{
     time::{self, Instant},
 };
 
+use self::answering::Answering;
 use super::{
-    activity::{Activity, Watched, Working},
+    activity::{Activity, Watched},
     arriving::Arriving,
-    direct::{Begun, Direct, Rewound},
+    direct::{Begun, Direct},
     executor::Executor,
     framing::{Framing, OF_PREFACE},
-    listen, patient, proxy_header,
+    listen, proxy_header,
     seats::{Seat, Seats},
     stream::Stream,
     tls::{Agreed, Certificates, Tls},
@@ -539,70 +537,6 @@ impl Server {
         // Who has its share is closed at once, as without a proxy.
         seat.pass_to(client.ip()).then(|| Peer::told_by_proxy(client, Told { tls: said.tls }))
     }
-
-    /// Drives the connection until it ends, or one of its limits or the grace time does; what is left is cut off.
-    /// `until` is set when the grace time begins, and is what is left of it where it has begun.
-    async fn watch<C: Connection>(
-        &self,
-        mut connection: Pin<&mut C>,
-        activity: &Activity,
-        until: &mut Option<Instant>,
-    ) {
-        if until.is_none() {
-            tokio::select! {
-                () = self.in_time(connection.as_mut(), activity) => return,
-                () = self.tasks.stopping() => {}
-            }
-            // The first request may be on its way, and a shutdown now would close the connection before it is read.
-            if !activity.has_asked() && self.first_asked(connection.as_mut(), activity).await {
-                return;
-            }
-        }
-        let until = *until.get_or_insert_with(|| Instant::now() + self.limits.grace);
-        connection.as_mut().graceful_shutdown();
-        drop(time::timeout_at(until, self.in_time(connection, activity)).await);
-    }
-
-    /// Drives the connection until its first request has begun, or for a moment; whether it has ended.
-    async fn first_asked<C: Connection>(&self, mut connection: Pin<&mut C>, activity: &Activity) -> bool {
-        let mut timer = pin!(time::sleep(FIRST_REQUEST.min(self.limits.grace)));
-        poll_fn(|context| {
-            if connection.as_mut().poll(context).is_ready() {
-                return Poll::Ready(true);
-            }
-            if activity.has_asked() || timer.as_mut().poll(context).is_ready() {
-                return Poll::Ready(false);
-            }
-            Poll::Pending
-        })
-        .await
-    }
-
-    /// Drives the connection until it ends, or its time for a head or for being idle.
-    async fn in_time<C: Connection>(&self, mut connection: Pin<&mut C>, activity: &Activity) {
-        let (head, idle) = (self.limits.head, self.limits.idle);
-        let mut timer = pin!(time::sleep_until(activity.deadline(head, idle)));
-        poll_fn(|context| {
-            if connection.as_mut().poll(context).is_ready() {
-                return Poll::Ready(());
-            }
-            loop {
-                let deadline = activity.deadline(head, idle);
-                // An earlier deadline must be set; a later one is seen when the timer fires.
-                if deadline < timer.deadline() {
-                    timer.as_mut().reset(deadline);
-                }
-                if timer.as_mut().poll(context).is_pending() {
-                    return Poll::Pending;
-                }
-                if deadline <= Instant::now() {
-                    return Poll::Ready(());
-                }
-                timer.as_mut().reset(deadline);
-            }
-        })
-        .await;
-    }
 }
 
 /// Sends a few bytes and waits until they are there: a connection that is closed with bytes unread is reset, and with it goes what was
@@ -618,72 +552,4 @@ async fn tell(stream: &mut TcpStream, text: &[u8]) -> io::Result<()> {
         }
     }
     Ok(())
-}
-
-/// An answer that is being made: the connection works until it is.
-struct Answering<A> {
-    answer: A,
-    asks: Asks,
-    working: Option<Working>,
-    activity: Arc<Activity>,
-    elsewhere: Option<Elsewhere>,
-}
-
-impl<A: Future<Output = Response> + Unpin> Future for Answering<A> {
-    type Output = Response;
-
-    fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Response> {
-        let response = ready!(Pin::new(&mut self.answer).poll(context));
-        let mut response = connect::answer(self.asks, response);
-        if let Some(elsewhere) = &self.elsewhere {
-            response.headers_mut().entry(ALT_SVC).or_insert_with(|| elsewhere.told());
-        }
-        if response.status() == StatusCode::SWITCHING_PROTOCOLS {
-            self.activity.switch();
-        }
-        self.working = None;
-        Poll::Ready(patient::watched(response, &self.activity))
-    }
-}
-
-/// What [`Server::watch`] needs of a connection, whose type names every type of the service.
-trait Connection: Future {
-    /// Ends it behind the requests that have begun.
-    fn graceful_shutdown(self: Pin<&mut Self>);
-}
-
-impl<F, A> Connection for Direct<Stream, F, A>
-where
-    F: Fn(Request<Arriving>) -> A + Unpin,
-    A: Future<Output = Response> + Unpin,
-{
-    fn graceful_shutdown(self: Pin<&mut Self>) {
-        self.get_mut().close();
-    }
-}
-
-impl<S, B> Connection for http1::UpgradeableConnection<TokioIo<Rewound<Watched<Stream>>>, S>
-where
-    S: hyper::service::HttpService<Incoming, ResBody = B>,
-    S::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
-    B: hyper::body::Body + 'static,
-    B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
-{
-    fn graceful_shutdown(self: Pin<&mut Self>) {
-        http1::UpgradeableConnection::graceful_shutdown(self);
-    }
-}
-
-impl<S, B> Connection for auto::Connection<'_, TokioIo<Watched<Stream>>, S, Executor>
-where
-    S: hyper::service::Service<Request<Incoming>, Response = hyper::Response<B>>,
-    S::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
-    S::Future: 'static,
-    B: hyper::body::Body + 'static,
-    B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
-    Executor: hyper::rt::bounds::Http2ServerConnExec<S::Future, B>,
-{
-    fn graceful_shutdown(self: Pin<&mut Self>) {
-        auto::Connection::graceful_shutdown(self);
-    }
 }
