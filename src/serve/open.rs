@@ -6,7 +6,7 @@
 //! Many may be open, and a look may have to hash passwords: it has threads for such work, and takes none that answers visitors.
 
 use std::{
-    collections::HashMap,
+    collections::{BTreeMap, HashMap},
     net::SocketAddr,
     pin::Pin,
     sync::{
@@ -33,6 +33,7 @@ use super::{
     snapshot::{Settings, Snapshot, State},
 };
 use crate::{
+    base::together,
     domain::site::SiteId,
     http::{
         peer::{Peer, Told, Trust},
@@ -42,6 +43,9 @@ use crate::{
 
 /// How long an answer may last before it is one that may outlive its visitor's right.
 const YOUNG: Duration = Duration::from_secs(1);
+
+/// Of how many sites passwords are asked for at once: doors hash one of a site, and two in all.
+const SITES_AT_ONCE: usize = 4;
 
 /// Who is named with a connection is the client, whoever else could be believed.
 static NOBODY: Trust = Trust { proxies: Vec::new(), scheme: "http" };
@@ -134,11 +138,9 @@ impl Opens {
         self.all().is_empty()
     }
 
-    /// All that is open now.
-    fn list(&self) -> Vec<Arc<Open>> {
-        // Outside the lock, as the last of one takes itself out of the list.
-        let all: Vec<Weak<Open>> = self.all().values().cloned().collect();
-        all.iter().filter_map(Weak::upgrade).collect()
+    /// All that is open now. Nothing of it is held: what is over meanwhile is gone.
+    fn list(&self) -> Vec<Weak<Open>> {
+        self.all().values().cloned().collect()
     }
 }
 
@@ -173,8 +175,8 @@ impl Inner {
             Right::Stays => {}
             Right::Ends => open.end(),
             Right::Unsure(_) => {
-                let (plane, open) = (Arc::clone(self), Arc::clone(&open));
-                self.tasks.spawn(async move { plane.ask(vec![open]).await });
+                let (plane, unsure) = (Arc::clone(self), vec![Arc::downgrade(&open)]);
+                self.tasks.spawn(async move { plane.ask(unsure).await });
             }
         }
         open
@@ -200,10 +202,11 @@ impl Inner {
     }
 
     /// The same, but for those whose passwords have to be hashed.
-    fn look(&self, before: Option<&Snapshot>) -> Vec<Arc<Open>> {
+    fn look(&self, before: Option<&Snapshot>) -> Vec<Weak<Open>> {
         let snapshot = self.current.load_full();
         let mut unsure = Vec::new();
-        for open in self.opens.list() {
+        for noted in self.opens.list() {
+            let Some(open) = noted.upgrade() else { continue };
             let host = &*open.head.host;
             if before.is_some_and(|it| it.find(host).is_some() && it.find(host) == snapshot.find(host)) {
                 continue;
@@ -211,7 +214,7 @@ impl Inner {
             match self.right(&snapshot, &open) {
                 Right::Stays => {}
                 Right::Ends => open.end(),
-                Right::Unsure(_) => unsure.push(open),
+                Right::Unsure(_) => unsure.push(noted),
             }
         }
         unsure
@@ -243,11 +246,36 @@ impl Inner {
         }
     }
 
-    /// Has the passwords of these hashed, one after another: visitors who sign in stand in the same line. Whoever has several things open is asked
-    /// once.
-    async fn ask(&self, unsure: Vec<Arc<Open>>) {
+    /// Has the passwords of these hashed: of a few sites at once, so that none waits for another whose line is long. A shutdown ends it, as it
+    /// ends all that is open.
+    async fn ask(&self, unsure: Vec<Weak<Open>>) {
+        let mut sites: BTreeMap<SiteId, Vec<Weak<Open>>> = BTreeMap::new();
+        for noted in unsure {
+            if let Some(site) = noted.upgrade().map(|it| it.site) {
+                sites.entry(site).or_default().push(noted);
+            }
+        }
+        let sites = Mutex::new(sites.into_values());
+        let next = || sites.lock().unwrap_or_else(PoisonError::into_inner).next();
+        let work = || -> Pin<Box<dyn Future<Output = ()> + Send + '_>> {
+            Box::pin(async {
+                while let Some(of_one) = next() {
+                    self.ask_site(of_one).await;
+                }
+            })
+        };
+        tokio::select! {
+            _ = together::all((0..SITES_AT_ONCE).map(|_| work())) => {}
+            () = self.tasks.stopping() => {}
+        }
+    }
+
+    /// Those of one site, one after another: visitors who sign in stand in the same line. Whoever has several things open is asked once. What is
+    /// over before its turn is not asked for.
+    async fn ask_site(&self, unsure: Vec<Weak<Open>>) {
         let mut told: HashMap<(Version, HeaderValue), bool> = HashMap::new();
-        for open in unsure {
+        for noted in unsure {
+            let Some(open) = noted.upgrade() else { continue };
             let snapshot = self.current.load_full();
             // What has changed meanwhile has a look of its own.
             let Way::Gate(gate) = self.way(&snapshot, &open) else { continue };
@@ -347,18 +375,28 @@ impl HttpBody for Ending {
 
 #[cfg(test)]
 mod tests {
+    use data_encoding::BASE64;
     use http_body_util::{BodyExt as _, StreamBody};
     use hyper::header::COOKIE;
-    use tokio::{sync::mpsc, time::sleep};
+    use serde_json::json;
+    use tokio::{
+        sync::mpsc,
+        time::{sleep, timeout},
+    };
     use tokio_stream::{StreamExt as _, wrappers::ReceiverStream};
 
     use super::*;
     use crate::{
-        base::{blob_dir::BlobDir, clock::Clock, ids::Id, tasks::Tasks},
-        serve::{DataPlane, snapshot::Target},
+        base::{blob_dir::BlobDir, clock::Clock, ids::Id, password, tasks::Tasks},
+        domain::site_settings::SiteSettings,
+        serve::{
+            DataPlane,
+            snapshot::{Given, Target},
+        },
     };
 
     const SITE: SiteId = SiteId(Id::from_bytes([1; 16]));
+    const OTHER: SiteId = SiteId(Id::from_bytes([2; 16]));
     const INSTANCE: Id = Id::from_bytes([9; 16]);
 
     fn snapshot(generation: u64, state: State) -> Snapshot {
@@ -373,6 +411,30 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let blobs = BlobDir::open(folder.path()).unwrap();
         (folder, DataPlane::new(blobs, snapshot(1, State::Empty), Tasks::new(), Clock::system()))
+    }
+
+    /// Two sites, with a password before them where there is one.
+    fn sites(generation: u64, password: Option<&str>) -> Snapshot {
+        let mut snapshot = Snapshot::new(INSTANCE, generation);
+        for (site, host) in [(SITE, "site.test"), (OTHER, "other.test")] {
+            let settings = password.map_or(Settings::Plain, |password| {
+                let people = json!([{ "name": "ada", "hash": password::hash(password).unwrap(), "changed_ms": 0 }]);
+                let guests = json!({ "key": "ab".repeat(32), "people": people });
+                let settings = json!({ "access": { "mode": "basic" }, "guests": guests });
+                Settings::Given(Given::new(SiteSettings::parse(&settings.to_string()).unwrap()))
+            });
+            let target = Target { site, name: String::from("site"), preview: false, state: State::Empty, settings };
+            snapshot.insert(host, Arc::new(target));
+        }
+        snapshot
+    }
+
+    /// A request of somebody who says that he is ada, with another password.
+    fn said(host: &str) -> Head {
+        let login = format!("Basic {}", BASE64.encode(b"ada:not this one"));
+        let (parts, ()) = Request::get("/").header(AUTHORIZATION, login).body(()).unwrap().into_parts();
+        let peer = Peer::new("192.0.2.7:1".parse().unwrap());
+        Head::of(Asked { host, parts: &parts, peer, trust: &NOBODY })
     }
 
     fn head() -> Head {
@@ -454,5 +516,27 @@ mod tests {
         plane.publish(snapshot(2, State::TakenDown(String::new()))).unwrap();
         assert!(!open.ended.is_cancelled(), "nothing else has run on this thread");
         open.ends().await;
+    }
+    /// Somebody else has the turn of one site: its visitors wait for it, and nobody else does; what is over is held by no line, and the end of the
+    /// process waits for none.
+    #[tokio::test]
+    async fn a_long_line_holds_up_no_other_site_nothing_that_is_over_and_no_shutdown() {
+        let (_folder, plane) = plane();
+        plane.publish(sites(2, None)).unwrap();
+        let of_one: Vec<_> = (0..8).map(|_| plane.0.open(SITE, said("site.test"), None)).collect();
+        let of_other: Vec<_> = (0..8).map(|_| plane.0.open(OTHER, said("other.test"), None)).collect();
+        let turn = plane.0.doors.hold(SITE).await;
+        plane.publish(sites(3, Some("open sesame"))).unwrap();
+        let patience = Duration::from_secs(8);
+        for open in of_other {
+            timeout(patience, open.ends()).await.unwrap();
+        }
+        assert!(of_one.iter().all(|it| !it.ended.is_cancelled()), "nobody has looked at their passwords");
+        drop(of_one);
+        assert_eq!(plane.0.opens.all().len(), 1, "the one that is asked for");
+        plane.0.tasks.stop();
+        timeout(patience, plane.0.tasks.join()).await.unwrap();
+        assert!(plane.0.opens.is_empty());
+        drop(turn);
     }
 }

@@ -140,6 +140,17 @@ impl Doors {
         }
     }
 
+    fn line(&self, site: SiteId) -> Arc<Line> {
+        let new = || Arc::new(Line { turn: Arc::new(Semaphore::new(1)), waiting: AtomicUsize::new(0) });
+        self.lines.get_with(site, new)
+    }
+
+    /// Has the turn of a site: no password for it is hashed meanwhile.
+    #[cfg(test)]
+    pub(in super::super) async fn hold(&self, site: SiteId) -> OwnedSemaphorePermit {
+        Arc::clone(&self.line(site).turn).acquire_owned().await.unwrap()
+    }
+
     /// Checks a password.
     pub(super) async fn check(&self, attempt: Attempt<'_>) -> Checked {
         let Attempt { site, client, name, password, known } = attempt;
@@ -153,9 +164,7 @@ impl Doors {
         if let Some(done) = self.settled(key, from) {
             return done;
         }
-        let line = self
-            .lines
-            .get_with(site, || Arc::new(Line { turn: Arc::new(Semaphore::new(1)), waiting: AtomicUsize::new(0) }));
+        let line = self.line(site);
         let Some(_place) = line.stand() else { return Checked::Later(BUSY_S) };
         let deadline = Instant::now() + WAIT;
         let Ok(Ok(turn)) = timeout_at(deadline, Arc::clone(&line.turn).acquire_owned()).await else {
