@@ -7,6 +7,7 @@ use std::{
     thread::{self, JoinHandle},
 };
 
+use tokio::runtime::Handle;
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 /// Waits for a thread, unless it is this one: a request may hold the last reference to what owns the thread.
@@ -49,6 +50,14 @@ impl Tasks {
     /// `None` when it panicked.
     pub async fn blocking<T: Send + 'static>(&self, work: impl FnOnce() -> T + Send + 'static) -> Option<T> {
         self.tracker.spawn_blocking(work).await.ok()
+    }
+
+    /// Lets go of something on the pool for blocking work, since that takes its time; without a runtime, here. [`Tasks::join`] waits for it.
+    pub fn let_go<T: Send + 'static>(&self, what: T) {
+        if Handle::try_current().is_ok() {
+            // A runtime that has ended lets go of it in this call.
+            drop(self.tracker.spawn_blocking(move || drop(what)));
+        }
     }
 
     /// Resolves once a shutdown has begun.

@@ -6,7 +6,6 @@
 //! room, or the disk takes no more, the upstream waits for the visitor, as it would without all this. It is left as soon as he has gone.
 
 use std::{
-    fs::File,
     future::poll_fn,
     pin::Pin,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
@@ -19,7 +18,7 @@ use http_body_util::BodyExt as _;
 use hyper::body::{Body as HttpBody, Frame, SizeHint};
 use tokio::{sync::Notify, time::timeout};
 
-use super::gather::{Gather, MEMORY_BYTES, Of, Reading, Share};
+use super::gather::{Gather, MEMORY_BYTES, Of, Reading, Share, Unnamed};
 use crate::{base::tasks::Tasks, http::respond::BodyError};
 
 /// Bytes of one answer that are in a file at most: what is larger is a download, of which a worker may wait for a part.
@@ -54,7 +53,7 @@ struct State {
 
 /// A part of an answer in a file.
 struct Filed {
-    file: Arc<File>,
+    file: Arc<Unnamed>,
     read: u64,
     written: u64,
 }
@@ -207,7 +206,7 @@ impl Between {
     }
 
     /// What is in memory, where there may be so much more in a file: that which there is, and its end.
-    fn begin_to_write(&self) -> Option<(Bytes, Option<Arc<File>>, u64)> {
+    fn begin_to_write(&self) -> Option<(Bytes, Option<Arc<Unnamed>>, u64)> {
         let mut state = self.state();
         let length = u64::try_from(state.memory.len()).unwrap_or(u64::MAX);
         if state.share.bytes().saturating_add(length) > FILE_BYTES_MAX || !state.share.grow(length) {

@@ -201,11 +201,11 @@ impl Gather {
     /// Writes into a file, and into a new one where there is none.
     pub(super) async fn write(
         self: &Arc<Self>,
-        file: Option<Arc<File>>,
+        file: Option<Arc<Unnamed>>,
         at: u64,
         bytes: Bytes,
         of: Of,
-    ) -> Result<Arc<File>, Fault> {
+    ) -> Result<Arc<Unnamed>, Fault> {
         let gather = Arc::clone(self);
         let work = move || {
             let file = file.map_or_else(|| gather.file().map(Arc::new), Ok)?;
@@ -215,7 +215,7 @@ impl Gather {
             if files::space(&gather.folder).is_ok_and(|it| !has_room(it)) {
                 return Err(io::Error::from(io::ErrorKind::StorageFull));
             }
-            file.write_all_at(&bytes, at)?;
+            file.open()?.write_all_at(&bytes, at)?;
             Ok(file)
         };
         let written = self.tasks.blocking(work).await.unwrap_or_else(|| Err(io::Error::other("the write has ended")));
@@ -227,12 +227,12 @@ impl Gather {
     }
 
     /// Reads the next piece of what is left in a file.
-    pub(super) fn read(self: &Arc<Self>, file: &Arc<File>, at: u64, left: u64) -> Reading {
+    pub(super) fn read(self: &Arc<Self>, file: &Arc<Unnamed>, at: u64, left: u64) -> Reading {
         let (gather, file) = (Arc::clone(self), Arc::clone(file));
         let length = usize::try_from(left).unwrap_or(usize::MAX).min(PIECE_BYTES);
         let work = move || {
             let mut piece = vec![0; length];
-            file.read_exact_at(&mut piece, at)?;
+            file.open()?.read_exact_at(&mut piece, at)?;
             Ok(Bytes::from(piece))
         };
         Box::pin(async move {
@@ -245,7 +245,7 @@ impl Gather {
     }
 
     /// A file without a name.
-    fn file(&self) -> io::Result<File> {
+    fn file(&self) -> io::Result<Unnamed> {
         let mut is_made = self.is_made.lock().unwrap_or_else(PoisonError::into_inner);
         if !*is_made {
             files::private_folder(&self.folder)?;
@@ -255,6 +255,7 @@ impl Gather {
         drop(is_made);
         let path = self.folder.join(format!(".body.{}.tmp", random::label::<5>()));
         let file = OpenOptions::new().read(true).write(true).create_new(true).mode(0o600).open(&path)?;
+        let file = Unnamed { file: Some(file), tasks: self.tasks.clone() };
         unlink(&path)?;
         Ok(file)
     }
@@ -384,12 +385,33 @@ impl HttpBody for InMemory {
     }
 }
 
+/// A file without a name. With its end the file system frees its blocks, which of a large one takes its time: no thread that answers visitors does
+/// that.
+#[derive(Debug)]
+pub(super) struct Unnamed {
+    /// There until the end.
+    file: Option<File>,
+    tasks: Tasks,
+}
+
+impl Unnamed {
+    fn open(&self) -> io::Result<&File> {
+        self.file.as_ref().ok_or_else(|| io::Error::other("the file was closed"))
+    }
+}
+
+impl Drop for Unnamed {
+    fn drop(&mut self) {
+        self.tasks.let_go(self.file.take());
+    }
+}
+
 /// A piece of a file that is being read.
 pub(super) type Reading = Pin<Box<dyn Future<Output = Result<Bytes, Lost>> + Send>>;
 
 /// A body in a file.
 struct InFile {
-    file: Arc<File>,
+    file: Arc<Unnamed>,
     /// Bytes that were given.
     at: u64,
     reading: Option<Reading>,
@@ -430,6 +452,7 @@ impl HttpBody for InFile {
 #[cfg(test)]
 mod tests {
     use http_body_util::Full;
+    use tokio::{runtime, sync::oneshot};
 
     use super::{super::bodies::Progress, *};
     use crate::base::ids::Id;
@@ -537,5 +560,52 @@ mod tests {
         assert!(request.grow(100) && held[0].bytes() == 50);
         drop((held, request));
         assert!(gather.is_unused());
+    }
+    /// Files below a folder that are open.
+    fn open_below(folder: &Path) -> usize {
+        let open = fs::read_dir("/proc/self/fd").unwrap().filter_map(|it| fs::read_link(it.ok()?.path()).ok());
+        open.filter(|it| it.starts_with(folder)).count()
+    }
+
+    /// The only thread for such work is busy: a file stays open for so long, and is closed before the process ends.
+    #[test]
+    fn a_large_file_is_closed_on_no_thread_that_answers_visitors() {
+        let runtime = runtime::Builder::new_current_thread().max_blocking_threads(1).enable_all().build().unwrap();
+        let (folder, tasks) = (tempfile::tempdir().unwrap(), Tasks::new());
+        let gather = Arc::new(Gather::new(folder.path().join("bodies"), tasks.clone()));
+        let large = async || {
+            let place = gather.place(SHOP, client(1), Of::Request).unwrap();
+            gather.whole(place, sent(vec![0; MEMORY_BYTES + 1])).await.unwrap()
+        };
+        runtime.block_on(async {
+            let body = large().await;
+            let ((free, held), (began, has_begun)) = (std::sync::mpsc::channel::<()>(), oneshot::channel());
+            let busy = tasks.clone();
+            tasks.spawn(async move {
+                let work = move || {
+                    began.send(()).unwrap();
+                    assert!(held.recv().is_err());
+                };
+                busy.blocking(work).await.unwrap();
+            });
+            has_begun.await.unwrap();
+            drop(body);
+            assert_eq!(open_below(folder.path()), 1);
+            drop(free);
+            tasks.stop();
+            tasks.join().await;
+            assert_eq!(open_below(folder.path()), 0);
+        });
+        // What is left then is closed where it is let go.
+        let body = runtime.block_on(large());
+        assert_eq!(open_below(folder.path()), 1);
+        drop(body);
+        assert_eq!(open_below(folder.path()), 0);
+        let body = runtime.block_on(large());
+        let handle = runtime.handle().clone();
+        drop(runtime);
+        let _ended = handle.enter();
+        drop(body);
+        assert_eq!(open_below(folder.path()), 0);
     }
 }
