@@ -30,7 +30,10 @@ use super::{
 use crate::{
     base::countries::Countries,
     domain::site_settings::{SiteSettings, traffic::WhenUsedUp},
-    http::respond::{Body, Response},
+    http::{
+        connect,
+        respond::{Body, Response},
+    },
     proof::resolve,
 };
 
@@ -91,39 +94,43 @@ impl Gate<'_> {
         if let Some(refusal) = guard::refused(self) {
             return Err(refusal);
         }
-        // 2. A site that was taken down says so, whoever asks.
+        // 2. What nobody has here, whatever is at the path.
+        if let Some(why) = connect::refused(parts) {
+            return Err(why.into());
+        }
+        // 3. A site that was taken down says so, whoever asks.
         if matches!(self.target.state, State::TakenDown(_)) {
             return visit.answer().await;
         }
-        // 3. The ways in and out of the site.
+        // 4. The ways in and out of the site.
         let mut body = Some(body);
         if let Some(answer) = guests::answer(self, doors, &mut body).await? {
             return Ok(answer);
         }
-        // 4. A site that has sent as much as it may.
+        // 5. A site that has sent as much as it may.
         if self.is_used_up(visit) {
             return Err(Refusal::UsedUp);
         }
-        // 5. Maintenance.
+        // 6. Maintenance.
         if let Some(closed) = self.rules.maintenance.as_ref().filter(|_| !self.is_let_through()) {
             return Err(Refusal::Maintenance { text: closed.text.clone(), after_s: closed.after_s });
         }
-        // 6. Those who are at another address than they should be.
+        // 7. Those who are at another address than they should be.
         if let Some(elsewhere) = addresses::elsewhere(self) {
             return Ok(elsewhere);
         }
-        // 7. Browsers that ask whether they may ask.
+        // 8. Browsers that ask whether they may ask.
         if let Some(answer) = self.rules.cors.as_ref().and_then(|it| it.preflight(parts, path)) {
             return Ok(answer);
         }
-        // 8. Passwords.
+        // 9. Passwords.
         let door = self.rules.door.as_ref();
         let guarded = door.filter(|it| it.guards(path));
         let known = match guarded {
             Some(door) => door.admit(self, doors).await?,
             None => None,
         };
-        // 9. Pages of others that show files as their own. What cannot be read may be any of them to an upstream.
+        // 10. Pages of others that show files as their own. What cannot be read may be any of them to an upstream.
         let embedded = self.rules.hotlink.as_ref().filter(|it| path.is_none_or(|path| it.is_about(path)));
         if embedded.is_some_and(|it| !it.allows(&parts.headers, |host| self.is_ours(host))) {
             return Err(Refusal::Hotlink);
@@ -132,7 +139,7 @@ impl Gate<'_> {
         let edge =
             self.rules.edge.as_ref().filter(|_| guarded.is_none() && embedded.is_none() && self.is_same_for_all(path));
         let visit = &Visit { edge, ..*visit };
-        // 10. What other servers answer, and the files.
+        // 11. What other servers answer, and the files.
         let body = body.take().unwrap_or_else(Body::empty);
         let (mut response, guarded) = match door.filter(|_| guarded.is_none()) {
             Some(door) => self.before(door, visit, body).await?,

@@ -255,13 +255,13 @@ impl DataPlane {
         if let Some(left) = self.0.banned(target, asked) {
             return Some(self.finish(Refusal::Banned(left).answer(&parts.headers), parts));
         }
-        if let Some(why) = connect::refused(parts) {
-            return Some(self.finish(Refusal::from(why).answer(&parts.headers), parts));
-        }
         let generation = snapshot.generation;
         let visit = Visit { plane: &self.0, target, generation, parts, asked, locked: None, edge: None };
         let mut response = match &target.settings {
-            Settings::Plain => visit.shown().await,
+            Settings::Plain => match connect::refused(parts) {
+                Some(why) => Refusal::from(why).answer(&parts.headers),
+                None => visit.shown().await,
+            },
             // Most sites have none, and pay nothing for those that have.
             Settings::Given(given) => match given.rules() {
                 Ok(rules) => {

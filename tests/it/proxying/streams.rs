@@ -222,6 +222,43 @@ async fn it_is_a_get_to_rules_limits_and_doors() {
     }
 }
 
+/// Whoever floods a site with what nobody has here is stopped as any other, and the site's figures have it.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_nobody_speaks_counts_as_any_other_answer() {
+    let web = Web::with(Limits::default());
+    let mut two = two(&web).await;
+    let counted = || {
+        web.plane.tally().fold();
+        web.plane.tally().busiest().first().map_or(0, |it| it.1.requests)
+    };
+    let rates = json!([{ "path": "/*", "requests": 2, "every_s": 600 }]);
+    let rule = json!([{ "name": "x", "path": "/*", "methods": ["CONNECT"] }]);
+    let mut before = 0;
+    for (settings, wanted) in [
+        (json!({}), [501, 501, 501]),
+        (json!({ "limits": { "rates": rates } }), [501, 501, 429]),
+        (json!({ "firewall": { "rules": rule } }), [403, 403, 403]),
+        (json!({ "maintenance": { "on": true } }), [501, 501, 501]),
+    ] {
+        if settings == json!({}) {
+            web.show(&[("/index.html", b"file")], Policy::default());
+        } else {
+            put(&web, &settings, None);
+        }
+        for wanted in wanted {
+            assert_eq!(asked(&mut two, asking("connect-udp", "/", &[])).await.0, wanted, "{settings}");
+            before += 1;
+            assert_eq!(counted(), before, "{settings}");
+        }
+    }
+    let ban = Ban { site: None, network: "127.0.0.0/8".parse().unwrap(), left: None };
+    web.plane.bans().replace(vec![ban]);
+    for protocol in ["connect-udp", "websocket"] {
+        assert_eq!(asked(&mut two, asking(protocol, "/", &[])).await.0, 403, "{protocol}");
+    }
+    assert_eq!(counted(), before);
+}
+
 /// An upstream that says what its path asks for.
 async fn saying(request: Request<Incoming>) -> Answered {
     let accept = |key: &str| {
