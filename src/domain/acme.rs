@@ -505,7 +505,21 @@ fn of_order(problem: &Problem, authority: &str, name: &str) -> Explained {
         ),
         "serverInternal" => (
             "certificate_authority_broken",
-            format!("{authority} has trouble of its own. It is tried again; there is nothing to do."),
+            match problem.retry_after_s {
+                None => format!("{authority} has trouble of its own. It is tried again; there is nothing to do."),
+                Some(seconds) => format!(
+                    "{authority} has trouble of its own, and wants to be left alone for {}. It is tried again after that; there is nothing to do.",
+                    span(seconds)
+                ),
+            },
+        ),
+        // Each try had a new one, which it has given itself (RFC 8555 §6.5): several of its servers do not know of one another.
+        "badNonce" => (
+            "certificate_authority_nonce",
+            format!(
+                "{authority} took none of the numbers that it has given for the next request: it has trouble of its own. It is tried again; there \
+                 is nothing to do."
+            ),
         ),
         "badCSR" | "badPublicKey" | "badSignatureAlgorithm" => (
             "certificate_key_refused",

@@ -14,7 +14,7 @@ use std::{
 use chainhost::{
     base::tasks::Tasks,
     domain::{
-        acme::{Challenge, Kind, Problem, Refusal},
+        acme::{Challenge, Kind, Problem, Refusal, explain},
         dns::{self, Answer},
     },
     engines::acme::Acme,
@@ -445,6 +445,14 @@ async fn an_authority_that_stumbles_is_asked_again() {
         assert!(matches!(it.refusal().await, Refusal::Problem(problem) if problem.kind == "serverInternal"));
         assert_eq!(it.posted("/orders").len(), times);
     }
+    // Who has too much to do is not asked again at once, however little time it names.
+    for more in ["", "Retry-After: 1\r\n", "Retry-After: 3600\r\n"] {
+        let it = Played::start(move |asked| {
+            asked.is("POST", "/orders").then(|| document(503, "rateLimited", "Service busy; retry later.", more))
+        });
+        assert!(matches!(it.refusal().await, Refusal::Problem(problem) if problem.kind == "rateLimited"), "{more}");
+        assert_eq!(it.posted("/orders").len(), 1, "{more}");
+    }
     // A number that counts no more is asked for anew.
     let it = Played::start(|asked| {
         let stale = || document(400, "badNonce", "JWS has an invalid anti-replay nonce", "");
@@ -453,5 +461,12 @@ async fn an_authority_that_stumbles_is_asked_again() {
         (asked.is("POST", "/orders") && asked.of_path < 2).then(|| says(asked.of_path))
     });
     it.issue(None).await.unwrap();
+    assert_eq!(it.posted("/orders").len(), 3);
+    // One that takes none of its own has trouble, and has not refused the order.
+    let it = Played::start(|asked| {
+        asked.is("POST", "/orders").then(|| document(400, "badNonce", "JWS has an invalid anti-replay nonce", ""))
+    });
+    let refusal = it.refusal().await;
+    assert_eq!(explain(&refusal, NAME, "shop.test").code, "certificate_authority_nonce", "{refusal:?}");
     assert_eq!(it.posted("/orders").len(), 3);
 }

@@ -109,6 +109,7 @@ const SAID: &[(&str, &str, &str, Option<Kind>)] = &[
     ("terms", "userActionRequired", "agree to the new terms", None),
     ("profile", "invalidProfile", "profile unknown", None),
     ("authority_broken", "serverInternal", "internal error", None),
+    ("authority_nonce", "badNonce", "JWS has an invalid anti-replay nonce", None),
     ("key_refused", "badCSR", "CSR is signed with a weak key", None),
     ("refused", "malformed", "Order has no identifiers", None),
 ];
@@ -162,7 +163,7 @@ fn each_kind_of_failure_has_its_own_sentence() {
         assert!(said.text.ends_with(['.', '?']) || said.text.contains("Its words: "), "{}", said.text);
         assert!(codes.insert(said.code) && texts.insert(said.text));
     }
-    assert!(texts.len() >= 54);
+    assert!(texts.len() >= 55);
 }
 
 #[test]
@@ -176,6 +177,7 @@ fn who_is_asked_next_depends_on_whose_fault_it_is() {
         (problem("caa", "", Some(Kind::Http01)), Blame::Authority),
         (problem("rateLimited", "", None), Blame::Authority),
         (problem("serverInternal", "", None), Blame::Authority),
+        (problem("badNonce", "", None), Blame::Authority),
         (problem("unauthorized", "not allowed to issue for this domain", None), Blame::Authority),
         (Refusal::Away(String::new()), Blame::Authority),
         (Refusal::NoWay(vec![String::from("dns-01")]), Blame::Way),
@@ -194,6 +196,8 @@ fn one_bad_answer_in_an_order_concerns_no_other_hostname() {
         (Refusal::Nonsense(text), false),
         (Refusal::Slow, false),
         (problem("serverInternal", "", None), true),
+        (problem("rateLimited", "Service busy; retry later.", None), true),
+        (problem("badNonce", "", None), false),
         (problem("malformed", "it answered 403 Forbidden", None), false),
     ] {
         assert_eq!(concerns_all(&refusal), wanted, "{refusal:?}");
@@ -208,6 +212,10 @@ fn a_limit_says_until_when() {
         let limit = Problem { kind: String::from("rateLimited"), retry_after_s: Some(seconds), ..Problem::default() };
         let said = explain(&Refusal::Problem(limit), "X", "a.example").text;
         assert!(said.ends_with(&format!("in {wanted}")), "{said}");
+        let broken =
+            Problem { kind: String::from("serverInternal"), retry_after_s: Some(seconds), ..Problem::default() };
+        let said = explain(&Refusal::Problem(broken), "X", "a.example").text;
+        assert!(said.contains(&format!("left alone for {wanted}")), "{said}");
     }
 }
 

@@ -199,10 +199,11 @@ impl Client {
     }
 }
 
-/// Whether the authority has failed by its own fault (RFC 8555 §6.7, `serverInternal`), or what stands in front of it.
+/// Whether the authority has failed by its own fault (RFC 8555 §6.7, `serverInternal`), or what stands in front of it. One that sheds load by 503 with
+/// `rateLimited` has not: asked again at once, it would only have more of it.
 fn has_stumbled(answer: &Result<Response<Bytes>, Refusal>) -> bool {
     match answer {
-        Ok(answer) => answer.status().is_server_error(),
+        Ok(answer) => answer.status().is_server_error() && !is_limit(answer),
         Err(Refusal::Problem(problem)) => problem.kind == "serverInternal",
         Err(_) => false,
     }
@@ -225,6 +226,10 @@ fn document(answer: &Response<Bytes>) -> Option<Document> {
     let said: Document = serde_json::from_slice(answer.body()).ok()?;
     let is_typed = said.r#type.as_deref().is_some_and(|it| it != "about:blank");
     is_typed.then_some(said)
+}
+
+fn is_limit(answer: &Response<Bytes>) -> bool {
+    document(answer).and_then(|it| it.r#type).is_some_and(|it| it.rsplit(':').next() == Some("rateLimited"))
 }
 
 impl HttpClient for Client {
