@@ -43,8 +43,8 @@ pub(super) async fn shown(
     }
     found.open = proxy::may_open(parts).then(|| visit.plane.open(target.site, Head::of(gate.asked), known));
     let mut response = found.answer(parts, body, gate.asked.client()).await?;
-    // Whose end nobody knows may last.
-    if response.status() != StatusCode::SWITCHING_PROTOCOLS && response.body().size_hint().exact().is_none() {
+    // Also one whose length is known may last: a download, or one that comes slowly.
+    if response.status() != StatusCode::SWITCHING_PROTOCOLS && !response.body().is_end_stream() {
         let body = mem::replace(response.body_mut(), Body::empty());
         *response.body_mut() = visit.plane.lasting(body, target.site, Head::of(gate.asked), known);
     }

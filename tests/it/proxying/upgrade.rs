@@ -176,7 +176,8 @@ pub(super) fn put(web: &Web, settings: &Value, state: Option<State>) {
 const EVENTS: &str = "
 const http = require('http');
 http.createServer((request, answer) => {
-  answer.writeHead(200, { 'content-type': 'text/event-stream' });
+  const known = request.url.endsWith('/known') ? { 'content-length': 1000000 } : {};
+  answer.writeHead(200, { 'content-type': 'text/event-stream', ...known });
   const timer = setInterval(() => answer.write('data: x\\n\\n'), 50);
   answer.on('close', () => clearInterval(timer));
 }).listen(Number(process.argv[2]), '127.0.0.1');
@@ -252,6 +253,25 @@ async fn what_is_open_ends_with_what_let_its_visitor_in() {
     web.plane.bans().replace(vec![ban("127.0.0.0/8")]);
     web.plane.look_again();
     assert_eq!(socket.hear().await, None);
+}
+
+/// A download says how long it is, and may take hours all the same.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_answer_of_known_length_ends_with_what_let_its_visitor_in() {
+    let events = Node::start(EVENTS).await;
+    let web = Web::with(Limits::default());
+    for buffer in [false, true] {
+        let routes = json!([{ "to": [events.url()], "inside": true, "buffer": buffer }]);
+        put(&web, &json!({ "proxy": { "routes": routes } }), None);
+        let mut stream = TcpStream::connect(web.address).await.unwrap();
+        stream.write_all(b"GET /events/known HTTP/1.1\r\nHost: site.test\r\n\r\n").await.unwrap();
+        let mut head = vec![0; 4096];
+        let length = timeout(PATIENCE, stream.read(&mut head)).await.unwrap().unwrap();
+        let head = String::from_utf8_lossy(&head[..length]).to_ascii_lowercase();
+        assert!(head.contains("\r\ncontent-length: 1000000\r\n"), "{head}");
+        put(&web, &json!({ "proxy": { "routes": routes }, "maintenance": { "on": true } }), None);
+        assert!(has_ended(&mut stream).await, "{buffer}");
+    }
 }
 
 /// What is asked of a visitor who has something open is what a new request with the same head would be asked.
