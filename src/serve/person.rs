@@ -66,19 +66,15 @@ impl Visitor for Person<'_> {
 
 /// Tells caches that an answer is of one visitor.
 pub(super) fn dress(headers: &mut HeaderMap, depends: visitor::Asked) {
-    keep_from_caches(headers);
-    if depends.language && !says(headers, VARY, &["*", "accept-language"]) {
-        headers.append(VARY, HeaderValue::from_static("accept-language"));
-    }
-}
-
-/// Lets no cache that several have keep an answer, whatever the files say.
-fn keep_from_caches(headers: &mut HeaderMap) {
+    // No cache that several have keeps it, whatever the files say.
     if !says(headers, CACHE_CONTROL, &["no-store"]) {
         headers.insert(CACHE_CONTROL, HeaderValue::from_static(lifetime::OF_VISITOR));
     }
     for name in lifetime::OF_SHARED_CACHES {
         headers.remove(name);
+    }
+    if depends.language && !says(headers, VARY, &["*", "accept-language"]) {
+        headers.append(VARY, HeaderValue::from_static("accept-language"));
     }
 }
 

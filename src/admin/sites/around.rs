@@ -39,9 +39,6 @@ use crate::{
 
 const DAY_MS: i64 = 86_400_000;
 
-/// Sections with a form of single values.
-const SECTIONS: [&str; 8] = ["addresses", "maintenance", "access", "hotlink", "cors", "errors", "traffic", "caching"];
-
 /// The value that says what the form of a section is made of.
 fn as_of(section: &str) -> String {
     format!("{AS_OF}.{section}")
@@ -63,7 +60,7 @@ enum Holds {
     Flag,
 }
 
-/// The fields of the forms.
+/// The fields of the forms, those of a section behind one another.
 const FIELDS: &[(&str, Holds)] = &[
     ("addresses.canonical", Holds::Text),
     ("addresses.https", Holds::Text),
@@ -105,10 +102,19 @@ const FIELDS: &[(&str, Holds)] = &[
     ("caching.tags", Holds::Tags),
 ];
 
+/// The section of a field.
+fn section_of((key, _): &(&'static str, Holds)) -> &'static str {
+    key.split_once('.').map_or(key, |(section, _)| section)
+}
+
+/// The sections with a form of single values.
+fn sections() -> impl Iterator<Item = &'static str> {
+    FIELDS.chunk_by(|one, next| section_of(one) == section_of(next)).filter_map(|of_one| of_one.first()).map(section_of)
+}
+
 /// The fields of one form.
 fn fields_of(section: &str) -> Vec<(&'static str, Holds)> {
-    let is_of = |key: &str| key.split_once('.').is_some_and(|(it, _)| it == section);
-    FIELDS.iter().copied().filter(|(key, _)| is_of(key)).collect()
+    FIELDS.iter().copied().filter(|it| section_of(it) == section).collect()
 }
 
 /// What the fields show.
@@ -120,7 +126,7 @@ impl Values {
     pub(in super::super) fn of(settings: &SiteSettings) -> Self {
         let SiteSettings { addresses, maintenance, access, hotlink, cors, errors, traffic, caching, .. } = settings;
         let mut it = Self::default();
-        for section in SECTIONS {
+        for section in sections() {
             it.put(&as_of(section), settings.mark_of(section));
         }
         it.put("addresses.canonical", addresses.canonical.as_ref().map_or("", Hostname::as_str));
