@@ -89,21 +89,22 @@ impl From<&Metadata> for Identity {
 pub(super) struct Files {
     dir: BlobDir,
     map: bool,
+    tasks: Tasks,
     known: Cache<Sha256, (Identity, Result<Content, Damage>)>,
 }
 
 impl Files {
     /// Of the blobs in `dir`. Without `map`, files are read and never mapped.
-    pub(super) fn new(dir: BlobDir, map: bool) -> Self {
+    pub(super) fn new(dir: BlobDir, map: bool, tasks: Tasks) -> Self {
         let most = getrlimit(Resource::Nofile).current.map_or(KNOWN_MAX, |it| KNOWN_MAX.min(it / KNOWN_PART));
-        Self::knowing(dir, map, most)
+        Self::knowing(dir, map, tasks, most)
     }
 
-    fn knowing(dir: BlobDir, map: bool, most: u64) -> Self {
+    fn knowing(dir: BlobDir, map: bool, tasks: Tasks, most: u64) -> Self {
         // The least recently used goes: a new file that is not taken in would be hashed for each of its answers.
         let lru = EvictionPolicy::lru();
         let known = Cache::builder().max_capacity(most).eviction_policy(lru).time_to_idle(KNOWN_IDLE).build();
-        Self { dir, map, known }
+        Self { dir, map, tasks, known }
     }
 
     /// The content of a blob of `size` bytes, where its file is open and is as it was when it was verified. Asks the kernel, and no disk.
@@ -164,10 +165,11 @@ impl Files {
 
     fn content(&self, file: File) -> io::Result<Content> {
         // Where other machines may change a file, a mapping could be cut short under us.
-        if self.map && !self.dir.is_shared() && mapping::may_map(&file) {
-            Ok(Content::Bytes(Stored::of(mapping::map(&file)?, Arc::new(file))))
+        let file = Arc::new(file);
+        if self.map && !self.dir.is_shared() && mapping::may_map(&*file) {
+            Ok(Content::Bytes(Stored::of(mapping::map(&file, &self.tasks)?, file)))
         } else {
-            Ok(Content::File(Arc::new(file)))
+            Ok(Content::File(file))
         }
     }
 }
@@ -281,7 +283,7 @@ mod tests {
         let bytes: Vec<u8> = (0..=255).cycle().take(700_001).collect();
         let hash = dir.put(&bytes).unwrap();
         for map in [true, false] {
-            let files = Files::new(dir.clone(), map);
+            let files = Files::new(dir.clone(), map, Tasks::new());
             let content = files.open(hash, 700_001).unwrap();
             assert_eq!(matches!(content, Content::File(_)), !map);
             assert!(sent(&content, 0, 700_001).await.unwrap() == bytes);
@@ -296,7 +298,7 @@ mod tests {
             assert!(matches!(files.open(hash, 700_000), Err(BlobError::Corrupt)));
         }
         // Cut short while it is sent: the body breaks off and never ends as if it were whole.
-        let content = Files::new(dir.clone(), false).open(hash, 700_001).unwrap();
+        let content = Files::new(dir.clone(), false, Tasks::new()).open(hash, 700_001).unwrap();
         let path = files_of(folder.path());
         std::fs::set_permissions(&path, std::os::unix::fs::PermissionsExt::from_mode(0o600)).unwrap();
         std::fs::OpenOptions::new().write(true).open(&path).unwrap().set_len(300_000).unwrap();
@@ -309,7 +311,7 @@ mod tests {
         let dir = BlobDir::open(folder.path()).unwrap();
         let bytes = vec![7; 300_000];
         let hash = dir.put(&bytes).unwrap();
-        let files = Files::new(dir.clone(), true);
+        let files = Files::new(dir.clone(), true, Tasks::new());
         let busy = files.open_by(hash, 300_000, |file| {
             let found = hash_of(file);
             let mut wait = 0;
@@ -334,7 +336,7 @@ mod tests {
         let dir = BlobDir::open(folder.path()).unwrap();
         let bytes = vec![7; 300_000];
         let hash = dir.put(&bytes).unwrap();
-        let files = Files::new(dir.clone(), true);
+        let files = Files::new(dir.clone(), true, Tasks::new());
         let is_at_hand = |size| files.at_hand(hash, size).is_some();
         assert!(!is_at_hand(300_000), "nobody has verified it");
         files.open(hash, 300_000).unwrap();
@@ -362,7 +364,7 @@ mod tests {
     fn a_new_file_is_remembered_also_when_others_are_asked_for_more() {
         let folder = tempfile::tempdir().unwrap();
         let dir = BlobDir::open(folder.path()).unwrap();
-        let files = Files::knowing(dir.clone(), true, 2);
+        let files = Files::knowing(dir.clone(), true, Tasks::new(), 2);
         let put = |seed: u8| dir.put(&[seed; 1_000]).unwrap();
         let (a, b, new) = (put(1), put(2), put(3));
         for _ in 0..50 {

@@ -66,13 +66,13 @@ const fn bit(coding: Coding) -> u8 {
 }
 
 impl Memory {
-    pub(super) fn new(dir: BlobDir, incidents: Arc<Incidents>, map: bool) -> Self {
+    pub(super) fn new(dir: BlobDir, incidents: Arc<Incidents>, map: bool, tasks: &Tasks) -> Self {
         let kept = Cache::builder()
             .max_capacity(MEMORY_BYTES_MAX)
             .weigher(|_: &Key, bytes: &Bytes| u32::try_from(bytes.len() + ENTRY_BYTES).unwrap_or(u32::MAX))
             .eviction_policy(EvictionPolicy::lru())
             .build();
-        let files = Files::new(dir.clone(), map);
+        let files = Files::new(dir.clone(), map, tasks.clone());
         let small_max = if files.are_mapped() { MEMORY_FILE_BYTES_MAX } else { READ_FILE_BYTES_MAX };
         Self(Arc::new(Inner { dir, incidents, kept, files, small_max, small: Flight::new(), large: Flight::new() }))
     }

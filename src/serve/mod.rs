@@ -195,7 +195,7 @@ impl DataPlane {
             publishing: Mutex::default(),
             indexes: Indexes::new(blobs.clone(), Arc::clone(&incidents)),
             bundles: Bundles::new(blobs.clone()),
-            memory: Memory::new(blobs, Arc::clone(&incidents), true),
+            memory: Memory::new(blobs, Arc::clone(&incidents), true, &tasks),
             incidents,
             meter: Arc::default(),
             countries: OnceLock::new(),
