@@ -4,6 +4,7 @@
 //! anything: `services/doctor` does.
 
 mod addresses;
+pub mod leads;
 mod limits;
 mod names;
 #[cfg(test)]

@@ -25,7 +25,7 @@ use crate::{
         access::{Actor, Right, TenantScope},
         caa::Authority,
         dns::{Failure, Kind},
-        doctor::{self, Belongs, Report},
+        doctor::{self, Belongs, Report, leads::Leads},
         hostname::Hostname,
         site::SiteName,
     },
@@ -130,9 +130,9 @@ impl Services {
     }
 
     /// Whether one of the addresses of a hostname answers with the word of this installation, through whatever is in front of it.
-    pub(super) async fn leads_here(&self, host: &str) -> Result<bool> {
+    pub(super) async fn find_lead(&self, host: &str) -> Result<Leads> {
         let word = self.check_word().await?;
-        Ok(look::Look { outside: &self.outside, word }.leads_here(host).await)
+        Ok(look::Look { outside: &self.outside, word }.leads(host).await)
     }
 
     /// What this installation answers to a nonce; `None` while its word is not known, and for what is no nonce.

@@ -4,30 +4,36 @@
 use std::{
     collections::HashMap,
     fmt,
-    sync::{Arc, Mutex},
+    net::{IpAddr, SocketAddr},
+    sync::{Arc, Mutex, OnceLock},
 };
 
 use chainhost::{
     base::{
-        clock::Clock,
+        clock::{Clock, Hands},
         ids::{Id, Ids},
         tasks::Tasks,
     },
     domain::{
         acme::records::Trouble,
         certificate::kept::{Kept, Source},
+        dns::{Answer, Failure, Kind, Record},
         edge::{Batch, Provider, What},
+        job::JobId,
         node::{NodeId, Role},
         site::SiteId,
         tenant::{Tenant, TenantId},
     },
     ports::{
         acme::Later,
+        dns::{Answered, Dns, Names, Way},
         edge::{Access, Call, Edge as Port},
         queue::Jobs,
+        reach::{Reach, Reached, Said, Silence},
     },
     services::{
         Ground, Services,
+        doctor::{self, Outside},
         edge::{Edge, Ended, Entry, Failed, Purge, Run},
         nodes::Node,
     },
@@ -44,9 +50,65 @@ use crate::{
 
 const MINUTE_MS: i64 = 60_000;
 
+/// An address that leads to the server of the test, one that leads to another, and one at which nobody is.
+pub(crate) const HERE: &str = "9.9.9.9";
+pub(crate) const OTHER: &str = "8.8.8.8";
+pub(crate) const NOBODY: &str = "7.7.7.7";
+
+/// The world outside. Names of which it was told nothing have no addresses.
+#[derive(Debug, Default)]
+pub(crate) struct World {
+    names: Mutex<HashMap<String, Result<&'static str, Failure>>>,
+    here: OnceLock<Services>,
+    /// The hostnames that were visited.
+    pub(crate) visited: Mutex<Vec<String>>,
+}
+
+impl World {
+    pub(crate) fn lead(&self, host: &str, to: Result<&'static str, Failure>) {
+        self.names.lock().unwrap().insert(host.to_owned(), to);
+    }
+}
+
+impl Names for World {
+    fn ask<'a>(&'a self, name: &'a str, kind: Kind, _way: Way) -> Answered<'a> {
+        let found = self.names.lock().unwrap().get(name).copied();
+        Box::pin(async move {
+            let Some(address) = found.transpose()?.filter(|_| kind == Kind::A) else { return Ok(Answer::default()) };
+            Ok(Answer { records: vec![Record::A(address.parse().unwrap())], ttl_s: 60, ..Answer::default() })
+        })
+    }
+
+    fn local(&self, _name: &str) -> Vec<IpAddr> {
+        Vec::new()
+    }
+
+    fn servers(&self) -> Vec<SocketAddr> {
+        Vec::new()
+    }
+}
+
+impl Reach for World {
+    fn get<'a>(&'a self, address: SocketAddr, host: &'a str, path: &'a str) -> Reached<'a> {
+        self.visited.lock().unwrap().push(host.to_owned());
+        let nonce = path.strip_prefix(doctor::HERE).unwrap();
+        let here = || self.here.get().unwrap().answer_here(host, nonce).unwrap().into_bytes();
+        let said = match address.ip().to_string().as_str() {
+            HERE => Ok(Said { status: 200, body: here(), ..Said::default() }),
+            OTHER => Ok(Said { status: 404, ..Said::default() }),
+            _ => Err(Silence::TimedOut),
+        };
+        Box::pin(async move { said })
+    }
+
+    fn own(&self) -> Vec<IpAddr> {
+        Vec::new()
+    }
+}
+
 /// A provider that takes on everything, but for zones that a test has it fail for.
 #[derive(Default)]
-struct Played {
+pub(crate) struct Played {
     calls: Mutex<Vec<(String, Batch)>>,
     fails: Mutex<HashMap<&'static str, Trouble>>,
 }
@@ -60,20 +122,23 @@ impl Port for Played {
 }
 
 impl Played {
-    fn taken(&self) -> Vec<(String, Batch)> {
+    pub(crate) fn taken(&self) -> Vec<(String, Batch)> {
         std::mem::take(&mut self.calls.lock().unwrap())
     }
 
-    fn fail(&self, zone: &'static str, trouble: Trouble) {
+    pub(crate) fn fail(&self, zone: &'static str, trouble: Trouble) {
         self.fails.lock().unwrap().insert(zone, trouble);
     }
 }
 
 /// A process with services, and what its provider was asked.
-struct Process {
-    services: Services,
-    provider: Arc<Played>,
-    tenant: TenantId,
+pub(crate) struct Process {
+    pub(crate) services: Services,
+    pub(crate) provider: Arc<Played>,
+    pub(crate) world: Arc<World>,
+    /// Of its time of day.
+    pub(crate) hands: Hands,
+    pub(crate) tenant: TenantId,
     _folder: TempDir,
 }
 
@@ -85,7 +150,7 @@ impl fmt::Debug for Process {
 
 impl Process {
     /// One that knows the caches of these zones, if there are any, and serves visitors all that there is.
-    async fn start(base: &Base, node: Node, zones: &[&str]) -> Self {
+    pub(crate) async fn start(base: &Base, node: Node, zones: &[&str]) -> Self {
         let it = Self::start_cold(base, node, zones).await;
         it.services.signals().routes_applied(u64::MAX);
         it.services.signals().routes_serve(i64::MAX);
@@ -93,8 +158,20 @@ impl Process {
     }
 
     /// One that has not made its first pass.
-    async fn start_cold(base: &Base, node: Node, zones: &[&str]) -> Self {
-        let (folder, provider, clock) = (tempfile::tempdir().unwrap(), Arc::new(Played::default()), Clock::system());
+    pub(crate) async fn start_cold(base: &Base, node: Node, zones: &[&str]) -> Self {
+        Self::start_on(base, node, zones, |it| it).await
+    }
+
+    /// The same, with another ground.
+    pub(crate) async fn start_on(
+        base: &Base,
+        node: Node,
+        zones: &[&str],
+        change: impl FnOnce(Ground) -> Ground,
+    ) -> Self {
+        let (folder, provider, world) =
+            (tempfile::tempdir().unwrap(), Arc::<Played>::default(), Arc::<World>::default());
+        let (clock, hands) = Clock::manual(Clock::system().now_ms());
         let access = Access {
             provider: Provider::Webhook,
             token: Zeroizing::new(String::from("secret")),
@@ -105,18 +182,30 @@ impl Process {
         let edge = (!zones.is_empty()).then(|| Edge::new(Arc::<Played>::clone(&provider), entries));
         let jobs = Jobs::new(MemoryPlace::new(3).open(clock.clone(), 100));
         let ground = ground(folder.path(), base.open(), jobs, clock);
-        let services = Services::new(Ground { tasks: Tasks::new(), node, edge, ..ground });
+        let names: Arc<dyn Names> = Arc::<World>::clone(&world);
+        let outside = Outside {
+            dns: Dns::new(names, &[]),
+            reach: Arc::<World>::clone(&world),
+            http_port: 80,
+            ..Outside::default()
+        };
+        let services = Services::new(Ground { tasks: Tasks::new(), node, edge, outside, ..change(ground) });
+        world.here.set(services.clone()).unwrap();
         let tenant = services.actor_local().await.unwrap().scope.tenant();
-        Self { services, provider, tenant, _folder: folder }
+        Self { services, provider, world, hands, tenant, _folder: folder }
     }
 
-    fn now_ms(&self) -> i64 {
+    pub(crate) fn now_ms(&self) -> i64 {
         self.services.clock.now_ms()
     }
 
     /// Runs a job of a tenant that was asked for so long ago.
-    async fn run(&self, tenant: TenantId, age_ms: i64, purge: &Purge) -> Ended {
-        let id = self.services.ids.next().into();
+    pub(crate) async fn run(&self, tenant: TenantId, age_ms: i64, purge: &Purge) -> Ended {
+        self.run_as(self.services.ids.next().into(), tenant, age_ms, purge).await
+    }
+
+    /// The same of a job that may have run before.
+    pub(crate) async fn run_as(&self, id: JobId, tenant: TenantId, age_ms: i64, purge: &Purge) -> Ended {
         let created_ms = self.now_ms() - age_ms;
         self.services.purge_edge(&Run { id, tenant, created_ms, purge }).await.unwrap()
     }
@@ -128,7 +217,7 @@ impl Process {
     }
 
     /// Another tenant than the operator's.
-    async fn another_tenant(&self) -> TenantId {
+    pub(crate) async fn another_tenant(&self) -> TenantId {
         let tenant = Tenant { id: self.services.ids.next().into(), name: String::from("other"), created_ms: 1 };
         let id = tenant.id;
         self.services.db.write(move |tx| store::tenants::insert(tx, &tenant)).await.unwrap();
@@ -141,16 +230,16 @@ fn node(role: Role, queue: Option<&str>) -> Node {
     Node { id, role, labels: Vec::new(), shares: true, queue: queue.map(str::to_owned) }
 }
 
-fn purge(hosts: &[&str], what: What) -> Purge {
+pub(crate) fn purge(hosts: &[&str], what: What) -> Purge {
     let hosts = hosts.iter().map(|it| (*it).to_owned()).collect();
     Purge { site: SiteId(Id::from_bytes([7; 16])), name: String::from("shop"), hosts, what, by_operator: false }
 }
 
-fn all(zone: &str, hosts: &[&str]) -> (String, Batch) {
+pub(crate) fn all(zone: &str, hosts: &[&str]) -> (String, Batch) {
     (zone.to_owned(), Batch::Hosts(hosts.iter().map(|it| (*it).to_owned()).collect()))
 }
 
-fn failed(ended: Ended) -> Failed {
+pub(crate) fn failed(ended: Ended) -> Failed {
     let Ended::Failed(failed) = ended else { panic!("{ended:?}") };
     failed
 }

@@ -27,6 +27,7 @@ mod countries;
 mod deploys;
 mod doctor;
 mod edge;
+mod edge_hosts;
 mod edge_jobs;
 mod effects;
 mod faults;

@@ -13,7 +13,10 @@ use crate::{
     domain::{
         caa::Authority,
         dns::{self, Answer, Failure, Kind, Record},
-        doctor::{Belongs, Looked, Observed, Outcome, Own, Relevant, Visit, ZoneServer},
+        doctor::{
+            Belongs, Looked, Observed, Outcome, Own, Relevant, Visit, ZoneServer,
+            leads::{Leads, leads},
+        },
     },
     ports::{dns::Way, reach::Silence},
     services::zone,
@@ -64,10 +67,10 @@ impl Look<'_> {
     }
 
     /// Whether one of its addresses answers with this installation's word.
-    pub(super) async fn leads_here(&self, host: &str) -> bool {
+    pub(super) async fn leads(&self, host: &str) -> Leads {
         let looked = self.looked(host, Way::Cached).await;
         let addresses: Vec<IpAddr> = looked.a.iter().chain(&looked.aaaa).flat_map(Answer::addresses).collect();
-        self.visits(host, &addresses).await.iter().any(|it| matches!(it.outcome, Outcome::Here { .. }))
+        leads(&looked, &self.visits(host, &addresses).await)
     }
 
     /// The addresses of this server: those of its interfaces that others can get to, and those of the settings.

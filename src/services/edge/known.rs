@@ -12,12 +12,14 @@ use tokio::time::Instant;
 use super::{GATHER, Run};
 use crate::{
     base::ids::Id,
-    domain::{edge::What, job::JobId, site::SiteId},
+    domain::{doctor::leads::Leads, edge::What, job::JobId, site::SiteId},
 };
 
-/// For how long it is believed that a hostname leads here, and that it does not.
+/// For how long it is believed that a hostname leads here, that it does not, and that it cannot be found out: the last is less than a job
+/// waits until it looks again.
 const LEADS_FOR: Duration = Duration::from_hours(1);
 const LEADS_NOT_FOR: Duration = Duration::from_mins(1);
+const UNKNOWN_FOR: Duration = Duration::from_secs(3);
 /// More is not remembered of hostnames and of sites.
 const KNOWN_MAX: usize = 10_000;
 
@@ -27,7 +29,7 @@ pub(super) struct Known {
     done: Mutex<HashMap<SiteId, Done>>,
     /// Purges of whole sites that have not begun, by site and all that they say.
     gathering: Mutex<HashMap<(SiteId, String), (Id, Instant)>>,
-    leads: Mutex<HashMap<String, (bool, Instant)>>,
+    leads: Mutex<HashMap<String, (Leads, Instant)>>,
 }
 
 /// What was purged of a site.
@@ -103,14 +105,19 @@ impl Known {
         lock(&self.gathering).retain(|(of, _), _| *of != site);
     }
 
-    /// Whether a hostname was seen to lead here; `None`: that is not known, or was long ago.
-    pub(super) fn leads(&self, host: &str, now: Instant) -> Option<bool> {
-        let (leads, seen) = *lock(&self.leads).get(host)?;
-        (now.duration_since(seen) < if leads { LEADS_FOR } else { LEADS_NOT_FOR }).then_some(leads)
+    /// Where a hostname was seen to lead; `None`: it was not looked at, or that was long ago.
+    pub(super) fn leads(&self, host: &str, now: Instant) -> Option<Leads> {
+        let (leads, seen) = lock(&self.leads).get(host)?.clone();
+        let counts = match leads {
+            Leads::Here => LEADS_FOR,
+            Leads::Elsewhere => LEADS_NOT_FOR,
+            Leads::Unknown(_) => UNKNOWN_FOR,
+        };
+        (now.duration_since(seen) < counts).then_some(leads)
     }
 
     /// It was looked at.
-    pub(super) fn saw(&self, host: &str, leads: bool, now: Instant) {
+    pub(super) fn saw(&self, host: &str, leads: Leads, now: Instant) {
         let mut known = lock(&self.leads);
         if known.len() >= KNOWN_MAX {
             known.clear();
@@ -179,11 +186,11 @@ mod tests {
     fn where_a_hostname_leads_is_looked_at_again() {
         let (known, now) = (Known::default(), Instant::now());
         assert_eq!(known.leads("a.test", now), None);
-        known.saw("a.test", false, now);
-        assert_eq!(known.leads("a.test", now), Some(false));
-        assert_eq!(known.leads("a.test", now + LEADS_NOT_FOR), None);
-        known.saw("a.test", true, now);
-        assert_eq!(known.leads("a.test", now + LEADS_NOT_FOR), Some(true));
-        assert_eq!(known.leads("a.test", now + LEADS_FOR), None);
+        let unknown = Leads::Unknown(String::from("it was silent"));
+        for (leads, counts) in [(Leads::Elsewhere, LEADS_NOT_FOR), (Leads::Here, LEADS_FOR), (unknown, UNKNOWN_FOR)] {
+            known.saw("a.test", leads.clone(), now);
+            assert_eq!(known.leads("a.test", now + counts - Duration::from_millis(1)), Some(leads));
+            assert_eq!(known.leads("a.test", now + counts), None);
+        }
     }
 }

@@ -18,6 +18,8 @@ use crate::{
 /// Purges that the people and programs of one tenant ask for in ten minutes: providers count all calls of an operator together.
 const ASKED_MAX: u32 = 60;
 const ASKED_WINDOW_MS: i64 = 10 * 60_000;
+/// Hostnames that one sentence names.
+const LISTED_MAX: usize = 100;
 
 impl Services {
     /// The hostnames of a site that caches are known to have, for people.
@@ -61,7 +63,9 @@ impl Services {
         let Some(caches) = self.edge.as_ref().filter(|_| !known.is_empty()) else { return Err(none()) };
         let asked = format!("purge {}", scope.tenant());
         self.windows().take(&asked, ASKED_MAX, ASKED_WINDOW_MS, "purges", "Caches were purged too often.").await?;
-        let hosts = self.proved_hosts(caches, scope.tenant(), actor.may(Right::ManageServer), &known).await?;
+        let proved = self.proved_hosts(caches, scope.tenant(), actor.may(Right::ManageServer), &known).await?;
+        // What could not be found out now is found out by the job, which waits.
+        let hosts = [proved.hosts, proved.unknown.into_iter().map(|it| it.0).collect()].concat();
         if hosts.is_empty() {
             return Err(Error::conflict("edge_unproved", unproved(&known)));
         }
@@ -152,11 +156,30 @@ fn none() -> Error {
     Error::conflict("edge_none", text)
 }
 
+/// Says of hostnames why their caches are not purged yet.
+pub(super) fn unknown(hosts: &[(String, String)]) -> String {
+    let all: Vec<String> = hosts.iter().map(|(host, why)| format!("{host} ({why})")).collect();
+    format!(
+        "The caches of these hostnames were not purged, since it could not be found out whether they lead to this server: {}.",
+        listed(&all)
+    )
+}
+
+/// So many of them as a person reads.
+fn listed(hosts: &[String]) -> String {
+    match hosts.get(..LISTED_MAX) {
+        Some(first) if hosts.len() > LISTED_MAX => {
+            format!("{} and {} more", first.join(", "), hosts.len() - LISTED_MAX)
+        }
+        _ => hosts.join(", "),
+    }
+}
+
 /// Says of hostnames why their caches are not purged, and what to do.
 pub(super) fn unproved(hosts: &[String]) -> String {
     format!(
         "Nothing shows that {} leads to this server, so that its caches are not purged: this server has got no certificate for it, and whoever \
          visits it in clear does not come here. `chainhost doctor` says why; let it lead here, and try it again.",
-        hosts.join(", ")
+        listed(hosts)
     )
 }

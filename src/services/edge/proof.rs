@@ -11,7 +11,7 @@ use tokio::time::Instant;
 use super::{Edge, Services, access, scope_of};
 use crate::{
     base::together,
-    domain::{Result, acme::records::zone_of, certificate::kept::Source, tenant::TenantId},
+    domain::{Result, acme::records::zone_of, certificate::kept::Source, doctor::leads::Leads, tenant::TenantId},
     store,
 };
 
@@ -19,15 +19,26 @@ use crate::{
 const VISITS_MAX: usize = 40;
 const VISITS_AT_ONCE: usize = 8;
 
+/// What was found out about hostnames.
+#[derive(Debug, Default)]
+pub(super) struct Proved {
+    /// Those that a tenant may have purged.
+    pub(super) hosts: Vec<String>,
+    /// Those that lead elsewhere.
+    pub(super) elsewhere: Vec<String>,
+    /// Those of which that could not be found out, with why.
+    pub(super) unknown: Vec<(String, String)>,
+}
+
 impl Services {
-    /// Those of the hostnames that a tenant may have purged.
+    /// Which of the hostnames a tenant may have purged.
     pub(super) async fn proved_hosts(
         &self,
         edge: &Edge,
         tenant: TenantId,
         by_operator: bool,
         hosts: &[String],
-    ) -> Result<Vec<String>> {
+    ) -> Result<Proved> {
         let now_ms = self.clock.now_ms();
         let read = move |tx: &mut crate::ports::db::ReadTx<'_>| {
             let is_own = by_operator || access::find_default_tenant(tx)? == tenant;
@@ -37,7 +48,7 @@ impl Services {
         };
         let (is_own, got) = self.db.read(read).await?;
         if is_own {
-            return Ok(hosts.to_vec());
+            return Ok(Proved { hosts: hosts.to_vec(), ..Proved::default() });
         }
         let below = format!(".{}", self.addresses.sites_domain);
         let zones = self.acme.iter().filter_map(|it| it.zones.as_ref()).flat_map(|it| &it.entries);
@@ -48,14 +59,23 @@ impl Services {
             hosts.iter().filter(|it| !is_known(it) && edge.known.leads(it, now).is_none()).take(VISITS_MAX).collect();
         for some in unknown.chunks(VISITS_AT_ONCE) {
             let visits = some.iter().map(|host| -> Pin<Box<dyn Future<Output = _> + Send>> {
-                Box::pin(async { self.leads_here(host).await })
+                Box::pin(async { self.find_lead(host).await })
             });
-            let seen: Vec<Result<bool>> = together::all(visits).await;
+            let seen: Vec<Result<Leads>> = together::all(visits).await;
             for (host, leads) in some.iter().zip(seen) {
                 edge.known.saw(host, leads?, now);
             }
         }
-        Ok(hosts.iter().filter(|it| is_known(it) || edge.known.leads(it, now) == Some(true)).cloned().collect())
+        let mut proved = Proved::default();
+        for host in hosts.iter().cloned() {
+            let leads = if is_known(&host) { Some(Leads::Here) } else { edge.known.leads(&host, now) };
+            match leads {
+                Some(Leads::Here) => proved.hosts.push(host),
+                Some(Leads::Unknown(why)) => proved.unknown.push((host, why)),
+                Some(Leads::Elsewhere) | None => proved.elsewhere.push(host),
+            }
+        }
+        Ok(proved)
     }
 }
 

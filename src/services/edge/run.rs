@@ -4,7 +4,14 @@
 //! runs; the others find that done.
 
 use super::{
-    Edge, Purge, Services, changes::Changes, is_at_edge, known::Begun, people::unproved, scope_of, served::Served,
+    Edge, Purge, Services,
+    changes::Changes,
+    is_at_edge,
+    known::Begun,
+    people::{unknown, unproved},
+    proof::Proved,
+    scope_of,
+    served::Served,
 };
 use crate::{
     base::{
@@ -114,7 +121,8 @@ impl Services {
         }
         let begun =
             Begun { mark, settled_ms: self.clock.now_ms().saturating_sub(SETTLED_MS), shares: self.node.shares };
-        let hosts = self.proved_hosts(edge, run.tenant, purge.by_operator, &purge.hosts).await?;
+        let Proved { hosts, elsewhere, unknown: open } =
+            self.proved_hosts(edge, run.tenant, purge.by_operator, &purge.hosts).await?;
         // What is planned is of now; then visitors are served by it, and only then it is purged.
         let plan = self.plan_purge(run.tenant, purge, &hosts).await?;
         let served = self.wait_until_served(age_ms).await?;
@@ -127,9 +135,13 @@ impl Services {
         if missing.is_some() {
             return self.elsewhere(age_ms, missing).await;
         }
-        if hosts.len() < purge.hosts.len() {
-            let others: Vec<String> = purge.hosts.iter().filter(|it| !hosts.contains(it)).cloned().collect();
-            let text = unproved(&others);
+        // Told first: the job goes on then.
+        if !open.is_empty() {
+            let trouble = Trouble::Away(String::from("where hostnames lead"));
+            return Ok(Ended::Failed(Failed { text: unknown(&open), trouble }));
+        }
+        if !elsewhere.is_empty() {
+            let text = unproved(&elsewhere);
             return Ok(Ended::Failed(Failed { text, trouble: Trouble::Refused(String::from("unproved")) }));
         }
         if served == Served::Everywhere {
