@@ -10,6 +10,7 @@ mod people;
 mod proof;
 mod run;
 mod served;
+mod works;
 
 use std::{sync::Arc, time::Duration};
 
@@ -36,7 +37,10 @@ use crate::{
     store,
 };
 
-pub use self::run::{Ended, Failed, Run};
+pub use self::{
+    run::{Ended, Failed, Run},
+    works::Works,
+};
 
 /// The job that purges caches.
 pub const PURGE_EDGE: &str = "purge_edge";

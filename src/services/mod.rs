@@ -209,6 +209,7 @@ struct Inner {
     outlook: Outlook,
     upstreams: Upstreams,
     word: doctor::Word,
+    works: edge::Works,
 }
 
 impl std::ops::Deref for Services {
@@ -239,6 +240,7 @@ impl Services {
             outlook: Outlook::default(),
             upstreams: Upstreams::default(),
             word: doctor::Word::default(),
+            works: edge::Works::default(),
         };
         Self(Arc::new(inner))
     }
@@ -264,6 +266,10 @@ impl Services {
 
     fn word(&self) -> &doctor::Word {
         &self.0.word
+    }
+
+    fn works(&self) -> &edge::Works {
+        &self.0.works
     }
 
     fn hashing(&self) -> &Hashing {

@@ -18,6 +18,8 @@ const PAUSE_MIN_MS: i64 = 5_000;
 const PAUSE_MAX_MS: i64 = 5 * 60_000;
 /// How long a job is put off that comes too early.
 const EARLY_MS: u64 = 3_000;
+/// Between two parts of a job, so that others have a place too.
+const MORE_MS: u64 = 100;
 
 /// Runs the job.
 pub(super) async fn run(context: &Context, lease: &Lease) -> Outcome {
@@ -36,6 +38,7 @@ pub(super) async fn run(context: &Context, lease: &Lease) -> Outcome {
     match ended {
         Ok(Ended::Done) => Outcome::Done,
         Ok(Ended::Early) => Outcome::Snooze { after_ms: EARLY_MS },
+        Ok(Ended::More) => Outcome::Snooze { after_ms: MORE_MS },
         Ok(Ended::Elsewhere) => Outcome::Snooze { after_ms: super::ELSEWHERE_MS },
         Ok(Ended::Failed(failed)) => {
             let age_ms = context.services.clock.now_ms().saturating_sub(lease.job.created_ms);

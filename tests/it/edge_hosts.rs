@@ -1,17 +1,25 @@
 //! Whose hostnames a purge is for: what becomes of those of which it is not known where they lead, of very many, and of those that are others'
 //! by now.
 
+use std::{collections::BTreeSet, time::Duration};
+
 use chainhost::{
-    domain::{acme::records::Trouble, dns::Failure, edge::What},
-    services::{edge::Ended, nodes::Node},
+    domain::{
+        acme::records::Trouble,
+        dns::Failure,
+        edge::{Batch, What},
+        site::SiteName,
+    },
+    services::{
+        edge::{Ended, Purge},
+        nodes::Node,
+    },
 };
 
 use crate::{
     edge_jobs::{HERE, NOBODY, OTHER, Process, all, failed, purge},
     support::base::Base,
 };
-
-const MINUTE_MS: i64 = 60_000;
 
 #[tokio::test(flavor = "multi_thread")]
 async fn what_could_not_be_found_out_ends_no_purge() {
@@ -39,4 +47,74 @@ async fn what_could_not_be_found_out_ends_no_purge() {
         assert!(matches!(told.trouble, Trouble::Away(_)) && told.text.ends_with(&wanted), "{told:?}");
         assert_eq!(process.provider.taken(), []);
     }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn many_hostnames_are_looked_at_in_parts() {
+    let folder = tempfile::tempdir().unwrap();
+    let base = Base::new(folder.path(), "db");
+    let process = Process::start(&base, Node::alone(), &["zone.test", "localhost"]).await;
+    let other = process.another_tenant().await;
+    let mut hosts: Vec<String> = (0..45).map(|it| format!("h{it}.zone.test")).collect();
+    hosts.iter().for_each(|it| process.world.lead(it, Ok(HERE)));
+    process.world.lead("h7.zone.test", Ok(OTHER));
+    process.world.lead("h44.zone.test", Ok(NOBODY));
+    hosts.push(String::from("shop.localhost"));
+    let job = Purge { hosts: hosts.clone(), ..purge(&[], What::All) };
+    let id = process.services.ids.next().into();
+    let run = || process.run_as(id, other, 0, &job);
+    // What needs no visit, and what the first visits have shown, waits for nothing.
+    assert_eq!(run().await, Ended::More);
+    let first: Vec<(String, Batch)> = process.provider.taken();
+    assert!(first.contains(&all("localhost", &["shop.localhost"])), "{first:?}");
+    assert_eq!(run().await, Ended::More);
+    assert_eq!(process.provider.taken(), [], "the rest of them together");
+    let told = failed(run().await);
+    let wanted = "whether they lead to this server: h44.zone.test (7.7.7.7 did not answer in time).";
+    assert!(told.text.ends_with(wanted), "{}", told.text);
+    let purged: BTreeSet<String> =
+        [first, process.provider.taken()].concat().into_iter().flat_map(|it| named(it.1)).collect();
+    let wanted = hosts.iter().filter(|it| !["h7.zone.test", "h44.zone.test"].contains(&it.as_str())).cloned();
+    assert_eq!(purged, wanted.collect());
+    assert_eq!(process.world.visited.lock().unwrap().len(), 45, "each of them once");
+    // It is looked at again, and no other one is; what leads elsewhere is told at the end.
+    tokio::time::sleep(Duration::from_millis(3_100)).await;
+    process.world.lead("h44.zone.test", Ok(HERE));
+    let told = failed(run().await);
+    assert!(told.text.starts_with("Nothing shows that h7.zone.test leads to this server"), "{}", told.text);
+    assert_eq!(process.provider.taken(), [all("zone.test", &["h44.zone.test"])]);
+    assert_eq!(process.world.visited.lock().unwrap().len(), 46);
+}
+
+fn named(batch: Batch) -> Vec<String> {
+    let (Batch::Hosts(all) | Batch::Tags(all) | Batch::Urls(all)) = batch;
+    all
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn who_asks_for_a_purge_has_no_hostname_left_out() {
+    let folder = tempfile::tempdir().unwrap();
+    let base = Base::new(folder.path(), "db");
+    let process = Process::start(&base, Node::alone(), &["zone.test"]).await;
+    let other = process.another_tenant().await;
+    let mut hosts: Vec<String> = (0..41).map(|it| format!("h{it:02}.zone.test")).collect();
+    process.add_site(other, "shop", &hosts).await;
+    let actor = process.person(other);
+    let name = SiteName::parse("shop").unwrap();
+    let asked = async |urls: &[&str]| {
+        let urls = urls.iter().map(|it| (*it).to_owned()).collect();
+        process.services.purge_site(&actor, &name, urls, Vec::new()).await
+    };
+    // Nothing leads here, and only some of them were looked at.
+    let id = asked(&[]).await.unwrap();
+    let job = process.handed_over(id).await;
+    hosts.sort();
+    assert_eq!(job.hosts, hosts);
+    // Only what is named is needed.
+    process.world.lead("h40.zone.test", Ok(HERE));
+    let id = asked(&["https://h40.zone.test/a"]).await.unwrap();
+    assert_eq!(process.handed_over(id).await.hosts, ["h40.zone.test"]);
+    let few = process.add_site(other, "few", &[String::from("else.zone.test")]).await;
+    let refused = process.services.purge_site(&actor, &few.name, Vec::new(), Vec::new()).await.unwrap_err();
+    assert_eq!(refused.code, "edge_unproved");
 }

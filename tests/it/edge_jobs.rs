@@ -15,17 +15,21 @@ use chainhost::{
         tasks::Tasks,
     },
     domain::{
+        access::Actor,
         acme::records::Trouble,
         certificate::kept::{Kept, Source},
         dns::{Answer, Failure, Kind, Record},
         edge::{Batch, Provider, What},
+        hostname::Hostname,
         job::JobId,
         node::{NodeId, Role},
-        site::SiteId,
+        site::{Site, SiteId, SiteName},
         tenant::{Tenant, TenantId},
+        user,
     },
     ports::{
         acme::Later,
+        db::WriteTx,
         dns::{Answered, Dns, Names, Way},
         edge::{Access, Call, Edge as Port},
         queue::Jobs,
@@ -214,6 +218,33 @@ impl Process {
     async fn serve(&self, number: i64) {
         self.services.signals().routes_serve(number);
         self.services.beat().await.unwrap();
+    }
+
+    /// A site of a tenant, with hostnames.
+    pub(crate) async fn add_site(&self, tenant: TenantId, name: &str, hosts: &[String]) -> Site {
+        let (actor, name) = (self.person(tenant), SiteName::parse(name).unwrap());
+        self.services.create_site(&actor, name.as_str()).await.unwrap();
+        let (scope, hosts) = (actor.scope, hosts.to_vec());
+        let add = move |tx: &mut WriteTx<'_>| {
+            let site = store::sites::find(tx, scope, &name)?.unwrap();
+            for host in hosts {
+                store::hostnames::insert(tx, scope, site.id, &Hostname::parse(&host)?, 1)?;
+            }
+            Ok(site)
+        };
+        self.services.db.write(add).await.unwrap()
+    }
+
+    /// An admin of a tenant.
+    pub(crate) fn person(&self, tenant: TenantId) -> Actor {
+        Actor { role: user::Role::Admin, ..self.services.actor_system(tenant, "test") }
+    }
+
+    /// What a job says that was asked for, once it is in the queue.
+    pub(crate) async fn handed_over(&self, id: JobId) -> Purge {
+        self.services.relay_outbox().await.unwrap();
+        let job = self.services.jobs.get(id).await.unwrap().unwrap();
+        serde_json::from_str(&job.new.payload).unwrap()
     }
 
     /// Another tenant than the operator's.

@@ -64,12 +64,13 @@ impl Services {
         let asked = format!("purge {}", scope.tenant());
         self.windows().take(&asked, ASKED_MAX, ASKED_WINDOW_MS, "purges", "Caches were purged too often.").await?;
         let proved = self.proved_hosts(caches, scope.tenant(), actor.may(Right::ManageServer), &known).await?;
-        // What could not be found out now is found out by the job, which waits.
-        let hosts = [proved.hosts, proved.unknown.into_iter().map(|it| it.0).collect()].concat();
-        if hosts.is_empty() {
+        if proved.elsewhere.len() == known.len() {
             return Err(Error::conflict("edge_unproved", unproved(&known)));
         }
-        check(&hosts, &named, !tags.is_empty() && !at_edge)?;
+        let may_be: Vec<String> = known.iter().filter(|it| !proved.elsewhere.contains(it)).cloned().collect();
+        check(&may_be, &named, !tags.is_empty() && !at_edge)?;
+        // Also those that lead elsewhere, which the job tells: who has named none of them means all that the site has.
+        let hosts = if tags.is_empty() { concerned(known, &named) } else { known };
         let what = if urls.is_empty() && tags.is_empty() { What::All } else { What::Named { urls, tags } };
         let (services, actor, name) = (self.clone(), actor.clone(), name.clone());
         let written = self.db.write(move |tx| {
@@ -131,6 +132,14 @@ impl Services {
              keeps stays as it was for up to {hours} hours after a publish."
         )))
     }
+}
+
+/// The hostnames that addresses are about, which have these hosts: a path is one of each.
+fn concerned(hosts: Vec<String>, named: &[Option<String>]) -> Vec<String> {
+    if named.is_empty() || named.contains(&None) {
+        return hosts;
+    }
+    hosts.into_iter().filter(|host| named.iter().flatten().any(|it| it == host)).collect()
 }
 
 /// Refuses what is not the site's. `named` are the hosts of addresses.

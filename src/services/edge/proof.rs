@@ -15,8 +15,8 @@ use crate::{
     store,
 };
 
-/// Hostnames that are visited for one job, and at once: the next ones are for the next job, since what was seen is remembered.
-const VISITS_MAX: usize = 40;
+/// Hostnames that are visited in one part of a job, which has a place of the queue meanwhile, and at once.
+const VISITS_MAX: usize = 16;
 const VISITS_AT_ONCE: usize = 8;
 
 /// What was found out about hostnames.
@@ -28,6 +28,8 @@ pub(super) struct Proved {
     pub(super) elsewhere: Vec<String>,
     /// Those of which that could not be found out, with why.
     pub(super) unknown: Vec<(String, String)>,
+    /// Those that are for the next part: there were more than are visited in one.
+    pub(super) left: Vec<String>,
 }
 
 impl Services {
@@ -72,7 +74,8 @@ impl Services {
             match leads {
                 Some(Leads::Here) => proved.hosts.push(host),
                 Some(Leads::Unknown(why)) => proved.unknown.push((host, why)),
-                Some(Leads::Elsewhere) | None => proved.elsewhere.push(host),
+                Some(Leads::Elsewhere) => proved.elsewhere.push(host),
+                None => proved.left.push(host),
             }
         }
         Ok(proved)

@@ -9,9 +9,9 @@ use super::{
     is_at_edge,
     known::Begun,
     people::{unknown, unproved},
-    proof::Proved,
     scope_of,
     served::Served,
+    works::Work,
 };
 use crate::{
     base::{
@@ -67,6 +67,8 @@ pub enum Ended {
     Done,
     /// Visitors are not served yet by what it is for: nothing was purged.
     Early,
+    /// A part of it was done; the next one can begin at once.
+    More,
     /// This node does not know the caches, and another one may.
     Elsewhere,
     /// They were not purged, or not all of them.
@@ -107,6 +109,20 @@ impl Plan {
 impl Services {
     /// Purges caches as a job says.
     pub async fn purge_edge(&self, run: &Run<'_>) -> Result<Ended> {
+        let mut work = self.works().take(run.id);
+        let ended = self.go_on(run, &mut work).await;
+        let is_over = match &ended {
+            Ok(Ended::Done) => true,
+            Ok(Ended::Failed(failed)) => !edge::may_pass(&failed.trouble),
+            _ => false,
+        };
+        if !is_over {
+            self.works().keep(run.id, work);
+        }
+        ended
+    }
+
+    async fn go_on(&self, run: &Run<'_>, work: &mut Work) -> Result<Ended> {
         let (purge, age_ms) = (run.purge, self.clock.now_ms().saturating_sub(run.created_ms));
         let Some(edge) = &self.edge else { return self.elsewhere(age_ms, purge.hosts.first()).await };
         let mark = self.ids.next().into();
@@ -121,33 +137,33 @@ impl Services {
         }
         let begun =
             Begun { mark, settled_ms: self.clock.now_ms().saturating_sub(SETTLED_MS), shares: self.node.shares };
-        let Proved { hosts, elsewhere, unknown: open } =
-            self.proved_hosts(edge, run.tenant, purge.by_operator, &purge.hosts).await?;
-        // What is planned is of now; then visitors are served by it, and only then it is purged.
-        let plan = self.plan_purge(run.tenant, purge, &hosts).await?;
-        let served = self.wait_until_served(age_ms).await?;
-        if served == Served::NotYet {
-            return Ok(Ended::Early);
+        let proved = self.proved_hosts(edge, run.tenant, purge.by_operator, &work.open(&purge.hosts)).await?;
+        let has_more = !proved.left.is_empty();
+        work.learn(proved);
+        // Those that need no visit at once; those that are found meanwhile together, since each call is counted.
+        if !work.found.is_empty() && (!has_more || work.purged.is_empty()) {
+            // What is planned is of now; then visitors are served by it, and only then it is purged.
+            let plan = self.plan_purge(run.tenant, purge, &work.found).await?;
+            let served = self.wait_until_served(age_ms).await?;
+            if served == Served::NotYet {
+                return Ok(Ended::Early);
+            }
+            if let Some(failed) = self.call_providers(edge, run, &work.found, &plan).await {
+                return Ok(Ended::Failed(failed));
+            }
+            // What was purged in several parts is of several moments.
+            if served == Served::Everywhere && missing.is_none() && work.found == purge.hosts {
+                edge.known.did(purge.site, &work.found, plan.through, plan.is_whole().then_some(begun));
+            }
+            work.purged.append(&mut work.found);
         }
-        if let Some(failed) = self.call_providers(edge, run, &hosts, &plan).await {
-            return Ok(Ended::Failed(failed));
+        if has_more {
+            return Ok(Ended::More);
         }
         if missing.is_some() {
             return self.elsewhere(age_ms, missing).await;
         }
-        // Told first: the job goes on then.
-        if !open.is_empty() {
-            let trouble = Trouble::Away(String::from("where hostnames lead"));
-            return Ok(Ended::Failed(Failed { text: unknown(&open), trouble }));
-        }
-        if !elsewhere.is_empty() {
-            let text = unproved(&elsewhere);
-            return Ok(Ended::Failed(Failed { text, trouble: Trouble::Refused(String::from("unproved")) }));
-        }
-        if served == Served::Everywhere {
-            edge.known.did(purge.site, &hosts, plan.through, plan.is_whole().then_some(begun));
-        }
-        Ok(Ended::Done)
+        Ok(ending(work))
     }
 
     /// Makes the calls. What one provider does not do keeps no other from it; what may pass is told first, since the job goes on then.
@@ -238,6 +254,21 @@ impl Services {
         }
         Ok(Plan { batches, through })
     }
+}
+
+/// What becomes of a job that has done what it could: of some hostnames it may not be known where they lead, others lead elsewhere.
+fn ending(work: &mut Work) -> Ended {
+    // Told first: the job goes on then.
+    let open = work.take_unknown();
+    if !open.is_empty() {
+        let trouble = Trouble::Away(String::from("where hostnames lead"));
+        return Ended::Failed(Failed { text: unknown(&open), trouble });
+    }
+    if !work.elsewhere.is_empty() {
+        let trouble = Trouble::Refused(String::from("unproved"));
+        return Ended::Failed(Failed { text: unproved(&work.elsewhere), trouble });
+    }
+    Ended::Done
 }
 
 /// The publications that a job is about; `None`: they cannot be compared.
