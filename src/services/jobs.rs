@@ -86,7 +86,7 @@ impl Services {
     /// Runs a failed or delayed job now.
     pub async fn rerun_job(&self, actor: &Actor, id: JobId) -> Result<()> {
         let job = self.changeable_job(actor, id).await?;
-        if self.purge_again(&job).await?.is_none() {
+        if self.purge_again(actor, &job).await?.is_none() {
             self.jobs.rerun(id).await?;
             self.keep_rerun(&job).await?;
         }

@@ -5,11 +5,13 @@ use std::{collections::BTreeSet, time::Duration};
 
 use chainhost::{
     domain::{
+        access::Actor,
         acme::records::Trouble,
         dns::Failure,
         edge::{Batch, What},
         site::SiteName,
     },
+    ports::queue::JobFilter,
     services::{
         edge::{Ended, Purge},
         nodes::Node,
@@ -117,4 +119,45 @@ async fn who_asks_for_a_purge_has_no_hostname_left_out() {
     let few = process.add_site(other, "few", &[String::from("else.zone.test")]).await;
     let refused = process.services.purge_site(&actor, &few.name, Vec::new(), Vec::new()).await.unwrap_err();
     assert_eq!(refused.code, "edge_unproved");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_job_that_is_run_again_is_of_who_runs_it() {
+    let folder = tempfile::tempdir().unwrap();
+    let base = Base::new(folder.path(), "db");
+    let process = Process::start(&base, Node::alone(), &["zone.test"]).await;
+    let (one, other) = (process.another_tenant().await, process.another_tenant().await);
+    let names = |all: &[&str]| all.iter().map(|it| (*it).to_owned()).collect::<Vec<_>>();
+    let site = process.add_site(one, "shop", &names(&["kept.zone.test", "come.zone.test"])).await;
+    process.add_site(other, "theirs", &names(&["moved.zone.test"])).await;
+    // Asked for by a super admin, when the site had two hostnames that it has no more, and one of them is another tenant's by now.
+    let hosts = names(&["kept.zone.test", "moved.zone.test", "gone.zone.test"]);
+    let said = Purge { site: site.id, by_operator: true, hosts, ..purge(&[], What::All) };
+    let again = async |actor: &Actor| {
+        let dead = process.die(one, &said).await;
+        process.services.rerun_job(actor, dead).await.unwrap();
+        process.services.relay_outbox().await.unwrap();
+        let jobs = process.services.list_jobs(actor, JobFilter { limit: 10, ..JobFilter::default() }).await.unwrap();
+        assert!(jobs.iter().all(|it| it.new.id != dead));
+        let made = serde_json::from_str::<Purge>(&jobs.first().unwrap().new.payload).unwrap();
+        (made.by_operator, made.hosts)
+    };
+    let wanted = names(&["kept.zone.test", "gone.zone.test", "come.zone.test"]);
+    assert_eq!(again(&process.person(one)).await, (false, wanted.clone()));
+    assert_eq!(again(&process.services.actor_local().await.unwrap()).await, (true, wanted));
+    // Nor does one that has waited since then purge what is another's by now.
+    assert_eq!(process.run(one, 0, &said).await, Ended::Done);
+    assert_eq!(process.provider.taken(), [all("zone.test", &["kept.zone.test", "gone.zone.test"])]);
+    // What was about a hostname that the site has lost stays with that.
+    let lost = Purge { hosts: names(&["gone.zone.test"]), ..said.clone() };
+    let dead = process.die(one, &lost).await;
+    process.services.rerun_job(&process.person(one), dead).await.unwrap();
+    process.services.relay_outbox().await.unwrap();
+    let jobs = process.services.jobs.list(JobFilter { limit: 10, ..JobFilter::default() }).await.unwrap();
+    let made = serde_json::from_str::<Purge>(&jobs.first().unwrap().new.payload).unwrap();
+    assert_eq!(made.hosts, lost.hosts);
+    let moved = Purge { hosts: names(&["moved.zone.test"]), ..said.clone() };
+    let dead = process.die(one, &moved).await;
+    let refused = process.services.rerun_job(&process.person(one), dead).await.unwrap_err();
+    assert_eq!(refused.code, "edge_none");
 }

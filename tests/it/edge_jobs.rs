@@ -21,7 +21,7 @@ use chainhost::{
         dns::{Answer, Failure, Kind, Record},
         edge::{Batch, Provider, What},
         hostname::Hostname,
-        job::JobId,
+        job::{JobId, NewJob, Queue},
         node::{NodeId, Role},
         site::{Site, SiteId, SiteName},
         tenant::{Tenant, TenantId},
@@ -38,7 +38,7 @@ use chainhost::{
     services::{
         Ground, Services,
         doctor::{self, Outside},
-        edge::{Edge, Ended, Entry, Failed, Purge, Run},
+        edge::{Edge, Ended, Entry, Failed, PURGE_EDGE, Purge, Run},
         nodes::Node,
     },
     store,
@@ -247,10 +247,32 @@ impl Process {
         serde_json::from_str(&job.new.payload).unwrap()
     }
 
+    /// A job of a tenant that has died.
+    pub(crate) async fn die(&self, tenant: TenantId, purge: &Purge) -> JobId {
+        let now_ms = self.now_ms();
+        let job = NewJob {
+            id: self.services.ids.next().into(),
+            queue: Queue::Deploy,
+            kind: PURGE_EDGE.to_owned(),
+            tenant: Some(tenant),
+            payload: serde_json::to_string(purge).unwrap(),
+            priority: 0,
+            run_at_ms: now_ms,
+            title: String::from("Purge caches of shop"),
+            created_ms: now_ms,
+            unique: None,
+            after: Vec::new(),
+        };
+        let id = job.id;
+        self.services.jobs.enqueue(vec![job]).await.unwrap();
+        self.services.jobs.bury(id, String::from("no")).await.unwrap();
+        id
+    }
+
     /// Another tenant than the operator's.
     pub(crate) async fn another_tenant(&self) -> TenantId {
-        let tenant = Tenant { id: self.services.ids.next().into(), name: String::from("other"), created_ms: 1 };
-        let id = tenant.id;
+        let id: TenantId = self.services.ids.next().into();
+        let tenant = Tenant { id, name: format!("other-{id}"), created_ms: 1 };
         self.services.db.write(move |tx| store::tenants::insert(tx, &tenant)).await.unwrap();
         id
     }

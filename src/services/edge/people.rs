@@ -1,6 +1,6 @@
 //! What people ask of caches in front of the server: which hostnames they have, and that they are purged.
 
-use super::{PURGE_EDGE, Services, is_at_edge};
+use super::{PURGE_EDGE, Purge, Services, is_at_edge, scope_of};
 use crate::{
     domain::{
         Error, Result,
@@ -10,6 +10,7 @@ use crate::{
         job::{Job, JobId, NewJob, State},
         site::SiteName,
         site_settings::SiteSettings,
+        tenant::TenantId,
     },
     ports::db::ReadTx,
     store,
@@ -94,17 +95,28 @@ impl Services {
         Ok(job)
     }
 
-    /// Purges once more what a dead job was to purge: a job of its own, since how long a job is tried counts from when it was asked for.
-    /// `None`: it is another kind of job, or it has not died.
-    pub(in super::super) async fn purge_again(&self, dead: &Job) -> Result<Option<JobId>> {
+    /// Purges once more what a dead job was to purge, for who asks for that now: with their rights, and on the hostnames that the site has
+    /// now. A job of its own, since how long one is tried counts from when it was asked for. `None`: it is another kind of job, or it has not
+    /// died.
+    pub(in super::super) async fn purge_again(&self, actor: &Actor, dead: &Job) -> Result<Option<JobId>> {
         if dead.new.kind != PURGE_EDGE || dead.state != State::Failed {
             return Ok(None);
         }
+        let said = serde_json::from_str::<Purge>(&dead.new.payload).ok();
+        let Some((tenant, said)) = dead.new.tenant.zip(said) else { return Ok(None) };
+        let (services, of) = (self.clone(), said.clone());
+        let hosts = self.db.read(move |tx| services.hosts_again(tx, tenant, &of)).await?;
+        if hosts.is_empty() {
+            let text = "The hostnames of this job are not this site's any more. Remove the job from the list.";
+            return Err(Error::conflict("edge_none", text));
+        }
+        let purge = Purge { hosts, by_operator: actor.may(Right::ManageServer), ..said };
         let now_ms = self.clock.now_ms();
         let job = NewJob {
             id: self.ids.next().into(),
             created_ms: now_ms,
             run_at_ms: now_ms,
+            payload: serde_json::to_string(&purge).map_err(Error::internal)?,
             unique: None,
             after: Vec::new(),
             ..dead.new.clone()
@@ -114,6 +126,20 @@ impl Services {
         // It is in the way of nothing if this fails.
         self.jobs.dismiss(dead.new.id).await?;
         Ok(Some(id))
+    }
+
+    /// The hostnames of a job that is made once more: those that nobody else has got, and all that the site has now. One that was about a
+    /// hostname that the site has lost stays with that.
+    fn hosts_again(&self, tx: &mut ReadTx<'_>, tenant: TenantId, said: &Purge) -> Result<Vec<String>> {
+        let mut hosts = self.kept_hosts(tx, tenant, said)?;
+        let site = store::sites::find_by_id(tx, scope_of(tenant), said.site)?;
+        let now = site.map_or_else(|| Ok(Vec::new()), |it| self.edge_hosts(tx, scope_of(tenant), &it))?;
+        if now.iter().any(|it| said.hosts.contains(it)) {
+            hosts.extend(now.into_iter().filter(|it| !said.hosts.contains(it)));
+        }
+        let What::Named { urls, tags } = &said.what else { return Ok(hosts) };
+        let named = urls.iter().map(|it| edge::check_url(it)).collect::<Result<Vec<_>>>()?;
+        Ok(if tags.is_empty() { concerned(hosts, &named) } else { hosts })
     }
 
     /// What of the setting `caching.edge` does not do what it seems to.

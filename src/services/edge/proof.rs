@@ -8,10 +8,14 @@ use std::pin::Pin;
 
 use tokio::time::Instant;
 
-use super::{Edge, Services, access, scope_of};
+use super::{Edge, Purge, Services, access, scope_of};
 use crate::{
     base::together,
-    domain::{Result, acme::records::zone_of, certificate::kept::Source, doctor::leads::Leads, tenant::TenantId},
+    domain::{
+        Result, acme::records::zone_of, certificate::kept::Source, doctor::leads::Leads, hostname::Hostname,
+        site::SiteName, tenant::TenantId,
+    },
+    ports::db::ReadTx,
     store,
 };
 
@@ -33,6 +37,31 @@ pub(super) struct Proved {
 }
 
 impl Services {
+    /// Those of the hostnames of a job that no other site has got since it was asked for: whose they are now purges them. A site that was
+    /// deleted, and a hostname that was taken away, are nobody's.
+    pub(super) fn kept_hosts(&self, tx: &mut ReadTx<'_>, tenant: TenantId, purge: &Purge) -> Result<Vec<String>> {
+        let own = store::hostnames::list(tx, scope_of(tenant), purge.site)?;
+        let below = format!(".{}", self.addresses.sites_domain);
+        let mut kept = Vec::new();
+        for host in &purge.hosts {
+            let holder = match host.strip_suffix(&below) {
+                _ if own.contains(host) => None,
+                Some(name) => match SiteName::parse(name) {
+                    Ok(name) => store::sites::find_name(tx, &name)?.map(|it| it.site),
+                    Err(_) => None,
+                },
+                None => match Hostname::parse(host) {
+                    Ok(host) => store::hostnames::find(tx, &host)?.map(|it| it.1),
+                    Err(_) => None,
+                },
+            };
+            if holder.is_none_or(|it| it == purge.site) {
+                kept.push(host.clone());
+            }
+        }
+        Ok(kept)
+    }
+
     /// Which of the hostnames a tenant may have purged.
     pub(super) async fn proved_hosts(
         &self,
@@ -42,7 +71,7 @@ impl Services {
         hosts: &[String],
     ) -> Result<Proved> {
         let now_ms = self.clock.now_ms();
-        let read = move |tx: &mut crate::ports::db::ReadTx<'_>| {
+        let read = move |tx: &mut ReadTx<'_>| {
             let is_own = by_operator || access::find_default_tenant(tx)? == tenant;
             let kept = if is_own { Vec::new() } else { store::certificates::list(tx, scope_of(tenant))? };
             let got = kept.into_iter().filter(|it| it.source == Source::Acme && now_ms < it.until_ms);

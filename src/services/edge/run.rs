@@ -130,14 +130,16 @@ impl Services {
         if edge.known.has_done(run) {
             return Ok(Ended::Done);
         }
+        let (services, tenant, of) = (self.clone(), run.tenant, purge.clone());
+        let hosts = self.db.read(move |tx| services.kept_hosts(tx, tenant, &of)).await?;
         // First: a zone that this node has would be purged once more with each look of theirs.
-        let missing = purge.hosts.iter().find(|it| edge.zone(it).is_none());
+        let missing = hosts.iter().find(|it| edge.zone(it).is_none());
         if missing.is_some() && self.elsewhere(age_ms, missing).await? == Ended::Elsewhere {
             return Ok(Ended::Elsewhere);
         }
         let begun =
             Begun { mark, settled_ms: self.clock.now_ms().saturating_sub(SETTLED_MS), shares: self.node.shares };
-        let proved = self.proved_hosts(edge, run.tenant, purge.by_operator, &work.open(&purge.hosts)).await?;
+        let proved = self.proved_hosts(edge, run.tenant, purge.by_operator, &work.open(&hosts)).await?;
         let has_more = !proved.left.is_empty();
         work.learn(proved);
         // Those that need no visit at once; those that are found meanwhile together, since each call is counted.
@@ -152,7 +154,7 @@ impl Services {
                 return Ok(Ended::Failed(failed));
             }
             // What was purged in several parts is of several moments.
-            if served == Served::Everywhere && missing.is_none() && work.found == purge.hosts {
+            if served == Served::Everywhere && missing.is_none() && work.found == hosts {
                 edge.known.did(purge.site, &work.found, plan.through, plan.is_whole().then_some(begun));
             }
             work.purged.append(&mut work.found);
