@@ -7,12 +7,16 @@ use chainhost::{
     domain::{
         access::Actor,
         acme::records::Trouble,
+        certificate::kept::Source,
         dns::Failure,
         edge::{Batch, What},
         site::SiteName,
     },
+    engines::acme::Acme as Engine,
     ports::queue::JobFilter,
     services::{
+        Ground,
+        certify::Acme,
         edge::{Ended, Purge},
         nodes::Node,
     },
@@ -160,4 +164,23 @@ async fn a_job_that_is_run_again_is_of_who_runs_it() {
     let dead = process.die(one, &moved).await;
     let refused = process.services.rerun_job(&process.person(one), dead).await.unwrap_err();
     assert_eq!(refused.code, "edge_none");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_zone_counts_whose_token_cannot_be_read() {
+    let folder = tempfile::tempdir().unwrap();
+    let base = Base::new(folder.path(), "db");
+    let process = Process::start_on(&base, Node::alone(), &["zone.test", "other.test"], |ground| {
+        let engine = Engine::new(ground.tasks.clone(), ground.outside.dns.clone());
+        let acme = Acme::new(engine, Vec::new(), None).with_zone_names(vec![String::from("zone.test")]);
+        Ground { acme: Some(acme), ..ground }
+    })
+    .await;
+    process.services.signals().routes_serve(i64::MAX);
+    let other = process.another_tenant().await;
+    process.keep(other, &["www.zone.test", "www.other.test"], Source::Acme, process.now_ms() + 60_000).await;
+    // There it was got by a record that the operator's token has set.
+    let told = failed(process.run(other, 0, &purge(&["www.zone.test", "www.other.test"], What::All)).await);
+    assert!(told.text.starts_with("Nothing shows that www.zone.test leads"), "{}", told.text);
+    assert_eq!(process.provider.taken(), [all("other.test", &["www.other.test"])]);
 }

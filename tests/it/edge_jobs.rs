@@ -269,6 +269,25 @@ impl Process {
         id
     }
 
+    /// A certificate of a tenant.
+    pub(crate) async fn keep(&self, tenant: TenantId, names: &[&str], source: Source, until_ms: i64) {
+        let kept = Kept {
+            id: self.services.ids.next().into(),
+            tenant,
+            names: names.iter().map(|it| (*it).to_owned()).collect(),
+            source,
+            for_server: false,
+            chain: String::new(),
+            key_sealed: Vec::new(),
+            issuer: String::new(),
+            from_ms: 0,
+            until_ms,
+            created_ms: 0,
+        };
+        let scope = self.services.actor_system(tenant, "test").scope;
+        self.services.db.write(move |tx| store::certificates::insert(tx, scope, &kept)).await.unwrap();
+    }
+
     /// Another tenant than the operator's.
     pub(crate) async fn another_tenant(&self) -> TenantId {
         let id: TenantId = self.services.ids.next().into();
@@ -463,21 +482,7 @@ async fn a_tenant_purges_hostnames_that_lead_here() {
         (Source::Acme, now - 1, false),
         (Source::Acme, now + MINUTE_MS, true),
     ] {
-        let kept = Kept {
-            id: process.services.ids.next().into(),
-            tenant: other,
-            names: vec![String::from("www.zone.test")],
-            source,
-            for_server: false,
-            chain: String::new(),
-            key_sealed: Vec::new(),
-            issuer: String::new(),
-            from_ms: 0,
-            until_ms,
-            created_ms: 0,
-        };
-        let scope = process.services.actor_system(other, "test").scope;
-        process.services.db.write(move |tx| store::certificates::insert(tx, scope, &kept)).await.unwrap();
+        process.keep(other, &["www.zone.test"], source, until_ms).await;
         let site = SiteId(process.services.ids.next());
         let ended = process.run(other, 0, &Purge { site, ..job.clone() }).await;
         assert_eq!(ended == Ended::Done, is_proof, "{source:?} until {until_ms}: {ended:?}");

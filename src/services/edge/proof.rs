@@ -82,8 +82,8 @@ impl Services {
             return Ok(Proved { hosts: hosts.to_vec(), ..Proved::default() });
         }
         let below = format!(".{}", self.addresses.sites_domain);
-        let zones = self.acme.iter().filter_map(|it| it.zones.as_ref()).flat_map(|it| &it.entries);
-        let zones: Vec<&str> = zones.map(|it| it.zone.as_str()).collect();
+        // Whatever of them can be used now: what is kept may have been got when more could.
+        let zones: Vec<&str> = self.acme.iter().flat_map(|it| &it.zone_names).map(String::as_str).collect();
         let is_known = |host: &String| host.ends_with(&below) || is_got(host, &got, &zones);
         let now = Instant::now();
         let unknown: Vec<&String> =
