@@ -11,7 +11,7 @@ use crate::{
     services::edge::{Ended, Failed, Purge, Run},
 };
 
-/// How long it is tried.
+/// How long it is tried, while its queue goes on.
 const TRIED_MS: i64 = 6 * 3_600_000;
 /// The shortest and the longest pause, whatever a provider says.
 const PAUSE_MIN_MS: i64 = 5_000;
@@ -41,28 +41,27 @@ pub(super) async fn run(context: &Context, lease: &Lease) -> Outcome {
         Ok(Ended::More) => Outcome::Snooze { after_ms: MORE_MS },
         Ok(Ended::Elsewhere) => Outcome::Snooze { after_ms: super::ELSEWHERE_MS },
         Ok(Ended::Failed(failed)) => {
-            let age_ms = context.services.clock.now_ms().saturating_sub(lease.job.created_ms);
             let known = context.services.jobs.get(lease.job.id).await;
             let is_told = known.is_ok_and(|it| it.is_some_and(|it| it.error.is_some()));
-            after(failed, is_told, age_ms)
+            after(failed, is_told)
         }
         Err(error) => super::failed(error),
     }
 }
 
 /// What becomes of a job that a provider did not do. `is_told`: people can read of an earlier failure.
-fn after(Failed { text, trouble }: Failed, is_told: bool, age_ms: i64) -> Outcome {
+fn after(Failed { text, trouble, tried_ms }: Failed, is_told: bool) -> Outcome {
     if !edge::may_pass(&trouble) {
         return Outcome::Cancel { error: text };
     }
-    if age_ms >= TRIED_MS {
+    if tried_ms >= TRIED_MS {
         return Outcome::Cancel { error: format!("{text} It was tried for six hours; run the job again.") };
     }
     let said_ms = match trouble {
         Trouble::Limited(Some(seconds)) => i64::try_from(seconds).ok().map(|it| it.saturating_mul(1_000)),
         _ => None,
     };
-    let pause_ms = said_ms.unwrap_or(age_ms / 2).clamp(PAUSE_MIN_MS, PAUSE_MAX_MS).unsigned_abs();
+    let pause_ms = said_ms.unwrap_or(tried_ms / 2).clamp(PAUSE_MIN_MS, PAUSE_MAX_MS).unsigned_abs();
     // The first one leaves its sentence for people; none of the later ones counts.
     if is_told {
         Outcome::Snooze { after_ms: pause_ms }
@@ -77,8 +76,9 @@ mod tests {
 
     #[test]
     fn what_passes_is_tried_again_and_what_does_not_is_told() {
-        let of =
-            |trouble: Trouble, is_told, age_ms| after(Failed { text: String::from("No."), trouble }, is_told, age_ms);
+        let of = |trouble: Trouble, is_told, tried_ms| {
+            after(Failed { text: String::from("No."), trouble, tried_ms }, is_told)
+        };
         let snooze = |after_ms| Outcome::Snooze { after_ms };
         let first = Outcome::Retry { error: String::from("No. It is tried again."), after_ms: Some(5_000) };
         assert_eq!(of(Trouble::Slow, false, 100), first);

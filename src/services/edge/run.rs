@@ -82,6 +82,14 @@ pub struct Failed {
     pub text: String,
     /// What went wrong.
     pub trouble: Trouble,
+    /// For how long the job is tried by now, milliseconds; the time for which its queue stood still is not counted.
+    pub tried_ms: i64,
+}
+
+impl Failed {
+    const fn new(text: String, trouble: Trouble) -> Self {
+        Self { text, trouble, tried_ms: 0 }
+    }
 }
 
 /// Publications, from the one before what is purged to the last one that is, with their manifests.
@@ -109,8 +117,11 @@ impl Plan {
 impl Services {
     /// Purges caches as a job says.
     pub async fn purge_edge(&self, run: &Run<'_>) -> Result<Ended> {
-        let mut work = self.works().take(run.id);
-        let ended = self.go_on(run, &mut work).await;
+        let mut work = self.works().take(run.id, self.clock.now_ms());
+        let mut ended = self.go_on(run, &mut work).await;
+        if let Ok(Ended::Failed(failed)) = &mut ended {
+            failed.tried_ms = work.tried_ms;
+        }
         let is_over = match &ended {
             Ok(Ended::Done) => true,
             Ok(Ended::Failed(failed)) => !edge::may_pass(&failed.trouble),
@@ -124,7 +135,7 @@ impl Services {
 
     async fn go_on(&self, run: &Run<'_>, work: &mut Work) -> Result<Ended> {
         let (purge, age_ms) = (run.purge, self.clock.now_ms().saturating_sub(run.created_ms));
-        let Some(edge) = &self.edge else { return self.elsewhere(age_ms, purge.hosts.first()).await };
+        let Some(edge) = &self.edge else { return self.elsewhere(work.tried_ms, purge.hosts.first()).await };
         let mark = self.ids.next().into();
         edge.known.begin(purge.site);
         if edge.known.has_done(run) {
@@ -134,7 +145,7 @@ impl Services {
         let hosts = self.db.read(move |tx| services.kept_hosts(tx, tenant, &of)).await?;
         // First: a zone that this node has would be purged once more with each look of theirs.
         let missing = hosts.iter().find(|it| edge.zone(it).is_none());
-        if missing.is_some() && self.elsewhere(age_ms, missing).await? == Ended::Elsewhere {
+        if missing.is_some() && self.elsewhere(work.tried_ms, missing).await? == Ended::Elsewhere {
             return Ok(Ended::Elsewhere);
         }
         let begun =
@@ -163,7 +174,7 @@ impl Services {
             return Ok(Ended::More);
         }
         if missing.is_some() {
-            return self.elsewhere(age_ms, missing).await;
+            return self.elsewhere(work.tried_ms, missing).await;
         }
         Ok(ending(work))
     }
@@ -184,7 +195,7 @@ impl Services {
                     tracing::warn!(zone = entry.zone, site = run.purge.name, ?trouble, "caches were not purged");
                     if failed.as_ref().is_none_or(|it| !edge::may_pass(&it.trouble)) {
                         let text = edge::explain(entry.access.provider, &entry.zone, &trouble);
-                        failed = Some(Failed { text, trouble });
+                        failed = Some(Failed::new(text, trouble));
                     }
                     break;
                 }
@@ -199,13 +210,13 @@ impl Services {
         let what =
             "Very much was purged for this tenant, and all tenants share what the provider takes: the rest waits.";
         let counted = self.windows().take(&key, CALLS_MAX, CALLS_WINDOW_MS, "edge_calls", what).await;
-        counted.map_err(|error| Failed { text: error.message, trouble: Trouble::Limited(error.retry_after_s) })
+        counted.map_err(|error| Failed::new(error.message, Trouble::Limited(error.retry_after_s)))
     }
 
     /// What becomes of a job whose hostnames this node has no cache for.
-    async fn elsewhere(&self, age_ms: i64, host: Option<&String>) -> Result<Ended> {
+    async fn elsewhere(&self, tried_ms: i64, host: Option<&String>) -> Result<Ended> {
         let others = self.has_workers().await?;
-        if others && age_ms < ELSEWHERE_MAX_MS {
+        if others && tried_ms < ELSEWHERE_MAX_MS {
             return Ok(Ended::Elsewhere);
         }
         let host = host.map_or("the site", String::as_str);
@@ -220,7 +231,7 @@ impl Services {
                  nodes the same settings, restart this one, and run the job again."
             )
         };
-        Ok(Ended::Failed(Failed { text, trouble: Trouble::NoZone }))
+        Ok(Ended::Failed(Failed::new(text, Trouble::NoZone)))
     }
 
     /// What a job means, for these of its hostnames.
@@ -264,11 +275,11 @@ fn ending(work: &mut Work) -> Ended {
     let open = work.take_unknown();
     if !open.is_empty() {
         let trouble = Trouble::Away(String::from("where hostnames lead"));
-        return Ended::Failed(Failed { text: unknown(&open), trouble });
+        return Ended::Failed(Failed::new(unknown(&open), trouble));
     }
     if !work.elsewhere.is_empty() {
         let trouble = Trouble::Refused(String::from("unproved"));
-        return Ended::Failed(Failed { text: unproved(&work.elsewhere), trouble });
+        return Ended::Failed(Failed::new(unproved(&work.elsewhere), trouble));
     }
     Ended::Done
 }

@@ -11,6 +11,9 @@ use crate::domain::job::JobId;
 
 /// More jobs are not remembered.
 const WORKS_MAX: usize = 10_000;
+/// The longest time between two attempts for which a job counts as tried: its longest pause, and some time to wait for its turn. A queue
+/// that stood still tries nothing.
+const PAUSE_MAX_MS: i64 = 6 * 60_000;
 
 /// The jobs.
 #[derive(Debug, Default)]
@@ -19,6 +22,10 @@ pub struct Works(Mutex<HashMap<JobId, Work>>);
 /// How far a job is.
 #[derive(Debug, Default)]
 pub(super) struct Work {
+    /// When its last attempt began.
+    seen_ms: Option<i64>,
+    /// For how long it is tried: since its first attempt here, without the time for which its queue stood still.
+    pub(super) tried_ms: i64,
     /// Hostnames that are to be purged.
     pub(super) found: Vec<String>,
     /// Those that are.
@@ -30,9 +37,13 @@ pub(super) struct Work {
 }
 
 impl Works {
-    /// What is known of a job, which nobody else has now.
-    pub(super) fn take(&self, id: JobId) -> Work {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).remove(&id).unwrap_or_default()
+    /// What is known of a job, which nobody else has now, and of which an attempt begins.
+    pub(super) fn take(&self, id: JobId, now_ms: i64) -> Work {
+        let mut work = self.0.lock().unwrap_or_else(PoisonError::into_inner).remove(&id).unwrap_or_default();
+        let since_ms = now_ms.saturating_sub(work.seen_ms.unwrap_or(now_ms));
+        work.tried_ms = work.tried_ms.saturating_add(since_ms.clamp(0, PAUSE_MAX_MS));
+        work.seen_ms = Some(now_ms);
+        work
     }
 
     /// It goes on.
@@ -65,5 +76,28 @@ impl Work {
     /// Those of which nothing could be found out: the next attempt looks again.
     pub(super) fn take_unknown(&mut self) -> Vec<(String, String)> {
         mem::take(&mut self.unknown)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::base::ids::Id;
+
+    #[test]
+    fn a_queue_that_stands_still_tries_nothing() {
+        let (works, id) = (Works::default(), JobId(Id::from_bytes([3; 16])));
+        let tried = |now_ms| {
+            let work = works.take(id, now_ms);
+            let tried_ms = work.tried_ms;
+            works.keep(id, work);
+            tried_ms
+        };
+        let hour_ms = 3_600_000;
+        assert_eq!(tried(hour_ms), 0, "whenever it was asked for");
+        assert_eq!([tried(hour_ms + 5_000), tried(hour_ms + 65_000)], [5_000, 65_000]);
+        assert_eq!(tried(9 * hour_ms), 65_000 + PAUSE_MAX_MS);
+        assert_eq!(tried(0), 65_000 + PAUSE_MAX_MS, "a clock that goes back");
+        assert_eq!(works.take(JobId(Id::from_bytes([4; 16])), hour_ms).tried_ms, 0);
     }
 }
