@@ -112,10 +112,15 @@ impl Signals {
 
     /// Waits until visitors are served all that could be read in the database before this call.
     pub(super) async fn routes_settled(&self) {
+        let wanted = self.routes_known().await;
+        self.routes_live(wanted).await;
+    }
+
+    /// The number for [`Signals::routes_live`] of all that could be read in the database before this call.
+    pub(super) async fn routes_known(&self) -> u64 {
         let mut moving = self.routes_moving.subscribe();
         drop(moving.wait_for(|it| *it == 0).await);
-        let wanted = *self.routes_wanted.borrow();
-        self.routes_live(wanted).await;
+        *self.routes_wanted.borrow()
     }
 
     /// This node serves what was in the database when the news of routes had this number; 0 where no other node tells any.

@@ -16,8 +16,9 @@ const TRIED_MS: i64 = 6 * 3_600_000;
 /// The shortest and the longest pause, whatever a provider says.
 const PAUSE_MIN_MS: i64 = 5_000;
 const PAUSE_MAX_MS: i64 = 5 * 60_000;
-/// How long a job is put off that comes too early.
-const EARLY_MS: u64 = 3_000;
+/// How long a job is put off that comes too early: the shortest and the longest time.
+const EARLY_MIN_MS: u64 = 250;
+const EARLY_MAX_MS: u64 = 3_000;
 /// Between two parts of a job, so that others have a place too.
 const MORE_MS: u64 = 100;
 
@@ -37,7 +38,7 @@ pub(super) async fn run(context: &Context, lease: &Lease) -> Outcome {
     };
     match ended {
         Ok(Ended::Done) => Outcome::Done,
-        Ok(Ended::Early) => Outcome::Snooze { after_ms: EARLY_MS },
+        Ok(Ended::Early) => Outcome::Snooze { after_ms: early_ms(lease.attempt) },
         Ok(Ended::More) => Outcome::Snooze { after_ms: MORE_MS },
         Ok(Ended::Elsewhere) => Outcome::Snooze { after_ms: super::ELSEWHERE_MS },
         Ok(Ended::Failed(failed)) => {
@@ -47,6 +48,11 @@ pub(super) async fn run(context: &Context, lease: &Lease) -> Outcome {
         }
         Err(error) => super::failed(error),
     }
+}
+
+/// Longer with each attempt: mostly it takes a moment, and a node that has just started takes longer.
+fn early_ms(attempt: u32) -> u64 {
+    (EARLY_MIN_MS << attempt.saturating_sub(1).min(8)).min(EARLY_MAX_MS)
 }
 
 /// What becomes of a job that a provider did not do. `is_told`: people can read of an earlier failure.
@@ -73,6 +79,11 @@ fn after(Failed { text, trouble, tried_ms }: Failed, is_told: bool) -> Outcome {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_comes_too_early_comes_again_soon() {
+        assert_eq!([1, 2, 4, 5, u32::MAX].map(early_ms), [250, 500, 2_000, 3_000, 3_000]);
+    }
 
     #[test]
     fn what_passes_is_tried_again_and_what_does_not_is_told() {

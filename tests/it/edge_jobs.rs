@@ -6,6 +6,7 @@ use std::{
     fmt,
     net::{IpAddr, SocketAddr},
     sync::{Arc, Mutex, OnceLock},
+    time::{Duration, Instant},
 };
 
 use chainhost::{
@@ -382,6 +383,47 @@ async fn a_purge_waits_for_every_node_that_serves() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_purge_that_waits_has_no_place_and_comes_to_an_end() {
+    let folder = tempfile::tempdir().unwrap();
+    let base = Base::new(folder.path(), "db");
+    let one = Process::start(&base, node(Role::All, None), &["zone.test"]).await;
+    let web = Process::start_cold(&base, node(Role::Web, None), &[]).await;
+    one.services.look_again().await.unwrap();
+    one.serve(1).await;
+    web.services.beat().await.unwrap();
+    let (job, id) = (purge(&["www.zone.test"], What::All), one.services.ids.next().into());
+    let begin = Instant::now();
+    assert_eq!(one.run_as(id, one.tenant, 0, &job).await, Ended::Early);
+    assert!(begin.elapsed() < Duration::from_secs(2), "others have its place by now: {:?}", begin.elapsed());
+    // What others change meanwhile is not what it waits for.
+    one.services.look_again().await.unwrap();
+    one.serve(2).await;
+    web.serve(1).await;
+    assert_eq!(one.run(one.tenant, 0, &job).await, Ended::Early, "one that was asked for now");
+    assert_eq!(one.run_as(id, one.tenant, 0, &job).await, Ended::Done);
+    assert_eq!(one.provider.taken(), [all("zone.test", &["www.zone.test"])]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_server_that_cannot_take_on_a_change_says_so() {
+    let folder = tempfile::tempdir().unwrap();
+    let base = Base::new(folder.path(), "db");
+    let process = Process::start_cold(&base, Node::alone(), &["zone.test"]).await;
+    let (job, id) = (purge(&["www.zone.test"], What::All), process.services.ids.next().into());
+    let run = || process.run_as(id, process.tenant, 0, &job);
+    assert_eq!(run().await, Ended::Early);
+    process.hands.advance(2 * MINUTE_MS - 1);
+    assert_eq!(run().await, Ended::Early);
+    process.hands.advance(1);
+    let told = failed(run().await);
+    assert!(matches!(told.trouble, Trouble::Broken(_)), "it goes on: {told:?}");
+    assert!(told.text.ends_with("Its log says why the snapshot could not be rebuilt."), "{}", told.text);
+    assert_eq!(process.provider.taken(), []);
+    process.services.signals().routes_serve(0);
+    assert_eq!(run().await, Ended::Done);
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_job_for_caches_of_others_is_left_to_them() {
     let folder = tempfile::tempdir().unwrap();
     let base = Base::new(folder.path(), "db");
@@ -518,7 +560,8 @@ async fn what_a_tenant_uses_of_the_providers_calls_has_an_end() {
     }
     let told = failed(process.run(process.tenant, 0, &named(0)).await);
     assert!(matches!(told.trouble, Trouble::Limited(Some(1..=600))), "{told:?}");
-    assert!(told.text.starts_with("Very much was purged for this tenant"), "{}", told.text);
+    let wanted = "Very much was purged for this tenant, and all tenants share what the provider takes: the rest waits.";
+    assert_eq!(told.text, wanted, "nobody has to try again what is tried again");
     assert_eq!(process.provider.taken().len(), 119);
     let other = process.another_tenant().await;
     let theirs = Purge { by_operator: true, ..named(0) };

@@ -11,7 +11,7 @@ use super::{
     people::{unknown, unproved},
     scope_of,
     served::Served,
-    works::Work,
+    works::{Ready, Work},
 };
 use crate::{
     base::{
@@ -44,6 +44,10 @@ const CALLS_WINDOW_MS: i64 = 10 * 60_000;
 /// How old a publication is at least that a job of an earlier one purges too where several nodes serve: all of them serve it by then,
 /// also when their clocks differ.
 const SETTLED_MS: i64 = 10_000;
+/// For so long a plan waits until visitors are served by it, before it is made anew.
+const READY_MS: i64 = 60_000;
+/// After so long without a pass here people are told.
+const STUCK_MS: i64 = 120_000;
 /// For so long a job that this node has no cache for is left to others.
 const ELSEWHERE_MAX_MS: i64 = 10 * 60_000;
 
@@ -101,7 +105,8 @@ struct Steps {
 }
 
 /// What is purged.
-struct Plan {
+#[derive(Debug)]
+pub(super) struct Plan {
     batches: Vec<Batch>,
     /// Up to which publication.
     through: Option<i64>,
@@ -148,25 +153,25 @@ impl Services {
         if missing.is_some() && self.elsewhere(work.tried_ms, missing).await? == Ended::Elsewhere {
             return Ok(Ended::Elsewhere);
         }
-        let begun =
-            Begun { mark, settled_ms: self.clock.now_ms().saturating_sub(SETTLED_MS), shares: self.node.shares };
+        work.found.retain(|it| hosts.contains(it));
         let proved = self.proved_hosts(edge, run.tenant, purge.by_operator, &work.open(&hosts)).await?;
         let has_more = !proved.left.is_empty();
         work.learn(proved);
         // Those that need no visit at once; those that are found meanwhile together, since each call is counted.
         if !work.found.is_empty() && (!has_more || work.purged.is_empty()) {
-            // What is planned is of now; then visitors are served by it, and only then it is purged.
-            let plan = self.plan_purge(run.tenant, purge, &work.found).await?;
-            let served = self.wait_until_served(age_ms).await?;
-            if served == Served::NotYet {
-                return Ok(Ended::Early);
+            let mut ready = self.make_ready(run, mark, work).await?;
+            let served = self.look_served(&mut ready.awaited, age_ms).await?;
+            if matches!(served, Served::NotYet | Served::NotHere) {
+                work.ready = Some(ready);
+                return Ok(early(served, work.tried_ms));
             }
-            if let Some(failed) = self.call_providers(edge, run, &work.found, &plan).await {
+            if let Some(failed) = self.call_providers(edge, run, &ready.hosts, &ready.plan).await {
                 return Ok(Ended::Failed(failed));
             }
             // What was purged in several parts is of several moments.
-            if served == Served::Everywhere && missing.is_none() && work.found == hosts {
-                edge.known.did(purge.site, &work.found, plan.through, plan.is_whole().then_some(begun));
+            if served == Served::Everywhere && missing.is_none() && ready.hosts == hosts {
+                let all = ready.plan.is_whole().then_some(ready.begun);
+                edge.known.did(purge.site, &ready.hosts, ready.plan.through, all);
             }
             work.purged.append(&mut work.found);
         }
@@ -177,6 +182,20 @@ impl Services {
             return self.elsewhere(work.tried_ms, missing).await;
         }
         Ok(ending(work))
+    }
+
+    /// What is planned is of now; then visitors are served by it, and only then it is purged. A plan that has waited for that goes on waiting
+    /// for the same, or changes of others would keep it for ever.
+    async fn make_ready(&self, run: &Run<'_>, mark: JobId, work: &mut Work) -> Result<Ready> {
+        let now_ms = self.clock.now_ms();
+        let waited = work.ready.take().filter(|it| it.hosts == work.found && now_ms - it.made_ms < READY_MS);
+        if let Some(ready) = waited {
+            return Ok(ready);
+        }
+        let begun = Begun { mark, settled_ms: now_ms.saturating_sub(SETTLED_MS), shares: self.node.shares };
+        let plan = self.plan_purge(run.tenant, run.purge, &work.found).await?;
+        let awaited = self.await_all().await?;
+        Ok(Ready { plan, hosts: work.found.clone(), awaited, begun, made_ms: now_ms })
     }
 
     /// Makes the calls. What one provider does not do keeps no other from it; what may pass is told first, since the job goes on then.
@@ -267,6 +286,17 @@ impl Services {
         }
         Ok(Plan { batches, through })
     }
+}
+
+/// What becomes of a job whose visitors are not served yet. Other nodes are waited for with an end; this one is told of, since the job would
+/// wait without a word.
+fn early(served: Served, tried_ms: i64) -> Ended {
+    if served != Served::NotHere || tried_ms < STUCK_MS {
+        return Ended::Early;
+    }
+    let text = "The caches were not purged, since this server does not show its visitors yet what was changed, and they would keep what was \
+                there before. Its log says why the snapshot could not be rebuilt.";
+    Ended::Failed(Failed::new(text.to_owned(), Trouble::Broken(String::from("snapshot"))))
 }
 
 /// What becomes of a job that has done what it could: of some hostnames it may not be known where they lead, others lead elsewhere.

@@ -6,17 +6,16 @@
 
 use std::time::Duration;
 
-use tokio::time::{self, Instant};
+use tokio::time;
 
 use super::Services;
 use crate::{
     domain::{Result, node::Topic},
-    services::nodes::{BEAT, LOOK},
     store,
 };
 
-/// For so long a job waits before it gives its place to others: nodes tell what they serve every [`BEAT`].
-const WAIT: Duration = Duration::from_secs(2 * BEAT.as_secs() + 1);
+/// For so long a job waits for this node, which takes some milliseconds for a pass; then it gives its place to others, and comes again.
+const HERE_MAX: Duration = Duration::from_millis(250);
 /// So old a change is served by nodes that say nothing of it: those of the release before.
 const UNTOLD_MS: i64 = 10_000;
 /// For so long a change waits for a node that lives, and does not serve it: it has trouble of its own, which its log tells.
@@ -31,6 +30,17 @@ pub(super) enum Served {
     Mostly,
     /// Some are not, yet.
     NotYet,
+    /// Those of this node are not.
+    NotHere,
+}
+
+/// What visitors are to be served. It stays what it was while others change something.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Awaited {
+    /// News of all nodes, up to this number.
+    number: i64,
+    /// Changes of this process, up to this number, once it is known.
+    here: Option<u64>,
 }
 
 /// What one node is to a change of this age in milliseconds; `number`: the news it must serve; `serves`: those that it says it does.
@@ -44,39 +54,41 @@ const fn node(number: i64, serves: Option<i64>, age_ms: i64) -> Served {
 }
 
 impl Services {
-    /// Waits, for some seconds at most, until visitors are served all that was in the database before this call; how far that is then.
-    /// `age_ms`: how long ago the change was, as far as that is known.
-    pub(super) async fn wait_until_served(&self, age_ms: i64) -> Result<Served> {
-        let ends = Instant::now() + WAIT;
+    /// All that is in the database now.
+    pub(super) async fn await_all(&self) -> Result<Awaited> {
         // Where nodes share a database, what another one has changed is known here once its news are.
         let number = self.db.read(|tx| store::nodes::count_news(tx, Topic::Routes)).await?;
+        Ok(Awaited { number, here: None })
+    }
+
+    /// How far that is; other nodes are looked at once. `age_ms`: how long ago the change was, as far as that is known.
+    pub(super) async fn look_served(&self, awaited: &mut Awaited, age_ms: i64) -> Result<Served> {
         if self.node.role.serves() {
             let here = async {
-                self.signals().routes_settled().await;
-                self.signals().routes_reach(number).await;
+                let wanted = match awaited.here {
+                    Some(wanted) => wanted,
+                    None => *awaited.here.insert(self.signals().routes_known().await),
+                };
+                self.signals().routes_live(wanted).await;
+                self.signals().routes_reach(awaited.number).await;
             };
-            if time::timeout_at(ends, here).await.is_err() {
-                return Ok(Served::NotYet);
+            if time::timeout(HERE_MAX, here).await.is_err() {
+                return Ok(Served::NotHere);
             }
         }
-        loop {
-            let others = self.list_serving().await?;
-            let mut all = Served::Everywhere;
-            for (id, serves) in others {
-                match node(number, serves, age_ms) {
-                    Served::Mostly if all == Served::Everywhere => {
-                        tracing::debug!(node = %id, number, serves, "caches are purged although this node may not serve the change");
-                        all = Served::Mostly;
-                    }
-                    Served::Everywhere | Served::Mostly => {}
-                    Served::NotYet => all = Served::NotYet,
+        let number = awaited.number;
+        let mut all = Served::Everywhere;
+        for (id, serves) in self.list_serving().await? {
+            match node(number, serves, age_ms) {
+                Served::Mostly if all == Served::Everywhere => {
+                    tracing::debug!(node = %id, number, serves, "caches are purged although this node may not serve the change");
+                    all = Served::Mostly;
                 }
+                Served::Everywhere | Served::Mostly => {}
+                Served::NotYet | Served::NotHere => all = Served::NotYet,
             }
-            if all != Served::NotYet || Instant::now() >= ends {
-                return Ok(all);
-            }
-            time::sleep(LOOK).await;
         }
+        Ok(all)
     }
 }
 

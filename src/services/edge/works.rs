@@ -6,7 +6,7 @@ use std::{
     sync::{Mutex, PoisonError},
 };
 
-use super::proof::Proved;
+use super::{known::Begun, proof::Proved, run::Plan, served::Awaited};
 use crate::domain::job::JobId;
 
 /// More jobs are not remembered.
@@ -34,6 +34,22 @@ pub(super) struct Work {
     pub(super) elsewhere: Vec<String>,
     /// Those of which that could not be found out, with why.
     unknown: Vec<(String, String)>,
+    /// What waits until visitors are served by it.
+    pub(super) ready: Option<Ready>,
+}
+
+/// A plan that was made, for when visitors are served by it.
+#[derive(Debug)]
+pub(super) struct Ready {
+    /// What is purged.
+    pub(super) plan: Plan,
+    /// On these hostnames.
+    pub(super) hosts: Vec<String>,
+    /// What visitors are to be served first.
+    pub(super) awaited: Awaited,
+    /// When it was made.
+    pub(super) begun: Begun,
+    pub(super) made_ms: i64,
 }
 
 impl Works {
