@@ -229,7 +229,8 @@ impl Services {
         let what =
             "Very much was purged for this tenant, and all tenants share what the provider takes: the rest waits.";
         let counted = self.windows().take(&key, CALLS_MAX, CALLS_WINDOW_MS, "edge_calls", what).await;
-        counted.map_err(|error| Failed::new(error.message, Trouble::Limited(error.retry_after_s)))
+        // Whoever is refused in person is told to try again: a job does that by itself.
+        counted.map_err(|error| Failed::new(what.to_owned(), Trouble::Limited(error.retry_after_s)))
     }
 
     /// What becomes of a job whose hostnames this node has no cache for.
