@@ -447,8 +447,10 @@ fn plane(folder: &Folder, settings: &Settings, tasks: &Tasks) -> Result<DataPlan
     let resolver = Arc::new(outside::Upstreams::new(&settings.outside));
     let bodies = folder.path.join(BODIES);
     let countries = countries::open(settings.geo_database.as_deref(), tasks);
-    Ok(DataPlane::resolving(folder.blobs.clone(), snapshot, tasks.clone(), Clock::system(), resolver, bodies)
-        .knowing(countries))
+    let plane = DataPlane::resolving(folder.blobs.clone(), snapshot, tasks.clone(), Clock::system(), resolver, bodies)
+        .knowing(countries);
+    // Where caches are purged, what this snapshot has may be purged already.
+    Ok(if settings.edge.is_empty() { plane } else { plane.of_before() })
 }
 
 /// Where sites and panel are reached, from the settings and the port that is listened on.

@@ -29,7 +29,10 @@ mod visit;
 
 use std::{
     path::PathBuf,
-    sync::{Arc, Mutex, OnceLock, PoisonError},
+    sync::{
+        Arc, Mutex, OnceLock, PoisonError,
+        atomic::{AtomicBool, Ordering},
+    },
 };
 
 use arc_swap::ArcSwap;
@@ -121,6 +124,8 @@ struct Inner {
     clock: Clock,
     doors: Doors,
     countries: OnceLock<Countries>,
+    /// Whether shared caches may keep what is served: not while it is what an earlier process has kept, and a purge may have taken away.
+    may_be_kept: AtomicBool,
 }
 
 impl Inner {
@@ -199,6 +204,7 @@ impl DataPlane {
             incidents,
             meter: Arc::default(),
             countries: OnceLock::new(),
+            may_be_kept: AtomicBool::new(true),
             doors: Doors::new(tasks.clone()),
             tally: Tally::new(clock.clone()),
             clock,
@@ -215,6 +221,15 @@ impl DataPlane {
     pub fn knowing(self, countries: Countries) -> Self {
         // Once it has answered somebody it stays with what it said then.
         drop(self.0.countries.set(countries));
+        self
+    }
+
+    /// The same, whose snapshot is of an earlier process: until the first [`DataPlane::publish`] no file is for shared caches whose policy
+    /// tells caches nothing. What was purged since it was kept would come back to them, and nobody would purge it again. Only before anybody
+    /// is answered.
+    #[must_use]
+    pub fn of_before(self) -> Self {
+        self.0.may_be_kept.store(false, Ordering::Release);
         self
     }
 
@@ -235,6 +250,8 @@ impl DataPlane {
         }
         self.0.proxies.follow(&snapshot);
         self.0.current.store(Arc::new(snapshot));
+        // Behind it: whoever reads that this is so reads this snapshot.
+        self.0.may_be_kept.store(true, Ordering::Release);
         drop(one);
         self.0.look_again(Some(served));
         Ok(())
@@ -250,13 +267,15 @@ impl DataPlane {
     where
         B: HttpBody<Data = Bytes, Error: Into<BodyError>> + Send + 'static,
     {
+        // In front of it.
+        let may_be_kept = self.0.may_be_kept.load(Ordering::Acquire);
         let (snapshot, parts) = (self.snapshot(), asked.parts);
         let target = snapshot.find(asked.host)?;
         if let Some(left) = self.0.banned(target, asked) {
             return Some(self.finish(Refusal::Banned(left).answer(&parts.headers), parts));
         }
         let generation = snapshot.generation;
-        let visit = Visit { plane: &self.0, target, generation, parts, asked, locked: None, edge: None };
+        let visit = Visit { plane: &self.0, target, generation, parts, asked, may_be_kept, locked: None, edge: None };
         let mut response = match &target.settings {
             Settings::Plain => match connect::refused(parts) {
                 Some(why) => Refusal::from(why).answer(&parts.headers),

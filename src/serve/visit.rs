@@ -60,6 +60,8 @@ pub(super) struct Visit<'a> {
     pub(super) parts: &'a Parts,
     /// Who asks, where a rule wants to know.
     pub(super) asked: Asked<'a>,
+    /// Shared caches may have what is shown: it is no older than what was purged.
+    pub(super) may_be_kept: bool,
     /// Files that are not shown, whatever rule brings them out.
     pub(super) locked: Option<&'a Prefixes>,
     /// What caches that can be purged are told of files whose policy tells caches nothing.
@@ -135,11 +137,12 @@ impl Visit<'_> {
         if unsure && found.prepared.own.cache && response.status() != StatusCode::RANGE_NOT_SATISFIABLE {
             response.headers_mut().insert(CACHE_CONTROL, REVALIDATE);
         }
-        if self.target.preview && found.prepared.own.cache && response.status() != StatusCode::RANGE_NOT_SATISFIABLE {
-            // It is for few, and goes with its deployment: nobody purges it. What the policy says was deployed, and stands.
+        let is_for_few = self.target.preview || !self.may_be_kept;
+        if is_for_few && found.prepared.own.cache && response.status() != StatusCode::RANGE_NOT_SATISFIABLE {
+            // Nobody purges it: a preview goes with its deployment. What the policy says was deployed, and stands.
             response.headers_mut().insert(CACHE_CONTROL, HeaderValue::from_static(lifetime::OF_VISITOR));
         }
-        if let Some(edge) = self.edge.filter(|_| found.prepared.own.cache && found.prepared.own.edge) {
+        if let Some(edge) = self.edge.filter(|_| found.prepared.own.cache && found.prepared.own.edge && self.may_be_kept) {
             edge.dress(self.target.site, found.entry.path.as_str(), &mut response);
         }
         Ok(response)

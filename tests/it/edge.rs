@@ -1,6 +1,7 @@
 //! Caches in front of the server: what answers tell them, and what is purged there, with providers that the tests play.
 
 use std::{
+    fs,
     sync::Arc,
     sync::atomic::{AtomicBool, Ordering},
     time::Duration,
@@ -280,6 +281,35 @@ fn a_publish_purges_what_it_changes() {
     assert_eq!(shop.purges(|| shop.cli(&["sites", "delete", "shop", "--yes"])), hosts);
     let calls = shop.provider.calls();
     assert!(calls.iter().all(|it| it == "GET /v9/zones?name=zone.test" || it.ends_with("/purge_cache")), "{calls:?}");
+}
+
+#[test]
+fn what_an_earlier_process_has_kept_is_for_no_cache() {
+    let mut shop = Shop::start_with("cloudflare", &[("a.css", b"a{}")], Host::start_embedded_configured);
+    shop.set(&json!({ "caching": { "edge": true } }));
+    let told = |shop: &Shop| {
+        let answer = shop.get("/a.css", "");
+        assert_eq!(answer.text(), "a{}");
+        let (kept, is_tagged) = edge_of(&answer);
+        (answer.header("cache-control").unwrap().to_owned(), kept.is_some(), is_tagged)
+    };
+    let as_usual = (String::from("max-age=604800"), true, true);
+    assert_eq!(told(&shop), as_usual);
+    let move_database = |shop: &mut Shop, from: &str, to: &str| {
+        assert_eq!(shop.host.stop(), Some(0));
+        for name in ["chainhost.db", "chainhost.db-wal", "chainhost.db-shm"] {
+            let (data, name) = (shop.host.data(), name.to_owned());
+            drop(fs::rename(data.join(name.clone() + from), data.join(name + to)));
+        }
+        shop.host.restart();
+    };
+    // What was purged may be what its snapshot still has, until it has made one of its own.
+    move_database(&mut shop, "", ".away");
+    for _ in 0..2 {
+        assert_eq!(told(&shop), (String::from("private, no-cache"), false, false));
+    }
+    move_database(&mut shop, ".away", "");
+    shop.host.until("its first pass", || (told(&shop) == as_usual).then_some(()));
 }
 
 #[test]

@@ -126,6 +126,17 @@ impl Host {
         Self::start_embedded_in(tempfile::tempdir().unwrap())
     }
 
+    /// As [`Host::start_embedded`], with these settings in its configuration file.
+    pub(crate) fn start_embedded_configured(settings: &str) -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("chainhost.toml");
+        write_files(folder.path(), &[("chainhost.toml", settings.as_bytes())]);
+        let mut host = Self::prepare(folder, &["--config", file.to_str().unwrap()]);
+        host.stores = Stores::default();
+        host.restart();
+        host
+    }
+
     /// As [`Host::start_embedded`], in a folder of the caller's.
     pub(crate) fn start_embedded_in(folder: TempDir) -> Self {
         let mut host = Self::prepare(folder, &[]);
