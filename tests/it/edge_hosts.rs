@@ -92,6 +92,38 @@ async fn many_hostnames_are_looked_at_in_parts() {
     assert_eq!(process.world.visited.lock().unwrap().len(), 46);
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn what_one_provider_refuses_ends_no_job_that_has_more_to_do() {
+    let folder = tempfile::tempdir().unwrap();
+    let base = Base::new(folder.path(), "db");
+    let process = Process::start(&base, Node::alone(), &["a.test", "b.test"]).await;
+    let other = process.another_tenant().await;
+    let first = ["www.a.test", "else.a.test", "silent.b.test"].map(str::to_owned);
+    let hosts: Vec<String> = first.into_iter().chain((0..20).map(|it| format!("h{it}.b.test"))).collect();
+    hosts.iter().for_each(|it| process.world.lead(it, Ok(HERE)));
+    process.world.lead("else.a.test", Ok(OTHER));
+    process.world.lead("silent.b.test", Ok(NOBODY));
+    process.provider.fail("a.test", Trouble::Token);
+    let job = Purge { hosts: hosts.clone(), ..purge(&[], What::All) };
+    let id = process.services.ids.next().into();
+    let run = || process.run_as(id, other, 0, &job);
+    assert_eq!(run().await, Ended::More);
+    let told = failed(run().await);
+    assert!(matches!(told.trouble, Trouble::Away(_)), "it goes on: {told:?}");
+    let (refused, elsewhere) = ("The caches of a.test were not purged: ", "Nothing shows that else.a.test leads");
+    assert!(told.text.starts_with(refused) && told.text.contains(elsewhere), "{}", told.text);
+    assert!(told.text.ends_with("silent.b.test (7.7.7.7 did not answer in time)."), "{}", told.text);
+    let calls = process.provider.taken();
+    let of_b: BTreeSet<String> = calls.into_iter().filter(|it| it.0 == "b.test").flat_map(|it| named(it.1)).collect();
+    assert_eq!(of_b.len(), 20, "{of_b:?}");
+    tokio::time::sleep(Duration::from_millis(3_100)).await;
+    process.world.lead("silent.b.test", Ok(HERE));
+    let told = failed(run().await);
+    assert_eq!(told.trouble, Trouble::Token);
+    assert!(told.text.starts_with(refused) && told.text.contains(elsewhere), "{}", told.text);
+    assert_eq!(process.provider.taken(), [all("b.test", &["silent.b.test"])]);
+}
+
 fn named(batch: Batch) -> Vec<String> {
     let (Batch::Hosts(all) | Batch::Tags(all) | Batch::Urls(all)) = batch;
     all

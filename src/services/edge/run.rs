@@ -165,11 +165,14 @@ impl Services {
                 work.ready = Some(ready);
                 return Ok(early(served, work.tried_ms));
             }
-            if let Some(failed) = self.call_providers(edge, run, &ready.hosts, &ready.plan).await {
-                return Ok(Ended::Failed(failed));
+            match self.call_providers(edge, run, &ready.hosts, &ready.plan).await {
+                Some(failed) if edge::may_pass(&failed.trouble) => return Ok(Ended::Failed(failed)),
+                // It is for people, and keeps no other hostname from what is to be done.
+                Some(failed) => work.refused = work.refused.take().or(Some(failed)),
+                None => {}
             }
             // What was purged in several parts is of several moments.
-            if served == Served::Everywhere && missing.is_none() && ready.hosts == hosts {
+            if served == Served::Everywhere && missing.is_none() && work.refused.is_none() && ready.hosts == hosts {
                 let all = ready.plan.is_whole().then_some(ready.begun);
                 edge.known.did(purge.site, &ready.hosts, ready.plan.through, all);
             }
@@ -178,10 +181,8 @@ impl Services {
         if has_more {
             return Ok(Ended::More);
         }
-        if missing.is_some() {
-            return self.elsewhere(work.tried_ms, missing).await;
-        }
-        Ok(ending(work))
+        let lacking = if missing.is_some() { Some(self.elsewhere(work.tried_ms, missing).await?) } else { None };
+        Ok(ending(work, lacking))
     }
 
     /// What is planned is of now; then visitors are served by it, and only then it is purged. A plan that has waited for that goes on waiting
@@ -300,19 +301,27 @@ fn early(served: Served, tried_ms: i64) -> Ended {
     Ended::Failed(Failed::new(text.to_owned(), Trouble::Broken(String::from("snapshot"))))
 }
 
-/// What becomes of a job that has done what it could: of some hostnames it may not be known where they lead, others lead elsewhere.
-fn ending(work: &mut Work) -> Ended {
-    // Told first: the job goes on then.
-    let open = work.take_unknown();
-    if !open.is_empty() {
-        let trouble = Trouble::Away(String::from("where hostnames lead"));
-        return Ended::Failed(Failed::new(unknown(&open), trouble));
+/// What becomes of a job that has done what it could. `lacking`: the same, for what this node has no cache for. All that was not purged is told,
+/// and what is tried again last, since the job goes on then.
+fn ending(work: &mut Work, lacking: Option<Ended>) -> Ended {
+    let mut told: Vec<Failed> = work.refused.iter().cloned().collect();
+    match lacking {
+        Some(Ended::Failed(failed)) => told.push(failed),
+        Some(other) => return other,
+        None => {}
     }
     if !work.elsewhere.is_empty() {
-        let trouble = Trouble::Refused(String::from("unproved"));
-        return Ended::Failed(Failed::new(unproved(&work.elsewhere), trouble));
+        told.push(Failed::new(unproved(&work.elsewhere), Trouble::Refused(String::from("unproved"))));
     }
-    Ended::Done
+    let open = work.take_unknown();
+    let mut trouble = told.first().map(|it| it.trouble.clone());
+    if !open.is_empty() {
+        trouble = Some(Trouble::Away(String::from("where hostnames lead")));
+        told.push(Failed::new(unknown(&open), Trouble::Slow));
+    }
+    let Some(trouble) = trouble else { return Ended::Done };
+    let text: Vec<String> = told.into_iter().map(|it| it.text).collect();
+    Ended::Failed(Failed::new(text.join(" "), trouble))
 }
 
 /// The publications that a job is about; `None`: they cannot be compared.

@@ -6,7 +6,12 @@ use std::{
     sync::{Mutex, PoisonError},
 };
 
-use super::{known::Begun, proof::Proved, run::Plan, served::Awaited};
+use super::{
+    known::Begun,
+    proof::Proved,
+    run::{Failed, Plan},
+    served::Awaited,
+};
 use crate::domain::job::JobId;
 
 /// More jobs are not remembered.
@@ -34,6 +39,8 @@ pub(super) struct Work {
     pub(super) elsewhere: Vec<String>,
     /// Those of which that could not be found out, with why.
     unknown: Vec<(String, String)>,
+    /// What a provider has refused in a way that does not pass.
+    pub(super) refused: Option<Failed>,
     /// What waits until visitors are served by it.
     pub(super) ready: Option<Ready>,
 }
