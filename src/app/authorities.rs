@@ -114,7 +114,7 @@ fn read(path: &Path, setting: &str) -> Result<Vec<u8>> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{domain::acme::records::Provider, services::doctor::Outside};
+    use crate::{base::files, domain::acme::records::Provider, services::doctor::Outside};
 
     #[tokio::test]
     async fn a_zone_whose_token_cannot_be_read_is_known_all_the_same() {
@@ -128,7 +128,7 @@ mod tests {
             wildcard: false,
         };
         let token = folder.path().join("token");
-        fs::write(&token, "secret").unwrap();
+        files::write_atomic(&token, b"secret", 0o600).unwrap();
         let dns = vec![zone("good.test", token), zone("lost.test", folder.path().join("none"))];
         let settings = Settings { email: None, authorities: Vec::new(), dns, addresses: Vec::new() };
         let acme = open(Some(&settings), &Tasks::new(), &Outside::default().dns).unwrap();

@@ -62,7 +62,9 @@ async fn many_hostnames_are_looked_at_in_parts() {
     let process = Process::start(&base, Node::alone(), &["zone.test", "localhost"]).await;
     let other = process.another_tenant().await;
     let mut hosts: Vec<String> = (0..45).map(|it| format!("h{it}.zone.test")).collect();
-    hosts.iter().for_each(|it| process.world.lead(it, Ok(HERE)));
+    for host in &hosts {
+        process.world.lead(host, Ok(HERE));
+    }
     process.world.lead("h7.zone.test", Ok(OTHER));
     process.world.lead("h44.zone.test", Ok(NOBODY));
     hosts.push(String::from("shop.localhost"));
@@ -100,7 +102,9 @@ async fn what_one_provider_refuses_ends_no_job_that_has_more_to_do() {
     let other = process.another_tenant().await;
     let first = ["www.a.test", "else.a.test", "silent.b.test"].map(str::to_owned);
     let hosts: Vec<String> = first.into_iter().chain((0..20).map(|it| format!("h{it}.b.test"))).collect();
-    hosts.iter().for_each(|it| process.world.lead(it, Ok(HERE)));
+    for host in &hosts {
+        process.world.lead(host, Ok(HERE));
+    }
     process.world.lead("else.a.test", Ok(OTHER));
     process.world.lead("silent.b.test", Ok(NOBODY));
     process.provider.fail("a.test", Trouble::Token);

@@ -6,7 +6,7 @@ use std::{
     fmt,
     net::{IpAddr, SocketAddr},
     sync::{Arc, Mutex, OnceLock},
-    time::{Duration, Instant},
+    time::Duration,
 };
 
 use chainhost::{
@@ -45,6 +45,7 @@ use chainhost::{
     store,
 };
 use tempfile::TempDir;
+use tokio::time::Instant;
 use zeroize::Zeroizing;
 
 use crate::{

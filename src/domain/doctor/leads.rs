@@ -75,6 +75,8 @@ fn passing(outcome: &Outcome) -> Option<String> {
 
 #[cfg(test)]
 mod tests {
+    use std::slice;
+
     use super::*;
     use crate::domain::dns::Answer;
 
@@ -91,7 +93,7 @@ mod tests {
         assert_eq!(of(&[], none(), none()), Leads::Elsewhere, "it has no address");
         assert_eq!(of(&[], Err(Failure::Loop), Err(Failure::Loop)), Leads::Elsewhere);
         for outcome in [other(200), other(301), other(404), Outcome::OtherChainHost, Outcome::NotHttp] {
-            assert_eq!(of(&[outcome.clone()], none(), none()), Leads::Elsewhere, "{outcome:?}");
+            assert_eq!(of(slice::from_ref(&outcome), none(), none()), Leads::Elsewhere, "{outcome:?}");
             assert_eq!(of(&[Outcome::NoRoute, outcome], none(), none()), Leads::Elsewhere, "no IPv6 here");
         }
         for (outcome, words) in [
@@ -102,7 +104,7 @@ mod tests {
             (other(522), "status 522"),
             (other(429), "status 429"),
         ] {
-            unknown(&of(&[outcome.clone()], none(), none()), words);
+            unknown(&of(slice::from_ref(&outcome), none(), none()), words);
             assert_eq!(of(&[outcome, here.clone()], none(), Err(Failure::Silent)), Leads::Here);
         }
         unknown(&of(&[other(404), Outcome::Silent], none(), none()), "did not answer");

@@ -99,7 +99,7 @@ impl Known {
         (key, GATHER.saturating_sub(now.duration_since(opened)))
     }
 
-    /// A job of a site begins: what is asked for from now on is for another one. None that was asked for before takes more, since this
+    /// A job of a site is about to plan: what is asked for from now on is for another one. None that was asked for before takes more, since this
     /// one may do what they were for, and would not do what they took afterwards.
     pub(super) fn begin(&self, site: SiteId) {
         lock(&self.gathering).retain(|(of, _), _| *of != site);

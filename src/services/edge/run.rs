@@ -141,8 +141,6 @@ impl Services {
     async fn go_on(&self, run: &Run<'_>, work: &mut Work) -> Result<Ended> {
         let (purge, age_ms) = (run.purge, self.clock.now_ms().saturating_sub(run.created_ms));
         let Some(edge) = &self.edge else { return self.elsewhere(work.tried_ms, purge.hosts.first()).await };
-        let mark = self.ids.next().into();
-        edge.known.begin(purge.site);
         if edge.known.has_done(run) {
             return Ok(Ended::Done);
         }
@@ -159,7 +157,7 @@ impl Services {
         work.learn(proved);
         // Those that need no visit at once; those that are found meanwhile together, since each call is counted.
         if !work.found.is_empty() && (!has_more || work.purged.is_empty()) {
-            let mut ready = self.make_ready(run, mark, work).await?;
+            let mut ready = self.make_ready(edge, run, work).await?;
             let served = self.look_served(&mut ready.awaited, age_ms).await?;
             if matches!(served, Served::NotYet | Served::NotHere) {
                 work.ready = Some(ready);
@@ -187,13 +185,16 @@ impl Services {
 
     /// What is planned is of now; then visitors are served by it, and only then it is purged. A plan that has waited for that goes on waiting
     /// for the same, or changes of others would keep it for ever.
-    async fn make_ready(&self, run: &Run<'_>, mark: JobId, work: &mut Work) -> Result<Ready> {
+    async fn make_ready(&self, edge: &Edge, run: &Run<'_>, work: &mut Work) -> Result<Ready> {
         let now_ms = self.clock.now_ms();
         let waited = work.ready.take().filter(|it| it.hosts == work.found && now_ms - it.made_ms < READY_MS);
         if let Some(ready) = waited {
             return Ok(ready);
         }
+        let mark = self.ids.next().into();
         let begun = Begun { mark, settled_ms: now_ms.saturating_sub(SETTLED_MS), shares: self.node.shares };
+        // Once for a plan: with each look of one that waits, those behind it would take less together.
+        edge.known.begin(run.purge.site);
         let plan = self.plan_purge(run.tenant, run.purge, &work.found).await?;
         let awaited = self.await_all().await?;
         Ok(Ready { plan, hosts: work.found.clone(), awaited, begun, made_ms: now_ms })
