@@ -344,7 +344,8 @@ mod tests {
         // As nobody would do it: in place.
         let path = files_of(folder.path());
         fs::set_permissions(&path, fs::Permissions::from_mode(0o600)).unwrap();
-        fs::write(&path, vec![8; 300_000]).unwrap();
+        let inside = fs::OpenOptions::new().write(true).open(&path).unwrap();
+        inside.write_all_at(&[8; 1_000], 7).unwrap();
         assert!(!is_at_hand(300_000) && !files.known.contains_key(&hash));
         assert!(matches!(files.open(hash, 300_000), Err(BlobError::Corrupt)));
         assert!(!is_at_hand(300_000), "it was found bad");

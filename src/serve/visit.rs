@@ -142,7 +142,9 @@ impl Visit<'_> {
             // Nobody purges it: a preview goes with its deployment. What the policy says was deployed, and stands.
             response.headers_mut().insert(CACHE_CONTROL, HeaderValue::from_static(lifetime::OF_VISITOR));
         }
-        if let Some(edge) = self.edge.filter(|_| found.prepared.own.cache && found.prepared.own.edge && self.may_be_kept) {
+        if let Some(edge) =
+            self.edge.filter(|_| found.prepared.own.cache && found.prepared.own.edge && self.may_be_kept)
+        {
             edge.dress(self.target.site, found.entry.path.as_str(), &mut response);
         }
         Ok(response)
