@@ -102,9 +102,9 @@ pub(super) struct Rest<S, A> {
 struct Out {
     head: Vec<u8>,
     at: usize,
-    body: Bytes,
-    /// Where the same bytes are in a file that the system sends.
+    /// Where the bytes of the body are in a file that the system sends. Let go of before them, as in `Stored`.
     file: Option<Part>,
+    body: Bytes,
     watching: Watching,
 }
 

@@ -203,6 +203,26 @@ async fn a_job_that_is_run_again_is_of_who_runs_it() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn what_shows_where_a_hostname_leads_is_asked_for_again() {
+    let folder = tempfile::tempdir().unwrap();
+    let base = Base::new(folder.path(), "db");
+    let process = Process::start(&base, Node::alone(), &["zone.test"]).await;
+    let other = process.another_tenant().await;
+    process.keep(other, &["www.zone.test"], Source::Acme, process.now_ms() + 60_000).await;
+    let (job, id) = (purge(&["www.zone.test"], What::All), process.services.ids.next().into());
+    let run = || process.run_as(id, other, 0, &job);
+    process.provider.fail("zone.test", Trouble::Slow);
+    assert_eq!(failed(run().await).trouble, Trouble::Slow);
+    assert_eq!(process.provider.taken(), [all("zone.test", &["www.zone.test"])]);
+    // Its certificate has run out, and it leads to somebody else.
+    process.hands.advance(2 * 60_000);
+    process.world.lead("www.zone.test", Ok(OTHER));
+    let told = failed(run().await);
+    assert!(told.text.starts_with("Nothing shows that www.zone.test leads"), "{}", told.text);
+    assert_eq!(process.provider.taken(), []);
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_zone_counts_whose_token_cannot_be_read() {
     let folder = tempfile::tempdir().unwrap();
     let base = Base::new(folder.path(), "db");

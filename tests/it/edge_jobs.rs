@@ -422,6 +422,14 @@ async fn a_server_that_cannot_take_on_a_change_says_so() {
     assert_eq!(process.provider.taken(), []);
     process.services.signals().routes_serve(0);
     assert_eq!(run().await, Ended::Done);
+    // What a job was tried for before has nothing to do with it.
+    let id = process.services.ids.next().into();
+    let run = || process.run_as(id, process.tenant, 0, &job);
+    process.provider.fail("zone.test", Trouble::Slow);
+    assert_eq!(failed(run().await).trouble, Trouble::Slow);
+    process.hands.advance(5 * MINUTE_MS);
+    process.services.signals().routes_changed();
+    assert_eq!(run().await, Ended::Early);
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -438,18 +446,19 @@ async fn a_job_for_caches_of_others_is_left_to_them() {
     part.services.beat().await.unwrap();
     assert_eq!(part.run(part.tenant, 0, &job).await, Ended::Elsewhere);
     assert_eq!(part.provider.taken(), [], "not again and again until another one takes it");
-    // Ten minutes of tries, however long its queue stood still.
+    // Ten minutes of tries here, however long its queue stood still or another node had it.
     let id = without.services.ids.next().into();
     let late = async |of: &Process| {
-        for pause_ms in [0, 5 * MINUTE_MS, 4 * MINUTE_MS] {
+        let pauses = [0, 5 * MINUTE_MS].into_iter().chain([20_000; 28]);
+        for pause_ms in pauses {
             of.hands.advance(pause_ms);
             assert_eq!(of.run_as(id, of.tenant, 7 * 60 * MINUTE_MS, &job).await, Ended::Elsewhere);
         }
-        of.hands.advance(MINUTE_MS);
+        of.hands.advance(10_000);
         failed(of.run_as(id, of.tenant, 7 * 60 * MINUTE_MS, &job).await)
     };
     let told = late(&without).await;
-    assert_eq!(told.tried_ms, 10 * MINUTE_MS);
+    assert_eq!(told.tried_ms, 5 * MINUTE_MS + 570_000);
     let late_text = told.text;
     assert!(
         late_text.starts_with("For ten minutes no node took this job") && late_text.ends_with("run the job again.")

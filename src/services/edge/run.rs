@@ -45,7 +45,7 @@ const CALLS_WINDOW_MS: i64 = 10 * 60_000;
 /// also when their clocks differ.
 const SETTLED_MS: i64 = 10_000;
 /// For so long a plan waits until visitors are served by it, before it is made anew.
-const READY_MS: i64 = 60_000;
+const READY_MS: i64 = 15 * 60_000;
 /// After so long without a pass here people are told.
 const STUCK_MS: i64 = 120_000;
 /// For so long a job that this node has no cache for is left to others.
@@ -140,7 +140,7 @@ impl Services {
 
     async fn go_on(&self, run: &Run<'_>, work: &mut Work) -> Result<Ended> {
         let (purge, age_ms) = (run.purge, self.clock.now_ms().saturating_sub(run.created_ms));
-        let Some(edge) = &self.edge else { return self.elsewhere(work.tried_ms, purge.hosts.first()).await };
+        let Some(edge) = &self.edge else { return self.elsewhere(work.alone_ms, purge.hosts.first()).await };
         if edge.known.has_done(run) {
             return Ok(Ended::Done);
         }
@@ -148,23 +148,34 @@ impl Services {
         let hosts = self.db.read(move |tx| services.kept_hosts(tx, tenant, &of)).await?;
         // First: a zone that this node has would be purged once more with each look of theirs.
         let missing = hosts.iter().find(|it| edge.zone(it).is_none());
-        if missing.is_some() && self.elsewhere(work.tried_ms, missing).await? == Ended::Elsewhere {
+        if missing.is_some() && self.elsewhere(work.alone_ms, missing).await? == Ended::Elsewhere {
             return Ok(Ended::Elsewhere);
         }
         work.found.retain(|it| hosts.contains(it));
-        let proved = self.proved_hosts(edge, run.tenant, purge.by_operator, &work.open(&hosts)).await?;
-        let has_more = !proved.left.is_empty();
-        work.learn(proved);
+        let waiting = work.take_ready(self.clock.now_ms() - READY_MS);
+        if waiting.is_none() {
+            let proved = self.proved_hosts(edge, run.tenant, purge.by_operator, &work.open(&hosts)).await?;
+            work.learn(proved);
+        }
         // Those that need no visit at once; those that are found meanwhile together, since each call is counted.
-        if !work.found.is_empty() && (!has_more || work.purged.is_empty()) {
-            let mut ready = self.make_ready(edge, run, work).await?;
+        if !work.found.is_empty() && (waiting.is_some() || !work.has_more || work.purged.is_empty()) {
+            // A plan that has waited goes on waiting for the same, or changes of others would keep it for ever.
+            let mut ready = match waiting {
+                Some(ready) => ready,
+                None => self.make_ready(edge, run, work).await?,
+            };
             let served = self.look_served(&mut ready.awaited, age_ms).await?;
             if matches!(served, Served::NotYet | Served::NotHere) {
+                let waits_ms = self.clock.now_ms().saturating_sub(ready.made_ms);
                 work.ready = Some(ready);
-                return Ok(early(served, work.tried_ms));
+                return Ok(early(served, waits_ms));
             }
             match self.call_providers(edge, run, &ready.hosts, &ready.plan).await {
-                Some(failed) if edge::may_pass(&failed.trouble) => return Ok(Ended::Failed(failed)),
+                Some(failed) if edge::may_pass(&failed.trouble) => {
+                    // Where they lead is asked once more, since it may be long until then.
+                    work.found.clear();
+                    return Ok(Ended::Failed(failed));
+                }
                 // It is for people, and keeps no other hostname from what is to be done.
                 Some(failed) => work.refused = work.refused.take().or(Some(failed)),
                 None => {}
@@ -174,23 +185,19 @@ impl Services {
                 let all = ready.plan.is_whole().then_some(ready.begun);
                 edge.known.did(purge.site, &ready.hosts, ready.plan.through, all);
             }
-            work.purged.append(&mut work.found);
+            work.found.retain(|it| !ready.hosts.contains(it));
+            work.purged.extend(ready.hosts);
         }
-        if has_more {
+        if work.has_more {
             return Ok(Ended::More);
         }
-        let lacking = if missing.is_some() { Some(self.elsewhere(work.tried_ms, missing).await?) } else { None };
+        let lacking = if missing.is_some() { Some(self.elsewhere(work.alone_ms, missing).await?) } else { None };
         Ok(ending(work, lacking))
     }
 
-    /// What is planned is of now; then visitors are served by it, and only then it is purged. A plan that has waited for that goes on waiting
-    /// for the same, or changes of others would keep it for ever.
-    async fn make_ready(&self, edge: &Edge, run: &Run<'_>, work: &mut Work) -> Result<Ready> {
+    /// What is planned is of now; then visitors are served by it, and only then it is purged.
+    async fn make_ready(&self, edge: &Edge, run: &Run<'_>, work: &Work) -> Result<Ready> {
         let now_ms = self.clock.now_ms();
-        let waited = work.ready.take().filter(|it| it.hosts == work.found && now_ms - it.made_ms < READY_MS);
-        if let Some(ready) = waited {
-            return Ok(ready);
-        }
         let mark = self.ids.next().into();
         let begun = Begun { mark, settled_ms: now_ms.saturating_sub(SETTLED_MS), shares: self.node.shares };
         // Once for a plan: with each look of one that waits, those behind it would take less together.
@@ -236,9 +243,9 @@ impl Services {
     }
 
     /// What becomes of a job whose hostnames this node has no cache for.
-    async fn elsewhere(&self, tried_ms: i64, host: Option<&String>) -> Result<Ended> {
+    async fn elsewhere(&self, alone_ms: i64, host: Option<&String>) -> Result<Ended> {
         let others = self.has_workers().await?;
-        if others && tried_ms < ELSEWHERE_MAX_MS {
+        if others && alone_ms < ELSEWHERE_MAX_MS {
             return Ok(Ended::Elsewhere);
         }
         let host = host.map_or("the site", String::as_str);
@@ -293,8 +300,8 @@ impl Services {
 
 /// What becomes of a job whose visitors are not served yet. Other nodes are waited for with an end; this one is told of, since the job would
 /// wait without a word.
-fn early(served: Served, tried_ms: i64) -> Ended {
-    if served != Served::NotHere || tried_ms < STUCK_MS {
+fn early(served: Served, waits_ms: i64) -> Ended {
+    if served != Served::NotHere || waits_ms < STUCK_MS {
         return Ended::Early;
     }
     let text = "The caches were not purged, since this server does not show its visitors yet what was changed, and they would keep what was \

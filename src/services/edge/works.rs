@@ -19,6 +19,10 @@ const WORKS_MAX: usize = 10_000;
 /// The longest time between two attempts for which a job counts as tried: its longest pause, and some time to wait for its turn. A queue
 /// that stood still tries nothing.
 const PAUSE_MAX_MS: i64 = 6 * 60_000;
+/// The longest time between two attempts here in which no other node has had a job: it comes again sooner where nobody can do it.
+const ALONE_MAX_MS: i64 = 30_000;
+/// What nobody has gone on with for so long is forgotten first.
+const FORGOTTEN_MS: i64 = 15 * 60_000;
 
 /// The jobs.
 #[derive(Debug, Default)]
@@ -31,6 +35,8 @@ pub(super) struct Work {
     seen_ms: Option<i64>,
     /// For how long it is tried: since its first attempt here, without the time for which its queue stood still.
     pub(super) tried_ms: i64,
+    /// The same, without the time in which another node may have had it.
+    pub(super) alone_ms: i64,
     /// Hostnames that are to be purged.
     pub(super) found: Vec<String>,
     /// Those that are.
@@ -43,6 +49,8 @@ pub(super) struct Work {
     pub(super) refused: Option<Failed>,
     /// What waits until visitors are served by it.
     pub(super) ready: Option<Ready>,
+    /// There are hostnames left to look at.
+    pub(super) has_more: bool,
 }
 
 /// A plan that was made, for when visitors are served by it.
@@ -65,6 +73,11 @@ impl Works {
         let mut work = self.0.lock().unwrap_or_else(PoisonError::into_inner).remove(&id).unwrap_or_default();
         let since_ms = now_ms.saturating_sub(work.seen_ms.unwrap_or(now_ms));
         work.tried_ms = work.tried_ms.saturating_add(since_ms.clamp(0, PAUSE_MAX_MS));
+        work.alone_ms = work.alone_ms.saturating_add(since_ms.clamp(0, ALONE_MAX_MS));
+        if since_ms > PAUSE_MAX_MS {
+            // They may lead elsewhere by now.
+            work.found.clear();
+        }
         work.seen_ms = Some(now_ms);
         work
     }
@@ -73,7 +86,11 @@ impl Works {
     pub(super) fn keep(&self, id: JobId, work: Work) {
         let mut all = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         if all.len() >= WORKS_MAX {
-            all.clear();
+            let oldest_ms = work.seen_ms.map(|it| it.saturating_sub(FORGOTTEN_MS));
+            all.retain(|_, it| it.seen_ms >= oldest_ms);
+            if all.len() >= WORKS_MAX {
+                all.clear();
+            }
         }
         all.insert(id, work);
     }
@@ -89,8 +106,15 @@ impl Work {
         hosts.iter().filter(|it| !is_known(it)).cloned().collect()
     }
 
+    /// A plan that waits, is no older, and is for nothing but what is still to be purged.
+    pub(super) fn take_ready(&mut self, oldest_ms: i64) -> Option<Ready> {
+        let ready = self.ready.take()?;
+        (ready.made_ms > oldest_ms && ready.hosts.iter().all(|it| self.found.contains(it))).then_some(ready)
+    }
+
     /// Takes in what was found out.
     pub(super) fn learn(&mut self, proved: Proved) {
+        self.has_more = !proved.left.is_empty();
         self.found.extend(proved.hosts);
         self.elsewhere.extend(proved.elsewhere);
         self.unknown.extend(proved.unknown);
