@@ -40,7 +40,7 @@ const FIELDS_MAX: usize = 100;
 /// A body of so many bytes is copied behind its head: one piece costs the system less than two.
 const COPIED_MAX: usize = 4 * 1024;
 /// Bytes of a file that the system sends at once, and after which others have their turn.
-const SENT_MAX: usize = 512 * 1024;
+const SENT_MAX: usize = 1024 * 1024;
 /// Steps of a connection, of which a request takes one or two, until others have their turn.
 const TURNS_MAX: usize = 32;
 /// What a thread keeps of the room for a head.
@@ -275,8 +275,9 @@ where
             }
             let of_head = written.min(head.len());
             out.at += of_head;
-            out.has_sent(written - of_head);
-            left = left.saturating_sub(written);
+            let of_body = written - of_head;
+            out.has_sent(of_body);
+            left = left.saturating_sub(of_body);
         }
         ready!(Pin::new(&mut self.stream).poll_flush(context))?;
         if let Some(out) = self.out.take().filter(|it| it.head.capacity() <= ROOM_MAX) {
