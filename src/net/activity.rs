@@ -4,7 +4,6 @@
 //! on which no byte moves and no request is worked on is idle, and ends. What may come in, and whether it is HTTP/2, is for `framing` to say.
 
 use std::{
-    fs::File,
     io,
     pin::Pin,
     sync::{
@@ -21,7 +20,7 @@ use tokio::{
 };
 
 use super::{framing::Framing, seats::Seat, stream::SendFile};
-use crate::base::clock::ticks_ms;
+use crate::{base::clock::ticks_ms, http::stored::Part};
 
 /// The state that connection, bytes and requests share. Times are milliseconds since the accept.
 #[derive(Debug)]
@@ -237,14 +236,8 @@ impl<S: SendFile> SendFile for Watched<S> {
         self.wrote(|it| it.poll_write_more(context, bytes))
     }
 
-    fn poll_send_file(
-        &mut self,
-        context: &mut Context<'_>,
-        file: &File,
-        at: u64,
-        most: usize,
-    ) -> Poll<io::Result<usize>> {
-        self.wrote(|it| it.poll_send_file(context, file, at, most))
+    fn poll_send_file(&mut self, context: &mut Context<'_>, part: &Part, most: usize) -> Poll<io::Result<usize>> {
+        self.wrote(|it| it.poll_send_file(context, part, most))
     }
 }
 

@@ -258,7 +258,7 @@ where
             let stream = &mut self.stream;
             let polled = match &out.file {
                 Some(_) if !head.is_empty() => stream.poll_write_more(context, head),
-                Some(part) => stream.poll_send_file(context, &part.file, part.at, left.min(out.body.len())),
+                Some(part) => stream.poll_send_file(context, part, left.min(out.body.len())),
                 None if out.body.is_empty() => Pin::new(stream).poll_write(context, head),
                 None => Pin::new(stream).poll_write_vectored(context, &[IoSlice::new(head), IoSlice::new(&out.body)]),
             };

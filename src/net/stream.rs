@@ -1,7 +1,6 @@
 //! The stream of a connection: in clear, or with TLS that this server ends. One type, so that all behind it is compiled once.
 
 use std::{
-    fs::File,
     io,
     pin::Pin,
     task::{Context, Poll, ready},
@@ -13,6 +12,8 @@ use tokio::{
     net::TcpStream,
 };
 use tokio_rustls::server::TlsStream;
+
+use crate::http::stored::Part;
 
 /// A connection's bytes.
 #[derive(Debug)]
@@ -29,14 +30,8 @@ pub(super) trait SendFile {
     /// Writes bytes behind which more come at once.
     fn poll_write_more(&mut self, context: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>>;
 
-    /// Sends bytes of a file, from `at` on and `most` of them; 0 where the file has none there.
-    fn poll_send_file(
-        &mut self,
-        context: &mut Context<'_>,
-        file: &File,
-        at: u64,
-        most: usize,
-    ) -> Poll<io::Result<usize>>;
+    /// Sends bytes of a file, from where the part begins and `most` of them; 0 where the file has none there.
+    fn poll_send_file(&mut self, context: &mut Context<'_>, part: &Part, most: usize) -> Poll<io::Result<usize>>;
 }
 
 impl SendFile for Stream {
@@ -51,15 +46,9 @@ impl SendFile for Stream {
         })
     }
 
-    fn poll_send_file(
-        &mut self,
-        context: &mut Context<'_>,
-        file: &File,
-        at: u64,
-        most: usize,
-    ) -> Poll<io::Result<usize>> {
+    fn poll_send_file(&mut self, context: &mut Context<'_>, part: &Part, most: usize) -> Poll<io::Result<usize>> {
         let Self::Clear(stream) = self else { return Poll::Ready(Err(io::ErrorKind::Unsupported.into())) };
-        poll_io(stream, context, |it| rustix::fs::sendfile(it, file, Some(&mut { at }), most))
+        poll_io(stream, context, |it| rustix::fs::sendfile(it, &part.file, Some(&mut { part.at }), most))
     }
 }
 

@@ -400,7 +400,7 @@ async fn a_purge_that_waits_has_no_place_and_comes_to_an_end() {
     one.services.look_again().await.unwrap();
     one.serve(2).await;
     web.serve(1).await;
-    assert_eq!(one.run(one.tenant, 0, &job).await, Ended::Early, "one that was asked for now");
+    assert_eq!(one.run(one.tenant, 0, &job).await, Ended::Early, "a job that is new waits for the change of others");
     assert_eq!(one.run_as(id, one.tenant, 0, &job).await, Ended::Done);
     assert_eq!(one.provider.taken(), [all("zone.test", &["www.zone.test"])]);
 }

@@ -31,7 +31,7 @@ impl SendFile for DuplexStream {
         Pin::new(self).poll_write(context, bytes)
     }
 
-    fn poll_send_file(&mut self, _: &mut Context<'_>, _: &std::fs::File, _: u64, _: usize) -> Poll<io::Result<usize>> {
+    fn poll_send_file(&mut self, _: &mut Context<'_>, _: &Part, _: usize) -> Poll<io::Result<usize>> {
         Poll::Ready(Err(io::ErrorKind::Unsupported.into()))
     }
 }

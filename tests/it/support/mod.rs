@@ -109,24 +109,12 @@ impl Host {
         host
     }
 
-    /// As [`Host::start_configured`], with no other stores than the settings name.
-    #[cfg(all(feature = "postgres", feature = "s3"))]
-    pub(crate) fn start_configured_alone(settings: &str) -> Self {
-        let folder = tempfile::tempdir().unwrap();
-        let file = folder.path().join("chainhost.toml");
-        write_files(folder.path(), &[("chainhost.toml", settings.as_bytes())]);
-        let mut host = Self::prepare(folder, &["--config", file.to_str().unwrap()]);
-        host.stores = Stores::default();
-        host.restart();
-        host
-    }
-
     /// A new server that has all in its data folder, for what only such a one can lose: its files.
     pub(crate) fn start_embedded() -> Self {
         Self::start_embedded_in(tempfile::tempdir().unwrap())
     }
 
-    /// As [`Host::start_embedded`], with these settings in its configuration file.
+    /// As [`Host::start_embedded`], with these settings in its configuration file, and the stores that they name.
     pub(crate) fn start_embedded_configured(settings: &str) -> Self {
         let folder = tempfile::tempdir().unwrap();
         let file = folder.path().join("chainhost.toml");

@@ -9,9 +9,9 @@ use crate::support::postgres::{Database, Way as To};
 fn two(settings: &str) -> [(Host, Api); 2] {
     let url = Database::new(To::Direct).keep();
     let settings = format!("[database]\nurl = '{url}'\n{settings}");
-    let first = Host::start_configured_alone(&settings);
+    let first = Host::start_embedded_configured(&settings);
     let key = first.key("owner@example.org", "super-admin");
-    let second = Host::start_configured_alone(&settings);
+    let second = Host::start_embedded_configured(&settings);
     [first, second].map(|host| {
         let api = Api::new(&host, &key);
         (host, api)
