@@ -5,6 +5,7 @@
 
 mod answering;
 mod drive;
+mod turns;
 
 use std::{
     cell::Cell,
@@ -32,10 +33,11 @@ use tokio::{
     time::{self, Instant},
 };
 
-use self::answering::Answering;
+use self::{answering::Answering, turns::Turns};
 use super::{
     activity::{Activity, Watched},
     arriving::Arriving,
+    corked::Corked,
     direct::{Begun, Direct},
     executor::Executor,
     framing::{Framing, OF_PREFACE},
@@ -395,9 +397,10 @@ impl Server {
                     let answer = answer(request.map(Arriving::Incoming), asks);
                     async move { Ok::<_, Infallible>(answer.await) }
                 });
-                // Elsewhere: most idle connections are the other ones, which need not have room for this.
-                let mut connection = Box::pin(http.serve_connection(TokioIo::new(stream), service));
-                self.watch(connection.as_mut(), &activity, &mut None).await;
+                let stream = Corked::new(stream);
+                let connection = http.serve_connection(TokioIo::new(stream.again()), service);
+                let mut connection = Turns::new(connection, stream, self.tasks.clone());
+                self.watch(Pin::new(&mut connection), &activity, &mut None).await;
             }
         }
     }
@@ -424,7 +427,7 @@ impl Server {
                 })
             }
         });
-        // Elsewhere, as above.
+        // Elsewhere: most idle connections are the other ones, which need not have room for this.
         let mut connection = Box::pin(one.serve_connection(TokioIo::new(rest.stream), service).with_upgrades());
         // What has come is read before a shutdown could close the connection.
         let is_over = poll_fn(|context| Poll::Ready(connection.as_mut().poll(context).is_ready())).await;

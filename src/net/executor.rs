@@ -1,7 +1,10 @@
 //! Runs what hyper wants run beside a connection: the streams of HTTP/2.
 
 use std::{
+    cell::Cell,
+    collections::VecDeque,
     future::Future,
+    mem,
     panic::{AssertUnwindSafe, catch_unwind},
     pin::{Pin, pin},
     task::{Context, Waker},
@@ -11,11 +14,15 @@ use tokio::task::coop::consume_budget;
 
 use crate::base::tasks::Tasks;
 
-/// Begins futures of hyper at once, and goes on with those that have to wait as tasks of their own.
-///
-/// Most answers are there when they are asked for. Each of these would cost a task, a thread that is woken for it, and a lock of the
-/// connection that both threads want. Each takes of the budget that tokio gives the connection for one turn, so that others have theirs; what
-/// is beyond that becomes a task.
+/// A stream of HTTP/2: a request and its answer.
+type Stream = Pin<Box<dyn Future<Output = ()> + Send>>;
+
+thread_local! {
+    /// Where what the connection wants run goes that has its turn on this thread; `None` outside of turns.
+    static GATHERED: Cell<Option<VecDeque<Stream>>> = const { Cell::new(None) };
+}
+
+/// Leaves futures of hyper to the turn of their connection ([`gather`]), and makes tasks of those that come outside of one.
 #[derive(Clone, Debug)]
 pub(super) struct Executor(Tasks);
 
@@ -25,33 +32,78 @@ impl Executor {
     }
 }
 
-impl<F: Future<Output: Send> + Send + 'static> hyper::rt::Executor<F> for Executor {
+impl<F: Future<Output = ()> + Send + 'static> hyper::rt::Executor<F> for Executor {
     fn execute(&self, future: F) {
-        if pin!(consume_budget()).poll(&mut nobody()).is_pending() {
-            self.0.spawn_for_its_end(future);
-            return;
-        }
-        // A panic ends the stream, as it would end its task, and no other stream of the connection.
-        if let Ok(Some(waits)) = catch_unwind(AssertUnwindSafe(|| begin(Box::pin(future)))) {
-            self.0.spawn_for_its_end(waits);
+        match GATHERED.take() {
+            Some(mut gathered) => {
+                gathered.push_back(Box::pin(future));
+                GATHERED.set(Some(gathered));
+            }
+            None => self.0.spawn_for_its_end(future),
         }
     }
 }
 
-/// Polls a future for the first time; gives it back when it has to wait.
-fn begin<F: Future>(mut future: Pin<Box<F>>) -> Option<Pin<Box<F>>> {
-    // Nobody is woken by this: a task polls it once more, and is.
-    future.as_mut().poll(&mut nobody()).is_pending().then_some(future)
+/// The streams of one connection that have not begun.
+#[derive(Default)]
+pub(super) struct Streams(VecDeque<Stream>);
+
+impl Streams {
+    /// Polls a connection; what it wants run is added to these.
+    pub(super) fn gather<R>(&mut self, poll: impl FnOnce() -> R) -> R {
+        /// Puts all where it belongs, also when the connection panics.
+        struct Back<'a>(&'a mut Streams, Option<VecDeque<Stream>>);
+        impl Drop for Back<'_> {
+            fn drop(&mut self) {
+                self.0.0 = GATHERED.replace(self.1.take()).unwrap_or_default();
+            }
+        }
+        let outer = GATHERED.replace(Some(mem::take(&mut self.0)));
+        let _back = Back(self, outer);
+        poll()
+    }
+
+    /// Begins them, and goes on as tasks of their own with those that have to wait. Each takes of the budget that tokio gives the
+    /// connection for one turn, so that others have theirs: whether it was enough for all; if not, the task of `context` is woken.
+    ///
+    /// Most answers are there when they are asked for. Each of these would cost a task, a thread that is woken for it, and a lock of the
+    /// connection that both threads want.
+    pub(super) fn begin(&mut self, tasks: &Tasks, context: &mut Context<'_>) -> bool {
+        while !self.0.is_empty() {
+            if pin!(consume_budget()).poll(context).is_pending() {
+                return false;
+            }
+            let Some(stream) = self.0.pop_front() else { break };
+            // A panic ends the stream, as it would end its task, and no other stream of the connection.
+            if let Ok(Some(waits)) = catch_unwind(AssertUnwindSafe(|| begin(stream))) {
+                tasks.spawn_for_its_end(waits);
+            }
+        }
+        true
+    }
+
+    /// Makes tasks of them: their connection has ended, and their requests have been asked.
+    pub(super) fn leave(&mut self, tasks: &Tasks) {
+        for stream in self.0.drain(..) {
+            tasks.spawn_for_its_end(stream);
+        }
+    }
+
+    pub(super) fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
 }
 
-const fn nobody() -> Context<'static> {
-    Context::from_waker(Waker::noop())
+/// Polls a stream for the first time; gives it back when it has to wait.
+fn begin(mut stream: Stream) -> Option<Stream> {
+    // Nobody is woken by this: a task polls it once more, and is.
+    stream.as_mut().poll(&mut Context::from_waker(Waker::noop())).is_pending().then_some(stream)
 }
 
 #[cfg(test)]
 mod tests {
     use std::{
-        future,
+        future::poll_fn,
         sync::{
             Arc,
             atomic::{AtomicU32, Ordering},
@@ -64,20 +116,53 @@ mod tests {
 
     use super::*;
 
+    /// What a connection does that wants these run, in its turn.
+    struct Turn(Tasks, Streams);
+
+    impl Turn {
+        fn new() -> Self {
+            Self(Tasks::new(), Streams::default())
+        }
+
+        fn wants(&mut self, future: impl Future<Output = ()> + Send + 'static) {
+            let executor = Executor::new(self.0.clone());
+            self.1.gather(|| executor.execute(future));
+        }
+
+        async fn begin(&mut self) -> bool {
+            poll_fn(|context| Poll::Ready(self.1.begin(&self.0, context))).await
+        }
+    }
+
+    fn count_up(count: &AtomicU32) {
+        count.fetch_add(1, Ordering::Relaxed);
+    }
+
     #[tokio::test]
     async fn what_can_end_has_ended_and_what_waits_is_woken() {
-        let (tasks, count) = (Tasks::new(), Arc::new(AtomicU32::new(0)));
-        let executor = Executor::new(tasks);
+        let (mut turn, count) = (Turn::new(), Arc::new(AtomicU32::new(0)));
         let counted = Arc::clone(&count);
-        executor.execute(async move { counted.fetch_add(1, Ordering::Relaxed) });
+        turn.wants(async move { count_up(&counted) });
+        assert_eq!(count.load(Ordering::Relaxed), 0, "the connection's turn is first");
+        assert!(turn.begin().await && turn.1.is_empty());
         assert_eq!(count.load(Ordering::Relaxed), 1, "before anything else of this thread has its turn");
 
         let ((ask, asked), (answer, answered)) = (oneshot::channel::<u8>(), oneshot::channel());
-        executor.execute(async move { answer.send(asked.await.unwrap()).unwrap() });
+        turn.wants(async move { answer.send(asked.await.unwrap()).unwrap() });
+        assert!(turn.begin().await && turn.1.is_empty());
         // Its task has been polled, and sleeps.
         tokio::task::yield_now().await;
         ask.send(7).unwrap();
         assert_eq!(answered.await, Ok(7));
+    }
+
+    #[tokio::test]
+    async fn what_is_wanted_outside_of_a_turn_or_left_behind_runs_too() {
+        let (mut turn, (one, first), (two, second)) = (Turn::new(), oneshot::channel(), oneshot::channel());
+        Executor::new(turn.0.clone()).execute(async move { one.send(1).unwrap() });
+        turn.wants(async move { two.send(2).unwrap() });
+        turn.1.leave(&turn.0);
+        assert_eq!((first.await, second.await), (Ok(1), Ok(2)));
     }
 
     #[tokio::test]
@@ -88,23 +173,36 @@ mod tests {
                 assert!(std::thread::panicking(), "meant, too");
             }
         }
-        let executor = Executor::new(Tasks::new());
-        executor.execute(future::poll_fn(|_| -> Poll<()> { panic!("meant") }));
-        let loud = Loud;
-        executor.execute(async move { drop(loud) });
+        let (mut turn, count) = (Turn::new(), Arc::new(AtomicU32::new(0)));
+        turn.wants(poll_fn(|_| -> Poll<()> { panic!("meant") }));
+        let (loud, counted) = (Loud, Arc::clone(&count));
+        turn.wants(async move { drop(loud) });
+        turn.wants(async move { count_up(&counted) });
+        assert!(turn.begin().await);
+        assert_eq!(count.load(Ordering::Relaxed), 1);
+
+        // Nor is that of a connection.
+        let mut streams = Streams::default();
+        let outcome = catch_unwind(AssertUnwindSafe(|| streams.gather(|| panic!("meant"))));
+        assert!(outcome.is_err() && GATHERED.take().is_none());
     }
 
     #[tokio::test]
     async fn others_have_their_turn() {
-        let (executor, count) = (Executor::new(Tasks::new()), Arc::new(AtomicU32::new(0)));
+        let (mut turn, count) = (Turn::new(), Arc::new(AtomicU32::new(0)));
         for _ in 0..10_000 {
             let counted = Arc::clone(&count);
-            executor.execute(async move { counted.fetch_add(1, Ordering::Relaxed) });
+            turn.wants(async move { count_up(&counted) });
         }
+        assert!(!turn.begin().await);
         let at_once = count.load(Ordering::Relaxed);
         assert!((1..1_000).contains(&at_once), "{at_once}");
-        while count.load(Ordering::Relaxed) < 10_000 {
+        let mut turns = 1;
+        while !turn.begin().await {
+            turns += 1;
             tokio::task::yield_now().await;
         }
+        assert_eq!(count.load(Ordering::Relaxed), 10_000);
+        assert!(turns > 10, "{turns}");
     }
 }

@@ -6,6 +6,7 @@
 mod activity;
 mod arriving;
 pub mod connection;
+mod corked;
 mod direct;
 mod executor;
 mod framing;

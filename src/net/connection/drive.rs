@@ -14,6 +14,7 @@ use super::{
     super::{
         activity::{Activity, Watched},
         arriving::Arriving,
+        corked::Corked,
         direct::{Direct, Rewound},
         executor::Executor,
         stream::Stream,
@@ -50,7 +51,7 @@ where
     }
 }
 
-impl<S, B> Connection for auto::Connection<'_, TokioIo<Watched<Stream>>, S, Executor>
+impl<S, B> Connection for auto::Connection<'_, TokioIo<Corked<Watched<Stream>>>, S, Executor>
 where
     S: hyper::service::Service<Request<Incoming>, Response = hyper::Response<B>>,
     S::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
