@@ -27,6 +27,7 @@ use hyper_util::{
     rt::{TokioIo, TokioTimer},
     server::conn::auto,
 };
+use socket2::SockRef;
 use tokio::{
     io::{AsyncReadExt as _, AsyncWriteExt as _},
     net::{TcpListener, TcpStream},
@@ -258,6 +259,8 @@ impl Server {
         H: Fn(Request<Arriving>, Peer) -> A + Clone + Send + Sync + 'static,
         A: Future<Output = Response> + Send + 'static,
     {
+        // Small answers go out at once; without it only the speed differs. Connections have it of their listener.
+        drop(SockRef::from(&listener).set_tcp_nodelay(true));
         loop {
             let accepted = tokio::select! {
                 biased;
@@ -360,8 +363,6 @@ impl Server {
         H: Fn(Request<Arriving>, Peer) -> A + Clone + Send + Sync + 'static,
         A: Future<Output = Response> + Send + 'static,
     {
-        // Small answers go out at once; without it only the speed differs.
-        drop(stream.set_nodelay(true));
         let activity = Arc::new(Activity::new());
         if self.has_headers {
             let Some(named) = self.named(&mut stream, &mut seat, peer, &activity).await else { return };

@@ -67,6 +67,8 @@ pub(super) struct Direct<S, F, A> {
     /// What is on its way out.
     out: Option<Out>,
     is_closing: bool,
+    /// The client wants no more than the answer that is on its way out.
+    is_last: bool,
     /// What had come before it was to close is read.
     has_looked: bool,
     begun: Option<Begun<A>>,
@@ -113,8 +115,8 @@ struct Out {
 enum Read {
     /// A part of a head.
     Part,
-    /// A request without a body, whose head has so many bytes.
-    Plain(Request<Arriving>, usize),
+    /// A request without a body, the last one or not, whose head has so many bytes.
+    Plain(Request<Arriving>, bool, usize),
     /// Anything else.
     Other,
 }
@@ -134,6 +136,7 @@ where
             has_more: false,
             out: None,
             is_closing: false,
+            is_last: false,
             has_looked: false,
             begun: None,
             end: End::None,
@@ -153,6 +156,10 @@ where
 
     /// Reads what has come, and begins to answer it.
     fn poll_next(&mut self, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        if self.is_last {
+            self.end = End::Closed;
+            return Poll::Ready(Ok(()));
+        }
         if self.has_more {
             self.has_more = false;
             let text = std::mem::take(&mut self.kept);
@@ -196,13 +203,26 @@ where
     fn take_in(&mut self, text: Bytes, context: &mut Context<'_>) {
         match read(&text) {
             Read::Part if text.len() < HEAD_MAX => self.kept = text,
-            Read::Plain(request, length) => self.begin(request, text, length, context),
+            Read::Plain(request, is_last, length) => {
+                // Nothing that comes behind it is a request (RFC 9112, 9.6).
+                self.begin(request, text, length, is_last, context);
+            }
             Read::Part | Read::Other => self.pass_on(text, None),
         }
     }
 
-    fn begin(&mut self, request: Request<Arriving>, text: Bytes, length: usize, context: &mut Context<'_>) {
-        let how = How { is_head: *request.method() == Method::HEAD, is_last: self.is_closing && text.len() == length };
+    fn begin(
+        &mut self,
+        request: Request<Arriving>,
+        text: Bytes,
+        length: usize,
+        is_last: bool,
+        context: &mut Context<'_>,
+    ) {
+        let how = How {
+            is_head: *request.method() == Method::HEAD,
+            is_last: is_last || (self.is_closing && text.len() == length),
+        };
         let mut answer = (self.answer)(request);
         let Poll::Ready(mut response) = Pin::new(&mut answer).poll(context) else {
             self.pass_on(text, Some(Begun::Answering(answer)));
@@ -232,6 +252,7 @@ where
             body = Bytes::new();
         }
         self.out = Some(Out { head, at: 0, body, file, watching });
+        self.is_last = is_last;
         if text.len() > length {
             self.kept = text.slice(length..);
             self.has_more = true;
@@ -344,11 +365,11 @@ fn read(text: &Bytes) -> Read {
         Ok(httparse::Status::Partial) => return Read::Part,
         _ => return Read::Other,
     };
-    plain(&found, text).map_or(Read::Other, |request| Read::Plain(request, length))
+    plain(&found, text).map_or(Read::Other, |(request, is_last)| Read::Plain(request, is_last, length))
 }
 
-/// The same for a head that is whole. `None` where it is not one of those that are answered here.
-fn plain(found: &httparse::Request<'_, '_>, text: &Bytes) -> Option<Request<Arriving>> {
+/// The same for a head that is whole, and whether the client wants nothing behind it. `None` where it is not one of those that are answered here.
+fn plain(found: &httparse::Request<'_, '_>, text: &Bytes) -> Option<(Request<Arriving>, bool)> {
     let method = match found.method? {
         "GET" => Method::GET,
         "HEAD" => Method::HEAD,
@@ -358,12 +379,13 @@ fn plain(found: &httparse::Request<'_, '_>, text: &Bytes) -> Option<Request<Arri
     let mut request = Request::new(Arriving::Nothing);
     *request.uri_mut() = Uri::from_maybe_shared(text.slice_ref(target.as_bytes())).ok()?;
     *request.method_mut() = method;
-    let mut headers = FIELDS.take().unwrap_or_default();
+    let (mut headers, mut is_last) = (FIELDS.take().unwrap_or_default(), false);
     for field in &*found.headers {
         if is_about_the_connection(field) {
             return None;
         }
         let name = HeaderName::from_bytes(field.name.as_bytes()).ok()?;
+        is_last |= name == CONNECTION && says_close(field);
         // An empty value may stand nowhere in the text.
         let value = if field.value.is_empty() {
             HeaderValue::from_static("")
@@ -373,17 +395,21 @@ fn plain(found: &httparse::Request<'_, '_>, text: &Bytes) -> Option<Request<Arri
         headers.try_append(name, value).ok()?;
     }
     *request.headers_mut() = headers;
-    Some(request)
+    Some((request, is_last))
 }
 
-/// Whether a field says where the message ends, or what becomes of the connection behind it.
+const fn says_close(field: &httparse::Header<'_>) -> bool {
+    field.value.eq_ignore_ascii_case(b"close")
+}
+
+/// Whether a field says where the message ends, or what becomes of the connection behind it, other than that it goes on or ends.
 fn is_about_the_connection(field: &httparse::Header<'_>) -> bool {
     let is = |name: &str| field.name.eq_ignore_ascii_case(name);
     match field.name.len() {
         2 => is("te"),
         6 => is("expect"),
         7 => is("upgrade") || is("trailer"),
-        10 => is("connection") && !field.value.eq_ignore_ascii_case(b"keep-alive"),
+        10 => is("connection") && !field.value.eq_ignore_ascii_case(b"keep-alive") && !says_close(field),
         14 => is("content-length") || is("http2-settings"),
         16 => is("proxy-connection"),
         17 => is("transfer-encoding"),

@@ -143,7 +143,8 @@ const LEFT: &[&str] = &[
     "GET / HTTP/1.1\r\nContent-Length: 1\r\n\r\na",
     "GET / HTTP/1.1\r\ncontent-length: 0\r\n\r\n",
     "GET / HTTP/1.1\r\ntransfer-encoding: chunked\r\n\r\n0\r\n\r\n",
-    "GET / HTTP/1.1\r\nconnection: close\r\n\r\n",
+    "GET / HTTP/1.1\r\nconnection: close, x\r\n\r\n",
+    "GET / HTTP/1.0\r\nconnection: close\r\n\r\n",
     "GET / HTTP/1.1\r\nconnection: keep-alive, upgrade\r\nupgrade: websocket\r\n\r\n",
     "GET / HTTP/1.1\r\nupgrade: websocket\r\n\r\n",
     "GET / HTTP/1.1\r\nexpect: 100-continue\r\n\r\n",
@@ -217,6 +218,29 @@ async fn who_is_to_close_answers_what_has_come_and_says_so() {
     ] {
         let seen = talk_until(&[sent.as_bytes()], 4_096, echo, true).await;
         assert_eq!(seen, Seen { sent: wanted, left: None }, "{sent:?}");
+    }
+}
+
+#[tokio::test]
+async fn who_wants_to_close_has_one_answer_and_nothing_behind_it() {
+    for fields in [
+        "Connection: Close",
+        "connection: close\r\nconnection: keep-alive",
+        "connection: keep-alive\r\nconnection: close",
+    ] {
+        let (last, more) = (format!("GET /a HTTP/1.1\r\n{fields}\r\n\r\n"), "GET /b HTTP/1.1\r\n\r\n");
+        let said = format!("GET /a {}", fields.lines().count());
+        let closes = ok(&said).replace("\r\n\r\n", "\r\nconnection: close\r\n\r\n");
+        for (sent, wanted) in [
+            (last.clone(), closes.clone()),
+            ([&last, more].concat(), closes.clone()),
+            ([more, &last, more].concat(), [ok("GET /b 0"), closes.clone()].concat()),
+        ] {
+            let seen = talk(&[sent.as_bytes()], 4_096, echo).await;
+            assert_eq!(seen, Seen { sent: wanted, left: None }, "{sent:?}");
+        }
+        let left = Some((last.clone(), "begun"));
+        assert_eq!(talk(&[last.as_bytes()], 4_096, never).await, Seen { sent: String::new(), left }, "hyper closes it");
     }
 }
 
