@@ -27,7 +27,7 @@ use hyper_util::{
     rt::{TokioIo, TokioTimer},
     server::conn::auto,
 };
-use socket2::SockRef;
+use rustix::process::{Resource, getrlimit};
 use tokio::{
     io::{AsyncReadExt as _, AsyncWriteExt as _},
     net::{TcpListener, TcpStream},
@@ -101,7 +101,7 @@ pub struct Limits {
 impl Default for Limits {
     fn default() -> Self {
         Self {
-            connections: limits::CONNECTIONS_MAX,
+            connections: connections(),
             connections_each: limits::CONNECTIONS_PER_ADDRESS_MAX,
             head: Duration::from_millis(limits::HEADER_READ_MS_MAX),
             idle: Duration::from_millis(limits::IDLE_MS_MAX),
@@ -110,6 +110,12 @@ impl Default for Limits {
             streams: limits::STREAMS_MAX,
         }
     }
+}
+
+/// As many connections as there may be, and no more than leave a quarter of the descriptors to files and databases.
+fn connections() -> usize {
+    let descriptors = getrlimit(Resource::Nofile).current.and_then(|it| usize::try_from(it).ok());
+    descriptors.map_or(limits::CONNECTIONS_MAX, |it| limits::CONNECTIONS_MAX.min(it / 4 * 3))
 }
 
 /// Accepts on `listener` until the sign to stop, and answers every request by `handler`. Connections that are open
@@ -259,8 +265,6 @@ impl Server {
         H: Fn(Request<Arriving>, Peer) -> A + Clone + Send + Sync + 'static,
         A: Future<Output = Response> + Send + 'static,
     {
-        // Small answers go out at once; without it only the speed differs. Connections have it of their listener.
-        drop(SockRef::from(&listener).set_tcp_nodelay(true));
         loop {
             let accepted = tokio::select! {
                 biased;

@@ -73,6 +73,9 @@ impl<S: AsyncWrite + Unpin> Cork<S> {
         write: impl FnOnce(Pin<&mut S>, &mut Context<'_>) -> Poll<io::Result<usize>>,
     ) -> Poll<io::Result<usize>> {
         let bytes = slices.iter().map(|it| it.len()).sum::<usize>();
+        if bytes == 0 {
+            return Poll::Ready(Ok(0));
+        }
         if self.gathered.len() + bytes > GATHERED_MAX {
             ready!(self.poll_send(context))?;
         }

@@ -37,6 +37,8 @@ use crate::{
 const HEAD_MAX: usize = 8 * 1024;
 /// Fields of a head, as many as hyper takes.
 const FIELDS_MAX: usize = 100;
+/// So often something is read that comes behind the last request.
+const UNREAD_MAX: usize = 8;
 /// A body of so many bytes is copied behind its head: one piece costs the system less than two.
 const COPIED_MAX: usize = 4 * 1024;
 /// Bytes of a file that the system sends at once, and after which others have their turn.
@@ -67,8 +69,6 @@ pub(super) struct Direct<S, F, A> {
     /// What is on its way out.
     out: Option<Out>,
     is_closing: bool,
-    /// The client wants no more than the answer that is on its way out.
-    is_last: bool,
     /// What had come before it was to close is read.
     has_looked: bool,
     begun: Option<Begun<A>>,
@@ -80,6 +80,8 @@ pub(super) struct Direct<S, F, A> {
 enum End {
     /// It does.
     None,
+    /// The client wants no more than the answer that is on its way out.
+    Last,
     /// The client has gone, or is to go: the stream is shut down.
     Closed,
     /// Hyper goes on.
@@ -136,7 +138,6 @@ where
             has_more: false,
             out: None,
             is_closing: false,
-            is_last: false,
             has_looked: false,
             begun: None,
             end: End::None,
@@ -156,7 +157,16 @@ where
 
     /// Reads what has come, and begins to answer it.
     fn poll_next(&mut self, context: &mut Context<'_>) -> Poll<io::Result<()>> {
-        if self.is_last {
+        if self.end == End::Last {
+            // What lies there unread would have the system take back what is on its way to the client.
+            let mut room = [MaybeUninit::uninit(); HEAD_MAX];
+            for _ in 0..UNREAD_MAX {
+                let mut read = ReadBuf::uninit(&mut room);
+                let polled = Pin::new(&mut self.stream).poll_read(context, &mut read)?;
+                if polled.is_pending() || read.filled().is_empty() {
+                    break;
+                }
+            }
             self.end = End::Closed;
             return Poll::Ready(Ok(()));
         }
@@ -252,7 +262,9 @@ where
             body = Bytes::new();
         }
         self.out = Some(Out { head, at: 0, body, file, watching });
-        self.is_last = is_last;
+        if is_last {
+            self.end = End::Last;
+        }
         if text.len() > length {
             self.kept = text.slice(length..);
             self.has_more = true;
@@ -339,7 +351,7 @@ where
         let this = self.get_mut();
         for _ in 0..TURNS_MAX {
             match this.end {
-                End::None => {}
+                End::None | End::Last => {}
                 End::Closed => return Pin::new(&mut this.stream).poll_shutdown(context).map(drop),
                 End::PassedOn => return Poll::Ready(()),
             }

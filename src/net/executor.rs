@@ -17,6 +17,9 @@ use crate::base::tasks::Tasks;
 /// A stream of HTTP/2: a request and its answer.
 type Stream = Pin<Box<dyn Future<Output = ()> + Send>>;
 
+/// Streams that are begun at once.
+const BEGUN_MAX: usize = 128;
+
 thread_local! {
     /// Where what the connection wants run goes that has its turn on this thread; `None` outside of turns.
     static GATHERED: Cell<Option<VecDeque<Stream>>> = const { Cell::new(None) };
@@ -36,6 +39,9 @@ impl<F: Future<Output = ()> + Send + 'static> hyper::rt::Executor<F> for Executo
     fn execute(&self, future: F) {
         match GATHERED.take() {
             Some(mut gathered) => {
+                // Of the budget that tokio gives the connection for one turn: when it is used up nothing more is read, however fast streams
+                // come and are taken back.
+                let _ = pin!(consume_budget()).poll(&mut nobody());
                 gathered.push_back(Box::pin(future));
                 GATHERED.set(Some(gathered));
             }
@@ -63,23 +69,18 @@ impl Streams {
         poll()
     }
 
-    /// Begins them, and goes on as tasks of their own with those that have to wait. Each takes of the budget that tokio gives the
-    /// connection for one turn, so that others have theirs: whether it was enough for all; if not, the task of `context` is woken.
+    /// Begins them, and goes on as tasks of their own with those that have to wait; whether that were all, for others are to have their turn.
     ///
     /// Most answers are there when they are asked for. Each of these would cost a task, a thread that is woken for it, and a lock of the
     /// connection that both threads want.
-    pub(super) fn begin(&mut self, tasks: &Tasks, context: &mut Context<'_>) -> bool {
-        while !self.0.is_empty() {
-            if pin!(consume_budget()).poll(context).is_pending() {
-                return false;
-            }
-            let Some(stream) = self.0.pop_front() else { break };
+    pub(super) fn begin(&mut self, tasks: &Tasks) -> bool {
+        for stream in self.0.drain(..self.0.len().min(BEGUN_MAX)) {
             // A panic ends the stream, as it would end its task, and no other stream of the connection.
             if let Ok(Some(waits)) = catch_unwind(AssertUnwindSafe(|| begin(stream))) {
                 tasks.spawn_for_its_end(waits);
             }
         }
-        true
+        self.0.is_empty()
     }
 
     /// Makes tasks of them: their connection has ended, and their requests have been asked.
@@ -97,7 +98,11 @@ impl Streams {
 /// Polls a stream for the first time; gives it back when it has to wait.
 fn begin(mut stream: Stream) -> Option<Stream> {
     // Nobody is woken by this: a task polls it once more, and is.
-    stream.as_mut().poll(&mut Context::from_waker(Waker::noop())).is_pending().then_some(stream)
+    stream.as_mut().poll(&mut nobody()).is_pending().then_some(stream)
+}
+
+const fn nobody() -> Context<'static> {
+    Context::from_waker(Waker::noop())
 }
 
 #[cfg(test)]
@@ -129,8 +134,8 @@ mod tests {
             self.1.gather(|| executor.execute(future));
         }
 
-        async fn begin(&mut self) -> bool {
-            poll_fn(|context| Poll::Ready(self.1.begin(&self.0, context))).await
+        fn begin(&mut self) -> bool {
+            self.1.begin(&self.0)
         }
     }
 
@@ -144,12 +149,12 @@ mod tests {
         let counted = Arc::clone(&count);
         turn.wants(async move { count_up(&counted) });
         assert_eq!(count.load(Ordering::Relaxed), 0, "the connection's turn is first");
-        assert!(turn.begin().await && turn.1.is_empty());
+        assert!(turn.begin() && turn.1.is_empty());
         assert_eq!(count.load(Ordering::Relaxed), 1, "before anything else of this thread has its turn");
 
         let ((ask, asked), (answer, answered)) = (oneshot::channel::<u8>(), oneshot::channel());
         turn.wants(async move { answer.send(asked.await.unwrap()).unwrap() });
-        assert!(turn.begin().await && turn.1.is_empty());
+        assert!(turn.begin() && turn.1.is_empty());
         // Its task has been polled, and sleeps.
         tokio::task::yield_now().await;
         ask.send(7).unwrap();
@@ -178,7 +183,7 @@ mod tests {
         let (loud, counted) = (Loud, Arc::clone(&count));
         turn.wants(async move { drop(loud) });
         turn.wants(async move { count_up(&counted) });
-        assert!(turn.begin().await);
+        assert!(turn.begin());
         assert_eq!(count.load(Ordering::Relaxed), 1);
 
         // Nor is that of a connection.
@@ -194,11 +199,11 @@ mod tests {
             let counted = Arc::clone(&count);
             turn.wants(async move { count_up(&counted) });
         }
-        assert!(!turn.begin().await);
+        assert!(!turn.begin());
         let at_once = count.load(Ordering::Relaxed);
         assert!((1..1_000).contains(&at_once), "{at_once}");
         let mut turns = 1;
-        while !turn.begin().await {
+        while !turn.begin() {
             turns += 1;
             tokio::task::yield_now().await;
         }

@@ -39,9 +39,13 @@ impl<C: Connection, S: AsyncWrite + Unpin> Future for Turns<C, S> {
         this.is_over |= matches!(left, Poll::Ready(Err(_)));
         while !this.is_over {
             // First those that were left by the last turn: nothing is read while they use all of this one.
-            let had_time = this.streams.begin(&this.tasks, context);
+            let were_all = this.streams.begin(&this.tasks);
             this.is_over = this.streams.gather(|| this.connection.as_mut().poll(context)).is_ready();
-            if !had_time || this.streams.is_empty() {
+            if this.streams.is_empty() {
+                break;
+            }
+            if !were_all {
+                context.waker().wake_by_ref();
                 break;
             }
         }
@@ -73,7 +77,10 @@ mod tests {
     };
 
     use hyper::rt::Executor as _;
-    use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _, DuplexStream};
+    use tokio::{
+        io::{AsyncReadExt as _, AsyncWriteExt as _, DuplexStream},
+        sync::oneshot,
+    };
 
     use super::{super::super::executor::Executor, *};
 
@@ -123,18 +130,20 @@ mod tests {
         assert_eq!(polled.load(Ordering::Relaxed), 3, "until nothing more is wanted");
         assert_eq!(there.read(&mut read).await.unwrap(), 5 * 6);
 
-        let reads = tokio::spawn(async move {
+        let (tell, told) = oneshot::channel();
+        Tasks::new().spawn(async move {
             let (mut count, mut reads) = (0, 0);
             loop {
                 match there.read(&mut read).await.unwrap() {
-                    0 => return (count, reads),
+                    0 => break,
                     bytes => (count, reads) = (count + bytes, reads + 1),
                 }
             }
+            tell.send((count, reads)).unwrap();
         });
         (&mut turns).await;
         drop(turns);
-        let (count, reads) = reads.await.unwrap();
+        let (count, reads) = told.await.unwrap();
         assert_eq!(count, 1_000 * 6);
         assert!((2..100).contains(&reads), "{reads}: others have their turn, and not for each answer");
     }

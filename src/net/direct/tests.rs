@@ -383,6 +383,31 @@ async fn who_goes_away_is_counted_as_far_as_the_system_has_taken_it() {
 }
 
 #[tokio::test]
+async fn who_speaks_behind_the_last_request_has_its_answer_whole() {
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let mut client = tokio::net::TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
+    let (server, _) = listener.accept().await.unwrap();
+    let (all, bytes) = (stored(20_000_000), 20_000_000);
+    let stream = Watched::new(Stream::Clear(server), Arc::new(Activity::new()), Some(Framing::new()));
+    let mut direct = Direct::new(stream, |_| Box::pin(future::ready(Response::new(Body::stored(all.clone())))));
+    let listen = async {
+        client.write_all(b"GET / HTTP/1.1\r\nconnection: close\r\n\r\n").await.unwrap();
+        let mut got = vec![client.read_u8().await.unwrap()];
+        client.write_all(b"\r\nGET / HTTP/1.1\r\n\r\n").await.unwrap();
+        client.read_to_end(&mut got).await.unwrap();
+        got
+    };
+    let serve = async {
+        Pin::new(&mut direct).await;
+        // Closes the socket: with bytes unread, what has not left yet would be taken back.
+        assert!(direct.rest().is_none());
+    };
+    let both = async { tokio::join!(listen, serve) };
+    let (got, ()) = tokio::time::timeout(Duration::from_mins(1), both).await.expect("nobody waits for the other");
+    assert_eq!(got.len(), bytes + head_of(bytes) + "connection: close\r\n".len());
+}
+
+#[tokio::test]
 async fn a_file_that_cannot_be_sent_is_written_and_one_cut_short_ends_the_connection() {
     let bytes = Bytes::from(vec![7; 100_000]);
     let no_way = Stored::of(bytes.clone(), Arc::new(std::fs::File::open("/proc/self/status").unwrap()));
