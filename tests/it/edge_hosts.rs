@@ -56,6 +56,32 @@ async fn what_could_not_be_found_out_ends_no_purge() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_hostname_that_was_silent_is_purged_once_for_all_that_wait_for_it() {
+    let folder = tempfile::tempdir().unwrap();
+    let base = Base::new(folder.path(), "db");
+    let process = Process::start(&base, Node::alone(), &["zone.test"]).await;
+    let other = process.another_tenant().await;
+    process.world.lead("here.zone.test", Ok(HERE));
+    process.world.lead("silent.zone.test", Ok(NOBODY));
+    let job = purge(&["here.zone.test", "silent.zone.test"], What::All);
+    let ids: Vec<_> = (0..3).map(|_| process.services.ids.next().into()).collect();
+    let run = |of: usize| process.run_as(ids[of], other, 0, &job);
+    for of in 0..3 {
+        let told = failed(run(of).await);
+        assert!(told.text.contains("silent.zone.test (7.7.7.7 did not answer in time)"), "{}", told.text);
+        // All were asked for before the first of them had begun, which has done for all what could be done.
+        let purged = if of == 0 { vec![all("zone.test", &["here.zone.test"])] } else { Vec::new() };
+        assert_eq!(process.provider.taken(), purged);
+    }
+    tokio::time::sleep(Duration::from_millis(3_100)).await;
+    process.world.lead("silent.zone.test", Ok(HERE));
+    assert_eq!(run(1).await, Ended::Done);
+    assert_eq!(process.provider.taken(), [all("zone.test", &["silent.zone.test"])]);
+    assert_eq!((run(0).await, run(2).await), (Ended::Done, Ended::Done));
+    assert_eq!(process.provider.taken(), []);
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn many_hostnames_are_looked_at_in_parts() {
     let folder = tempfile::tempdir().unwrap();
     let base = Base::new(folder.path(), "db");

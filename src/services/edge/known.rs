@@ -22,33 +22,54 @@ const LEADS_NOT_FOR: Duration = Duration::from_mins(1);
 const UNKNOWN_FOR: Duration = Duration::from_secs(3);
 /// More is not remembered of hostnames and of sites.
 const KNOWN_MAX: usize = 10_000;
+/// The same, for hostnames of one site.
+const HOSTS_MAX: usize = 1_000;
 
 /// The whole of it.
 #[derive(Debug, Default)]
 pub(super) struct Known {
-    done: Mutex<HashMap<SiteId, Done>>,
+    done: Mutex<HashMap<SiteId, HashMap<String, Done>>>,
     /// Purges of whole sites that have not begun, by site and all that they say.
     gathering: Mutex<HashMap<(SiteId, String), (Id, Instant)>>,
     leads: Mutex<HashMap<String, (Leads, Instant)>>,
 }
 
-/// What was purged of a site.
-#[derive(Clone, Debug, Default)]
+/// What was purged of a hostname of a site.
+#[derive(Clone, Copy, Debug, Default)]
 struct Done {
-    hosts: Vec<String>,
-    /// Publications, up to this one.
-    through: i64,
+    /// What publications have changed.
+    steps: Publications,
     /// Everything, and when that was begun.
     all: Option<Begun>,
 }
 
+/// Publications in a row, by what they have changed.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct Publications {
+    /// The last one of before; 0: none.
+    pub(super) from: i64,
+    /// The last one of them.
+    pub(super) through: i64,
+}
+
+impl Publications {
+    /// These and others, as far as there is no gap between them: those behind it, where there is one.
+    fn with(self, other: Self) -> Self {
+        let (first, last) = if self.from <= other.from { (self, other) } else { (other, self) };
+        if last.from <= first.through {
+            return Self { from: first.from, through: first.through.max(last.through) };
+        }
+        last
+    }
+}
+
 /// When a purge was begun.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) struct Begun {
-    /// Greater than all ids that this process had made.
-    pub(super) mark: JobId,
     /// Before which jobs of others had been asked for, by their clocks.
     pub(super) settled_ms: i64,
+    /// Greater than all ids that this process had made.
+    pub(super) mark: JobId,
     /// Whether there can be others.
     pub(super) shares: bool,
 }
@@ -65,29 +86,34 @@ fn lock<T>(it: &Mutex<T>) -> MutexGuard<'_, T> {
 }
 
 impl Known {
-    /// Whether what a job wants was done since it was asked for.
-    pub(super) fn has_done(&self, run: &Run<'_>) -> bool {
+    /// Whether what a job wants on a hostname was done since it was asked for.
+    pub(super) fn has_done(&self, run: &Run<'_>, host: &str) -> bool {
         let all = lock(&self.done);
-        let Some(done) = all.get(&run.purge.site) else { return false };
-        if !run.purge.hosts.iter().all(|it| done.hosts.contains(it)) {
-            return false;
-        }
-        let published = matches!(run.purge.what, What::Changed { to, .. } if done.through >= to);
+        let Some(done) = all.get(&run.purge.site).and_then(|it| it.get(host)) else { return false };
+        // A job that failed for a while comes behind those of publications after its own, which purged what these have changed.
+        let published =
+            matches!(run.purge.what, What::Changed { from, to } if done.steps.from <= from && done.steps.through >= to);
         published || done.all.is_some_and(|it| it.is_behind(run))
     }
 
-    /// Publications of a site were purged up to `through`, or with `all` everything.
-    pub(super) fn did(&self, site: SiteId, hosts: &[String], through: Option<i64>, all: Option<Begun>) {
+    /// What these publications of a site have changed was purged on hostnames, or with `all` everything.
+    pub(super) fn did(&self, site: SiteId, hosts: &[String], steps: Option<Publications>, all: Option<Begun>) {
+        if steps.is_none() && all.is_none() {
+            return;
+        }
         let mut known = lock(&self.done);
-        if known.len() >= KNOWN_MAX {
+        if known.len() >= KNOWN_MAX && !known.contains_key(&site) {
             known.clear();
         }
-        let done = known.entry(site).or_default();
-        if done.hosts != hosts {
-            *done = Done { hosts: hosts.to_vec(), ..Done::default() };
+        let of_site = known.entry(site).or_default();
+        for host in hosts {
+            if of_site.len() >= HOSTS_MAX && !of_site.contains_key(host) {
+                of_site.clear();
+            }
+            let done = of_site.entry(host.clone()).or_default();
+            done.steps = steps.map_or(done.steps, |it| done.steps.with(it));
+            done.all = done.all.max(all);
         }
-        done.through = done.through.max(through.unwrap_or(0));
-        done.all = all.or(done.all);
     }
 
     /// By which key, and after which time, a purge of everything is made together with those that say the same.
@@ -164,7 +190,8 @@ mod tests {
         let (all, named) =
             (purge(What::All, &["a.test"]), purge(What::Named { urls: Vec::new(), tags: Vec::new() }, &["a.test"]));
         let has = |id: Id, created_ms, purge: &Purge| {
-            known.has_done(&Run { id: id.into(), tenant: Id::NIL.into(), created_ms, purge })
+            let run = Run { id: id.into(), tenant: Id::NIL.into(), created_ms, purge };
+            purge.hosts.iter().all(|it| known.has_done(&run, it))
         };
         let (before, mark, behind) = (ids.next(), ids.next(), ids.next());
         assert!(!has(before, 0, &all));
@@ -177,9 +204,29 @@ mod tests {
         assert!(has(behind, 50, &all) && !has(before, 51, &all));
         let changed = |to| purge(What::Changed { from: to - 1, to }, &["a.test"]);
         assert!(!has(behind, 99, &changed(7)));
-        known.did(all.site, &all.hosts, Some(7), None);
+        known.did(all.site, &all.hosts, Some(Publications { from: 6, through: 7 }), None);
         assert!(has(behind, 99, &changed(7)) && !has(behind, 99, &changed(8)));
         assert!(has(behind, 50, &changed(8)), "all of it was");
+        assert!(!has(behind, 99, &changed(6)), "a job that failed before has its own to purge");
+        let both = [String::from("a.test"), String::from("b.test")];
+        known.did(all.site, &both, Some(Publications { from: 4, through: 6 }), None);
+        assert!(has(behind, 99, &changed(6)) && has(behind, 99, &changed(7)));
+        let on_b = |to| purge(What::Changed { from: to - 1, to }, &["b.test"]);
+        assert!(has(behind, 99, &on_b(5)) && !has(behind, 99, &on_b(7)), "each hostname has its own");
+    }
+
+    #[test]
+    fn publications_in_a_row_have_no_gap() {
+        let steps = |from, through| Publications { from, through };
+        for (one, other, both) in [
+            (steps(0, 0), steps(3, 4), steps(3, 4)),
+            (steps(3, 4), steps(4, 6), steps(3, 6)),
+            (steps(3, 8), steps(4, 6), steps(3, 8)),
+            (steps(3, 4), steps(5, 6), steps(5, 6)),
+            (steps(3, 4), steps(0, 9), steps(0, 9)),
+        ] {
+            assert_eq!((one.with(other), other.with(one)), (both, both), "{one:?} {other:?}");
+        }
     }
 
     #[test]

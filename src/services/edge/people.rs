@@ -96,8 +96,7 @@ impl Services {
     }
 
     /// Purges once more what a dead job was to purge, for who asks for that now: with their rights, and on the hostnames that the site has
-    /// now. A job of its own, since how long one is tried counts from when it was asked for. `None`: it is another kind of job, or it has not
-    /// died.
+    /// now. A job of its own, which is theirs. `None`: it is another kind of job, or it has not died.
     pub(in super::super) async fn purge_again(&self, actor: &Actor, dead: &Job) -> Result<Option<JobId>> {
         if dead.new.kind != PURGE_EDGE || dead.state != State::Failed {
             return Ok(None);

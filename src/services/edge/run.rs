@@ -7,7 +7,7 @@ use super::{
     Edge, Purge, Services,
     changes::Changes,
     is_at_edge,
-    known::Begun,
+    known::{self, Begun},
     people::{unknown, unproved},
     scope_of,
     served::Served,
@@ -108,8 +108,8 @@ struct Steps {
 #[derive(Debug)]
 pub(super) struct Plan {
     batches: Vec<Batch>,
-    /// Up to which publication.
-    through: Option<i64>,
+    /// What was changed by these publications; `None`: it is not about publications, or not known which.
+    steps: Option<known::Publications>,
 }
 
 impl Plan {
@@ -141,18 +141,26 @@ impl Services {
     async fn go_on(&self, run: &Run<'_>, work: &mut Work) -> Result<Ended> {
         let (purge, age_ms) = (run.purge, self.clock.now_ms().saturating_sub(run.created_ms));
         let Some(edge) = &self.edge else { return self.elsewhere(work.alone_ms, purge.hosts.first()).await };
-        if edge.known.has_done(run) {
+        let is_open = |host: &String| !edge.known.has_done(run, host);
+        if !purge.hosts.iter().any(is_open) {
             return Ok(Ended::Done);
         }
         let (services, tenant, of) = (self.clone(), run.tenant, purge.clone());
-        let hosts = self.db.read(move |tx| services.kept_hosts(tx, tenant, &of)).await?;
+        let mut hosts = self.db.read(move |tx| services.kept_hosts(tx, tenant, &of)).await?;
+        // Of those that are another site's by now nothing is kept, and what other jobs have done is done.
+        work.found.retain(|it| hosts.contains(it));
+        let mut waiting = work.take_ready(self.clock.now_ms() - READY_MS);
+        hosts.retain(is_open);
+        work.leave(&hosts);
+        if let Some(ready) = &mut waiting {
+            ready.hosts.retain(is_open);
+        }
+        let waiting = waiting.filter(|it| !it.hosts.is_empty());
         // First: a zone that this node has would be purged once more with each look of theirs.
         let missing = hosts.iter().find(|it| edge.zone(it).is_none());
         if missing.is_some() && self.elsewhere(work.alone_ms, missing).await? == Ended::Elsewhere {
             return Ok(Ended::Elsewhere);
         }
-        work.found.retain(|it| hosts.contains(it));
-        let waiting = work.take_ready(self.clock.now_ms() - READY_MS);
         if waiting.is_none() {
             let proved = self.proved_hosts(edge, run.tenant, purge.by_operator, &work.open(&hosts)).await?;
             work.learn(proved);
@@ -178,12 +186,13 @@ impl Services {
                 }
                 // It is for people, and keeps no other hostname from what is to be done.
                 Some(failed) => work.refused = work.refused.take().or(Some(failed)),
+                None if served == Served::Everywhere => {
+                    let all = ready.plan.is_whole().then_some(ready.begun);
+                    let purged: Vec<String> =
+                        ready.hosts.iter().filter(|it| edge.zone(it).is_some()).cloned().collect();
+                    edge.known.did(purge.site, &purged, ready.plan.steps, all);
+                }
                 None => {}
-            }
-            // What was purged in several parts is of several moments.
-            if served == Served::Everywhere && missing.is_none() && work.refused.is_none() && ready.hosts == hosts {
-                let all = ready.plan.is_whole().then_some(ready.begun);
-                edge.known.did(purge.site, &ready.hosts, ready.plan.through, all);
             }
             work.found.retain(|it| !ready.hosts.contains(it));
             work.purged.extend(ready.hosts);
@@ -265,12 +274,12 @@ impl Services {
 
     /// What a job means, for these of its hostnames.
     async fn plan_purge(&self, tenant: TenantId, purge: &Purge, hosts: &[String]) -> Result<Plan> {
-        let all = || Plan { batches: vec![Batch::Hosts(hosts.to_vec())], through: None };
+        let all = || Plan { batches: vec![Batch::Hosts(hosts.to_vec())], steps: None };
         let (from, to) = match &purge.what {
             What::All => return Ok(all()),
             What::Named { urls, tags } => {
                 let tags = tags.iter().map(|it| own_tag(purge.site, it)).collect();
-                return Ok(Plan { batches: vec![addressed(urls, hosts), Batch::Tags(tags)], through: None });
+                return Ok(Plan { batches: vec![addressed(urls, hosts), Batch::Tags(tags)], steps: None });
             }
             What::Changed { from, to } => (*from, *to),
         };
@@ -279,22 +288,24 @@ impl Services {
         let Some(steps) = self.db.read(move |tx| steps(tx, tenant, site, (from, to), before_ms)).await? else {
             return Ok(all());
         };
-        let through = Some(steps.through);
+        let through = steps.through;
+        // All of it: also what was changed before.
+        let whole_plan = || Plan { steps: Some(known::Publications { from: 0, through }), ..all() };
         let (blobs, tagged) = (self.blobs.clone(), steps.tagged);
         let Some(changes) = self.blocking(move || changes(&blobs, &steps.manifests)).await? else {
-            return Ok(Plan { through, ..all() });
+            return Ok(whole_plan());
         };
         let urls: Vec<String> = changes.paths.iter().flat_map(|it| whole(it, hosts)).collect();
         let tags: Vec<String> = changes.files.iter().map(|it| path_tag(site, it)).collect();
         if urls.len() > NAMED_MAX || tags.len() > NAMED_MAX {
-            return Ok(Plan { through, ..all() });
+            return Ok(whole_plan());
         }
         // By address too: an answer whose file says itself what caches do has no tag of ours.
         let mut batches = vec![Batch::Urls(urls)];
         if tagged {
             batches.insert(0, Batch::Tags(tags));
         }
-        Ok(Plan { batches, through })
+        Ok(Plan { batches, steps: Some(known::Publications { from, through }) })
     }
 }
 
@@ -345,7 +356,9 @@ fn steps(
     let limit = i64::try_from(2 * STEPS_MAX).map_err(Error::internal)?;
     let mut rows = store::publications::list(tx, scope, site, limit)?;
     rows.reverse();
-    rows.retain(|it| it.seq >= from && (it.seq <= to || it.created_ms <= before_ms));
+    rows.retain(|it| it.seq >= from);
+    // Nodes have clocks of their own, and none is left out between others.
+    rows.truncate(rows.iter().take_while(|it| it.seq <= to || it.created_ms <= before_ms).count());
     let (first, last) = (rows.first().map(|it| it.seq), rows.last().map(|it| it.seq));
     let Some(through) = last.filter(|it| first == Some(from) && *it >= to && rows.len() <= STEPS_MAX) else {
         return Ok(None);

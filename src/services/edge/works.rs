@@ -106,6 +106,13 @@ impl Work {
         hosts.iter().filter(|it| !is_known(it)).cloned().collect()
     }
 
+    /// Goes on with these hostnames alone.
+    pub(super) fn leave(&mut self, hosts: &[String]) {
+        self.found.retain(|it| hosts.contains(it));
+        self.elsewhere.retain(|it| hosts.contains(it));
+        self.unknown.retain(|it| hosts.contains(&it.0));
+    }
+
     /// A plan that waits, is no older, and is for nothing but what is still to be purged.
     pub(super) fn take_ready(&mut self, oldest_ms: i64) -> Option<Ready> {
         let ready = self.ready.take()?;
