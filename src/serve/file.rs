@@ -121,6 +121,11 @@ impl Files {
         None
     }
 
+    /// The next one who asks for it has it hashed.
+    pub(super) fn forget(&self, hash: Sha256) {
+        self.known.invalidate(&hash);
+    }
+
     /// Whether files are sent from where they lie, and not read piece by piece.
     pub(super) fn are_mapped(&self) -> bool {
         self.map && !self.dir.is_shared() && File::open(self.dir.root()).is_ok_and(mapping::may_map)

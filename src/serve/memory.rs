@@ -7,6 +7,7 @@ use std::{io, sync::Arc};
 
 use bytes::Bytes;
 use moka::{policy::EvictionPolicy, sync::Cache};
+use rustix::io::Errno;
 
 use super::{
     file::{Content, Files},
@@ -100,7 +101,6 @@ impl Memory {
     async fn large(&self, hash: Sha256, size: u64, tasks: &Tasks) -> Result<Content, Damage> {
         if let Some(content) = self.0.files.at_hand(hash, size) {
             self.0.dir.used(hash);
-            self.0.incidents.verified(hash);
             return Ok(content);
         }
         let load = async {
@@ -133,17 +133,28 @@ impl Memory {
         }
     }
 
-    /// A compressed form of a blob of `size` bytes, when it is there and decodes to the blob.
-    pub(super) async fn variant(&self, hash: Sha256, size: u64, coding: Coding, tasks: &Tasks) -> Option<Bytes> {
+    /// A large file is to be hashed before it is sent again: somebody has found that it is not what it was.
+    pub(super) fn doubt(&self, hash: Sha256) {
+        self.0.files.forget(hash);
+    }
+
+    /// A compressed form of a blob of `size` bytes, when it is there and decodes to the blob; `Unreadable`: it may be, another time.
+    pub(super) async fn variant(
+        &self,
+        hash: Sha256,
+        size: u64,
+        coding: Coding,
+        tasks: &Tasks,
+    ) -> Result<Bytes, Damage> {
         let key = (hash, Some(coding));
         if let Some(bytes) = self.0.kept.get(&key) {
-            return Some(bytes);
+            return Ok(bytes);
         }
         let load = async {
             let inner = Arc::clone(&self.0);
             tasks.blocking(move || inner.load_variant(hash, size, coding)).await.unwrap_or(Err(Damage::Unreadable))
         };
-        Box::pin(self.0.small.join(key, load)).await.ok()
+        Box::pin(self.0.small.join(key, load)).await
     }
 }
 
@@ -155,7 +166,10 @@ impl Inner {
                 Ok(it)
             }
             // Nothing is wrong with it: whoever asks again gets it.
-            Err(BlobError::Io(error)) if error.kind() == io::ErrorKind::ResourceBusy => Err(Damage::Unreadable),
+            Err(BlobError::Io(error)) if is_shortage(&error) => {
+                tracing::debug!(blob = %hash, %error, "a blob cannot be read now");
+                Err(Damage::Unreadable)
+            }
             Err(BlobError::Away(why)) => {
                 tracing::debug!(blob = %hash, why, "a blob cannot be fetched now");
                 Err(Damage::Unreadable)
@@ -178,6 +192,11 @@ impl Inner {
                 return Err(damage);
             }
             Ok(None) => return Err(damage),
+            // Who hears of damage removes the form first, and would have no means either to make another one.
+            Err(BlobError::Io(error)) if is_shortage(&error) => {
+                tracing::debug!(blob = %hash, %error, "a compressed form cannot be read now");
+                return Err(Damage::Unreadable);
+            }
             Err(error) => {
                 self.incidents.report(hash, damage, &error);
                 return Err(damage);
@@ -189,11 +208,38 @@ impl Inner {
     }
 }
 
+/// Whether the server lacks what it takes to read, and the file may be as good as ever.
+fn is_shortage(error: &io::Error) -> bool {
+    let of_descriptors = [Errno::MFILE, Errno::NFILE].map(Errno::raw_os_error);
+    matches!(error.kind(), io::ErrorKind::ResourceBusy | io::ErrorKind::OutOfMemory)
+        || error.raw_os_error().is_some_and(|it| of_descriptors.contains(&it))
+}
+
 /// The verified bytes of a small file.
 fn read_small(dir: &BlobDir, hash: Sha256, size: u64) -> Result<Bytes, BlobError> {
     // Another size is other bytes, and need not be read to know it.
     match dir.size(&hash) {
         Some(found) if found != size => Err(BlobError::Corrupt),
         _ => dir.read_local(&hash).map(Bytes::from),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_the_server_lacks_is_no_damage() {
+        let folder = tempfile::tempdir().unwrap();
+        let (incidents, hash) = (Arc::new(Incidents::new()), Sha256::of(b"x"));
+        let dir = BlobDir::open(folder.path()).unwrap();
+        let memory = Memory::new(dir, Arc::clone(&incidents), false, &Tasks::new());
+        let judge = |error: Errno| memory.0.judge::<()>(hash, Err(BlobError::Io(error.into())));
+        for lack in [Errno::MFILE, Errno::NFILE, Errno::NOMEM, Errno::BUSY] {
+            assert_eq!(judge(lack), Err(Damage::Unreadable));
+        }
+        assert_eq!(incidents.count(), 0);
+        assert_eq!(judge(Errno::IO), Err(Damage::Unreadable));
+        assert_eq!(incidents.count(), 1);
     }
 }

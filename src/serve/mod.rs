@@ -344,6 +344,7 @@ impl DataPlane {
 
     /// Somebody has read a blob and found that it cannot be served: as if a visitor had asked for it.
     pub fn found_damaged(&self, blob: Sha256, why: &BlobError) {
+        self.0.memory.doubt(blob);
         self.0.incidents.report(blob, why.into(), why);
     }
 

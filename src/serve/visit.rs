@@ -22,6 +22,7 @@ use super::{
     file::{self, Piece},
     gate::edge::Edge,
     headers::{Prepared, REVALIDATE},
+    incident::Damage,
     index::Index,
     memory::Forms,
     page::{ALLOWED, Refusal},
@@ -280,11 +281,15 @@ impl Visit<'_> {
             if !forms.has(coding) {
                 continue;
             }
-            let Some(bytes) = plane.memory.variant(entry.sha256, entry.size, coding, &plane.tasks).await else {
-                // Looking again for each request would be work for nothing; the next generation may have it.
-                forms = forms.without(coding);
-                self.remember(found, forms);
-                continue;
+            let bytes = match plane.memory.variant(entry.sha256, entry.size, coding, &plane.tasks).await {
+                Ok(bytes) => bytes,
+                Err(Damage::Unreadable) => continue,
+                Err(_) => {
+                    // Looking again for each request would be work for nothing; the next generation may have it.
+                    forms = forms.without(coding);
+                    self.remember(found, forms);
+                    continue;
+                }
             };
             let mut response = Response::new(Body::empty());
             *response.headers_mut() = found.prepared.headers.clone();
