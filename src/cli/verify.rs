@@ -127,11 +127,23 @@ fn read(path: &Path) -> Result<Bundle, Fault> {
     let mut bytes = Vec::new();
     File::open(path)
         .and_then(|file| file.take(BUNDLE_BYTES_MAX).read_to_end(&mut bytes))
-        .map_err(|error| Fault::usage(format!("Cannot read {}: {error}", path.display())))?;
+        .map_err(|error| Fault::usage(unreadable(path, &error)))?;
     bundle::parse(&bytes).map_err(|refusal| match refusal {
         Refusal::NotABundle(error) => Fault::of(USAGE, error),
         Refusal::Manifest(error) => Fault::of(MANIFEST, error),
     })
+}
+
+/// Why there is no bundle; who names a site has not got it yet.
+fn unreadable(path: &Path, error: &io::Error) -> String {
+    let told = format!("Cannot read {}: {error}", path.display());
+    match path.to_str().filter(|it| it.starts_with("http://") || it.starts_with("https://")) {
+        Some(url) => format!(
+            "{told}. The proof is read from a file. Each answer of a site tells where its own is, in the field `Link`: save what is there as \
+             proof.json, then run `chainhost verify proof.json --site {url}`."
+        ),
+        None => told,
+    }
 }
 
 /// Whether a folder has exactly the files of the manifest, with its types by the manifest's policy.

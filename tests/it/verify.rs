@@ -95,6 +95,9 @@ fn a_bundle_alone_is_valid_but_pending() {
     expect(&verify(&good, &["--rpc", "http://localhost:1"]), 10, "no chain was asked");
     expect(&verify(&good, &["--dir", "/x", "--site", "http://x"]), 2, "cannot be used with");
     expect(&verify(&tempfile::tempdir().unwrap(), &[]), 2, "Cannot read");
+    let site = ["verify", "https://shop.example"];
+    let told = Command::new(env!("CARGO_BIN_EXE_chainhost")).args(site).output().unwrap();
+    expect(&told, 2, "`chainhost verify proof.json --site https://shop.example`");
 
     let text = fs::read_to_string(good.path().join("proof.json")).unwrap();
     put(good.path(), "proof.json", text.replace("@v1", "@v9").as_bytes());
