@@ -84,7 +84,7 @@ http2-tls-key = "{key}"
 # It compares with the whole header, the port too.
 STATIC_WEB_SERVER_SITE = """
 [[advanced.virtual-hosts]]
-host = "{name}:{port}"
+host = "{name}"
 root = "{root}"
 """
 
