@@ -25,7 +25,7 @@ thread_local! {
     static GATHERED: Cell<Option<VecDeque<Stream>>> = const { Cell::new(None) };
 }
 
-/// Leaves futures of hyper to the turn of their connection ([`gather`]), and makes tasks of those that come outside of one.
+/// Leaves futures of hyper to the turn of their connection ([`Streams::gather`]), and makes tasks of those that come outside of one.
 #[derive(Clone, Debug)]
 pub(super) struct Executor(Tasks);
 

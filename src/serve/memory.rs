@@ -152,7 +152,7 @@ impl Memory {
         }
         let load = async {
             let inner = Arc::clone(&self.0);
-            tasks.blocking(move || inner.load_variant(hash, size, coding)).await.unwrap_or(Err(Damage::Unreadable))
+            tasks.blocking(move || inner.load_variant(hash, size, coding)).await.unwrap_or(Err(Damage::Variant(coding)))
         };
         Box::pin(self.0.small.join(key, load)).await
     }

@@ -38,7 +38,7 @@ impl<C: Connection, S: AsyncWrite + Unpin> Future for Turns<C, S> {
         let left = this.stream.poll_uncork(context);
         this.is_over |= matches!(left, Poll::Ready(Err(_)));
         while !this.is_over {
-            // First those that were left by the last turn: nothing is read while they use all of this one.
+            // First those that were left by the last turn.
             let were_all = this.streams.begin(&this.tasks);
             this.is_over = this.streams.gather(|| this.connection.as_mut().poll(context)).is_ready();
             if this.streams.is_empty() {

@@ -146,21 +146,15 @@ impl Services {
             return Ok(Ended::Done);
         }
         let (services, tenant, of) = (self.clone(), run.tenant, purge.clone());
-        let mut hosts = self.db.read(move |tx| services.kept_hosts(tx, tenant, &of)).await?;
-        // Of those that are another site's by now nothing is kept, and what other jobs have done is done.
-        work.found.retain(|it| hosts.contains(it));
-        let mut waiting = work.take_ready(self.clock.now_ms() - READY_MS);
-        hosts.retain(is_open);
-        work.leave(&hosts);
-        if let Some(ready) = &mut waiting {
-            ready.hosts.retain(is_open);
-        }
-        let waiting = waiting.filter(|it| !it.hosts.is_empty());
+        let kept = self.db.read(move |tx| services.kept_hosts(tx, tenant, &of)).await?;
+        let hosts: Vec<String> = kept.iter().filter(|it| is_open(it)).cloned().collect();
+        work.leave(&kept, &hosts);
         // First: a zone that this node has would be purged once more with each look of theirs.
         let missing = hosts.iter().find(|it| edge.zone(it).is_none());
         if missing.is_some() && self.elsewhere(work.alone_ms, missing).await? == Ended::Elsewhere {
             return Ok(Ended::Elsewhere);
         }
+        let waiting = work.take_ready(self.clock.now_ms() - READY_MS);
         if waiting.is_none() {
             let proved = self.proved_hosts(edge, run.tenant, purge.by_operator, &work.open(&hosts)).await?;
             work.learn(proved);

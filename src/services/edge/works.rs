@@ -106,8 +106,14 @@ impl Work {
         hosts.iter().filter(|it| !is_known(it)).cloned().collect()
     }
 
-    /// Goes on with these hostnames alone.
-    pub(super) fn leave(&mut self, hosts: &[String]) {
+    /// Goes on with `hosts` alone, which are those of the `kept` ones that no other job has done. A plan that waits goes on without the others,
+    /// but not where one of its hostnames is another site's by now.
+    pub(super) fn leave(&mut self, kept: &[String], hosts: &[String]) {
+        self.ready =
+            self.ready.take().filter(|it| it.hosts.iter().all(|host| kept.contains(host))).and_then(|mut it| {
+                it.hosts.retain(|host| hosts.contains(host));
+                (!it.hosts.is_empty()).then_some(it)
+            });
         self.found.retain(|it| hosts.contains(it));
         self.elsewhere.retain(|it| hosts.contains(it));
         self.unknown.retain(|it| hosts.contains(&it.0));
