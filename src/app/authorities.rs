@@ -38,8 +38,7 @@ pub(super) fn open(settings: Option<&Settings>, tasks: &Tasks, dns: &Dns) -> Opt
     let zones = || Zones::new(ZonesEngine::new(tasks.clone(), dns.clone()), entries.clone());
     let acme = Acme::new(Engine::new(tasks.clone(), dns.clone()), directories, settings.email.clone());
     let zones = (!entries.is_empty()).then(zones);
-    let names = settings.dns.iter().flat_map(|it| it.zones.clone()).collect();
-    Some(acme.with_zones(zones).with_zone_names(names).with_addresses(settings.addresses.clone()))
+    Some(acme.with_zones(zones).with_addresses(settings.addresses.clone()))
 }
 
 /// The zones at one provider; none where its files cannot be used any more: names in them are then shown to be ours as others are.
@@ -117,7 +116,7 @@ mod tests {
     use crate::{base::files, domain::acme::records::Provider, services::doctor::Outside};
 
     #[tokio::test]
-    async fn a_zone_whose_token_cannot_be_read_is_known_all_the_same() {
+    async fn a_zone_whose_token_cannot_be_read_has_no_records_set() {
         let folder = tempfile::tempdir().unwrap();
         let zone = |name: &str, token_file| Named {
             zones: vec![name.to_owned()],
@@ -133,7 +132,6 @@ mod tests {
         let settings = Settings { email: None, authorities: Vec::new(), dns, addresses: Vec::new() };
         let acme = open(Some(&settings), &Tasks::new(), &Outside::default().dns).unwrap();
         let usable: Vec<&str> = acme.zones.iter().flat_map(|it| &it.entries).map(|it| it.zone.as_str()).collect();
-        assert_eq!(usable, ["good.test"], "no records are set in the other one");
-        assert_eq!(acme.zone_names, ["good.test", "lost.test"]);
+        assert_eq!(usable, ["good.test"]);
     }
 }

@@ -12,8 +12,8 @@ use std::{net::IpAddr, sync::Arc, time::Duration};
 
 use data_encoding::{BASE64, BASE64_NOPAD, BASE64URL_NOPAD};
 use instant_acme::{
-    Account, AccountCredentials, AuthorizationStatus, CertificateIdentifier, ChallengeType, Error as Failed,
-    ExternalAccountKey, Identifier, NewAccount, NewOrder, Order, OrderStatus, RetryPolicy,
+    Account, AccountCredentials, AuthorizationStatus, CertificateIdentifier, ChallengeStatus, ChallengeType,
+    Error as Failed, ExternalAccountKey, Identifier, NewAccount, NewOrder, Order, OrderStatus, RetryPolicy,
 };
 use zeroize::Zeroizing;
 
@@ -77,11 +77,11 @@ impl Acme {
             Some(url) => account.order(url.clone()).await.map_err(refused)?,
             None => self.order(&account, directory, wish).await.map_err(refused)?,
         };
-        prove(&mut order, &client, wish, stage).await?;
+        let seen_by = prove(&mut order, &client, wish, stage).await?;
         let waiting = RetryPolicy::new().initial_delay(POLL).backoff(1.3).timeout(MAKES_MAX);
         let key = order.finalize().await.map(Zeroizing::new).map_err(refused)?;
         let chain = order.poll_certificate(&waiting).await.map_err(refused)?;
-        Ok(Issued { chain, key })
+        Ok(Issued { chain, key, seen_by })
     }
 
     /// An order. One that cannot say what it replaces says it not: that is a courtesy to the authority.
@@ -170,8 +170,18 @@ fn word(way: &ChallengeType) -> &str {
     }
 }
 
-/// Shows what is asked for, and waits until the authority has seen it.
-async fn prove(order: &mut Order, client: &Client, wish: &Wish, stage: &dyn Stage) -> Result<(), Failure> {
+/// A way that is also ours.
+const fn kind(way: &ChallengeType) -> Option<Kind> {
+    match way {
+        ChallengeType::Http01 => Some(Kind::Http01),
+        ChallengeType::Dns01 => Some(Kind::Dns01),
+        ChallengeType::TlsAlpn01 => Some(Kind::TlsAlpn01),
+        _ => None,
+    }
+}
+
+/// Shows what is asked for, and waits until the authority has seen it; by which way it has, where it says so.
+async fn prove(order: &mut Order, client: &Client, wish: &Wish, stage: &dyn Stage) -> Result<Option<Kind>, Failure> {
     let wanted = match wish.way {
         Kind::Http01 => ChallengeType::Http01,
         Kind::TlsAlpn01 => ChallengeType::TlsAlpn01,
@@ -179,11 +189,14 @@ async fn prove(order: &mut Order, client: &Client, wish: &Wish, stage: &dyn Stag
     };
     let placed = Placed { url: order.url().to_owned(), expires_ms: client.expires_ms() };
     let refused = |error| Failure::from(client.refusal(error, None));
+    let mut seen_by = Some(wish.way);
     let mut all = order.authorizations();
     while let Some(found) = all.next().await {
         let mut found = found.map_err(refused)?;
         // What it has seen lately it need not see again.
         if found.status == AuthorizationStatus::Valid {
+            seen_by =
+                found.challenges.iter().find(|it| it.status == ChallengeStatus::Valid).and_then(|it| kind(&it.r#type));
             continue;
         }
         let offered: Vec<String> = found.challenges.iter().map(|it| word(&it.r#type).to_owned()).collect();
@@ -201,7 +214,7 @@ async fn prove(order: &mut Order, client: &Client, wish: &Wish, stage: &dyn Stag
     }
     let waiting = RetryPolicy::new().initial_delay(POLL).backoff(1.3).timeout(LOOKS_MAX);
     match order.poll_ready(&waiting).await {
-        Ok(OrderStatus::Ready | OrderStatus::Valid) => Ok(()),
+        Ok(OrderStatus::Ready | OrderStatus::Valid) => Ok(seen_by),
         // What an order says of it is general; the challenge knows more.
         Ok(_) => Err(why(order, client, wish.way).await.unwrap_or(Refusal::Slow).into()),
         Err(Failed::Api(problem)) => {

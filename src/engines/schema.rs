@@ -15,6 +15,7 @@ pub const SQLITE: &[Migration<'static>] = &[
     (9, "traffic", include_str!("schema/0009_traffic.sqlite.sql")),
     (10, "records", include_str!("schema/0010_records.sqlite.sql")),
     (11, "bans", include_str!("schema/0011_bans.sqlite.sql")),
+    (12, "seen_by", include_str!("schema/0012_seen_by.sqlite.sql")),
 ];
 
 /// For PostgreSQL.
@@ -30,6 +31,7 @@ pub const POSTGRES: &[Migration<'static>] = &[
     (9, "traffic", include_str!("schema/0009_traffic.postgres.sql")),
     (10, "records", include_str!("schema/0010_records.postgres.sql")),
     (11, "bans", include_str!("schema/0011_bans.postgres.sql")),
+    (12, "seen_by", include_str!("schema/0012_seen_by.postgres.sql")),
 ];
 
 /// Where the rows of a table are on a Citus cluster.

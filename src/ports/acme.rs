@@ -54,6 +54,8 @@ pub struct Issued {
     pub chain: String,
     /// Its private key in PEM.
     pub key: Zeroizing<String>,
+    /// The way by which the authority has seen that the name is ours: not always the one that was asked for, since it may have seen it before.
+    pub seen_by: Option<Kind>,
 }
 
 /// When a certificate is to be renewed, as its authority wishes it (RFC 9773). Unix milliseconds.

@@ -93,8 +93,6 @@ pub struct Acme {
     pub email: Option<String>,
     /// The zones in which records show that names are ours.
     pub zones: Option<Zones>,
-    /// The names of all zones of the settings, also of those in which none can be set now, since a file cannot be read.
-    pub zone_names: Vec<String>,
     /// Addresses of the server for which certificates are wanted.
     pub addresses: Vec<IpAddr>,
     outcomes: [AtomicU64; Outcome::ALL.len()],
@@ -120,7 +118,6 @@ impl Acme {
             directories,
             email,
             zones: None,
-            zone_names: Vec::new(),
             addresses: Vec::new(),
             outcomes: Default::default(),
             rests: Mutex::default(),
@@ -135,12 +132,6 @@ impl Acme {
     #[must_use]
     pub fn with_zones(self, zones: Option<Zones>) -> Self {
         Self { zones, ..self }
-    }
-
-    /// With the names of all zones of the settings.
-    #[must_use]
-    pub fn with_zone_names(self, zone_names: Vec<String>) -> Self {
-        Self { zone_names, ..self }
     }
 
     /// With certificates for these addresses of the server.
@@ -634,7 +625,8 @@ impl Services {
             return Err(Error::invalid("certificate_clock", text));
         }
         let id = CertificateId(self.ids.next());
-        self.kept(id, wanted.tenant, Source::Acme, &pair, issued.key.as_bytes(), wanted.for_server)
+        let kept = self.kept(id, wanted.tenant, Source::Acme, &pair, issued.key.as_bytes(), wanted.for_server)?;
+        Ok(Kept { seen_by: issued.seen_by, ..kept })
     }
 }
 

@@ -4,6 +4,7 @@ use crate::{
     domain::{
         Result,
         access::{ServerScope, TenantScope},
+        acme::Kind,
         certificate::kept::{CertificateId, Kept, Order, Source},
     },
     params,
@@ -15,7 +16,7 @@ const PER_TENANT_MAX: i64 = 10_000;
 const ALL_MAX: i64 = 1_000_000;
 
 const COLUMNS: &str =
-    "tenant_id, id, names, source, for_server, chain, key_sealed, issuer, from_ms, until_ms, created_ms";
+    "tenant_id, id, names, source, for_server, chain, key_sealed, issuer, from_ms, until_ms, created_ms, seen_by";
 const ORDER_COLUMNS: &str =
     "tenant_id, name, certificate_id, authority, next_ms, asked_ms, failures, problem_code, problem";
 
@@ -32,6 +33,7 @@ fn read(row: &Row) -> Result<Kept> {
         from_ms: row.int(8)?,
         until_ms: row.int(9)?,
         created_ms: row.int(10)?,
+        seen_by: row.opt_text(11)?.map(Kind::parse).transpose()?,
     })
 }
 
@@ -55,7 +57,7 @@ fn read_order(row: &Row) -> Result<Order> {
 /// Keeps a certificate.
 pub fn insert(tx: &mut WriteTx<'_>, scope: TenantScope, it: &Kept) -> Result<()> {
     let tenant = tx.tenant(scope)?;
-    let sql = format!("INSERT INTO certificate ({COLUMNS}) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11)");
+    let sql = format!("INSERT INTO certificate ({COLUMNS}) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12)");
     tx.execute(
         &sql,
         params![
@@ -69,7 +71,8 @@ pub fn insert(tx: &mut WriteTx<'_>, scope: TenantScope, it: &Kept) -> Result<()>
             &it.issuer,
             it.from_ms,
             it.until_ms,
-            it.created_ms
+            it.created_ms,
+            it.seen_by.map(Kind::word)
         ],
     )?;
     Ok(())

@@ -70,8 +70,10 @@ const FROZEN_MS: u64 = 5_000;
 /// How long a job is put off that this node cannot do, and another one may.
 const ELSEWHERE_MS: u64 = 3_000;
 
-/// For so long a kind of job that this version does not know is left to nodes of a newer one.
+/// For so long, and so often, a kind of job that this version does not know is left to nodes of a newer one: a queue that stood still
+/// has left it to nobody.
 const UNKNOWN_MAX_MS: i64 = 10 * 60_000;
+const UNKNOWN_TIMES_MAX: u32 = 200;
 
 /// How long a job is put off for want of what it needs: space on the disk, the store of files, a database.
 const LACKING_MS: u64 = 15_000;
@@ -114,12 +116,17 @@ async fn run_known(context: &Context, lease: &Lease) -> Outcome {
 async fn unknown(context: &Context, lease: &Lease) -> Outcome {
     let age_ms = context.services.clock.now_ms().saturating_sub(lease.job.created_ms);
     match context.services.has_workers().await {
-        Ok(true) if age_ms < UNKNOWN_MAX_MS => Outcome::Snooze { after_ms: ELSEWHERE_MS },
+        Ok(true) if may_be_known(age_ms, lease.attempt) => Outcome::Snooze { after_ms: ELSEWHERE_MS },
         Ok(_) => {
             Outcome::Cancel { error: format!("This version does not know jobs of the kind `{}`.", lease.job.kind) }
         }
         Err(error) => failed(error),
     }
+}
+
+/// Whether a job that was asked for so long ago, and taken so often, may still find a node that knows its kind.
+const fn may_be_known(age_ms: i64, attempt: u32) -> bool {
+    age_ms < UNKNOWN_MAX_MS || attempt < UNKNOWN_TIMES_MAX
 }
 
 /// Starts every task that this node's role has, and the runners of its queues.
@@ -298,5 +305,20 @@ mod tests {
         assert_eq!(failed(away), Outcome::Snooze { after_ms: LACKING_MS });
         let broken = failed(io::Error::from(io::ErrorKind::InvalidData).into());
         assert!(matches!(broken, Outcome::Retry { after_ms: None, .. }), "{broken:?}");
+    }
+
+    #[test]
+    fn a_job_of_a_kind_that_nobody_knows_waits_while_nodes_may_be_updated() {
+        let often = u32::try_from(UNKNOWN_MAX_MS.unsigned_abs() / ELSEWHERE_MS).unwrap();
+        assert_eq!(often, UNKNOWN_TIMES_MAX, "the same time, where nothing stands still");
+        for (age_ms, attempt, wanted) in [
+            (0, 1, true),
+            (UNKNOWN_MAX_MS - 1, often, true),
+            (UNKNOWN_MAX_MS, often, false),
+            (7 * 24 * 3_600_000, 1, true),
+            (-5_000, 1_000, true),
+        ] {
+            assert_eq!(may_be_known(age_ms, attempt), wanted, "{age_ms} {attempt}");
+        }
     }
 }

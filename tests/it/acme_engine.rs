@@ -290,12 +290,30 @@ async fn an_address_whose_packets_are_dropped_hides_no_other() {
 }
 
 #[tokio::test]
+async fn by_which_way_a_name_was_seen_before_is_told() {
+    for (seen, wanted) in
+        [("dns-01", Some(Kind::Dns01)), ("tls-alpn-01", Some(Kind::TlsAlpn01)), ("by-looking-01", None)]
+    {
+        let it = Played::start(move |asked| {
+            let of = |kind, status| json!({"type": kind, "url": "https://a.test/", "token": "t", "status": status});
+            let said = json!({
+                "identifier": {"type": "dns", "value": "shop.test"}, "status": "valid",
+                "challenges": [of("http-01", "pending"), of(seen, "valid")],
+            });
+            (asked.path == "/proof").then(|| Reply::Whole(200, String::new(), said.to_string()))
+        });
+        assert_eq!(it.issue(None).await.unwrap().seen_by, wanted, "{seen}");
+        assert_eq!(it.posted("/ready").len(), 0, "it was not asked to look");
+    }
+}
+
+#[tokio::test]
 async fn a_connection_that_was_closed_meanwhile_costs_no_order() {
     let it = Played::start(|asked| {
         (asked.method == "POST" && asked.on_connection > 0 && asked.of_path == 0).then_some(Reply::Nothing)
     });
     let issued = it.issue(None).await.unwrap();
-    assert_eq!(issued.chain, "\"a chain\"");
+    assert_eq!((issued.chain.as_str(), issued.seen_by), ("\"a chain\"", Some(Kind::Http01)));
     assert_eq!(it.posted("/orders").len(), 2);
     // A new connection that is closed is no accident.
     let it = Played::start(|asked| asked.is("POST", "/orders").then_some(Reply::Nothing));

@@ -78,7 +78,11 @@ impl Script {
         let authority = Authority::new();
         let made = authority.sign(&wish, &key);
         drop(folder);
-        Issued { chain: pem("CERTIFICATE", made.der()), key: Zeroizing::new(pem("PRIVATE KEY", key.serialized_der())) }
+        Issued {
+            chain: pem("CERTIFICATE", made.der()),
+            key: Zeroizing::new(pem("PRIVATE KEY", key.serialized_der())),
+            seen_by: Some(Kind::Http01),
+        }
     }
 }
 
@@ -339,6 +343,8 @@ async fn a_certificate_is_renewed_before_a_third_of_its_time_is_left() {
     let second = rig.order("a.internal").await;
     assert!(second.certificate != first.certificate && second.problem.is_none());
     assert_eq!(rig.kept(), 2, "the one before goes when the next is here");
+    let visited = "SELECT COUNT(*) FROM certificate WHERE seen_by = 'http-01'";
+    assert_eq!(rig.base.count(visited), 2, "it is known how its authority saw whose the name is");
     assert!(second.next_ms > rig.now_ms() + 50 * DAY_MS);
 }
 

@@ -6,17 +6,14 @@ use std::{collections::BTreeSet, time::Duration};
 use chainhost::{
     domain::{
         access::Actor,
-        acme::records::Trouble,
+        acme::{Kind, records::Trouble},
         certificate::kept::Source,
         dns::Failure,
         edge::{Batch, What},
         site::SiteName,
     },
-    engines::acme::Acme as Engine,
     ports::queue::JobFilter,
     services::{
-        Ground,
-        certify::Acme,
         edge::{Ended, Purge},
         nodes::Node,
     },
@@ -234,7 +231,7 @@ async fn what_shows_where_a_hostname_leads_is_asked_for_again() {
     let base = Base::new(folder.path(), "db");
     let process = Process::start(&base, Node::alone(), &["zone.test"]).await;
     let other = process.another_tenant().await;
-    process.keep(other, &["www.zone.test"], Source::Acme, process.now_ms() + 60_000).await;
+    process.keep(other, "www.zone.test", (Source::Acme, Some(Kind::TlsAlpn01)), process.now_ms() + 60_000).await;
     let (job, id) = (purge(&["www.zone.test"], What::All), process.services.ids.next().into());
     let run = || process.run_as(id, other, 0, &job);
     process.provider.fail("zone.test", Trouble::Slow);
@@ -246,23 +243,4 @@ async fn what_shows_where_a_hostname_leads_is_asked_for_again() {
     let told = failed(run().await);
     assert!(told.text.starts_with("Nothing shows that www.zone.test leads"), "{}", told.text);
     assert_eq!(process.provider.taken(), []);
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn a_zone_counts_whose_token_cannot_be_read() {
-    let folder = tempfile::tempdir().unwrap();
-    let base = Base::new(folder.path(), "db");
-    let process = Process::start_on(&base, Node::alone(), &["zone.test", "other.test"], |ground| {
-        let engine = Engine::new(ground.tasks.clone(), ground.outside.dns.clone());
-        let acme = Acme::new(engine, Vec::new(), None).with_zone_names(vec![String::from("zone.test")]);
-        Ground { acme: Some(acme), ..ground }
-    })
-    .await;
-    process.services.signals().routes_serve(i64::MAX);
-    let other = process.another_tenant().await;
-    process.keep(other, &["www.zone.test", "www.other.test"], Source::Acme, process.now_ms() + 60_000).await;
-    // There it was got by a record that the operator's token has set.
-    let told = failed(process.run(other, 0, &purge(&["www.zone.test", "www.other.test"], What::All)).await);
-    assert!(told.text.starts_with("Nothing shows that www.zone.test leads"), "{}", told.text);
-    assert_eq!(process.provider.taken(), [all("other.test", &["www.other.test"])]);
 }

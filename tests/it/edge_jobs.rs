@@ -17,7 +17,7 @@ use chainhost::{
     },
     domain::{
         access::Actor,
-        acme::records::Trouble,
+        acme::{Kind as Seen, records::Trouble},
         certificate::kept::{Kept, Source},
         dns::{Answer, Failure, Kind, Record},
         edge::{Batch, Provider, What},
@@ -165,16 +165,6 @@ impl Process {
 
     /// One that has not made its first pass.
     pub(crate) async fn start_cold(base: &Base, node: Node, zones: &[&str]) -> Self {
-        Self::start_on(base, node, zones, |it| it).await
-    }
-
-    /// The same, with another ground.
-    pub(crate) async fn start_on(
-        base: &Base,
-        node: Node,
-        zones: &[&str],
-        change: impl FnOnce(Ground) -> Ground,
-    ) -> Self {
         let (folder, provider, world) =
             (tempfile::tempdir().unwrap(), Arc::<Played>::default(), Arc::<World>::default());
         let (clock, hands) = Clock::manual(Clock::system().now_ms());
@@ -195,7 +185,7 @@ impl Process {
             http_port: 80,
             ..Outside::default()
         };
-        let services = Services::new(Ground { tasks: Tasks::new(), node, edge, outside, ..change(ground) });
+        let services = Services::new(Ground { tasks: Tasks::new(), node, edge, outside, ..ground });
         world.here.set(services.clone()).unwrap();
         let tenant = services.actor_local().await.unwrap().scope.tenant();
         Self { services, provider, world, hands, tenant, _folder: folder }
@@ -272,12 +262,19 @@ impl Process {
     }
 
     /// A certificate of a tenant.
-    pub(crate) async fn keep(&self, tenant: TenantId, names: &[&str], source: Source, until_ms: i64) {
+    pub(crate) async fn keep(
+        &self,
+        tenant: TenantId,
+        name: &str,
+        (source, seen_by): (Source, Option<Seen>),
+        until_ms: i64,
+    ) {
         let kept = Kept {
             id: self.services.ids.next().into(),
             tenant,
-            names: names.iter().map(|it| (*it).to_owned()).collect(),
+            names: vec![name.to_owned()],
             source,
+            seen_by,
             for_server: false,
             chain: String::new(),
             key_sealed: Vec::new(),
@@ -538,17 +535,20 @@ async fn a_tenant_purges_hostnames_that_lead_here() {
     assert_eq!((process.run(other, 0, &by_operator).await, process.provider.taken()), (Ended::Done, both.to_vec()));
     let theirs = Purge { site: SiteId(Id::from_bytes([8; 16])), ..job.clone() };
     assert_eq!((process.run(process.tenant, 0, &theirs).await, process.provider.taken()), (Ended::Done, both.to_vec()));
-    // A certificate that somebody has brought shows nothing, one that this server has got does, while it counts.
+    // A certificate that somebody has brought shows nothing, nor does one by a record in DNS, which the operator's token may have set. One for
+    // which its authority has come here does, while it counts.
     let now = process.now_ms();
-    for (source, until_ms, is_proof) in [
-        (Source::Uploaded, now + MINUTE_MS, false),
-        (Source::Acme, now - 1, false),
-        (Source::Acme, now + MINUTE_MS, true),
+    for (from, until_ms, is_proof) in [
+        ((Source::Uploaded, None), now + MINUTE_MS, false),
+        ((Source::Acme, None), now + MINUTE_MS, false),
+        ((Source::Acme, Some(Seen::Dns01)), now + MINUTE_MS, false),
+        ((Source::Acme, Some(Seen::Http01)), now - 1, false),
+        ((Source::Acme, Some(Seen::Http01)), now + MINUTE_MS, true),
     ] {
-        process.keep(other, &["www.zone.test"], source, until_ms).await;
+        process.keep(other, "www.zone.test", from, until_ms).await;
         let site = SiteId(process.services.ids.next());
         let ended = process.run(other, 0, &Purge { site, ..job.clone() }).await;
-        assert_eq!(ended == Ended::Done, is_proof, "{source:?} until {until_ms}: {ended:?}");
+        assert_eq!(ended == Ended::Done, is_proof, "{from:?} until {until_ms}: {ended:?}");
         assert_eq!(process.provider.taken().len(), if is_proof { 2 } else { 1 });
     }
 }

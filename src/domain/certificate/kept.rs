@@ -3,7 +3,7 @@
 use rustls::pki_types::{CertificateDer, pem::PemObject as _};
 
 use crate::{
-    domain::{Error, Result, tenant::TenantId},
+    domain::{Error, Result, acme::Kind, tenant::TenantId},
     id_type,
 };
 
@@ -51,6 +51,8 @@ pub struct Kept {
     pub names: Vec<String>,
     /// Where it came from.
     pub source: Source,
+    /// The way by which its authority saw that the name is ours, where that is known.
+    pub seen_by: Option<Kind>,
     /// Whether it is also for the panel, and for names below the domain of the sites.
     pub for_server: bool,
     /// PEM.

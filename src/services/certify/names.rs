@@ -153,6 +153,7 @@ mod tests {
             tenant: tenant(of),
             names: names.iter().map(|it| (*it).to_owned()).collect(),
             source,
+            seen_by: None,
             for_server,
             chain: String::new(),
             key_sealed: Vec::new(),

@@ -2,7 +2,8 @@
 //! it to a site would empty caches of what is served elsewhere.
 //!
 //! The operator's own sites need no proof. Of another tenant's, a hostname below `sites_domain` is the host's to give; any other has a
-//! certificate that this server has got for this tenant, or it is visited and answers with the word of this installation.
+//! certificate that this server has got for this tenant by a visit of its authority, or it is visited and answers with the word of this
+//! installation.
 
 use std::pin::Pin;
 
@@ -12,8 +13,13 @@ use super::{Edge, Purge, Services, access, scope_of};
 use crate::{
     base::together,
     domain::{
-        Result, acme::records::zone_of, certificate::kept::Source, doctor::leads::Leads, hostname::Hostname,
-        site::SiteName, tenant::TenantId,
+        Result,
+        acme::Kind,
+        certificate::kept::{Kept, Source},
+        doctor::leads::Leads,
+        hostname::Hostname,
+        site::SiteName,
+        tenant::TenantId,
     },
     ports::db::ReadTx,
     store,
@@ -74,17 +80,15 @@ impl Services {
         let read = move |tx: &mut ReadTx<'_>| {
             let is_own = by_operator || access::find_default_tenant(tx)? == tenant;
             let kept = if is_own { Vec::new() } else { store::certificates::list(tx, scope_of(tenant))? };
-            let got = kept.into_iter().filter(|it| it.source == Source::Acme && now_ms < it.until_ms);
-            Ok((is_own, got.flat_map(|it| it.names).collect::<Vec<_>>()))
+            let seen = kept.into_iter().filter(|it| now_ms < it.until_ms && was_visited(it));
+            Ok((is_own, seen.flat_map(|it| it.names).collect::<Vec<_>>()))
         };
-        let (is_own, got) = self.db.read(read).await?;
+        let (is_own, seen) = self.db.read(read).await?;
         if is_own {
             return Ok(Proved { hosts: hosts.to_vec(), ..Proved::default() });
         }
         let below = format!(".{}", self.addresses.sites_domain);
-        // Whatever of them can be used now: what is kept may have been got when more could.
-        let zones: Vec<&str> = self.acme.iter().flat_map(|it| &it.zone_names).map(String::as_str).collect();
-        let is_known = |host: &String| host.ends_with(&below) || is_got(host, &got, &zones);
+        let is_known = |host: &String| host.ends_with(&below) || seen.contains(host);
         let now = Instant::now();
         let unknown: Vec<&String> =
             hosts.iter().filter(|it| !is_known(it) && edge.known.leads(it, now).is_none()).take(VISITS_MAX).collect();
@@ -92,8 +96,8 @@ impl Services {
             let visits = some.iter().map(|host| -> Pin<Box<dyn Future<Output = _> + Send>> {
                 Box::pin(async { self.find_lead(host).await })
             });
-            let seen: Vec<Result<Leads>> = together::all(visits).await;
-            for (host, leads) in some.iter().zip(seen) {
+            let leads: Vec<Result<Leads>> = together::all(visits).await;
+            for (host, leads) in some.iter().zip(leads) {
                 edge.known.saw(host, leads?, now);
             }
         }
@@ -111,28 +115,8 @@ impl Services {
     }
 }
 
-/// Whether a certificate with one of these names, which this server has got, shows that a hostname leads here. Where the operator's token
-/// sets the record (`zones`), it shows no more than that.
-fn is_got(host: &str, names: &[String], zones: &[&str]) -> bool {
-    names.iter().any(|it| it == host) && zone_of(host, zones.iter().copied()).is_none()
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_certificate_by_a_record_of_the_operators_is_no_proof() {
-        let names = ["www.zone.test", "www.other.test", "*.wild.test"].map(String::from);
-        for (host, zones, wanted) in [
-            ("www.zone.test", &[][..], true),
-            ("www.zone.test", &["other.test"], true),
-            ("www.zone.test", &["zone.test"], false),
-            ("www.other.test", &["zone.test"], true),
-            ("api.zone.test", &[], false),
-            ("a.wild.test", &[], false),
-        ] {
-            assert_eq!(is_got(host, &names, zones), wanted, "{host} {zones:?}");
-        }
-    }
+/// Whether the authority of a certificate has come to this server for it. One by a record in DNS shows only who sets records there, which may
+/// be this host for everybody by the operator's token.
+fn was_visited(it: &Kept) -> bool {
+    it.source == Source::Acme && matches!(it.seen_by, Some(Kind::Http01 | Kind::TlsAlpn01))
 }
