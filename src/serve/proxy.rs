@@ -17,6 +17,7 @@ mod look;
 mod route;
 mod server;
 mod shared;
+mod shares;
 mod standing;
 mod tunnel;
 

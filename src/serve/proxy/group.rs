@@ -32,6 +32,7 @@ use super::{
     heads,
     route::Start,
     server::{Lease, Line, Server},
+    shares::Owner,
     standing::May,
     tunnel,
 };
@@ -156,7 +157,7 @@ impl Group {
     }
 
     /// A server that was not tried: of those that may be asked the one that works on the fewest requests.
-    fn choose(&self, tried: &[Arc<Server>]) -> Option<Lease> {
+    fn choose(&self, tried: &[Arc<Server>], owner: Owner) -> Option<Lease> {
         let turn = self.turn.fetch_add(1, Ordering::Relaxed);
         let count = self.servers.len();
         // Among equals each is the first in turn.
@@ -164,20 +165,20 @@ impl Group {
         let left: Vec<(&Arc<Server>, May)> =
             turned.filter(|it| !tried.iter().any(|tried| Arc::ptr_eq(tried, it))).map(|it| (it, it.may())).collect();
         // Who may be back is tried first: else it would never be, as long as others have less to do.
-        if let Some(lease) = left.iter().filter(|it| it.1 == May::Try).find_map(|(it, may)| it.lease(*may)) {
+        if let Some(lease) = left.iter().filter(|it| it.1 == May::Try).find_map(|(it, may)| it.lease(*may, owner)) {
             return Some(lease);
         }
         // Where all rest, they are asked all the same: that the last requests failed is no reason to fail this one unasked.
         [May::All, May::Rests].into_iter().find_map(|wanted| {
             let fits = left.iter().filter(|it| it.1 == wanted || (wanted == May::Rests && it.1 == May::Try));
-            fits.min_by_key(|it| it.0.active()).and_then(|it| it.0.lease(wanted))
+            fits.min_by_key(|it| it.0.active()).and_then(|it| it.0.lease(wanted, owner))
         })
     }
 
     /// Why none is left that could be asked; `worst`: what those have come to that were.
-    fn nobody(&self, tried: &[Arc<Server>], worst: Trouble) -> Trouble {
+    fn nobody(&self, tried: &[Arc<Server>], owner: Owner, worst: Trouble) -> Trouble {
         let is_busy = |it: &Arc<Server>| {
-            it.is_full() && it.may() != May::Down && !tried.iter().any(|tried| Arc::ptr_eq(tried, it))
+            it.is_full(owner) && it.may() != May::Down && !tried.iter().any(|tried| Arc::ptr_eq(tried, it))
         };
         if self.servers.iter().any(is_busy) { Trouble::BUSY } else { worst }
     }
@@ -283,10 +284,11 @@ impl Group {
         let outgoing = self.outgoing(parts, body, &progress).await?;
         let repeatable = outgoing.is_none() && parts.method.is_idempotent();
         let mut body = outgoing.unwrap_or_else(Body::empty);
+        let owner = Owner::new(self.site, client.address);
         let (mut tried, mut worst): (Vec<Arc<Server>>, _) = (Vec::new(), Trouble::DOWN);
         let mut may_be_closed = true;
         while tried.len() < TRIES_MAX {
-            let Some(mut lease) = self.choose(&tried) else { return Err(self.nobody(&tried, worst)) };
+            let Some(mut lease) = self.choose(&tried, owner) else { return Err(self.nobody(&tried, owner, worst)) };
             let server = Arc::clone(&lease.server);
             let within = seconds(self.route.timeout_s.connect);
             let line =
@@ -452,9 +454,10 @@ impl Group {
         let body = Sending::new(body, self.route.body_bytes_max, Arc::clone(&progress));
         let prefix = if self.route.strip_prefix { self.route.prefix() } else { "" };
         let about = fastcgi::About { parts, client, prefix, past_basic };
+        let owner = Owner::new(self.site, client.address);
         let (mut tried, mut worst): (Vec<Arc<Server>>, _) = (Vec::new(), Trouble::DOWN);
         while tried.len() < TRIES_MAX {
-            let Some(mut lease) = self.choose(&tried) else { return Err(self.nobody(&tried, worst)) };
+            let Some(mut lease) = self.choose(&tried, owner) else { return Err(self.nobody(&tried, owner, worst)) };
             let server = Arc::clone(&lease.server);
             let stream = match server.way.connect(seconds(self.route.timeout_s.connect)).await {
                 Ok(stream) => stream,

@@ -3,6 +3,7 @@
 //! It outlives a change of settings as long as the new ones name it; then it is left, and what is under way has a bounded time.
 
 use std::{
+    net::IpAddr,
     sync::{
         Arc, Mutex, MutexGuard, PoisonError,
         atomic::{AtomicBool, AtomicUsize, Ordering},
@@ -20,7 +21,8 @@ use tokio_util::sync::{CancellationToken, WaitForCancellationFutureOwned};
 
 use super::{
     connect::{Stream, Way},
-    shared::Shared,
+    shared::{Place, Shared},
+    shares::{Owner, Share, Shares},
     standing::{May, Standing},
 };
 use crate::{
@@ -31,6 +33,8 @@ use crate::{
 
 /// Exchanges that one upstream works on at once.
 const EXCHANGES_MAX: usize = 512;
+/// Those of one client: as many as it may have connections, and half of them.
+const OF_CLIENT_MAX: usize = EXCHANGES_MAX / 2;
 /// Connections that one upstream has open without a request.
 const KEPT_MAX: usize = 64;
 /// How long they are kept, unless the upstream says that it keeps them for less.
@@ -67,6 +71,7 @@ pub(super) struct Server {
     pub(super) shared: Arc<Shared>,
     tasks: Tasks,
     exchanges: Arc<Semaphore>,
+    clients: Arc<Shares<IpAddr>>,
     active: AtomicUsize,
     standing: Mutex<Standing>,
     kept: Mutex<Vec<Kept>>,
@@ -79,8 +84,8 @@ pub(super) struct Lease {
     pub(super) server: Arc<Server>,
     /// It is to show whether the server is back.
     is_trial: bool,
-    /// Its places among those of the server and those of all.
-    _places: (OwnedSemaphorePermit, OwnedSemaphorePermit),
+    /// Its places among those of the server and those of all, and its client's share.
+    _places: (OwnedSemaphorePermit, Option<Share<IpAddr>>, Place),
 }
 
 impl Drop for Lease {
@@ -127,6 +132,7 @@ impl Server {
             shared,
             tasks,
             exchanges: Arc::new(Semaphore::new(EXCHANGES_MAX)),
+            clients: Shares::new(OF_CLIENT_MAX),
             active: AtomicUsize::new(0),
             standing: Mutex::default(),
             kept: Mutex::default(),
@@ -153,14 +159,17 @@ impl Server {
         self.standing().may(Instant::now())
     }
 
-    /// Whether it works on as many requests as there may be.
-    pub(super) fn is_full(&self) -> bool {
-        self.exchanges.available_permits() == 0 || self.shared.is_full()
+    /// Whether it works on as many requests as there may be, also of this owner.
+    pub(super) fn is_full(&self, owner: Owner) -> bool {
+        self.exchanges.available_permits() == 0
+            || owner.client().is_some_and(|it| self.clients.is_out(it))
+            || self.shared.is_full(owner)
     }
 
-    /// Gives it a request; `None` when it is full, or another one got the only place meanwhile.
-    pub(super) fn lease(self: &Arc<Self>, may: May) -> Option<Lease> {
-        let places = (Arc::clone(&self.exchanges).try_acquire_owned().ok()?, self.shared.exchange()?);
+    /// Gives it a request; `None` when it is full for its owner, or another one got the only place meanwhile.
+    pub(super) fn lease(self: &Arc<Self>, may: May, owner: Owner) -> Option<Lease> {
+        let place = Arc::clone(&self.exchanges).try_acquire_owned().ok()?;
+        let places = (place, self.clients.take_known(owner.client())?, self.shared.exchange(owner)?);
         let is_trial = may == May::Try;
         if is_trial {
             let mut standing = self.standing();
@@ -282,7 +291,11 @@ impl Server {
 mod tests {
     use super::*;
     use crate::{
-        domain::site_settings::proxy::{Tls, Upstream},
+        base::ids::Id,
+        domain::{
+            site::SiteId,
+            site_settings::proxy::{Tls, Upstream},
+        },
         serve::proxy::Nobody,
     };
 
@@ -292,25 +305,52 @@ mod tests {
         Arc::new(Server::new(way, tasks, Arc::clone(shared)))
     }
 
+    /// A client of a site.
+    fn owner(site: u8, client: u8) -> Owner {
+        Owner::new(SiteId(Id::from_bytes([site; 16])), IpAddr::from([192, 0, 2, client]))
+    }
+
     #[test]
     fn a_server_works_on_so_many_requests_and_no_more() {
         let shared = Arc::new(Shared::default());
         let (one, other) = (server(&shared), server(&shared));
-        let mut leases: Vec<Lease> = (0..EXCHANGES_MAX).map(|_| one.lease(May::All).unwrap()).collect();
-        assert!(one.is_full() && one.lease(May::All).is_none());
+        let of = |client: usize| owner(1, u8::try_from(client / OF_CLIENT_MAX).unwrap());
+        let mut leases: Vec<Lease> = (0..EXCHANGES_MAX).map(|it| one.lease(May::All, of(it)).unwrap()).collect();
+        assert!(one.is_full(owner(1, 9)) && one.lease(May::All, owner(1, 9)).is_none());
         assert_eq!(one.active(), EXCHANGES_MAX);
-        assert!(!other.is_full() && other.lease(May::All).is_some());
+        assert!(!other.is_full(owner(1, 9)) && other.lease(May::All, owner(1, 9)).is_some());
         leases.pop();
-        assert!(!one.is_full() && one.lease(May::All).is_some());
+        assert!(!one.is_full(owner(1, 9)) && one.lease(May::All, owner(1, 9)).is_some());
+    }
+
+    #[test]
+    fn one_client_leaves_places_of_a_server_to_others() {
+        let one = server(&Arc::new(Shared::default()));
+        let mut leases: Vec<Lease> = (0..OF_CLIENT_MAX).map(|_| one.lease(May::All, owner(1, 1)).unwrap()).collect();
+        assert!(one.is_full(owner(1, 1)) && one.lease(May::All, owner(1, 1)).is_none());
+        assert!(!one.is_full(owner(1, 2)));
+        leases.extend(one.lease(May::All, owner(1, 2)));
+        assert_eq!(leases.len(), OF_CLIENT_MAX + 1);
+        leases.truncate(1);
+        assert!(one.lease(May::All, owner(1, 1)).is_some());
+        // Behind this machine's own address may be anybody.
+        let here = Owner::new(owner(1, 1).site, IpAddr::from([127, 0, 0, 1]));
+        leases.extend((1..EXCHANGES_MAX).map(|_| one.lease(May::All, here).unwrap()));
+        assert!(one.is_full(here) && leases.len() == EXCHANGES_MAX);
     }
 
     #[test]
     fn all_servers_together_work_on_so_many_and_no_more() {
-        let shared = Arc::new(Shared::new(2));
+        let shared = Arc::new(Shared::new(4, 3, 2));
         let (one, other) = (server(&shared), server(&shared));
-        let held = (one.lease(May::All).unwrap(), other.lease(May::All).unwrap());
-        assert!(one.is_full() && one.lease(May::All).is_none() && other.lease(May::All).is_none());
+        let lease = |server: &Arc<Server>, owner| server.lease(May::All, owner);
+        let mut held = vec![lease(&one, owner(1, 1)).unwrap(), lease(&other, owner(1, 1)).unwrap()];
+        assert!(other.is_full(owner(2, 1)) && lease(&other, owner(2, 1)).is_none(), "of one client");
+        held.push(lease(&other, owner(1, 2)).unwrap());
+        assert!(one.is_full(owner(1, 3)) && lease(&one, owner(1, 3)).is_none(), "of one site");
+        held.push(lease(&one, owner(2, 3)).unwrap());
+        assert!(one.is_full(owner(3, 4)) && lease(&one, owner(3, 4)).is_none(), "of all");
         drop(held);
-        assert!(!other.is_full() && other.lease(May::All).is_some());
+        assert!(!other.is_full(owner(1, 1)) && lease(&other, owner(1, 1)).is_some());
     }
 }

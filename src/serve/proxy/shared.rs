@@ -5,6 +5,7 @@
 
 use std::{
     collections::HashMap,
+    net::IpAddr,
     sync::{
         Arc, Mutex, MutexGuard, PoisonError, Weak,
         atomic::{AtomicU64, Ordering},
@@ -18,8 +19,14 @@ use tokio::{
     time::Instant,
 };
 
+use super::shares::{Owner, Share, Shares};
+use crate::domain::site::SiteId;
+
 /// Exchanges of all upstreams at once.
 const EXCHANGES_MAX: usize = 8_192;
+/// Those of one site, and of one client: whatever one of them does, others have theirs.
+const OF_SITE_MAX: usize = EXCHANGES_MAX / 2;
+const OF_CLIENT_MAX: usize = EXCHANGES_MAX / 8;
 /// Looks at upstreams at once.
 const LOOKS_MAX: usize = 64;
 /// How long a visitor may take nothing at least, however short his upstream's times are: lines stand still at times.
@@ -30,34 +37,52 @@ const SLACK: Duration = Duration::from_secs(10);
 /// What all upstreams share.
 pub(super) struct Shared {
     exchanges: Arc<Semaphore>,
+    sites: Arc<Shares<SiteId>>,
+    clients: Arc<Shares<IpAddr>>,
     looks: Semaphore,
     answers: Mutex<HashMap<u64, Weak<dyn Sweep>>>,
     next: AtomicU64,
 }
 
+/// A place among the exchanges of all, and its owner's shares.
+pub(super) struct Place {
+    _of_all: OwnedSemaphorePermit,
+    _of_site: Share<SiteId>,
+    _of_client: Option<Share<IpAddr>>,
+}
+
 impl Default for Shared {
     fn default() -> Self {
-        Self::new(EXCHANGES_MAX)
+        Self::new(EXCHANGES_MAX, OF_SITE_MAX, OF_CLIENT_MAX)
     }
 }
 
 impl Shared {
-    pub(super) fn new(exchanges: usize) -> Self {
+    /// With so many exchanges of all, of one site, and of one client.
+    pub(super) fn new(exchanges: usize, of_site: usize, of_client: usize) -> Self {
         Self {
             exchanges: Arc::new(Semaphore::new(exchanges)),
+            sites: Shares::new(of_site),
+            clients: Shares::new(of_client),
             looks: Semaphore::new(LOOKS_MAX),
             answers: Mutex::default(),
             next: AtomicU64::new(0),
         }
     }
 
-    /// A place for one more exchange, if there is one.
-    pub(super) fn exchange(&self) -> Option<OwnedSemaphorePermit> {
-        Arc::clone(&self.exchanges).try_acquire_owned().ok()
+    /// A place for one more exchange, if there is one for this owner.
+    pub(super) fn exchange(&self, owner: Owner) -> Option<Place> {
+        Some(Place {
+            _of_all: Arc::clone(&self.exchanges).try_acquire_owned().ok()?,
+            _of_site: self.sites.take(owner.site)?,
+            _of_client: self.clients.take_known(owner.client())?,
+        })
     }
 
-    pub(super) fn is_full(&self) -> bool {
+    pub(super) fn is_full(&self, owner: Owner) -> bool {
         self.exchanges.available_permits() == 0
+            || self.sites.is_out(owner.site)
+            || owner.client().is_some_and(|it| self.clients.is_out(it))
     }
 
     /// Waits until one more upstream may be looked at.
