@@ -67,12 +67,12 @@ def anew(target, path, seconds, is_resumed=False):
     return found(times, seconds, sum(failures))
 
 
-def h2load(target, path, requests, connections):
+def h2load(target, path, requests, connections, host=None):
     with tempfile.NamedTemporaryFile("r") as log:
         begun = time.monotonic()
         subprocess.run(
             ["h2load", "-t", "1", "-c", str(connections), "-m", str(STREAMS), "-n", str(requests), "--log-file", log.name,
-             "--connect-to", f"127.0.0.1:{target.port}", f"https://{target.authority}/{path}"],
+             "--connect-to", f"127.0.0.1:{target.port}", f"{'https' if target.has_tls else 'http'}://{host or target.host}:{target.port}/{path}"],
             check=True, stdout=subprocess.DEVNULL)
         seconds = time.monotonic() - begun
         answers = [line.split("\t") for line in log]

@@ -23,6 +23,7 @@ pub mod settings;
 mod stores;
 mod switch;
 pub mod tls;
+mod turnstile;
 mod upstreams;
 
 use std::{net::SocketAddr, path::Path, sync::Arc, time::Duration};

@@ -20,6 +20,7 @@ use super::{
     awaited::Awaited,
     metrics,
     tls::{Shelf, ToHttps},
+    turnstile::Turnstile,
 };
 use crate::{
     access_log::{AccessLog, Begun, Visit},
@@ -50,6 +51,7 @@ pub(super) struct Switch {
     role: Role,
     control: Arc<ArcSwapOption<Services>>,
     panel: Awaited<Routers>,
+    turnstile: Turnstile,
     to_https: Option<ToHttps>,
     /// Whether visitors in clear are sent to HTTPS where their site says nothing of it.
     redirects: bool,
@@ -93,6 +95,7 @@ impl Switch {
             role,
             control,
             panel,
+            turnstile: Turnstile::default(),
             to_https: None,
             redirects: false,
             shelf: None,
@@ -280,13 +283,16 @@ impl Switch {
         let id = random::label::<8>();
         let path = request.uri().path();
         let for_program = path == "/api" || path.starts_with("/api/") || path == "/metrics";
+        let cannot = |why: &Error| match for_program {
+            true => problem::problem(why, &id),
+            false => admin::unavailable(why, &self.addresses.panel_host, &id),
+        };
+        let _turn = match self.turnstile.pass(client.address).await {
+            Ok(turn) => turn,
+            Err(busy) => return cannot(&busy),
+        };
         let Some(routers) = self.panel.get(STARTS_WITHIN).await else {
-            let down = self.panel.why_not();
-            return match admin::asset(path, request.headers()) {
-                Some(asset) => asset,
-                None if for_program => problem::problem(&down, &id),
-                None => admin::unavailable(&down, &self.addresses.panel_host, &id),
-            };
+            return admin::asset(path, request.headers()).unwrap_or_else(|| cannot(&self.panel.why_not()));
         };
         let may_write = !request.method().is_safe();
         let router = if for_program { &routers.api } else { &routers.panel };
