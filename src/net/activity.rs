@@ -1,14 +1,15 @@
 //! What a connection is doing, seen from its bytes and its requests, and until when it may go on like that.
 //!
 //! Two limits: a request's head must be whole in time, from the accept or from its first byte on; and a connection
-//! on which no byte moves and no request is worked on is idle, and ends. What may come in, and whether it is HTTP/2, is for `framing` to say.
+//! on which no byte moves and no request is worked on is idle, and ends. On one of HTTP/2, where a ping would move bytes for ever, more have to
+//! leave than come: an answer does that. What may come in, and whether it is HTTP/2, is for `framing` to say.
 
 use std::{
     io,
     pin::Pin,
     sync::{
         Arc,
-        atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering},
+        atomic::{AtomicBool, AtomicI64, AtomicU32, AtomicU64, Ordering},
     },
     task::{Context, Poll},
     time::Duration,
@@ -32,6 +33,8 @@ pub(super) struct Activity {
     head_since: AtomicU64,
     last_byte: AtomicU64,
     working: AtomicU32,
+    /// How many bytes more have left than come since the last time that counted, on a connection of HTTP/2 on which no request is worked on.
+    ahead: AtomicI64,
     /// HTTP/2 frames are not requests: after the first head only idleness counts.
     streams: AtomicBool,
     /// A first request has begun.
@@ -49,6 +52,7 @@ impl Activity {
             head_since: AtomicU64::new(1),
             last_byte: AtomicU64::new(0),
             working: AtomicU32::new(0),
+            ahead: AtomicI64::new(0),
             streams: AtomicBool::new(false),
             asked: AtomicBool::new(false),
             switched: AtomicBool::new(false),
@@ -77,19 +81,41 @@ impl Activity {
     }
 
     fn end(&self, now: u64) {
-        self.wrote(now);
+        self.ahead.store(0, Ordering::Relaxed);
+        self.moved(now);
         self.working.fetch_sub(1, Ordering::Relaxed);
     }
 
-    fn read(&self, now: u64) {
+    /// Frames between requests, or behind the last one.
+    fn is_between_frames(&self) -> bool {
+        self.streams.load(Ordering::Relaxed) && self.working.load(Ordering::Relaxed) == 0
+    }
+
+    fn read(&self, now: u64, bytes: usize) {
+        if self.is_between_frames() {
+            self.ahead.fetch_sub(i64::try_from(bytes).unwrap_or(i64::MAX), Ordering::Relaxed);
+            return;
+        }
         self.last_byte.store(now, Ordering::Relaxed);
-        let between = self.working.load(Ordering::Relaxed) == 0 && !self.streams.load(Ordering::Relaxed);
+        let between = self.working.load(Ordering::Relaxed) == 0;
         if between && self.head_since.load(Ordering::Relaxed) == 0 {
             self.head_since.store(now.saturating_add(1), Ordering::Relaxed);
         }
     }
 
-    fn wrote(&self, now: u64) {
+    fn wrote(&self, now: u64, bytes: usize) {
+        if self.is_between_frames() {
+            let bytes = i64::try_from(bytes).unwrap_or(i64::MAX);
+            // What acknowledges frames is no longer than they are.
+            if self.ahead.fetch_add(bytes, Ordering::Relaxed).saturating_add(bytes) <= 0 {
+                return;
+            }
+            self.ahead.store(0, Ordering::Relaxed);
+        }
+        self.moved(now);
+    }
+
+    fn moved(&self, now: u64) {
         self.last_byte.store(now, Ordering::Relaxed);
         // The next head may have come early, while an answer is on its way: its time begins when that is out.
         if self.head_since.load(Ordering::Relaxed) != 0 && !self.streams.load(Ordering::Relaxed) {
@@ -160,10 +186,10 @@ impl<S> Watched<S> {
         Self { _seat: Some(seat), ..self }
     }
 
-    fn wrote<T>(&mut self, write: impl FnOnce(&mut S) -> Poll<T>) -> Poll<T> {
+    fn wrote(&mut self, write: impl FnOnce(&mut S) -> Poll<io::Result<usize>>) -> Poll<io::Result<usize>> {
         let polled = write(&mut self.stream);
-        if polled.is_ready() {
-            self.activity.wrote(self.activity.now());
+        if let Poll::Ready(Ok(bytes)) = polled {
+            self.activity.wrote(self.activity.now(), bytes);
         }
         polled
     }
@@ -185,7 +211,7 @@ impl<S: AsyncRead + Unpin> AsyncRead for Watched<S> {
         if new.is_empty() {
             return polled;
         }
-        this.activity.read(this.activity.now());
+        this.activity.read(this.activity.now(), new.len());
         if let Some(framing) = &mut this.framing {
             if this.activity.switched.load(Ordering::Relaxed) {
                 framing.switch();
@@ -253,15 +279,15 @@ mod tests {
         let activity = Activity::new();
         let limit = |now| activity.time_limit(now, HEAD, IDLE).as_millis();
         assert_eq!(limit(0), 10_000);
-        activity.read(4_000);
+        activity.read(4_000, 1);
         assert_eq!(limit(4_000), 10_000, "bytes that trickle win no time");
         activity.start();
         assert_eq!(limit(104_000), 179_000, "a request that is worked on is not idle");
         activity.end(104_000);
         assert_eq!(limit(150_000), 179_000);
-        activity.read(154_000);
+        activity.read(154_000, 1);
         assert_eq!(limit(154_000), 164_000, "the next head has its time from its first byte on");
-        activity.wrote(163_000);
+        activity.wrote(163_000, 1);
         assert_eq!(limit(163_000), 173_000, "or from the last byte of the answer before it");
     }
 
@@ -269,12 +295,38 @@ mod tests {
     fn frames_of_http_2_are_no_heads() {
         let activity = Activity::new();
         activity.speaks_two();
-        activity.read(5);
-        activity.wrote(6);
+        activity.read(5, 17);
+        activity.wrote(6, 17);
         assert_eq!(activity.time_limit(7, HEAD, IDLE).as_millis(), 10_000);
         activity.start();
         activity.end(8);
-        activity.read(9);
-        assert_eq!(activity.time_limit(10, HEAD, IDLE).as_millis(), 75_009);
+        assert_eq!(activity.time_limit(10, HEAD, IDLE).as_millis(), 75_008);
+    }
+
+    #[test]
+    fn an_answer_keeps_a_connection_of_http_2_and_pings_do_not() {
+        let activity = Activity::new();
+        let limit = |now| activity.time_limit(now, HEAD, IDLE).as_millis();
+        activity.speaks_two();
+        activity.start();
+        activity.end(0);
+        for now in 1..1_000 {
+            activity.read(now, 17);
+            activity.wrote(now, 17);
+        }
+        assert_eq!(limit(1_000), 75_000);
+        // Room for a byte costs more than the byte.
+        activity.read(2_000, 26);
+        activity.wrote(2_000, 10);
+        assert_eq!(limit(2_000), 75_000);
+        activity.wrote(3_000, 1_024);
+        assert_eq!(limit(3_000), 78_000);
+        // Who has sent much, with a request, has begun one.
+        activity.read(4_000, 60_000);
+        activity.start();
+        activity.read(5_000, 1_000_000);
+        activity.end(6_000);
+        activity.wrote(7_000, 1);
+        assert_eq!(limit(7_000), 82_000);
     }
 }

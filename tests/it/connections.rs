@@ -314,6 +314,37 @@ async fn frames_win_no_time_for_a_first_request_and_are_no_heads_behind_it() {
 }
 
 #[tokio::test]
+async fn pings_keep_no_connection_that_is_idle_and_an_answer_that_is_taken_slowly_does() {
+    let idle = Duration::from_secs(1);
+    let much = |_: Request<Arriving>, _: Peer| async { respond::text(StatusCode::OK, "x".repeat(400_000)) };
+    let (address, tasks) = start(Limits { idle, ..limits() }, much);
+    let (ping, get) = (frame(6, 0, 0, b"are you?"), frame(1, 0b101, 1, GET_2));
+    // No room is made for more of the answer than the first 65,535 bytes.
+    let mut stream = connect_2(address, &get).await;
+    let pinging = async {
+        while stream.write_all(&ping).await.is_ok() {
+            tokio::time::sleep(idle / 10).await;
+        }
+    };
+    timeout(PATIENCE, pinging).await.expect("the connection stays open");
+    let mut stream = connect_2(address, &get).await;
+    let begun = tokio::time::Instant::now();
+    let (mut came, mut room) = (0, vec![0; 65_536]);
+    while came < 400_000 {
+        let part = timeout(PATIENCE, stream.read(&mut room)).await.expect("more comes").unwrap();
+        assert!(part > 0, "the connection ends after {came} bytes in {:?}", begun.elapsed());
+        came += part;
+        if came >= 65_535 {
+            tokio::time::sleep(idle / 5).await;
+            let more = 40_000_u32.to_be_bytes();
+            stream.write_all(&[frame(8, 0, 0, &more), frame(8, 0, 1, &more)].concat()).await.unwrap();
+        }
+    }
+    assert!(begun.elapsed() > idle, "it was no slow client");
+    end(&tasks).await;
+}
+
+#[tokio::test]
 async fn floods_of_resets_and_headers_end_the_connection() {
     let (address, tasks) = start(limits(), |_: Request<Arriving>, _: Peer| std::future::pending::<Response>());
     // Streams that are opened and reset at once (CVE-2023-44487).
