@@ -11,19 +11,24 @@ use std::{
     net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr},
     pin::Pin,
     sync::Arc,
+    time::Duration,
 };
+
+use tokio::time;
 
 use crate::{
     base::{
         address::{self, Class},
         network::Network,
-        together,
     },
     domain::{
         Error, Result,
         dns::{Answer, Failure, Kind},
     },
 };
+
+/// How long addresses of one kind wait for those of the other.
+const OTHER_KIND: Duration = Duration::from_millis(250);
 
 /// Who is asked, and how.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -107,7 +112,7 @@ impl Dns {
         if !local.is_empty() {
             return Ok(local);
         }
-        let both = together::all([Kind::Aaaa, Kind::A].map(|kind| self.names.ask(&name, kind, Way::Cached))).await;
+        let both = self.both(&name).await;
         let found: Vec<IpAddr> = both.iter().flatten().flat_map(Answer::addresses).collect();
         if !found.is_empty() {
             return Ok(found);
@@ -118,6 +123,29 @@ impl Dns {
                 "host_unknown",
                 format!("There is no address of `{name}` in DNS: see how it is written."),
             )),
+        }
+    }
+
+    /// What is said of the addresses of IPv6, and of those of IPv4. Some name servers say nothing where they have none of a kind: where there
+    /// are some of the other, that is not waited for.
+    async fn both(&self, name: &str) -> [Result<Answer, Failure>; 2] {
+        let [mut six, mut four] = [Kind::Aaaa, Kind::A].map(|kind| self.names.ask(name, kind, Way::Cached));
+        let in_time = async |first: &Result<Answer, Failure>, other: Answered<'_>| {
+            if first.as_ref().is_ok_and(|it| it.addresses().next().is_some()) {
+                time::timeout(OTHER_KIND, other).await.unwrap_or(Err(Failure::Silent))
+            } else {
+                other.await
+            }
+        };
+        tokio::select! {
+            six = &mut six => {
+                let four = in_time(&six, four).await;
+                [six, four]
+            }
+            four = &mut four => {
+                let six = in_time(&four, six).await;
+                [six, four]
+            }
         }
     }
 
@@ -152,13 +180,20 @@ mod tests {
     use super::*;
     use crate::domain::dns::Record;
 
+    /// As long as it takes to find out that nobody answers.
+    const SILENT_FOR: Duration = Duration::from_secs(3);
+
     #[derive(Debug)]
     struct Scripted(HashMap<(&'static str, Kind), Result<Vec<&'static str>, Failure>>);
 
     impl Names for Scripted {
         fn ask<'a>(&'a self, name: &'a str, kind: Kind, _way: Way) -> Answered<'a> {
             let found = self.0.iter().find(|it| *it.0 == (leak(name), kind)).map(|it| it.1.clone());
+            let is_silent = found == Some(Err(Failure::Silent));
             Box::pin(async move {
+                if is_silent {
+                    time::sleep(SILENT_FOR).await;
+                }
                 let records =
                     found.unwrap_or_else(|| Ok(Vec::new()))?.into_iter().map(|it| match it.parse().unwrap() {
                         IpAddr::V4(it) => Record::A(it),
@@ -179,7 +214,10 @@ mod tests {
 
     /// The same name among those of the script.
     fn leak(name: &str) -> &'static str {
-        ["mixed.com", "inside.com", "mapped.com", "dead.com"].into_iter().find(|it| *it == name).unwrap_or("")
+        ["mixed.com", "inside.com", "mapped.com", "dead.com", "six.com", "four.com"]
+            .into_iter()
+            .find(|it| *it == name)
+            .unwrap_or("")
     }
 
     fn dns(allowed: &[&str]) -> Dns {
@@ -189,9 +227,25 @@ mod tests {
             (("inside.com", Kind::A), Ok(vec!["169.254.169.254"])),
             (("mapped.com", Kind::Aaaa), Ok(vec!["::ffff:10.0.0.9"])),
             (("dead.com", Kind::A), Err(Failure::Silent)),
+            (("four.com", Kind::A), Ok(vec!["9.9.9.9"])),
+            (("four.com", Kind::Aaaa), Err(Failure::Silent)),
+            (("six.com", Kind::A), Err(Failure::Silent)),
+            (("six.com", Kind::Aaaa), Ok(vec!["2620:fe::9"])),
         ]);
         let allowed: Vec<Network> = allowed.iter().map(|it| it.parse().unwrap()).collect();
         Dns::new(Arc::new(Scripted(script)), &allowed)
+    }
+
+    #[tokio::test]
+    async fn a_kind_of_which_nothing_is_said_is_not_waited_for() {
+        let begun = time::Instant::now();
+        for (host, wanted) in [("four.com", "9.9.9.9"), ("six.com", "2620:fe::9")] {
+            assert_eq!(dns(&[]).addresses(host).await.unwrap(), [wanted.parse::<IpAddr>().unwrap()]);
+        }
+        assert!(begun.elapsed() < SILENT_FOR, "{:?}", begun.elapsed());
+        // Where there is nothing else it is.
+        assert_eq!(dns(&[]).addresses("dead.com").await.unwrap_err().code, "dns_away");
+        assert!(begun.elapsed() >= SILENT_FOR);
     }
 
     #[tokio::test]
