@@ -46,6 +46,9 @@ fn one_hostname_is_the_sites_own_and_the_others_lead_to_it() {
     let canonical = json!({ "addresses": { "canonical": "WWW.shop.example." } });
     assert_eq!(change(&host, &key, &canonical, 200), json!({ "addresses": { "canonical": "www.shop.example" } }));
     assert_eq!(asked(&host, "shop.example", "/a%20b?c=d", ""), to("http://www.shop.example/a%20b?c=d"));
+    // Where it is turned round, nobody has kept the old direction.
+    let sent = http::ask(host.port, "GET / HTTP/1.1\r\nHost: shop.example\r\n", b"");
+    assert_eq!(sent.header("cache-control"), Some("max-age=0, must-revalidate"));
     assert_eq!(
         asked(&host, "shop.localhost:8443", "//evil.example", ""),
         to("http://www.shop.example:8443//evil.example")

@@ -14,6 +14,8 @@ use crate::{
 
 /// What is looked for on the very host: proofs, and what programs find there.
 const WELL_KNOWN: &str = "/.well-known/";
+/// For what may be otherwise the next time.
+const REVALIDATE_ALWAYS: &str = "max-age=0, must-revalidate";
 
 /// Where a visitor is sent who is at another address than the site's own.
 pub(super) fn elsewhere(gate: &Gate<'_>) -> Option<Response> {
@@ -34,8 +36,9 @@ pub(super) fn elsewhere(gate: &Gate<'_>) -> Option<Response> {
         None => return None,
     };
     let mut response = respond::redirect(StatusCode::PERMANENT_REDIRECT, &to);
-    // Not for ever, as browsers would keep it else: a setting may be changed again.
-    response.headers_mut().insert(CACHE_CONTROL, HeaderValue::from_static("max-age=3600"));
+    // Not for ever, as browsers would keep it else. Where the other hostname becomes the site's own, who has kept this would go round in circles.
+    let kept = if secures { "max-age=3600" } else { REVALIDATE_ALWAYS };
+    response.headers_mut().insert(CACHE_CONTROL, HeaderValue::from_static(kept));
     Some(response)
 }
 
