@@ -79,6 +79,36 @@ fn who_asks_too_often_waits_and_nobody_else_does() {
 }
 
 #[test]
+fn what_all_visitors_use_up_together_is_nobodys_fault() {
+    let (host, key) = with_site();
+    change(
+        &host,
+        &key,
+        &json!({ "limits": {
+        "rates": [
+            { "requests": 2, "every_s": 3_600 },
+            { "per": "site", "requests": 3, "every_s": 3_600 },
+        ],
+        "ban": { "after": 2, "for_s": 3_600 },
+    } }),
+    );
+    let of = |client: &str| status(&host, client, "/");
+    assert_eq!((of("192.0.2.1"), of("192.0.2.1")), (200, 200));
+    assert_eq!(of("192.0.2.1"), 429, "its own share, of which all others lose nothing");
+    assert_eq!(of("192.0.2.2"), 200);
+    for client in ["192.0.2.2", "192.0.2.3", "192.0.2.3"] {
+        let refused = asked(&host, client, "GET", "shop", "/");
+        let wait: u64 = refused.header("retry-after").unwrap().parse().unwrap();
+        assert_eq!((refused.status, (1_100..=1_201).contains(&wait)), (429, true), "{client}: {wait}");
+    }
+    assert_eq!(asked(&host, "192.0.2.4", "GET", "blog", "/").status, 200, "another site");
+    // Who was refused for what others have asked is not shut out for it: the next refusal of each would be one too many.
+    change(&host, &key, &json!({ "limits": { "rates": [{ "requests": 1_000, "every_s": 3_600 }] } }));
+    assert_eq!((of("192.0.2.2"), of("192.0.2.3")), (200, 200));
+    assert_eq!(bans(&host, &key), Vec::<Value>::new());
+}
+
+#[test]
 fn rules_and_sets_refuse_log_and_allow() {
     let (host, key) = with_site();
     change(

@@ -2,6 +2,7 @@
 
 use std::{
     fs,
+    io::{Read as _, Write as _},
     net::TcpStream,
     path::PathBuf,
     process::{Command, Stdio},
@@ -21,7 +22,7 @@ use chainhost::{
 };
 use hyper::StatusCode;
 use rustls::{
-    ClientConfig, ClientConnection, RootCertStore,
+    ClientConfig, ClientConnection, HandshakeKind, NamedGroup, RootCertStore, StreamOwned,
     crypto::aws_lc_rs,
     pki_types::{CertificateDer, ServerName, pem::PemObject as _},
 };
@@ -96,8 +97,8 @@ impl Secured {
         String::from_utf8(curl.output().unwrap().stdout).unwrap()
     }
 
-    /// The certificate that is shown to who asks for a name.
-    fn shown(&self, name: &str) -> CertificateDer<'static> {
+    /// A client that believes the authority.
+    fn client(&self) -> Arc<ClientConfig> {
         let mut roots = RootCertStore::empty();
         roots.add(self.authority.certificate()).unwrap();
         let config = ClientConfig::builder_with_provider(Arc::new(aws_lc_rs::default_provider()))
@@ -105,12 +106,23 @@ impl Secured {
             .unwrap()
             .with_root_certificates(roots)
             .with_no_client_auth();
+        Arc::new(config)
+    }
+
+    /// A connection behind its handshake.
+    fn connect(&self, name: &str, config: &Arc<ClientConfig>) -> StreamOwned<ClientConnection, TcpStream> {
         let name = ServerName::try_from(name.to_owned()).unwrap();
-        let mut client = ClientConnection::new(Arc::new(config), name).unwrap();
+        let mut client = ClientConnection::new(Arc::clone(config), name).unwrap();
         let mut stream = TcpStream::connect(("127.0.0.1", self.port)).unwrap();
         while client.is_handshaking() {
             client.complete_io(&mut stream).unwrap();
         }
+        StreamOwned::new(client, stream)
+    }
+
+    /// The certificate that is shown to who asks for a name.
+    fn shown(&self, name: &str) -> CertificateDer<'static> {
+        let client = self.connect(name, &self.client()).conn;
         client.peer_certificates().unwrap().first().unwrap().clone().into_owned()
     }
 
@@ -148,6 +160,24 @@ fn sites_are_served_by_https() {
     // Without TLS at the port for it.
     let plain = http::ask(it.port, "GET / HTTP/1.1\r\nHost: shop.example\r\n", b"");
     assert!(plain.status == 400 && plain.text().contains("This port speaks HTTPS"), "{}", plain.text());
+}
+
+#[test]
+fn keys_withstand_quantum_computers_and_handshakes_are_taken_up() {
+    let it = Secured::start("");
+    let config = it.client();
+    let mut kinds = Vec::new();
+    for _ in 0..2 {
+        let mut stream = it.connect("shop.example", &config);
+        stream.write_all(b"GET / HTTP/1.1\r\nHost: shop.example\r\nConnection: close\r\n\r\n").unwrap();
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).unwrap();
+        assert!(answer.ends_with("<p>the shop</p>"), "{answer}");
+        let group = stream.conn.negotiated_key_exchange_group().map(|it| it.name());
+        assert_eq!(group, Some(NamedGroup::X25519MLKEM768));
+        kinds.extend(stream.conn.handshake_kind());
+    }
+    assert_eq!(kinds, [HandshakeKind::Full, HandshakeKind::Resumed]);
 }
 
 #[test]

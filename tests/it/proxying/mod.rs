@@ -126,13 +126,20 @@ fn mirrored(said: &Value, name: &str) -> String {
 
 /// Serves a site with these routes, and these files.
 fn show(web: &Web, routes: &Value, files: &[(&str, &[u8])]) {
+    show_with(web, routes, files, &json!({}));
+}
+
+/// The same with other settings too.
+fn show_with(web: &Web, routes: &Value, files: &[(&str, &[u8])], settings: &Value) {
     let files = if files.is_empty() { &[("/index.html", &b"file"[..])] } else { files };
     let served = web.deploy(1, files, Policy::default());
     let mut routes = routes.clone();
     for route in routes.as_array_mut().unwrap() {
         route.as_object_mut().unwrap().entry("inside").or_insert(json!(true));
     }
-    let settings = SiteSettings::parse(&json!({ "proxy": { "routes": routes } }).to_string()).unwrap();
+    let mut settings = settings.clone();
+    settings["proxy"] = json!({ "routes": routes });
+    let settings = SiteSettings::parse(&settings.to_string()).unwrap();
     let mut snapshot = Snapshot::new(INSTANCE, web.plane.snapshot().generation + 1);
     let target = Target {
         site: SiteId(Id::from_bytes([1; 16])),

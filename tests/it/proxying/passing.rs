@@ -355,3 +355,42 @@ async fn where_all_places_are_taken_a_body_passes_as_it_comes() {
     whole(&mut gathered).await;
     tasks.stop();
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_no_upstream_answers_has_the_sites_own_page() {
+    let tasks = Tasks::new();
+    let silent = upstream(&tasks, |_| std::future::pending()).await;
+    let [closed, down] = [(); 2].map(|()| format!("http://127.0.0.1:{}", free_port()));
+    let web = Web::with(Limits::default());
+    let routes = json!([
+        { "path": "/closed", "to": [closed] },
+        { "path": "/late", "to": [silent.url()], "timeout_s": { "answer": 1 } },
+        { "path": "/down", "to": [down], "health": { "path": "/up", "every_s": 5, "timeout_s": 1, "fails": 1 } },
+    ]);
+    let pages = ["429", "502", "503", "504"].map(|it| (format!("/own/{it}.html"), format!("<p>own {it}</p>")));
+    let mut files: Vec<(&str, &[u8])> = vec![("/index.html", b"front")];
+    files.extend(pages.iter().map(|(path, text)| (path.as_str(), text.as_bytes())));
+    let errors: serde_json::Map<String, Value> =
+        pages.iter().map(|(path, _)| (path[5..8].to_owned(), json!(path))).collect();
+    let settings =
+        json!({ "errors": errors, "limits": { "rates": [{ "path": "/often", "requests": 1, "every_s": 3_600 }] } });
+    show_with(&web, &routes, &files, &settings);
+    assert_eq!(web.get("/often").await.status(), 404);
+    let end = Instant::now() + PATIENCE;
+    while web.get("/down").await.status() != 503 {
+        assert!(Instant::now() < end, "the route is not down");
+        sleep(Duration::from_millis(50)).await;
+    }
+    for (path, status, waits) in
+        [("/often", 429, true), ("/closed", 502, true), ("/down", 503, true), ("/late", 504, false)]
+    {
+        let own = web.get_with(path, &[("accept", "text/html")]).await;
+        assert_eq!((own.status(), own.text()), (status, &*format!("<p>own {status}</p>")), "{path}");
+        let told = (own.header("content-type"), own.header("cache-control"), !own.header("retry-after").is_empty());
+        assert_eq!(told, ("text/html; charset=utf-8", "no-store", waits), "{path}");
+        // A program has a sentence.
+        let plain = web.get_with(path, &[("accept", "application/json")]).await;
+        assert!(plain.status() == status && !plain.text().contains("own"), "{path}: {}", plain.text());
+    }
+    drop(tasks);
+}
