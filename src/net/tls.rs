@@ -177,6 +177,12 @@ impl Certificates {
 }
 
 impl Certificates {
+    /// What shows them to who has connected to the address `here`: only where there are several addresses does it matter to which.
+    fn at(&self, here: IpAddr) -> Option<Arc<Here>> {
+        let is_several = self.0.table.load().good.addresses.len() > 1;
+        is_several.then(|| Arc::new(Here(self.clone(), here.to_canonical())))
+    }
+
     /// What to show to who has connected to the address `here`.
     fn answer(&self, hello: &ClientHello<'_>, here: Option<IpAddr>) -> Option<Arc<CertifiedKey>> {
         if hello.alpn().is_some_and(|it| it.eq([ACME_TLS])) {
@@ -239,10 +245,8 @@ impl Tls {
     /// Does the handshake.
     pub(super) async fn accept(&self, stream: TcpStream) -> io::Result<(TlsStream<TcpStream>, Agreed)> {
         let mut config = Arc::clone(&self.config);
-        // Only then does it matter which of them a client has connected to.
-        if self.certificates.0.table.load().good.addresses.len() > 1 {
-            let here = stream.local_addr()?.ip().to_canonical();
-            Arc::make_mut(&mut config).cert_resolver = Arc::new(Here(self.certificates.clone(), here));
+        if let Some(resolver) = self.certificates.at(stream.local_addr()?.ip()) {
+            Arc::make_mut(&mut config).cert_resolver = resolver;
         }
         let mut stream = TlsAcceptor::from(config).accept(stream).await?;
         if stream.get_ref().1.alpn_protocol() == Some(ACME_TLS) {
@@ -257,15 +261,44 @@ impl Tls {
 
 /// The same certificates for QUIC, which has TLS 1.3 in it (RFC 9001). Nothing is taken before a handshake has ended, since it can be replayed.
 #[cfg(feature = "h3")]
-pub(super) fn for_quic(certificates: &Certificates) -> Result<ServerConfig, rustls::Error> {
-    let mut config = ServerConfig::builder_with_provider(Arc::new(provider()))
-        .with_protocol_versions(&[&rustls::version::TLS13])?
-        .with_no_client_auth()
-        .with_cert_resolver(Arc::new(certificates.clone()));
-    config.alpn_protocols = vec![H3.to_vec()];
-    config.ticketer = aws_lc_rs::Ticketer::new()?;
-    config.max_early_data_size = 0;
-    Ok(config)
+#[derive(Clone)]
+pub(super) struct ForQuic {
+    config: ServerConfig,
+    certificates: Certificates,
+}
+
+#[cfg(feature = "h3")]
+impl std::fmt::Debug for ForQuic {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("ForQuic")
+    }
+}
+
+#[cfg(feature = "h3")]
+impl ForQuic {
+    pub(super) fn new(certificates: &Certificates) -> Result<Self, rustls::Error> {
+        let mut config = ServerConfig::builder_with_provider(Arc::new(provider()))
+            .with_protocol_versions(&[&rustls::version::TLS13])?
+            .with_no_client_auth()
+            .with_cert_resolver(Arc::new(certificates.clone()));
+        config.alpn_protocols = vec![H3.to_vec()];
+        config.ticketer = aws_lc_rs::Ticketer::new()?;
+        config.max_early_data_size = 0;
+        Ok(Self { config, certificates: certificates.clone() })
+    }
+
+    /// For who comes to any address.
+    pub(super) fn anywhere(&self) -> ServerConfig {
+        self.config.clone()
+    }
+
+    /// For who has come to this one, where it matters.
+    pub(super) fn at(&self, here: IpAddr) -> Option<ServerConfig> {
+        let resolver = self.certificates.at(here)?;
+        let mut config = self.config.clone();
+        config.cert_resolver = resolver;
+        Some(config)
+    }
 }
 
 fn provider() -> CryptoProvider {

@@ -17,7 +17,7 @@ mod request;
 
 use std::{
     io,
-    net::{SocketAddr, UdpSocket},
+    net::{IpAddr, SocketAddr, UdpSocket},
     sync::{
         Arc,
         atomic::{AtomicUsize, Ordering},
@@ -42,7 +42,7 @@ use self::connection::Line;
 use super::{
     connection::{FIRST_REQUEST, Limits, Server as Beside},
     seats::Seats,
-    tls::{self, Certificates},
+    tls::{Certificates, ForQuic},
 };
 use crate::{
     base::{clock::Clock, tasks::Tasks},
@@ -90,6 +90,7 @@ pub struct Server {
     limits: Limits,
     seats: Seats,
     config: ServerConfig,
+    certificates: ForQuic,
     clock: Clock,
     /// Handshakes under way.
     unproven: Arc<AtomicUsize>,
@@ -117,15 +118,14 @@ impl Server {
     /// Errors: those of a provider of ciphers that does not work on this machine.
     pub fn beside(server: &Beside, certificates: &Certificates) -> Result<Self, rustls::Error> {
         let (tasks, limits, seats) = server.shared();
-        let tls = QuicServerConfig::try_from(tls::for_quic(certificates)?);
-        let tls = tls.map_err(|error| rustls::Error::General(error.to_string()))?;
-        let mut config = ServerConfig::with_crypto(Arc::new(tls));
+        let certificates = ForQuic::new(certificates)?;
+        let mut config = ServerConfig::with_crypto(crypto(certificates.anywhere())?);
         config
             .transport_config(Arc::new(transport(&limits)))
             .max_incoming(INCOMING_MAX)
             .incoming_buffer_size(INCOMING_BYTES_EACH)
             .incoming_buffer_size_total(INCOMING_BYTES_MAX);
-        Ok(Self { tasks, limits, seats, config, clock: Clock::system(), unproven: Arc::default() })
+        Ok(Self { tasks, limits, seats, config, certificates, clock: Clock::system(), unproven: Arc::default() })
     }
 
     /// Answers what comes to `socket` by `handler` until the sign to stop, and lets requests end that are under way then.
@@ -165,6 +165,14 @@ impl Server {
         Ok(())
     }
 
+    /// How a handshake is done at an address of ours, where that matters.
+    fn config_at(&self, here: Option<IpAddr>) -> Option<Arc<ServerConfig>> {
+        let crypto = crypto(self.certificates.at(here?)?).ok()?;
+        let mut config = self.config.clone();
+        config.crypto = crypto;
+        Some(Arc::new(config))
+    }
+
     /// Takes a client in, if there is a seat for it.
     fn take<H, A>(&self, incoming: Incoming, handler: &H, connections: &TaskTracker)
     where
@@ -182,7 +190,8 @@ impl Server {
         let Some(seat) = self.seats.free_now().and_then(seat) else { return incoming.refuse() };
         let unproven = Unproven::new(&self.unproven);
         // Elsewhere, since what a handshake needs would have its place in each connection for as long as that lives.
-        let shaken = Box::pin(shake(incoming, self.tasks.clone(), self.limits));
+        let config = self.config_at(incoming.local_ip());
+        let shaken = Box::pin(shake(incoming, config, self.tasks.clone(), self.limits));
         let (shared, clock) = ((self.tasks.clone(), self.limits), self.clock.clone());
         let (handler, under_way) = (handler.clone(), connections.token());
         self.tasks.spawn(async move {
@@ -198,9 +207,23 @@ impl Server {
     }
 }
 
+/// What quinn needs of TLS.
+fn crypto(config: rustls::ServerConfig) -> Result<Arc<QuicServerConfig>, rustls::Error> {
+    QuicServerConfig::try_from(config).map(Arc::new).map_err(|error| rustls::Error::General(error.to_string()))
+}
+
 /// Does a handshake in its time.
-async fn shake(incoming: Incoming, tasks: Tasks, limits: Limits) -> Option<quinn::Connection> {
-    let connecting = incoming.accept().ok()?;
+async fn shake(
+    incoming: Incoming,
+    config: Option<Arc<ServerConfig>>,
+    tasks: Tasks,
+    limits: Limits,
+) -> Option<quinn::Connection> {
+    let connecting = match config {
+        Some(config) => incoming.accept_with(config),
+        None => incoming.accept(),
+    };
+    let connecting = connecting.ok()?;
     let deadline = Instant::now() + limits.head;
     tokio::select! {
         () = too_late(&tasks, &limits) => None,

@@ -38,14 +38,15 @@ impl Secured {
         let (authority, files) = (Authority::new(), folder.path().join("certificates"));
         authority.issue(&files, "shop", &["shop.example"], (2020, 2099));
         authority.issue(&files, "book", &["book.example", "panel.example"], (2020, 2099));
+        authority.issue(&files, "here", &["here.example", "127.0.0.1"], (2020, 2099));
+        authority.issue(&files, "there", &["there.example", "127.0.0.2"], (2020, 2099));
         let of = |name: &str| {
             let at = files.display();
             format!("[[tls.certificates]]\nchain = \"{at}/{name}.pem\"\nkey = \"{at}/{name}.key\"\n")
         };
         let settings = format!(
-            "panel_host = \"panel.example\"\n{more}[tls]\nlisten = [\"127.0.0.1:{port}\"]\n{of_tls}{}{}",
-            of("shop"),
-            of("book")
+            "panel_host = \"panel.example\"\n{more}[tls]\nlisten = [\"127.0.0.1:{port}\"]\n{of_tls}{}",
+            ["shop", "book", "here", "there"].map(of).concat()
         );
         write_files(folder.path(), &[("c.toml", settings.as_bytes())]);
         let config = folder.path().join("c.toml");
@@ -244,6 +245,9 @@ async fn the_certificate_is_that_of_the_name_and_is_renewed_without_a_restart() 
     let (shop, book) = (shown("shop.example").await.unwrap(), shown("book.example").await.unwrap());
     assert!(shop != book && shown("shop.example").await.as_ref() == Some(&shop));
     assert_eq!(shown("stranger.example").await, None, "nobody vouches for the name");
+    // Of several addresses that have one, the one that was connected to.
+    assert!(shown("127.0.0.1").await.is_some_and(|it| it != shop && it != book));
+    assert_eq!(shown("127.0.0.2").await, None);
     let old = it.client("shop.example").await;
     it.authority.issue(&it.files, "shop", &["shop.example", "new.example"], (2020, 2099));
     let began = Instant::now();
