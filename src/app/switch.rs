@@ -283,9 +283,12 @@ impl Switch {
         let id = random::label::<8>();
         let path = request.uri().path();
         let for_program = path == "/api" || path.starts_with("/api/") || path == "/metrics";
-        let cannot = |why: &Error| match for_program {
-            true => problem::problem(why, &id),
-            false => admin::unavailable(why, &self.addresses.panel_host, &id),
+        let cannot = |why: &Error| {
+            if for_program {
+                problem::problem(why, &id)
+            } else {
+                admin::unavailable(why, &self.addresses.panel_host, &id)
+            }
         };
         let _turn = match self.turnstile.pass(client.address).await {
             Ok(turn) => turn,

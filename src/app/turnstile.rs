@@ -48,13 +48,11 @@ impl Turnstile {
     /// Errors: `busy` when that takes too long.
     pub(super) async fn pass(&self, client: IpAddr) -> Result<OwnedSemaphorePermit, Error> {
         let of_client = self.of(network::counted(client));
-        match time::timeout(self.waits, of_client.acquire_owned()).await {
-            Ok(Ok(turn)) => Ok(turn),
-            Ok(Err(_)) | Err(_) => {
-                let text = "Very many requests from your address are being worked on. Try again in a moment.";
-                Err(Error::unavailable("busy", text))
-            }
+        if let Ok(Ok(turn)) = time::timeout(self.waits, of_client.acquire_owned()).await {
+            return Ok(turn);
         }
+        let text = "Very many requests from your address are being worked on. Try again in a moment.";
+        Err(Error::unavailable("busy", text))
     }
 
     fn of(&self, client: IpAddr) -> Arc<Semaphore> {

@@ -169,7 +169,11 @@ impl Server {
     /// Gives it a request; `None` when it is full for its owner, or another one got the only place meanwhile.
     pub(super) fn lease(self: &Arc<Self>, may: May, owner: Owner) -> Option<Lease> {
         let place = Arc::clone(&self.exchanges).try_acquire_owned().ok()?;
-        let places = (place, self.clients.take_known(owner.client())?, self.shared.exchange(owner)?);
+        let of_client = match owner.client() {
+            Some(it) => Some(self.clients.take(it)?),
+            None => None,
+        };
+        let places = (place, of_client, self.shared.exchange(owner)?);
         let is_trial = may == May::Try;
         if is_trial {
             let mut standing = self.standing();

@@ -46,7 +46,7 @@ pub(super) struct Shared {
 
 /// A place among the exchanges of all, and its owner's shares.
 pub(super) struct Place {
-    _of_all: OwnedSemaphorePermit,
+    _place: OwnedSemaphorePermit,
     _of_site: Share<SiteId>,
     _of_client: Option<Share<IpAddr>>,
 }
@@ -72,10 +72,14 @@ impl Shared {
 
     /// A place for one more exchange, if there is one for this owner.
     pub(super) fn exchange(&self, owner: Owner) -> Option<Place> {
+        let of_client = match owner.client() {
+            Some(it) => Some(self.clients.take(it)?),
+            None => None,
+        };
         Some(Place {
-            _of_all: Arc::clone(&self.exchanges).try_acquire_owned().ok()?,
+            _place: Arc::clone(&self.exchanges).try_acquire_owned().ok()?,
             _of_site: self.sites.take(owner.site)?,
-            _of_client: self.clients.take_known(owner.client())?,
+            _of_client: of_client,
         })
     }
 

@@ -61,11 +61,6 @@ impl<K: Copy + Eq + Hash> Shares<K> {
         drop(taken);
         Some(Share { of: Arc::clone(self), key })
     }
-
-    /// The same where somebody is known; who is not has no share. The outer `None`: it has all that it may have.
-    pub(super) fn take_known(self: &Arc<Self>, key: Option<K>) -> Option<Option<Share<K>>> {
-        key.map_or(Some(None), |it| self.take(it).map(Some))
-    }
 }
 
 /// A place, until it is dropped.
