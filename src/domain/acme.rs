@@ -70,6 +70,13 @@ pub fn authority_name(directory: &str) -> &str {
     }
 }
 
+/// Whether a directory is at `domain`, or below it.
+pub fn is_within(directory: &str, domain: &str) -> bool {
+    let rest = directory.split_once("://").map_or(directory, |(_, rest)| rest);
+    let host = rest.split(['/', ':']).next().unwrap_or(rest);
+    host.strip_suffix(domain).is_some_and(|it| it.is_empty() || it.ends_with('.'))
+}
+
 /// Why an authority gave no certificate.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Refusal {

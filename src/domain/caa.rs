@@ -2,6 +2,8 @@
 //!
 //! Where a record cannot be understood, the authority must refuse; so does this.
 
+use super::acme::{self, Kind};
+
 /// One CAA record.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Property {
@@ -18,13 +20,26 @@ pub struct Property {
 pub struct Authority {
     /// For people: `Let's Encrypt`.
     pub name: String,
-    /// The names that it knows as its own in CAA records: `letsencrypt.org`.
+    /// The names that it knows as its own in CAA records: `letsencrypt.org`. Empty: they are not known.
     pub domains: Vec<String>,
     /// The account that will ask (its URL), where there is one already.
     pub account: Option<String>,
-    /// How the name will be validated: `http-01`.
-    pub method: &'static str,
+    /// How the name may be validated: the ways that it offers, of those by which it would be asked.
+    pub methods: Vec<Kind>,
 }
+
+/// What authorities know as their own, by the end of the host of their directory. One that may know more than is known here is left out.
+const DOMAINS: [(&str, &[&str]); 6] = [
+    ("letsencrypt.org", &["letsencrypt.org"]),
+    ("zerossl.com", &SECTIGO),
+    ("sectigo.com", &SECTIGO),
+    ("pki.goog", &["pki.goog"]),
+    ("ssl.com", &["ssl.com"]),
+    ("buypass.com", &["buypass.com", "buypass.no"]),
+];
+const SECTIGO: [&str; 5] = ["sectigo.com", "trust-provider.com", "usertrust.com", "comodoca.com", "comodo.com"];
+/// Authorities that do not look at port 443.
+const WITHOUT_TLS: [&str; 2] = ["zerossl.com", "sectigo.com"];
 
 impl Authority {
     /// Let's Encrypt, before there is an account, by a file on port 80.
@@ -33,8 +48,27 @@ impl Authority {
             name: String::from("Let's Encrypt"),
             domains: vec![String::from("letsencrypt.org")],
             account: None,
-            method: "http-01",
+            methods: vec![Kind::Http01],
         }
+    }
+
+    /// The authority of a directory, before there is an account; `ways`: those by which it would be asked.
+    pub fn of(directory: &str, ways: &[Kind]) -> Self {
+        let is_of = |end: &str| acme::is_within(directory, end);
+        let domains = DOMAINS.iter().find(|it| is_of(it.0)).map_or(&[][..], |it| it.1);
+        let has_tls = !WITHOUT_TLS.iter().any(|end| is_of(end));
+        Self {
+            name: acme::authority_name(directory).to_owned(),
+            domains: domains.iter().map(|it| (*it).to_owned()).collect(),
+            account: None,
+            methods: ways.iter().copied().filter(|it| has_tls || *it != Kind::TlsAlpn01).collect(),
+        }
+    }
+
+    /// The same, by one way alone.
+    #[must_use]
+    pub fn by(&self, method: Kind) -> Self {
+        Self { methods: vec![method], ..self.clone() }
     }
 
     /// The name to write into a record.
@@ -62,6 +96,20 @@ pub enum Verdict {
     OtherMethods(String),
     /// There is a critical record with a tag that authorities do not know.
     UnknownCritical(String),
+    /// Some may, and whether the authority is among them is not known.
+    Unsure,
+}
+
+impl Verdict {
+    /// Whether the authority may, as far as that shows before it is asked.
+    pub const fn allows(&self) -> bool {
+        matches!(self, Self::Unlimited | Self::Allowed | Self::OnlyAccount(_) | Self::Unsure)
+    }
+
+    /// Whether it is sure that the authority refuses, and that another one or another way may do.
+    pub const fn bars(&self) -> bool {
+        matches!(self, Self::NobodyMay | Self::OthersMay(_) | Self::OtherMethods(_))
+    }
 }
 
 /// The tags that are known: of RFC 8659, and of those registered since.
@@ -79,6 +127,9 @@ pub fn judge(set: &[Property], authority: &Authority, wild: bool) -> Verdict {
     }
     if relevant.is_empty() {
         return Verdict::Unlimited;
+    }
+    if authority.domains.is_empty() {
+        return Verdict::Unsure;
     }
     let issuers: Vec<Issuer> = relevant.iter().map(|it| Issuer::read(&it.value)).collect();
     let mut best = None;
@@ -138,7 +189,7 @@ impl Issuer {
         let methods = all("validationmethods");
         let fits = match methods.as_slice() {
             [] => true,
-            [one] => one.split(',').any(|it| it.trim() == authority.method),
+            [one] => one.split(',').any(|it| authority.methods.iter().any(|own| own.word() == it.trim())),
             _ => false,
         };
         if !fits {
@@ -220,5 +271,30 @@ mod tests {
         let nameless = Authority::lets_encrypt();
         let only = set(&["0 issue letsencrypt.org; accounturi=https://acme.example/acct/2"]);
         assert_eq!(judge(&only, &nameless, false), Verdict::OnlyAccount(String::from("https://acme.example/acct/2")));
+        let own = Authority::of("https://ca.internal/dir", &[Kind::Http01]);
+        for (texts, wanted) in [(&["0 issue ca.example"][..], Verdict::Unsure), (&[], Verdict::Unlimited)] {
+            assert_eq!(judge(&set(texts), &own, false), wanted, "{texts:?}");
+        }
+    }
+
+    #[test]
+    fn authorities_are_known_by_their_directory() {
+        let all = [Kind::Http01, Kind::TlsAlpn01, Kind::Dns01];
+        for (directory, name, domain, ways) in [
+            ("https://acme-staging-v02.api.letsencrypt.org/directory", "Let's Encrypt (staging)", "letsencrypt.org", 3),
+            ("https://acme.zerossl.com/v2/DV90", "ZeroSSL", "sectigo.com", 2),
+            ("https://dv.acme-v02.api.pki.goog/directory", "Google Trust Services", "pki.goog", 3),
+            ("https://notletsencrypt.org/dir", "notletsencrypt.org", "", 3),
+        ] {
+            let found = Authority::of(directory, &all);
+            assert_eq!((found.name.as_str(), found.domain(), found.methods.len()), (name, domain, ways));
+        }
+        // Each way counts for itself.
+        let set = set(&["0 issue sectigo.com; validationmethods=dns-01"]);
+        let zero = Authority::of("https://acme.zerossl.com/v2/DV90", &[Kind::Http01, Kind::Dns01]);
+        assert_eq!(judge(&set, &zero, false), Verdict::Allowed);
+        assert!(
+            judge(&set, &zero.by(Kind::Http01), false).bars() && judge(&set, &zero.by(Kind::Dns01), false).allows()
+        );
     }
 }

@@ -58,6 +58,11 @@ impl Finding {
         Self { code, level, text: text.into(), seen: seen.into() }
     }
 
+    /// Whether it is about CAA records.
+    pub fn is_of_caa(&self) -> bool {
+        self.code.starts_with("caa_")
+    }
+
     fn good(code: &'static str, text: impl Into<String>, seen: impl Into<String>) -> Self {
         Self::new(Level::Good, code, text, seen)
     }
@@ -227,8 +232,8 @@ pub struct Observed {
     pub caa: Result<Relevant, (String, Failure)>,
     /// What came of each address.
     pub visits: Vec<Visit>,
-    /// Who would be asked.
-    pub authority: Authority,
+    /// Who would be asked, one after the other: at least one.
+    pub authorities: Vec<Authority>,
 }
 
 impl Observed {

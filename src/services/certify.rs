@@ -7,6 +7,7 @@
 //! One node does this at a time. A process that ends in between leaves an order that the authority forgets, and begins anew.
 
 mod due;
+mod foresee;
 mod line;
 mod names;
 mod outcome;
@@ -25,6 +26,7 @@ use zeroize::Zeroizing;
 pub use self::people::HostnameCertificate;
 use self::{
     due::renewal_ms,
+    foresee::{Barred, Foreseen},
     line::Line,
     names::Wanted,
     outcome::Outcome,
@@ -36,15 +38,12 @@ use crate::{
     domain::{
         Error, Result,
         acme::{self, Blame, Challenge, Explained, Kind, records::Posted},
-        caa::Authority,
         certificate::{
             Standing,
             kept::{CertificateId, Kept, Order, Source},
             pair::Pair,
         },
-        doctor::Belongs,
         event::Event,
-        hostname::Hostname,
         node::Topic,
     },
     ports::acme::{Authorities, Directory, Failure, Issued, Later, Placed, Stage, Wish},
@@ -283,13 +282,14 @@ impl Services {
             return self.keep_waiting(hold, &wanted, before.as_ref(), &awaited).await;
         }
         // A record that a person has set is a person's word.
-        if awaited.is_empty()
-            && acme.looks_first(&wanted, failures)
-            && let Some(why) = self.foresee(acme, &wanted).await
-        {
-            acme.count(Outcome::Foreseen);
-            return self.postpone(hold, wanted, before, why).await;
-        }
+        let looks = awaited.is_empty() && acme.looks_first(&wanted, failures);
+        let barred = match if looks { self.foresee(acme, &wanted, failures).await } else { Foreseen::default() } {
+            Foreseen::Nothing(why) => {
+                acme.count(Outcome::Foreseen);
+                return self.postpone(hold, wanted, before, why).await;
+            }
+            Foreseen::All(barred) => barred,
+        };
         let key = format!("certify {}", wanted.tenant);
         if self.windows().take(&key, TENANT_MAX, TENANT_WINDOW_MS, "certify", "").await.is_err() {
             tracing::warn!(
@@ -300,7 +300,7 @@ impl Services {
         }
         let order = self.begin_order(hold, &wanted, before.as_ref()).await?;
         let replaced = self.replaced(&wanted, before.as_ref()).await?;
-        let asked = self.ask(acme, hold, &wanted, before.as_ref(), (replaced.as_ref(), awaited.first()));
+        let asked = self.ask(acme, hold, &wanted, before.as_ref(), (replaced.as_ref(), awaited.first(), &barred));
         let came = tokio::time::timeout(ORDER_MAX, asked).await;
         let came =
             came.unwrap_or_else(|_| Ok(Came::Nothing { why: acme::took_too_long(&wanted.name), retry_after_s: None }));
@@ -429,50 +429,6 @@ impl Services {
         done.await
     }
 
-    /// Why no authority that everybody believes would give a certificate now, where that shows from here: asking would only use up its
-    /// limits.
-    async fn foresee(&self, acme: &Acme, wanted: &Wanted) -> Option<(String, String)> {
-        let directory = acme.directories.first().filter(|it| names::is_public_authority(&it.url))?;
-        let name = acme::authority_name(&directory.url);
-        let known = Authority::lets_encrypt();
-        let is_known = known.name == name;
-        let host = Hostname::parse(&wanted.name).ok()?;
-        let belongs = if wanted.for_server { Belongs::Panel } else { Belongs::Site(String::new()) };
-        let looked = self.examine_hostname(&host, belongs, known).await;
-        let report = looked.inspect_err(|error| tracing::debug!(%error, "a hostname could not be checked")).ok()?;
-        // The authority would see a record that the server has set, and not where the name leads.
-        let strays = || report.findings.iter().find(|it| acme.sets_records(wanted) && it.code == "aaaa_wrong");
-        let why = report.hopeless().or_else(strays).filter(|it| is_known || !it.code.starts_with("caa_"))?;
-        Some((format!("certificate_{}", why.code), why.text.clone()))
-    }
-
-    /// Keeps why nobody was asked; it is looked again soon, as that uses up nothing.
-    async fn postpone(&self, hold: Hold, wanted: Wanted, before: Option<Order>, why: (String, String)) -> Result<()> {
-        let failures = before.as_ref().map_or(0, |it| it.failures);
-        let order = Order {
-            tenant: wanted.tenant,
-            next_ms: self.clock.now_ms().saturating_add(pause_ms(failures, None).min(FORESEEN_MAX_MS)),
-            failures: failures.saturating_add(1),
-            problem: Some(why),
-            certificate: before.as_ref().and_then(|it| it.certificate),
-            authority: before.as_ref().and_then(|it| it.authority.clone()),
-            asked_ms: before.and_then(|it| it.asked_ms),
-            name: wanted.name,
-        };
-        tracing::info!(
-            hostname = order.name,
-            problem = order.problem.as_ref().map(|it| it.1.as_str()),
-            "no authority is asked"
-        );
-        let (services, scope) = (self.clone(), access::task_scope(order.tenant));
-        self.db
-            .write(move |tx| {
-                services.check_hold(tx, &hold)?;
-                store::certificates::put_order(tx, scope, &order)
-            })
-            .await
-    }
-
     /// The certificate of an authority that the next one replaces.
     async fn replaced(&self, wanted: &Wanted, before: Option<&Order>) -> Result<Option<Kept>> {
         let Some(id) = before.and_then(|it| it.certificate) else { return Ok(None) };
@@ -487,16 +443,18 @@ impl Services {
         hold: Hold,
         wanted: &Wanted,
         before: Option<&Order>,
-        (replaced, awaited): (Option<&Kept>, Option<&Posted>),
+        (replaced, awaited, barred): (Option<&Kept>, Option<&Posted>, &[Barred]),
     ) -> Result<Came> {
-        let ways = acme.ways(wanted);
         let mut first: Option<(Explained, Option<u64>)> = None;
         let awake = acme.awake(self.clock.now_ms());
         // An order that has waited is gone on with where it was placed.
         let asked = awake.into_iter().filter(|it| awaited.is_none_or(|of| of.authority == it.url));
         'authorities: for directory in asked {
             let name = acme::authority_name(&directory.url);
-            for (way, is_last) in ways.iter().copied() {
+            let may = |way: &Kind| !barred.iter().any(|it| it.directory == directory.url && it.way == *way);
+            let ways: Vec<Kind> = acme.ways(wanted).iter().copied().filter(may).collect();
+            for (at, way) in ways.iter().copied().enumerate() {
+                let is_last = at + 1 == ways.len();
                 self.ask_hold(Some(hold)).await?;
                 let is_same = before.and_then(|it| it.authority.as_deref()) == Some(directory.url.as_str());
                 let before_it = replaced.filter(|_| is_same).and_then(Kept::renewal_id);

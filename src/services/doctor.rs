@@ -25,7 +25,7 @@ use crate::{
         access::{Actor, Right, TenantScope},
         caa::Authority,
         dns::{Failure, Kind},
-        doctor::{self, Belongs, Report, leads::Leads},
+        doctor::{self, Belongs, Observed, Report, leads::Leads},
         hostname::Hostname,
         site::SiteName,
     },
@@ -119,14 +119,19 @@ impl Services {
         let what = "Hostnames have been checked very often.";
         self.windows().take(&key, limits::CHECKS_MAX, limits::CHECKS_WINDOW_MS, "checks", what).await?;
         let belongs = self.whose(scope, &host).await?;
-        self.examine_hostname(&host, belongs, Authority::lets_encrypt()).await
+        Ok(doctor::examine(&self.observe_hostname(&host, belongs, vec![Authority::lets_encrypt()]).await?))
     }
 
-    /// The same for who orders a certificate by itself, and knows whose the hostname is and which authority it will ask.
-    pub async fn examine_hostname(&self, host: &Hostname, belongs: Belongs, authority: Authority) -> Result<Report> {
+    /// What is seen of a hostname, for who knows whose it is and which authorities it will ask.
+    pub(super) async fn observe_hostname(
+        &self,
+        host: &Hostname,
+        belongs: Belongs,
+        authorities: Vec<Authority>,
+    ) -> Result<Observed> {
         let word = self.check_word().await?;
         let look = look::Look { outside: &self.outside, word };
-        Ok(doctor::examine(&look.observe(host.as_str(), belongs, authority).await))
+        Ok(look.observe(host.as_str(), belongs, authorities).await)
     }
 
     /// Whether one of the addresses of a hostname answers with the word of this installation, through whatever is in front of it.

@@ -17,8 +17,9 @@ use chainhost::{
     domain::{
         access::Actor,
         acme::{Kind, Problem, Refusal},
+        caa::Property,
         certificate::kept::{Order, Source},
-        dns::{self, Answer},
+        dns::{self, Answer, Record},
         node::Duty,
         site::SiteName,
     },
@@ -123,10 +124,26 @@ fn refusal(kind: &str, detail: &str, way: Option<Kind>) -> Refusal {
 #[derive(Debug, Default)]
 struct World {
     is_mended: AtomicBool,
+    /// What the CAA record of `limited.org` says.
+    caa: Mutex<&'static str>,
 }
 
+/// Where `limited.org` leads: who answers there cannot be found out.
+const LEADS_TO: &str = "9.9.9.9";
+
 impl Names for World {
-    fn ask<'a>(&'a self, name: &'a str, _kind: dns::Kind, _way: Way) -> Answered<'a> {
+    fn ask<'a>(&'a self, name: &'a str, kind: dns::Kind, _way: Way) -> Answered<'a> {
+        let records = match (name, kind) {
+            ("limited.org", dns::Kind::A) => vec![Record::A(LEADS_TO.parse().unwrap())],
+            ("limited.org", dns::Kind::Caa) => {
+                let value = (*self.caa.lock().unwrap()).to_owned();
+                vec![Record::Caa(Property { critical: false, tag: String::from("issue"), value })]
+            }
+            _ => Vec::new(),
+        };
+        if !records.is_empty() {
+            return Box::pin(async { Ok(Answer { records, ..Answer::default() }) });
+        }
         let is_known = name != "shop.org" && name != "panel.shop.org";
         Box::pin(async move {
             if self.is_mended.load(Ordering::Relaxed) {
@@ -443,4 +460,32 @@ async fn nobody_is_asked_in_vain() {
     rig.add("new.shop.org").await;
     rig.pass().await;
     assert!(rig.script.asked().iter().any(|it| it.1 == "new.shop.org"));
+}
+
+/// What CAA records forbid for sure is not asked for: of several authorities and ways those are, which they allow.
+#[tokio::test]
+async fn the_authorities_and_ways_are_asked_that_caa_allows() {
+    const PUBLIC: &str = "https://acme-v02.api.letsencrypt.org/directory";
+    const ZERO: &str = "https://acme.zerossl.com/v2/DV90";
+    for (caa, wanted) in [
+        ("sectigo.com", Ok(&[(ZERO, Kind::Http01)][..])),
+        ("letsencrypt.org", Ok(&[(PUBLIC, Kind::Http01)])),
+        ("letsencrypt.org; validationmethods=tls-alpn-01", Ok(&[(PUBLIC, Kind::TlsAlpn01)])),
+        ("sectigo.com; validationmethods=dns-01", Err("certificate_caa_forbids")),
+        ("ca.example", Err("certificate_caa_forbids")),
+        (";", Err("certificate_caa_nobody")),
+    ] {
+        let world = Arc::new(World::default());
+        *world.caa.lock().unwrap() = caa;
+        let names: Arc<dyn Names> = Arc::<World>::clone(&world);
+        let outside = Outside { dns: Dns::new(names, &[]), ..Outside::default() };
+        let rig = Rig::with(&[PUBLIC, ZERO], "panel.shop.org", outside).await;
+        rig.add("limited.org").await;
+        rig.pass().await;
+        let asked: Vec<_> = rig.script.asked().into_iter().map(|it| (it.0, it.2)).collect();
+        let order = rig.order("limited.org").await;
+        let (asks, code) = wanted.map_or_else(|code| (&[][..], Some(code)), |it| (it, None));
+        assert_eq!(asked, asks.iter().map(|it| (it.0.to_owned(), it.1)).collect::<Vec<_>>(), "{caa}");
+        assert_eq!(order.problem.as_ref().map(|it| it.0.as_str()), code, "{caa}: {order:?}");
+    }
 }

@@ -1,11 +1,13 @@
-//! Whether CAA records let the authority give a certificate.
+//! Whether CAA records let an authority give a certificate: one of several is enough.
 
-use super::{Finding, Observed};
-use crate::domain::caa::{self, Verdict};
+use super::{Finding, Observed, listed};
+use crate::domain::{
+    acme::Kind,
+    caa::{self, Authority, Verdict},
+};
 
 pub(super) fn examine(seen: &Observed) -> Option<Finding> {
-    let (host, authority) = (&seen.host, &seen.authority);
-    let (name, own) = (&authority.name, authority.domain());
+    let host = &seen.host;
     let (at, set) = match &seen.caa {
         Ok(Some(it)) => it,
         Ok(None) => return Some(Finding::good("caa_none", "No CAA record limits who may give certificates.", "")),
@@ -21,9 +23,35 @@ pub(super) fn examine(seen: &Observed) -> Option<Finding> {
     let saw: Vec<String> =
         set.iter().map(|it| format!("{at} CAA {} {} \"{}\"", i32::from(it.critical) * 128, it.tag, it.value)).collect();
     let saw = saw.join("; ");
-    Some(match caa::judge(set, authority, false) {
+    let judged = |it| (it, caa::judge(set, it, false));
+    let verdicts: Vec<(&Authority, Verdict)> = seen.authorities.iter().map(judged).collect();
+    let of = |wanted: fn(&Verdict) -> bool| verdicts.iter().filter(move |it| wanted(&it.1));
+    let named = |wanted| of(wanted).map(|it| it.0.name.as_str()).collect::<Vec<_>>();
+    let allowed = named(|it| *it == Verdict::Allowed);
+    if !allowed.is_empty() {
+        let others = named(Verdict::bars);
+        let others = if others.is_empty() { String::new() } else { format!(" and not {}", others.join(" or ")) };
+        let text = format!("The CAA records of {at} allow {}{others}.", listed(&allowed));
+        return Some(Finding::good("caa_allows", text, saw));
+    }
+    // Where none may for sure, the first is spoken of, as it is the one that is asked first.
+    let (authority, verdict) = of(Verdict::allows).next().or(verdicts.first())?;
+    Some(one(at, authority, verdict, &named(Verdict::bars), saw))
+}
+
+/// What is said of one authority; `barred`: all that may not.
+fn one(at: &str, authority: &Authority, verdict: &Verdict, barred: &[&str], saw: String) -> Finding {
+    let (name, own) = (&authority.name, authority.domain());
+    match verdict {
         Verdict::Unlimited => Finding::good("caa_unlimited", format!("The CAA records of {at} limit nobody."), saw),
         Verdict::Allowed => Finding::good("caa_allows", format!("The CAA records of {at} allow {name}."), saw),
+        Verdict::Unsure => Finding::warning(
+            "caa_unsure",
+            format!(
+                "The CAA records of {at} limit who may give certificates, and by which name {name} knows itself in them is not known here: see that it is one of those."
+            ),
+            saw,
+        ),
         Verdict::NobodyMay => Finding::problem(
             "caa_nobody",
             format!(
@@ -34,8 +62,9 @@ pub(super) fn examine(seen: &Observed) -> Option<Finding> {
         Verdict::OthersMay(others) => Finding::problem(
             "caa_forbids",
             format!(
-                "The CAA records of {at} allow {} and not {name}: add `{at} CAA 0 issue \"{own}\"`.",
-                others.join(", ")
+                "The CAA records of {at} allow {} and not {}: add `{at} CAA 0 issue \"{own}\"`.",
+                others.join(", "),
+                barred.join(" or ")
             ),
             saw,
         ),
@@ -57,7 +86,7 @@ pub(super) fn examine(seen: &Observed) -> Option<Finding> {
             "caa_method",
             format!(
                 "The CAA record of {at} allows {name} to validate by {methods} only: add `{}` to its `validationmethods`.",
-                authority.method
+                authority.methods.iter().map(|it| it.word()).collect::<Vec<_>>().join("` or `")
             ),
             saw,
         ),
@@ -68,5 +97,13 @@ pub(super) fn examine(seen: &Observed) -> Option<Finding> {
             ),
             saw,
         ),
-    })
+    }
+}
+
+impl Observed {
+    /// Whether CAA records are sure to keep an authority from giving one by a way.
+    pub fn is_barred(&self, authority: &Authority, way: Kind) -> bool {
+        let Ok(Some((_, set))) = &self.caa else { return false };
+        caa::judge(set, &authority.by(way), false).bars()
+    }
 }

@@ -64,7 +64,7 @@ fn well() -> Observed {
         zone: Some(zone(vec![("ns1.shop.com", looked(&[V4], &[V6])), ("ns2.shop.com", looked(&[V4], &[V6]))])),
         caa: Ok(None),
         visits: vec![visit(V4, HERE), visit(V6, HERE)],
-        authority: Authority::lets_encrypt(),
+        authorities: vec![Authority::lets_encrypt()],
     }
 }
 
@@ -181,7 +181,10 @@ fn of_addresses() -> Vec<(&'static str, Observed)> {
             "caa_account",
             Observed {
                 caa: Ok(Some(caa(&["issue letsencrypt.org; accounturi=https://a/1"]))),
-                authority: Authority { account: Some(String::from("https://a/2")), ..Authority::lets_encrypt() },
+                authorities: vec![Authority {
+                    account: Some(String::from("https://a/2")),
+                    ..Authority::lets_encrypt()
+                }],
                 ..well()
             },
         ),

@@ -4,6 +4,7 @@ use std::net::IpAddr;
 
 use crate::{
     domain::{
+        acme,
         certificate::{
             self,
             kept::{Kept, Order, Source},
@@ -47,12 +48,7 @@ pub(super) fn is_public_authority(directory: &str) -> bool {
         "sectigo.com",
     ]
     .iter()
-    .any(|end| host(directory).strip_suffix(end).is_some_and(|it| it.is_empty() || it.ends_with('.')))
-}
-
-fn host(directory: &str) -> &str {
-    let rest = directory.split_once("://").map_or(directory, |(_, rest)| rest);
-    rest.split(['/', ':']).next().unwrap_or(rest)
+    .any(|end| acme::is_within(directory, end))
 }
 
 /// Whether a name is one of this machine or network, whoever is asked.

@@ -100,20 +100,20 @@ impl Acme {
         self.zones.as_ref()?.find(name)
     }
 
-    /// By which ways an authority is shown that a name is ours, one after the other; with each, whether it is the last.
-    pub(super) fn ways(&self, wanted: &Wanted) -> &'static [(Proof, bool)] {
+    /// By which ways an authority is shown that a name is ours, one after the other.
+    pub(super) fn ways(&self, wanted: &Wanted) -> &'static [Proof] {
         match self.zone(&wanted.name) {
-            None => &[(Proof::Http01, false), (Proof::TlsAlpn01, true)],
-            Some(_) if !wanted.stands_in => &[(Proof::Dns01, true)],
+            None => &[Proof::Http01, Proof::TlsAlpn01],
+            Some(_) if !wanted.stands_in => &[Proof::Dns01],
             // The zone may be what the star fails at; a person is not asked for a record for each name.
-            Some(it) if it.access.is_none() => &[(Proof::Http01, false), (Proof::TlsAlpn01, true)],
-            Some(_) => &[(Proof::Http01, false), (Proof::TlsAlpn01, false), (Proof::Dns01, true)],
+            Some(it) if it.access.is_none() => &[Proof::Http01, Proof::TlsAlpn01],
+            Some(_) => &[Proof::Http01, Proof::TlsAlpn01, Proof::Dns01],
         }
     }
 
     /// Whether records may show it.
     pub(super) fn sets_records(&self, wanted: &Wanted) -> bool {
-        self.ways(wanted).iter().any(|it| it.0 == Proof::Dns01)
+        self.ways(wanted).contains(&Proof::Dns01)
     }
 
     /// Whether it is looked first where a name leads; in a zone each name could else be had by whoever adds it to a site.

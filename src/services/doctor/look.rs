@@ -37,7 +37,7 @@ pub(super) struct Look<'a> {
 
 impl Look<'_> {
     /// Looks at all that matters for a certificate.
-    pub(super) async fn observe(&self, host: &str, belongs: Belongs, authority: Authority) -> Observed {
+    pub(super) async fn observe(&self, host: &str, belongs: Belongs, authorities: Vec<Authority>) -> Observed {
         let dns = &self.outside.dns;
         let looked = self.looked(host, Way::Fresh).await;
         let is_answered = looked.a.is_ok() || looked.aaaa.is_ok();
@@ -57,7 +57,7 @@ impl Look<'_> {
             zone,
             caa,
             visits: Vec::new(),
-            authority,
+            authorities,
         };
         let addresses = seen.addresses();
         if is_answered {

@@ -132,7 +132,7 @@ async fn seen_in(
     let (outside, _) = outside(script, &[]);
     let word = Secret::new(String::from("ours"));
     let look = Look { outside: &outside, word: &word };
-    look.observe("www.shop.com", Belongs::Site(String::from("shop")), Authority::lets_encrypt()).await
+    look.observe("www.shop.com", Belongs::Site(String::from("shop")), vec![Authority::lets_encrypt()]).await
 }
 
 /// The codes of what is not well.
@@ -246,7 +246,7 @@ async fn addresses_are_visited_where_that_may_be() {
         let (outside, world) = outside(script, allowed);
         let ours = Secret::new(String::from("ours"));
         let look = Look { outside: &outside, word: &ours };
-        look.observe("www.shop.com", Belongs::Nobody, Authority::lets_encrypt()).await;
+        look.observe("www.shop.com", Belongs::Nobody, vec![Authority::lets_encrypt()]).await;
         assert_eq!(*world.visited.lock().unwrap(), visits);
     }
 }
