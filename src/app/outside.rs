@@ -8,7 +8,7 @@ use crate::{
     engines::{dns, reach},
     ports::dns::Dns,
     serve::proxy::{Resolve, Resolved},
-    services::doctor::Outside,
+    services::doctor::{HTTPS_PORT, Outside},
 };
 
 /// The addresses of upstreams: of those that the operator has named whatever they are, of others those that may be connected to.
@@ -38,6 +38,7 @@ pub(super) fn open(settings: &Settings, countries: Countries) -> Outside {
         reach: Arc::new(reach::Network),
         public_addresses: settings.public_addresses.clone(),
         http_port: settings.http_port,
+        https_port: HTTPS_PORT,
         countries,
     }
 }

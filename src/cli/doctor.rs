@@ -10,7 +10,7 @@ use super::{
     client::{self, Call, credentials::ServerArgument, escape, shapes},
     failure::Result,
     output::{self, Output},
-    sites, terminal,
+    terminal,
     text::plain,
 };
 use crate::domain::hostname::Hostname;
@@ -24,13 +24,19 @@ const END: &str = "\u{1b}[0m";
 #[derive(Args)]
 pub(super) struct Doctor {
     /// The hostname, as in www.example.org
-    #[arg(value_parser = sites::hostname)]
-    hostname: Hostname,
+    #[arg(value_parser = hostname)]
+    hostname: String,
     /// Print the server's answer as JSON
     #[arg(long)]
     json: bool,
     #[command(flatten)]
     server: ServerArgument,
+}
+
+/// A hostname, or all names below a domain (`*.`), which the server may know.
+fn hostname(text: &str) -> std::result::Result<String, String> {
+    let (star, name) = text.trim().strip_prefix("*.").map_or(("", text), |name| ("*.", name));
+    Hostname::parse(name).map(|it| format!("{star}{it}")).map_err(|error| error.message)
 }
 
 impl Doctor {
@@ -45,7 +51,7 @@ impl Doctor {
         if std::io::stderr().is_terminal() {
             terminal::note(&format!("The server looks at {}, which takes some seconds …", self.hostname));
         }
-        let path = format!("/api/v1/hostnames/{}/check", escape(self.hostname.as_str()));
+        let path = format!("/api/v1/hostnames/{}/check", escape(&self.hostname));
         let answer: Value = client.call(&Call::post(&path, &json!({}))?).await?;
         let check: shapes::Check = output::read_one(answer.clone())?;
         *ready = check.ready;
@@ -80,6 +86,13 @@ fn show(check: &shapes::Check, colours: bool) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn all_names_below_a_domain_are_a_name_too() {
+        assert_eq!(hostname("*.Example.ORG.").as_deref(), Ok("*.example.org"));
+        assert_eq!(hostname(" WWW.example.org").as_deref(), Ok("www.example.org"));
+        assert!(["*.", "*", "a.*.org", "*.*.org"].into_iter().all(|it| hostname(it).is_err()));
+    }
 
     #[test]
     fn findings_are_lines_and_nothing_in_them_steers_a_terminal() {

@@ -13,6 +13,7 @@ mod tests;
 use std::net::IpAddr;
 
 use super::{
+    acme::Kind,
     caa::{Authority, Property},
     dns::{Answer, Failure},
 };
@@ -58,6 +59,15 @@ impl Finding {
         Self { code, level, text: text.into(), seen: seen.into() }
     }
 
+    /// The same as something to look at, where another way is left.
+    fn eased(self, way: &str) -> Self {
+        if self.level < Level::Problem {
+            return self;
+        }
+        let text = format!("{}; a certificate can come without that, {way}.", self.text.trim_end_matches('.'));
+        Self { level: Level::Warning, text, ..self }
+    }
+
     /// Whether it is about CAA records.
     pub fn is_of_caa(&self) -> bool {
         self.code.starts_with("caa_")
@@ -75,6 +85,21 @@ impl Finding {
         Self::new(Level::Problem, code, text, seen)
     }
 }
+
+/// What keeps every authority from giving one.
+const HOPELESS: [&str; 11] = [
+    "a_elsewhere",
+    "aaaa_elsewhere",
+    "caa_forbids",
+    "caa_nobody",
+    "cname_dangling",
+    "cname_loop",
+    "dns_no_address",
+    "dns_no_name",
+    "dns_servfail",
+    "dnssec_broken",
+    "other_chainhost",
+];
 
 /// All that was found for a hostname, the worst first.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -99,20 +124,7 @@ impl Report {
     /// What keeps every authority from giving one, whichever way it looks and whatever stands between it and this server. What only
     /// this server may not see, and what is wrong with one port alone, is not among it.
     pub fn hopeless(&self) -> Option<&Finding> {
-        const CODES: [&str; 11] = [
-            "a_elsewhere",
-            "aaaa_elsewhere",
-            "caa_forbids",
-            "caa_nobody",
-            "cname_dangling",
-            "cname_loop",
-            "dns_no_address",
-            "dns_no_name",
-            "dns_servfail",
-            "dnssec_broken",
-            "other_chainhost",
-        ];
-        self.findings.iter().find(|it| it.level == Level::Problem && CODES.contains(&it.code))
+        self.findings.iter().find(|it| it.level == Level::Problem && HOPELESS.contains(&it.code))
     }
 
     /// The sentence of the worst finding, or that all is well.
@@ -131,6 +143,8 @@ pub enum Belongs {
     Site(String),
     /// The panel's.
     Panel,
+    /// It is for all names below the domain of the sites.
+    Star,
     /// Nobody's here.
     Nobody,
 }
@@ -205,14 +219,16 @@ pub enum Outcome {
 pub struct Visit {
     /// Where.
     pub address: IpAddr,
-    /// What.
+    /// What, in clear.
     pub outcome: Outcome,
+    /// What, by TLS; `None`: nobody would ask so.
+    pub by_tls: Option<Outcome>,
 }
 
 /// All that was seen.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Observed {
-    /// The hostname.
+    /// The hostname, also with `*.` in front; what was looked up then is the domain behind it.
     pub host: String,
     /// Whose it is.
     pub belongs: Belongs,
@@ -237,6 +253,16 @@ pub struct Observed {
 }
 
 impl Observed {
+    /// Whether it is for all names below a domain.
+    pub fn is_wild(&self) -> bool {
+        self.host.starts_with("*.")
+    }
+
+    /// The name that was looked up.
+    pub fn base(&self) -> &str {
+        self.host.strip_prefix("*.").unwrap_or(&self.host)
+    }
+
     /// The addresses that count: what the servers of the zone say, as authorities ask them; else what this server's resolver says.
     pub fn addresses(&self) -> Vec<IpAddr> {
         let mut found: Vec<IpAddr> = self.answered().flat_map(|it| addresses(&it.looked)).collect();
@@ -290,10 +316,26 @@ pub fn examine(seen: &Observed) -> Report {
     findings.extend(reserved(seen));
     findings.extend(names::examine(seen));
     findings.extend(addresses::examine(seen));
+    if seen.has_left(Kind::Dns01) {
+        findings = findings.into_iter().map(|it| by_record(seen, it)).collect();
+    }
     findings.extend(limits::examine(seen));
     // Stable: what is found first comes first among those that are as bad.
     findings.sort_by_key(|it| std::cmp::Reverse(it.level));
     Report { host: seen.host.clone(), findings }
+}
+
+/// A finding on where a name leads, where a record in DNS shows that it is ours.
+fn by_record(seen: &Observed, it: Finding) -> Finding {
+    let is_of_place = |it: &Finding| {
+        addresses::CODES.contains(&it.code) || ["cname_dangling", "dns_no_address", "dns_no_name"].contains(&it.code)
+    };
+    // A name of a site has to lead here before a record is set for it.
+    let must_lead = !matches!(seen.belongs, Belongs::Panel | Belongs::Star);
+    if !is_of_place(&it) || must_lead && (HOPELESS.contains(&it.code) || it.code == "aaaa_wrong") {
+        return it;
+    }
+    it.eased("by a record in DNS (DNS-01)")
 }
 
 fn owner(seen: &Observed) -> Finding {
@@ -301,6 +343,11 @@ fn owner(seen: &Observed) -> Finding {
     match &seen.belongs {
         Belongs::Site(site) => Finding::good("site_has_it", format!("{host} belongs to the site {site}."), ""),
         Belongs::Panel => Finding::good("panel_has_it", format!("{host} is the address of this panel."), ""),
+        Belongs::Star => Finding::good(
+            "star_has_it",
+            format!("One certificate is asked for {host}, so for all sites that have no hostname of their own."),
+            "",
+        ),
         Belongs::Nobody => Finding::problem(
             "host_unknown",
             format!(

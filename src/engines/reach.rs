@@ -3,6 +3,7 @@
 use std::{
     fs, io,
     net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr},
+    sync::Arc,
     time::Duration,
 };
 
@@ -14,9 +15,18 @@ use hyper::{
     header::{HOST, HeaderName, LOCATION, SERVER, USER_AGENT},
 };
 use hyper_util::rt::TokioIo;
-use tokio::{net::TcpStream, time::timeout};
+use rustls::{ClientConfig, crypto::aws_lc_rs, pki_types::ServerName};
+use tokio::{
+    io::{AsyncRead, AsyncWrite},
+    net::TcpStream,
+    time::timeout,
+};
+use tokio_rustls::TlsConnector;
 
-use crate::ports::reach::{Reach, Reached, Said, Silence};
+use crate::{
+    base::server_certificate::Verifier,
+    ports::reach::{Reach, Reached, Said, Silence},
+};
 
 /// How long a connection may take: a lost packet is sent again after one second, and after three.
 const CONNECT_MAX: Duration = Duration::from_secs(5);
@@ -38,6 +48,10 @@ impl Reach for Network {
         Box::pin(get(address, host, path))
     }
 
+    fn get_by_tls<'a>(&'a self, address: SocketAddr, host: &'a str, path: &'a str) -> Reached<'a> {
+        Box::pin(get_by_tls(address, host, path))
+    }
+
     fn own(&self) -> Vec<IpAddr> {
         let read = |path: &str| fs::read_to_string(path).unwrap_or_default();
         let v6 = parse_v6(&read("/proc/self/net/if_inet6"));
@@ -50,12 +64,45 @@ impl Reach for Network {
 }
 
 async fn get(address: SocketAddr, host: &str, path: &str) -> Result<Said, Silence> {
-    let connecting = timeout(CONNECT_MAX, TcpStream::connect(address)).await;
-    let stream = connecting.map_err(|_| Silence::TimedOut)?.map_err(|error| unconnected(&error))?;
+    let stream = connect(address).await?;
     timeout(ANSWER_MAX, ask(stream, host, path)).await.unwrap_or(Err(Silence::TimedOut))
 }
 
-async fn ask(stream: TcpStream, host: &str, path: &str) -> Result<Said, Silence> {
+async fn get_by_tls(address: SocketAddr, host: &str, path: &str) -> Result<Said, Silence> {
+    let name = host.split(':').next().unwrap_or(host).to_owned();
+    let name = ServerName::try_from(name).map_err(|_| Silence::NotHttp)?;
+    let stream = connect(address).await?;
+    let exchange = async {
+        let stream = connector()?.connect(name, stream).await.map_err(|_| Silence::NotHttp)?;
+        ask(stream, host, path).await
+    };
+    timeout(ANSWER_MAX, exchange).await.unwrap_or(Err(Silence::TimedOut))
+}
+
+async fn connect(address: SocketAddr) -> Result<TcpStream, Silence> {
+    let connecting = timeout(CONNECT_MAX, TcpStream::connect(address)).await;
+    connecting.map_err(|_| Silence::TimedOut)?.map_err(|error| unconnected(&error))
+}
+
+/// SECURITY: believes everybody, since a server that waits for its first certificate has one that nobody vouches for. Nothing secret is sent.
+fn connector() -> Result<TlsConnector, Silence> {
+    let provider = Arc::new(aws_lc_rs::default_provider());
+    let verifier = Verifier::new(Arc::clone(&provider), |_| Ok(()));
+    let config = ClientConfig::builder_with_provider(provider).with_safe_default_protocol_versions();
+    let mut config = config
+        .map_err(|_| Silence::NotHttp)?
+        .dangerous()
+        .with_custom_certificate_verifier(Arc::new(verifier))
+        .with_no_client_auth();
+    config.alpn_protocols = vec![b"http/1.1".to_vec()];
+    Ok(TlsConnector::from(Arc::new(config)))
+}
+
+async fn ask(
+    stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static,
+    host: &str,
+    path: &str,
+) -> Result<Said, Silence> {
     let (mut sender, connection) = http1::handshake(TokioIo::new(stream)).await.map_err(|it| unanswered(&it))?;
     let request = Request::get(path).header(HOST, host).header(USER_AGENT, AGENT).body(Empty::<Bytes>::new());
     let request = request.map_err(|_| Silence::NotHttp)?;
@@ -169,5 +216,43 @@ mod tests {
         assert_eq!((cut.status, cut.body.len()), (200, 0));
         let closed = TcpListener::bind("127.0.0.1:0").await.unwrap().local_addr().unwrap();
         assert_eq!(Network.get(closed, "a.example", "/x").await, Err(Silence::Closed));
+        assert_eq!(Network.get_by_tls(closed, "a.example", "/x").await, Err(Silence::Closed));
+    }
+
+    #[tokio::test]
+    async fn a_certificate_that_nobody_vouches_for_keeps_nobody_from_an_answer() {
+        let key = rcgen::KeyPair::generate().unwrap();
+        let made = rcgen::CertificateParams::new(vec![String::from("b.example")]).unwrap().self_signed(&key).unwrap();
+        let key = rustls::pki_types::PrivateKeyDer::try_from(key.serialize_der()).unwrap();
+        let config = rustls::ServerConfig::builder_with_provider(Arc::new(aws_lc_rs::default_provider()))
+            .with_safe_default_protocol_versions()
+            .unwrap()
+            .with_no_client_auth()
+            .with_single_cert(vec![made.der().clone()], key)
+            .unwrap();
+        let acceptor = tokio_rustls::TlsAcceptor::from(Arc::new(config));
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        let serve = async {
+            let mut stream = acceptor.accept(listener.accept().await.unwrap().0).await.unwrap();
+            assert_eq!(stream.get_ref().1.server_name(), Some("a.example"));
+            let mut buffer = [0; 1_024];
+            let length = stream.read(&mut buffer).await.unwrap();
+            assert!(buffer[..length].starts_with(b"GET /x HTTP/1.1\r\n"));
+            stream.write_all(b"HTTP/1.1 200 OK\r\nContent-Length: 3\r\n\r\nabc").await.unwrap();
+            stream.shutdown().await.unwrap();
+        };
+        let said = tokio::join!(Network.get_by_tls(address, "a.example", "/x"), serve).0.unwrap();
+        assert_eq!((said.status, said.body), (200, b"abc".to_vec()));
+        // What speaks no TLS is no answer.
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        let serve = async {
+            let (mut stream, _) = listener.accept().await.unwrap();
+            stream.write_all(b"HTTP/1.1 400 Bad Request\r\n\r\n").await.unwrap();
+            stream.shutdown().await.unwrap();
+        };
+        let said = tokio::join!(Network.get_by_tls(address, "a.example", "/x"), serve).0;
+        assert_eq!(said, Err(Silence::NotHttp));
     }
 }

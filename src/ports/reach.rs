@@ -1,4 +1,4 @@
-//! Asks an address over HTTP, as whoever comes from outside would: one request, no redirects, small answers.
+//! Asks an address over HTTP, in clear or by TLS, as whoever comes from outside would: one request, no redirects, small answers.
 //!
 //! Whoever names the address has had it admitted by [`super::dns::Dns::admit`].
 
@@ -43,6 +43,9 @@ pub type Reached<'a> = Pin<Box<dyn Future<Output = Result<Said, Silence>> + Send
 pub trait Reach: fmt::Debug + Send + Sync {
     /// `GET path` of `host` at an address, in clear.
     fn get<'a>(&'a self, address: SocketAddr, host: &'a str, path: &'a str) -> Reached<'a>;
+
+    /// The same by TLS, whoever vouches for the certificate: who answers is known by what it says, and by nothing else.
+    fn get_by_tls<'a>(&'a self, address: SocketAddr, host: &'a str, path: &'a str) -> Reached<'a>;
 
     /// The addresses that this machine itself has.
     fn own(&self) -> Vec<IpAddr>;

@@ -40,8 +40,10 @@ use super::{Services, access};
 
 /// Where this installation says that it is the one: a nonce follows.
 pub const HERE: &str = "/.well-known/chainhost/here/";
-/// The port at which authorities ask.
+/// The port at which authorities ask in clear.
 const HTTP_PORT: u16 = 80;
+/// The port at which they ask by TLS.
+pub const HTTPS_PORT: u16 = 443;
 /// Characters of a nonce.
 const NONCE_MAX: usize = 64;
 
@@ -56,6 +58,8 @@ pub struct Outside {
     pub public_addresses: Vec<IpAddr>,
     /// The port at which authorities ask: 80, but in tests.
     pub http_port: u16,
+    /// The port at which they ask by TLS: 443, but in tests.
+    pub https_port: u16,
     /// Which country an address is of.
     pub countries: Countries,
 }
@@ -68,6 +72,7 @@ impl Default for Outside {
             reach: Arc::new(Nobody),
             public_addresses: Vec::new(),
             http_port: HTTP_PORT,
+            https_port: HTTPS_PORT,
             countries: Countries::none(),
         }
     }
@@ -96,6 +101,10 @@ impl Reach for Nobody {
         Box::pin(async { Err(Silence::NoRoute) })
     }
 
+    fn get_by_tls<'a>(&'a self, _address: SocketAddr, _host: &'a str, _path: &'a str) -> Reached<'a> {
+        Box::pin(async { Err(Silence::NoRoute) })
+    }
+
     fn own(&self) -> Vec<IpAddr> {
         Vec::new()
     }
@@ -111,27 +120,39 @@ fn told(word: &Secret, host: &str, nonce: &str) -> String {
 }
 
 impl Services {
-    /// Looks whether an authority would give a certificate for a hostname, and what to change if not.
+    /// Looks whether an authority would give a certificate for a hostname, and what to change if not. Of names for all names below a domain
+    /// (`*.`) there is the one of the server alone.
     pub async fn check_hostname(&self, actor: &Actor, host: &str) -> Result<Report> {
         let scope = actor.require(Right::ManageSites)?;
-        let host = Hostname::parse(host)?;
+        let below = host.trim().strip_prefix("*.");
+        let host = Hostname::parse(below.unwrap_or(host))?;
+        if below.is_some() && !self.has_star_of(host.as_str()) {
+            let text = format!(
+                "`*.{host}` is no hostname that a site can have, and no certificate is asked for all names below {host}: check one of them, as in www.{host}."
+            );
+            return Err(Error::invalid("hostname", text).on("hostname"));
+        }
         let key = format!("doctor {}", scope.tenant());
         let what = "Hostnames have been checked very often.";
         self.windows().take(&key, limits::CHECKS_MAX, limits::CHECKS_WINDOW_MS, "checks", what).await?;
-        let belongs = self.whose(scope, &host).await?;
-        Ok(doctor::examine(&self.observe_hostname(&host, belongs, vec![Authority::lets_encrypt()]).await?))
+        let (host, belongs) = match below {
+            Some(_) => (format!("*.{host}"), Belongs::Star),
+            None => (host.to_string(), self.whose(scope, &host).await?),
+        };
+        let authorities = self.list_authorities(scope.tenant(), &host, &belongs);
+        Ok(doctor::examine(&self.observe_hostname(&host, belongs, authorities).await?))
     }
 
     /// What is seen of a hostname, for who knows whose it is and which authorities it will ask.
     pub(super) async fn observe_hostname(
         &self,
-        host: &Hostname,
+        host: &str,
         belongs: Belongs,
         authorities: Vec<Authority>,
     ) -> Result<Observed> {
         let word = self.check_word().await?;
         let look = look::Look { outside: &self.outside, word };
-        Ok(look.observe(host.as_str(), belongs, authorities).await)
+        Ok(look.observe(host, belongs, authorities).await)
     }
 
     /// Whether one of the addresses of a hostname answers with the word of this installation, through whatever is in front of it.

@@ -162,6 +162,8 @@ fn what_stands_in_the_way_is_said() {
     drop(other);
     // What cannot be a hostname is wrong usage.
     assert_eq!(doctor(&host, &key, "shop").0, Some(2));
+    let (code, said) = doctor(&host, &key, "*.shop.com");
+    assert!(code == Some(1) && said.contains("check one of them, as in www.shop.com."), "{code:?} {said}");
 }
 
 #[test]

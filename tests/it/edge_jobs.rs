@@ -107,6 +107,10 @@ impl Reach for World {
         Box::pin(async move { said })
     }
 
+    fn get_by_tls<'a>(&'a self, address: SocketAddr, _host: &'a str, _path: &'a str) -> Reached<'a> {
+        panic!("{address} was asked by TLS, and nobody orders a certificate");
+    }
+
     fn own(&self) -> Vec<IpAddr> {
         Vec::new()
     }

@@ -3,9 +3,59 @@
 use std::net::IpAddr;
 
 use super::{Finding, Observed, Outcome, Visit};
+use crate::domain::acme::Kind;
+
+/// What is found of addresses, and is not well.
+pub(super) const CODES: [&str; 19] = [
+    "a_elsewhere",
+    "a_mixed",
+    "aaaa_elsewhere",
+    "aaaa_stray",
+    "aaaa_without_ipv6",
+    "aaaa_wrong",
+    "address_not_public",
+    "cloudflare_elsewhere",
+    "other_chainhost",
+    "other_program",
+    "other_server",
+    "own_address_unknown",
+    "port_broke_off",
+    "port_closed",
+    "port_no_route",
+    "port_not_http",
+    "port_silent",
+    "port_tls_closed",
+    "redirected",
+];
 
 pub(super) fn examine(seen: &Observed) -> Vec<Finding> {
-    seen.visits.iter().map(|it| one(seen, it)).collect()
+    seen.visits.iter().map(|it| by_ways(seen, it)).collect()
+}
+
+/// What is found at an address, by the ways that are left.
+fn by_ways(seen: &Observed, visit: &Visit) -> Finding {
+    let (host, address, port) = (&seen.host, visit.address, seen.port);
+    // Whatever says its name ends TLS itself, so that what an authority asks for by TLS does not come here.
+    let is_here = matches!(visit.by_tls, Some(Outcome::Here { through: None }));
+    let by_tls = is_here && seen.has_left(Kind::TlsAlpn01);
+    let in_clear = matches!(visit.outcome, Outcome::Here { .. });
+    let found = one(seen, visit);
+    if in_clear && !by_tls && !seen.has_left(Kind::Http01) && seen.has_left(Kind::TlsAlpn01) {
+        let text = format!(
+            "The CAA records let an authority ask port 443 of {address} alone (TLS-ALPN-01), where this server does not answer for {host}: let that port through to it, or add `http-01` to `validationmethods`."
+        );
+        return Finding::problem("port_tls_closed", text, saw(seen, visit));
+    }
+    if in_clear || !by_tls {
+        return found;
+    }
+    if seen.own.iter().any(|it| it.address == address) {
+        return found.eased("by port 443 (TLS-ALPN-01)");
+    }
+    let text = format!(
+        "What is asked at port 443 of {address} comes to this server, and what is asked at port {port} does not: let that through as well; a certificate can come without that, by port 443 (TLS-ALPN-01)."
+    );
+    Finding::warning("answers_by_tls", text, saw(seen, visit))
 }
 
 fn one(seen: &Observed, visit: &Visit) -> Finding {

@@ -84,7 +84,8 @@ mod tests {
     fn only_what_was_seen_is_elsewhere() {
         let other = |status| Outcome::Other { status, server: None, location: None };
         let of = |outcomes: &[Outcome], a, aaaa| {
-            let visit = |it: &Outcome| Visit { address: "203.0.113.1".parse().unwrap(), outcome: it.clone() };
+            let visit =
+                |it: &Outcome| Visit { address: "203.0.113.1".parse().unwrap(), outcome: it.clone(), by_tls: None };
             leads(&Looked { a, aaaa }, &outcomes.iter().map(visit).collect::<Vec<_>>())
         };
         let (none, here) = (|| Ok(Answer::default()), Outcome::Here { through: None });

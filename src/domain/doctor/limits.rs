@@ -23,7 +23,7 @@ pub(super) fn examine(seen: &Observed) -> Option<Finding> {
     let saw: Vec<String> =
         set.iter().map(|it| format!("{at} CAA {} {} \"{}\"", i32::from(it.critical) * 128, it.tag, it.value)).collect();
     let saw = saw.join("; ");
-    let judged = |it| (it, caa::judge(set, it, false));
+    let judged = |it| (it, caa::judge(set, it, seen.is_wild()));
     let verdicts: Vec<(&Authority, Verdict)> = seen.authorities.iter().map(judged).collect();
     let of = |wanted: fn(&Verdict) -> bool| verdicts.iter().filter(move |it| wanted(&it.1));
     let named = |wanted| of(wanted).map(|it| it.0.name.as_str()).collect::<Vec<_>>();
@@ -36,12 +36,13 @@ pub(super) fn examine(seen: &Observed) -> Option<Finding> {
     }
     // Where none may for sure, the first is spoken of, as it is the one that is asked first.
     let (authority, verdict) = of(Verdict::allows).next().or(verdicts.first())?;
-    Some(one(at, authority, verdict, &named(Verdict::bars), saw))
+    Some(one(at, authority, verdict, &named(Verdict::bars), seen.is_wild(), saw))
 }
 
 /// What is said of one authority; `barred`: all that may not.
-fn one(at: &str, authority: &Authority, verdict: &Verdict, barred: &[&str], saw: String) -> Finding {
+fn one(at: &str, authority: &Authority, verdict: &Verdict, barred: &[&str], is_wild: bool, saw: String) -> Finding {
     let (name, own) = (&authority.name, authority.domain());
+    let tag = if is_wild { "issuewild" } else { "issue" };
     match verdict {
         Verdict::Unlimited => Finding::good("caa_unlimited", format!("The CAA records of {at} limit nobody."), saw),
         Verdict::Allowed => Finding::good("caa_allows", format!("The CAA records of {at} allow {name}."), saw),
@@ -55,14 +56,14 @@ fn one(at: &str, authority: &Authority, verdict: &Verdict, barred: &[&str], saw:
         Verdict::NobodyMay => Finding::problem(
             "caa_nobody",
             format!(
-                "A CAA record of {at} forbids certificates by anybody: replace it by `{at} CAA 0 issue \"{own}\"`."
+                "A CAA record of {at} forbids certificates by anybody: replace it by `{at} CAA 0 {tag} \"{own}\"`."
             ),
             saw,
         ),
         Verdict::OthersMay(others) => Finding::problem(
             "caa_forbids",
             format!(
-                "The CAA records of {at} allow {} and not {}: add `{at} CAA 0 issue \"{own}\"`.",
+                "The CAA records of {at} allow {} and not {}: add `{at} CAA 0 {tag} \"{own}\"`.",
                 others.join(", "),
                 barred.join(" or ")
             ),
@@ -104,6 +105,14 @@ impl Observed {
     /// Whether CAA records are sure to keep an authority from giving one by a way.
     pub fn is_barred(&self, authority: &Authority, way: Kind) -> bool {
         let Ok(Some((_, set))) = &self.caa else { return false };
-        caa::judge(set, &authority.by(way), false).bars()
+        caa::judge(set, &authority.by(way), self.is_wild()).bars()
+    }
+
+    /// Whether one of the authorities may see by this way whose the name is. What CAA records forbid everybody is said of them, and of no way.
+    pub fn has_left(&self, way: Kind) -> bool {
+        let all = || self.authorities.iter().flat_map(|it| it.methods.iter().map(move |of| (it, *of)));
+        let is_left = |it: &(&Authority, Kind)| !self.is_barred(it.0, it.1);
+        let is_none_left = !all().any(|it| is_left(&it));
+        all().any(|it| it.1 == way && (is_none_left || is_left(&it)))
     }
 }

@@ -9,10 +9,14 @@ pub(super) fn examine(seen: &Observed) -> Vec<Finding> {
     if is_down {
         return findings;
     }
+    findings.extend(silent(seen));
+    // Where the domain itself leads is nothing to the names below it.
+    if seen.is_wild() {
+        return findings;
+    }
     if seen.addresses().is_empty() {
         findings.extend(nothing(seen));
     }
-    findings.extend(silent(seen));
     findings.extend(differ(seen));
     findings.extend(pending(seen));
     findings
@@ -20,7 +24,7 @@ pub(super) fn examine(seen: &Observed) -> Vec<Finding> {
 
 /// The domain in which records are changed, for people.
 fn place(seen: &Observed) -> &str {
-    seen.zone.as_ref().map_or(seen.host.as_str(), |it| it.0.as_str())
+    seen.zone.as_ref().map_or_else(|| seen.base(), |it| it.0.as_str())
 }
 
 /// Why the server's own resolver has no answer, if it has none.

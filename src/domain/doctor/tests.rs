@@ -42,7 +42,7 @@ fn caa(values: &[&str]) -> (String, Vec<Property>) {
 }
 
 fn visit(address: &str, outcome: Outcome) -> Visit {
-    Visit { address: ip(address), outcome }
+    Visit { address: ip(address), outcome, by_tls: None }
 }
 
 const HERE: Outcome = Outcome::Here { through: None };
@@ -232,6 +232,109 @@ fn what_is_well_is_said_too() {
     let report = examine(&Observed { caa: Ok(Some(caa(&["issue letsencrypt.org"]))), ..well() });
     let last = report.findings.last().unwrap();
     assert_eq!((last.code, last.seen.as_str()), ("caa_allows", "shop.com CAA 0 issue \"letsencrypt.org\""));
+}
+
+/// A situation with authorities that are asked by these ways.
+fn asked(seen: Observed, directories: &[&str], ways: &[Kind]) -> Observed {
+    Observed { authorities: directories.iter().map(|it| Authority::of(it, ways)).collect(), ..seen }
+}
+
+/// What is seen, who is asked by which ways, and the finding: its code, its level, which is the worst, and words of its sentence.
+type Row<'a> = (Observed, &'a [&'a str], &'a [Kind], &'static str, Level, &'static str);
+
+const LETS: &str = "https://acme-v02.api.letsencrypt.org/directory";
+const ZERO: &str = "https://acme.zerossl.com/v2/DV90";
+const USUAL: [Kind; 2] = [Kind::Http01, Kind::TlsAlpn01];
+const DNS: [Kind; 1] = [Kind::Dns01];
+
+fn hold<const N: usize>(rows: [Row<'_>; N]) {
+    for (seen, directories, ways, code, level, words) in rows {
+        let report = examine(&asked(seen, directories, ways));
+        let found = report.findings.iter().find(|it| it.code == code).unwrap_or_else(|| panic!("{code}: {report:#?}"));
+        assert_eq!((found.level, report.worst()), (level, level), "{report:#?}");
+        assert!(found.text.contains(words), "{}", found.text);
+    }
+}
+
+#[test]
+fn one_authority_that_may_is_enough() {
+    let with = |value: &str| Observed { caa: Ok(Some(caa(&[value]))), ..well() };
+    let by = |method| with(&format!("issue letsencrypt.org; validationmethods={method}"));
+    let (good, problem) = (Level::Good, Level::Problem);
+    let none = "allow ca.example and not Let's Encrypt or ZeroSSL: add `shop.com CAA 0 issue \"letsencrypt.org\"`.";
+    let second = "allow ZeroSSL and not Let's Encrypt.";
+    let own = "https://ca.internal/dir";
+    hold([
+        (with("issue sectigo.com"), &[ZERO], &USUAL, "caa_allows", good, "allow ZeroSSL."),
+        (with("issue sectigo.com"), &[LETS, ZERO], &USUAL, "caa_allows", good, second),
+        (with("issue ca.example"), &[LETS, ZERO], &USUAL, "caa_forbids", problem, none),
+        (with("issue ca.example"), &[own], &USUAL, "caa_unsure", Level::Warning, "ca.internal knows itself"),
+        (by("dns-01"), &[LETS], &DNS, "caa_allows", good, "allow Let's Encrypt."),
+        (by("dns-01"), &[LETS], &USUAL, "caa_method", problem, "add `http-01` or `tls-alpn-01`"),
+    ]);
+}
+
+/// What an authority does not ask for stands in nobody's way, and is said all the same.
+#[test]
+fn one_way_that_is_open_is_enough() {
+    let tls = |address, outcome, by_tls| visited(vec![Visit { by_tls: Some(by_tls), ..visit(address, outcome) }]);
+    let closed = || visited(vec![visit(V4, Outcome::Closed)]);
+    let shut = || tls(V4, Outcome::Closed, HERE);
+    let panel = |seen| Observed { belongs: Belongs::Panel, ..seen };
+    let inside = || visited(vec![visit("10.0.0.5", Outcome::Barred(Class::Private))]);
+    let elsewhere = || visited(vec![visit(ELSEWHERE, Outcome::Silent)]);
+    let nowhere = || without(Answer::default());
+    let by_record = "a certificate can come without that, by a record in DNS (DNS-01).";
+    let by_tls = "a certificate can come without that, by port 443 (TLS-ALPN-01).";
+    let (warning, problem) = (Level::Warning, Level::Problem);
+    let only_tls = Ok(Some(caa(&["issue letsencrypt.org; validationmethods=tls-alpn-01"])));
+    let through = || Outcome::Here { through: Some(String::from("nginx")) };
+    let open = "What is asked at port 443 of 203.0.113.9 comes to this server";
+    hold([
+        (closed(), &[LETS], &DNS, "port_closed", warning, by_record),
+        (inside(), &[LETS], &DNS, "address_not_public", warning, by_record),
+        // A name of a site has to lead here before a record is set for it; the panel's need not.
+        (elsewhere(), &[LETS], &DNS, "a_elsewhere", problem, "change it to"),
+        (panel(elsewhere()), &[LETS], &DNS, "a_elsewhere", warning, by_record),
+        (nowhere(), &[LETS], &DNS, "dns_no_address", problem, "add an A record"),
+        (panel(nowhere()), &[LETS], &DNS, "dns_no_address", warning, by_record),
+        (shut(), &[LETS], &USUAL, "port_closed", warning, by_tls),
+        (shut(), &[ZERO], &USUAL, "port_closed", problem, "Nothing listens on port 80"),
+        (tls(V4, Outcome::Closed, Outcome::Closed), &[LETS], &USUAL, "port_closed", problem, "add \":80\""),
+        // What ends TLS in front of this server takes what an authority asks for by TLS.
+        (tls(V4, other(404, Some("nginx"), None), through()), &[LETS], &USUAL, "other_server", problem, "stop it"),
+        (tls(ELSEWHERE, Outcome::Silent, HERE), &[LETS], &USUAL, "answers_by_tls", warning, open),
+        (
+            Observed { caa: only_tls, ..tls(V4, HERE, Outcome::Closed) },
+            &[LETS],
+            &USUAL,
+            "port_tls_closed",
+            problem,
+            "let that port through to it",
+        ),
+    ]);
+}
+
+/// For all names below a domain its CAA records count, those for them alone before the others, and nobody asks where they lead.
+#[test]
+fn all_names_below_a_domain_are_judged_by_records_for_them() {
+    let star = |values: &[&str]| Observed {
+        host: String::from("*.shop.com"),
+        belongs: Belongs::Star,
+        caa: Ok(Some(caa(values))),
+        ..asked(without(Answer::default()), &["https://acme-v02.api.letsencrypt.org/directory"], &[Kind::Dns01])
+    };
+    for (values, code, words) in [
+        (&["issue letsencrypt.org"][..], "star_has_it", ""),
+        (&["issue letsencrypt.org", "issuewild ;"], "caa_nobody", "replace it by `shop.com CAA 0 issuewild"),
+        (&["issue letsencrypt.org", "issuewild ca.example"], "caa_forbids", "add `shop.com CAA 0 issuewild"),
+        (&["issue ca.example", "issuewild letsencrypt.org"], "star_has_it", ""),
+    ] {
+        let report = examine(&star(values));
+        assert_eq!(report.findings[0].code, code, "{report:#?}");
+        assert!(report.findings[0].text.contains(words), "{report:#?}");
+        assert_eq!(report.is_ready(), words.is_empty());
+    }
 }
 
 /// What to change is named with the address to change it to.

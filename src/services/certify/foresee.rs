@@ -6,9 +6,10 @@ use crate::{
         Result,
         acme::Kind,
         caa::Authority,
-        certificate::kept::Order,
+        certificate::{self, kept::Order},
         doctor::{self, Belongs},
         hostname::Hostname,
+        tenant::TenantId,
     },
     services::{Services, access, nodes::Hold},
     store,
@@ -36,7 +37,38 @@ pub(super) struct Barred {
     pub(super) way: Kind,
 }
 
+/// Who is asked, by the ways by which that is done.
+fn authorities(acme: &Acme, wanted: &Wanted) -> Vec<Authority> {
+    let ways = acme.ways(wanted);
+    acme.directories.iter().map(|it| Authority::of(&it.url, ways)).collect()
+}
+
 impl Services {
+    /// Who would be asked for a hostname of a tenant; where the settings name nobody, the one that most ask.
+    pub(in crate::services) fn list_authorities(
+        &self,
+        tenant: TenantId,
+        name: &str,
+        belongs: &Belongs,
+    ) -> Vec<Authority> {
+        let Some(acme) = self.acme.as_ref().filter(|it| !it.directories.is_empty()) else {
+            return vec![Authority::lets_encrypt()];
+        };
+        let star = format!("*.{}", self.addresses.sites_domain);
+        let wanted = Wanted {
+            tenant,
+            name: name.to_owned(),
+            for_server: matches!(belongs, Belongs::Panel | Belongs::Star),
+            stands_in: self.has_star_of(&self.addresses.sites_domain) && certificate::covers(&star, name),
+        };
+        authorities(acme, &wanted)
+    }
+
+    /// Whether a certificate is asked for all names below a domain.
+    pub(in crate::services) fn has_star_of(&self, domain: &str) -> bool {
+        *domain == self.addresses.sites_domain && self.acme.as_ref().is_some_and(|it| it.has_wildcard(domain))
+    }
+
     /// Looks where a name leads, and which authorities may give a certificate for it by which ways. `failures`: those before.
     pub(super) async fn foresee(&self, acme: &Acme, wanted: &Wanted, failures: i64) -> Foreseen {
         let is_public = |at: usize| acme.directories.get(at).is_some_and(|it| names::is_public_authority(&it.url));
@@ -46,8 +78,7 @@ impl Services {
         }
         let belongs = if wanted.for_server { Belongs::Panel } else { Belongs::Site(String::new()) };
         let ways = acme.ways(wanted);
-        let authorities: Vec<Authority> = acme.directories.iter().map(|it| Authority::of(&it.url, ways)).collect();
-        let seen = match self.observe_hostname(&host, belongs, authorities).await {
+        let seen = match self.observe_hostname(host.as_str(), belongs, authorities(acme, wanted)).await {
             Ok(seen) => seen,
             Err(error) => {
                 tracing::debug!(%error, "a hostname could not be checked");

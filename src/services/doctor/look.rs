@@ -7,10 +7,11 @@ use std::{
 
 use tokio::time::timeout;
 
-use super::{HERE, Outside, told};
+use super::{HERE, HTTP_PORT, HTTPS_PORT, Outside, told};
 use crate::{
     base::{random, secret::Secret, together},
     domain::{
+        acme,
         caa::Authority,
         dns::{self, Answer, Failure, Kind, Record},
         doctor::{
@@ -37,8 +38,11 @@ pub(super) struct Look<'a> {
 
 impl Look<'_> {
     /// Looks at all that matters for a certificate.
-    pub(super) async fn observe(&self, host: &str, belongs: Belongs, authorities: Vec<Authority>) -> Observed {
+    pub(super) async fn observe(&self, name: &str, belongs: Belongs, authorities: Vec<Authority>) -> Observed {
         let dns = &self.outside.dns;
+        // For all names below a domain, that domain is looked at (RFC 8659 §3).
+        let host = name.strip_prefix("*.").unwrap_or(name);
+        let by_tls = authorities.iter().any(|it| it.methods.contains(&acme::Kind::TlsAlpn01));
         let looked = self.looked(host, Way::Fresh).await;
         let is_answered = looked.a.is_ok() || looked.aaaa.is_ok();
         let fails_by_dnssec =
@@ -47,7 +51,7 @@ impl Look<'_> {
         // Whoever cannot be asked for addresses cannot be asked for the rest.
         let caa = looked.a.as_ref().map_or_else(|why| Err((host.to_owned(), *why)), |_| Ok(None));
         let mut seen = Observed {
-            host: host.to_owned(),
+            host: name.to_owned(),
             belongs,
             port: self.outside.http_port,
             own: self.own(),
@@ -59,9 +63,10 @@ impl Look<'_> {
             visits: Vec::new(),
             authorities,
         };
-        let addresses = seen.addresses();
+        // Nobody asks the names below a domain for anything.
+        let addresses = if seen.is_wild() { Vec::new() } else { seen.addresses() };
         if is_answered {
-            (seen.caa, seen.visits) = tokio::join!(self.caa(&seen), self.visits(host, &addresses));
+            (seen.caa, seen.visits) = tokio::join!(self.caa(&seen), self.visits(host, &addresses, by_tls));
         }
         seen
     }
@@ -70,7 +75,7 @@ impl Look<'_> {
     pub(super) async fn leads(&self, host: &str) -> Leads {
         let looked = self.looked(host, Way::Cached).await;
         let addresses: Vec<IpAddr> = looked.a.iter().chain(&looked.aaaa).flat_map(Answer::addresses).collect();
-        leads(&looked, &self.visits(host, &addresses).await)
+        leads(&looked, &self.visits(host, &addresses, false).await)
     }
 
     /// The addresses of this server: those of its interfaces that others can get to, and those of the settings.
@@ -113,7 +118,7 @@ impl Look<'_> {
 
     /// The CAA records that count (RFC 8659 §3): those of the name, else of the next one above that has some.
     async fn caa(&self, seen: &Observed) -> Result<Relevant, (String, Failure)> {
-        let mut names = vec![seen.host.as_str()];
+        let mut names = vec![seen.base()];
         while let Some(above) = names.last().and_then(|it| dns::above(it)) {
             names.push(above);
         }
@@ -152,24 +157,35 @@ impl Look<'_> {
         self.outside.dns.ask(name, Kind::Caa, Way::Fresh).await
     }
 
-    async fn visits(&self, host: &str, addresses: &[IpAddr]) -> Vec<Visit> {
+    /// `by_tls`: whether authorities may ask by TLS, too.
+    async fn visits(&self, host: &str, addresses: &[IpAddr], by_tls: bool) -> Vec<Visit> {
         let all = addresses.iter().take(VISITS_MAX);
         let all = all.map(|address| -> std::pin::Pin<Box<dyn Future<Output = _> + Send>> {
-            Box::pin(async move { Visit { address: *address, outcome: self.visit(host, *address).await } })
+            Box::pin(async move {
+                let at = |port| SocketAddr::new(*address, port);
+                let by_tls = async {
+                    if by_tls { Some(self.visit(host, at(self.outside.https_port), true).await) } else { None }
+                };
+                let in_clear = self.visit(host, at(self.outside.http_port), false);
+                let (outcome, by_tls) = tokio::join!(in_clear, by_tls);
+                Visit { address: *address, outcome, by_tls }
+            })
         });
         together::all(all).await
     }
 
     /// Asks an address for this installation's word, as an authority would ask for its own.
-    async fn visit(&self, host: &str, address: IpAddr) -> Outcome {
-        if let Err(class) = self.outside.dns.admit(address) {
+    async fn visit(&self, host: &str, at: SocketAddr, by_tls: bool) -> Outcome {
+        if let Err(class) = self.outside.dns.admit(at.ip()) {
             return Outcome::Barred(class);
         }
-        let port = self.outside.http_port;
         let nonce = random::label::<16>();
-        let authority = if port == 80 { host.to_owned() } else { format!("{host}:{port}") };
+        let is_usual = at.port() == if by_tls { HTTPS_PORT } else { HTTP_PORT };
+        let authority = if is_usual { host.to_owned() } else { format!("{host}:{}", at.port()) };
         let path = format!("{HERE}{nonce}");
-        let said = match self.outside.reach.get(SocketAddr::new(address, port), &authority, &path).await {
+        let reach = &self.outside.reach;
+        let reached = if by_tls { reach.get_by_tls(at, &authority, &path) } else { reach.get(at, &authority, &path) };
+        let said = match reached.await {
             Ok(said) => said,
             Err(Silence::Closed) => return Outcome::Closed,
             Err(Silence::TimedOut) => return Outcome::Silent,

@@ -9,6 +9,7 @@ use super::{look::Look, *};
 use crate::{
     base::network::Network,
     domain::{
+        acme,
         caa::Property,
         dns::{Answer, Record},
         doctor::{Observed, Outcome},
@@ -32,6 +33,8 @@ struct World {
     answers: BTreeMap<IpAddr, Result<Said, Silence>>,
     /// The word of the server at an address, if it is a Chain Host.
     words: BTreeMap<IpAddr, &'static str>,
+    /// Where somebody answers by TLS, too.
+    by_tls: Vec<IpAddr>,
     visited: Mutex<Vec<String>>,
 }
 
@@ -69,6 +72,11 @@ impl Reach for World {
             None => self.answers.get(&address.ip()).cloned().unwrap_or(Err(Silence::TimedOut)),
         };
         Box::pin(async move { answer })
+    }
+
+    fn get_by_tls<'a>(&'a self, address: SocketAddr, host: &'a str, path: &'a str) -> Reached<'a> {
+        let is_open = self.by_tls.contains(&address.ip());
+        if is_open { self.get(address, host, path) } else { Box::pin(async { Err(Silence::Closed) }) }
     }
 
     fn own(&self) -> Vec<IpAddr> {
@@ -114,7 +122,8 @@ fn outside(script: Script, allowed: &[Network]) -> (Outside, Arc<World>) {
     let words = BTreeMap::from([(OWN.parse().unwrap(), "ours"), ("7.7.7.7".parse().unwrap(), "theirs")]);
     let nginx = Said { status: 404, server: Some(String::from("nginx")), ..Said::default() };
     let answers = BTreeMap::from([(OTHER.parse().unwrap(), Ok(nginx))]);
-    let world = Arc::new(World { script, answers, words, visited: Mutex::default() });
+    let world =
+        Arc::new(World { script, answers, words, by_tls: vec![OWN.parse().unwrap()], visited: Mutex::default() });
     let names: Arc<dyn Names> = Arc::<World>::clone(&world);
     let reach: Arc<dyn Reach> = Arc::<World>::clone(&world);
     let public_addresses = vec!["1.2.3.4".parse().unwrap()];
@@ -151,6 +160,41 @@ async fn what_is_well_is_seen_to_be_well() {
     // What nobody outside gets to is no address of this server, but for what the settings say.
     let own: Vec<String> = seen.own.iter().map(|it| format!("{} {}", it.address, it.is_here)).collect();
     assert_eq!(own, ["9.9.9.9 true", "1.2.3.4 false"]);
+}
+
+#[tokio::test]
+async fn port_443_is_asked_where_an_authority_may_ask_there() {
+    for (ways, asked) in [(&[acme::Kind::Http01][..], 1), (&[acme::Kind::Http01, acme::Kind::TlsAlpn01], 2)] {
+        let (outside, world) = outside(well(), &[]);
+        let ours = Secret::new(String::from("ours"));
+        let look = Look { outside: &outside, word: &ours };
+        let authority = Authority::of("https://acme-v02.api.letsencrypt.org/directory", ways);
+        let seen = look.observe("www.shop.com", Belongs::Nobody, vec![authority]).await;
+        let by_tls = (asked == 2).then_some(Outcome::Here { through: None });
+        assert_eq!(seen.visits[0].by_tls, by_tls);
+        let visited = world.visited.lock().unwrap().clone();
+        assert_eq!(visited.len(), asked);
+        assert_eq!(visited.contains(&format!("{OWN}:443 www.shop.com")), asked == 2, "{visited:?}");
+    }
+}
+
+#[tokio::test]
+async fn of_all_names_below_a_domain_its_own_records_are_looked_at() {
+    let mut script = well();
+    script.insert((NS1, "shop.com", "CAA"), Ok(caa("letsencrypt.org")));
+    script.insert((NS2, "shop.com", "CAA"), Ok(caa("letsencrypt.org")));
+    for whom in ["", NS1, NS2] {
+        script.insert((whom, "shop.com", "A"), Ok(a(&[OTHER])));
+    }
+    script.insert(("", "shop.com", "SOA"), Ok(soa()));
+    let (outside, world) = outside(script, &[]);
+    let ours = Secret::new(String::from("ours"));
+    let look = Look { outside: &outside, word: &ours };
+    let authority = Authority::of("https://acme-v02.api.letsencrypt.org/directory", &[acme::Kind::Dns01]);
+    let seen = look.observe("*.shop.com", Belongs::Star, vec![authority]).await;
+    assert_eq!(complaints(&seen), [""; 0], "{seen:#?}");
+    assert_eq!((seen.host.as_str(), seen.caa.unwrap().map(|it| it.0)), ("*.shop.com", Some(String::from("shop.com"))));
+    assert_eq!(*world.visited.lock().unwrap(), [""; 0]);
 }
 
 #[tokio::test]
