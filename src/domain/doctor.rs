@@ -178,6 +178,15 @@ pub struct ZoneServer {
     pub looked: Looked,
 }
 
+/// Servers of a zone that show different CAA records.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Disagreement {
+    /// The name that they were asked for.
+    pub at: String,
+    /// Two of them, with what each shows.
+    pub said: [(String, Vec<Property>); 2],
+}
+
 /// The CAA records that count for a name: where they stand, and they.
 pub type Relevant = Option<(String, Vec<Property>)>;
 
@@ -246,6 +255,8 @@ pub struct Observed {
     pub zone: Option<(String, Vec<ZoneServer>)>,
     /// CAA, or at which name it could not be found out.
     pub caa: Result<Relevant, (String, Failure)>,
+    /// Whether the servers of the zone disagree on them, or on those of a name below.
+    pub caa_differs: Option<Disagreement>,
     /// What came of each address.
     pub visits: Vec<Visit>,
     /// Who would be asked, one after the other: at least one.
@@ -320,6 +331,7 @@ pub fn examine(seen: &Observed) -> Report {
         findings = findings.into_iter().map(|it| by_record(seen, it)).collect();
     }
     findings.extend(limits::examine(seen));
+    findings.extend(limits::differ(seen));
     // Stable: what is found first comes first among those that are as bad.
     findings.sort_by_key(|it| std::cmp::Reverse(it.level));
     Report { host: seen.host.clone(), findings }

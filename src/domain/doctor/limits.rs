@@ -1,9 +1,9 @@
 //! Whether CAA records let an authority give a certificate: one of several is enough.
 
-use super::{Finding, Observed, listed};
+use super::{Disagreement, Finding, Observed, listed};
 use crate::domain::{
     acme::Kind,
-    caa::{self, Authority, Verdict},
+    caa::{self, Authority, Property, Verdict},
 };
 
 pub(super) fn examine(seen: &Observed) -> Option<Finding> {
@@ -20,9 +20,7 @@ pub(super) fn examine(seen: &Observed) -> Option<Finding> {
             return Some(Finding::problem("caa_unanswered", text, format!("{why}")));
         }
     };
-    let saw: Vec<String> =
-        set.iter().map(|it| format!("{at} CAA {} {} \"{}\"", i32::from(it.critical) * 128, it.tag, it.value)).collect();
-    let saw = saw.join("; ");
+    let saw = shown(at, set);
     let judged = |it| (it, caa::judge(set, it, seen.is_wild()));
     let verdicts: Vec<(&Authority, Verdict)> = seen.authorities.iter().map(judged).collect();
     let of = |wanted: fn(&Verdict) -> bool| verdicts.iter().filter(move |it| wanted(&it.1));
@@ -37,6 +35,23 @@ pub(super) fn examine(seen: &Observed) -> Option<Finding> {
     // Where none may for sure, the first is spoken of, as it is the one that is asked first.
     let (authority, verdict) = of(Verdict::allows).next().or(verdicts.first())?;
     Some(one(at, authority, verdict, &named(Verdict::bars), seen.is_wild(), saw))
+}
+
+fn shown(at: &str, set: &[Property]) -> String {
+    let one = |it: &Property| format!("{at} CAA {} {} \"{}\"", i32::from(it.critical) * 128, it.tag, it.value);
+    set.iter().map(one).collect::<Vec<_>>().join("; ")
+}
+
+/// Servers of the zone that show different records: an authority may ask any of them.
+pub(super) fn differ(seen: &Observed) -> Option<Finding> {
+    let Disagreement { at, said } = seen.caa_differs.as_ref()?;
+    let says = |(server, set): &(String, Vec<Property>)| {
+        format!("{server}: {}", if set.is_empty() { String::from("nothing") } else { shown(at, set) })
+    };
+    let text = format!(
+        "The name servers of {at} do not agree on its CAA records, so that it depends on which one an authority asks whether it may: wait until the change has come to all of them, or mend the one that does not take it."
+    );
+    Some(Finding::warning("caa_servers_differ", text, said.each_ref().map(says).join(" / ")))
 }
 
 /// What is said of one authority; `barred`: all that may not.

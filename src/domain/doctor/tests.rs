@@ -63,6 +63,7 @@ fn well() -> Observed {
         fails_by_dnssec: false,
         zone: Some(zone(vec![("ns1.shop.com", looked(&[V4], &[V6])), ("ns2.shop.com", looked(&[V4], &[V6]))])),
         caa: Ok(None),
+        caa_differs: None,
         visits: vec![visit(V4, HERE), visit(V6, HERE)],
         authorities: vec![Authority::lets_encrypt()],
     }
@@ -169,6 +170,16 @@ fn of_addresses() -> Vec<(&'static str, Observed)> {
         ("other_server", visited(vec![visit(V4, other(404, Some("Apache/2.4"), None))])),
         ("other_program", visited(vec![visit(V4, other(404, None, None))])),
         ("caa_unanswered", Observed { caa: Err((String::from("shop.com"), Failure::ServerFailed)), ..well() }),
+        (
+            "caa_servers_differ",
+            Observed {
+                caa_differs: Some(Disagreement {
+                    at: String::from("shop.com"),
+                    said: [(String::from("ns1"), Vec::new()), (String::from("ns2"), caa(&["issue ca.example"]).1)],
+                }),
+                ..well()
+            },
+        ),
         ("caa_nobody", Observed { caa: Ok(Some(caa(&["issue ;"]))), ..well() }),
         ("caa_forbids", Observed { caa: Ok(Some(caa(&["issue ca.example"]))), ..well() }),
         ("caa_method", Observed { caa: Ok(Some(caa(&["issue letsencrypt.org; validationmethods=dns-01"]))), ..well() }),

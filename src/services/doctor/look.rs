@@ -12,10 +12,10 @@ use crate::{
     base::{random, secret::Secret, together},
     domain::{
         acme,
-        caa::Authority,
+        caa::{Authority, Property},
         dns::{self, Answer, Failure, Kind, Record},
         doctor::{
-            Belongs, Looked, Observed, Outcome, Own, Relevant, Visit, ZoneServer,
+            Belongs, Disagreement, Looked, Observed, Outcome, Own, Relevant, Visit, ZoneServer,
             leads::{Leads, leads},
         },
     },
@@ -29,6 +29,9 @@ const ZONES_MAX: usize = 4;
 const VISITS_MAX: usize = 8;
 /// The longest that the servers of a zone are looked for and asked; without them, the resolver's word counts.
 const ZONE_MAX: Duration = Duration::from_secs(10);
+
+/// The CAA records of one name, and whether servers disagree on them.
+type Said = (Result<Vec<Property>, Failure>, Option<Disagreement>);
 
 /// A look at the world outside.
 pub(super) struct Look<'a> {
@@ -60,13 +63,15 @@ impl Look<'_> {
             fails_by_dnssec,
             zone,
             caa,
+            caa_differs: None,
             visits: Vec::new(),
             authorities,
         };
         // Nobody asks the names below a domain for anything.
         let addresses = if seen.is_wild() { Vec::new() } else { seen.addresses() };
         if is_answered {
-            (seen.caa, seen.visits) = tokio::join!(self.caa(&seen), self.visits(host, &addresses, by_tls));
+            ((seen.caa, seen.caa_differs), seen.visits) =
+                tokio::join!(self.caa(&seen), self.visits(host, &addresses, by_tls));
         }
         seen
     }
@@ -116,8 +121,8 @@ impl Look<'_> {
         None
     }
 
-    /// The CAA records that count (RFC 8659 §3): those of the name, else of the next one above that has some.
-    async fn caa(&self, seen: &Observed) -> Result<Relevant, (String, Failure)> {
+    /// The CAA records that count (RFC 8659 §3): those of the name, else of the next one above that has some; and whether servers disagree.
+    async fn caa(&self, seen: &Observed) -> (Result<Relevant, (String, Failure)>, Option<Disagreement>) {
         let mut names = vec![seen.base()];
         while let Some(above) = names.last().and_then(|it| dns::above(it)) {
             names.push(above);
@@ -125,36 +130,39 @@ impl Look<'_> {
         let asked = names
             .iter()
             .map(|name| -> std::pin::Pin<Box<dyn Future<Output = _> + Send>> { Box::pin(self.caa_at(seen, name)) });
-        let answers: Vec<Result<Answer, Failure>> = together::all(asked).await;
-        for (name, answer) in names.into_iter().zip(answers) {
-            let answer = answer.map_err(|why| (name.to_owned(), why))?;
-            let properties: Vec<_> = answer
-                .records
-                .into_iter()
-                .filter_map(|it| match it {
-                    Record::Caa(it) => Some(it),
-                    _ => None,
-                })
-                .collect();
-            if !properties.is_empty() {
-                return Ok(Some((name.to_owned(), properties)));
+        let answers: Vec<Said> = together::all(asked).await;
+        let mut differs = None;
+        for (name, (answer, differing)) in names.into_iter().zip(answers) {
+            differs = differs.or(differing);
+            match answer {
+                Ok(properties) if properties.is_empty() => {}
+                Ok(properties) => return (Ok(Some((name.to_owned(), properties))), differs),
+                Err(why) => return (Err((name.to_owned(), why)), differs),
             }
         }
-        Ok(None)
+        (Ok(None), differs)
     }
 
     /// As the zone's servers have it where they are known, so that a change of a minute ago counts; else as the resolver says.
-    async fn caa_at(&self, seen: &Observed, name: &str) -> Result<Answer, Failure> {
+    async fn caa_at(&self, seen: &Observed, name: &str) -> Said {
         let has_aliases = seen.looked.a.iter().chain(&seen.looked.aaaa).any(|it| !it.chain.is_empty());
         let servers = seen.zone.iter().filter(|it| !has_aliases && dns::is_within(name, &it.0)).flat_map(|it| &it.1);
-        let good = servers.filter(|it| it.looked.a.is_ok()).map(|it| zone::at(it.address)).next();
-        if let Some(server) = good
-            && let Ok(answer) = self.outside.dns.ask(name, Kind::Caa, Way::At(server)).await
-            && (answer.chain.is_empty() || !answer.records.is_empty())
-        {
-            return Ok(answer);
-        }
-        self.outside.dns.ask(name, Kind::Caa, Way::Fresh).await
+        let asked =
+            servers.filter(|it| it.looked.a.is_ok()).map(|it| -> std::pin::Pin<Box<dyn Future<Output = _> + Send>> {
+                Box::pin(async move {
+                    let answer = self.outside.dns.ask(name, Kind::Caa, Way::At(zone::at(it.address))).await.ok()?;
+                    let is_whole = answer.chain.is_empty() || !answer.records.is_empty();
+                    is_whole.then(|| (it.name.clone(), properties(answer)))
+                })
+            });
+        let said: Vec<Option<(String, Vec<Property>)>> = together::all(asked).await;
+        let mut said = said.into_iter().flatten();
+        let Some(first) = said.next() else {
+            return (self.outside.dns.ask(name, Kind::Caa, Way::Fresh).await.map(properties), None);
+        };
+        let other = said.find(|it| it.1 != first.1);
+        let differs = other.map(|it| Disagreement { at: name.to_owned(), said: [first.clone(), it] });
+        (Ok(first.1), differs)
     }
 
     /// `by_tls`: whether authorities may ask by TLS, too.
@@ -200,6 +208,17 @@ impl Look<'_> {
             status => Outcome::Other { status, server: said.server, location: said.location },
         }
     }
+}
+
+/// The CAA records of an answer, in an order that does not change from one to the next.
+fn properties(answer: Answer) -> Vec<Property> {
+    let caa = |it| match it {
+        Record::Caa(it) => Some(it),
+        _ => None,
+    };
+    let mut found: Vec<Property> = answer.records.into_iter().filter_map(caa).collect();
+    found.sort_by(|a, b| (&a.tag, &a.value, a.critical).cmp(&(&b.tag, &b.value, b.critical)));
+    found
 }
 
 /// The name that an answer leads on to, where it has no address.
