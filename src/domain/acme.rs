@@ -395,6 +395,12 @@ fn status(detail: &str) -> Option<u16> {
     words.rev().find_map(|it| it.parse().ok().filter(|it| (100..=599).contains(it)))
 }
 
+/// What is written down where a certificate has come from an authority (its name), for the first time or in the place of one.
+pub fn issued(name: &str, authority: &str, is_renewed: bool) -> String {
+    let verb = if is_renewed { "renewed the certificate" } else { "got a certificate" };
+    format!("{verb} for {name} from {authority}")
+}
+
 fn rate(problem: &Problem, authority: &str, name: &str) -> Explained {
     let detail = problem.detail.to_ascii_lowercase();
     let later = problem.retry_after_s.map_or_else(
@@ -432,7 +438,7 @@ fn rate(problem: &Problem, authority: &str, name: &str) -> Explained {
 }
 
 /// A span of time as people say it, rounded up.
-fn span(seconds: u64) -> String {
+pub fn span(seconds: u64) -> String {
     let (many, unit) = match seconds {
         0..=119 => (seconds.max(1), "second"),
         120..=7_199 => (seconds.div_ceil(60), "minute"),

@@ -7,11 +7,13 @@ mod addresses;
 pub mod leads;
 mod limits;
 mod names;
+pub mod orders;
 #[cfg(test)]
 mod tests;
 
 use std::net::IpAddr;
 
+use self::orders::Failed;
 use super::{
     acme::Kind,
     caa::{Authority, Property},
@@ -259,6 +261,10 @@ pub struct Observed {
     pub caa_differs: Option<Disagreement>,
     /// What came of each address.
     pub visits: Vec<Visit>,
+    /// Why there was no certificate when one was asked for last, if there was none.
+    pub failed: Option<Failed>,
+    /// How many certificates Let's Encrypt has given for exactly this name in the last seven days, where it is asked.
+    pub given: Option<i64>,
     /// Who would be asked, one after the other: at least one.
     pub authorities: Vec<Authority>,
 }
@@ -332,6 +338,7 @@ pub fn examine(seen: &Observed) -> Report {
     }
     findings.extend(limits::examine(seen));
     findings.extend(limits::differ(seen));
+    findings.extend(orders::examine(seen));
     // Stable: what is found first comes first among those that are as bad.
     findings.sort_by_key(|it| std::cmp::Reverse(it.level));
     Report { host: seen.host.clone(), findings }

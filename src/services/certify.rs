@@ -52,6 +52,8 @@ use crate::{
 
 /// Certificates that are got at a time.
 const AT_ONCE: usize = 8;
+/// The event of one that has come.
+pub(super) const ISSUED: &str = "certificate.issued";
 /// How long a challenge is shown at most.
 const CHALLENGE_MS: i64 = 10 * 60_000;
 /// How long this node's own handshakes may take to show one.
@@ -415,10 +417,9 @@ impl Services {
                 if let Some(replaced) = &replaced {
                     store::certificates::delete(tx, scope, replaced.id)?;
                 }
-                let verb = if replaced.is_some() { "renewed the certificate" } else { "got a certificate" };
                 let from = acme::authority_name(order.authority.as_deref().unwrap_or_default());
-                let text = format!("{verb} for {} from {from}", wanted.name);
-                services.record(tx, &actor, &Event::new("certificate.issued", "certificate", &kept.id, text))?;
+                let text = acme::issued(&wanted.name, from, replaced.is_some());
+                services.record(tx, &actor, &Event::new(ISSUED, "certificate", &kept.id, text))?;
             } else if let Some((_, text)) = order.problem.as_ref().filter(|_| order.failures == 1) {
                 let text = format!("got no certificate for {}: {text}", wanted.name);
                 services.record(tx, &actor, &Event::new("certificate.failed", "hostname", &wanted.name, text))?;

@@ -23,20 +23,22 @@ use crate::{
     domain::{
         Error, Result,
         access::{Actor, Right, TenantScope},
+        acme,
         caa::Authority,
         dns::{Failure, Kind},
-        doctor::{self, Belongs, Observed, Report, leads::Leads},
+        doctor::{self, Belongs, Observed, Report, leads::Leads, orders::Failed},
         hostname::Hostname,
         site::SiteName,
     },
     ports::{
+        db::ReadTx,
         dns::{Answered, Dns, Names, Way},
         reach::{Reach, Reached, Silence},
     },
     store,
 };
 
-use super::{Services, access};
+use super::{Services, access, certify};
 
 /// Where this installation says that it is the one: a nonce follows.
 pub const HERE: &str = "/.well-known/chainhost/here/";
@@ -44,6 +46,9 @@ pub const HERE: &str = "/.well-known/chainhost/here/";
 const HTTP_PORT: u16 = 80;
 /// The port at which they ask by TLS.
 pub const HTTPS_PORT: u16 = 443;
+/// The authority whose limits are known, by its name for people.
+const LETS_ENCRYPT: &str = "Let's Encrypt";
+const WEEK_MS: i64 = 7 * 24 * 60 * 60_000;
 /// Characters of a nonce.
 const NONCE_MAX: usize = 64;
 
@@ -140,7 +145,30 @@ impl Services {
             None => (host.to_string(), self.whose(scope, &host).await?),
         };
         let authorities = self.list_authorities(scope.tenant(), &host, &belongs);
-        Ok(doctor::examine(&self.observe_hostname(&host, belongs, authorities).await?))
+        let is_limited = authorities.iter().any(|it| it.name == LETS_ENCRYPT);
+        let seen = self.observe_hostname(&host, belongs, authorities).await?;
+        let (failed, given) = self.find_tries(scope, &host).await?;
+        Ok(doctor::examine(&Observed { failed, given: given.filter(|_| is_limited), ..seen }))
+    }
+
+    /// Why there was no certificate for a hostname of a tenant when one was asked for last; and how many Let's Encrypt has given for it within a
+    /// week, where authorities are asked at all.
+    async fn find_tries(&self, scope: TenantScope, host: &str) -> Result<(Option<Failed>, Option<i64>)> {
+        if self.acme.as_ref().is_none_or(|it| it.directories.is_empty()) {
+            return Ok((None, None));
+        }
+        let (host, now_ms) = (host.to_owned(), self.clock.now_ms());
+        let read = move |tx: &mut ReadTx<'_>| {
+            let order = store::certificates::find_order(tx, scope, &host)?;
+            let failed = order.and_then(|it| Some((it.problem?, it.next_ms)));
+            let failed = failed.map(|((code, text), next_ms)| Failed { code, text, left_ms: next_ms - now_ms });
+            let texts = [false, true].map(|is_renewed| acme::issued(&host, LETS_ENCRYPT, is_renewed));
+            let texts = texts.each_ref().map(String::as_str);
+            // Certificates that were replaced are kept no more: what was written down is.
+            let given = store::audit_log::count_since(tx, scope, certify::ISSUED, now_ms - WEEK_MS, texts)?;
+            Ok((failed, Some(given)))
+        };
+        self.db.read(read).await
     }
 
     /// What is seen of a hostname, for who knows whose it is and which authorities it will ask.

@@ -109,6 +109,15 @@ fn find_time(tx: &mut ReadTx<'_>, scope: TenantScope, id: Id) -> Result<i64> {
     Ok(id.millis())
 }
 
+/// How many events of a kind a tenant has from `from_ms` on, whose sentence is one of two.
+pub fn count_since(tx: &mut ReadTx<'_>, scope: TenantScope, kind: &str, from_ms: i64, texts: [&str; 2]) -> Result<i64> {
+    let tenant = tx.tenant(scope)?;
+    let sql =
+        "SELECT COUNT(*) FROM audit_log WHERE tenant_id = $1 AND created_ms >= $2 AND kind = $3 AND text IN ($4, $5)";
+    let [one, other] = texts;
+    tx.find(sql, params![tenant, from_ms, kind, one, other])?.map_or(Ok(0), |row| row.int(0))
+}
+
 /// Tenants that have unsealed events.
 pub fn list_unsealed_tenants(tx: &mut ReadTx<'_>, leave: ServerScope, limit: i64) -> Result<Vec<TenantId>> {
     tx.all_tenants(leave)?;

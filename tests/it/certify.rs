@@ -20,6 +20,7 @@ use chainhost::{
         caa::Property,
         certificate::kept::{Order, Source},
         dns::{self, Answer, Record},
+        doctor::Level,
         node::Duty,
         site::SiteName,
     },
@@ -319,6 +320,60 @@ async fn another_authority_is_asked_where_the_first_is_at_fault() {
     rig.later(31 * MINUTE_MS).await;
     let first: Vec<_> = rig.script.asked().into_iter().map(|it| it.0).collect();
     assert!(!first.is_empty() && first.iter().all(|it| it == FIRST), "{first:?}");
+}
+
+/// Who looks at a hostname is told what was refused when it was asked for, and how many were given.
+#[tokio::test]
+async fn a_check_knows_of_the_last_try() {
+    let rig = Rig::new().await;
+    let found = async |code: &str| {
+        let report = rig.services.check_hostname(&rig.actor, "a.internal").await.unwrap();
+        report.findings.into_iter().find(|it| it.code == code).map(|it| (it.level, it.text, it.seen))
+    };
+    assert_eq!(found("order_limited").await, None);
+    let limit = || refusal("rateLimited", "too many certificates (5) already issued for this exact set", None);
+    rig.script.say([limit(), limit()]);
+    rig.pass().await;
+    let (level, text, seen) = found("order_limited").await.unwrap();
+    assert!(level == Level::Problem && text.contains("it is asked again in 1"), "{text}");
+    assert!(seen.contains("first.internal has given as many certificates for a.internal this week"), "{seen}");
+    rig.later(20 * MINUTE_MS).await;
+    assert!(rig.order("a.internal").await.certificate.is_some());
+    assert_eq!(found("order_limited").await, None);
+    assert_eq!(found("certificates_given").await, None, "nothing is known of the limits of that authority");
+}
+
+#[tokio::test]
+async fn a_check_tells_how_many_certificates_a_name_had() {
+    const PUBLIC: &str = "https://acme-v02.api.letsencrypt.org/directory";
+    let world = Arc::new(World::default());
+    *world.caa.lock().unwrap() = "letsencrypt.org";
+    let names: Arc<dyn Names> = Arc::<World>::clone(&world);
+    let outside = Outside { dns: Dns::new(names, &[]), ..Outside::default() };
+    let rig = Rig::with(&[PUBLIC], "panel.shop.org", outside).await;
+    rig.add("limited.org").await;
+    let found = async || {
+        let report = rig.services.check_hostname(&rig.actor, "limited.org").await.unwrap();
+        report
+            .findings
+            .into_iter()
+            .find(|it| it.code.starts_with("certificates_"))
+            .map(|it| (it.code, it.text))
+            .unwrap()
+    };
+    assert!(found().await.1.contains("this server got none in"));
+    // Each one that is removed is asked for anew, and only the last one is kept.
+    for count in 1..=5 {
+        rig.later(61 * MINUTE_MS).await;
+        let (code, text) = found().await;
+        let is_up = code == "certificates_used_up";
+        let words = if is_up { "got 5 certificates" } else { &format!("this server got {count} in") };
+        assert!(is_up == (count == 5) && text.contains(words), "{text}");
+        let order = rig.order("limited.org").await;
+        rig.services.delete_certificate(&rig.actor, order.certificate.unwrap()).await.unwrap();
+    }
+    rig.later(8 * DAY_MS).await;
+    assert!(found().await.1.contains("this server got 1 in"), "that of now");
 }
 
 #[tokio::test]

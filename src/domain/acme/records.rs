@@ -140,6 +140,9 @@ pub struct Failed {
     pub trouble: Trouble,
 }
 
+/// What is kept of a name whose record a person has to set first.
+pub const AWAITED: &str = "certificate_record_awaited";
+
 /// Where an authority looks for the record of a hostname, or of all names below a domain (`*.`).
 pub fn place_of(name: &str) -> String {
     format!("_acme-challenge.{}", name.strip_prefix("*.").unwrap_or(name))

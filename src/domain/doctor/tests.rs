@@ -65,6 +65,8 @@ fn well() -> Observed {
         caa: Ok(None),
         caa_differs: None,
         visits: vec![visit(V4, HERE), visit(V6, HERE)],
+        failed: None,
+        given: None,
         authorities: vec![Authority::lets_encrypt()],
     }
 }
@@ -202,10 +204,26 @@ fn of_addresses() -> Vec<(&'static str, Observed)> {
     ]
 }
 
+/// Situations of what was said when a certificate was asked for.
+fn of_orders() -> Vec<(&'static str, Observed)> {
+    let failed = |code: &str| {
+        let failed = Failed { code: code.to_owned(), text: String::from("It said no."), left_ms: 5 * 3_600_000 };
+        Observed { failed: Some(failed), ..well() }
+    };
+    vec![
+        ("order_limited", failed("certificate_limit_same")),
+        ("order_waits", failed("certificate_record_awaited")),
+        ("order_refused", failed("certificate_account_binding")),
+        ("order_passes", failed("certificate_authority_away")),
+        ("order_failed", failed("certificate_port_silent")),
+        ("certificates_used_up", Observed { given: Some(5), ..well() }),
+    ]
+}
+
 #[test]
 fn each_situation_has_its_sentence() {
     let mut said: BTreeMap<String, &str> = BTreeMap::new();
-    for (code, seen) in of_names().into_iter().chain(of_addresses()) {
+    for (code, seen) in of_names().into_iter().chain(of_addresses()).chain(of_orders()) {
         let report = examine(&seen);
         let first = &report.findings[0];
         assert_eq!(first.code, code, "{report:#?}");
@@ -243,6 +261,33 @@ fn what_is_well_is_said_too() {
     let report = examine(&Observed { caa: Ok(Some(caa(&["issue letsencrypt.org"]))), ..well() });
     let last = report.findings.last().unwrap();
     assert_eq!((last.code, last.seen.as_str()), ("caa_allows", "shop.com CAA 0 issue \"letsencrypt.org\""));
+}
+
+/// What was refused stands in the way where no look at the name shows whether it does; it is said when it is asked again.
+#[test]
+fn what_an_authority_has_refused_is_said() {
+    for (code, left_ms, level, words) in [
+        ("certificate_limit", 5 * 3_600_000, Level::Problem, "asked again in 5 hours:"),
+        ("certificate_limit_domain", 0, Level::Problem, "asked again now:"),
+        ("certificate_record_token", 60_001, Level::Problem, "the next one is in 61 seconds:"),
+        ("certificate_authority_untrusted", -5, Level::Problem, "the next one is now:"),
+        ("certificate_authorities_rest", 1_200_000, Level::Warning, "the next one is in 20 minutes:"),
+        ("certificate_dns_no_address", 1, Level::Warning, "`chainhost certificates retry www.shop.com`"),
+    ] {
+        let failed = Failed { code: code.to_owned(), text: String::from("No. It cannot be."), left_ms };
+        let report = examine(&Observed { failed: Some(failed), ..well() });
+        let first = &report.findings[0];
+        assert_eq!((first.level, first.seen.as_str()), (level, "No. It cannot be."), "{code}");
+        assert!(first.text.contains(words), "{code}: {}", first.text);
+        assert_eq!(report.is_ready(), level < Level::Problem);
+    }
+    let given = |count| examine(&Observed { given: Some(count), ..well() });
+    for (count, words) in [(0, "this server got none in the last 7."), (4, "got 4 in")] {
+        let report = given(count);
+        assert_eq!(report.worst(), Level::Good);
+        assert!(report.findings.iter().any(|it| it.code == "certificates_given" && it.text.contains(words)));
+    }
+    assert_eq!(given(6).worst(), Level::Warning);
 }
 
 /// A situation with authorities that are asked by these ways.

@@ -131,7 +131,7 @@ pub(super) fn wanted(hosts: &Hosts, server: &Server<'_>, kept: &[Kept], now_ms: 
 /// Whether the certificate for all names below the domain does not come by itself: it has failed, or a person has to set a record first.
 fn has_failed(star: Option<&Order>) -> bool {
     star.and_then(|it| Some((it, it.problem.as_ref()?)))
-        .is_some_and(|(it, problem)| it.failures >= FAILURES_MAX || problem.0 == super::records::AWAITED)
+        .is_some_and(|(it, problem)| it.failures >= FAILURES_MAX || problem.0 == acme::records::AWAITED)
 }
 
 #[cfg(test)]

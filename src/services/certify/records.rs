@@ -14,7 +14,7 @@ use crate::{
         Result,
         acme::{
             Challenge, Kind as Proof, Refusal,
-            records::{self, Failed, Posted, Provider, Record, Trouble},
+            records::{self, AWAITED, Failed, Posted, Provider, Record, Trouble},
         },
         certificate::kept::Order,
         dns::{self, Kind, Record as Resource},
@@ -41,8 +41,6 @@ const ORDER_MS: i64 = 7 * 24 * 60 * MINUTE_MS;
 /// When it is tried again to take a record away, and how long after the end of its order that is given up.
 const AGAIN_MS: i64 = 60 * MINUTE_MS;
 const GIVE_UP_MS: i64 = 7 * 24 * 60 * MINUTE_MS;
-/// What is kept of a name whose record a person has to set first.
-pub(super) const AWAITED: &str = "certificate_record_awaited";
 /// Random bytes of a label that is in no zone.
 const LABEL_BYTES: usize = 10;
 /// Aliases that are followed.

@@ -65,6 +65,8 @@ impl Look<'_> {
             caa,
             caa_differs: None,
             visits: Vec::new(),
+            failed: None,
+            given: None,
             authorities,
         };
         // Nobody asks the names below a domain for anything.
