@@ -579,8 +579,15 @@ impl Services {
             let text = "The authority gave a certificate for another name.";
             return Err(Error::internal(text));
         }
-        if pair.facts.standing(self.clock.now_ms() / 1_000) == Standing::Over {
-            let text = "The authority gave a certificate that has ended by the clock of this server: is that right?";
+        let wrong = match pair.facts.standing(self.clock.now_ms() / 1_000) {
+            Standing::Over => "that has ended",
+            // Authorities date them back by an hour: the one before would be gone, and this one shown as one that does not count.
+            Standing::Early => "that does not count yet",
+            Standing::Good | Standing::EndsSoon(_) => "",
+        };
+        if !wrong.is_empty() {
+            let text =
+                format!("The authority gave a certificate {wrong} by the clock of this server: set that clock right.");
             return Err(Error::invalid("certificate_clock", text));
         }
         let id = CertificateId(self.ids.next());
