@@ -26,6 +26,8 @@ pub const POLICY_LANGUAGES_MAX: usize = 50;
 pub const POLICY_RULES_MAX: usize = 2_000;
 /// Stars of one pattern: matching costs path × pattern however many there are, and nobody reads more.
 pub const POLICY_STARS_MAX: usize = 4;
+/// Placeholders of a pattern in which one is only a part of a segment: matching costs path × placeholders.
+pub const POLICY_NAMES_MAX: usize = 16;
 /// Bytes of the target of a redirect: what every browser takes in its address bar.
 pub const POLICY_TARGET_BYTES_MAX: usize = 2_048;
 /// Bytes of the headers of one rule: clients give up on heads of more than 16 KiB.

@@ -15,7 +15,7 @@ pub mod language;
 mod pattern;
 
 pub(in crate::domain) use check::check_index;
-pub use check::{REFUSED_HEADERS, check_path_pattern, too_much_work};
+pub use check::{REFUSED_HEADERS, check_path_pattern, check_whole_names, too_much_work};
 pub use fitting::HeaderIndex;
 
 /// The five keys of a manifest's `policy`, always all there.
@@ -61,7 +61,7 @@ pub struct Fallback {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct HeaderRule {
-    /// A path pattern: literal, `*` for any rest, `:name` for one segment.
+    /// A path pattern: literal, `*` for any rest, `:name` for one segment or a part of one.
     #[serde(rename = "match")]
     pub matches: String,
     /// Lower-case name and value, in file order.
@@ -93,7 +93,7 @@ impl When {
 pub struct Redirect {
     /// Also where a file answers.
     pub force: bool,
-    /// A path pattern: literal, `*` for any rest (`:splat`), `:name` for one segment.
+    /// A path pattern: literal, `*` for any rest (`:splat`), `:name` for one segment or a part of one.
     pub from: String,
     /// Query parameters that must be there, with a literal value or a `:name` to capture it.
     pub query: Vec<(String, String)>,
@@ -106,14 +106,14 @@ pub struct Redirect {
     pub when: When,
 }
 
-/// Whether a pattern fits a path: `*` stands for any rest or middle, `:name` for one segment that is not empty, all else
-/// for itself.
+/// Whether a pattern fits a path: `*` stands for any rest or middle, `:name` for one segment or a part of one that is not empty, all else
+/// for itself. A name is as long as its letters, digits and `_`.
 pub fn fits(pattern: &str, path: &str) -> bool {
     pattern::walk(pattern, path, None)
 }
 
 /// What the signs of a pattern stand for in a path that it fits: `("splat", …)` for each `*`, `(name, …)` for each
-/// `:name`, in their order. Each `*` takes as little as it can.
+/// `:name`, in their order. Of several `*` each takes as little as it can, and with a `:name` within a segment each sign as much.
 pub fn captures<'t>(pattern: &'t str, path: &'t str) -> Option<Vec<(&'t str, &'t str)>> {
     let mut found = Vec::new();
     pattern::walk(pattern, path, Some(&mut found)).then_some(found)
@@ -175,6 +175,17 @@ mod tests {
             ("/blog/:slug", "/blog/é", true),
             ("/blog/:slug", "/blog/a/b", false),
             ("/:a/:b", "/1/2", true),
+            ("/articles/:slug.html", "/articles/a.b.html", true),
+            ("/articles/:slug.html", "/articles/.html", false),
+            ("/articles/:slug.html", "/articles/a/b.html", false),
+            ("/blog-:year", "/blog-2024", true),
+            ("/blog-:year", "/blog-", false),
+            ("/blog-:year", "/blog-2024/", false),
+            ("/:y-:m/*", "/2024-01/x/y", true),
+            ("/:y-:m/*", "/2024/01-x/y", false),
+            ("/:a:b", "/é", false),
+            ("/:a:b", "/éa", true),
+            ("/post/:id-*", "/post/7-a/b-c", true),
             ("", "/", false),
         ] {
             assert_eq!(fits(pattern, path), wanted, "{pattern} {path}");
@@ -188,6 +199,11 @@ mod tests {
         assert_eq!(captures("/*a*b", "/aab").unwrap(), [("splat", ""), ("splat", "a")]);
         assert_eq!(captures("/*é", "/éé").unwrap(), [("splat", "é")]);
         assert!(captures("/*/:id", "/a").is_none());
+        // As a regular expression takes them: the earlier the more.
+        assert_eq!(captures("/:a-:b.html", "/x-y-z.html").unwrap(), [("a", "x-y"), ("b", "z")]);
+        assert_eq!(captures("/:a:b", "/éaé").unwrap(), [("a", "éa"), ("b", "é")]);
+        assert_eq!(captures("/*-:n", "/a-b/c-d-e").unwrap(), [("splat", "a-b/c-d"), ("n", "e")]);
+        assert_eq!(captures("/:id-*", "/7-8-a/b-c").unwrap(), [("id", "7-8"), ("splat", "a/b-c")]);
     }
 
     #[test]

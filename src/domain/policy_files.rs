@@ -16,7 +16,7 @@ use crate::{
     base::limits::{POLICY_FILE_BYTES_MAX, POLICY_RULES_MAX},
     domain::{
         Error, Result,
-        policy::{Fallback, Policy, check_index},
+        policy::{Fallback, Policy, check_index, check_whole_names},
         site_path::SitePath,
         url_path::decode_path,
     },
@@ -54,7 +54,7 @@ enum Reading {
     Own,
     /// A path with and without its closing slash, and `/x` for `/x/*`.
     Netlify,
-    /// Rules go before files, 302.
+    /// Rules go before files, 302, `:name` within a segment.
     Cloudflare,
 }
 
@@ -126,7 +126,7 @@ fn wrong(file: &str, line: usize, why: impl std::fmt::Display) -> Error {
 }
 
 /// A pattern as written in a file, decoded.
-fn pattern(written: &str) -> Result<String, String> {
+fn pattern(written: &str, reading: Reading) -> Result<String, String> {
     let shown = || written.chars().take(80).flat_map(char::escape_debug).collect::<String>();
     if written.starts_with("https://") || written.starts_with("http://") {
         return Err(format!(
@@ -152,12 +152,17 @@ fn pattern(written: &str) -> Result<String, String> {
         }
     }
     let escaped_sign = ["%2a", "%3a"].iter().any(|it| written.to_ascii_lowercase().contains(it));
-    match decode_path(written) {
-        Some(path) if !escaped_sign => Ok(path.into_owned()),
-        _ => Err(String::from(
+    let Some(path) = decode_path(written).filter(|_| !escaped_sign) else {
+        return Err(String::from(
             "this path cannot be matched: it has a broken escape, an escaped `/`, `*` or `:`, a backslash, or a `.` segment",
-        )),
+        ));
+    };
+    if reading != Reading::Cloudflare {
+        check_whole_names(&path).map_err(|why| {
+            format!("{why}. For one within a segment, as in `/blog-:year`, write `rules = \"cloudflare\"` into chainhost.toml")
+        })?;
     }
+    Ok(path.into_owned())
 }
 
 /// The shape of `chainhost.toml`.

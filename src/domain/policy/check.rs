@@ -7,12 +7,12 @@ use std::collections::HashSet;
 
 use crate::{
     base::limits::{
-        PATH_BYTES_MAX, POLICY_HEADER_BYTES_MAX, POLICY_LANGUAGES_MAX, POLICY_PATH_HEADER_BYTES_MAX,
+        PATH_BYTES_MAX, POLICY_HEADER_BYTES_MAX, POLICY_LANGUAGES_MAX, POLICY_NAMES_MAX, POLICY_PATH_HEADER_BYTES_MAX,
         POLICY_PATH_HEADERS_MAX, POLICY_RULES_MAX, POLICY_STARS_MAX, POLICY_STEPS_MAX, POLICY_TARGET_BYTES_MAX,
     },
     domain::{
         Error, Result,
-        policy::{HeaderIndex, HeaderRule, Policy, Redirect, When, language},
+        policy::{HeaderIndex, HeaderRule, Policy, Redirect, When, language, pattern::names},
         url_path::is_plain,
     },
 };
@@ -147,9 +147,9 @@ impl Redirect {
     pub(in crate::domain) fn check(&self) -> Result<(), String> {
         // One, so that `:splat` has one meaning.
         check_pattern(&self.from, 1)?;
-        let mut names: Vec<&str> = segments(&self.from).collect();
+        let mut known: Vec<&str> = names(&self.from).map(|(name, _)| name).collect();
         if self.from.contains('*') {
-            names.push("splat");
+            known.push("splat");
         }
         for (name, value) in &self.query {
             if name.is_empty() || name.chars().chain(value.chars()).any(char::is_control) {
@@ -157,10 +157,10 @@ impl Redirect {
             }
             if let Some(taken) = value.strip_prefix(':') {
                 check_name(taken)?;
-                names.push(taken);
+                known.push(taken);
             }
         }
-        let mut seen = names.clone();
+        let mut seen = known.clone();
         seen.sort_unstable();
         if let Some([twice, _]) = seen.windows(2).find(|it| it.first() == it.last()) {
             return Err(format!("`:{twice}` is there twice. Give each its own name"));
@@ -170,7 +170,7 @@ impl Redirect {
         }
         check_target(&self.to, self.status)?;
         self.when.check()?;
-        match segments(&self.to).find(|it| (*it == "splat" || check_name(it).is_ok()) && !names.contains(it)) {
+        match segments(&self.to).find(|it| (*it == "splat" || check_name(it).is_ok()) && !known.contains(it)) {
             Some(unknown) => Err(format!("`:{unknown}` of the target is not in what is matched")),
             None => Ok(()),
         }
@@ -204,12 +204,21 @@ fn segments(path: &str) -> impl Iterator<Item = &str> {
     path.split(['/', '?', '#', '&', '=']).filter_map(|it| it.strip_prefix(':'))
 }
 
-/// A path pattern with at most `stars` of `*`.
-/// Whether a pattern for paths is one, else why not.
+/// Whether a pattern for paths is one in which each placeholder fills a segment, else why not.
 pub fn check_path_pattern(pattern: &str) -> Result<(), String> {
-    check_pattern(pattern, POLICY_STARS_MAX)
+    check_pattern(pattern, POLICY_STARS_MAX)?;
+    check_whole_names(pattern)
 }
 
+/// Whether each placeholder of a pattern fills a segment, else why not.
+pub fn check_whole_names(pattern: &str) -> Result<(), String> {
+    if names(pattern).all(|(_, whole)| whole) {
+        return Ok(());
+    }
+    Err(String::from("`:name` fills a whole segment; a `:` elsewhere is not taken"))
+}
+
+/// A path pattern with at most `stars` of `*`.
 fn check_pattern(pattern: &str, stars: usize) -> Result<(), String> {
     if !pattern.starts_with('/') {
         return Err(String::from("a pattern must begin with `/`"));
@@ -223,12 +232,12 @@ fn check_pattern(pattern: &str, stars: usize) -> Result<(), String> {
     if pattern.matches('*').count() > stars {
         return Err(format!("a pattern here has at most {stars} of `*`. Split the rule"));
     }
-    for segment in pattern.split('/') {
-        match segment.find(':') {
-            None => {}
-            Some(0) => check_name(segment.get(1..).unwrap_or_default())?,
-            Some(_) => return Err(String::from("`:name` fills a whole segment; a `:` elsewhere is not taken")),
-        }
+    names(pattern).try_for_each(|(name, _)| check_name(name))?;
+    let (count, whole) = names(pattern).fold((0, true), |(count, all), (_, whole)| (count + 1, all && whole));
+    if !whole && count > POLICY_NAMES_MAX {
+        return Err(format!(
+            "a pattern with `:name` within a segment has at most {POLICY_NAMES_MAX} of them, and this one {count}. Join some"
+        ));
     }
     Ok(())
 }

@@ -36,7 +36,7 @@ pub(super) fn blocks(text: &str, reading: Reading) -> Result<Vec<Block>> {
         let path = content.starts_with('/') || content.starts_with("https://") || content.starts_with("http://");
         // As both Netlify and Cloudflare do, a header is told from a path by its first sign; blanks are for people.
         if path || (!line.starts_with([' ', '\t']) && (blocks.is_empty() || !content.contains([':', '!']))) {
-            let matches = pattern(content).map_err(|why| wrong(FILE, at, why))?;
+            let matches = pattern(content, reading).map_err(|why| wrong(FILE, at, why))?;
             let rule = HeaderRule { matches, set: Vec::new() };
             blocks.push(Block { at, rule, lines: Vec::new(), without: Vec::new() });
             continue;

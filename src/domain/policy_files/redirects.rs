@@ -25,7 +25,7 @@ pub(super) fn rules(text: &str, reading: Reading) -> Result<Vec<(usize, Redirect
 fn rule(line: &str, reading: Reading) -> Result<Option<Redirect>, String> {
     let mut words = line.split_whitespace().take_while(|word| !word.starts_with('#')).peekable();
     let Some(from) = words.next() else { return Ok(None) };
-    let from = pattern(from)?;
+    let from = pattern(from, reading)?;
     let mut query = Vec::new();
     let to = loop {
         let Some(word) = words.peek().copied() else {

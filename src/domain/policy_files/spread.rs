@@ -89,8 +89,10 @@ impl Spread<'_> {
         // A path that does not begin as the pattern does fits it no way: an address is the beginning of its file's path.
         let begin = pattern.split(['*', ':']).next().unwrap_or_default();
         let first = self.paths.partition_point(|it| *it < begin);
+        let signs = pattern.matches(['*', ':']).count();
         for (path, fit) in self.paths.iter().zip(&mut found).skip(first).take_while(|(it, _)| it.starts_with(begin)) {
-            let cost = LOOK_STEPS.saturating_add(u64::try_from(path.len() + pattern.len()).unwrap_or(u64::MAX));
+            let cost = path.len().saturating_mul(signs.max(1)).saturating_add(pattern.len());
+            let cost = LOOK_STEPS.saturating_add(u64::try_from(cost).unwrap_or(u64::MAX));
             self.left = self.left.checked_sub(cost).ok_or_else(too_much_work)?;
             let address = || self.address(path).is_some_and(|it| fits(pattern, it));
             *fit = match fits(pattern, path) {
