@@ -119,6 +119,16 @@ pub fn captures<'t>(pattern: &'t str, path: &'t str) -> Option<Vec<(&'t str, &'t
     pattern::walk(pattern, path, Some(&mut found)).then_some(found)
 }
 
+/// The names of a pattern's placeholders, in their order.
+pub fn pattern_names(pattern: &str) -> impl Iterator<Item = &str> {
+    pattern::names(pattern).map(|(name, _)| name)
+}
+
+/// A pattern in which what [`captures`] has found stands for the `used` ones of its signs.
+pub fn narrowed(pattern: &str, found: &[(&str, &str)], used: &[&str]) -> String {
+    pattern::narrowed(pattern, found, used)
+}
+
 impl Policy {
     /// The media type that the policy gives `path`: that of the last rule that fits and names one.
     pub fn type_for(&self, path: &str) -> Option<&str> {
@@ -204,6 +214,20 @@ mod tests {
         assert_eq!(captures("/:a:b", "/éaé").unwrap(), [("a", "éa"), ("b", "é")]);
         assert_eq!(captures("/*-:n", "/a-b/c-d-e").unwrap(), [("splat", "a-b/c-d"), ("n", "e")]);
         assert_eq!(captures("/:id-*", "/7-8-a/b-c").unwrap(), [("id", "7-8"), ("splat", "a/b-c")]);
+    }
+
+    #[test]
+    fn a_pattern_is_narrowed_to_what_some_signs_took() {
+        let cases: [(&str, &str, &[&str], &str); 5] = [
+            ("/:lang/*", "/de/a/b", &["lang"], "/de/*"),
+            ("/:lang/*", "/de/a/b", &["splat"], "/:lang/a/b"),
+            ("/:lang/*", "/de/a/b", &["lang", "splat"], "/de/a/b"),
+            ("/:y-:m.html", "/1-2.html", &["m"], "/:y-2.html"),
+            ("/:lang/*", "/de/a", &[], "/:lang/*"),
+        ];
+        for (pattern, path, used, wanted) in cases {
+            assert_eq!(narrowed(pattern, &captures(pattern, path).unwrap(), used), wanted, "{pattern} {used:?}");
+        }
     }
 
     #[test]

@@ -4,6 +4,7 @@
 //! is a hole. Paths in these files are URL paths: they are decoded once, so that `%20` is a blank. What a manifest has no
 //! words for (a header that is left out again, Netlify's slashes) is said in those that it has.
 
+mod fill;
 mod headers;
 mod redirects;
 mod spread;
@@ -54,7 +55,7 @@ enum Reading {
     Own,
     /// A path with and without its closing slash, and `/x` for `/x/*`.
     Netlify,
-    /// Rules go before files, 302, `:name` within a segment.
+    /// Rules go before files, 302, `:name` within a segment, and in values of headers.
     Cloudflare,
 }
 
@@ -80,7 +81,9 @@ pub fn read(files: &PolicyFiles<'_>, paths: &[&str]) -> Result<Read> {
             Reading::Own if blocks.iter().all(|it| it.without.is_empty()) => headers::rules(blocks),
             _ => {
                 let urls = reading != Reading::Own;
-                spread::rules(&blocks, &spread::Site { paths, index: &policy.index, clean: policy.clean_urls, urls })?
+                let site = spread::Site { paths, index: &policy.index, clean: policy.clean_urls, urls };
+                let blocks = if reading == Reading::Cloudflare { fill::blocks(blocks, &site)? } else { blocks };
+                spread::rules(&blocks, &site)?
             }
         };
         (header_lines, policy.headers) = rules.into_iter().unzip();

@@ -4,8 +4,32 @@
 
 use std::borrow::Cow;
 
-use percent_encoding::percent_decode_str;
+use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, percent_decode_str, utf8_percent_encode};
 use unicode_normalization::{UnicodeNormalization as _, is_nfc};
+
+/// Everything but the unreserved characters of RFC 3986.
+pub const COMPONENT: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'_').remove(b'~');
+/// What a path cannot hold as it is: all but `pchar` and `/`.
+pub const PATH: &AsciiSet = &COMPONENT
+    .remove(b'/')
+    .remove(b'!')
+    .remove(b'$')
+    .remove(b'&')
+    .remove(b'\'')
+    .remove(b'(')
+    .remove(b')')
+    .remove(b'*')
+    .remove(b'+')
+    .remove(b',')
+    .remove(b';')
+    .remove(b'=')
+    .remove(b':')
+    .remove(b'@');
+
+/// A path as browsers send it.
+pub fn encode(path: &str) -> String {
+    utf8_percent_encode(path, PATH).to_string()
+}
 
 /// Decodes a URL's path exactly once, to the composed form (NFC) that names of files have. `None`: not a path that can
 /// name a file — no `/` in front, a broken escape, an encoded `/`, not UTF-8, a backslash, NUL or other control, a `.` or

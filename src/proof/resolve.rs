@@ -9,14 +9,14 @@ pub mod visitor;
 
 use std::{borrow::Cow, collections::HashSet};
 
-use percent_encoding::{AsciiSet, CONTROLS, NON_ALPHANUMERIC, percent_decode_str, utf8_percent_encode};
+use percent_encoding::{AsciiSet, CONTROLS, percent_decode_str, utf8_percent_encode};
 
 use crate::{
     base::limits::PATH_BYTES_MAX,
     domain::{
         policy::{Redirect, When, captures},
         site_path,
-        url_path::is_plain,
+        url_path::{COMPONENT, PATH, is_plain},
     },
     proof::manifest::{Entry, Manifest},
 };
@@ -26,26 +26,8 @@ use self::{
     visitor::{Asked, Visitor},
 };
 
-pub use crate::domain::url_path::decode_path;
+pub use crate::domain::url_path::{decode_path, encode};
 
-/// Everything but the unreserved characters of RFC 3986.
-const COMPONENT: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'_').remove(b'~');
-/// What a path cannot hold as it is: all but `pchar` and `/`.
-const PATH: &AsciiSet = &COMPONENT
-    .remove(b'/')
-    .remove(b'!')
-    .remove(b'$')
-    .remove(b'&')
-    .remove(b'\'')
-    .remove(b'(')
-    .remove(b')')
-    .remove(b'*')
-    .remove(b'+')
-    .remove(b',')
-    .remove(b';')
-    .remove(b'=')
-    .remove(b':')
-    .remove(b'@');
 /// What no URL can hold, while its escapes and signs stay: for text that is a URL already.
 /// SECURITY: browsers read `\` as `/` and drop tabs and line ends, so these are escaped too.
 const URL: &AsciiSet =
@@ -245,11 +227,6 @@ fn by_nothing<'m>(manifest: &'m Manifest, heard: &mut impl Listener) -> Resoluti
 /// its index, the clean form with clean URLs, else the path itself.
 pub fn url_path(manifest: &Manifest, entry: &Entry) -> String {
     encode(clean_path(manifest, entry))
-}
-
-/// A path as browsers send it.
-pub fn encode(path: &str) -> String {
-    utf8_percent_encode(path, PATH).to_string()
 }
 
 /// The file that answers a decoded path with 200, without any rule.

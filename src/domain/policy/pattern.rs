@@ -64,6 +64,21 @@ pub(super) fn names(pattern: &str) -> impl Iterator<Item = (&str, bool)> {
     })
 }
 
+/// A pattern with what the `used` of its signs have taken in their places.
+pub(super) fn narrowed(pattern: &str, taken: &[(&str, &str)], used: &[&str]) -> String {
+    let (mut taken, mut rest, mut out) = (taken.iter(), pattern, String::new());
+    while let Some((sign, after)) = Sign::first(rest) {
+        let written = rest.strip_suffix(after).unwrap_or_default();
+        let text = match sign {
+            Sign::Literal(_) => None,
+            Sign::Star | Sign::Name(_) => taken.next().filter(|(name, _)| used.contains(name)),
+        };
+        out.push_str(text.map_or(written, |(_, text)| text));
+        rest = after;
+    }
+    out
+}
+
 /// What a path must begin and end with for a pattern to fit.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Ends<'t> {

@@ -23,6 +23,8 @@ pub(super) struct Block {
     pub(super) lines: Vec<usize>,
     /// Line and name of headers of earlier blocks that files of this one are sent without.
     pub(super) without: Vec<(usize, String)>,
+    /// Whether it was made of another one, to fill in what one text of the files gives.
+    pub(super) filled: bool,
 }
 
 /// The blocks in file order.
@@ -38,14 +40,14 @@ pub(super) fn blocks(text: &str, reading: Reading) -> Result<Vec<Block>> {
         if path || (!line.starts_with([' ', '\t']) && (blocks.is_empty() || !content.contains([':', '!']))) {
             let matches = pattern(content, reading).map_err(|why| wrong(FILE, at, why))?;
             let rule = HeaderRule { matches, set: Vec::new() };
-            blocks.push(Block { at, rule, lines: Vec::new(), without: Vec::new() });
+            blocks.push(Block { at, rule, lines: Vec::new(), without: Vec::new(), filled: false });
             continue;
         }
         let Some((block, before)) = blocks.split_last_mut() else {
             return Err(wrong(FILE, at, "a header stands before the first path. Put a path such as `/*` above it"));
         };
         // Here and not only below, so that the line that is wrong is named.
-        read_line(content, at, block, before, reading).map_err(|why| wrong(FILE, at, why))?;
+        read_line(content, at, block, before).map_err(|why| wrong(FILE, at, why))?;
     }
     for block in &blocks {
         if block.without.is_empty() || !block.rule.set.is_empty() {
@@ -55,7 +57,7 @@ pub(super) fn blocks(text: &str, reading: Reading) -> Result<Vec<Block>> {
     Ok(blocks)
 }
 
-fn read_line(content: &str, at: usize, block: &mut Block, before: &[Block], reading: Reading) -> Result<(), String> {
+fn read_line(content: &str, at: usize, block: &mut Block, before: &[Block]) -> Result<(), String> {
     if let Some(name) = content.strip_prefix('!').filter(|it| it.starts_with([' ', '\t'])) {
         let name = name.trim().to_ascii_lowercase();
         check_without(&name, before)?;
@@ -77,13 +79,6 @@ fn read_line(content: &str, at: usize, block: &mut Block, before: &[Block], read
             "a file is answered with 200, where this header leads nobody. Write `/from /to 302` into `_redirects` instead",
         ));
     }
-    if reading == Reading::Cloudflare
-        && let Some(sign) = filled(&block.rule.matches, value)
-    {
-        return Err(format!(
-            "`:{sign}` is not filled in in a header. Write a block with the whole value for each path"
-        ));
-    }
     block.rule.set.push((name, value.to_owned()));
     block.lines.push(at);
     block.rule.check()
@@ -103,13 +98,6 @@ fn check_without(name: &str, before: &[Block]) -> Result<(), String> {
         return Err(format!("the host itself sets `{shown}` where no rule does. Give it another value instead"));
     }
     Ok(())
-}
-
-/// The first sign of a pattern that a header's text asks for.
-fn filled<'p>(matches: &'p str, value: &str) -> Option<&'p str> {
-    let star = matches.contains('*').then_some("splat");
-    let mut names = matches.split('/').filter_map(|it| it.strip_prefix(':')).chain(star);
-    names.find(|name| value.contains(&format!(":{name}")))
 }
 
 /// The rules of blocks that leave nothing out.

@@ -35,7 +35,7 @@ pub(super) struct Site<'s> {
 
 /// How a block fits a file.
 #[derive(Clone, Copy, PartialEq, Eq)]
-enum Fit {
+pub(super) enum Fit {
     No,
     /// By the path of the file, as a manifest's rule does.
     Path,
@@ -71,9 +71,10 @@ pub(super) fn rules(blocks: &[Block], site: &Site<'_>) -> Result<Vec<Placed>> {
         let later: Vec<_> = without.iter().filter(|(from, ..)| *from > at).map(|(_, name, it)| (*name, it)).collect();
         spread.block(block, &later)?;
         if spread.rules.len() > POLICY_RULES_MAX {
+            let what = if block.filled { "fill in `:name` and `:splat` for" } else { "leave headers out of" };
             let why = format!(
-                "to leave headers out of single files, more than {POLICY_RULES_MAX} rules would be needed. Name the folders \
-                 that should have the header instead of `/*`"
+                "to {what} single files, more than {POLICY_RULES_MAX} rules would be needed. Name the folders that should have \
+                 the header instead of `/*`"
             );
             return Err(wrong("_headers", block.at, why));
         }
@@ -86,28 +87,12 @@ impl Spread<'_> {
     /// How a pattern fits each file.
     fn fitting(&mut self, pattern: &str) -> Result<Vec<Fit>> {
         let mut found = vec![Fit::No; self.paths.len()];
-        // A path that does not begin as the pattern does fits it no way: an address is the beginning of its file's path.
-        let begin = pattern.split(['*', ':']).next().unwrap_or_default();
-        let first = self.paths.partition_point(|it| *it < begin);
-        let signs = pattern.matches(['*', ':']).count();
-        for (path, fit) in self.paths.iter().zip(&mut found).skip(first).take_while(|(it, _)| it.starts_with(begin)) {
-            let cost = path.len().saturating_mul(signs.max(1)).saturating_add(pattern.len());
-            let cost = LOOK_STEPS.saturating_add(u64::try_from(cost).unwrap_or(u64::MAX));
-            self.left = self.left.checked_sub(cost).ok_or_else(too_much_work)?;
-            let address = || self.address(path).is_some_and(|it| fits(pattern, it));
-            *fit = match fits(pattern, path) {
-                true => Fit::Path,
-                false if self.site.urls && address() => Fit::Address,
-                false => Fit::No,
-            };
+        for (file, fit) in fitting(self.site, &self.paths, pattern, &mut self.left)? {
+            if let Some(it) = found.get_mut(file) {
+                *it = fit;
+            }
         }
         Ok(found)
-    }
-
-    /// The other path under which visitors get a file.
-    fn address<'p>(&self, path: &'p str) -> Option<&'p str> {
-        let folder = path.strip_suffix(self.site.index).filter(|it| it.ends_with('/'));
-        folder.or_else(|| self.site.clean.then(|| path.strip_suffix(".html"))?)
     }
 
     /// The rules of one block, from which `later` blocks take headers: name, and from which files.
@@ -136,7 +121,15 @@ impl Spread<'_> {
             if !lost {
                 self.push(block, block.rule.matches.clone(), &set);
             }
-            for pattern in cover(&self.paths, &more) {
+            // What is filled in is often for one file, and looking at all others for each would take long.
+            let patterns = match (block.filled, more.iter().filter(|it| **it).count()) {
+                (_, 0) => Vec::new(),
+                (true, 1) => {
+                    self.paths.iter().zip(&more).filter(|(_, it)| **it).map(|(path, _)| literal(path)).collect()
+                }
+                _ => cover(&self.paths, &more),
+            };
+            for pattern in patterns {
                 self.push(block, pattern, &set);
             }
         }
@@ -160,15 +153,45 @@ impl Spread<'_> {
                 continue;
             }
             let at = blocks.iter().find(|it| !it.without.is_empty()).or(blocks.first()).map_or(0, |it| it.at);
-            let why = format!(
-                "no rule can be made that fits `{}` and no other file, since a `:` or `*` in a name means something in a rule. \
-                 Rename the file",
-                path.escape_debug()
-            );
-            return Err(wrong("_headers", at, why));
+            return Err(wrong("_headers", at, no_rule(path)));
         }
         Ok(())
     }
+}
+
+/// The files that a pattern fits, as places in the sorted `paths`, and how.
+pub(super) fn fitting(site: &Site<'_>, paths: &[&str], pattern: &str, left: &mut u64) -> Result<Vec<(usize, Fit)>> {
+    let mut found = Vec::new();
+    // A path that does not begin as the pattern does fits it no way: an address is the beginning of its file's path.
+    let begin = pattern.split(['*', ':']).next().unwrap_or_default();
+    let first = paths.partition_point(|it| *it < begin);
+    let signs = pattern.matches(['*', ':']).count();
+    for (at, path) in paths.iter().enumerate().skip(first).take_while(|(_, it)| it.starts_with(begin)) {
+        let cost = path.len().saturating_mul(signs.max(1)).saturating_add(pattern.len());
+        let cost = LOOK_STEPS.saturating_add(u64::try_from(cost).unwrap_or(u64::MAX));
+        *left = left.checked_sub(cost).ok_or_else(too_much_work)?;
+        if fits(pattern, path) {
+            found.push((at, Fit::Path));
+        } else if site.urls && address(site, path).is_some_and(|it| fits(pattern, it)) {
+            found.push((at, Fit::Address));
+        }
+    }
+    Ok(found)
+}
+
+/// The other path under which visitors get a file.
+pub(super) fn address<'p>(site: &Site<'_>, path: &'p str) -> Option<&'p str> {
+    let folder = path.strip_suffix(site.index).filter(|it| it.ends_with('/'));
+    folder.or_else(|| site.clean.then(|| path.strip_suffix(".html"))?)
+}
+
+/// Why a header cannot be said for one file alone.
+pub(super) fn no_rule(path: &str) -> String {
+    format!(
+        "no rule can be made that fits `{}` and no other file, since a `:` or `*` in a name means something in a rule. \
+         Rename the file",
+        path.escape_debug()
+    )
 }
 
 /// Patterns of which each wanted path fits one, and no other path any: folders and single files, or endings of names,
@@ -179,7 +202,7 @@ fn cover(paths: &[&str], wanted: &[bool]) -> Vec<String> {
 }
 
 /// A path as a pattern. A `:` would begin a placeholder; whether `*` fits too much instead is checked at the end.
-fn literal(path: &str) -> String {
+pub(super) fn literal(path: &str) -> String {
     path.replace(':', "*")
 }
 

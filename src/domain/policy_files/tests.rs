@@ -182,6 +182,58 @@ fn sizes_are_bounded() {
     assert!(policy(&files, &[]).unwrap_err().message.contains("_headers, line 3: this is not UTF-8"));
 }
 
+/// What `_headers` and Cloudflare's reading make of files.
+fn filled(headers: &str, paths: &[&str]) -> Result<Vec<(String, String)>> {
+    let toml = Some(b"rules = \"cloudflare\"".as_slice());
+    let read = read(&PolicyFiles { headers: Some(headers.as_bytes()), toml, ..PolicyFiles::default() }, paths)?;
+    assert_eq!(read.header_lines.len(), read.policy.headers.len());
+    assert!(read.header_lines.iter().all(|(line, set)| *line == 1 && set == &[2]), "{:?}", read.header_lines);
+    Ok(read.policy.headers.into_iter().map(|it| (it.matches, it.set[0].1.clone())).collect())
+}
+
+#[test]
+fn values_are_filled_in_with_few_rules() {
+    let rule = |matches: &str, value: &str| (matches.to_owned(), value.to_owned());
+    // A rule for each text, and not for each file, where a pattern says which files.
+    let many: Vec<String> = (0..3_000).map(|at| format!("/{}/{at}.html", ["de", "en"][at % 2])).collect();
+    let many: Vec<&str> = many.iter().map(String::as_str).collect();
+    assert_eq!(filled("/:lang/*\n  X: :lang", &many).unwrap(), [rule("/de/*", "de"), rule("/en/*", "en")]);
+    // The first takes as much as it can, so that `/x-:b` would fit both.
+    assert_eq!(filled("/:a-:b\n  X: :a", &["/x-y", "/x-y-z"]).unwrap(), [rule("/x-y", "x"), rule("/x-y-:b", "x-y")]);
+    // As visitors ask for them, and what means something in a pattern does not do so in a name.
+    assert_eq!(filled("/f/*\n  X: :splat", &["/f/\u{e9} \".x"]).unwrap(), [rule("/f/\u{e9} \".x", "%C3%A9%20%22.x")]);
+    assert_eq!(filled("/:a\n  X: :a", &["/x:y", "/x*z"]).unwrap(), [rule("/x*z", "x*z"), rule("/x*y", "x:y")]);
+    let message = filled("/:a\n  X: :a", &["/x:y", "/xzy"]).unwrap_err().message;
+    assert!(message.contains("_headers, line 1: no rule can be made that fits `/x:y`"), "{message}");
+    // A block that fits no file is none.
+    assert_eq!(filled("/n/:a\n  X: :a", &["/x"]).unwrap(), []);
+}
+
+#[test]
+fn what_is_filled_in_is_bounded() {
+    let files = |count: usize| (0..count).map(|at| format!("/f/{at}")).collect::<Vec<_>>();
+    let refused = |headers: &str, count: usize| {
+        let files = files(count);
+        filled(headers, &files.iter().map(String::as_str).collect::<Vec<_>>())
+            .map(|it| it.len())
+            .map_err(|it| it.message)
+    };
+    assert_eq!(refused("/f/*\n  X: :splat", 2_000), Ok(2_000));
+    let message = refused("/f/*\n  X: :splat", 2_001).unwrap_err();
+    assert!(
+        message.contains("_headers, line 2: `:splat` is filled in for each file that fits, and more than 2000 rules"),
+        "{message}"
+    );
+    let message = refused(&format!("/f/*\n  X: :splat{}", "x".repeat(1_000)), 600).unwrap_err();
+    assert!(message.contains("more than 524288 bytes would be needed"), "{message}");
+    assert_eq!(refused(&format!("/:f/*\n  X: {}", ":f".repeat(4_000)), 2_001), Ok(1));
+    let message = refused(&format!("/f/*\n  X: {}", ":splat".repeat(1_000)), 2_000).unwrap_err();
+    assert!(message.contains("bytes would be needed"), "{message}");
+    let long = format!("/f/{}", "x".repeat(250));
+    let message = filled(&format!("/f/*\n  X: {}", ":splat".repeat(40)), &[&long]).unwrap_err().message;
+    assert!(message.contains("_headers, line 2: its headers have"), "{message}");
+}
+
 proptest::proptest! {
     #[test]
     fn reading_never_panics(
