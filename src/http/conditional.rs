@@ -1,6 +1,8 @@
-//! Conditional requests (RFC 9110 §13) on strong entity tags. There are no dates: a deployment's files have none.
+//! Conditional requests (RFC 9110 §13) on strong entity tags, and on dates where there are any: a deployment's files have none.
 
-use hyper::header::{HeaderMap, HeaderName, IF_MATCH, IF_NONE_MATCH, IF_RANGE};
+use std::time::UNIX_EPOCH;
+
+use hyper::header::{HeaderMap, HeaderName, IF_MATCH, IF_MODIFIED_SINCE, IF_NONE_MATCH, IF_RANGE, IF_UNMODIFIED_SINCE};
 
 /// What the conditions of a GET or HEAD say.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -24,6 +26,25 @@ pub fn evaluate(headers: &HeaderMap, etag: &str) -> Outcome {
         return Outcome::NotModified;
     }
     Outcome::Go
+}
+
+/// The same for what may have a time of its last change too, in seconds since 1970: a condition on a tag goes before one on a time (§13.2.2).
+pub fn evaluate_dated(headers: &HeaderMap, etag: &str, modified_s: Option<u64>) -> Outcome {
+    let date = |name: HeaderName| {
+        let mut lines = headers.get_all(name).iter();
+        let line = lines.next().filter(|_| lines.next().is_none())?.to_str().ok()?;
+        Some(httpdate::parse_http_date(line).ok()?.duration_since(UNIX_EPOCH).ok()?.as_secs())
+    };
+    let is_later = |name| Some(modified_s? > date(name)?);
+    if !headers.contains_key(IF_MATCH) && is_later(IF_UNMODIFIED_SINCE) == Some(true) {
+        return Outcome::Failed;
+    }
+    match evaluate(headers, etag) {
+        Outcome::Go if !headers.contains_key(IF_NONE_MATCH) && is_later(IF_MODIFIED_SINCE) == Some(false) => {
+            Outcome::NotModified
+        }
+        other => other,
+    }
 }
 
 /// Whether `If-Match` is not there, or names the strong tag of what is there (§13.1.1).
@@ -101,6 +122,35 @@ mod tests {
         both.insert(IF_NONE_MATCH, HeaderValue::from_static("\"a\""));
         assert_eq!(evaluate(&both, "\"a\""), Outcome::Failed);
         assert_eq!(evaluate(&HeaderMap::new(), "\"a\""), Outcome::Go);
+    }
+
+    #[test]
+    fn a_condition_on_a_tag_goes_before_one_on_a_time() {
+        let (before, at, after) =
+            ("Sun, 09 Sep 2001 01:46:39 GMT", "Sun, 09 Sep 2001 01:46:40 GMT", "Sun, 09 Sep 2001 01:46:41 GMT");
+        for (lines, wanted) in [
+            (&[("if-modified-since", at)][..], Outcome::NotModified),
+            (&[("if-modified-since", after)], Outcome::NotModified),
+            (&[("if-modified-since", before)], Outcome::Go),
+            (&[("if-modified-since", "Sunday, 09-Sep-01 01:46:40 GMT")], Outcome::NotModified),
+            (&[("if-modified-since", "1000000000")], Outcome::Go),
+            (&[("if-modified-since", at), ("if-modified-since", at)], Outcome::Go),
+            (&[("if-modified-since", at), ("if-none-match", "\"b\"")], Outcome::Go),
+            (&[("if-modified-since", before), ("if-none-match", "\"a\"")], Outcome::NotModified),
+            (&[("if-unmodified-since", at)], Outcome::Go),
+            (&[("if-unmodified-since", before)], Outcome::Failed),
+            (&[("if-unmodified-since", before), ("if-none-match", "\"a\"")], Outcome::Failed),
+            (&[("if-unmodified-since", before), ("if-match", "\"a\"")], Outcome::Go),
+            (&[("if-unmodified-since", after), ("if-match", "\"b\"")], Outcome::Failed),
+        ] {
+            let mut headers = HeaderMap::new();
+            for (name, value) in lines {
+                headers.append(*name, HeaderValue::from_static(value));
+            }
+            assert_eq!(evaluate_dated(&headers, "\"a\"", Some(1_000_000_000)), wanted, "{lines:?}");
+            let untimed = evaluate_dated(&headers, "\"a\"", None);
+            assert_eq!(untimed, evaluate(&headers, "\"a\""), "{lines:?}");
+        }
     }
 
     #[test]

@@ -53,7 +53,10 @@ use crate::{
     base::tasks::Tasks,
     domain::{
         site::SiteId,
-        site_settings::proxy::{Proxy, Route, scripts::Scripts},
+        site_settings::{
+            paths::Prefixes,
+            proxy::{Proxy, Route, scripts::Scripts},
+        },
     },
     http::{
         peer::Client,
@@ -319,6 +322,25 @@ impl Found {
     /// Whether a file of the site answers where there is one.
     pub(super) fn files_first(&self) -> bool {
         self.group.route.files_first
+    }
+
+    /// What is sent as it is from the folder with the programs of a FastCGI route, where a GET or HEAD asks for such a file. Nothing of it is
+    /// sent that `locked` has; `now_s`: the time of day, in seconds.
+    pub(super) async fn public(
+        &self,
+        parts: &Parts,
+        locked: Option<&Prefixes>,
+        now_s: i64,
+    ) -> Option<Result<Response, Refusal>> {
+        let Group { route, tasks, .. } = &*self.group;
+        // Which folder it is said somebody who manages the server.
+        let root = route.root.as_deref().filter(|_| route.inside == Some(true))?;
+        let (path, prefix) =
+            if route.strip_prefix { (self.rest.as_str(), route.prefix()) } else { (parts.uri.path(), "") };
+        let found = fastcgi::public::find(tasks, root, path, parts, now_s).await?;
+        // A link may lead to where another path is, too.
+        let is_locked = locked.is_some_and(|it| it.may_reach(Some(&format!("{prefix}{}", found.path))));
+        (!is_locked).then_some(found.answer)
     }
 
     /// Answers a request by one of the route's servers.

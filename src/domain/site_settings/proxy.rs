@@ -78,7 +78,7 @@ pub struct Route {
     /// Whom to believe that it is the server.
     #[serde(default, skip_serializing_if = "is_default")]
     pub tls: Tls,
-    /// Of FastCGI: the folder on the server with the programs.
+    /// Of FastCGI: the folder on the server with the programs, and with the plain files that are sent as they are.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub root: Option<String>,
     /// Of FastCGI: which programs there may run, as in `/index.php` and `/wp-admin/*.php`; else all that `deny` does not name.

@@ -41,10 +41,17 @@ pub(super) async fn shown(
     if found.files_first() && reads && visit.has_file().await {
         return visit.answer().await;
     }
-    found.open = proxy::may_open(parts).then(|| visit.plane.open(target.site, Head::of(gate.asked), known));
-    let mut response = found.answer(parts, body, gate.asked.client()).await?;
+    let sent = if reads { found.public(parts, visit.locked, gate.now_s).await } else { None };
+    let mut response = if let Some(sent) = sent {
+        sent?
+    } else {
+        found.open = proxy::may_open(parts).then(|| visit.plane.open(target.site, Head::of(gate.asked), known));
+        found.answer(parts, body, gate.asked.client()).await?
+    };
     // Also one whose length is known may last: a download, or one that comes slowly.
-    if response.status() != StatusCode::SWITCHING_PROTOCOLS && !response.body().is_end_stream() {
+    let body = response.body();
+    let may_last = !body.is_end_stream() && body.in_memory().is_none();
+    if response.status() != StatusCode::SWITCHING_PROTOCOLS && may_last {
         let body = mem::replace(response.body_mut(), Body::empty());
         *response.body_mut() = visit.plane.lasting(body, target.site, Head::of(gate.asked), known);
     }

@@ -4,6 +4,7 @@
 //! which ends the program's work.
 
 mod params;
+pub(super) mod public;
 mod records;
 mod reply;
 mod script;

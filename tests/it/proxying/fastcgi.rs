@@ -39,7 +39,7 @@ const SLOW: &[u8] = b"<?php sleep(30);";
 const FATAL: &[u8] = b"<?php nothing_of_that_name();";
 
 /// A PHP-FPM of its own. Stopped when dropped.
-struct Php {
+pub(super) struct Php {
     child: Child,
     folder: tempfile::TempDir,
 }
@@ -52,7 +52,7 @@ impl Drop for Php {
 }
 
 impl Php {
-    async fn start() -> Self {
+    pub(super) async fn start() -> Self {
         Self::with_workers(4).await
     }
 
@@ -102,11 +102,11 @@ impl Php {
         php
     }
 
-    fn socket(&self) -> std::path::PathBuf {
+    pub(super) fn socket(&self) -> std::path::PathBuf {
         self.folder.path().join("php.sock")
     }
 
-    fn root(&self) -> std::path::PathBuf {
+    pub(super) fn root(&self) -> std::path::PathBuf {
         self.folder.path().join("public")
     }
 
@@ -137,7 +137,7 @@ async fn programs_of_php_get_what_was_asked() {
         ("/shop/item/7?x", ["/index.php", "", "/shop/item/7?x", "x"]),
         ("/admin/", ["/admin/index.php", "", "/admin/", ""]),
         ("/photo.jpg/x.php", ["/index.php", "", "/photo.jpg/x.php", ""]),
-        ("/photo.jpg", ["/index.php", "", "/photo.jpg", ""]),
+        ("/photo.gif", ["/index.php", "", "/photo.gif", ""]),
         ("/php/index.php/x", ["/php/index.php", "/x", "/php/index.php/x", ""]),
     ] {
         let said = ask(path, &[]).await;
@@ -161,6 +161,87 @@ async fn programs_of_php_get_what_was_asked() {
     for path in ["/../secret.php", "/%2e%2e/secret.php", "/a%2f..%2fsecret.php", "/a%00.php"] {
         assert_eq!(web.get(path).await.status(), 400, "{path}");
     }
+}
+
+/// What an application has beside its programs: it is sent, and never run.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn files_beside_the_programs_are_sent_as_they_are() {
+    let php = Php::start().await;
+    let video: Vec<u8> = (0..=250).cycle().take(3_000_000).collect();
+    write_files(
+        &php.root(),
+        &[
+            ("style.css", b"body { color: red }"),
+            ("index.php~", b"<?php secret"),
+            (".env", b"secret"),
+            (".git/config", b"secret"),
+            (".well-known/security.txt", b"Contact: mailto:a@site.test"),
+            ("wp-content/uploads/new.mp4", &video),
+            ("both.txt", b"of the folder"),
+            ("inner/plan.txt", b"for few"),
+        ],
+    );
+    std::os::unix::fs::symlink("inner/plan.txt", php.root().join("way.txt")).unwrap();
+    std::os::unix::fs::symlink("../secret.php", php.root().join("secret.txt")).unwrap();
+    let (mut stripped, mut outside) = (php.route("/app"), php.route("/outside"));
+    for it in [&mut stripped, &mut outside] {
+        it["strip_prefix"] = json!(true);
+    }
+    outside["inside"] = json!(false);
+    let mut first = php.route("/");
+    first["files_first"] = json!(true);
+    let web = Web::with(Limits::default());
+    show(&web, &json!([first, stripped, outside]), &[("/both.txt", b"of the deployment"), ("/index.html", b"file")]);
+    for (path, kind, wanted) in [
+        ("/style.css", "text/css; charset=utf-8", &b"body { color: red }"[..]),
+        ("/app/style.css", "text/css; charset=utf-8", b"body { color: red }"),
+        ("/photo.jpg", "image/jpeg", b"<?php echo 'run';"),
+        ("/.well-known/security.txt", "text/plain; charset=utf-8", b"Contact: mailto:a@site.test"),
+        ("/both.txt", "text/plain; charset=utf-8", b"of the deployment"),
+        ("/app/both.txt", "text/plain; charset=utf-8", b"of the folder"),
+        ("/wp-content/uploads/new.mp4", "video/mp4", &video),
+    ] {
+        let answer = web.get(path).await;
+        assert_eq!((answer.status(), answer.header("content-type")), (200, kind), "{path}");
+        assert!(answer.body == wanted, "{path}");
+        assert_eq!(answer.header("x-content-type-options"), "nosniff", "{path}");
+        assert_eq!(answer.header("content-length"), wanted.len().to_string(), "{path}");
+    }
+    let style = web.get("/style.css").await;
+    assert_eq!(style.header("cache-control"), "max-age=0, must-revalidate");
+    let kept = web.get_with("/style.css", &[("if-none-match", style.header("etag"))]).await;
+    assert_eq!((kept.status(), kept.header("etag")), (304, style.header("etag")));
+    let part = web.get_with("/wp-content/uploads/new.mp4", &[("range", "bytes=1000000-2000000")]).await;
+    assert_eq!((part.status(), part.header("content-range")), (206, "bytes 1000000-2000000/3000000"));
+    assert!(part.body == video[1_000_000..=2_000_000]);
+    let head = web.ask(request("HEAD", "/wp-content/uploads/new.mp4", &[])).await;
+    assert_eq!((head.header("content-length"), head.body.len()), ("3000000", 0));
+    // The program answers for all else, as it did.
+    for path in ["/index.php~", "/.env", "/.git/config", "/secret.txt", "/missing.css", "/admin", "/app/.env"] {
+        let answer = web.get(path).await;
+        assert_eq!(answer.status(), 200, "{path}");
+        let said: Value = serde_json::from_str(answer.text()).unwrap();
+        assert_eq!(said["REQUEST_URI"], path);
+    }
+    assert!(web.ask(request("POST", "/style.css", &[])).await.text().contains("REQUEST_URI"));
+    // Nobody who may has named that folder.
+    assert!(web.get("/outside/style.css").await.text().contains("REQUEST_URI"));
+    // Nor is a file sent by a link that is behind a door.
+    assert_eq!(web.get("/way.txt").await.text(), "for few");
+    let person =
+        json!({ "name": "ada", "hash": chainhost::base::password::hash("open sesame").unwrap(), "changed_ms": 0 });
+    let mut route = php.route("/");
+    route["inside"] = json!(true);
+    let settings = json!({
+        "proxy": { "routes": [route] }, "access": { "mode": "basic", "paths": ["/inner/"] },
+        "guests": { "key": "ab".repeat(32), "people": [person] },
+    });
+    upgrade::put(&web, &settings, None);
+    assert_eq!(web.get("/inner/plan.txt").await.status(), 401);
+    assert!(web.get("/way.txt").await.text().contains("REQUEST_URI"));
+    let login = format!("Basic {}", data_encoding::BASE64.encode(b"ada:open sesame"));
+    let answer = web.get_with("/inner/plan.txt", &[("authorization", &login)]).await;
+    assert_eq!((answer.text(), answer.header("cache-control")), ("for few", "private, no-cache"));
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
