@@ -4,6 +4,7 @@
 //! §9.2.2) and it has no body. No server gets one request twice but over a kept connection that turned out to be closed.
 
 use std::{
+    mem,
     sync::{
         Arc,
         atomic::{AtomicUsize, Ordering},
@@ -446,12 +447,13 @@ impl Group {
         let root = self.route.root.as_deref().unwrap_or_default();
         let found = fastcgi::script(&self.tasks, root, path, &self.scripts, &self.stderr).await;
         let script = found.map_err(Trouble::refused)?;
-        let body = self.gathered(body, client).await?;
+        let mut body = self.gathered(body, client).await?;
         let progress = Progress::new();
-        if body.is_end_stream() {
+        let is_empty = body.is_end_stream();
+        if is_empty {
             progress.end();
         }
-        let body = Sending::new(body, self.route.body_bytes_max, Arc::clone(&progress));
+        let repeatable = is_empty && parts.method.is_idempotent();
         let prefix = if self.route.strip_prefix { self.route.prefix() } else { "" };
         let about = fastcgi::About { parts, client, prefix, past_basic };
         let owner = Owner::new(self.site, client.address);
@@ -470,37 +472,54 @@ impl Group {
             };
             progress.touch();
             let within = seconds(self.route.timeout_s.answer);
-            let mut exchange = fastcgi::Exchange::new(stream, body, &about, &script, &self.stderr);
+            // Sent again, it had none.
+            let sending = mem::replace(&mut body, Body::empty());
+            let sending = Sending::new(sending, self.route.body_bytes_max, Arc::clone(&progress));
+            let mut exchange = fastcgi::Exchange::new(stream, sending, &about, &script, &self.stderr);
             let head = tokio::select! {
                 head = exchange.head() => head,
                 () = late(&progress, within) => Err(fastcgi::Fault::Late),
             };
-            return match head {
-                Ok(head) => {
-                    lease.answered();
-                    let outcome = if head.status.is_server_error() { Outcome::Failed } else { Outcome::Answered };
-                    let mut response = Response::new(Body::empty());
-                    (*response.status_mut(), *response.headers_mut()) = (head.status, head.headers);
-                    let body = exchange.body(head.first, lease, self.patience());
-                    let body = self.given(body, &server, client).await;
-                    *response.body_mut() = as_told(body, response.headers());
-                    Ok((response, outcome))
-                }
-                Err(why) => {
-                    let trouble = match Self::fault(&progress) {
-                        Some(fault) => return Err(fault),
-                        None if matches!(why, fastcgi::Fault::NoLength) => {
-                            return Err(Trouble::refused(Refusal::LengthRequired));
-                        }
-                        None if matches!(why, fastcgi::Fault::Late) => Trouble::LATE,
-                        None => Trouble::BROKEN,
-                    };
-                    self.blame(&mut lease, &progress, &why.to_string());
-                    Err(trouble)
-                }
+            let why = match head {
+                Ok(head) => return Ok(self.said(head, exchange, lease, client).await),
+                Err(why) => why,
             };
+            if let Some(fault) = Self::fault(&progress) {
+                return Err(fault);
+            }
+            if why == fastcgi::Fault::NoLength {
+                return Err(Trouble::refused(Refusal::LengthRequired));
+            }
+            self.blame(&mut lease, &progress, &why.to_string());
+            if why == fastcgi::Fault::Late {
+                return Err(Trouble::LATE);
+            }
+            if !repeatable {
+                return Err(Trouble::BROKEN);
+            }
+            tried.push(server);
+            worst = Trouble::BROKEN;
         }
         Err(worst)
+    }
+
+    /// What a program has begun to say, as an answer for the visitor.
+    async fn said(
+        &self,
+        head: fastcgi::Head,
+        exchange: fastcgi::Exchange,
+        mut lease: Lease,
+        client: Client,
+    ) -> (Response, Outcome) {
+        lease.answered();
+        let outcome = if head.status.is_server_error() { Outcome::Failed } else { Outcome::Answered };
+        let server = Arc::clone(&lease.server);
+        let mut response = Response::new(Body::empty());
+        (*response.status_mut(), *response.headers_mut()) = (head.status, head.headers);
+        let body = exchange.body(head.first, lease, self.patience());
+        let body = self.given(body, &server, client).await;
+        *response.body_mut() = as_told(body, response.headers());
+        (response, outcome)
     }
 }
 

@@ -1,7 +1,7 @@
 //! Upstreams that answer badly or not at all, and visitors who try to get something past the proxy.
 
-use super::*;
-use crate::web::get;
+use super::{fastcgi::Php, *};
+use crate::web::{get, request};
 
 /// What a hostile upstream does with a connection.
 type Deed = fn(TcpStream) -> std::pin::Pin<Box<dyn Future<Output = ()> + Send>>;
@@ -128,20 +128,78 @@ async fn what_was_sent_is_sent_again_only_when_that_changes_nothing() {
     let web = web(&json!([{ "to": [format!("http://{breaks}"), up.url()], "failing": failing }]));
     for method in ["GET", "HEAD", "OPTIONS", "PUT", "DELETE"] {
         for _ in 0..2 {
-            assert_eq!(web.ask(crate::web::request(method, "/", &[])).await.status(), 200, "{method}");
+            assert_eq!(web.ask(request(method, "/", &[])).await.status(), 200, "{method}");
         }
     }
     let before = asked.lock().unwrap().len();
     assert!(before >= 5, "both are asked in turn");
     let mut statuses = Vec::new();
     for _ in 0..4 {
-        statuses.push(web.ask(crate::web::request("POST", "/", &[])).await.status());
+        statuses.push(web.ask(request("POST", "/", &[])).await.status());
         let put = b"PUT / HTTP/1.1\r\nHost: site.test\r\nConnection: close\r\nContent-Length: 1\r\n\r\nx";
         statuses.push(raw(web.address, put).await[9..12].parse().unwrap());
     }
     assert!(statuses.contains(&502) && statuses.contains(&200), "{statuses:?}");
     let broken = statuses.iter().filter(|it| **it == 502).count();
     assert_eq!(asked.lock().unwrap().len() - before, broken, "each of them once");
+    tasks.stop();
+}
+
+/// Two pools of PHP-FPM, one of which is restarted: what its socket had taken in is closed or reset without a word.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_was_asked_of_a_program_is_asked_again_only_when_that_changes_nothing() {
+    let (tasks, php) = (Tasks::new(), Php::start().await);
+    let well = format!("fastcgi+unix:{}", php.socket().display());
+    let restarts: [Deed; 3] = [
+        |_| Box::pin(async {}),
+        |stream| Box::pin(async move { drop(socket2::SockRef::from(&stream).set_linger(Some(Duration::ZERO))) }),
+        says!(b"no record of FastCGI"),
+    ];
+    let routes = |breaks: SocketAddr| {
+        json!([{
+            "to": [format!("fastcgi://{breaks}"), well], "root": php.root(), "failing": { "after": 0 },
+            "timeout_s": { "answer": 1 },
+        }])
+    };
+    for deed in restarts {
+        let (breaks, asked) = hostile(&tasks, deed).await;
+        let web = web(&routes(breaks));
+        for method in ["GET", "HEAD", "OPTIONS", "PUT", "DELETE"] {
+            for _ in 0..2 {
+                assert_eq!(web.ask(request(method, "/status.php", &[])).await.status(), 418, "{method}");
+            }
+        }
+        let before = asked.lock().unwrap().len();
+        assert!(before >= 5, "both are asked in turn");
+        let mut statuses = Vec::new();
+        for _ in 0..4 {
+            statuses.push(web.ask(request("POST", "/status.php", &[])).await.status());
+            let put = b"PUT /status.php HTTP/1.1\r\nHost: site.test\r\nConnection: close\r\nContent-Length: 1\r\n\r\nx";
+            statuses.push(raw(web.address, put).await[9..12].parse().unwrap());
+        }
+        let broken = statuses.iter().filter(|it| **it == 502).count();
+        assert!(broken > 0 && statuses.contains(&418), "{statuses:?}");
+        assert_eq!(asked.lock().unwrap().len() - before, broken, "each of them once");
+    }
+    // Nor is one that takes its time, or that has begun to answer.
+    let late: Deed = |stream| {
+        Box::pin(async move {
+            std::future::pending::<()>().await;
+            drop(stream);
+        })
+    };
+    let begun: Deed = says!(b"\x01\x06\x00\x01\x00\x1f\x00\x00Content-Type: text/plain\r\n\r\nabc");
+    for (deed, wanted) in [(late, Some(504)), (begun, None)] {
+        let (breaks, asked) = hostile(&tasks, deed).await;
+        let web = web(&routes(breaks));
+        let mut seen = Vec::new();
+        for _ in 0..2 {
+            let answer = web.client().await.ask(get("/status.php", &[])).await;
+            seen.push(answer.ok().map(|it| it.status()));
+        }
+        assert_eq!(asked.lock().unwrap().len(), 1, "{seen:?}");
+        assert!(seen.contains(&wanted) && seen.contains(&Some(418)), "{seen:?}");
+    }
     tasks.stop();
 }
 
