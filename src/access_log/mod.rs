@@ -36,7 +36,12 @@ use self::{
 use crate::{
     base::{clock::Clock, country::Country, tasks::Tasks},
     config::access_log::{AccessLog as Settings, Format},
-    http::{peer::Client, respond::Response, secret_path, watched::Watch},
+    http::{
+        peer::Client,
+        respond::Response,
+        secret_path,
+        watched::{Watch, watched},
+    },
 };
 
 /// Lines that wait to be written: more than a machine answers in the time that the writer rests.
@@ -133,7 +138,7 @@ impl AccessLog {
         Begun { at: Instant::now(), time_ms: self.0.clock.now_ms() }
     }
 
-    /// The answer to a visitor, whose line is left when its last byte is, or when it broke off.
+    /// The answer to a visitor, whose line is left when its last byte is, or when it broke off; of a tunnel, when that ends.
     #[must_use]
     pub fn watch(&self, begun: Begun, visit: &Visit<'_>, response: Response) -> Response {
         let field = |name: HeaderName| visit.parts.headers.get(name).map(hyper::header::HeaderValue::as_bytes);
@@ -158,7 +163,7 @@ impl AccessLog {
         };
         let line = Line::new(self.0.format, &facts);
         let pending = Pending { log: self.clone(), begun: begun.at, line: Some(line), sent: 0 };
-        response.map(|body| body.watched(pending))
+        watched(response, pending)
     }
 
     /// Lines so far.

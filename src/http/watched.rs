@@ -3,8 +3,9 @@
 //! The connection takes the next piece when the one before is nearly out, so that the count tells how far somebody came who went away.
 
 use std::{
-    fmt,
+    fmt, mem,
     pin::Pin,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
     task::{Context, Poll, ready},
 };
 
@@ -12,7 +13,7 @@ use bytes::Bytes;
 use hyper::body::{Body as HttpBody, Frame, SizeHint};
 
 use super::{
-    respond::{Body, BodyError},
+    respond::{Body, BodyError, Response},
     stored::Stored,
 };
 
@@ -23,6 +24,49 @@ pub const PIECE: usize = 256 * 1024;
 pub trait Watch: Send {
     /// So many more were handed to the connection.
     fn sent(&mut self, bytes: u64);
+}
+
+/// An extension of an answer behind which its connection, or its stream, is a tunnel: who wants to know of the bytes that go through it
+/// to the visitor. They are told every few seconds, and let go when it has ended.
+#[derive(Clone, Default)]
+pub struct Tunnel(Arc<Mutex<Vec<Box<dyn Watch>>>>);
+
+impl Tunnel {
+    fn watching(&self) -> MutexGuard<'_, Vec<Box<dyn Watch>>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// One more watches.
+    pub fn watch(&self, watch: impl Watch + 'static) {
+        self.watching().push(Box::new(watch));
+    }
+
+    /// Tells all who watch.
+    pub fn sent(&self, bytes: u64) {
+        self.watching().iter_mut().for_each(|it| it.sent(bytes));
+    }
+
+    /// It has ended, whoever still has the answer that has opened it.
+    pub fn end(&self) {
+        let all = mem::take(&mut *self.watching());
+        drop(all);
+    }
+}
+
+impl fmt::Debug for Tunnel {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Tunnel").finish_non_exhaustive()
+    }
+}
+
+/// An answer whose bytes `watch` is told of on their way: those of its body, or of the tunnel that it opens.
+#[must_use]
+pub fn watched(response: Response, watch: impl Watch + 'static) -> Response {
+    if let Some(tunnel) = response.extensions().get::<Tunnel>() {
+        tunnel.watch(watch);
+        return response;
+    }
+    response.map(|body| body.watched(watch))
 }
 
 /// A body in pieces, and all who watch it.

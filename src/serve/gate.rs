@@ -25,6 +25,7 @@ use super::{
     page::Refusal,
     rates::Rates,
     snapshot::{Snapshot, State, Target},
+    tally::Tally,
     visit::Visit,
 };
 use crate::{
@@ -66,6 +67,7 @@ pub(super) struct Gate<'a> {
     pub(super) now_s: i64,
     pub(super) rates: &'a Rates,
     pub(super) bans: &'a Bans,
+    pub(super) tally: &'a Tally,
     pub(super) countries: &'a Countries,
 }
 
@@ -108,7 +110,7 @@ impl Gate<'_> {
             return Ok(answer);
         }
         // 5. A site that has sent as much as it may.
-        if self.is_used_up(visit) {
+        if self.is_used_up() {
             return Err(Refusal::UsedUp);
         }
         // 6. Maintenance.
@@ -175,7 +177,8 @@ impl Gate<'_> {
     /// Whether a visitor who was let in before still is, as far as that can be said without hashing his password; `known`: the version of
     /// which it is known to be right.
     pub(super) fn right(&self, known: Option<Version>) -> Right {
-        if guard::is_blocked(self) || (self.rules.maintenance.is_some() && !self.is_let_through()) {
+        let is_closed = self.is_used_up() || (self.rules.maintenance.is_some() && !self.is_let_through());
+        if is_closed || guard::is_blocked(self) {
             return Right::Ends;
         }
         self.door().map_or(Right::Stays, |it| it.right(self, known))
@@ -222,7 +225,7 @@ impl Gate<'_> {
     }
 
     /// Whether the site has sent as much as it may, and is to send no more then.
-    fn is_used_up(&self, visit: &Visit<'_>) -> bool {
-        self.settings.traffic.when_used_up == WhenUsedUp::Stop && visit.plane.tally.is_used_up(self.target.site)
+    fn is_used_up(&self) -> bool {
+        self.settings.traffic.when_used_up == WhenUsedUp::Stop && self.tally.is_used_up(self.target.site)
     }
 }

@@ -24,7 +24,7 @@ pub struct Counts {
     pub requests: u64,
     /// Answers by class: 1xx, 2xx, 3xx, 4xx, 5xx.
     pub classes: [u64; 5],
-    /// Bytes of their bodies, as announced: a client that went away got fewer. Of those without a length what was handed to a connection.
+    /// Bytes of their bodies, as announced: a client that went away got fewer. Of those without a length, and of WebSockets, what was handed to a connection.
     pub bytes: u64,
 }
 

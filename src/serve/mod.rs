@@ -76,6 +76,7 @@ use crate::{
         connect,
         peer::{Client, Peer, Trust},
         respond::{Body, BodyError, Patient, Response},
+        watched::Tunnel,
     },
 };
 
@@ -395,6 +396,9 @@ impl DataPlane {
             *response.body_mut() = Body::empty();
         }
         self.0.meter.count(status, sent);
+        if let Some(tunnel) = response.extensions().get::<Tunnel>() {
+            tunnel.watch(self.0.meter.counting());
+        }
         if size.is_none() && !is_head {
             // Nobody knows before its end.
             let counting = self.0.meter.counting();
@@ -432,7 +436,7 @@ impl Inner {
         asked: Asked<'a>,
     ) -> Gate<'a> {
         let now_s = self.clock.now_ms().div_euclid(1_000);
-        let (rates, bans, countries) = (&self.rates, &self.bans, self.countries());
-        Gate { settings, rules, snapshot, target, asked, now_s, rates, bans, countries }
+        let (rates, bans, tally, countries) = (&self.rates, &self.bans, &self.tally, self.countries());
+        Gate { settings, rules, snapshot, target, asked, now_s, rates, bans, tally, countries }
     }
 }

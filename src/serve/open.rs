@@ -1,7 +1,7 @@
 //! What visitors have open for long: WebSockets, and answers of upstreams that go on and on.
 //!
-//! Guarantees: each ends when the site's state, its settings or a ban no longer let its visitor in, as they would not let in a new request with the
-//! same head. They are looked at when one of these changes, and at no other time. An answer that is over within [`YOUNG`] is none of them.
+//! Guarantees: each ends when the site's state, its settings, its traffic or a ban no longer let its visitor in, as they would not let in a new request
+//! with the same head. They are looked at when one of these changes, and at no other time. An answer that is over within [`YOUNG`] is none of them.
 //!
 //! Many may be open, and a look may have to hash passwords: it has threads for such work, and takes none that answers visitors.
 

@@ -39,7 +39,7 @@ use crate::{
     },
     http::{
         respond::Response,
-        watched::{PIECE, Watch},
+        watched::{PIECE, Tunnel, Watch},
     },
 };
 
@@ -141,13 +141,17 @@ impl Tally {
         }))
     }
 
-    /// The answer to a visitor, which is counted when its last byte has left, or when it broke off.
+    /// The answer to a visitor, which is counted when its last byte has left, or when it broke off. One that opens a tunnel is counted at once, and
+    /// what goes through that is when it goes.
     #[must_use]
     pub fn watch(&self, seen: &Seen<'_>, response: Response) -> Response {
         let answered = self.describe(seen, &response);
         let at_once = if seen.asked.parts.method == Method::HEAD { Some(0) } else { response.body().in_memory() };
         if let Some(bytes) = at_once.filter(|it| *it <= PIECE) {
             self.leave(Answered { bytes: u64::try_from(bytes).unwrap_or(u64::MAX), ..answered });
+            if let Some(tunnel) = response.extensions().get::<Tunnel>() {
+                tunnel.watch(Tunnelled { tally: self.clone(), site: seen.target.site });
+            }
             return response;
         }
         let pending = Pending { tally: self.clone(), answered: Some(answered) };
@@ -251,16 +255,18 @@ impl Tally {
             let mut since_start = lock(&self.0.since_start);
             // Only what is there now: who folds shall not run after those who answer.
             for answered in waiting.try_iter().take(WAITING_MAX) {
-                if since_start.len() < SITES_KEPT_MAX || since_start.contains_key(&answered.site) {
-                    let it = since_start.entry(answered.site).or_default();
-                    it.requests = it.requests.saturating_add(1);
-                    it.bytes = it.bytes.saturating_add(answered.bytes);
-                }
+                add_since_start(&mut since_start, answered.site, 1, answered.bytes);
                 sums.take_in(answered);
                 folded += 1;
             }
         }
         folded
+    }
+
+    /// More bytes of an answer that is counted already. Who folds may be waited for: no request does this.
+    fn add(&self, site: SiteId, bytes: u64) {
+        lock(&self.0.sums).take_in_bytes(site, self.0.clock.about_ms(), bytes);
+        add_since_start(&mut lock(&self.0.since_start), site, 0, bytes);
     }
 
     /// Takes the sums that are to be stored next, of at most `most` sites.
@@ -278,9 +284,12 @@ impl Tally {
         self.0.used_up.load().contains(&site)
     }
 
-    /// From now on these sites have, and no others.
-    pub fn set_used_up(&self, sites: HashSet<SiteId>) {
-        self.0.used_up.store(Arc::new(sites));
+    /// From now on these sites have, and no others. Whether there is one among them that had not before: whoever has set it calls
+    /// [`super::DataPlane::look_again`] then.
+    pub fn set_used_up(&self, sites: HashSet<SiteId>) -> bool {
+        let sites = Arc::new(sites);
+        let before = self.0.used_up.swap(Arc::clone(&sites));
+        !sites.is_subset(&before)
     }
 
     /// What is in no sum, for want of room.
@@ -294,6 +303,14 @@ impl Tally {
         all.sort_unstable_by(|one, other| other.1.requests.cmp(&one.1.requests).then(one.0.cmp(&other.0)));
         all.truncate(SITES_TOLD_MAX);
         all
+    }
+}
+
+fn add_since_start(all: &mut HashMap<SiteId, SinceStart>, site: SiteId, requests: u64, bytes: u64) {
+    if all.len() < SITES_KEPT_MAX || all.contains_key(&site) {
+        let it = all.entry(site).or_default();
+        it.requests = it.requests.saturating_add(requests);
+        it.bytes = it.bytes.saturating_add(bytes);
     }
 }
 
@@ -364,6 +381,18 @@ impl Drop for Pending {
         if let Some(answered) = self.answered.take() {
             self.tally.leave(answered);
         }
+    }
+}
+
+/// A tunnel whose beginning is counted.
+struct Tunnelled {
+    tally: Tally,
+    site: SiteId,
+}
+
+impl Watch for Tunnelled {
+    fn sent(&mut self, bytes: u64) {
+        self.tally.add(self.site, bytes);
     }
 }
 

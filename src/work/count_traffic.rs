@@ -95,7 +95,11 @@ async fn look_at_budgets(services: &Services, plane: &DataPlane) {
         }
     }
     match services.watch_budgets(budgets.into_values().collect()).await {
-        Ok(used_up) => plane.tally().set_used_up(used_up.into_iter().collect()),
+        Ok(used_up) => {
+            if plane.tally().set_used_up(used_up.into_iter().collect()) {
+                plane.look_again();
+            }
+        }
         Err(error) => tracing::debug!(%error, "the traffic that sites have used is not known now"),
     }
 }

@@ -157,6 +157,29 @@ fn who_goes_away_is_logged_with_the_bytes_that_were_sent() {
     assert!(last.lines().count() == 3 && last.contains("GET /big.bin?last HTTP/1.1\" 200 33554432 "), "{last}");
 }
 
+/// What is tunnelled is told when it is over, as of every other answer.
+#[test]
+fn a_websocket_is_logged_when_it_ends_with_the_bytes_that_were_sent() {
+    let (mut host, log) = start("[access_log]\nformat = \"combined\"\npath = \"LOG\"\n");
+    let key = host.key("second@example.org", "super-admin");
+    let to = format!("http://127.0.0.1:{}", http::websocket_upstream(70_000));
+    let settings = json!({ "proxy": { "routes": [{ "path": "/live", "to": [to] }] } });
+    host.api_json(&key, "PATCH /api/v1/sites/hello/settings", &settings.to_string(), 200);
+    let mut came = vec![0; 70_000];
+    let mut socket = http::websocket(host.port, SITE, "/live?one");
+    socket.read_exact(&mut came).unwrap();
+    host.get(SITE, "/");
+    assert!(lines(&host, &log, 1)[0].contains("GET / HTTP/1.1\" 200 11 "));
+    drop(socket);
+    let ended = lines(&host, &log, 2);
+    assert!(ended[1].contains("GET /live?one HTTP/1.1\" 101 70000 "), "{}", ended[1]);
+    let mut socket = http::websocket(host.port, SITE, "/live?two");
+    socket.read_exact(&mut came).unwrap();
+    assert_eq!(host.stop(), Some(0));
+    let last = read(&log);
+    assert!(last.lines().count() == 3 && last.contains("GET /live?two HTTP/1.1\" 101 70000 "), "{last}");
+}
+
 #[test]
 fn the_client_is_the_one_that_a_trusted_proxy_names() {
     let settings = "trusted_proxies = [\"127.0.0.1\"]\n[access_log]\nformat = \"vhost\"\n";

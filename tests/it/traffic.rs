@@ -436,3 +436,26 @@ fn a_site_whose_traffic_is_used_up_answers_with_the_hosts_page() {
         (host.get("shop.localhost", "/").status == 200).then_some(())
     });
 }
+
+/// Nobody loads anything by HTTP here: one WebSocket sends for as long as it may.
+#[test]
+fn a_websocket_that_has_used_the_traffic_up_ends() {
+    let host = Host::start();
+    let key = deploy(&host);
+    let to = format!("http://127.0.0.1:{}", http::websocket_upstream(60_000_000));
+    let settings = serde_json::json!({
+        "proxy": { "routes": [{ "path": "/live", "to": [to] }] },
+        "traffic": { "budget_bytes": "1 MB", "when_used_up": "stop" },
+    });
+    host.api_json(&key, "PATCH /api/v1/sites/shop/settings", &settings.to_string(), 200);
+    let mut socket = http::websocket(host.port, "shop.localhost", "/live");
+    socket.set_read_timeout(Some(Duration::from_mins(1))).unwrap();
+    let came = std::io::copy(&mut socket, &mut std::io::sink()).unwrap();
+    assert!(came > 1_000_000, "{came}");
+    let told = host.until_within(Duration::from_mins(1), Duration::from_millis(250), "all of it", || {
+        let told = told(&host, &key, "");
+        (told["total"]["bytes"].as_u64().unwrap() >= came).then_some(told)
+    });
+    assert_eq!(told["total"]["requests"], 1, "{told}");
+    assert_eq!(visit(&host, "/", FIREFOX, "").0, 503);
+}

@@ -140,6 +140,14 @@ impl Sums {
         self.labels += labels;
     }
 
+    /// Takes more bytes of an answer that was taken before.
+    pub fn take_in_bytes(&mut self, site: SiteId, at_ms: i64, bytes: u64) {
+        let counts = Counts { bytes, ..Counts::default() };
+        if !self.add_minute(site, Period::Minute.start_of(at_ms), &counts) {
+            self.dropped = self.dropped.saturating_add(1);
+        }
+    }
+
     fn site(&mut self, site: SiteId) -> &mut SiteSums {
         self.sites.entry(site).or_insert_with(|| {
             self.came += 1;
@@ -256,6 +264,18 @@ mod tests {
         assert_eq!(requests, [(-5 * HOUR_MS, 1), (-60_000, 2), (0, 2)]);
         assert_eq!(of_site.hours.len(), 3);
         assert!(sums.is_empty());
+        assert_eq!((sums.minutes, sums.hours, sums.labels), (0, 0, 0));
+    }
+
+    #[test]
+    fn more_bytes_of_an_answer_are_no_other_answer() {
+        let mut sums = Sums::default();
+        sums.take_in(answered(site(1), 0, "/"));
+        sums.take_in_bytes(site(1), 59_999, 7);
+        sums.take_in_bytes(site(1), 60_000, 5);
+        let (_, of_site) = sums.take(1).remove(0);
+        let seen: Vec<_> = of_site.minutes.iter().map(|(at, it)| (*at, it.requests, it.bytes)).collect();
+        assert_eq!((seen, of_site.hours.len()), (vec![(0, 1, 17), (60_000, 0, 5)], 1));
         assert_eq!((sums.minutes, sums.hours, sums.labels), (0, 0, 0));
     }
 

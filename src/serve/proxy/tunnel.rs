@@ -32,12 +32,15 @@ use crate::{
     http::{
         connect,
         respond::{self, Response},
+        watched::Tunnel,
     },
     serve::open::Open,
 };
 
 /// How long a visitor's connection may take to become one, after the answer was handed over.
 const SWITCH_WITHIN: Duration = Duration::from_secs(30);
+/// How often is told what has gone to the visitor.
+const TOLD: Duration = Duration::from_secs(3);
 /// How long one way goes on when the other has ended.
 const LINGER: Duration = Duration::from_secs(5);
 
@@ -70,6 +73,8 @@ impl Pulse {
 struct End {
     io: TokioIo<Upgraded>,
     pulse: Pulse,
+    /// Where bytes are counted that are written to it.
+    sent: Option<Arc<AtomicU64>>,
 }
 
 impl AsyncRead for End {
@@ -89,7 +94,11 @@ impl AsyncRead for End {
 
 impl AsyncWrite for End {
     fn poll_write(mut self: Pin<&mut Self>, context: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.io).poll_write(context, bytes)
+        let polled = Pin::new(&mut self.io).poll_write(context, bytes);
+        if let (Poll::Ready(Ok(bytes)), Some(sent)) = (&polled, &self.sent) {
+            sent.fetch_add(u64::try_from(*bytes).unwrap_or(u64::MAX), Ordering::Relaxed);
+        }
+        polled
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
@@ -130,16 +139,19 @@ pub(super) fn open(
     response.headers_mut().insert(CONNECTION, HeaderValue::from_static("upgrade"));
     response.headers_mut().insert(UPGRADE, HeaderValue::from_static("websocket"));
     let upstream = upgrade::on(answer);
+    let (tunnel, sent) = (Tunnel::default(), Arc::<AtomicU64>::default());
+    response.extensions_mut().insert(tunnel.clone());
     let stop = tasks.clone();
     tasks.spawn(async move {
         let left = lease.server.left();
         tokio::select! {
-            () = pass(visitor, upstream, idle) => {}
+            () = pass(visitor, upstream, Arc::clone(&sent), idle) => {}
+            () = tell(&tunnel, &sent) => {}
             () = async {
                 left.await;
                 sleep(drain).await;
             } => {}
-            // Its visitor is let in no longer.
+            // Its visitor is let in no longer, or the site has sent as much as it may.
             () = async {
                 match &open {
                     Some(open) => open.ends().await,
@@ -149,19 +161,37 @@ pub(super) fn open(
             // It has no end of its own that could be waited for.
             () = stop.stopping() => {}
         }
+        hand_over(&tunnel, &sent);
+        tunnel.end();
         drop((lease, open, on_stream));
     });
     Some(response)
 }
 
-async fn pass(visitor: OnUpgrade, upstream: OnUpgrade, idle: Duration) {
+/// Tells again and again what has gone to the visitor, for as long as somebody waits for it.
+async fn tell(tunnel: &Tunnel, sent: &AtomicU64) {
+    loop {
+        sleep(TOLD).await;
+        hand_over(tunnel, sent);
+    }
+}
+
+/// Tells what has gone to the visitor since the last time.
+fn hand_over(tunnel: &Tunnel, sent: &AtomicU64) {
+    let bytes = sent.swap(0, Ordering::Relaxed);
+    if bytes > 0 {
+        tunnel.sent(bytes);
+    }
+}
+
+async fn pass(visitor: OnUpgrade, upstream: OnUpgrade, sent: Arc<AtomicU64>, idle: Duration) {
     let Ok(Ok((visitor, upstream))) = timeout(SWITCH_WITHIN, async { tokio::try_join!(visitor, upstream) }).await
     else {
         return;
     };
     let pulse = Pulse { begun: Instant::now(), last_ms: Arc::default() };
-    let (from_visitor, to_visitor) = split(End { io: TokioIo::new(visitor), pulse: pulse.clone() });
-    let (from_upstream, to_upstream) = split(End { io: TokioIo::new(upstream), pulse: pulse.clone() });
+    let (from_visitor, to_visitor) = split(End { io: TokioIo::new(visitor), pulse: pulse.clone(), sent: Some(sent) });
+    let (from_upstream, to_upstream) = split(End { io: TokioIo::new(upstream), pulse: pulse.clone(), sent: None });
     let mut there = pin!(one_way(from_visitor, to_upstream));
     let mut back = pin!(one_way(from_upstream, to_visitor));
     tokio::select! {

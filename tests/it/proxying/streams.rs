@@ -12,7 +12,7 @@ use hyper::{
 use sha1_smol::Sha1;
 
 use super::{
-    upgrade::{ECHO, Socket, put},
+    upgrade::{ECHO, Socket, counted, put, use_up},
     *,
 };
 use crate::web;
@@ -79,6 +79,29 @@ async fn a_websocket_passes_on_a_stream_beside_others() {
     drop(second);
     until("nobody is there", || active(&web) == 0).await;
     until("the connection is idle, and ends", || two.is_closed()).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_websocket_on_a_stream_is_traffic_and_ends_when_it_is_used_up() {
+    let node = Node::start(ECHO).await;
+    let web = Web::with(Limits::default());
+    let settings = json!({
+        "proxy": { "routes": [{ "to": [node.url()], "inside": true }] },
+        "traffic": { "budget_bytes": 1_000_000, "when_used_up": "stop" },
+    });
+    put(&web, &settings, None);
+    let mut two = two(&web).await;
+    let (mut first, mut second) = (open(&mut two, "/a", &[]).await, open(&mut two, "/b", &[]).await);
+    first.echoes("hello").await;
+    second.echoes("hello you").await;
+    until("both are counted while they are open", || counted(&web) == (2, 18)).await;
+    assert_eq!(web.plane.meter().bytes, 18);
+    first.echoes("end").await;
+    drop(first);
+    until("all of it is counted", || counted(&web) == (2, 23)).await;
+    use_up(&web, true);
+    assert_eq!(second.hear().await, None);
+    until("nobody is there", || active(&web) == 0).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -255,6 +255,69 @@ async fn what_is_open_ends_with_what_let_its_visitor_in() {
     assert_eq!(socket.hear().await, None);
 }
 
+/// Requests and bytes that count as the site's traffic so far.
+pub(super) fn counted(web: &Web) -> (u64, u64) {
+    web.plane.tally().fold();
+    web.plane.tally().busiest().first().map_or((0, 0), |it| (it.1.requests, it.1.bytes))
+}
+
+/// The site has sent as much as it may, or not.
+pub(super) fn use_up(web: &Web, is_used_up: bool) {
+    let site = SiteId(Id::from_bytes([1; 16]));
+    web.plane.tally().set_used_up(is_used_up.then_some(site).into_iter().collect());
+    web.plane.look_again();
+}
+
+/// What goes to a visitor by a WebSocket is traffic of the site while it goes, and ends where the traffic does.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_websocket_is_traffic_and_ends_when_it_is_used_up() {
+    let (node, events) = (Node::start(ECHO).await, Node::start(EVENTS).await);
+    let web = Web::with(Limits::default());
+    let with = |traffic: Value| {
+        let routes = json!([{ "to": [node.url()], "inside": true }, { "path": "/events", "to": [events.url()], "inside": true }]);
+        put(&web, &json!({ "proxy": { "routes": routes }, "traffic": traffic }), None);
+    };
+    with(json!({}));
+    let metered = || web.plane.meter().bytes;
+    let (mut socket, _) = Socket::open(web.address).await;
+    assert_eq!(counted(&web), (1, 0));
+    for _ in 0..3 {
+        socket.echoes("hello").await;
+    }
+    // Two bytes are the head of a frame; what a visitor sends is none of it.
+    until("it is counted while it is open", || counted(&web) == (1, 21)).await;
+    assert_eq!(metered(), 21);
+    socket.echoes("end").await;
+    drop(socket);
+    until("all of it is counted", || counted(&web) == (1, 26)).await;
+    assert_eq!(metered(), 26);
+
+    let (budget, stop) =
+        (json!({ "budget_bytes": 1_000_000 }), json!({ "budget_bytes": 1_000_000, "when_used_up": "stop" }));
+    with(budget);
+    let begin = async || {
+        let (mut socket, _) = Socket::open(web.address).await;
+        let mut stream = TcpStream::connect(web.address).await.unwrap();
+        stream.write_all(b"GET /events HTTP/1.1\r\nHost: site.test\r\n\r\n").await.unwrap();
+        until("both are open", || web.plane.proxied()[0].upstreams.iter().all(|it| it.2 == 1)).await;
+        socket.echoes("first").await;
+        (socket, stream)
+    };
+    let (mut socket, mut stream) = begin().await;
+    use_up(&web, true);
+    sleep(Duration::from_millis(100)).await;
+    socket.echoes("it is told, and no more").await;
+    with(stop);
+    assert_eq!(socket.hear().await, None);
+    assert!(has_ended(&mut stream).await);
+    assert_eq!(web.get("/").await.status(), 503);
+    use_up(&web, false);
+    let (mut socket, mut stream) = begin().await;
+    use_up(&web, true);
+    assert_eq!(socket.hear().await, None);
+    assert!(has_ended(&mut stream).await);
+}
+
 /// A download says how long it is, and may take hours all the same.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn an_answer_of_known_length_ends_with_what_let_its_visitor_in() {

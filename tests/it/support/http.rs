@@ -2,7 +2,9 @@
 
 use std::{
     io::{ErrorKind, Read as _, Write as _},
-    net::TcpStream,
+    net::{TcpListener, TcpStream},
+    thread,
+    time::Duration,
 };
 
 use serde_json::Value;
@@ -153,4 +155,51 @@ fn whole(bytes: &[u8]) -> Option<(Answer, usize)> {
     };
     let body = bytes.get(end..end + length)?.to_vec();
     Some((Answer { body, ..head }, end + length))
+}
+
+/// An upstream that answers each request by a WebSocket, on which it sends so many bytes, a megabyte a second at most, and then waits for its end.
+pub(crate) fn websocket_upstream(bytes: usize) -> u16 {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let port = listener.local_addr().unwrap().port();
+    thread::spawn(move || {
+        for stream in listener.incoming() {
+            let Ok(mut stream) = stream else { return };
+            thread::spawn(move || {
+                head(&mut stream);
+                let switch = "HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\r\n";
+                let (mut sent, mut left) = (stream.write_all(switch.as_bytes()), bytes);
+                while sent.is_ok() && left > 0 {
+                    let piece = left.min(1000);
+                    sent = stream.write_all(&vec![b'x'; piece]);
+                    left -= piece;
+                    thread::sleep(Duration::from_millis(1));
+                }
+                drop(std::io::copy(&mut stream, &mut std::io::sink()));
+            });
+        }
+    });
+    port
+}
+
+/// A WebSocket of a visitor at a path, after its handshake.
+pub(crate) fn websocket(port: u16, host: &str, path: &str) -> TcpStream {
+    let mut stream = TcpStream::connect(("127.0.0.1", port)).unwrap();
+    let asked = format!(
+        "GET {path} HTTP/1.1\r\nHost: {host}\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\
+         Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n"
+    );
+    stream.write_all(asked.as_bytes()).unwrap();
+    let answered = head(&mut stream);
+    assert!(answered.starts_with("HTTP/1.1 101 "), "{answered}");
+    stream
+}
+
+/// Reads to the end of a head, and not a byte of what is behind it.
+fn head(stream: &mut TcpStream) -> String {
+    let mut came = Vec::new();
+    let mut byte = [0];
+    while !came.ends_with(b"\r\n\r\n") && stream.read(&mut byte).is_ok_and(|it| it == 1) {
+        came.push(byte[0]);
+    }
+    String::from_utf8_lossy(&came).into_owned()
 }
