@@ -139,6 +139,7 @@ const ANSWERED: &[(&str, &[&str])] = &[
             "status: integer?",
             "location: string?",
             "file: string?",
+            "passed_on: string?",
             "step: string",
             "because: string",
             "rule: integer?",

@@ -28,6 +28,8 @@ pub const POLICY_RULES_MAX: usize = 2_000;
 pub const POLICY_STARS_MAX: usize = 4;
 /// Placeholders of a pattern in which one is only a part of a segment: matching costs path × placeholders.
 pub const POLICY_NAMES_MAX: usize = 16;
+/// Other servers that the rules of one deployment may pass requests on to: each has connections and a standing of its own.
+pub const POLICY_UPSTREAMS_MAX: usize = 32;
 /// Bytes of the target of a redirect: what every browser takes in its address bar.
 pub const POLICY_TARGET_BYTES_MAX: usize = 2_048;
 /// Bytes of the headers of one rule: clients give up on heads of more than 16 KiB.

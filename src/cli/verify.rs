@@ -8,6 +8,7 @@ mod site;
 
 use std::{
     cmp::Ordering,
+    collections::BTreeSet,
     fs::File,
     io::{self, Read as _, Write as _},
     path::{Path, PathBuf},
@@ -34,6 +35,8 @@ const USAGE: u8 = 2;
 const PENDING: u8 = 10;
 const CONTENT: u8 = 20;
 const MANIFEST: u8 = 21;
+/// Rules, and paths, that are named one by one.
+const SHOWN_MAX: usize = 20;
 /// Bytes of a bundle: a manifest of 50,000 files of the longest names has less.
 const BUNDLE_BYTES_MAX: u64 = 128 * 1024 * 1024;
 
@@ -100,6 +103,7 @@ impl Arguments {
         let files = bundle.manifest.entries().len();
         let root = data_encoding::HEXLOWER.encode(&bundle.root);
         let mut lines = vec![format!("manifest {} valid, {files} files", bundle.sha256), format!("siteRoot 0x{root}")];
+        lines.extend(elsewhere(&bundle.manifest));
         if let Some(dir) = &self.dir {
             check_dir(&bundle.manifest, dir)?;
             lines.push(format!("folder {}: every file is the same", dir.display()));
@@ -109,8 +113,8 @@ impl Arguments {
             let trust = self.trust.read(&environment).map_err(|error| Fault::of(USAGE, error))?;
             let command = format!("chainhost verify {} --site {url}", self.bundle.display());
             let site = fetch::Site::parse(url, &trust, command).map_err(Fault::usage)?;
-            site::check(&bundle.manifest, &site)?;
-            lines.push(format!("site {url}: every file is answered as it was deployed"));
+            let passed_on = site::check(&bundle.manifest, &site)?;
+            lines.push(format!("site {url}: every file is answered as it was deployed{}", but_for(&passed_on)));
         }
         if !bundle.unchecked.is_empty() {
             lines.push(format!("not checked by this version: {}", bundle.unchecked.join(", ")));
@@ -120,6 +124,30 @@ impl Arguments {
         }
         lines.push(String::from("pending: no log and no chain vouches for this deployment yet"));
         Ok(lines.join("\n") + "\n")
+    }
+}
+
+/// What of a site no manifest can prove: a line for each rule by which another server answers.
+fn elsewhere(manifest: &Manifest) -> Vec<String> {
+    let rules: BTreeSet<(&str, &str)> =
+        manifest.policy().redirects.iter().filter_map(|it| Some((it.from.as_str(), it.upstream()?))).collect();
+    let shown = rules.iter().take(SHOWN_MAX).map(|(from, server)| {
+        format!("not proved: {} is answered by {server}, which may say anything", from.escape_debug())
+    });
+    let more = rules.len().saturating_sub(SHOWN_MAX);
+    let more = (more > 0).then(|| format!("not proved: {more} more rules of the kind"));
+    shown.chain(more).collect()
+}
+
+/// The files that were not asked for, since other servers may answer there.
+fn but_for(passed_on: &[&str]) -> String {
+    let shown: Vec<String> = passed_on.iter().take(SHOWN_MAX).map(|it| it.escape_debug().to_string()).collect();
+    match passed_on.len() {
+        0 => String::new(),
+        all => {
+            let more = if all > SHOWN_MAX { " and others" } else { "" };
+            format!(", but for {all} that other servers may answer: {}{more}", shown.join(", "))
+        }
     }
 }
 

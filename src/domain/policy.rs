@@ -97,13 +97,27 @@ pub struct Redirect {
     pub from: String,
     /// Query parameters that must be there, with a literal value or a `:name` to capture it.
     pub query: Vec<(String, String)>,
-    /// 200 (rewrite to a file of the site), 301, 302, 303, 307, 308, 404, 410.
+    /// 200 (rewrite to a file of the site, or another server answers), 301, 302, 303, 307, 308, 404, 410.
     pub status: u16,
     /// A path of the site or an absolute http(s) URL; may use captures.
     pub to: String,
     /// Of whom it holds. What a visitor gets is then known from the manifest and from who asks.
     #[serde(default, skip_serializing_if = "When::is_always")]
     pub when: When,
+}
+
+impl Redirect {
+    /// The server that answers what the rule fits, as in `https://api.example.com`; `None`: the rule leads to a file, or sends visitors elsewhere.
+    pub fn upstream(&self) -> Option<&str> {
+        if self.status == 200 { split_url(&self.to).map(|(origin, _)| origin) } else { None }
+    }
+}
+
+/// A whole URL of HTTP as the server that it names and what is behind that; `None` for a path.
+pub fn split_url(url: &str) -> Option<(&str, &str)> {
+    let start = if url.starts_with("https://") { 8 } else { url.strip_prefix("http://").map(|_| 7)? };
+    let end = url.get(start..)?.find(['/', '?', '#']).map_or(url.len(), |it| start + it);
+    url.split_at_checked(end)
 }
 
 /// Whether a pattern fits a path: `*` stands for any rest or middle, `:name` for one segment or a part of one that is not empty, all else

@@ -1,7 +1,8 @@
 //! The resolution table: which file of a manifest, or which redirect, answers a path (INTEGRITY §2, DECISIONS 40).
 //!
 //! One order for server and verifier, so that both mean the same by a path: redirects with force, files, index files,
-//! clean URLs, other redirects, the fallback. A redirect never leads to a host that the rule does not name.
+//! clean URLs, other redirects, the fallback. A redirect never leads to a host that the rule does not name, and no other is asked in place of a
+//! file.
 //! Nothing here does IO; a path that the host reserves for itself never resolves.
 
 pub mod explain;
@@ -50,6 +51,11 @@ pub enum Resolution<'m> {
         /// 301, 302, 303, 307 or 308.
         status: u16,
         /// ASCII: a path of the site with one `/` in front, or the absolute URL of a rule.
+        to: String,
+    },
+    /// Another server is asked for this URL, and answers in place of a file: what it says is no part of the manifest, and nobody can prove it.
+    PassedOn {
+        /// ASCII: the absolute URL of a rule, with the request's query where it has none. The host is the rule's own.
         to: String,
     },
     /// A rule says 410 and its file is not there.
@@ -299,6 +305,7 @@ fn answer<'m>(
         find(manifest, &path).map(|entry| Resolution::File { entry, status: rule.status })
     };
     match rule.status {
+        200 if rule.upstream().is_some() => Some(Resolution::PassedOn { to: with_query(to, query) }),
         200 => file(),
         404 => Some(file().unwrap_or(Resolution::NotFound)),
         410 => Some(file().unwrap_or(Resolution::Gone)),

@@ -15,6 +15,7 @@ mod index;
 mod mapping;
 mod memory;
 pub mod meter;
+mod onward;
 mod open;
 mod page;
 mod person;
@@ -280,7 +281,14 @@ impl DataPlane {
         let mut response = match &target.settings {
             Settings::Plain => match connect::refused(parts) {
                 Some(why) => Refusal::from(why).answer(&parts.headers),
-                None => visit.shown().await,
+                None => match visit.answer().await {
+                    Ok(shown) => shown,
+                    Err(Refusal::Elsewhere(onward)) => {
+                        let passed = Box::pin(onward.answer(&visit, Body::boxed(body), false, None)).await;
+                        passed.unwrap_or_else(|refusal| refusal.answer(&parts.headers))
+                    }
+                    Err(refusal) => refusal.answer(&parts.headers),
+                },
             },
             // Most sites have none, and pay nothing for those that have.
             Settings::Given(given) => match given.rules() {

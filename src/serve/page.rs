@@ -13,7 +13,7 @@ use hyper::{
     },
 };
 
-use super::bans::Left;
+use super::{bans::Left, onward::Onward};
 use crate::http::{
     connect,
     respond::{self, Response},
@@ -102,6 +102,8 @@ pub(super) enum Refusal {
     SignIn,
     /// A file behind a door, brought out by a rule: whoever shows it asks for a password first.
     Locked,
+    /// A rule of the deployment leads to another server: whoever shows what the site has asks that one.
+    Elsewhere(Box<Onward>),
     /// A form, or a call to what the form is sent to, that cannot be read.
     Form,
     /// A link that opens the site no longer.
@@ -152,7 +154,7 @@ impl Refusal {
             | Self::UsedUp
             | Self::NoPlace => StatusCode::SERVICE_UNAVAILABLE,
             Self::Basic(_) | Self::SignIn | Self::Locked => StatusCode::UNAUTHORIZED,
-            Self::Unreachable | Self::Broken => StatusCode::BAD_GATEWAY,
+            Self::Unreachable | Self::Elsewhere(_) | Self::Broken => StatusCode::BAD_GATEWAY,
             Self::Late => StatusCode::GATEWAY_TIMEOUT,
             Self::TooLarge => StatusCode::PAYLOAD_TOO_LARGE,
             Self::TooSlow => StatusCode::REQUEST_TIMEOUT,
@@ -207,7 +209,7 @@ impl Refusal {
                 "It has sent as much as it may in this month. It is back when the next one begins.",
             ),
             Self::Unavailable => ("This file is unavailable", "It is damaged on this server. Try again later."),
-            Self::Unreachable => (
+            Self::Unreachable | Self::Elsewhere(_) => (
                 "The application cannot be reached",
                 "This server is up, and what should answer here is not. Try again in a moment.",
             ),

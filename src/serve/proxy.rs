@@ -14,6 +14,7 @@ mod gather;
 mod group;
 mod heads;
 mod look;
+mod named;
 mod route;
 mod server;
 mod shared;
@@ -39,6 +40,7 @@ use self::{
     counts::Counts,
     gather::Gather,
     group::{Asked, Group},
+    named::Named,
     route::Start,
     server::Server,
     shared::Shared,
@@ -47,7 +49,7 @@ use self::{
 use super::{
     open::Open,
     page::Refusal,
-    snapshot::{Settings, Snapshot, State},
+    snapshot::{Settings, Snapshot, State, Target},
 };
 use crate::{
     base::tasks::Tasks,
@@ -55,7 +57,7 @@ use crate::{
         site::SiteId,
         site_settings::{
             paths::Prefixes,
-            proxy::{Proxy, Route, scripts::Scripts},
+            proxy::{HostHeader, Proxy, Route, scripts::Scripts},
         },
     },
     http::{
@@ -73,6 +75,7 @@ pub struct Proxies(Arc<Inner>);
 
 struct Inner {
     sites: ArcSwap<HashMap<SiteId, Arc<Site>>>,
+    named: Named,
     /// One change at a time.
     changing: Mutex<()>,
     resolver: Arc<dyn Resolve>,
@@ -124,6 +127,7 @@ impl Proxies {
     pub fn new(resolver: Arc<dyn Resolve>, tasks: Tasks, folder: PathBuf) -> Self {
         let made = Self(Arc::new(Inner {
             sites: ArcSwap::default(),
+            named: Named::default(),
             changing: Mutex::default(),
             resolver,
             authorities: Arc::default(),
@@ -144,8 +148,10 @@ impl Proxies {
                     if stops { server.close() } else { server.tidy() }
                 }
                 if stops {
+                    inner.named.close();
                     return;
                 }
+                inner.named.tidy(Instant::now());
                 inner.shared.sweep(Instant::now());
             }
         });
@@ -183,6 +189,8 @@ impl Proxies {
                 given.push((target.site, &target.name, &settings.proxy));
             }
         }
+        let stays = |it: &&Arc<Target>| !matches!(it.state, State::TakenDown(_));
+        self.0.named.keep(snapshot.hosts().map(|(_, target)| target).filter(stays).map(|it| it.site));
         if !given.is_empty() || !self.0.sites.load().is_empty() {
             self.set(given.into_iter());
         }
@@ -196,12 +204,19 @@ impl Proxies {
             if let Some(same) = old.and_then(|it| it.groups.iter().find(|it| it.route == *route)) {
                 return Arc::clone(same);
             }
-            self.group(id, route, &counts, &mut known)
+            self.group(id, route, &counts, &mut known, true)
         });
         Site { name: name.to_owned(), settings: settings.clone(), groups: groups.collect(), counts }
     }
 
-    fn group(&self, site: SiteId, route: &Route, counts: &Arc<Counts>, known: &mut Vec<Arc<Server>>) -> Arc<Group> {
+    fn group(
+        &self,
+        site: SiteId,
+        route: &Route,
+        counts: &Arc<Counts>,
+        known: &mut Vec<Arc<Server>>,
+        leads_back: bool,
+    ) -> Arc<Group> {
         let inside = route.inside == Some(true);
         let servers = route.upstreams().map(|upstream| {
             if let Some(same) = known.iter().find(|it| it.way.is(&upstream, inside, &route.tls)) {
@@ -225,6 +240,7 @@ impl Proxies {
             turn: AtomicUsize::new(0),
             stderr: fastcgi::Stderr::default(),
             scripts: Arc::new(Scripts::new(route)),
+            leads_back,
         });
         match &route.health {
             Some(health) => self.0.tasks.spawn(look::follow(Arc::clone(&group), health.clone())),
@@ -250,6 +266,16 @@ impl Proxies {
         }))
     }
 
+    /// The way to a server that a rule of a site names, as in `https://api.example.com`: to its public addresses, and by its own name.
+    pub(super) fn find_named(&self, site: (SiteId, &str), server: &str) -> Result<Found, Refusal> {
+        let make = |counts: &Arc<Counts>| {
+            let route = Route { host: HostHeader::Upstream, inside: Some(false), ..Route::new("/", &[server]) };
+            self.group(site.0, &route, counts, &mut Vec::new(), false)
+        };
+        let group = self.0.named.get(site, server, Instant::now(), make).ok_or(Refusal::Busy)?;
+        Ok(Found { group, rest: String::new(), past_basic: false, open: None })
+    }
+
     /// Answers a request by an upstream of a site; `None` when none of its routes is for that path.
     pub async fn answer(&self, site: SiteId, parts: &Parts, body: Body, client: Client) -> Option<Response> {
         let answered = match self.find(site, parts.uri.path()) {
@@ -262,6 +288,14 @@ impl Proxies {
     /// Figures of each site with routes, by name.
     pub fn figures(&self) -> Vec<Figures> {
         let mut all: Vec<Figures> = self.0.sites.load().values().map(|it| it.figures()).collect();
+        self.0.named.each(|name, counts, groups| {
+            let servers: Vec<Arc<Server>> = groups.flat_map(|it| it.servers.iter().cloned()).collect();
+            let more = Figures::of(name, counts, &servers);
+            match all.iter_mut().find(|it| it.site == name) {
+                Some(same) => same.add(more),
+                None => all.push(more),
+            }
+        });
         all.sort_by(|a, b| a.site.cmp(&b.site));
         all
     }
@@ -280,16 +314,43 @@ impl Site {
     }
 
     fn figures(&self) -> Figures {
+        Figures::of(&self.name, &self.counts, &self.servers())
+    }
+}
+
+impl Figures {
+    fn of(site: &str, counts: &Counts, servers: &[Arc<Server>]) -> Self {
         let is_well = |it: &Server| matches!(it.may(), May::All | May::Try);
-        let mut upstreams: Vec<(String, bool, usize)> = Vec::new();
-        for server in self.servers() {
-            match upstreams.iter_mut().find(|it| it.0 == server.name) {
-                Some(same) => *same = (server.name.clone(), same.1 && is_well(&server), same.2 + server.active()),
-                None => upstreams.push((server.name.clone(), is_well(&server), server.active())),
+        let mut figures = Self { site: site.to_owned(), outcomes: counts.read(), upstreams: Vec::new() };
+        figures.put(servers.iter().map(|it| (it.name.clone(), is_well(it), it.active())));
+        figures
+    }
+
+    /// Adds upstreams; each is there once.
+    fn put(&mut self, upstreams: impl Iterator<Item = (String, bool, usize)>) {
+        for (name, is_well, active) in upstreams {
+            match self.upstreams.iter_mut().find(|it| it.0 == name) {
+                Some(same) => *same = (name, same.1 && is_well, same.2 + active),
+                None => self.upstreams.push((name, is_well, active)),
             }
         }
-        Figures { site: self.name.clone(), outcomes: self.counts.read(), upstreams }
     }
+
+    /// Adds more of the same site.
+    fn add(&mut self, more: Self) {
+        for (outcome, count) in more.outcomes {
+            match self.outcomes.iter_mut().find(|it| it.0 == outcome) {
+                Some(same) => same.1 += count,
+                None => self.outcomes.push((outcome, count)),
+            }
+        }
+        self.put(more.upstreams.into_iter());
+    }
+}
+
+/// Whether a raw path goes up, in any way that some server reads so.
+pub(super) fn goes_up(path: &str) -> bool {
+    route::goes_up(path)
 }
 
 /// Whether a request may become a WebSocket.

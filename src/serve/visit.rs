@@ -25,6 +25,7 @@ use super::{
     incident::Damage,
     index::Index,
     memory::Forms,
+    onward::Onward,
     page::{ALLOWED, Refusal},
     person::{self, Person},
     snapshot::{Served, State, Target},
@@ -79,11 +80,6 @@ struct Found<'i> {
 }
 
 impl Visit<'_> {
-    /// The answer: what the site shows, or the page that says why not.
-    pub(super) async fn shown(&self) -> Response {
-        self.answer().await.unwrap_or_else(|refusal| refusal.answer(&self.parts.headers))
-    }
-
     /// Whether a file is at the path of the request, whatever rules say of it.
     pub(super) async fn has_file(&self) -> bool {
         let Some(path) = resolve::decode_path(self.parts.uri.path()) else { return false };
@@ -91,13 +87,12 @@ impl Visit<'_> {
         resolve::has_file(&index.manifest, &path)
     }
 
-    /// The whole way of a request. Each step ends it, or hands the next one what it found.
+    /// The whole way of a request. Each step ends it, or hands the next one what it found. A request that a rule leads to another server is
+    /// refused with [`Refusal::Elsewhere`].
     pub(super) async fn answer(&self) -> Result<Response, Refusal> {
         // 1. Files are read and never written.
-        match self.parts.method {
-            Method::GET | Method::HEAD => {}
-            Method::OPTIONS => return Ok(options()),
-            _ => return Err(Refusal::Method),
+        if !matches!(self.parts.method, Method::GET | Method::HEAD) {
+            return Box::pin(self.unread()).await;
         }
         // 2. The path is decoded, once.
         let path = resolve::decode_path(self.parts.uri.path()).ok_or(Refusal::Path)?;
@@ -110,12 +105,36 @@ impl Visit<'_> {
         // 5. The file, or a redirect.
         let person = Person::new(self.asked, self.plane.countries());
         let (resolution, depends) = resolve::resolve_for(&index.manifest, &path, self.parts.uri.query(), &person);
+        if let Resolution::PassedOn { to } = resolution {
+            return Err(Refusal::Elsewhere(Box::new(Onward { to, depends })));
+        }
         let mut response = self.resolved(&path, &index, resolution).await?;
         // 10. What another visitor may get otherwise is for no cache that several have.
         if depends != visitor::Asked::default() {
             person::dress(response.headers_mut(), depends);
         }
         Ok(response)
+    }
+
+    /// What comes of a request that no file can answer: a rule may lead it to a server that can.
+    async fn unread(&self) -> Result<Response, Refusal> {
+        let index = match self.index().await {
+            Ok(index) => Some(index),
+            // Whether one does is not known now.
+            Err(Refusal::Unavailable) => return Err(Refusal::Unavailable),
+            Err(_) => None,
+        };
+        if let Some(path) = resolve::decode_path(self.parts.uri.path())
+            && let Some(index) =
+                index.filter(|it| it.manifest.policy().redirects.iter().any(|it| it.upstream().is_some()))
+        {
+            let person = Person::new(self.asked, self.plane.countries());
+            let (resolution, depends) = resolve::resolve_for(&index.manifest, &path, self.parts.uri.query(), &person);
+            if let Resolution::PassedOn { to } = resolution {
+                return Err(Refusal::Elsewhere(Box::new(Onward { to, depends })));
+            }
+        }
+        if self.parts.method == Method::OPTIONS { Ok(options()) } else { Err(Refusal::Method) }
     }
 
     /// The steps from what answers to the answer.
@@ -127,7 +146,7 @@ impl Visit<'_> {
             }
             Resolution::Redirect { status, to } => return Ok(redirect(status, &to)),
             Resolution::Gone => return Err(Refusal::Gone),
-            Resolution::NotFound => return Err(Refusal::NotFound),
+            Resolution::PassedOn { .. } | Resolution::NotFound => return Err(Refusal::NotFound),
         };
         if self.locked.is_some_and(|it| it.may_reach(Some(found.entry.path.as_str()))) {
             return Err(Refusal::Locked);

@@ -5,7 +5,6 @@ use std::sync::Arc;
 use crate::{
     base::{
         blob_dir::BlobDir,
-        countries::Countries,
         hash::Sha256,
         units::{ByteSize, thousands},
     },
@@ -24,6 +23,7 @@ use crate::{
 
 use super::{
     Services,
+    doctor::Outside,
     nodes::Hold,
     publish::{Move, check_publish},
     rules,
@@ -67,9 +67,9 @@ impl Services {
                 Ok((site, wish, live.and_then(|it| it.manifest)))
             })
             .await?;
-        let (blobs, allow_env, countries) = (self.blobs.clone(), wish.allow_env, self.outside.countries.clone());
+        let (blobs, allow_env, outside) = (self.blobs.clone(), wish.allow_env, self.outside.clone());
         let mut needs: Vec<(Sha256, u64)> = list.files().iter().map(|it| (it.sha256, it.size)).collect();
-        let made = self.blocking(move || make(&blobs, &list, (allow_env, live), &countries)).await;
+        let made = self.blocking(move || make(&blobs, &list, (allow_env, live), &outside)).await;
         let made = match made {
             Ok(made) => made,
             // A full disk is not the sender's fault: with space again, the same call goes on.
@@ -203,12 +203,13 @@ fn make(
     blobs: &BlobDir,
     list: &FileList,
     (allow_env, live): (bool, Option<Sha256>),
-    countries: &Countries,
+    outside: &Outside,
 ) -> Result<Made> {
     let files: Vec<build::Found> =
         list.files().iter().map(|it| (it.path.clone().into_bytes(), it.size, it.sha256)).collect();
     let read = |_: &[u8], hash: &Sha256| blobs.read_verified(hash).map_err(Error::from);
     let manifest = build::manifest(&files, allow_env, read)?;
+    rules::check_passed_on(&manifest, &|address| outside.dns.admit(address).is_ok())?;
     let before = live.and_then(|it| blobs.read_verified(&it).ok()).and_then(|it| Manifest::parse(&it).ok());
     let changed = manifest.entries().iter().filter(|entry| {
         let same = before.as_ref().and_then(|it| it.find(entry.path.as_str()));
@@ -232,7 +233,7 @@ fn make(
         files: count(manifest.entries().len()),
         bytes: i64::try_from(manifest.total_bytes()).unwrap_or(i64::MAX),
         changed: count(changed.count()),
-        notes: rules::notes(&manifest, countries),
+        notes: rules::notes(&manifest, &outside.countries),
     })
 }
 

@@ -7,6 +7,8 @@ mod address;
 mod head;
 mod words;
 
+use std::net::IpAddr;
+
 use crate::{
     base::{blob_dir::BlobDir, countries::Countries, country::Country, hash::Sha256},
     domain::{
@@ -14,11 +16,11 @@ use crate::{
         access::{Actor, Right},
         deployment::{Deployment, DeploymentRef},
         file_list::FileList,
-        policy::{self, Redirect, When, fits, language},
+        policy::{self, Redirect, When, fits, language, split_url},
         policy_files::{self, PolicyFiles, Read},
         site::SiteName,
         site_path::{self, PolicyFile, Selected},
-        site_settings::firewall::Firewall,
+        site_settings::{firewall::Firewall, proxy::Upstream},
     },
     proof::{
         manifest::Manifest,
@@ -145,12 +147,14 @@ pub struct Trial {
     pub path: String,
     /// The query, without its `?`.
     pub query: Option<String>,
-    /// The status; `None` where the host itself answers.
+    /// The status; `None` where the host itself or another server answers.
     pub status: Option<u16>,
     /// Where a redirect leads.
     pub location: Option<String>,
     /// The path of the file that answers.
     pub file: Option<String>,
+    /// The URL that another server is asked for, and answers as it likes.
+    pub passed_on: Option<String>,
     /// The step that answered, in one word: `rule`, `file`, `index` …
     pub step: &'static str,
     /// Why, in a sentence.
@@ -322,6 +326,29 @@ fn shown(
     }
 }
 
+/// Refuses rules that pass requests on to this machine or into a private network: a manifest says nothing of who has deployed it, so that no
+/// rule leads inside. `admits`: the addresses that everybody may name all the same.
+pub(super) fn check_passed_on(manifest: &Manifest, admits: &dyn Fn(IpAddr) -> bool) -> Result<()> {
+    for rule in &manifest.policy().redirects {
+        let Some(server) = rule.upstream() else { continue };
+        let Ok(upstream) = Upstream::parse(server) else { continue };
+        if !upstream.is_inside() || upstream.address().is_some_and(admits) {
+            continue;
+        }
+        let Redirect { from, .. } = rule;
+        let path = from.split(['*', ':']).next().unwrap_or("/");
+        let strips = split_url(&rule.to).is_some_and(|(_, rest)| rest == "/:splat") && from.ends_with("/*");
+        let strips = if strips { r#","strip_prefix":true"# } else { "" };
+        let text = format!(
+            "The redirect from `{from}`: `{server}` is this machine or in a private network, and rules lead to public addresses alone. \
+             Who manages the server can set a route in its place: chainhost sites settings SITE \
+             'proxy.routes=[{{\"path\":\"{path}\",\"to\":[\"{server}\"],\"host\":\"upstream\",\"files_first\":true{strips}}}]'"
+        );
+        return Err(Error::invalid("policy_inside", text).on("files"));
+    }
+    Ok(())
+}
+
 /// What people should know of the rules of a deployment when it is made: those that do nothing.
 pub(super) fn notes(manifest: &Manifest, countries: &Countries) -> Vec<String> {
     let (policy, entries) = (manifest.policy(), manifest.entries());
@@ -389,6 +416,7 @@ fn attempt(loaded: Loaded, raw: &str, query: Option<String>, visitor: &Named) ->
             status: Some(400),
             location: None,
             file: None,
+            passed_on: None,
             step: "unreadable",
             because: String::from(words::UNREADABLE),
             rule: None,
@@ -407,9 +435,14 @@ fn attempt(loaded: Loaded, raw: &str, query: Option<String>, visitor: &Named) ->
     let (status, location, file) = match &said.resolution {
         Resolution::File { entry, status } => (Some(*status), None, Some(entry.path.to_string())),
         Resolution::Redirect { status, to } => (Some(*status), Some(to.clone()), None),
+        Resolution::PassedOn { .. } => (None, None, None),
         Resolution::Gone => (Some(410), None, None),
         Resolution::NotFound if said.step == explain::Step::Reserved => (None, None, None),
         Resolution::NotFound => (Some(404), None, None),
+    };
+    let passed_on = match &said.resolution {
+        Resolution::PassedOn { to } => Some(to.clone()),
+        _ => None,
     };
     let mut fitting = vec![false; rules.headers.len()];
     for given in &said.given {
@@ -427,6 +460,7 @@ fn attempt(loaded: Loaded, raw: &str, query: Option<String>, visitor: &Named) ->
         status,
         location,
         file,
+        passed_on,
         headers,
         fitting,
         rules,

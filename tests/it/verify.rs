@@ -224,7 +224,9 @@ fn honest(path: &str) -> Vec<u8> {
         Resolution::Redirect { status, to } => {
             format!("HTTP/1.1 {status} x\r\nlocation: {to}\r\ncontent-length: 0\r\n\r\n").into_bytes()
         }
-        Resolution::Gone | Resolution::NotFound => b"HTTP/1.1 404 x\r\ncontent-length: 0\r\n\r\n".to_vec(),
+        Resolution::PassedOn { .. } | Resolution::Gone | Resolution::NotFound => {
+            b"HTTP/1.1 404 x\r\ncontent-length: 0\r\n\r\n".to_vec()
+        }
     }
 }
 
@@ -311,6 +313,37 @@ async fn the_data_plane_passes_with_any_policy_on_its_own_headers() {
                 assert_eq!(out.status.code(), Some(10), "{host} {name}: {value}: {text}");
             }
         }
+    }
+}
+
+/// A file that another server may answer for is not asked for, and that it is not proved is said.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_other_servers_answer_is_not_proved_and_no_fault() {
+    let web = Web::start();
+    let rule = |from: &str, to: &str, force: bool| Redirect {
+        from: from.to_owned(),
+        to: to.to_owned(),
+        status: 200,
+        force,
+        ..Redirect::default()
+    };
+    let redirects = vec![
+        rule("/api/*", "https://api.example.com/v1/:splat", false),
+        rule("/old.html", "https://old.example.com/", true),
+    ];
+    let files: &[(&str, &[u8])] = &[("/index.html", b"hi"), ("/old.html", b"old"), ("/api/kept", b"kept")];
+    let served = web.deploy(1, files, Policy { redirects, ..Policy::default() });
+    web.publish(&[("site.localhost", State::Live(served))]);
+    let bytes = web.blobs.read_verified(&served.manifest).unwrap();
+    let dir = tempfile::tempdir().unwrap();
+    put(dir.path(), "proof.json", &bundle::bundle(&bytes, &site_tree::site_root(&Manifest::parse(&bytes).unwrap())));
+    let out = verify(&dir, &["--site", &format!("http://site.localhost:{}", web.address.port())]);
+    for words in [
+        "not proved: /api/* is answered by https://api.example.com, which may say anything",
+        "not proved: /old.html is answered by https://old.example.com, which may say anything",
+        "every file is answered as it was deployed, but for 1 that other servers may answer: /old.html",
+    ] {
+        expect(&out, 10, words);
     }
 }
 

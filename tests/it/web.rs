@@ -19,7 +19,8 @@ use chainhost::{
     net::{Arriving, connection, listen},
     proof::manifest::{Entry, Manifest},
     serve::{
-        Asked, DataPlane,
+        self, Asked, DataPlane,
+        proxy::{Nobody, Resolve},
         snapshot::{Served, Settings, Snapshot, State, Target},
     },
 };
@@ -58,10 +59,16 @@ impl Web {
 
     /// With these limits; must be called inside the runtime.
     pub(crate) fn with(limits: connection::Limits) -> Self {
+        Self::resolving(limits, Arc::new(Nobody))
+    }
+
+    /// The same, with upstreams at the addresses that `resolver` says.
+    pub(crate) fn resolving(limits: connection::Limits, resolver: Arc<dyn Resolve>) -> Self {
         let folder = tempfile::tempdir().unwrap();
         let blobs = BlobDir::open(folder.path()).unwrap();
         let tasks = Tasks::new();
-        let plane = DataPlane::new(blobs.clone(), Snapshot::new(INSTANCE, 0), tasks.clone(), Clock::system());
+        let (snapshot, bodies) = (Snapshot::new(INSTANCE, 0), folder.path().join(serve::BODIES));
+        let plane = DataPlane::resolving(blobs.clone(), snapshot, tasks.clone(), Clock::system(), resolver, bodies);
         let listener = listen::bind(&["127.0.0.1:0".parse().unwrap()]).unwrap().remove(0);
         let address = listener.local_addr().unwrap();
         let serving = plane.clone();

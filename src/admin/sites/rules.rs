@@ -332,6 +332,7 @@ fn facts(rules: &Rules) -> Vec<Fact> {
 fn given(trial: &Trial) -> Given {
     let query = trial.query.as_ref().map_or_else(String::new, |it| format!("?{it}"));
     let (words, what) = match (&trial.location, &trial.file, trial.status) {
+        _ if trial.passed_on.is_some() => ("Another server answers at", trial.passed_on.clone().unwrap_or_default()),
         (Some(to), ..) => ("Visitors are sent to", to.clone()),
         (None, Some(file), Some(200)) => ("Visitors get", file.clone()),
         (None, Some(file), _) => ("Visitors get an error with", file.clone()),

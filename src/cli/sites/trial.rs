@@ -62,6 +62,8 @@ struct Tried {
     location: Option<String>,
     #[serde(default)]
     file: Option<String>,
+    #[serde(default)]
+    passed_on: Option<String>,
     because: String,
     #[serde(default)]
     headers: Vec<Head>,
@@ -130,10 +132,10 @@ impl Try {
 fn show(tried: &Tried, terminal: Terminal) -> String {
     let query = tried.query.as_ref().map_or_else(String::new, |it| format!("?{it}"));
     let status = tried.status.map_or_else(String::new, |it| format!("{it} "));
-    let what = match (&tried.location, &tried.file) {
-        (Some(to), _) => to.as_str(),
-        (None, Some(file)) => file.as_str(),
-        (None, None) => "a page of the host",
+    let what = match (&tried.location, &tried.file, &tried.passed_on) {
+        (Some(to), ..) | (None, None, Some(to)) => to.as_str(),
+        (None, Some(file), _) => file.as_str(),
+        (None, None, None) => "a page of the host",
     };
     let Of { number, live } = tried.deployment;
     let shown = if live { "which is live" } else { "which is not live" };

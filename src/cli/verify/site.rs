@@ -14,7 +14,7 @@ use super::{
 use crate::{
     domain::{lifetime::OF_SHARED_CACHES, policy::HeaderIndex},
     proof::{
-        manifest::Manifest,
+        manifest::{Entry, Manifest},
         resolve::{self, Resolution, visitor::Asked},
     },
 };
@@ -52,8 +52,9 @@ const MEANING: [&str; 27] = [
 /// Connections that may end without an answer, one after the other.
 const LOST_MAX: usize = 2;
 
-/// Asks for all entries, in their order.
-pub(super) fn check(manifest: &Manifest, site: &Site) -> Result<(), Fault> {
+/// Asks for all entries, in their order, but for those that other servers may answer: what they say is no part of a manifest. The paths of
+/// these.
+pub(super) fn check<'m>(manifest: &'m Manifest, site: &Site) -> Result<Vec<&'m str>, Fault> {
     tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()
@@ -61,14 +62,15 @@ pub(super) fn check(manifest: &Manifest, site: &Site) -> Result<(), Fault> {
         .block_on(check_all(manifest, site))
 }
 
-async fn check_all(manifest: &Manifest, site: &Site) -> Result<(), Fault> {
+async fn check_all<'m>(manifest: &'m Manifest, site: &Site) -> Result<Vec<&'m str>, Fault> {
+    let passed_on = passed_on(manifest);
     let (mut next, mut lost) = (0, 0);
     let headers = HeaderIndex::new(&manifest.policy().headers);
     loop {
         let begun = next;
         let done = site.connected(async |requests| some((manifest, &headers), &mut next, requests, site).await).await;
         match done.map_err(Fault::usage)? {
-            None => return Ok(()),
+            None => return Ok(passed_on),
             Some(Stop::Fault(fault)) => return Err(fault),
             Some(Stop::Closed) => {
                 lost = if next > begun { 0 } else { lost + 1 };
@@ -79,6 +81,28 @@ async fn check_all(manifest: &Manifest, site: &Site) -> Result<(), Fault> {
             }
         }
     }
+}
+
+/// The paths of entries that other servers may answer.
+fn passed_on(manifest: &Manifest) -> Vec<&str> {
+    if manifest.policy().redirects.iter().all(|it| it.upstream().is_none()) {
+        return Vec::new();
+    }
+    let entries = manifest.entries().iter();
+    entries.filter(|it| wanted(manifest, it).0.iter().any(is_passed_on)).map(|it| it.path.as_str()).collect()
+}
+
+const fn is_passed_on(resolution: &Resolution<'_>) -> bool {
+    matches!(resolution, Resolution::PassedOn { .. })
+}
+
+/// What an entry's address may give, and what of the visitor that depends on.
+fn wanted<'m>(manifest: &'m Manifest, entry: &Entry) -> (Vec<Resolution<'m>>, Asked) {
+    // `url_path` gives paths that can be decoded, and this one is an entry's at the least.
+    let url = resolve::url_path(manifest, entry);
+    let decoded = resolve::decode_path(&url);
+    decoded
+        .map_or_else(|| (vec![Resolution::NotFound], Asked::default()), |it| resolve::resolve_all(manifest, &it, None))
 }
 
 /// Why asking over one connection ended early.
@@ -97,12 +121,11 @@ async fn some(
     while let Some(entry) = manifest.entries().get(*next) {
         let path = entry.path.as_str();
         let url = resolve::url_path(manifest, entry);
-        // `url_path` gives paths that can be decoded, and this one is an entry's at the least.
-        let decoded = resolve::decode_path(&url);
-        let (wanted, asked) = decoded.map_or_else(
-            || (vec![Resolution::NotFound], Asked::default()),
-            |it| resolve::resolve_all(manifest, &it, None),
-        );
+        let (wanted, asked) = wanted(manifest, entry);
+        if wanted.iter().any(is_passed_on) {
+            *next += 1;
+            continue;
+        }
         let depends = asked != Asked::default();
         let sizes = wanted
             .iter()
@@ -168,6 +191,8 @@ fn compare(headers: &HeaderIndex<'_>, wanted: &Resolution<'_>, answer: &Answer, 
             let target = joined(&answer.headers, &header::LOCATION);
             expect("the target", target.as_deref().unwrap_or("none"), to.as_str())
         }
+        // It is not asked for.
+        Resolution::PassedOn { .. } => Ok(()),
         Resolution::Gone => expect("the status", &status, &410),
         Resolution::NotFound => expect("the status", &status, &404),
     }

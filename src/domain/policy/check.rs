@@ -5,14 +5,18 @@
 
 use std::collections::HashSet;
 
+use percent_encoding::percent_decode_str;
+
 use crate::{
     base::limits::{
         PATH_BYTES_MAX, POLICY_HEADER_BYTES_MAX, POLICY_LANGUAGES_MAX, POLICY_NAMES_MAX, POLICY_PATH_HEADER_BYTES_MAX,
         POLICY_PATH_HEADERS_MAX, POLICY_RULES_MAX, POLICY_STARS_MAX, POLICY_STEPS_MAX, POLICY_TARGET_BYTES_MAX,
+        POLICY_UPSTREAMS_MAX,
     },
     domain::{
         Error, Result,
-        policy::{HeaderIndex, HeaderRule, Policy, Redirect, When, language, pattern::names},
+        policy::{HeaderIndex, HeaderRule, Policy, Redirect, When, language, pattern::names, split_url},
+        site_settings::proxy::Upstream,
         url_path::is_plain,
     },
 };
@@ -52,6 +56,14 @@ impl Policy {
         }
         for rule in &self.redirects {
             rule.check().map_err(|why| wrong(format!("The redirect from `{}`:", rule.from.escape_debug()), why))?;
+        }
+        let upstreams: HashSet<String> =
+            self.redirects.iter().filter_map(|it| it.upstream().map(str::to_ascii_lowercase)).collect();
+        if upstreams.len() > POLICY_UPSTREAMS_MAX {
+            let why = format!(
+                "more than {POLICY_UPSTREAMS_MAX} are not taken. Let one of them tell paths apart, or send visitors there with 302"
+            );
+            return Err(wrong(format!("The redirects pass requests on to {} other servers;", upstreams.len()), why));
         }
         Ok(())
     }
@@ -269,7 +281,7 @@ fn check_target(to: &str, status: u16) -> Result<(), String> {
     let Some(rest) = rest else {
         return Err(String::from("a target is a path with one `/` in front, or begins with `https://` or `http://`"));
     };
-    if matches!(status, 200 | 404 | 410) {
+    if matches!(status, 404 | 410) {
         return Err(format!(
             "with status {status} the target must be a file of this site: a path that begins with `/`"
         ));
@@ -285,9 +297,24 @@ fn check_target(to: &str, status: u16) -> Result<(), String> {
         && host.bytes().all(plain)
         && (bracketed || !host.contains([':', '[', ']']))
         && port.parse::<u16>().is_ok();
-    if fits {
-        Ok(())
-    } else {
-        Err(String::from("the host of a target stands there in ASCII, without user, `*` or `:name`"))
+    if !fits {
+        return Err(String::from("the host of a target stands there in ASCII, without user, `*` or `:name`"));
     }
+    if status == 200 { check_passed_on(to) } else { Ok(()) }
+}
+
+/// A target that this server asks itself, on behalf of visitors. Which addresses its name may lead to is for who connects to say.
+fn check_passed_on(to: &str) -> Result<(), String> {
+    let (server, rest) = split_url(to).unwrap_or((to, ""));
+    if let Err(why) = Upstream::parse(server) {
+        return Err(format!("with status 200 another server is asked, and `{server}` {why}"));
+    }
+    if rest.contains('#') {
+        return Err(String::from("what stands behind `#` is never sent to a server. Leave it out with status 200"));
+    }
+    let path = rest.split('?').next().unwrap_or_default();
+    if !is_plain(&percent_decode_str(path).decode_utf8_lossy()) {
+        return Err(String::from("the path of another server has no `.` or `..` segment, however it is written"));
+    }
+    Ok(())
 }

@@ -5,7 +5,7 @@ use crate::{
     base::country::Country,
     domain::{
         Error, Result,
-        policy::{Redirect, When},
+        policy::{Redirect, When, split_url},
     },
 };
 
@@ -61,10 +61,10 @@ fn rule(line: &str, reading: Reading) -> Result<Option<Redirect>, String> {
     for word in words {
         take_condition(word, &mut when)?;
     }
-    if status == 200 && (to.starts_with("https://") || to.starts_with("http://")) {
+    if status == 200 && reading == Reading::Cloudflare && split_url(&to).is_some() {
         return Err(String::from(
-            "with status 200 the target must be a file of this site: other hosts are not asked on behalf of visitors. Send \
-             visitors there with 302, or let the page ask the other host",
+            "with status 200 Cloudflare Pages shows files of this site alone, and so does this. Write `rules = \"netlify\"` into \
+             chainhost.toml, or none, and the other server is asked; or send visitors there with 302",
         ));
     }
     let first = reading == Reading::Cloudflare && matches!(status, 200 | 301 | 302 | 303 | 307 | 308);
@@ -128,7 +128,9 @@ fn too_much(word: &str, otherwise: &str) -> String {
             "visitors have no roles here, so that these pages would be open to everybody. Leave what is not for everybody \
              out of the deploy, and remove the line",
         ),
-        "sign" | "signed" => String::from("no other hosts are asked here, so that there is nothing to sign. Remove it"),
+        "sign" | "signed" => String::from(
+            "what is passed on is not signed here. Remove it, and let the other server ask visitors for a key",
+        ),
         _ => String::from("conditions are not known here. Parameters of a query stand before the target"),
     };
     format!("`{shown}` is too much: {why}")

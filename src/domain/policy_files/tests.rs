@@ -139,7 +139,7 @@ fn a_wrong_line_is_named() {
         ("", "/a https:///b", "", "the host of a target"),
         ("", "/a /b 304", "", "the status 304"),
         ("", "/a /b x", "", "`x` is not a status"),
-        ("", "/a https://b.c 200", "", "must be a file of this site"),
+        ("", "/a https://b.c 404", "", "must be a file of this site"),
         ("", "/a /b 301 Country=uk", "", "the United Kingdom is `gb`"),
         ("", "/a /b 301 Country=de,xx", "", "line 1: `xx` is not the code of a country"),
         ("", "/a /b 301 Country=de Country=at", "", "`Country=at` is the second of its kind"),

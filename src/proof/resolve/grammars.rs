@@ -4,6 +4,7 @@
 //! [`headers`], and what is refused in [`refused`].
 
 mod headers;
+mod proxies;
 mod refused;
 
 use super::{
@@ -314,7 +315,11 @@ const REDIRECTS: &[Taken] = &[
 
 #[test]
 fn redirects_as_two_documentations_have_them() {
-    for (page, toml, lines, requests) in REDIRECTS {
+    all_give(REDIRECTS);
+}
+
+fn all_give(rows: &[Taken]) {
+    for (page, toml, lines, requests) in rows {
         let manifest = site(toml, lines, "").unwrap_or_else(|error| panic!("{page}: {lines}: {error}"));
         for (request, wanted) in *requests {
             assert_eq!(answered(&manifest, request), *wanted, "{page}: {request} with {toml}\n{lines}");

@@ -11,7 +11,7 @@ use crate::{
     base::hash::Sha256,
     domain::{
         media_type,
-        policy::{Fallback, Policy},
+        policy::{Fallback, Policy, split_url},
         site_path::SitePath,
     },
 };
@@ -46,6 +46,7 @@ pub(super) fn in_words(resolution: Resolution<'_>) -> String {
     match resolution {
         Resolution::File { entry, status } => format!("{status} {}", entry.path),
         Resolution::Redirect { status, to } => format!("{status} -> {to}"),
+        Resolution::PassedOn { to } => format!("200 <- {to}"),
         Resolution::Gone => String::from("gone"),
         Resolution::NotFound => String::from("none"),
     }
@@ -283,7 +284,7 @@ fn patterns() -> impl Strategy<Value = String> {
 
 prop_compose! {
     fn redirects()(
-        force in any::<bool>(), from in patterns(), to in prop_oneof![patterns(), ".{0,12}"],
+        force in any::<bool>(), from in patterns(), to in prop_oneof![patterns(), ".{0,12}", patterns().prop_map(|it| format!("https://x.org{it}"))],
         status in prop_oneof![Just(200), Just(301), Just(404), Just(410), any::<u16>()],
         query in proptest::collection::vec(("[ab]", "[ab]|:[ab]"), 0..2),
         countries in proptest::collection::vec(prop_oneof![Just("AT"), Just("DE")], 0..2),
@@ -323,6 +324,11 @@ proptest! {
             Resolution::Redirect { to, .. } => {
                 prop_assert!(to.bytes().all(|it| it.is_ascii_graphic()), "{}", to);
                 prop_assert!(!to.starts_with("//") && (to.starts_with('/') || to.starts_with("http")), "{}", to);
+            }
+            // Nothing that is taken from a request names the server.
+            Resolution::PassedOn { to } => {
+                prop_assert!(to.bytes().all(|it| it.is_ascii_graphic()), "{}", to);
+                prop_assert_eq!(split_url(&to).map(|it| it.0), Some("https://x.org"));
             }
             Resolution::Gone | Resolution::NotFound => {}
         }

@@ -1,20 +1,12 @@
 //! Paths that other servers answer, and the files beside them.
 
-use std::mem;
-
-use hyper::{Method, StatusCode, body::Body as _};
+use hyper::Method;
 
 use super::Gate;
 use crate::{
     domain::{site_path, url_path::decode_path},
     http::respond::{Body, Response},
-    serve::{
-        open::{Head, Version},
-        page::Refusal,
-        proxy,
-        snapshot::State,
-        visit::Visit,
-    },
+    serve::{onward, open::Version, page::Refusal, snapshot::State, visit::Visit},
 };
 
 /// What a site shows at a path; `known`: the version of the password that has let the visitor in, where one has.
@@ -30,30 +22,33 @@ pub(super) async fn shown(
     let is_own =
         matches!(target.state, State::TakenDown(_)) || decode_path(path).is_some_and(|it| site_path::is_reserved(&it));
     if gate.settings.proxy.routes.is_empty() || is_own {
-        return visit.answer().await;
+        return by_files(gate, visit, body, known).await;
     }
-    let Some(mut found) = visit.plane.proxies.find(target.site, path)? else { return visit.answer().await };
-    // A password for this site is nothing for what is behind it, which may be somebody else's.
-    let decoded = decode_path(path);
-    let door = gate.rules.door.as_ref().filter(|it| it.basic && it.guards(decoded.as_deref()));
-    found.past_basic = door.is_some();
+    let found = visit.plane.proxies.find(target.site, path)?;
+    let Some(mut found) = found else { return by_files(gate, visit, body, known).await };
+    found.past_basic = is_past_basic(gate);
     let reads = matches!(parts.method, Method::GET | Method::HEAD);
     if found.files_first() && reads && visit.has_file().await {
-        return visit.answer().await;
+        return by_files(gate, visit, body, known).await;
     }
+    // A file below the folder of a FastCGI route.
     let sent = if reads { found.public(parts, visit.locked, gate.now_s).await } else { None };
-    let mut response = if let Some(sent) = sent {
-        sent?
-    } else {
-        found.open = proxy::may_open(parts).then(|| visit.plane.open(target.site, Head::of(gate.asked), known));
-        found.answer(parts, body, gate.asked.client()).await?
-    };
-    // Also one whose length is known may last: a download, or one that comes slowly.
-    let body = response.body();
-    let may_last = !body.is_end_stream() && body.in_memory().is_none();
-    if response.status() != StatusCode::SWITCHING_PROTOCOLS && may_last {
-        let body = mem::replace(response.body_mut(), Body::empty());
-        *response.body_mut() = visit.plane.lasting(body, target.site, Head::of(gate.asked), known);
+    match sent {
+        Some(sent) => Ok(onward::lasting(visit, sent?, known)),
+        None => onward::pass(visit, found, parts, body, known).await,
     }
-    Ok(response)
+}
+
+/// What the files and the rules of the deployment give.
+async fn by_files(gate: &Gate<'_>, visit: &Visit<'_>, body: Body, known: Option<Version>) -> Result<Response, Refusal> {
+    match visit.answer().await {
+        Err(Refusal::Elsewhere(onward)) => Box::pin(onward.answer(visit, body, is_past_basic(gate), known)).await,
+        other => other,
+    }
+}
+
+/// Whether a name and a password for this site have let the request in: they are nothing for what is behind it, which may be somebody else's.
+fn is_past_basic(gate: &Gate<'_>) -> bool {
+    let decoded = decode_path(gate.asked.parts.uri.path());
+    gate.rules.door.as_ref().is_some_and(|it| it.basic && it.guards(decoded.as_deref()))
 }

@@ -70,6 +70,8 @@ pub(super) struct Group {
     pub(super) turn: AtomicUsize,
     pub(super) stderr: fastcgi::Stderr,
     pub(super) scripts: Arc<Scripts>,
+    /// Whether a redirect of a server to itself leads to the site: of a rule, which says where each path leads, nobody knows back from where.
+    pub(super) leads_back: bool,
 }
 
 /// A request for a route.
@@ -427,7 +429,12 @@ impl Group {
         let scheme = if lease.server.way.upstream().protocol == Protocol::Https { "https" } else { "http" };
         let own = format!("{scheme}://{}", lease.server.authority);
         let prefix = if self.route.strip_prefix { self.route.prefix() } else { "" };
-        heads::response(&mut head.headers, &own, &format!("{}://{}{prefix}", client.scheme, heads::host(parts)));
+        if self.leads_back {
+            let public = format!("{}://{}{prefix}", client.scheme, heads::host(parts));
+            heads::response(&mut head.headers, &own, &public);
+        } else {
+            heads::response(&mut head.headers, &own, &own);
+        }
         let outcome = if head.status.is_server_error() { Outcome::Failed } else { Outcome::Answered };
         let server = Arc::clone(&lease.server);
         let body = Answering::new(body, lease, self.patience(), progress, Some((sender, kept_for)));

@@ -57,7 +57,8 @@ pub(super) fn headers(
             heads.add("content-type", "text/plain; charset=utf-8");
             heads.add("x-content-type-options", "nosniff");
         }
-        Resolution::Gone | Resolution::NotFound => {}
+        // Those of another server are not known here.
+        Resolution::PassedOn { .. } | Resolution::Gone | Resolution::NotFound => {}
     }
     if said.asked != visitor::Asked::default() && !heads.0.is_empty() {
         of_visitor(&mut heads, said.asked);

@@ -76,6 +76,9 @@ fn by_rule(said: &Explanation<'_>, path: &str, rules: &Rules) -> String {
             format!("`{path}` gives {status} with `{}`, because of {place}.", entry.path)
         }
         Resolution::Redirect { status, to } => format!("`{path}` gives {status} to `{to}`, because of {place}."),
+        Resolution::PassedOn { to } => format!(
+            "`{path}` is passed on to `{to}`, because of {place}: that server answers, and nothing of its answer is part of the proof."
+        ),
         Resolution::Gone | Resolution::NotFound => format!(
             "`{path}` gives {} with a page of the host, because of {place}: its file `{}` is not there.",
             rule.status, rule.to

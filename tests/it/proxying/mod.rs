@@ -4,6 +4,7 @@ mod fastcgi;
 mod hostile;
 mod passing;
 mod product;
+mod rules;
 mod streams;
 mod switch;
 mod upgrade;

@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 
 use crate::{
     faults::{api::Api, tenants::move_to_tenant},
-    support::{Host, dns::Names, http},
+    support::{Host, dns::Names, http, write_files},
 };
 
 /// An upstream that answers each connection with a word, for as long as the test runs.
@@ -92,5 +92,68 @@ fn a_name_is_looked_up_and_its_address_checked() {
         tenant.must("POST /api/v1/sites", &json!({ "name": "other" }), 201);
         tenant.must("PATCH /api/v1/sites/other/settings", &routes(&to), 200);
         assert_eq!(host.get("other.localhost", "/api").status, status, "{settings}");
+    }
+}
+
+/// Rules of a deployment lead where a tenant's routes may lead, and come and go with it.
+#[test]
+fn rules_of_a_deployment_lead_outside_and_follow_what_is_live() {
+    let names = Names::start();
+    names.a("api.example.net", "127.0.0.1");
+    let port = upstream("from elsewhere");
+    for (settings, status) in [("", 502), ("[outgoing]\nallow = [\"127.0.0.0/8\"]\n", 200)] {
+        let host = Host::start_resolving(&names.address(), settings, &[]);
+        let key = host.key("owner@example.org", "super-admin");
+        let folder = host.beside("site");
+        let deploy = |rules: &str| {
+            write_files(
+                &folder,
+                &[("index.html", b"front"), ("api/file", b"a file"), ("_redirects", rules.as_bytes())],
+            );
+            host.cli(&key, &["deploy", folder.to_str().unwrap(), "--site", "hello", "--create", "--json"])
+        };
+        let got = |path: &str| host.get("hello.localhost", path).status;
+        assert!(deploy("").status.success());
+        assert_eq!(got("/api/x"), 404);
+        let rules = format!("# passes on\n/api/* http://api.example.net:{port}/:splat 200\n");
+        assert!(deploy(&rules).status.success());
+        host.until("the second is live", || (got("/api/x") == status).then_some(()));
+        assert_eq!(got("/api/file"), 200);
+        if status == 200 {
+            assert_eq!(host.get("hello.localhost", "/api/x?a=b").text(), "from elsewhere");
+        }
+
+        let asked = json!({ "url": "/api/x?a=b" }).to_string();
+        let tried = host.api_json(&key, "POST /api/v1/sites/hello/try", &asked, 200);
+        let to = format!("http://api.example.net:{port}/x?a=b");
+        assert_eq!((&tried["passed_on"], &tried["status"], &tried["step"]), (&json!(to), &Value::Null, &json!("rule")));
+        let because = format!(
+            "`/api/x` is passed on to `{to}`, because of line 2 of _redirects: that server answers, and nothing of its answer is part of the proof."
+        );
+        assert_eq!(tried["because"], because);
+        let out = host.cli(&key, &["sites", "try", "hello", "/api/x?a=b"]);
+        let shown = String::from_utf8(out.stdout).unwrap();
+        assert!(shown.starts_with(&format!("/api/x?a=b \u{2192} {to}\n")), "{shown}");
+
+        assert!(host.cli(&key, &["rollback", "--site", "hello"]).status.success());
+        host.until("the first is live again", || (got("/api/x") == 404).then_some(()));
+
+        // An address that nobody is let to is refused with what to do instead.
+        for server in ["http://10.1.2.3:8080", "http://[::1]:1", "http://localhost:1"] {
+            let out = deploy(&format!("/api/* {server}/:splat 200\n"));
+            let said = [out.stdout, out.stderr].concat();
+            let said = String::from_utf8_lossy(&said);
+            let is_allowed = status == 200 && server.contains("localhost");
+            assert_eq!(out.status.success(), is_allowed, "{server}: {said}");
+            let route = format!(
+                r#"proxy.routes=[{{"path":"/api/","to":["{server}"],"host":"upstream","files_first":true,"strip_prefix":true}}]"#
+            );
+            assert!(is_allowed || said.contains("rules lead to public addresses alone"), "{said}");
+            assert!(is_allowed || said.replace("\\\"", "\"").contains(&route), "{said}");
+            if !is_allowed {
+                let set = host.cli(&key, &["sites", "settings", "hello", &route]);
+                assert!(set.status.success(), "{}", String::from_utf8_lossy(&set.stderr));
+            }
+        }
     }
 }

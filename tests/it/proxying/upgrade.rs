@@ -40,7 +40,7 @@ server.listen(port, '127.0.0.1');
 pub(super) struct Socket<S = TcpStream>(pub(super) S);
 
 impl Socket {
-    async fn open(address: SocketAddr) -> (Self, String) {
+    pub(super) async fn open(address: SocketAddr) -> (Self, String) {
         Self::open_with(address, "").await
     }
 

@@ -1,9 +1,9 @@
 //! What of the two documentations cannot be kept, and a part of the sentence with which the deploy is refused.
 
-use super::{AS_CLOUDFLARE, AS_NETLIFY, CLOUDFLARE, CLOUDFLARE_HEADERS, NETLIFY_HEADERS, OPTIONS, PROXIES, site};
+use super::{AS_CLOUDFLARE, AS_NETLIFY, CLOUDFLARE, CLOUDFLARE_HEADERS, NETLIFY_HEADERS, OPTIONS, site};
 
 /// Page, `chainhost.toml`, file, lines, part of the sentence.
-type Refused = (&'static str, &'static str, &'static str, &'static str, &'static str);
+pub(super) type Refused = (&'static str, &'static str, &'static str, &'static str, &'static str);
 
 const REFUSED: &[Refused] = &[
     (CLOUDFLARE, "", "_redirects", "/\n/a", "line 1: there is no target"),
@@ -31,10 +31,10 @@ const REFUSED: &[Refused] = &[
     ),
     (
         CLOUDFLARE,
-        "",
+        AS_CLOUDFLARE,
         "_redirects",
         "/a /b\n/blog/* https://x.org/:splat 200",
-        "line 2: with status 200 the target must be a file",
+        "line 2: with status 200 Cloudflare Pages shows files of this site alone",
     ),
     (CLOUDFLARE, "", "_redirects", "workers.example.com/* workers.example.com/blog/:splat 301", "must begin with `/`"),
     (CLOUDFLARE, "", "_redirects", "/* /preview/:splat 302 Cookie=preview", "choose by its cookie"),
@@ -61,8 +61,6 @@ const REFUSED: &[Refused] = &[
         "http://blog.yoursite.com/* https://www.yoursite.com/blog/:splat 301!",
         "holds for all hostnames",
     ),
-    (PROXIES, "", "_redirects", "/api/* https://api.example.com/:splat 200", "other hosts are not asked"),
-    (PROXIES, "", "_redirects", "/a https://b.org/ 301 Sign=KEY", "nothing to sign"),
     (
         CLOUDFLARE_HEADERS,
         "",
@@ -135,7 +133,11 @@ const REFUSED: &[Refused] = &[
 
 #[test]
 fn what_cannot_be_kept_is_refused_with_file_line_and_a_way() {
-    for (page, toml, file, lines, wanted) in REFUSED {
+    all_are_refused(REFUSED);
+}
+
+pub(super) fn all_are_refused(rows: &[Refused]) {
+    for (page, toml, file, lines, wanted) in rows {
         let made = if *file == "_headers" { site(toml, "", lines) } else { site(toml, lines, "") };
         let message = made.expect_err(lines).message;
         let line = format!("{file}, line ");
