@@ -26,7 +26,7 @@ pub(super) struct Try {
 
 #[derive(Debug, Serialize)]
 struct Tried {
-    deployment: Of,
+    deployment: Option<Of>,
     taken_down: Option<String>,
     path: String,
     query: Option<String>,
@@ -36,6 +36,8 @@ struct Tried {
     passed_on: Option<String>,
     step: &'static str,
     because: String,
+    setting: Option<String>,
+    notes: Vec<String>,
     rule: Option<usize>,
     headers: Vec<TriedHeader>,
     redirects: Vec<TriedRedirect>,
@@ -89,6 +91,7 @@ impl Tried {
                 From::Host => ("host", Vec::new()),
                 From::Ending => ("type", Vec::new()),
                 From::Redirect => ("redirect", Vec::new()),
+                From::Setting => ("setting", Vec::new()),
                 From::Rules(places) => ("rules", places),
             };
             TriedHeader {
@@ -118,7 +121,7 @@ impl Tried {
             fits,
         });
         Self {
-            deployment: Of { id: rules.deployment.id.to_string(), number: rules.deployment.number, live: rules.live },
+            deployment: rules.deployment.map(|of| Of { id: of.id.to_string(), number: of.number, live: rules.live }),
             taken_down: rules.taken_down,
             path: it.path,
             query: it.query,
@@ -128,6 +131,8 @@ impl Tried {
             passed_on: it.passed_on,
             step: it.step,
             because: it.because,
+            setting: it.setting,
+            notes: it.notes,
             rule: it.rule.map(|at| at + 1),
             headers: headers.collect(),
             redirects: redirects.collect(),

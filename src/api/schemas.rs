@@ -132,7 +132,7 @@ const ANSWERED: &[(&str, &[&str])] = &[
     (
         "Tried",
         &[
-            "deployment: TriedDeployment",
+            "deployment: TriedDeployment?",
             "taken_down: string?",
             "path: string",
             "query: string?",
@@ -142,6 +142,8 @@ const ANSWERED: &[(&str, &[&str])] = &[
             "passed_on: string?",
             "step: string",
             "because: string",
+            "setting: string?",
+            "notes: [string]",
             "rule: integer?",
             "headers: [TriedHeader]",
             "redirects: [TriedRedirect]",

@@ -10,6 +10,7 @@ pub mod control;
 mod countries;
 mod demo;
 mod edge;
+mod front;
 pub mod ground;
 mod http3;
 mod links;
@@ -366,6 +367,7 @@ async fn start_on(
     if services.node.role.serves() {
         switch.open(services);
     }
+    services.look_at_front(Arc::new(switch.front()));
     services.look_at_upstreams(Arc::new(upstreams::Seen(opening.plane.clone())));
     let context = work::Context {
         services: services.clone(),

@@ -18,6 +18,7 @@ use tower::ServiceExt as _;
 
 use super::{
     awaited::Awaited,
+    front::Front,
     metrics,
     tls::{Shelf, ToHttps},
     turnstile::Turnstile,
@@ -26,7 +27,7 @@ use crate::{
     access_log::{AccessLog, Begun, Visit},
     admin, api,
     base::random,
-    domain::{Error, Kind, node::Role, site_settings::addresses::Https},
+    domain::{Error, Kind, node::Role},
     http::{
         host,
         pace::Paced,
@@ -124,6 +125,16 @@ impl Switch {
         Self { log, ..self }
     }
 
+    /// How it sends visitors on, for the services.
+    pub(super) fn front(&self) -> Front {
+        Front {
+            plane: self.plane.clone(),
+            to_https: self.to_https.clone(),
+            redirects: self.redirects,
+            has_proxies: !self.trust.proxies.is_empty(),
+        }
+    }
+
     /// The control plane is there: panel and API answer from now on.
     pub(super) fn open(&self, services: &Services) {
         self.panel.set(Routers { api: api::router(services.clone()), panel: admin::router(services.clone()) });
@@ -206,12 +217,7 @@ impl Switch {
     fn secured(&self, parts: &Parts, peer: Peer) -> Option<Response> {
         let to_https = self.to_https.as_ref().filter(|_| !peer.ends_tls)?;
         let host = host::host(parts)?;
-        let redirects = match self.plane.find_https(&host) {
-            Some(Https::Always) => true,
-            Some(Https::Both) => false,
-            Some(Https::Server) | None => self.redirects,
-        };
-        if !redirects {
+        if !self.plane.find_https(&host).unwrap_or_default().redirects(self.redirects) {
             return None;
         }
         let is_panel = self.addresses.is_panel(&host);

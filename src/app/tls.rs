@@ -330,6 +330,11 @@ impl ToHttps {
         Self { certificates: certificates.clone(), port: port.into() }
     }
 
+    /// The port of HTTPS, where somebody vouches for that host.
+    pub(super) fn port_of(&self, host: &str) -> Option<String> {
+        self.certificates.has(host).then(|| self.port.to_string())
+    }
+
     /// The same page by HTTPS; `None` where nobody vouches for that host and it `may` be asked in clear, and for what an authority asks.
     pub(super) fn target(&self, host: &str, uri: &hyper::Uri, may: bool) -> Option<String> {
         if uri.path().starts_with(challenges::PATH) || may && !self.certificates.has(host) {

@@ -15,7 +15,6 @@ mod group;
 mod heads;
 mod look;
 mod named;
-mod route;
 mod server;
 mod shared;
 mod shares;
@@ -41,7 +40,6 @@ use self::{
     gather::Gather,
     group::{Asked, Group},
     named::Named,
-    route::Start,
     server::Server,
     shared::Shared,
     standing::May,
@@ -57,7 +55,11 @@ use crate::{
         site::SiteId,
         site_settings::{
             paths::Prefixes,
-            proxy::{HostHeader, Proxy, Route, scripts::Scripts},
+            proxy::{
+                HostHeader, Proxy, Route,
+                scripts::Scripts,
+                start::{self, Start},
+            },
         },
     },
     http::{
@@ -253,11 +255,10 @@ impl Proxies {
     pub(super) fn find(&self, site: SiteId, path: &str) -> Result<Option<Found>, Refusal> {
         let sites = self.0.sites.load();
         let Some(site) = sites.get(&site) else { return Ok(None) };
-        if route::goes_up(path) {
+        if start::goes_up(path) {
             return Err(Refusal::Path);
         }
-        let fits = site.groups.iter().filter_map(|it| Some((it, it.start.rest(path)?)));
-        let longest = fits.max_by_key(|it| it.0.start.depth());
+        let longest = start::find(site.groups.iter(), |it| &it.start, path);
         Ok(longest.map(|(group, rest)| Found {
             group: Arc::clone(group),
             rest: rest.to_owned(),
@@ -350,7 +351,7 @@ impl Figures {
 
 /// Whether a raw path goes up, in any way that some server reads so.
 pub(super) fn goes_up(path: &str) -> bool {
-    route::goes_up(path)
+    start::goes_up(path)
 }
 
 /// Whether a request may become a WebSocket.

@@ -280,7 +280,7 @@ impl Tally {
     }
 
     /// Whether a site has sent as much as it may in this month.
-    pub(super) fn is_used_up(&self, site: SiteId) -> bool {
+    pub fn is_used_up(&self, site: SiteId) -> bool {
         self.0.used_up.load().contains(&site)
     }
 

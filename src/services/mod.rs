@@ -21,6 +21,7 @@ pub mod deployments;
 pub mod doctor;
 pub mod edge;
 pub mod folder;
+pub mod front;
 pub mod home;
 pub mod ingest;
 pub mod jobs;
@@ -86,6 +87,7 @@ use self::{
     certify::Acme,
     doctor::Outside,
     edge::Edge,
+    front::Front,
     home::Home,
     latency::Latency,
     months::Months,
@@ -208,6 +210,7 @@ struct Inner {
     agenda: Agenda,
     outlook: Outlook,
     upstreams: Upstreams,
+    front: Front,
     word: doctor::Word,
     works: edge::Works,
 }
@@ -239,6 +242,7 @@ impl Services {
             agenda: Agenda::default(),
             outlook: Outlook::default(),
             upstreams: Upstreams::default(),
+            front: Front::default(),
             word: doctor::Word::default(),
             works: edge::Works::default(),
         };
@@ -262,6 +266,10 @@ impl Services {
 
     fn upstreams(&self) -> &Upstreams {
         &self.0.upstreams
+    }
+
+    fn front(&self) -> &Front {
+        &self.0.front
     }
 
     fn word(&self) -> &doctor::Word {

@@ -4,10 +4,11 @@
 //! stored text of `_redirects` and `_headers`, and only when that text still gives the very policy of the manifest.
 
 mod address;
+mod around;
 mod head;
 mod words;
 
-use std::net::IpAddr;
+use std::{borrow::Cow, net::IpAddr};
 
 use crate::{
     base::{blob_dir::BlobDir, countries::Countries, country::Country, hash::Sha256},
@@ -29,7 +30,11 @@ use crate::{
     store,
 };
 
-use super::Services;
+use self::{
+    address::Asked,
+    around::{Around, Walk},
+};
+use super::{Services, sites::SiteView};
 
 pub use self::head::{From, Head};
 pub use crate::proof::resolve::visitor::Named as Visitor;
@@ -83,8 +88,8 @@ pub struct HeaderRule {
 /// The rules of one deployment.
 #[derive(Clone, Debug)]
 pub struct Rules {
-    /// The deployment.
-    pub deployment: Deployment,
+    /// The deployment; none where nothing is published.
+    pub deployment: Option<Deployment>,
     /// Whether visitors get it now.
     pub live: bool,
     /// Why its site is taken down, when it is.
@@ -132,7 +137,7 @@ impl Known {
 /// What became of one redirect.
 #[derive(Clone, Debug)]
 pub struct Verdict {
-    /// `answers`, `other_path`, `query`, `country`, `language`, `no_file`, `same_place`, `later`, `file_first` or `not_asked`.
+    /// `answers`, `other_path`, `query`, `country`, `language`, `no_file`, `same_place`, `later`, `file_first`, `behind` or `not_asked`.
     pub word: &'static str,
     /// The same as a sentence.
     pub why: String,
@@ -147,7 +152,7 @@ pub struct Trial {
     pub path: String,
     /// The query, without its `?`.
     pub query: Option<String>,
-    /// The status; `None` where the host itself or another server answers.
+    /// The status; `None` where the host itself answers, or another server.
     pub status: Option<u16>,
     /// Where a redirect leads.
     pub location: Option<String>,
@@ -155,15 +160,20 @@ pub struct Trial {
     pub file: Option<String>,
     /// The URL that another server is asked for, and answers as it likes.
     pub passed_on: Option<String>,
-    /// The step that answered, in one word: `rule`, `file`, `index` …
+    /// The step that answered, in one word: `rule`, `file`, `index` …, or `setting`, or `upstream`.
     pub step: &'static str,
     /// Why, in a sentence.
     pub because: String,
+    /// The setting that answers, by its key: `maintenance.on`.
+    pub setting: Option<String>,
+    /// What is assumed of the visitor where settings depend on it, and what else is to be known, in sentences.
+    pub notes: Vec<String>,
     /// The index of the redirect that answers.
     pub rule: Option<usize>,
     /// What became of each redirect.
     pub verdicts: Vec<Verdict>,
-    /// The headers of the answer and where they come from; empty for a page of the host.
+    /// The headers of the answer and where they come from, without what settings add to those of a file; empty for a page of the host, and for a
+    /// page that stands for it.
     pub headers: Vec<Head>,
     /// Whether each header rule fits the file that answers.
     pub fitting: Vec<bool>,
@@ -171,7 +181,7 @@ pub struct Trial {
 
 /// A deployment's manifest, with the lines of its rules.
 struct Loaded {
-    manifest: Manifest,
+    manifest: Option<Manifest>,
     lines: Option<Read>,
     rules: Rules,
 }
@@ -182,8 +192,8 @@ impl Services {
         Ok(self.load_rules(actor, name, of).await?.rules)
     }
 
-    /// What `url` gives a visitor by the rules of a deployment; without one, of what is live. `url` is a path with a query, or a whole address of
-    /// the site.
+    /// What `url` gives an ordinary visitor by the settings of the site and the rules of a deployment; without one, of what is live. `url` is a
+    /// path with a query, or a whole address of the site.
     pub async fn try_address(
         &self,
         actor: &Actor,
@@ -195,11 +205,31 @@ impl Services {
         let site = self.get_site(actor, name).await?;
         let own = format!("{name}.{}", self.addresses.sites_domain);
         let hosts = site.hostnames.iter().map(String::as_str).chain([own.as_str()]);
-        let (raw, query) = address::read(url, &hosts.collect::<Vec<_>>())?;
-        let loaded = self.load_rules(actor, name, of).await?;
+        let asked = address::read(url, &hosts.collect::<Vec<_>>())?;
+        let around = self.around(actor, &site, &asked).await?;
+        let loaded = match self.load_rules(actor, name, of).await {
+            // Other servers may answer all the same, or a setting does.
+            Err(error) if error.code == "not_published" && !around.settings.is_default() => {
+                Loaded::nothing(site.site.taken_down, Known::of(&self.outside.countries))
+            }
+            loaded => loaded?,
+        };
         // Where no country is known, none is known of this visitor either.
         let country = visitor.country.filter(|_| loaded.rules.countries == Known::Yes);
-        self.blocking(move || Ok(attempt(loaded, &raw, query, &Named { country, ..visitor }))).await
+        self.blocking(move || Ok(attempt(loaded, &asked, &around, &Named { country, ..visitor }))).await
+    }
+
+    /// What is known of a site besides its files.
+    async fn around(&self, actor: &Actor, site: &SiteView, asked: &Asked) -> Result<Around> {
+        let settings = self.get_site_settings(actor, &site.site.name).await?;
+        let Some(front) = self.front().look() else { return Ok(Around { settings, ..Around::default() }) };
+        Ok(Around {
+            settings,
+            is_used_up: front.is_used_up(site.site.id),
+            https_port: asked.host.as_ref().and_then(|it| front.https_port(it)),
+            redirects: front.redirects(),
+            has_proxies: front.has_proxies(),
+        })
     }
 
     /// What rules of a firewall that ask for countries do not do while no country is known.
@@ -226,9 +256,27 @@ impl Services {
             let manifest = Manifest::parse(&bytes)?;
             let lines = wanted.and_then(|it| read_lines(&blobs, &it, &manifest));
             let rules = shown(&manifest, lines.as_ref(), (deployment, is_live, taken_down), countries);
-            Ok(Loaded { manifest, lines, rules })
+            Ok(Loaded { manifest: Some(manifest), lines, rules })
         };
         self.blocking(load).await
+    }
+}
+
+impl Loaded {
+    /// What a site has of which nothing is published.
+    fn nothing(taken_down: Option<String>, countries: Known) -> Self {
+        let rules = Rules {
+            deployment: None,
+            live: false,
+            taken_down,
+            redirects: Vec::new(),
+            headers: Vec::new(),
+            index: String::new(),
+            clean_urls: false,
+            fallback: None,
+            countries,
+        };
+        Self { manifest: None, lines: None, rules }
     }
 }
 
@@ -314,7 +362,7 @@ fn shown(
         }
     });
     Rules {
-        deployment,
+        deployment: Some(deployment),
         live,
         taken_down,
         redirects: redirects.collect(),
@@ -406,32 +454,67 @@ fn shadowed_by(manifest: &Manifest, rule: &Redirect) -> Option<String> {
     }
 }
 
-/// What a path, as it stands in an address, gives.
-fn attempt(loaded: Loaded, raw: &str, query: Option<String>, visitor: &Named) -> Trial {
+/// What an address gives: by what is set around the site, or by its files.
+fn attempt(loaded: Loaded, asked: &Asked, around: &Around, visitor: &Named) -> Trial {
     let Loaded { manifest, lines, rules } = loaded;
-    let Some(path) = resolve::decode_path(raw) else {
-        return Trial {
-            path: raw.to_owned(),
-            query,
-            status: Some(400),
-            location: None,
-            file: None,
-            passed_on: None,
-            step: "unreadable",
-            because: String::from(words::UNREADABLE),
-            rule: None,
-            verdicts: rules
-                .redirects
-                .iter()
-                .map(|_| words::verdict(&explain::Verdict::NotAsked, &rules, 0, visitor))
-                .collect(),
-            headers: Vec::new(),
-            fitting: vec![false; rules.headers.len()],
-            rules,
-        };
+    let path = resolve::decode_path(&asked.path);
+    let origin = around::origin(visitor.country, rules.countries == Known::Yes);
+    let mut walk =
+        Walk { around, asked, path: path.as_deref(), manifest: manifest.as_ref(), origin, notes: Vec::new() };
+    let stop = walk.before();
+    let trial = match (&path, &manifest) {
+        (Some(path), Some(manifest)) => {
+            of_files(manifest, lines.as_ref(), rules, (path, asked.query.as_deref()), visitor)
+        }
+        (Some(path), None) if site_path::is_reserved(path) => of_none(rules, asked, "reserved", words::RESERVED),
+        (Some(_), None) => of_none(rules, asked, "nothing", words::NOTHING),
+        (None, _) => of_none(rules, asked, "unreadable", words::UNREADABLE),
     };
-    let said = explain::explain(&manifest, &path, query.as_deref(), visitor);
-    let headers = head::headers(&manifest, &said, &path, lines.as_ref(), &rules);
+    let stop = stop.or_else(|| walk.behind(&trial));
+    let trial = Trial { notes: walk.notes, ..trial };
+    match stop {
+        Some(stop) => trial.stopped(stop),
+        None => trial,
+    }
+}
+
+/// What is answered where no manifest is asked.
+fn of_none(rules: Rules, asked: &Asked, step: &'static str, because: &str) -> Trial {
+    let status = match step {
+        "unreadable" => Some(400),
+        "reserved" => None,
+        _ => Some(404),
+    };
+    let verdict = |_| words::verdict(&explain::Verdict::NotAsked, &rules, 0, &Named::default());
+    Trial {
+        path: resolve::decode_path(&asked.path).map_or_else(|| asked.path.clone(), Cow::into_owned),
+        query: asked.query.clone(),
+        status,
+        location: None,
+        file: None,
+        passed_on: None,
+        step,
+        because: because.to_owned(),
+        setting: None,
+        notes: Vec::new(),
+        rule: None,
+        verdicts: rules.redirects.iter().map(verdict).collect(),
+        headers: Vec::new(),
+        fitting: vec![false; rules.headers.len()],
+        rules,
+    }
+}
+
+/// What a path and query give by a manifest.
+fn of_files(
+    manifest: &Manifest,
+    lines: Option<&Read>,
+    rules: Rules,
+    (path, query): (&str, Option<&str>),
+    visitor: &Named,
+) -> Trial {
+    let said = explain::explain(manifest, path, query, visitor);
+    let headers = head::headers(manifest, &said, path, lines, &rules);
     let (status, location, file) = match &said.resolution {
         Resolution::File { entry, status } => (Some(*status), None, Some(entry.path.to_string())),
         Resolution::Redirect { status, to } => (Some(*status), Some(to.clone()), None),
@@ -451,12 +534,14 @@ fn attempt(loaded: Loaded, raw: &str, query: Option<String>, visitor: &Named) ->
         }
     }
     Trial {
-        because: words::because(&said, &path, &rules),
+        because: words::because(&said, path, &rules),
+        setting: None,
+        notes: Vec::new(),
         step: words::step(said.step),
         rule: said.rule,
         verdicts: said.verdicts.iter().enumerate().map(|(at, it)| words::verdict(it, &rules, at, visitor)).collect(),
-        path: path.into_owned(),
-        query,
+        path: path.to_owned(),
+        query: query.map(str::to_owned),
         status,
         location,
         file,

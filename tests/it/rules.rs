@@ -1,8 +1,13 @@
 //! Rules through the real program: what the tester says of an address is what a visitor gets, by API, command line and panel.
 
+use std::{
+    io::{Read as _, Write as _},
+    net::TcpListener,
+};
+
 use serde_json::{Value, json};
 
-use crate::support::{Host, browser::Browser, write_files};
+use crate::support::{Host, browser::Browser, http, write_files};
 
 const REDIRECTS: &[u8] =
     b"# moved\n/old /new.html 301\n/old /never 302\n\n/docs/* https://docs.example.org/:splat 302\n\
@@ -241,4 +246,193 @@ fn a_site_brought_from_netlify_answers_as_it_did_there() {
         "{wrong}"
     );
     assert_eq!(get("/typo").status, 302);
+}
+
+/// An upstream that answers each connection with its name, for as long as the test runs.
+fn upstream() -> u16 {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let port = listener.local_addr().unwrap().port();
+    std::thread::spawn(move || {
+        for stream in listener.incoming() {
+            let Ok(mut stream) = stream else { return };
+            drop(stream.read(&mut [0; 4_096]));
+            drop(write!(stream, "HTTP/1.1 200 OK\r\nContent-Length: 8\r\nConnection: close\r\n\r\nupstream"));
+        }
+    });
+    port
+}
+
+/// A server behind a proxy that is believed, with the files of this test under three hostnames.
+struct Around {
+    host: Host,
+    key: String,
+    /// The host of a preview.
+    preview: String,
+}
+
+impl Around {
+    fn start() -> Self {
+        let host = Host::start_configured("trusted_proxies = [\"127.0.0.1\"]\n");
+        let key = host.key("owner@example.org", "super-admin");
+        deploy(&host, &key, FILES);
+        for name in ["hello.example", "www.hello.example"] {
+            let out = host.cli(&key, &["sites", "hostnames", "add", name, "--site", "hello"]);
+            assert!(out.status.success(), "{}", String::from_utf8_lossy(&out.stderr));
+        }
+        let list = host.api_json(&key, "GET /api/v1/sites/hello/deployments", "", 200);
+        let preview = list["items"][0]["preview_url"].as_str().unwrap().split("//").nth(1).unwrap();
+        let preview = preview.split([':', '/']).next().unwrap().to_owned();
+        Self { host, key, preview }
+    }
+
+    fn set(&self, settings: &Value) {
+        let before = self.host.api_json(&self.key, "GET /api/v1/sites/hello/settings", "", 200);
+        let mut patch = settings.clone();
+        for section in before.as_object().unwrap().keys().filter(|it| settings.get(it.as_str()).is_none()) {
+            patch[section] = Value::Null;
+        }
+        self.host.api_json(&self.key, "PATCH /api/v1/sites/hello/settings", &patch.to_string(), 200);
+    }
+
+    /// What the tester says of an address, once it is seen that a browser gets that.
+    fn same(&self, url: &str, setting: Option<&str>) -> Value {
+        let said = tried(&self.host, &self.key, url);
+        let (scheme, rest) = url.split_once("://").unwrap();
+        let (authority, path) = rest.split_at(rest.find('/').unwrap());
+        let browser = "Accept: text/html\r\nSec-Fetch-Site: none\r\nUser-Agent: Mozilla/5.0 (X11)\r\n";
+        let head = format!("GET {path} HTTP/1.1\r\nHost: {authority}\r\nX-Forwarded-Proto: {scheme}\r\n{browser}");
+        let got = http::ask(self.host.port, &head, b"");
+        assert_eq!(said["setting"].as_str(), setting, "{url}: {said}");
+        if said["step"] == "upstream" {
+            assert_eq!((&said["status"], got.text().as_str()), (&Value::Null, "upstream"), "{url}: {said}");
+            return said;
+        }
+        assert_eq!(said["status"], got.status, "{url}: {said}");
+        assert_eq!(said["location"].as_str(), got.header("location"), "{url}: {said}");
+        let shown = said["file"].as_str().and_then(|it| FILES.iter().find(|(path, _)| format!("/{path}") == it));
+        assert!(shown.is_none_or(|it| it.1 == got.body), "{url}: {said}");
+        assert_ne!(got.text(), "upstream", "{url}: {said}");
+        said
+    }
+}
+
+fn notes(said: &Value) -> String {
+    said["notes"].as_array().unwrap().iter().map(|it| it.as_str().unwrap()).collect::<Vec<_>>().join(" ")
+}
+
+#[test]
+fn visitors_who_are_sent_elsewhere_by_a_setting_are_told_of_with_its_key() {
+    let at = Around::start();
+    at.set(&json!({ "addresses": { "canonical": "www.hello.example" } }));
+    let canonical = Some("addresses.canonical");
+    let said = at.same("https://hello.example/old?a=b", canonical);
+    assert_eq!((&said["rule"], &said["redirects"][0]["verdict"]), (&Value::Null, &json!("not_asked")), "{said}");
+    assert_eq!(said["headers"][0]["from"], "setting");
+    assert_eq!(said["location"], "https://www.hello.example/old?a=b");
+    at.same("http://hello.localhost:8443//x", canonical);
+    assert_eq!(at.same("https://www.hello.example/old", None)["location"], "/new.html");
+    at.same("https://hello.example/.well-known/security.txt", None);
+    at.same(&format!("http://{}/old", at.preview), None);
+    let said = tried(&at.host, &at.key, "/old");
+    assert!(said["status"] == 301 && notes(&said).contains("This is at `www.hello.example`"), "{said}");
+
+    at.set(&json!({ "addresses": { "canonical": "www.hello.example", "https": "always" } }));
+    let said = at.same("http://hello.example/x", Some("addresses.https"));
+    assert_eq!(said["location"], "https://hello.example/x");
+    at.same("https://hello.example/x", canonical);
+    at.same("https://www.hello.example/site.css", None);
+    let out = at.host.cli(&at.key, &["sites", "try", "hello", "http://hello.example/x"]);
+    let shown = String::from_utf8(out.stdout).unwrap();
+    assert!(shown.starts_with("/x → 308 https://hello.example/x\nThe site sends visitors in clear"), "{shown}");
+}
+
+#[test]
+fn visitors_who_are_refused_by_a_setting_are_told_of_with_its_key() {
+    let at = Around::start();
+    let at_host = |path: &str| format!("https://hello.example{path}");
+    at.set(&json!({ "maintenance": { "on": true } }));
+    let said = at.same(&at_host("/old"), Some("maintenance.on"));
+    assert!(notes(&said).contains("Who is let in gets 301 to `/new.html`."), "{said}");
+    assert_eq!((&said["redirects"][0]["verdict"], &said["rule"]), (&json!("behind"), &Value::Null), "{said}");
+    at.set(&json!({ "maintenance": { "on": true, "page": "/first.html" }, "errors": { "503": "/new.html" } }));
+    assert_eq!(at.same(&at_host("/"), Some("maintenance.on"))["file"], "/first.html");
+
+    at.set(&json!({ "access": { "mode": "form" }, "errors": { "401": "/new.html" } }));
+    assert_eq!(at.same(&at_host("/a%2fb"), Some("access.mode"))["file"], Value::Null);
+    at.set(&json!({ "access": { "mode": "basic", "paths": ["/index.html"] }, "errors": { "401": "/new.html" } }));
+    assert_eq!(at.same(&at_host("/INDEX.html"), Some("access.paths"))["file"], "/new.html");
+    let said = at.same(&at_host("/app/x"), Some("access.paths"));
+    assert!(notes(&said).contains("Who is let in gets 200 with `/index.html`."), "a rule brings it out: {said}");
+    at.same(&at_host("/site.css"), None);
+
+    at.set(&json!({ "hotlink": { "on": true, "without_referer": false } }));
+    let said = at.same(&at_host("/img/a.png"), None);
+    assert!(notes(&said).contains("gets 403 (`hotlink.on`)"), "{said}");
+    assert_eq!(notes(&at.same(&at_host("/site.css"), None)), "");
+    let thief = "GET /img/a.png HTTP/1.1\r\nHost: hello.example\r\nReferer: https://thief.example/\r\n";
+    assert_eq!(http::ask(at.host.port, thief, b"").status, 403);
+
+    at.set(&json!({ "limits": { "rates": [{ "path": "/*", "requests": 1_000, "every_s": 1 }] }, "firewall": {
+        "sets": ["dotfiles"], "rules": [
+            { "name": "let", "path": "/docs/open", "do": "allow" },
+            { "name": "shut", "path": "/docs/*" },
+            { "name": "robots", "path": "/new.html", "agent_has": "Bot" },
+            { "name": "people", "path": "/about.html", "agent_has": "mozilla" },
+            { "name": "look", "path": "/site.css", "do": "log" },
+        ] }, "errors": { "403": "/first.html" } }));
+    let said = at.same(&at_host("/DOCS/x"), Some("firewall.rules"));
+    assert_eq!((said["file"].as_str(), notes(&said).as_str()), (Some("/first.html"), ""));
+    at.same(&at_host("/docs/open"), None);
+    at.same(&at_host("/a/.env"), Some("firewall.sets"));
+    at.same(&at_host("/about.html"), Some("firewall.rules"));
+    let said = notes(&at.same(&at_host("/new.html"), None));
+    assert!(
+        said.contains("The rule `robots` of the firewall refuses some") && said.contains("`limits.rates`"),
+        "{said}"
+    );
+    assert!(notes(&at.same(&at_host("/site.css"), None)).contains("It fits the rule `look`"));
+
+    at.set(&json!({ "errors": { "410": "/first.html", "404": "/new.html" } }));
+    assert_eq!(at.same(&at_host("/gone"), Some("errors.410"))["file"], "/first.html");
+    assert_eq!(at.same(&at_host("/nowhere"), None)["file"], "/404.html", "the files have one");
+}
+
+#[test]
+fn paths_that_other_servers_answer_are_told_of() {
+    let at = Around::start();
+    let to = format!("http://127.0.0.1:{}", upstream());
+    let at_host = |path: &str| format!("https://hello.example{path}");
+    let key = Some("proxy.routes");
+    at.set(&json!({ "proxy": { "routes": [{ "path": "/", "to": [to] }] } }));
+    let said = at.same(&at_host("/site.css"), key);
+    assert!(said["because"].as_str().unwrap().contains("`files_first` is off"), "{said}");
+    assert_eq!(at.same(&at_host("/x/%2e%2e/y"), key)["status"], 400);
+    let routes = json!([{ "path": "/", "to": [to], "files_first": true }, { "path": "/img/", "to": [to] }]);
+    at.set(&json!({ "proxy": { "routes": routes } }));
+    at.same(&at_host("/site.css"), None);
+    at.same(&at_host("/old"), key);
+    at.same(&at_host("/docs2"), None);
+    at.same(&at_host("/im%67/a.png"), key);
+    let out = at.host.cli(&at.key, &["sites", "try", "hello", "/old"]);
+    let shown = String::from_utf8(out.stdout).unwrap();
+    assert!(shown.starts_with("/old → other servers\nOther servers answer at `/`"), "{shown}");
+    let mut browser = Browser::signed_in(&at.host, "owner@example.org");
+    let page = browser.page("/sites/hello/rules?url=/old");
+    assert!(page.contains("Other servers answer at <span class=\"mono\">/old</span>"), "{page}");
+
+    // Without any files.
+    at.host.api_json(&at.key, "POST /api/v1/sites", r#"{"name":"app"}"#, 201);
+    let patch = json!({ "proxy": { "routes": [{ "path": "/api", "to": [to] }] } }).to_string();
+    at.host.api_json(&at.key, "PATCH /api/v1/sites/app/settings", &patch, 200);
+    let said =
+        |url: &str| at.host.api_json(&at.key, "POST /api/v1/sites/app/try", &json!({ "url": url }).to_string(), 200);
+    assert_eq!(at.host.get("app.localhost", "/api/x").text(), "upstream");
+    let of_api = said("/api/x");
+    assert_eq!((&of_api["setting"], &of_api["deployment"]), (&json!("proxy.routes"), &Value::Null), "{of_api}");
+    assert_eq!((&said("/")["status"], at.host.get("app.localhost", "/").status), (&json!(404), 404));
+    let page = browser.page("/sites/app/rules?url=/api/x");
+    assert!(page.contains("Other servers answer at") && !page.contains("There are no rules yet"), "{page}");
+    assert!(browser.page("/sites/app/rules").contains("What does an address give?"));
+    let out = at.host.cli(&at.key, &["sites", "try", "app", "/"]);
+    assert!(String::from_utf8(out.stdout).unwrap().ends_with("Nothing is published.\n"));
 }

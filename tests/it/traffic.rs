@@ -17,7 +17,7 @@ use chainhost::{
     },
     services::traffic::{Budget, Report, Span},
 };
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use crate::{
     months::{Open, Rig, sqlite},
@@ -426,6 +426,8 @@ fn a_site_whose_traffic_is_used_up_answers_with_the_hosts_page() {
         (answer.status == 503).then_some(answer)
     });
     assert!(page.text().contains("used up its traffic") && page.header("retry-after") == Some("3600"));
+    let said = host.api_json(&key, "POST /api/v1/sites/shop/try", r#"{"url":"/"}"#, 200);
+    assert_eq!((&said["status"], &said["setting"]), (&json!(503), &json!("traffic.when_used_up")), "{said}");
     let log = host.api_json(&key, "GET /api/v1/audit", "", 200).to_string();
     assert!(log.contains("saw that shop has used all of its traffic"), "{log}");
     let shown = Browser::signed_in(&host, OWNER).page("/sites/shop/traffic");

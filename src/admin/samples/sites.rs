@@ -302,7 +302,7 @@ fn rules(tries: bool) -> SiteRules {
         said: if tries || sign == Some(Sign::Look) { said.into() } else { String::new() },
         sign: if tries { sign.filter(|it| *it != Sign::Look) } else { sign.filter(|it| *it == Sign::Look) },
         answers: tries && sign == Some(Sign::Ok),
-        elsewhere: tries && sign.is_none(),
+        elsewhere: (tries && sign.is_none()).then_some("another path"),
     };
     let other = "It is for another path.";
     let block = |place: &str, path: &str, set: &[(&str, &str)], files: &str, applies| BlockRow {
@@ -325,7 +325,7 @@ fn rules(tries: bool) -> SiteRules {
         words: "Visitors are sent to",
         what: "/book/table?from=booking".into(),
         because: "`/booking` gives 301 to `/book/table?from=booking`, because of line 4 of _redirects.".into(),
-        but: None,
+        notes: vec![format!("Who asks for it too often gets 429 (`limits.rates`). {HOSTILE}")],
         heads: vec![
             head("cache-control", "private, no-cache", "the host"),
             head("content-type", "text/plain; charset=utf-8", "the host"),

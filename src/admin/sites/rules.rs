@@ -16,7 +16,7 @@ use super::{
 };
 use crate::{
     base::country::Country,
-    domain::{Error, Kind, Result, site::SiteName},
+    domain::{Error, Kind, Result, site::SiteName, site_settings::firewall::Firewall},
     services::rules::{self, From, HeaderRule, Known, Rules, Trial},
 };
 
@@ -53,7 +53,7 @@ pub(in super::super) struct SiteRules {
     pub(in super::super) idle: bool,
     /// What holds where no rule does.
     pub(in super::super) facts: Vec<Fact>,
-    /// Whether there is any deployment whose rules these are.
+    /// Whether there is anything that answers: a deployment, or a setting.
     pub(in super::super) any: bool,
 }
 
@@ -89,8 +89,8 @@ pub(in super::super) struct Given {
     pub(in super::super) words: &'static str,
     pub(in super::super) what: String,
     pub(in super::super) because: String,
-    /// What is said beside it: that the site is down, or that another deployment is live.
-    pub(in super::super) but: Option<String>,
+    /// What is said beside it: what is assumed of the visitor, that the site is down, or that another deployment is live.
+    pub(in super::super) notes: Vec<String>,
     pub(in super::super) heads: Vec<HeadRow>,
 }
 
@@ -116,8 +116,8 @@ pub(in super::super) struct RedirectRow {
     pub(in super::super) said: String,
     pub(in super::super) sign: Option<Sign>,
     pub(in super::super) answers: bool,
-    /// Whether an address was tried that is nothing to it.
-    pub(in super::super) elsewhere: bool,
+    /// Why an address that was tried is nothing to it, in two words.
+    pub(in super::super) elsewhere: Option<&'static str>,
 }
 
 /// A block of headers in the list.
@@ -185,18 +185,24 @@ async fn page(
     problems: Problems,
 ) -> Result<SiteRules> {
     let site = visit.services.get_site(&visit.actor, name).await?;
-    let number = rules.map(|it| it.deployment.number);
+    let settings = visit.services.get_site_settings(&visit.actor, name).await?;
+    let number = rules.and_then(|it| it.deployment.as_ref()).map(|it| it.number);
     let (redirects, redirects_more) = rules.map(|it| redirects(it, trial)).unwrap_or_default();
     let (blocks, blocks_more) = rules.map(|it| blocks(it, trial)).unwrap_or_default();
     Ok(SiteRules {
         shell: visit.shell(Place::Sites).await?,
         crumbs: crumbs(Some(name)),
         tabs: tabs(name.as_str(), "Rules"),
-        lead: rules.map_or_else(|| String::from("They come with the files of a deployment."), lead),
+        lead: rules
+            .and_then(lead)
+            .unwrap_or_else(|| String::from("They come with the files of a deployment, and nothing is published yet.")),
         standing: Standing::of(visit, &site.site),
         url: wanted.url.clone(),
-        visitor: rules.and_then(|it| asking(it, wanted)),
-        choices: choices(visit, name, number, site.live.map(|it| it.number)).await?,
+        visitor: asking(visit, rules, &settings.firewall, wanted),
+        choices: match number {
+            Some(number) => choices(visit, name, number, site.live.map(|it| it.number)).await?,
+            None => Vec::new(),
+        },
         problems,
         answer: trial.map(given),
         redirects,
@@ -205,48 +211,51 @@ async fn page(
         idle: blocks.iter().any(|it| it.idle),
         blocks,
         blocks_more,
-        facts: rules.map(facts).unwrap_or_default(),
-        any: rules.is_some(),
+        facts: rules.filter(|_| number.is_some()).map(facts).unwrap_or_default(),
+        any: number.is_some() || !settings.is_default(),
         name: name.to_string(),
     })
 }
 
 /// How many rules there are, in a sentence.
-fn lead(rules: &Rules) -> String {
+fn lead(rules: &Rules) -> Option<String> {
+    let deployment = rules.deployment.as_ref()?.number;
     let number = |many: usize| i64::try_from(many).unwrap_or(i64::MAX);
     let redirects = words::count(number(rules.redirects.len()), "redirect or rewrite", "redirects and rewrites");
     let blocks = words::count(number(rules.headers.len()), "block of headers", "blocks of headers");
     let live = if rules.live { "which is live" } else { "which is not live" };
     if rules.redirects.is_empty() && rules.headers.is_empty() {
-        return format!("None came with deployment {}, {live}.", rules.deployment.number);
+        return Some(format!("None came with deployment {deployment}, {live}."));
     }
-    format!("{redirects} and {blocks}, sealed with deployment {}, {live}.", rules.deployment.number)
+    Some(format!("{redirects} and {blocks}, sealed with deployment {deployment}, {live}."))
 }
 
-/// What the form asks of a visitor: what the rules do.
-fn asking(rules: &Rules, wanted: &Wanted) -> Option<Asking> {
-    let any = |word: &str| rules.redirects.iter().any(|it| it.conditions.contains(word));
-    let (country, languages) = (any("Country="), any("Language="));
+/// What the form asks of a visitor: what the rules and the firewall do.
+fn asking(visit: &Visit, rules: Option<&Rules>, firewall: &Firewall, wanted: &Wanted) -> Option<Asking> {
+    let any = |word: &str| rules.is_some_and(|it| it.redirects.iter().any(|it| it.conditions.contains(word)));
+    let (by_rules, languages) = (any("Country="), any("Language="));
+    let country = by_rules || (firewall.wants_countries().is_some() && visit.services.outside.countries.is_known());
     let chosen = wanted.country.trim().parse::<Country>().ok();
     let choice = |(country, name): (Country, &'static str)| (country.to_string(), name, chosen == Some(country));
     let mut countries: Vec<_> = Country::all().filter(|_| country).map(choice).collect();
     countries.sort_unstable_by_key(|it| it.1);
-    let note = (country && rules.countries != Known::Yes).then(|| rules::without_countries(rules.countries));
+    let known = rules.map(|it| it.countries).filter(|it| by_rules && *it != Known::Yes);
+    let note = known.map(rules::without_countries);
     (country || languages).then(|| Asking { countries, languages, language: wanted.language.clone(), note })
 }
 
-async fn choices(visit: &Visit, name: &SiteName, chosen: Option<i64>, live: Option<i64>) -> Result<Vec<Choice>> {
+async fn choices(visit: &Visit, name: &SiteName, chosen: i64, live: Option<i64>) -> Result<Vec<Choice>> {
     let listed = visit.services.list_deployments(&visit.actor, name, None, CHOICES).await?;
     let mut numbers: Vec<i64> =
         listed.iter().filter(|it| it.deployment.state.is_complete()).map(|it| it.deployment.number).collect();
     // Older ones are named in the address only.
-    numbers.extend(chosen.into_iter().chain(live).filter(|it| !numbers.contains(it)).collect::<Vec<_>>());
+    numbers.extend([chosen].into_iter().chain(live).filter(|it| !numbers.contains(it)).collect::<Vec<_>>());
     numbers.sort_unstable_by_key(|it| std::cmp::Reverse(*it));
     numbers.dedup();
     let choice = |number: i64| Choice {
         number,
         words: if live == Some(number) { format!("{number}, live") } else { number.to_string() },
-        chosen: chosen == Some(number),
+        chosen: chosen == number,
     };
     Ok(numbers.into_iter().map(choice).collect())
 }
@@ -284,7 +293,10 @@ fn redirects(rules: &Rules, trial: Option<&Trial>) -> (Vec<RedirectRow>, usize) 
             said,
             sign,
             answers,
-            elsewhere: verdict.is_some() && !fits,
+            elsewhere: verdict.filter(|_| !fits).map(|it| match it.word {
+                "not_asked" => "not asked",
+                _ => "another path",
+            }),
         });
     }
     let more = rules.redirects.len() - rows.len();
@@ -336,23 +348,24 @@ fn given(trial: &Trial) -> Given {
         (Some(to), ..) => ("Visitors are sent to", to.clone()),
         (None, Some(file), Some(200)) => ("Visitors get", file.clone()),
         (None, Some(file), _) => ("Visitors get an error with", file.clone()),
+        (None, None, None) if trial.step == "upstream" => ("Other servers answer at", format!("{}{query}", trial.path)),
         (None, None, None) => ("The host itself answers at", format!("{}{query}", trial.path)),
+        (None, None, Some(401)) => ("Visitors are asked for a password at", format!("{}{query}", trial.path)),
         (None, None, Some(_)) => ("Visitors get a page of the host at", format!("{}{query}", trial.path)),
     };
-    let but = if trial.rules.taken_down.is_some() {
-        Some(String::from("The site is taken down: visitors read the reason, and get this when it is back."))
-    } else if trial.rules.live {
-        None
-    } else {
-        Some(format!("By the rules of deployment {}, which is not live.", trial.rules.deployment.number))
-    };
+    let mut notes = trial.notes.clone();
+    if trial.rules.taken_down.is_some() {
+        notes.push(String::from("The site is taken down: visitors read the reason, and get this when it is back."));
+    } else if let Some(of) = trial.rules.deployment.as_ref().filter(|_| !trial.rules.live) {
+        notes.push(format!("By the rules of deployment {}, which is not live.", of.number));
+    }
     Given {
         status: trial.status.map_or_else(|| String::from("–"), |it| it.to_string()),
         good: trial.status.is_none_or(|it| it < 400),
         words,
         what,
         because: trial.because.clone(),
-        but,
+        notes,
         heads: trial.headers.iter().map(|it| head_row(it, trial)).collect(),
     }
 }
@@ -361,6 +374,7 @@ fn head_row(head: &rules::Head, trial: &Trial) -> HeadRow {
     let from = match &head.from {
         From::Host => String::from("the host"),
         From::Ending => String::from("the file's name"),
+        From::Setting => trial.setting.clone().unwrap_or_default(),
         From::Redirect => trial.rule.and_then(|at| trial.rules.redirects.get(at)).map_or_else(
             || String::from("the rule"),
             |it| match it.line {
@@ -384,6 +398,6 @@ fn head_row(head: &rules::Head, trial: &Trial) -> HeadRow {
         name: head.name.clone(),
         value: head.value.clone(),
         from,
-        own: matches!(head.from, From::Rules(_) | From::Redirect),
+        own: matches!(head.from, From::Rules(_) | From::Redirect | From::Setting),
     }
 }

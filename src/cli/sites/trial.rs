@@ -50,7 +50,8 @@ pub(super) struct Try {
 /// What the server found.
 #[derive(Deserialize)]
 struct Tried {
-    deployment: Of,
+    #[serde(default)]
+    deployment: Option<Of>,
     #[serde(default)]
     taken_down: Option<String>,
     path: String,
@@ -65,6 +66,10 @@ struct Tried {
     #[serde(default)]
     passed_on: Option<String>,
     because: String,
+    #[serde(default)]
+    step: String,
+    #[serde(default)]
+    notes: Vec<String>,
     #[serde(default)]
     headers: Vec<Head>,
     #[serde(default)]
@@ -135,16 +140,23 @@ fn show(tried: &Tried, terminal: Terminal) -> String {
     let what = match (&tried.location, &tried.file, &tried.passed_on) {
         (Some(to), ..) | (None, None, Some(to)) => to.as_str(),
         (None, Some(file), _) => file.as_str(),
+        (None, None, None) if tried.step == "upstream" => "other servers",
         (None, None, None) => "a page of the host",
     };
-    let Of { number, live } = tried.deployment;
-    let shown = if live { "which is live" } else { "which is not live" };
     let mut out = format!(
-        "{} → {status}{}\n{}\nDeployment {number}, {shown}.",
+        "{} → {status}{}\n{}\n",
         text::plain(&format!("{}{query}", tried.path)),
         text::plain(what),
         text::plain(&tried.because),
     );
+    for note in &tried.notes {
+        let _ = writeln!(out, "{}", text::plain(note));
+    }
+    match tried.deployment {
+        Some(Of { number, live: true }) => drop(write!(out, "Deployment {number}, which is live.")),
+        Some(Of { number, live: false }) => drop(write!(out, "Deployment {number}, which is not live.")),
+        None => out.push_str("Nothing is published."),
+    }
     if !tried.headers.is_empty() {
         let mut table = Table::new(&[Column::Whole("Header"), Column::Text("Value"), Column::Whole("From")]);
         for head in &tried.headers {
@@ -189,6 +201,7 @@ fn from(head: &Head) -> String {
         "rules" if head.lines.is_empty() => format!("header rule{} {}", s(&head.rules), all(&head.rules)),
         "rules" => format!("line{} {} of _headers", s(&head.lines), all(&head.lines)),
         "redirect" => String::from("the rule"),
+        "setting" => String::from("a setting"),
         "type" => String::from("the file's name"),
         _ => String::from("the host"),
     }

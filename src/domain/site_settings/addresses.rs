@@ -33,6 +33,34 @@ pub enum Https {
     Both,
 }
 
+impl Https {
+    /// Whether visitors in clear are sent to HTTPS, where the server does (`[tls] redirect`) or does not.
+    pub const fn redirects(self, server: bool) -> bool {
+        match self {
+            Self::Always => true,
+            Self::Both => false,
+            Self::Server => server,
+        }
+    }
+}
+
+/// An address that a visitor asks for.
+#[derive(Clone, Copy, Debug)]
+pub struct Asked<'a> {
+    /// `http` or `https`, as the visitor has it.
+    pub scheme: &'a str,
+    /// The host, without a port.
+    pub host: &'a str,
+    /// The raw path.
+    pub path: &'a str,
+    /// The raw path with its query.
+    pub rest: &'a str,
+    /// Whether the path is one of the host's own ways in and out of a site.
+    pub is_way_in: bool,
+    /// Whether a trusted proxy says that the visitor came in clear.
+    pub proxied_in_clear: bool,
+}
+
 /// `Strict-Transport-Security`, sent with answers by HTTPS alone.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -47,6 +75,8 @@ pub struct Hsts {
     pub preload: bool,
 }
 
+/// What is looked for on the very host: proofs, and what programs find there.
+const WELL_KNOWN: &str = "/.well-known/";
 /// A year, which is the least that <https://hstspreload.org> takes.
 const PRELOAD_S: u32 = 31_536_000;
 /// Two years: what is longer is a slip.
@@ -58,6 +88,22 @@ impl Hsts {
         let subdomains = if self.subdomains { "; includeSubDomains" } else { "" };
         let preload = if self.preload { "; preload" } else { "" };
         format!("max-age={}{subdomains}{preload}", self.max_age_s)
+    }
+}
+
+impl Addresses {
+    /// Where a visitor is sent who is at another address than the site's own, and the key of the setting that says so. `port` gives the port
+    /// that was asked, as `:8443`, or nothing.
+    pub fn elsewhere(&self, asked: Asked<'_>, port: impl FnOnce() -> String) -> Option<(&'static str, String)> {
+        // `OPTIONS *` means no page.
+        if !asked.rest.starts_with('/') || (asked.path.starts_with(WELL_KNOWN) && !asked.is_way_in) {
+            return None;
+        }
+        if self.https == Https::Always && asked.proxied_in_clear {
+            return Some(("addresses.https", format!("https://{}{}", asked.host, asked.rest)));
+        }
+        let canonical = self.canonical.as_ref().map(Hostname::as_str).filter(|it| *it != asked.host)?;
+        Some(("addresses.canonical", format!("{}://{canonical}{}{}", asked.scheme, port(), asked.rest)))
     }
 }
 

@@ -1,5 +1,7 @@
 //! Requests that a site does not answer, whatever it shows: rules of its own, and sets of known attacks.
 
+pub mod seen;
+
 use serde::{Deserialize, Serialize};
 
 use super::{
@@ -82,6 +84,24 @@ pub enum Action {
     Log,
     /// It is answered, and no rule or set behind is looked at.
     Allow,
+}
+
+impl Action {
+    /// Whether no rule behind is looked at.
+    pub const fn decides(self) -> bool {
+        matches!(self, Self::Allow | Self::Block)
+    }
+}
+
+impl Set {
+    /// Its name in settings and in the log.
+    pub const fn word(self) -> &'static str {
+        match self {
+            Self::Dotfiles => "dotfiles",
+            Self::Probes => "probes",
+            Self::Exploits => "exploits",
+        }
+    }
 }
 
 const RULES_MAX: usize = 100;

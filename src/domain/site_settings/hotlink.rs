@@ -59,6 +59,15 @@ pub(super) fn is_host_pattern(text: &str) -> bool {
     labels && name.len() <= 253
 }
 
+impl Hotlink {
+    /// Whether it is about the file at a decoded path.
+    pub fn is_about(&self, path: &str) -> bool {
+        let name = path.rsplit('/').next().unwrap_or_default();
+        let Some((_, end)) = name.rsplit_once('.') else { return false };
+        self.on && self.extensions.iter().any(|it| it.eq_ignore_ascii_case(end))
+    }
+}
+
 impl Section for Hotlink {
     fn check(&self) -> Result<()> {
         let wrong = |field, text: String| Err(Error::invalid("site_hotlink", text).on(field));

@@ -5,7 +5,11 @@
 
 use percent_encoding::percent_decode_str;
 
-use crate::domain::{Error, Result, site_path::SitePath, url_path::is_plain};
+use crate::domain::{
+    Error, Result,
+    site_path::{SitePath, is_reserved},
+    url_path::is_plain,
+};
 
 /// Prefixes of one setting.
 const PREFIXES_MAX: usize = 100;
@@ -56,6 +60,12 @@ impl Prefixes {
     /// Whether there is none.
     pub const fn is_empty(&self) -> bool {
         self.exact.is_empty()
+    }
+
+    /// Whether a request for a decoded path comes before a door for these, where none are all. What the host itself tells of a site is behind
+    /// each of its doors: a proof names all of its files.
+    pub fn guard(&self, path: Option<&str>) -> bool {
+        self.is_empty() || path.is_none_or(is_reserved) || self.may_reach(path)
     }
 
     /// Whether a decoded path is one of them, or below one.

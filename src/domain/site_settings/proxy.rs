@@ -4,6 +4,7 @@
 //! one; that somebody could is kept with the route ([`Route::inside`]) and decides what the data plane connects to.
 
 pub mod scripts;
+pub mod start;
 mod upstream;
 
 use std::net::IpAddr;

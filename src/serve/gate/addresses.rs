@@ -8,36 +8,33 @@ use hyper::{
 
 use super::{Gate, guests};
 use crate::{
-    domain::{hostname::Hostname, site_settings::addresses::Https},
+    domain::site_settings::addresses,
     http::respond::{self, Response},
 };
 
-/// What is looked for on the very host: proofs, and what programs find there.
-const WELL_KNOWN: &str = "/.well-known/";
 /// For what may be otherwise the next time.
 const REVALIDATE_ALWAYS: &str = "max-age=0, must-revalidate";
 
 /// Where a visitor is sent who is at another address than the site's own.
 pub(super) fn elsewhere(gate: &Gate<'_>) -> Option<Response> {
-    let (addresses, parts) = (&gate.settings.addresses, gate.asked.parts);
-    let path = parts.uri.path();
-    if gate.target.preview || (path.starts_with(WELL_KNOWN) && !guests::is_ours(path)) {
+    if gate.target.preview {
         return None;
     }
-    // `OPTIONS *` means no page.
-    let rest = parts.uri.path_and_query().map(PathAndQuery::as_str).filter(|it| it.starts_with('/'))?;
-    let client = gate.asked.client();
-    // Who has come in clear to this server's own port was sent to HTTPS before. What is left has a proxy that ends TLS, and says that this one came in clear.
-    let secures = addresses.https == Https::Always && client.is_proxied && client.scheme == "http";
-    let host = addresses.canonical.as_ref().map(Hostname::as_str).filter(|it| *it != gate.asked.host);
-    let to = match host {
-        _ if secures => format!("https://{}{rest}", gate.asked.host),
-        Some(host) => format!("{}://{host}{}{rest}", client.scheme, port(parts)),
-        None => return None,
+    let (parts, client) = (gate.asked.parts, gate.asked.client());
+    let path = parts.uri.path();
+    let asked = addresses::Asked {
+        scheme: client.scheme,
+        host: gate.asked.host,
+        path,
+        rest: parts.uri.path_and_query().map_or(path, PathAndQuery::as_str),
+        is_way_in: guests::is_ours(path),
+        // Who has come in clear to this server's own port was sent to HTTPS before. What is left has a proxy that ends TLS, and says that this one came in clear.
+        proxied_in_clear: client.is_proxied && client.scheme == "http",
     };
+    let (key, to) = gate.settings.addresses.elsewhere(asked, || port(parts))?;
     let mut response = respond::redirect(StatusCode::PERMANENT_REDIRECT, &to);
     // Not for ever, as browsers would keep it else. Where the other hostname becomes the site's own, who has kept this would go round in circles.
-    let kept = if secures { "max-age=3600" } else { REVALIDATE_ALWAYS };
+    let kept = if key == "addresses.https" { "max-age=3600" } else { REVALIDATE_ALWAYS };
     response.headers_mut().insert(CACHE_CONTROL, HeaderValue::from_static(kept));
     Some(response)
 }

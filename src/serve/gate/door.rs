@@ -20,7 +20,6 @@ use crate::{
     base::{limits::PASSWORD_BYTES_MAX, secret::Secret},
     domain::{
         lifetime::{OF_SHARED_CACHES, OF_VISITOR},
-        site_path,
         site_settings::{guests::composed, paths::Prefixes},
     },
     serve::{
@@ -42,10 +41,9 @@ pub(super) struct Door {
 }
 
 impl Door {
-    /// Whether a request for a decoded path comes before it. What the host itself tells of a site is behind each of its doors: a proof
-    /// names all of its files.
+    /// Whether a request for a decoded path comes before it.
     pub(super) fn guards(&self, path: Option<&str>) -> bool {
-        self.prefixes.is_empty() || path.is_none_or(site_path::is_reserved) || self.prefixes.may_reach(path)
+        self.prefixes.guard(path)
     }
 
     /// Lets the visitor pass, or not; the version of the password that has let him in, and nothing where a cookie has.

@@ -15,29 +15,25 @@ const FETCH_DEST: HeaderName = HeaderName::from_static("sec-fetch-dest");
 /// Which files, and whose pages.
 #[derive(Debug)]
 pub(super) struct Hotlink {
-    extensions: Vec<String>,
+    settings: Settings,
     hosts: Vec<String>,
     /// `.example.org`, for all that end so.
     below: Vec<String>,
-    without_referer: bool,
 }
 
 impl Hotlink {
     pub(super) fn new(settings: &Settings) -> Self {
         let (below, hosts): (Vec<_>, Vec<_>) = settings.allow.iter().partition(|it| it.starts_with("*."));
         Self {
-            extensions: settings.extensions.clone(),
+            settings: settings.clone(),
             hosts: hosts.into_iter().cloned().collect(),
             below: below.into_iter().filter_map(|it| it.strip_prefix('*')).map(str::to_owned).collect(),
-            without_referer: settings.without_referer,
         }
     }
 
     /// Whether it is about the file at a path.
     pub(super) fn is_about(&self, path: &str) -> bool {
-        let name = path.rsplit('/').next().unwrap_or_default();
-        let Some((_, end)) = name.rsplit_once('.') else { return false };
-        self.extensions.iter().any(|it| it.eq_ignore_ascii_case(end))
+        self.settings.is_about(path)
     }
 
     /// Whether such a file may be shown where these headers come from. `is_ours` knows the hosts of the site itself.
@@ -52,7 +48,9 @@ impl Hotlink {
         // What cannot be read as an address is none of ours.
         let from = said(&REFERER).or_else(|| said(&ORIGIN)).filter(|it| !it.is_empty());
         let Some(from) = from else {
-            return self.without_referer && !headers.contains_key(FETCH_SITE) && !headers.contains_key(REFERER);
+            return self.settings.without_referer
+                && !headers.contains_key(FETCH_SITE)
+                && !headers.contains_key(REFERER);
         };
         let uri = from.parse::<Uri>().ok();
         let Some(host) = uri.as_ref().and_then(|it| normalise_authority(it.authority()?.as_str())) else {

@@ -31,7 +31,6 @@ use super::{
     fastcgi,
     gather::{self, Gather, Of},
     heads,
-    route::Start,
     server::{Lease, Line, Server},
     shares::Owner,
     standing::May,
@@ -41,7 +40,7 @@ use crate::{
     base::tasks::Tasks,
     domain::{
         site::SiteId,
-        site_settings::proxy::{HostHeader, Protocol, Route, scripts::Scripts},
+        site_settings::proxy::{HostHeader, Protocol, Route, scripts::Scripts, start::Start},
     },
     http::{
         pace::Paced,

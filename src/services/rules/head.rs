@@ -31,6 +31,8 @@ pub enum From {
     Ending,
     /// The redirect that answers.
     Redirect,
+    /// A setting of the site.
+    Setting,
     /// These header rules, by their index, with the line of each where it is known.
     Rules(Vec<(usize, Option<usize>)>),
 }
@@ -48,7 +50,10 @@ pub(super) fn headers(
         Resolution::File { entry, status } => {
             of_rules(&mut heads, manifest, said, entry, lines);
             of_host(&mut heads, entry, *status, entry.path.as_str() != path);
-            heads.add("link", format!("</.well-known/chainhost/proof/{}>; rel=\"describedby\"", rules.deployment.id));
+            if let Some(deployment) = &rules.deployment {
+                let proof = format!("</.well-known/chainhost/proof/{}>; rel=\"describedby\"", deployment.id);
+                heads.add("link", proof);
+            }
         }
         Resolution::Redirect { to, .. } => {
             let from = if said.rule.is_some() { From::Redirect } else { From::Host };
@@ -66,6 +71,12 @@ pub(super) fn headers(
     let mut found = heads.0;
     found.sort_by(|a, b| a.name.cmp(&b.name));
     found
+}
+
+/// The headers of an answer by a setting: where a redirect leads, and none for a page.
+pub(super) fn sent_to(location: Option<&str>) -> Vec<Head> {
+    let head = |to: &str| Head { name: String::from("location"), value: to.to_owned(), from: From::Setting };
+    location.map(head).into_iter().collect()
 }
 
 struct Heads(Vec<Head>);

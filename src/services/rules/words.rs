@@ -14,6 +14,12 @@ use crate::{
 pub(super) const UNREADABLE: &str = "No file can have this path, and visitors get a page of the host: there is a broken \
                                      escape, an escaped `/`, a backslash, or a `.` or `..` between slashes.";
 
+/// Why a path is answered by the host.
+pub(super) const RESERVED: &str =
+    "Below `/.well-known/chainhost` and `/.well-known/acme-challenge` the host itself answers, on every site.";
+/// Why nobody answers where nothing is published.
+pub(super) const NOTHING: &str = "Nothing of the site is published yet, so that visitors get a page of the host.";
+
 /// The step in one word.
 pub(super) const fn step(step: Step) -> &'static str {
     match step {
@@ -60,9 +66,7 @@ pub(super) fn because(said: &Explanation<'_>, path: &str, rules: &Rules) -> Stri
         Step::Nothing => String::from(
             "No file and no rule answers, and there is no `404.html`, so that visitors get a page of the host.",
         ),
-        Step::Reserved => String::from(
-            "Below `/.well-known/chainhost` and `/.well-known/acme-challenge` the host itself answers, on every site.",
-        ),
+        Step::Reserved => String::from(RESERVED),
         Step::Unreadable => String::from(UNREADABLE),
     }
 }

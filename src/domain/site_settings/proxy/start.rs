@@ -4,22 +4,22 @@ use percent_encoding::percent_decode_str;
 
 /// Where a route begins: the decoded segments of its path.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Start(Vec<Vec<u8>>);
+pub struct Start(Vec<Vec<u8>>);
 
 impl Start {
     /// Of the path of a route.
-    pub(super) fn new(path: &str) -> Self {
+    pub fn new(path: &str) -> Self {
         let segments = path.trim_end_matches('/').split('/').skip(1);
         Self(segments.map(|it| it.as_bytes().to_vec()).collect())
     }
 
     /// How many segments it has: of several that fit, the one with the most is meant.
-    pub(super) fn depth(&self) -> usize {
+    const fn depth(&self) -> usize {
         self.0.len()
     }
 
     /// What is behind it in a raw path, beginning with `/`; `None` where the path is not below it.
-    pub(super) fn rest<'p>(&self, path: &'p str) -> Option<&'p str> {
+    pub fn rest<'p>(&self, path: &'p str) -> Option<&'p str> {
         let mut rest = path;
         for wanted in &self.0 {
             let behind = rest.strip_prefix('/')?;
@@ -34,9 +34,18 @@ impl Start {
     }
 }
 
+/// Of those that a raw path is below, the one with the most segments, with what is behind it in the path.
+pub fn find<T>(all: impl Iterator<Item = T>, start: impl Fn(&T) -> &Start, path: &str) -> Option<(T, &str)> {
+    let fits = all.filter_map(|it| {
+        let rest = start(&it).rest(path)?;
+        Some((it, rest))
+    });
+    fits.max_by_key(|it| start(&it.0).depth())
+}
+
 /// Whether a raw path goes up, in any way that some server reads so: `..` however it is encoded, with `\` or behind it, or with what some take
 /// for parameters (`..;`). No browser asks for one.
-pub(super) fn goes_up(path: &str) -> bool {
+pub fn goes_up(path: &str) -> bool {
     if !path.contains("..") && !path.contains('%') && !path.contains("/.") {
         return false;
     }
