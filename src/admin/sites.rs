@@ -50,7 +50,7 @@ pub(super) use self::upstreams::routes;
 pub(super) use self::{
     around::{LinkMade, LinkRow, PersonRow, Values},
     lists::Section,
-    protection::{Form, ShutOut, SiteProtection, lead as protection_lead},
+    protection::{Form, MetRow, ShutOut, SiteProtection, lead as protection_lead},
     rules::{Asking, BlockRow, Choice, Given, HeadRow, RedirectRow, SiteRules},
     settings::{Month, SiteSettings, Watch, Wrong, parts},
     traffic::{Budget, Choice as TrafficSpan, SiteTraffic, Told, lead as traffic_lead},

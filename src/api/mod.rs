@@ -85,6 +85,8 @@ const ROUTES: &[Route] = routes! {
         () "" => "200 SiteSettings";
     patch "/sites/{name}/settings" site_settings::change, "Change settings of a site by a merge patch (RFC 7396); null is the default again",
         () "application/merge-patch+json" => "200 SiteSettings";
+    get "/sites/{name}/firewall" site_settings::firewall, "How many requests have fitted each rule of a site's firewall, as the server that answers counts",
+        () "" => "200 Firewall";
     get "/sites/{name}/people" site_guests::list_people, "Who has a password for a protected site, by name",
         () "" => "200 [Person]";
     put "/sites/{name}/people/{user}" site_guests::put_person, "Give somebody a password for a protected site, or another one",

@@ -66,6 +66,19 @@ const ANSWERED: &[(&str, &[&str])] = &[
             "watch_folder: string?",
         ],
     ),
+    ("Firewall", &["node: string", "since: time?", "rules: [FirewallRule]"]),
+    (
+        "FirewallRule",
+        &[
+            "name: string",
+            "set: boolean",
+            "action: string",
+            "requests: integer",
+            "first_at: time?",
+            "last_at: time?",
+            "last_path: string?",
+        ],
+    ),
     (
         "Ban",
         &[

@@ -6,6 +6,7 @@ use axum::{
     http::{HeaderMap, HeaderValue, header::ETAG},
 };
 
+use serde::Serialize;
 use serde_json::{Map, Value};
 
 use super::{
@@ -13,9 +14,15 @@ use super::{
     caller::{Caller, read, whole},
 };
 use crate::{
-    domain::{Error, access::Actor, site::SiteName, site_settings::SiteSettings},
+    base::clock::rfc3339,
+    domain::{
+        Error,
+        access::Actor,
+        site::SiteName,
+        site_settings::{SiteSettings, firewall::Action},
+    },
     http::conditional,
-    services::Services,
+    services::{Services, front::Counted},
 };
 
 /// What of the settings does not do what it seems to.
@@ -31,6 +38,53 @@ pub(super) async fn get(
     let name = SiteName::parse(&name)?;
     let settings = services.get_site_settings(&actor, &name).await?;
     shown(&services, &actor, &name, &settings).await
+}
+
+/// What a firewall has met.
+#[derive(Debug, Serialize)]
+struct Firewall {
+    node: String,
+    since: Option<String>,
+    rules: Vec<FirewallRule>,
+}
+
+/// A rule of it, or a set of known attacks.
+#[derive(Debug, Serialize)]
+struct FirewallRule {
+    name: String,
+    set: bool,
+    action: &'static str,
+    requests: u64,
+    first_at: Option<String>,
+    last_at: Option<String>,
+    last_path: Option<String>,
+}
+
+impl From<Counted> for FirewallRule {
+    fn from(Counted { name, is_set, action, hits }: Counted) -> Self {
+        Self {
+            name,
+            set: is_set,
+            action: if action == Action::Log { "log" } else { "block" },
+            requests: hits.as_ref().map_or(0, |it| it.requests),
+            first_at: hits.as_ref().map(|it| rfc3339(it.first_ms)),
+            last_at: hits.as_ref().map(|it| rfc3339(it.last_ms)),
+            last_path: hits.map(|it| it.path),
+        }
+    }
+}
+
+pub(super) async fn firewall(
+    State(services): State<Services>,
+    Caller(actor, _): Caller,
+    Path(name): Path<String>,
+) -> Answer {
+    let met = services.get_firewall_hits(&actor, &SiteName::parse(&name)?).await?;
+    ok(&Firewall {
+        node: met.node.to_string(),
+        since: met.since_ms.map(rfc3339),
+        rules: met.counted.into_iter().map(FirewallRule::from).collect(),
+    })
 }
 
 pub(super) async fn change(

@@ -1,7 +1,11 @@
 //! What the data plane knows of visitors, for the services, which may not ask it.
 
 use super::tls::ToHttps;
-use crate::{domain::site::SiteId, serve::DataPlane, services::front::Look};
+use crate::{
+    domain::site::SiteId,
+    serve::DataPlane,
+    services::front::{Hits, Look},
+};
 
 /// The data plane, and how it is reached.
 #[derive(Debug)]
@@ -16,6 +20,19 @@ pub(super) struct Front {
 impl Look for Front {
     fn is_used_up(&self, site: SiteId) -> bool {
         self.plane.tally().is_used_up(site)
+    }
+
+    fn counts_since_ms(&self) -> i64 {
+        self.plane.hits().since_ms()
+    }
+
+    fn hits(&self, site: SiteId) -> Vec<((String, bool), Hits)> {
+        let all = self.plane.hits().of(site).into_iter();
+        all.map(|it| {
+            let hits = Hits { requests: it.requests, first_ms: it.first_ms, last_ms: it.last_ms, path: it.path };
+            ((it.name, it.is_set), hits)
+        })
+        .collect()
     }
 
     fn https_port(&self, host: &str) -> Option<String> {

@@ -21,6 +21,7 @@ use self::{door::Door, doors::Doors, hotlink::Hotlink, rules::Rules};
 use super::{
     Asked,
     bans::Bans,
+    hits::Hits,
     open::{Right, Version},
     page::Refusal,
     rates::Rates,
@@ -68,6 +69,7 @@ pub(super) struct Gate<'a> {
     pub(super) rates: &'a Rates,
     pub(super) bans: &'a Bans,
     pub(super) tally: &'a Tally,
+    pub(super) hits: &'a Hits,
     pub(super) countries: &'a Countries,
 }
 

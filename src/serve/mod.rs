@@ -10,6 +10,7 @@ mod bundle;
 mod file;
 mod gate;
 pub mod headers;
+pub mod hits;
 pub mod incident;
 mod index;
 mod mapping;
@@ -51,6 +52,7 @@ use self::{
     bundle::Bundles,
     gate::{Gate, doors::Doors, rules::Rules},
     headers::X_ROBOTS_TAG,
+    hits::Hits,
     incident::{Incident, Incidents},
     index::Indexes,
     memory::Memory,
@@ -119,6 +121,7 @@ struct Inner {
     meter: Arc<Meter>,
     rates: Rates,
     bans: Bans,
+    hits: Hits,
     tally: Tally,
     proxies: Proxies,
     opens: Opens,
@@ -197,6 +200,7 @@ impl DataPlane {
         let incidents = Arc::new(Incidents::new());
         let proxies = Proxies::new(resolver, tasks.clone(), bodies);
         proxies.follow(&snapshot);
+        let hits = Hits::new(clock.now_ms());
         Self(Arc::new(Inner {
             current: ArcSwap::from_pointee(snapshot),
             publishing: Mutex::default(),
@@ -212,6 +216,7 @@ impl DataPlane {
             clock,
             rates: Rates::new(),
             bans: Bans::default(),
+            hits,
             proxies,
             opens: Opens::default(),
             tasks,
@@ -251,12 +256,19 @@ impl DataPlane {
             return Err(Refused::Older { generation: snapshot.generation, served: served.generation });
         }
         self.0.proxies.follow(&snapshot);
-        self.0.current.store(Arc::new(snapshot));
+        let snapshot = Arc::new(snapshot);
+        self.0.current.store(Arc::clone(&snapshot));
+        self.0.hits.follow(&snapshot);
         // Behind it: whoever reads that this is so reads this snapshot.
         self.0.may_be_kept.store(true, Ordering::Release);
         drop(one);
         self.0.look_again(Some(served));
         Ok(())
+    }
+
+    /// How many requests have fitted rules of firewalls.
+    pub fn hits(&self) -> &Hits {
+        &self.0.hits
     }
 
     /// What is served now.
@@ -444,7 +456,8 @@ impl Inner {
         asked: Asked<'a>,
     ) -> Gate<'a> {
         let now_s = self.clock.now_ms().div_euclid(1_000);
-        let (rates, bans, tally, countries) = (&self.rates, &self.bans, &self.tally, self.countries());
-        Gate { settings, rules, snapshot, target, asked, now_s, rates, bans, tally, countries }
+        let (rates, bans, tally, hits) = (&self.rates, &self.bans, &self.tally, &self.hits);
+        let countries = self.countries();
+        Gate { settings, rules, snapshot, target, asked, now_s, rates, bans, tally, hits, countries }
     }
 }

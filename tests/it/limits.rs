@@ -137,6 +137,64 @@ fn rules_and_sets_refuse_log_and_allow() {
     assert_eq!(status(&host, "192.0.2.7", "/.env"), 404);
 }
 
+#[test]
+fn what_fits_the_firewall_is_counted_and_shown_to_who_reads_the_site() {
+    let (host, key) = with_site();
+    let mut browser = Browser::signed_in(&host, OWNER);
+    assert!(!browser.page("/sites/shop/settings/protection").contains("What has fitted"));
+    let rules = json!([
+        { "name": "office", "path": "/login/*", "from": ["198.51.100.0/24"], "do": "allow" },
+        { "name": "<watched>", "path": "/*", "agent_has": "Curious", "do": "log" },
+        { "name": "shut", "path": "/login/*" },
+    ]);
+    change(&host, &key, &json!({ "firewall": { "sets": ["dotfiles"], "sets_do": "log", "rules": rules } }));
+    let met = |key: &str| host.api_json(key, "GET /api/v1/sites/shop/firewall", "", 200);
+    let row = |name: &str, set, action: &str, requests, path: Value| json!({ "name": name, "set": set, "action": action, "requests": requests, "last_path": path });
+    let rows = |met: &Value| {
+        let mut rows = met["rules"].as_array().unwrap().clone();
+        for row in &mut rows {
+            let (first, last) = (row["first_at"].take(), row["last_at"].take());
+            assert!(first.is_string() == (row["requests"] != 0) && last.is_string() == first.is_string(), "{row}");
+            row.as_object_mut().unwrap().retain(|key, _| !key.ends_with("_at"));
+        }
+        rows
+    };
+    let none = [
+        row("<watched>", false, "log", 0, Value::Null),
+        row("shut", false, "block", 0, Value::Null),
+        row("dotfiles", true, "log", 0, Value::Null),
+    ];
+    assert_eq!(rows(&met(&key)), none);
+    assert!(browser.page("/sites/shop/settings/protection").contains("No request since"));
+
+    assert_eq!(status(&host, "198.51.100.7", "/login/"), 200);
+    assert_eq!(status(&host, "192.0.2.7", "/login/a"), 403);
+    assert_eq!(status(&host, "192.0.2.8", "/login/%3Cb%3E"), 403);
+    let curious = |path: &str| {
+        http::ask(host.port, &format!("GET {path} HTTP/1.1\r\nHost: shop.localhost\r\nUser-Agent: Curious\r\n"), b"")
+            .status
+    };
+    assert_eq!((curious("/x/.env"), curious("/login/")), (404, 403), "told, and looked at further");
+    let reader = host.key("reader@example.org", "user");
+    let wanted = [
+        row("<watched>", false, "log", 2, json!("/login/")),
+        row("shut", false, "block", 3, json!("/login/")),
+        row("dotfiles", true, "log", 1, json!("/x/.env")),
+    ];
+    assert_eq!(rows(&met(&reader)), wanted);
+    let page = browser.page("/sites/shop/settings/protection");
+    for part in ["<b>&#60;watched&#62;</b>", "3 requests since", "<b>dotfiles</b>", ">/x/.env</span>"] {
+        assert!(page.contains(part), "{part}: {page}");
+    }
+
+    // Another rule of the same name begins anew, and the others stay.
+    let rules = json!([{ "name": "<watched>", "path": "/*", "agent_has": "Nosy", "do": "log" }, { "name": "shut", "path": "/login/*" }]);
+    change(&host, &key, &json!({ "firewall": { "rules": rules } }));
+    assert_eq!(curious("/x/.env"), 404);
+    let wanted = [none[0].clone(), wanted[1].clone(), row("dotfiles", true, "log", 2, json!("/x/.env"))];
+    assert_eq!(rows(&met(&key)), wanted);
+}
+
 fn bans(host: &Host, key: &str) -> Vec<Value> {
     host.api_json(key, "GET /api/v1/bans", "", 200).get("items").and_then(Value::as_array).unwrap().clone()
 }

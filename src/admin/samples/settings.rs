@@ -6,8 +6,8 @@ use crate::{
         form::Problems,
         shell::{Crumb, Notice, Place, Shell},
         sites::{
-            self, Form, Section, ShutOut, SiteProtection, SiteProxy, Standing, Wrong, protection_lead, proxy_lead,
-            proxy_rows,
+            self, Form, MetRow, Section, ShutOut, SiteProtection, SiteProxy, Standing, Wrong, protection_lead,
+            proxy_lead, proxy_rows,
         },
     },
     domain::site_settings::SiteSettings,
@@ -44,9 +44,24 @@ fn protection(document: &str, wrong: &Wrong, shut_out: Vec<ShutOut>) -> SiteProt
         limits: Form::new(Section::Limits, &settings, wrong),
         firewall: Form::new(Section::Firewall, &settings, wrong),
         doubt: None,
+        counted_since: Some(when("2 d ago")),
+        is_one_of_several: !shut_out.is_empty(),
+        met: shut_out.iter().map(|it| met(&it.why)).collect(),
         more: if shut_out.is_empty() { 0 } else { 12 },
         shut_out,
         may_manage: true,
+    }
+}
+
+fn met(name: &str) -> MetRow {
+    MetRow {
+        name: name.into(),
+        is_set: name.len() > 20,
+        refuses: name.len() > 20,
+        requests: "1,204 requests".into(),
+        since: when("3 h ago"),
+        last: when("4 min ago"),
+        path: HOSTILE.repeat(3),
     }
 }
 

@@ -19,15 +19,18 @@ use super::{
     settings::{self, Wrong},
     tabs,
 };
-use crate::domain::{
-    Result,
-    access::Right,
-    ban::{Ban, Source},
-    site::SiteName,
-    site_settings::{
-        firewall::{Action, Firewall},
-        limits::Limits,
+use crate::{
+    domain::{
+        Result,
+        access::Right,
+        ban::{Ban, Source},
+        site::SiteName,
+        site_settings::{
+            firewall::{Action, Firewall},
+            limits::Limits,
+        },
     },
+    services::front::Counted,
 };
 
 /// Bans that are on the page; the others are on the page of all bans.
@@ -48,6 +51,12 @@ pub(in super::super) struct SiteProtection {
     pub(in super::super) firewall: Form,
     /// What of the firewall does not do what it seems to.
     pub(in super::super) doubt: Option<String>,
+    /// What has fitted the firewall.
+    pub(in super::super) met: Vec<MetRow>,
+    /// Since when that is counted, where anything of it is.
+    pub(in super::super) counted_since: Option<When>,
+    /// Whether other servers count for themselves.
+    pub(in super::super) is_one_of_several: bool,
     pub(in super::super) shut_out: Vec<ShutOut>,
     /// How many more there are.
     pub(in super::super) more: usize,
@@ -65,6 +74,35 @@ pub(in super::super) struct Form {
     pub(in super::super) problems: Problems,
     /// What it was made of.
     pub(in super::super) as_of: String,
+}
+
+/// A rule or set that requests have fitted.
+#[derive(Clone, Debug)]
+pub(in super::super) struct MetRow {
+    pub(in super::super) name: String,
+    pub(in super::super) is_set: bool,
+    /// Whether they were refused, or told and answered.
+    pub(in super::super) refuses: bool,
+    /// `12 requests`.
+    pub(in super::super) requests: String,
+    pub(in super::super) since: When,
+    pub(in super::super) last: When,
+    pub(in super::super) path: String,
+}
+
+impl MetRow {
+    fn new(of: Counted, now_ms: i64) -> Option<Self> {
+        let hits = of.hits?;
+        Some(Self {
+            name: of.name,
+            is_set: of.is_set,
+            refuses: of.action == Action::Block,
+            requests: words::count(i64::try_from(hits.requests).unwrap_or(i64::MAX), "request", "requests"),
+            since: When::at(hits.first_ms, now_ms),
+            last: When::at(hits.last_ms, now_ms),
+            path: hits.path,
+        })
+    }
 }
 
 /// Somebody who gets nothing of the site.
@@ -202,6 +240,7 @@ pub(super) async fn page(visit: &Visit, name: &SiteName, wrong: Wrong) -> Result
     let now = visit.now_ms();
     let settings = visit.services.get_site_settings(&visit.actor, name).await?;
     let found = visit.services.get_site(&visit.actor, name).await?;
+    let met = visit.services.get_firewall_hits(&visit.actor, name).await?;
     let mut bans = visit.services.list_bans_of(&visit.actor, name).await?;
     let more = bans.len().saturating_sub(LISTED);
     bans.truncate(LISTED);
@@ -215,6 +254,9 @@ pub(super) async fn page(visit: &Visit, name: &SiteName, wrong: Wrong) -> Result
         limits: Form::new(Section::Limits, &settings, &wrong),
         firewall: Form::new(Section::Firewall, &settings, &wrong),
         doubt: visit.services.doubt_of_countries(&settings.firewall),
+        counted_since: met.since_ms.filter(|_| !met.counted.is_empty()).map(|it| When::at(it, now)),
+        is_one_of_several: visit.services.node.shares,
+        met: met.counted.into_iter().filter_map(|it| MetRow::new(it, now)).collect(),
         shut_out: bans.iter().map(|it| ShutOut::new(it, now)).collect(),
         more,
         may_manage: visit.may(Right::ManageSites),

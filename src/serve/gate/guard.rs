@@ -25,7 +25,7 @@ use crate::{
         },
     },
     http::secret_path,
-    serve::rates::Pace,
+    serve::{hits::Fit, rates::Pace},
 };
 
 /// What Next.js tells itself, and believed of others.
@@ -87,12 +87,16 @@ pub(super) fn looks_at(name: &HeaderName, value: &HeaderValue) -> bool {
 }
 
 fn by_rule(gate: &Gate<'_>, seen: &Seen<'_>, client: IpAddr) -> Option<Refusal> {
-    for (name, action, _) in seen.fitting(&gate.settings.firewall) {
+    let mut shown = None;
+    for (name, action, is_set) in seen.fitting(&gate.settings.firewall) {
         if action == Action::Allow {
             return None;
         }
+        let path: &str = shown.get_or_insert_with(|| secret_path::shown(gate.asked.parts.uri.path()));
+        let fit = Fit { name, is_set, now_ms: gate.now_s.saturating_mul(1_000), path };
+        gate.hits.count(gate.target.site, &gate.settings.firewall, fit);
         if gate.rates.take(gate.target.site, ("told", name), TOLD).is_ok() {
-            let (site, path) = (&gate.target.name, secret_path::shown(gate.asked.parts.uri.path()));
+            let site = &gate.target.name;
             tracing::info!(%site, rule = name, %client, %path, ?action, "a request fits a rule of the site; the next ones of this minute are not told");
         }
         if action == Action::Block {

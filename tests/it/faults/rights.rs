@@ -48,6 +48,7 @@ const API: &[(&str, Needs)] = &[
     ("DELETE /sites/{name}/hostnames/{hostname}", Needs::Own),
     ("GET /sites/{name}/settings", Needs::Read),
     ("PATCH /sites/{name}/settings", Needs::Own),
+    ("GET /sites/{name}/firewall", Needs::Read),
     ("GET /sites/{name}/people", Needs::Read),
     ("PUT /sites/{name}/people/{user}", Needs::Own),
     ("DELETE /sites/{name}/people/{user}", Needs::Own),
