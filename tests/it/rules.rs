@@ -1,5 +1,7 @@
 //! Rules through the real program: what the tester says of an address is what a visitor gets, by API, command line and panel.
 
+#![expect(clippy::indexing_slicing, reason = "a test that panics says what went wrong")]
+
 use std::{
     io::{Read as _, Write as _},
     net::TcpListener,

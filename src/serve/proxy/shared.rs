@@ -46,9 +46,9 @@ pub(super) struct Shared {
 
 /// A place among the exchanges of all, and its owner's shares.
 pub(super) struct Place {
-    _place: OwnedSemaphorePermit,
-    _of_site: Share<SiteId>,
-    _of_client: Option<Share<IpAddr>>,
+    _permit: OwnedSemaphorePermit,
+    _site: Share<SiteId>,
+    _client: Option<Share<IpAddr>>,
 }
 
 impl Default for Shared {
@@ -77,9 +77,9 @@ impl Shared {
             None => None,
         };
         Some(Place {
-            _place: Arc::clone(&self.exchanges).try_acquire_owned().ok()?,
-            _of_site: self.sites.take(owner.site)?,
-            _of_client: of_client,
+            _permit: Arc::clone(&self.exchanges).try_acquire_owned().ok()?,
+            _site: self.sites.take(owner.site)?,
+            _client: of_client,
         })
     }
 

@@ -139,7 +139,7 @@ fn show_with(web: &Web, routes: &Value, files: &[(&str, &[u8])], settings: &Valu
         route.as_object_mut().unwrap().entry("inside").or_insert(json!(true));
     }
     let mut settings = settings.clone();
-    settings["proxy"] = json!({ "routes": routes });
+    settings.as_object_mut().unwrap().insert("proxy".to_owned(), json!({ "routes": routes }));
     let settings = SiteSettings::parse(&settings.to_string()).unwrap();
     let mut snapshot = Snapshot::new(INSTANCE, web.plane.snapshot().generation + 1);
     let target = Target {
