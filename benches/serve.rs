@@ -63,7 +63,7 @@ fn parts(path: &str, headers: &[(&str, &str)]) -> Parts {
 }
 
 async fn answer(plane: &DataPlane, parts: &Parts) -> Option<Response> {
-    let trust = Trust { proxies: Vec::new(), scheme: "http" };
+    let trust = Trust { proxies: Vec::new(), own: Vec::new(), scheme: "http" };
     let peer = Peer::new(([127, 0, 0, 1], 40_000).into());
     plane.answer(Asked { host: "site-500.example", parts, peer, trust: &trust }, Body::empty()).await
 }
@@ -98,7 +98,7 @@ fn counts(criterion: &mut Criterion) {
     const BETWEEN: u64 = 8_192;
     let firefox = ("user-agent", "Mozilla/5.0 (X11; Linux x86_64; rv:145.0) Gecko/20100101 Firefox/145.0");
     let (tally, target) = (Tally::new(Clock::system()), target(500, Sha256::of(b"m")));
-    let trust = Trust { proxies: Vec::new(), scheme: "http" };
+    let trust = Trust { proxies: Vec::new(), own: Vec::new(), scheme: "http" };
     let peer = Peer::new(([192, 0, 2, 7], 40_000).into());
     let file = || respond::content(StatusCode::OK, "text/css", "x");
     let page = || respond::html(StatusCode::OK, "x");

@@ -160,8 +160,9 @@ pub async fn serve(
     let control: Arc<ArcSwapOption<Services>> = Arc::default();
     // Who comes in clear comes in clear, unless only a proxy can have ended the TLS of the public address.
     let untold = if settings.tls.is_on() { "http" } else { addresses.scheme };
-    let trust = Trust { proxies: settings.trusted_proxies.clone(), scheme: untold };
-    let server = Server::new(tasks.clone(), Limits::default()).with_proxies(&trust.proxies);
+    let trust =
+        Trust { proxies: settings.trusted_proxies.clone(), own: outside::own(&settings.outside), scheme: untold };
+    let server = Server::new(tasks.clone(), Limits::default()).with_proxies(&trust.proxies).with_own(&trust.own);
     let tls = Secure::open(&settings, &addresses, &plane, &tasks)?;
     let to_https = tls.as_ref().map(Secure::to_https);
     let switch = Switch::new(plane.clone(), addresses.clone(), trust, settings.role, Arc::clone(&control));

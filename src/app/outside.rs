@@ -1,12 +1,12 @@
 //! The world outside as the settings name it: resolver and network.
 
-use std::sync::Arc;
+use std::{net::IpAddr, sync::Arc};
 
 use crate::{
     base::countries::Countries,
     config::outside::Outside as Settings,
     engines::{dns, reach},
-    ports::dns::Dns,
+    ports::{dns::Dns, reach::Reach as _},
     serve::proxy::{Resolve, Resolved},
     services::doctor::{HTTPS_PORT, Outside},
 };
@@ -29,6 +29,13 @@ impl Resolve for Upstreams {
             found.map_err(|error| error.message)
         })
     }
+}
+
+/// The addresses of this machine: those of its interfaces, and those that the settings name.
+pub(super) fn own(settings: &Settings) -> Vec<IpAddr> {
+    let mut own: Vec<IpAddr> = reach::Network.own().iter().map(IpAddr::to_canonical).collect();
+    own.extend(&settings.public_addresses);
+    own
 }
 
 /// Asks nobody yet.

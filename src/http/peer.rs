@@ -26,6 +26,8 @@ pub struct Client {
     pub is_near: bool,
     /// Whether a trusted proxy brought it.
     pub is_proxied: bool,
+    /// Whether anybody may be behind its address: this machine, or a trusted proxy that has named nobody.
+    pub is_many: bool,
     /// `https` when this server or a trusted proxy has ended its TLS.
     pub scheme: &'static str,
 }
@@ -73,6 +75,8 @@ pub struct RequestId(pub String);
 pub struct Trust {
     /// The proxies.
     pub proxies: Vec<Network>,
+    /// The addresses of this machine: a site that passes requests on to another one here asks from there, for all of its visitors.
+    pub own: Vec<IpAddr>,
     /// The scheme where a proxy does not name one.
     pub scheme: &'static str,
 }
@@ -92,12 +96,14 @@ impl Trust {
                 Some(Some(false)) | None => "http",
                 Some(None) => self.scheme,
             };
-            return Client { address: peer, is_near, is_proxied: told.is_some(), scheme };
+            return Client { address: peer, is_near, is_proxied: told.is_some(), is_many: self.is_many(peer), scheme };
         }
+        let address = self.rightmost_stranger(peer, headers);
         Client {
-            address: self.rightmost_stranger(peer, headers),
+            address,
             is_near: false,
             is_proxied: true,
+            is_many: self.is_many(address),
             scheme: match last(headers, &FORWARDED_PROTO) {
                 Some(word) if word.eq_ignore_ascii_case("https") => "https",
                 Some(_) => "http",
@@ -105,6 +111,10 @@ impl Trust {
                 None => self.scheme,
             },
         }
+    }
+
+    fn is_many(&self, address: IpAddr) -> bool {
+        address.is_loopback() || self.is_trusted(address) || self.own.contains(&address)
     }
 
     fn is_trusted(&self, address: IpAddr) -> bool {
@@ -146,7 +156,8 @@ mod tests {
     use super::*;
 
     fn client(proxies: &[&str], peer: &str, lines: &[(&str, &str)]) -> Client {
-        let trust = Trust { proxies: proxies.iter().map(|it| it.parse().unwrap()).collect(), scheme: "http" };
+        let trust =
+            Trust { proxies: proxies.iter().map(|it| it.parse().unwrap()).collect(), own: Vec::new(), scheme: "http" };
         let mut headers = HeaderMap::new();
         for (name, value) in lines {
             headers.append(HeaderName::try_from(*name).unwrap(), HeaderValue::from_str(value).unwrap());
@@ -154,10 +165,29 @@ mod tests {
         trust.client(Peer::new(SocketAddr::new(peer.parse().unwrap(), 4711)), &headers)
     }
 
+    #[test]
+    fn anybody_may_be_behind_this_machine_and_a_proxy_that_names_nobody() {
+        let own = vec!["198.51.100.7".parse().unwrap()];
+        let trust = Trust { proxies: vec!["10.0.0.0/8".parse().unwrap()], own, scheme: "http" };
+        let mut named = HeaderMap::new();
+        named.append(FORWARDED_FOR, HeaderValue::from_static("192.0.2.1"));
+        for (peer, headers, wanted) in [
+            ("127.0.0.1", &HeaderMap::new(), true),
+            ("::ffff:198.51.100.7", &HeaderMap::new(), true),
+            ("198.51.100.7", &named, true),
+            ("10.0.0.5", &HeaderMap::new(), true),
+            ("10.0.0.5", &named, false),
+            ("192.0.2.1", &HeaderMap::new(), false),
+        ] {
+            let peer = Peer::new(SocketAddr::new(peer.parse().unwrap(), 4711));
+            assert_eq!(trust.client(peer, headers).is_many, wanted, "{peer:?}");
+        }
+    }
+
     /// What a proxy tells of a connection is believed where it is read; the headers of the client that it names are the client's own word.
     #[test]
     fn who_is_named_with_the_connection_is_the_client() {
-        let trust = Trust { proxies: vec!["10.0.0.0/8".parse().unwrap()], scheme: "https" };
+        let trust = Trust { proxies: vec!["10.0.0.0/8".parse().unwrap()], own: Vec::new(), scheme: "https" };
         let mut spoofed = HeaderMap::new();
         spoofed.append(FORWARDED_FOR, HeaderValue::from_static("6.6.6.6"));
         spoofed.append(FORWARDED_PROTO, HeaderValue::from_static("https"));
@@ -206,7 +236,7 @@ mod tests {
     /// Also somebody on this machine: something that passes TLS on may stand there, and cannot say so.
     #[test]
     fn who_comes_by_tls_is_not_near() {
-        let trust = Trust { proxies: Vec::new(), scheme: "http" };
+        let trust = Trust { proxies: Vec::new(), own: Vec::new(), scheme: "http" };
         let peer = Peer { ends_tls: true, ..Peer::new("127.0.0.1:4711".parse().unwrap()) };
         let client = trust.client(peer, &HeaderMap::new());
         assert_eq!((client.is_near, client.is_proxied, client.scheme), (false, false, "https"));

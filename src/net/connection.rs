@@ -234,6 +234,13 @@ impl Server {
         self
     }
 
+    /// With the addresses of this machine, for which it does not hold either.
+    #[must_use]
+    pub fn with_own(mut self, own: &[std::net::IpAddr]) -> Self {
+        self.seats = self.seats.with_own(own);
+        self
+    }
+
     /// For listeners to which only those proxies connect, and say with the PROXY protocol for whom. The limits are shared.
     #[must_use]
     pub fn for_proxies(self) -> Self {

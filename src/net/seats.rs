@@ -18,6 +18,7 @@ pub(super) struct Seats {
     each_max: usize,
     /// Proxies bring everybody: for them only the limit on all connections holds.
     proxies: Arc<[Network]>,
+    own: Arc<[IpAddr]>,
 }
 
 /// A seat; given back when dropped.
@@ -31,7 +32,7 @@ pub(super) struct Seat {
 impl Seats {
     pub(super) fn new(all_max: usize, each_max: usize) -> Self {
         let all = Arc::new(Semaphore::new(all_max.min(Semaphore::MAX_PERMITS)));
-        Self { all, taken: Arc::default(), each_max, proxies: Arc::default() }
+        Self { all, taken: Arc::default(), each_max, proxies: Arc::default(), own: Arc::default() }
     }
 
     /// With proxies that have no share of their own to keep to.
@@ -39,9 +40,15 @@ impl Seats {
         Self { proxies: proxies.into(), ..self }
     }
 
+    /// With these addresses of this machine: a site that passes requests on to another one here asks from there.
+    pub(super) fn with_own(self, own: &[IpAddr]) -> Self {
+        Self { own: own.into(), ..self }
+    }
+
     /// By what a client is counted; `None` for a proxy, and for this machine itself, where one may stand.
     fn counted(&self, client: IpAddr) -> Option<IpAddr> {
-        let is_free = client.to_canonical().is_loopback() || self.is_proxy(client);
+        let address = client.to_canonical();
+        let is_free = address.is_loopback() || self.own.contains(&address) || self.is_proxy(client);
         (!is_free).then(|| network::counted(client))
     }
 
@@ -125,6 +132,10 @@ mod tests {
             drop(seats.take(seats.free().await.unwrap(), "::ffff:127.0.0.1".parse().unwrap()).unwrap());
         }
         assert_eq!(seats.taken.lock().unwrap().len(), 2);
+        // This machine, from which its sites ask one another.
+        let seats = seats.with_own(&["198.51.100.7".parse().unwrap()]);
+        let own = "::ffff:198.51.100.7".parse().unwrap();
+        let _all: Vec<_> = (0..3).map(|_| seats.take(seats.free_now().unwrap(), own).unwrap()).collect();
         let behind = seats.with_proxies(&["2001:db8::/32".parse().unwrap()]);
         drop(behind.take(behind.free().await.unwrap(), client).unwrap());
         let mut through = behind.take(behind.free().await.unwrap(), client).unwrap();

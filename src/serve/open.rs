@@ -48,7 +48,7 @@ const YOUNG: Duration = Duration::from_secs(1);
 const SITES_AT_ONCE: usize = 4;
 
 /// Who is named with a connection is the client, whoever else could be believed.
-static NOBODY: Trust = Trust { proxies: Vec::new(), scheme: "http" };
+static NOBODY: Trust = Trust { proxies: Vec::new(), own: Vec::new(), scheme: "http" };
 
 /// All that is open. Cheap to clone.
 #[derive(Clone, Debug, Default)]
@@ -438,7 +438,7 @@ mod tests {
     }
 
     fn head() -> Head {
-        let trust = Trust { proxies: vec!["127.0.0.1".parse().unwrap()], scheme: "http" };
+        let trust = Trust { proxies: vec!["127.0.0.1".parse().unwrap()], own: Vec::new(), scheme: "http" };
         let request = Request::get("https://site.test/a?b=c")
             .header(COOKIE, "theirs=1; chainhost_guest=x; more=2")
             .header(AUTHORIZATION, "Basic eDp5")

@@ -72,7 +72,7 @@ impl Web {
         let listener = listen::bind(&["127.0.0.1:0".parse().unwrap()]).unwrap().remove(0);
         let address = listener.local_addr().unwrap();
         let serving = plane.clone();
-        let trust = Arc::new(Trust { proxies: Vec::new(), scheme: "http" });
+        let trust = Arc::new(Trust { proxies: Vec::new(), own: Vec::new(), scheme: "http" });
         let handler = move |request: Request<Arriving>, peer: Peer| {
             let trust = Arc::clone(&trust);
             let plane = serving.clone();

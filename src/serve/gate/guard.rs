@@ -24,7 +24,7 @@ use crate::{
             limits::{Limits, Per},
         },
     },
-    http::secret_path,
+    http::{peer::Client, secret_path},
     serve::{hits::Fit, rates::Pace},
 };
 
@@ -39,7 +39,7 @@ pub(super) fn refused(gate: &Gate<'_>) -> Option<Refusal> {
     if *limits == Limits::default() && *firewall == Firewall::default() {
         return None;
     }
-    let client = gate.asked.client().address;
+    let Client { address: client, is_many, .. } = gate.asked.client();
     if limits.exempt.iter().any(|it| it.contains(client)) {
         return None;
     }
@@ -49,8 +49,7 @@ pub(super) fn refused(gate: &Gate<'_>) -> Option<Refusal> {
         // What all visitors have used up together is nobody's own fault.
         return by_rate(gate, &seen, client, Per::Site);
     };
-    // A proxy that is believed, and this machine itself, where one may stand that is not named, speak for many.
-    let is_many = client.is_loopback() || gate.asked.trust.proxies.iter().any(|it| it.contains(client));
+    // Who speaks for many has no ban: one of them would shut out all.
     if let Some(ban) = limits.ban.filter(|_| !is_many) {
         let pace = Pace { times: ban.after, every: Duration::from_secs(ban.within_s.into()) };
         // The last refusal that is borne is the one before the number that is set.

@@ -286,7 +286,7 @@ impl Group {
         let outgoing = self.outgoing(parts, body, &progress).await?;
         let repeatable = outgoing.is_none() && parts.method.is_idempotent();
         let mut body = outgoing.unwrap_or_else(Body::empty);
-        let owner = Owner::new(self.site, client.address);
+        let owner = Owner::new(self.site, client);
         let (mut tried, mut worst): (Vec<Arc<Server>>, _) = (Vec::new(), Trouble::DOWN);
         let mut may_be_closed = true;
         while tried.len() < TRIES_MAX {
@@ -462,7 +462,7 @@ impl Group {
         let repeatable = is_empty && parts.method.is_idempotent();
         let prefix = if self.route.strip_prefix { self.route.prefix() } else { "" };
         let about = fastcgi::About { parts, client, prefix, past_basic };
-        let owner = Owner::new(self.site, client.address);
+        let owner = Owner::new(self.site, client);
         let (mut tried, mut worst): (Vec<Arc<Server>>, _) = (Vec::new(), Trouble::DOWN);
         while tried.len() < TRIES_MAX {
             let Some(mut lease) = self.choose(&tried, owner) else { return Err(self.nobody(&tried, owner, worst)) };

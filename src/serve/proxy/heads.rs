@@ -241,7 +241,7 @@ mod tests {
     use super::*;
 
     fn client(address: &str) -> Client {
-        Client { address: address.parse().unwrap(), is_near: false, is_proxied: false, scheme: "https" }
+        Client { address: address.parse().unwrap(), is_near: false, is_proxied: false, is_many: false, scheme: "https" }
     }
 
     fn parts(version: Version, headers: &[(&str, &str)]) -> Parts {

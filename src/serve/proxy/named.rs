@@ -124,6 +124,7 @@ mod tests {
     use super::*;
     use crate::{
         base::{ids::Id, tasks::Tasks},
+        http::peer::Client,
         serve::proxy::{Found, Nobody, Proxies, shares::Owner, standing::May},
     };
 
@@ -139,7 +140,9 @@ mod tests {
             proxies.find_named((id(site), "shop"), &format!("https://{at}.example.com")).ok()
         };
         let count = |site: u8| proxies.0.named.sites().get(&id(site)).map_or(0, |it| it.servers.len());
-        let owner = Owner::new(id(1), [127, 0, 0, 1].into());
+        let address = [127, 0, 0, 1].into();
+        let client = Client { address, is_near: true, is_proxied: false, is_many: true, scheme: "http" };
+        let owner = Owner::new(id(1), client);
         let first = find(1, 0).unwrap();
         assert!(Arc::ptr_eq(&first.group, &find(1, 0).unwrap().group), "one under several paths is one");
         let lease = first.group.servers[0].lease(May::All, owner).unwrap();

@@ -300,6 +300,7 @@ mod tests {
             site::SiteId,
             site_settings::proxy::{Tls, Upstream},
         },
+        http::peer::Client,
         serve::proxy::Nobody,
     };
 
@@ -311,7 +312,11 @@ mod tests {
 
     /// A client of a site.
     fn owner(site: u8, client: u8) -> Owner {
-        Owner::new(SiteId(Id::from_bytes([site; 16])), IpAddr::from([192, 0, 2, client]))
+        Owner::new(SiteId(Id::from_bytes([site; 16])), from([192, 0, 2, client].into(), false))
+    }
+
+    fn from(address: IpAddr, is_many: bool) -> Client {
+        Client { address, is_near: false, is_proxied: false, is_many, scheme: "http" }
     }
 
     #[test]
@@ -338,7 +343,7 @@ mod tests {
         leases.truncate(1);
         assert!(one.lease(May::All, owner(1, 1)).is_some());
         // Behind this machine's own address may be anybody.
-        let here = Owner::new(owner(1, 1).site, IpAddr::from([127, 0, 0, 1]));
+        let here = Owner::new(owner(1, 1).site, from([127, 0, 0, 1].into(), true));
         leases.extend((1..EXCHANGES_MAX).map(|_| one.lease(May::All, here).unwrap()));
         assert!(one.is_full(here) && leases.len() == EXCHANGES_MAX);
     }

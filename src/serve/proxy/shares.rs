@@ -7,20 +7,19 @@ use std::{
     sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
 
-use crate::{base::network, domain::site::SiteId};
+use crate::{base::network, domain::site::SiteId, http::peer::Client};
 
 /// For whom a place is taken.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Owner {
     pub(super) site: SiteId,
-    /// As it is counted; `None` for this machine, behind which anybody may be.
+    /// As it is counted; `None` for who speaks for many.
     client: Option<IpAddr>,
 }
 
 impl Owner {
-    pub(super) fn new(site: SiteId, client: IpAddr) -> Self {
-        let is_here = client.to_canonical().is_loopback();
-        Self { site, client: (!is_here).then(|| network::counted(client)) }
+    pub(super) fn new(site: SiteId, client: Client) -> Self {
+        Self { site, client: (!client.is_many).then(|| network::counted(client.address)) }
     }
 
     pub(super) const fn client(&self) -> Option<IpAddr> {

@@ -57,7 +57,7 @@ mod tests {
         let site = SiteId(Id::from_bytes([1; 16]));
         let target = Target { site, name, preview: false, state: State::Empty, settings };
         let countries = Countries::none();
-        let trust = Trust { proxies: Vec::new(), scheme: "http" };
+        let trust = Trust { proxies: Vec::new(), own: Vec::new(), scheme: "http" };
         let (parts, ()) = Request::get("/").body(()).unwrap().into_parts();
         let peer = Peer::new((IpAddr::from([192, 0, 2, 1]), 1).into());
         let visit = || {

@@ -25,7 +25,7 @@ fn target(preview: bool) -> Target {
 
 /// A request that came straight from `client`.
 fn asked<'a>(host: &'a str, parts: &'a Parts, client: &str) -> Asked<'a> {
-    static NOBODY: Trust = Trust { proxies: Vec::new(), scheme: "http" };
+    static NOBODY: Trust = Trust { proxies: Vec::new(), own: Vec::new(), scheme: "http" };
     let client: IpAddr = client.parse().unwrap();
     Asked { host, parts, peer: Peer::new((client, 1).into()), trust: &NOBODY }
 }

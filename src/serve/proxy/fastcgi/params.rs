@@ -130,7 +130,13 @@ mod tests {
             request = request.header(*name, *value);
         }
         let (parts, ()) = request.body(()).unwrap().into_parts();
-        let client = Client { address: "2001:db8::7".parse().unwrap(), is_near: false, is_proxied: false, scheme };
+        let client = Client {
+            address: "2001:db8::7".parse().unwrap(),
+            is_near: false,
+            is_proxied: false,
+            is_many: false,
+            scheme,
+        };
         let script = Script {
             root: String::from("/srv/app"),
             filename: String::from("/srv/app/index.php"),
