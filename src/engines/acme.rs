@@ -12,8 +12,8 @@ use std::{net::IpAddr, sync::Arc, time::Duration};
 
 use data_encoding::{BASE64, BASE64_NOPAD, BASE64URL_NOPAD};
 use instant_acme::{
-    Account, AccountCredentials, AuthorizationStatus, CertificateIdentifier, ChallengeStatus, ChallengeType,
-    Error as Failed, ExternalAccountKey, Identifier, NewAccount, NewOrder, Order, OrderStatus, RetryPolicy,
+    Account, AccountCredentials, AuthorizationStatus, CertificateIdentifier, ChallengeType, Error as Failed,
+    ExternalAccountKey, Identifier, NewAccount, NewOrder, Order, OrderStatus, RetryPolicy,
 };
 use zeroize::Zeroizing;
 
@@ -170,17 +170,7 @@ fn word(way: &ChallengeType) -> &str {
     }
 }
 
-/// A way that is also ours.
-const fn kind(way: &ChallengeType) -> Option<Kind> {
-    match way {
-        ChallengeType::Http01 => Some(Kind::Http01),
-        ChallengeType::Dns01 => Some(Kind::Dns01),
-        ChallengeType::TlsAlpn01 => Some(Kind::TlsAlpn01),
-        _ => None,
-    }
-}
-
-/// Shows what is asked for, and waits until the authority has seen it; by which way it has, where it says so.
+/// Shows what is asked for, and waits until the authority has seen it; by which way it has, where it looked for this order.
 async fn prove(order: &mut Order, client: &Client, wish: &Wish, stage: &dyn Stage) -> Result<Option<Kind>, Failure> {
     let wanted = match wish.way {
         Kind::Http01 => ChallengeType::Http01,
@@ -193,10 +183,9 @@ async fn prove(order: &mut Order, client: &Client, wish: &Wish, stage: &dyn Stag
     let mut all = order.authorizations();
     while let Some(found) = all.next().await {
         let mut found = found.map_err(refused)?;
-        // What it has seen lately it need not see again.
+        // What it has seen lately it does not look at again. All tenants have one account: for whom it looked, and what it saw since, is not known.
         if found.status == AuthorizationStatus::Valid {
-            seen_by =
-                found.challenges.iter().find(|it| it.status == ChallengeStatus::Valid).and_then(|it| kind(&it.r#type));
+            seen_by = None;
             continue;
         }
         let offered: Vec<String> = found.challenges.iter().map(|it| word(&it.r#type).to_owned()).collect();

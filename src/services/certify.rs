@@ -21,13 +21,14 @@ use std::{
     time::Duration,
 };
 
+use tokio::sync::Notify;
 use zeroize::Zeroizing;
 
 pub use self::people::HostnameCertificate;
 use self::{
     due::renewal_ms,
     foresee::{Barred, Foreseen},
-    line::Line,
+    line::{Line, Turn},
     names::Wanted,
     outcome::Outcome,
     records::{Poster, Zones},
@@ -50,6 +51,8 @@ use crate::{
     store,
 };
 
+/// The trouble of a server whose clock is wrong.
+const CLOCK: &str = "certificate_clock";
 /// Certificates that are got at a time.
 const AT_ONCE: usize = 8;
 /// The event of one that has come.
@@ -251,29 +254,60 @@ impl Services {
         self.sweep_records(acme, seen.all()).await?;
         let line = Line::new(acme, due);
         let until = tokio::time::Instant::now() + PASS_MAX;
-        let work = || -> Later<'_, Result<()>> {
-            Box::pin(async {
-                let mut failed = None;
-                while !self.tasks.is_stopping() && tokio::time::Instant::now() < until {
-                    let Some((wanted, before, _turn)) = line.next() else { break };
-                    let hostname = wanted.name.clone();
-                    if let Err(error) = self.certify_one(acme, hold, wanted, before).await {
-                        tracing::warn!(hostname, %error, "what became of a certificate could not be kept");
-                        let is_lost = error.code == "lease_lost";
-                        failed = Some(error);
-                        if is_lost {
-                            break;
-                        }
-                    }
-                }
-                failed.map_or(Ok(()), Err)
-            })
+        let next = || if tokio::time::Instant::now() < until { line.next() } else { None };
+        let work = || -> Later<'_, Result<()>> { Box::pin(self.take_turns(acme, hold, next)) };
+        let ended = Notify::new();
+        let all = async {
+            let came = together::all((0..AT_ONCE).map(|_| work())).await;
+            ended.notify_one();
+            came
         };
-        together::all((0..AT_ONCE).map(|_| work())).await.into_iter().collect::<Result<()>>()?;
+        let (came, late) = tokio::join!(all, self.certify_late(acme, hold, &line, &ended));
+        if line.has_more() {
+            self.signals().certify.notify_one();
+        }
+        came.into_iter().chain([late]).collect::<Result<()>>()?;
         if self.tasks.is_stopping() {
             return Ok(());
         }
         self.ask_windows(acme, &seen, hold).await
+    }
+
+    /// What comes while a pass goes on does not wait until all of that has ended.
+    async fn certify_late(&self, acme: &Acme, hold: Hold, line: &Line<'_>, ended: &Notify) -> Result<()> {
+        loop {
+            tokio::select! {
+                () = ended.notified() => return Ok(()),
+                () = self.signals().certify.notified() => {}
+            }
+            let covered = lock(&acme.covered).clone().unwrap_or_default();
+            line.add(self.find_due(acme, &covered, hold).await?.0);
+            self.take_turns(acme, hold, || line.next_fair()).await?;
+        }
+    }
+
+    /// Gets one certificate after the other, as long as there is a next one.
+    async fn take_turns<'a>(
+        &self,
+        acme: &Acme,
+        hold: Hold,
+        next: impl Fn() -> Option<(Wanted, Option<Order>, Turn<'a>)>,
+    ) -> Result<()> {
+        let mut failed = None;
+        while !self.tasks.is_stopping()
+            && let Some((wanted, before, _turn)) = next()
+        {
+            let hostname = wanted.name.clone();
+            if let Err(error) = self.certify_one(acme, hold, wanted, before).await {
+                tracing::warn!(hostname, %error, "what became of a certificate could not be kept");
+                let is_lost = error.code == "lease_lost";
+                failed = Some(error);
+                if is_lost {
+                    break;
+                }
+            }
+        }
+        failed.map_or(Ok(()), Err)
     }
 
     /// Gets one certificate, and keeps what came of it.
@@ -366,6 +400,8 @@ impl Services {
             acme.count(Outcome::Refused);
             // One that is shown and ends leaves less time.
             let left = replaced.as_ref().map(|it| it.until_ms.saturating_sub(self.clock.now_ms()) / 4);
+            // What is given and cannot be used counts at its authority, too.
+            let failures = if code == CLOCK { i64::MAX } else { failures };
             let pause = pause_ms(failures, retry_after_s).min(left.unwrap_or(i64::MAX).max(PAUSE_MIN_MS));
             order.next_ms = self.clock.now_ms().saturating_add(pause);
             tracing::warn!(hostname = wanted.name, code, "no certificate: {text}");
@@ -414,7 +450,8 @@ impl Services {
             store::acme::delete_challenges(tx, &wanted.name, services.clock.now_ms())?;
             if let Some(kept) = &kept {
                 store::certificates::insert(tx, scope, kept)?;
-                if let Some(replaced) = &replaced {
+                // By a clock that is behind, the one before is shown until the next one counts.
+                if let Some(replaced) = replaced.as_ref().filter(|_| kept.from_ms <= services.clock.now_ms()) {
                     store::certificates::delete(tx, scope, replaced.id)?;
                 }
                 let from = acme::authority_name(order.authority.as_deref().unwrap_or_default());
@@ -450,9 +487,13 @@ impl Services {
         let awake = acme.awake(self.clock.now_ms());
         // An order that has waited is gone on with where it was placed.
         let asked = awake.into_iter().filter(|it| awaited.is_none_or(|of| of.authority == it.url));
-        'authorities: for directory in asked {
+        // Ways by which another authority would say the same.
+        let mut vain = Vec::new();
+        for directory in asked {
             let name = acme::authority_name(&directory.url);
-            let may = |way: &Kind| !barred.iter().any(|it| it.directory == directory.url && it.way == *way);
+            let may = |way: &Kind| {
+                !vain.contains(way) && !barred.iter().any(|it| it.directory == directory.url && it.way == *way)
+            };
             let ways: Vec<Kind> = acme.ways(wanted).iter().copied().filter(may).collect();
             for (at, way) in ways.iter().copied().enumerate() {
                 let is_last = at + 1 == ways.len();
@@ -480,9 +521,7 @@ impl Services {
                 }
                 first.get_or_insert((why, retry_after_s));
                 match blame {
-                    // Another authority would say the same.
-                    Blame::Hostname if is_last => break 'authorities,
-                    Blame::Hostname => {}
+                    Blame::Hostname => vain.push(way),
                     Blame::Way if !is_last => {}
                     Blame::Way | Blame::Authority | Blame::Account => break,
                 }
@@ -579,16 +618,17 @@ impl Services {
             let text = "The authority gave a certificate for another name.";
             return Err(Error::internal(text));
         }
-        let wrong = match pair.facts.standing(self.clock.now_ms() / 1_000) {
-            Standing::Over => "that has ended",
-            // Authorities date them back by an hour: the one before would be gone, and this one shown as one that does not count.
-            Standing::Early => "that does not count yet",
-            Standing::Good | Standing::EndsSoon(_) => "",
-        };
-        if !wrong.is_empty() {
-            let text =
-                format!("The authority gave a certificate {wrong} by the clock of this server: set that clock right.");
-            return Err(Error::invalid("certificate_clock", text));
+        match pair.facts.standing(self.clock.now_ms() / 1_000) {
+            Standing::Over => {
+                let text = "The authority gave a certificate that has ended by the clock of this server: set that clock right.";
+                return Err(Error::invalid(CLOCK, text));
+            }
+            // Authorities date them back by an hour.
+            Standing::Early => tracing::warn!(
+                hostname = wanted.name,
+                "an authority gave a certificate that does not count yet by the clock of this server: set that clock right"
+            ),
+            Standing::Good | Standing::EndsSoon(_) => {}
         }
         let id = CertificateId(self.ids.next());
         let kept = self.kept(id, wanted.tenant, Source::Acme, &pair, issued.key.as_bytes(), wanted.for_server)?;

@@ -1,10 +1,11 @@
 //! Who is next among those that are due.
 //!
 //! Guarantees: orders that wait for the provider of one zone never have all places: one that stands still holds up its own names, and no others.
-//! Nor do those of one tenant, while others have some that may begin: hostnames that nobody answers for take minutes each.
+//! Nor do those of one tenant, while others have some that may begin: hostnames that nobody answers for take minutes each. Whoever comes when
+//! all places are taken has one more, if not enough of the same tenant are under way.
 
 use std::{
-    collections::{HashMap, VecDeque},
+    collections::{HashMap, HashSet, VecDeque},
     sync::Mutex,
 };
 
@@ -24,6 +25,8 @@ pub(super) struct Line<'a> {
 
 struct Inner {
     due: VecDeque<(Wanted, Option<Order>)>,
+    /// What is under way.
+    begun: HashSet<(TenantId, String)>,
     zones: HashMap<String, usize>,
     tenants: HashMap<TenantId, usize>,
 }
@@ -33,11 +36,12 @@ pub(super) struct Turn<'a> {
     line: &'a Line<'a>,
     zone: Option<String>,
     tenant: TenantId,
+    name: String,
 }
 
 impl<'a> Line<'a> {
     pub(super) fn new(acme: &'a Acme, due: Vec<(Wanted, Option<Order>)>) -> Self {
-        let inner = Inner { due: due.into(), zones: HashMap::new(), tenants: HashMap::new() };
+        let inner = Inner { due: due.into(), begun: HashSet::new(), zones: HashMap::new(), tenants: HashMap::new() };
         Self { acme, inner: Mutex::new(inner) }
     }
 
@@ -47,19 +51,47 @@ impl<'a> Line<'a> {
         Some(zone.zone.clone())
     }
 
+    /// Adds what is due by now, but for what is here and what is under way.
+    pub(super) fn add(&self, due: Vec<(Wanted, Option<Order>)>) {
+        let mut inner = lock(&self.inner);
+        for (wanted, before) in due {
+            let is_here = inner.begun.contains(&(wanted.tenant, wanted.name.clone()))
+                || inner.due.iter().any(|it| it.0.tenant == wanted.tenant && it.0.name == wanted.name);
+            if !is_here {
+                inner.due.push_back((wanted, before));
+            }
+        }
+    }
+
+    /// Whether somebody waits.
+    pub(super) fn has_more(&self) -> bool {
+        !lock(&self.inner).due.is_empty()
+    }
+
     /// The next one that may begin. Those that may not are left to who has a turn of their zone.
     pub(super) fn next(&'a self) -> Option<(Wanted, Option<Order>, Turn<'a>)> {
-        let mut inner = lock(&self.inner);
         // Where nobody else may begin, no place stays empty.
-        let at = inner.first(|it| self.zone(it), true).or_else(|| inner.first(|it| self.zone(it), false))?;
+        self.next_of(true).or_else(|| self.next_of(false))
+    }
+
+    /// The next one that may begin of tenants that have not enough under way.
+    pub(super) fn next_fair(&'a self) -> Option<(Wanted, Option<Order>, Turn<'a>)> {
+        self.next_of(true)
+    }
+
+    fn next_of(&'a self, is_fair: bool) -> Option<(Wanted, Option<Order>, Turn<'a>)> {
+        let mut inner = lock(&self.inner);
+        let at = inner.first(|it| self.zone(it), is_fair)?;
         let (wanted, before) = inner.due.remove(at)?;
         let (zone, tenant) = (self.zone(&wanted), wanted.tenant);
         if let Some(zone) = &zone {
             *inner.zones.entry(zone.clone()).or_default() += 1;
         }
         *inner.tenants.entry(tenant).or_default() += 1;
+        inner.begun.insert((tenant, wanted.name.clone()));
         drop(inner);
-        Some((wanted, before, Turn { line: self, zone, tenant }))
+        let name = wanted.name.clone();
+        Some((wanted, before, Turn { line: self, zone, tenant, name }))
     }
 }
 
@@ -83,6 +115,7 @@ impl Drop for Turn<'_> {
         if let Some(count) = inner.tenants.get_mut(&self.tenant) {
             *count = count.saturating_sub(1);
         }
+        inner.begun.remove(&(self.tenant, std::mem::take(&mut self.name)));
     }
 }
 
@@ -153,7 +186,24 @@ mod tests {
         assert_eq!(names, ["a1.org", "a2.org", "a3.org", "b1.org", "b2.org", "b3.org", "a4.org", "b4.org"]);
         // Once no others wait, all places are for who does.
         turns.clear();
-        let turns: Vec<_> = (0..AT_ONCE).map(|_| line.next().unwrap()).collect();
+        let mut turns: Vec<_> = (0..AT_ONCE).map(|_| line.next().unwrap()).collect();
         assert!(turns.iter().all(|it| it.0.name.starts_with('a')));
+        // Who comes then has one more, and what is here or under way does not come again.
+        assert!(line.next_fair().is_none());
+        let again = due(1, turns[0].0.name.clone());
+        line.add(vec![again, due(1, String::from("a99.org")), due(2, String::from("late.org"))]);
+        let late = line.next_fair().unwrap();
+        assert_eq!(late.0.name, "late.org");
+        line.add(vec![due(2, String::from("late.org"))]);
+        assert!(line.next_fair().is_none());
+        drop(late);
+        line.add(vec![due(2, String::from("late.org"))]);
+        turns.push(line.next_fair().unwrap());
+        let left: Vec<_> = std::iter::from_fn(|| line.next()).map(|it| it.0.name).collect();
+        assert!(!line.has_more());
+        let mut all: Vec<&str> = left.iter().map(String::as_str).collect();
+        all.sort_unstable();
+        all.dedup();
+        assert_eq!(all.len(), left.len(), "nothing is there twice: {left:?}");
     }
 }
