@@ -158,7 +158,7 @@ impl Switch {
         if let Some(answer) = self.shelf.as_ref().and_then(|it| it.challenges().answer(&parts)) {
             return answer;
         }
-        if let Some(here) = self.here(&parts) {
+        if let Some(here) = self.here(&parts, peer) {
             return here;
         }
         if let Some(elsewhere) = self.secured(&parts, peer) {
@@ -202,10 +202,10 @@ impl Switch {
     }
 
     /// That this installation is the one that answers here: on every host, and in clear, as authorities ask.
-    fn here(&self, parts: &Parts) -> Option<Response> {
+    fn here(&self, parts: &Parts, peer: Peer) -> Option<Response> {
         let nonce = parts.uri.path().strip_prefix(HERE).filter(|_| parts.method == Method::GET)?;
         let host = host::host(parts)?;
-        let told = self.control.load().as_ref()?.answer_here(&host, nonce)?;
+        let told = self.control.load().as_ref()?.answer_here(&host, nonce, peer.ends_tls)?;
         let mut response = respond::text(StatusCode::OK, told);
         let headers = response.headers_mut();
         headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));

@@ -106,9 +106,9 @@ impl Verdict {
         matches!(self, Self::Unlimited | Self::Allowed | Self::OnlyAccount(_) | Self::Unsure)
     }
 
-    /// Whether it is sure that the authority refuses, and that another one or another way may do.
+    /// Whether it is sure that the authority refuses by this way, whichever its account is.
     pub const fn bars(&self) -> bool {
-        matches!(self, Self::NobodyMay | Self::OthersMay(_) | Self::OtherMethods(_))
+        matches!(self, Self::NobodyMay | Self::OthersMay(_) | Self::OtherMethods(_) | Self::UnknownCritical(_))
     }
 }
 
@@ -128,10 +128,13 @@ pub fn judge(set: &[Property], authority: &Authority, wild: bool) -> Verdict {
     if relevant.is_empty() {
         return Verdict::Unlimited;
     }
+    let issuers: Vec<Issuer> = relevant.iter().map(|it| Issuer::read(&it.value)).collect();
+    if issuers.iter().all(|it| it.domain.is_none()) {
+        return Verdict::NobodyMay;
+    }
     if authority.domains.is_empty() {
         return Verdict::Unsure;
     }
-    let issuers: Vec<Issuer> = relevant.iter().map(|it| Issuer::read(&it.value)).collect();
     let mut best = None;
     for issuer in issuers.iter().filter(|it| it.is(authority)) {
         match issuer.verdict(authority) {
@@ -145,7 +148,7 @@ pub fn judge(set: &[Property], authority: &Authority, wild: bool) -> Verdict {
         let mut others: Vec<String> = issuers.into_iter().filter_map(|it| it.domain).collect();
         others.sort();
         others.dedup();
-        if others.is_empty() { Verdict::NobodyMay } else { Verdict::OthersMay(others) }
+        Verdict::OthersMay(others)
     })
 }
 
@@ -272,7 +275,11 @@ mod tests {
         let only = set(&["0 issue letsencrypt.org; accounturi=https://acme.example/acct/2"]);
         assert_eq!(judge(&only, &nameless, false), Verdict::OnlyAccount(String::from("https://acme.example/acct/2")));
         let own = Authority::of("https://ca.internal/dir", &[Kind::Http01]);
-        for (texts, wanted) in [(&["0 issue ca.example"][..], Verdict::Unsure), (&[], Verdict::Unlimited)] {
+        for (texts, wanted) in [
+            (&["0 issue ca.example"][..], Verdict::Unsure),
+            (&["0 issue ;"], Verdict::NobodyMay),
+            (&[], Verdict::Unlimited),
+        ] {
             assert_eq!(judge(&set(texts), &own, false), wanted, "{texts:?}");
         }
     }

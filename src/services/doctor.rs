@@ -119,9 +119,10 @@ impl Reach for Nobody {
 #[derive(Debug, Default)]
 pub(super) struct Word(OnceCell<Secret>);
 
-/// What the installation with this word answers.
-fn told(word: &Secret, host: &str, nonce: &str) -> String {
-    Sha256::of(format!("chainhost here\n{}\n{host}\n{nonce}", word.expose()).as_bytes()).hex()
+/// What the installation with this word answers; `by_tls`: where its own end of the connection speaks TLS.
+fn told(word: &Secret, host: &str, nonce: &str, by_tls: bool) -> String {
+    let what = if by_tls { "here by TLS" } else { "here" };
+    Sha256::of(format!("chainhost {what}\n{}\n{host}\n{nonce}", word.expose()).as_bytes()).hex()
 }
 
 impl Services {
@@ -146,19 +147,28 @@ impl Services {
         };
         let authorities = self.list_authorities(scope.tenant(), &host, &belongs);
         let is_limited = authorities.iter().any(|it| it.name == LETS_ENCRYPT);
+        let of_server = matches!(belongs, Belongs::Panel | Belongs::Star);
         let seen = self.observe_hostname(&host, belongs, authorities).await?;
-        let (failed, given) = self.find_tries(scope, &host).await?;
+        let (failed, given) = self.find_tries(scope, &host, of_server).await?;
         Ok(doctor::examine(&Observed { failed, given: given.filter(|_| is_limited), ..seen }))
     }
 
     /// Why there was no certificate for a hostname of a tenant when one was asked for last; and how many Let's Encrypt has given for it within a
-    /// week, where authorities are asked at all.
-    async fn find_tries(&self, scope: TenantScope, host: &str) -> Result<(Option<Failed>, Option<i64>)> {
+    /// week, where authorities are asked at all. What is written of names of the server (`of_server`) is its operator's to read.
+    async fn find_tries(
+        &self,
+        scope: TenantScope,
+        host: &str,
+        of_server: bool,
+    ) -> Result<(Option<Failed>, Option<i64>)> {
         if self.acme.as_ref().is_none_or(|it| it.directories.is_empty()) {
             return Ok((None, None));
         }
         let (host, now_ms) = (host.to_owned(), self.clock.now_ms());
         let read = move |tx: &mut ReadTx<'_>| {
+            if of_server && access::find_default_tenant(tx)? != scope.tenant() {
+                return Ok((None, None));
+            }
             let order = store::certificates::find_order(tx, scope, &host)?;
             let failed = order.and_then(|it| Some((it.problem?, it.next_ms)));
             let failed = failed.map(|((code, text), next_ms)| Failed { code, text, left_ms: next_ms - now_ms });
@@ -189,11 +199,12 @@ impl Services {
         Ok(look::Look { outside: &self.outside, word }.leads(host).await)
     }
 
-    /// What this installation answers to a nonce; `None` while its word is not known, and for what is no nonce.
-    pub fn answer_here(&self, host: &str, nonce: &str) -> Option<String> {
+    /// What this installation answers to a nonce; `None` while its word is not known, and for what is no nonce. `by_tls`: whether the
+    /// connection ends its TLS here.
+    pub fn answer_here(&self, host: &str, nonce: &str, by_tls: bool) -> Option<String> {
         let is_nonce = (1..=NONCE_MAX).contains(&nonce.len()) && nonce.bytes().all(|it| it.is_ascii_alphanumeric());
         let word = self.word().0.get().filter(|_| is_nonce)?;
-        Some(told(word, host, nonce))
+        Some(told(word, host, nonce, by_tls))
     }
 
     /// The word of this installation, made where there is none: all servers on one database have the same.

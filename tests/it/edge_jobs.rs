@@ -98,7 +98,7 @@ impl Reach for World {
     fn get<'a>(&'a self, address: SocketAddr, host: &'a str, path: &'a str) -> Reached<'a> {
         self.visited.lock().unwrap().push(host.to_owned());
         let nonce = path.strip_prefix(doctor::HERE).unwrap();
-        let here = || self.here.get().unwrap().answer_here(host, nonce).unwrap().into_bytes();
+        let here = || self.here.get().unwrap().answer_here(host, nonce, false).unwrap().into_bytes();
         let said = match address.ip().to_string().as_str() {
             HERE => Ok(Said { status: 200, body: here(), ..Said::default() }),
             OTHER => Ok(Said { status: 404, ..Said::default() }),

@@ -36,6 +36,9 @@ const STANDS: [&str; 15] = [
     "certificate_terms",
 ];
 
+/// How the trouble with a provider of a zone ends that passes by itself.
+const PASSING: [&str; 5] = ["_away", "_broken", "_limit", "_slow", "_unseen"];
+
 pub(super) fn examine(seen: &Observed) -> Vec<Finding> {
     seen.failed.as_ref().map(|it| failed(seen, it)).into_iter().chain(given(seen)).collect()
 }
@@ -48,6 +51,13 @@ fn failed(seen: &Observed, it: &Failed) -> Finding {
     };
     let retry = format!("`chainhost certificates retry {host}`");
     match it.code.as_str() {
+        "certificate_limit_failed" => Finding::problem(
+            "order_limited",
+            format!(
+                "Too many tries for a certificate for {host} have failed, so that the authority takes no more for now, and it is asked again {when}: mend what is wrong until then."
+            ),
+            said,
+        ),
         code if code.starts_with("certificate_limit") => Finding::problem(
             "order_limited",
             format!(
@@ -62,7 +72,7 @@ fn failed(seen: &Observed, it: &Failed) -> Finding {
             ),
             said,
         ),
-        code if STANDS.contains(&code) || code.starts_with("certificate_record_") => Finding::problem(
+        code if STANDS.contains(&code) || is_of_records(code) && !passes(code) => Finding::problem(
             "order_refused",
             format!(
                 "The last try for a certificate for {host} failed for a reason that does not show in a look at the name, and the next one is {when}: mend what it says, and {retry} tries it at once."
@@ -86,10 +96,16 @@ fn failed(seen: &Observed, it: &Failed) -> Finding {
     }
 }
 
-/// Whether an authority, or the way to it, is at fault, as long as that lasts.
+/// Whether an authority, the provider of a zone, or the way to them is at fault, as long as that lasts.
 fn passes(code: &str) -> bool {
     code.starts_with("certificate_authority_")
         || ["certificate_authorities_rest", "certificate_order_slow"].contains(&code)
+        || is_of_records(code) && PASSING.iter().any(|end| code.ends_with(end))
+}
+
+/// Whether it is of a record that was to be set at the provider of a zone.
+fn is_of_records(code: &str) -> bool {
+    code.starts_with("certificate_record_")
 }
 
 /// How much of the limit for one name is used.
@@ -98,12 +114,12 @@ fn given(seen: &Observed) -> Option<Finding> {
     if count < SAME_MAX {
         let count = if count == 0 { String::from("none") } else { count.to_string() };
         let text = format!(
-            "Of the {SAME_MAX} certificates that Let's Encrypt gives for exactly {host} in 7 days, this server got {count} in the last 7."
+            "Of the {SAME_MAX} certificates that Let's Encrypt gives for exactly {host} in 7 days, this server got {count} in the last 7, as its audit log has it."
         );
         return Some(Finding::good("certificates_given", text, ""));
     }
     let text = format!(
-        "This server got {count} certificates for exactly {host} from Let's Encrypt in the last 7 days, which gives {SAME_MAX} in that time, so that another one may be refused: remove none that is here, until the first of them is a week old."
+        "This server got {count} certificates for exactly {host} from Let's Encrypt in the last 7 days, which gives {SAME_MAX} in that time besides those that it wished to renew, so that another one may be refused: remove none that is here, until fewer are less than a week old."
     );
     Some(Finding::warning("certificates_used_up", text, ""))
 }

@@ -269,6 +269,9 @@ fn what_an_authority_has_refused_is_said() {
     for (code, left_ms, level, words) in [
         ("certificate_limit", 5 * 3_600_000, Level::Problem, "asked again in 5 hours:"),
         ("certificate_limit_domain", 0, Level::Problem, "asked again now:"),
+        ("certificate_limit_failed", 0, Level::Problem, "mend what is wrong until then."),
+        ("certificate_record_slow", 60_000, Level::Warning, "there is nothing to change."),
+        ("certificate_record_unseen", 60_000, Level::Warning, "there is nothing to change."),
         ("certificate_record_token", 60_001, Level::Problem, "the next one is in 61 seconds:"),
         ("certificate_authority_untrusted", -5, Level::Problem, "the next one is now:"),
         ("certificate_authorities_rest", 1_200_000, Level::Warning, "the next one is in 20 minutes:"),
@@ -282,7 +285,7 @@ fn what_an_authority_has_refused_is_said() {
         assert_eq!(report.is_ready(), level < Level::Problem);
     }
     let given = |count| examine(&Observed { given: Some(count), ..well() });
-    for (count, words) in [(0, "this server got none in the last 7."), (4, "got 4 in")] {
+    for (count, words) in [(0, "this server got none in the last 7, as"), (4, "got 4 in")] {
         let report = given(count);
         assert_eq!(report.worst(), Level::Good);
         assert!(report.findings.iter().any(|it| it.code == "certificates_given" && it.text.contains(words)));

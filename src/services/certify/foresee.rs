@@ -59,7 +59,9 @@ impl Services {
             tenant,
             name: name.to_owned(),
             for_server: matches!(belongs, Belongs::Panel | Belongs::Star),
-            stands_in: self.has_star_of(&self.addresses.sites_domain) && certificate::covers(&star, name),
+            stands_in: *belongs != Belongs::Star
+                && self.has_star_of(&self.addresses.sites_domain)
+                && certificate::covers(&star, name),
         };
         authorities(acme, &wanted)
     }

@@ -30,6 +30,9 @@ const VISITS_MAX: usize = 8;
 /// The longest that the servers of a zone are looked for and asked; without them, the resolver's word counts.
 const ZONE_MAX: Duration = Duration::from_secs(10);
 
+/// What stands in front and does not say its name.
+const NAMELESS: &str = "a proxy";
+
 /// The CAA records of one name, and whether servers disagree on them.
 type Said = (Result<Vec<Property>, Failure>, Option<Disagreement>);
 
@@ -204,8 +207,14 @@ impl Look<'_> {
             Err(Silence::NotHttp) => return Outcome::NotHttp,
         };
         let body = said.body.trim_ascii();
+        let is_told = |by_tls| body == told(self.word, host, &nonce, by_tls).as_bytes();
         match said.status {
-            200 if body == told(self.word, host, &nonce).as_bytes() => Outcome::Here { through: said.server },
+            200 if is_told(by_tls) => Outcome::Here { through: said.server },
+            // What ends TLS in front need not say its name.
+            200 if by_tls && is_told(false) => {
+                Outcome::Here { through: Some(said.server.unwrap_or_else(|| String::from(NAMELESS))) }
+            }
+            200 if is_told(true) => Outcome::Here { through: said.server },
             200 if body.len() == 64 && body.iter().all(u8::is_ascii_hexdigit) => Outcome::OtherChainHost,
             status => Outcome::Other { status, server: said.server, location: said.location },
         }

@@ -35,6 +35,8 @@ struct World {
     words: BTreeMap<IpAddr, &'static str>,
     /// Where somebody answers by TLS, too.
     by_tls: Vec<IpAddr>,
+    /// Where what is in front ends TLS and does not say its name.
+    in_front: Vec<IpAddr>,
     visited: Mutex<Vec<String>>,
 }
 
@@ -59,24 +61,31 @@ impl Names for World {
     }
 }
 
-impl Reach for World {
-    fn get<'a>(&'a self, address: SocketAddr, host: &'a str, path: &'a str) -> Reached<'a> {
+impl World {
+    fn reach<'a>(&'a self, address: SocketAddr, host: &'a str, path: &'a str, by_tls: bool) -> Reached<'a> {
         self.visited.lock().unwrap_or_else(PoisonError::into_inner).push(format!("{address} {host}"));
         let nonce = path.strip_prefix(HERE).unwrap();
         let answer = match self.words.get(&address.ip()) {
             Some(word) => {
                 let host = host.split(':').next().unwrap();
-                let body = told(&Secret::new((*word).to_owned()), host, nonce).into_bytes();
+                let by_tls = by_tls && !self.in_front.contains(&address.ip());
+                let body = told(&Secret::new((*word).to_owned()), host, nonce, by_tls).into_bytes();
                 Ok(Said { status: 200, body, ..Said::default() })
             }
             None => self.answers.get(&address.ip()).cloned().unwrap_or(Err(Silence::TimedOut)),
         };
         Box::pin(async move { answer })
     }
+}
+
+impl Reach for World {
+    fn get<'a>(&'a self, address: SocketAddr, host: &'a str, path: &'a str) -> Reached<'a> {
+        self.reach(address, host, path, false)
+    }
 
     fn get_by_tls<'a>(&'a self, address: SocketAddr, host: &'a str, path: &'a str) -> Reached<'a> {
         let is_open = self.by_tls.contains(&address.ip());
-        if is_open { self.get(address, host, path) } else { Box::pin(async { Err(Silence::Closed) }) }
+        if is_open { self.reach(address, host, path, true) } else { Box::pin(async { Err(Silence::Closed) }) }
     }
 
     fn own(&self) -> Vec<IpAddr> {
@@ -122,8 +131,14 @@ fn outside(script: Script, allowed: &[Network]) -> (Outside, Arc<World>) {
     let words = BTreeMap::from([(OWN.parse().unwrap(), "ours"), ("7.7.7.7".parse().unwrap(), "theirs")]);
     let nginx = Said { status: 404, server: Some(String::from("nginx")), ..Said::default() };
     let answers = BTreeMap::from([(OTHER.parse().unwrap(), Ok(nginx))]);
-    let world =
-        Arc::new(World { script, answers, words, by_tls: vec![OWN.parse().unwrap()], visited: Mutex::default() });
+    let world = Arc::new(World {
+        script,
+        answers,
+        words,
+        by_tls: vec![OWN.parse().unwrap()],
+        in_front: Vec::new(),
+        visited: Mutex::default(),
+    });
     let names: Arc<dyn Names> = Arc::<World>::clone(&world);
     let reach: Arc<dyn Reach> = Arc::<World>::clone(&world);
     let public_addresses = vec!["1.2.3.4".parse().unwrap()];
@@ -176,6 +191,22 @@ async fn port_443_is_asked_where_an_authority_may_ask_there() {
         assert_eq!(visited.len(), asked);
         assert_eq!(visited.contains(&format!("{OWN}:443 www.shop.com")), asked == 2, "{visited:?}");
     }
+    // What ends TLS in front of this server keeps authorities from it there, though it does not say its name.
+    let (outside, world) = outside(well(), &[]);
+    drop(outside);
+    let mut world = Arc::into_inner(world).expect("nobody else has it");
+    world.in_front.push(OWN.parse().unwrap());
+    let (names, reach): (Arc<dyn Names>, Arc<dyn Reach>) = {
+        let world = Arc::new(world);
+        (Arc::<World>::clone(&world), world)
+    };
+    let outside = Outside { dns: Dns::new(names, &[]), reach, http_port: 80, ..Outside::default() };
+    let ours = Secret::new(String::from("ours"));
+    let authority = Authority::of("https://acme-v02.api.letsencrypt.org/directory", &[acme::Kind::TlsAlpn01]);
+    let look = Look { outside: &outside, word: &ours };
+    let seen = look.observe("www.shop.com", Belongs::Nobody, vec![authority]).await;
+    assert_eq!(seen.visits[0].by_tls, Some(Outcome::Here { through: Some(String::from("a proxy")) }));
+    assert_eq!(seen.visits[0].outcome, Outcome::Here { through: None });
 }
 
 #[tokio::test]
