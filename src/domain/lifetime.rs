@@ -121,7 +121,7 @@ fn ends_a_uuid(front: &str) -> bool {
 /// words, years, sizes and versions do not, and more so in a file that is no code; many a hash of a picture is not seen.
 fn is_short_hash(part: &str, bundled: bool, chunk: bool) -> bool {
     let signs = part.len() == 8 && part.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'_');
-    if !signs || begins_with_size(part) || has_year_or_version(part) {
+    if !signs || begins_with_size(part) || has_year_or_version(part) || (!bundled && is_from_to(part)) {
         return false;
     }
     let (all, capitals) = changes(part);
@@ -132,6 +132,18 @@ fn is_short_hash(part: &str, bundled: bool, chunk: bool) -> bool {
         .iter()
         .all(|is_kind| part.as_bytes().iter().any(is_kind));
     mixed && if bundled { all >= 4 || (all == 3 && capitals > 0) } else { all >= 4 && capitals > 0 }
+}
+
+/// Whether it goes from one to another: `B1toB2de`, `Mp3ToMp4`, `A1vsB2en`.
+fn is_from_to(part: &str) -> bool {
+    let has_digit = |it: &str| it.contains(|c: char| c.is_ascii_digit());
+    let lower = part.to_ascii_lowercase();
+    let kind = |b: u8| (b.is_ascii_digit(), b.is_ascii_uppercase());
+    let (front, back) = part.as_bytes().split_at(part.len() / 2);
+    lower.match_indices("to").any(|(at, _)| {
+        let (front, back) = lower.split_at(at);
+        has_digit(front) && has_digit(back)
+    }) || front.iter().map(|it| kind(*it)).eq(back.iter().map(|it| kind(*it)))
 }
 
 /// How often a letter and a digit stand side by side, or a capital behind a small letter; and how often the latter. A `_` parts words,
@@ -219,6 +231,11 @@ mod tests {
     const NAMES_OF_PEOPLE: &[&str] = &[
         "/app.js",
         "/assets/index.js",
+        "/kurs-B1toB2de.pdf",
+        "/convert-Mp3ToMp4.pdf",
+        "/guide-B2bToB2c.pdf",
+        "/report-Q1toQ4en.pdf",
+        "/test-A1vsB2en.png",
         "/3f2a9c1b.js",
         "/DkX2pQ9a.js",
         "/x-3f2a9c1b/app.js",

@@ -33,6 +33,11 @@ pub use crate::domain::url_path::{decode_path, encode};
 /// SECURITY: browsers read `\` as `/` and drop tabs and line ends, so these are escaped too.
 const URL: &AsciiSet =
     &CONTROLS.add(b' ').add(b'"').add(b'<').add(b'>').add(b'\\').add(b'^').add(b'`').add(b'{').add(b'|').add(b'}');
+/// As [`PATH`], for a server elsewhere: some read `+` as a blank wherever it is.
+const PASSED: &AsciiSet = &PATH.add(b'+');
+/// The longest path, decoded, for which a rule is asked that passes everything below a folder on: more than files have, as others sign or
+/// encode what they take.
+const PASSED_BYTES_MAX: usize = 8 * 1024;
 /// As [`URL`], for a query that is put before a possible fragment.
 const QUERY: &AsciiSet = &URL.add(b'#');
 
@@ -272,10 +277,6 @@ fn by_rule<'m>(
     holds: &impl Fn(usize, &When) -> bool,
     heard: &mut impl Listener,
 ) -> Option<Resolution<'m>> {
-    // SECURITY: no file has a longer path, and the cost of matching grows with it.
-    if path.len() > PATH_BYTES_MAX {
-        return None;
-    }
     let mut rules = manifest.policy().redirects.iter().enumerate().filter(|(_, rule)| rule.force == force);
     let (at, rule, values) = rules.find_map(|(at, rule)| {
         let values = values(rule, path, query)?;
@@ -299,7 +300,7 @@ fn answer<'m>(
     values: &[Value<'_>],
     (path, query): (&str, Option<&str>),
 ) -> Option<Resolution<'m>> {
-    let to = target(&rule.to, values);
+    let to = target(rule, values);
     let file = || {
         let path = to.split(['?', '#']).next().and_then(decode_path)?;
         find(manifest, &path).map(|entry| Resolution::File { entry, status: rule.status })
@@ -326,8 +327,19 @@ struct Value<'t> {
     from_query: bool,
 }
 
+/// Whether a rule is asked for a path of this length.
+///
+/// SECURITY: no file has a longer one, and the cost of matching grows with it, but for a whole folder.
+fn is_asked(rule: &Redirect, path: &str) -> bool {
+    let is_folder = || rule.from.strip_suffix("/*").is_some_and(|it| !it.contains(['*', ':']));
+    path.len() <= PATH_BYTES_MAX || path.len() <= PASSED_BYTES_MAX && rule.upstream().is_some() && is_folder()
+}
+
 /// The values that `rule` takes when it fits path and query.
 fn values<'t>(rule: &'t Redirect, path: &'t str, query: Option<&'t str>) -> Option<Vec<Value<'t>>> {
+    if !is_asked(rule, path) {
+        return None;
+    }
     let found = captures(&rule.from, path)?;
     let mut values: Vec<_> =
         found.into_iter().map(|(name, text)| Value { name, text: Cow::Borrowed(text), from_query: false }).collect();
@@ -365,7 +377,8 @@ fn decode_component(text: &str) -> Option<Cow<'_, str>> {
 ///
 /// SECURITY: values are put behind the host only and are escaped for the place where they stand; the path of a site
 /// keeps one `/` in front, since `//name` is another host.
-fn target(to: &str, values: &[Value<'_>]) -> String {
+fn target(rule: &Redirect, values: &[Value<'_>]) -> String {
+    let (to, path_set) = (rule.to.as_str(), if rule.upstream().is_some() { PASSED } else { PATH });
     let absolute = to.starts_with("https://") || to.starts_with("http://");
     let host = if absolute { to.find("://").map_or(0, |it| it + 3) } else { 0 };
     let rest = to.get(host..).unwrap_or_default();
@@ -381,7 +394,7 @@ fn target(to: &str, values: &[Value<'_>]) -> String {
         let length = named.find(|c: char| !c.is_ascii_alphanumeric() && c != '_').unwrap_or(named.len());
         let (name, after) = named.split_at(length);
         if let Some(value) = values.iter().find(|it| it.name == name) {
-            let set = if in_path && !value.from_query { PATH } else { COMPONENT };
+            let set = if in_path && !value.from_query { path_set } else { COMPONENT };
             out.extend(utf8_percent_encode(&value.text, set));
             rest = after;
         } else {

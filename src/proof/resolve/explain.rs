@@ -4,12 +4,11 @@
 //! beside it of the other rules is looked up afterwards. Nothing here is on the way of a visitor.
 
 use super::{
-    Listener, Resolution, target, values,
+    Listener, Resolution, is_asked, target, values,
     visitor::{self, Asked, Visitor},
     walk,
 };
 use crate::{
-    base::limits::PATH_BYTES_MAX,
     domain::{
         policy::{Redirect, When, captures, fits},
         site_path,
@@ -158,7 +157,7 @@ fn verdict(
     (path, query, visitor): (&str, Option<&str>, &dyn Visitor),
     heard: &Heard,
 ) -> Verdict {
-    if matches!(heard.step, Some(Step::Unreadable)) || !is_plain(path) || path.len() > PATH_BYTES_MAX {
+    if matches!(heard.step, Some(Step::Unreadable)) || !is_plain(path) || !is_asked(rule, path) {
         return Verdict::NotAsked;
     }
     let Some(values) = values(rule, path, query) else {
@@ -184,7 +183,7 @@ fn verdict(
         (Some((first, true)), _) if *first == at => Verdict::Answers,
         (Some((first, false)), _) if *first == at => match rule.status {
             301 | 302 | 303 | 307 | 308 => Verdict::SamePlace,
-            _ => Verdict::NoFile(target(&rule.to, &values)),
+            _ => Verdict::NoFile(target(rule, &values)),
         },
         (Some((first, _)), _) => Verdict::Later(*first),
         (None, Some((forced, _))) => Verdict::Forced(*forced),

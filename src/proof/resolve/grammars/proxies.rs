@@ -36,6 +36,16 @@ const PASSED_ON: &[Taken] = &[
         "/u/:id/* http://u.example.com:8080/:id?rest=:splat 200",
         &[("/u/c%C3%A9/a/b?x", "200 <- http://u.example.com:8080/c%C3%A9?rest=a%2Fb")],
     ),
+    // Signs stay as they are, but for one that some servers read as a blank.
+    (
+        PROXIES,
+        "",
+        "/f/* https://f.example.com/:splat 200",
+        &[
+            ("/f/C%2B%2B.pdf", "200 <- https://f.example.com/C%2B%2B.pdf"),
+            ("/f/C++;v=1,2@x.pdf", "200 <- https://f.example.com/C%2B%2B;v=1,2@x.pdf"),
+        ],
+    ),
     (PROXIES, "", "/x https://x.example.com 200", &[("/x?a=b", "200 <- https://x.example.com?a=b")]),
     (
         PROXIES,
@@ -54,6 +64,12 @@ const PASSED_ON: &[Taken] = &[
 #[test]
 fn requests_are_passed_on_as_the_documentation_has_it() {
     all_give(PASSED_ON);
+    // A whole folder is passed on also where paths are longer than those of files.
+    let manifest = site("", "/f/* https://f.example.com/:splat 200\n/:a https://f.example.com/:a 200\n/* /b 302", "");
+    let (manifest, long) = (manifest.unwrap(), "x".repeat(2_000));
+    let of = |path: &str| in_words(super::super::resolve(&manifest, path, None));
+    assert_eq!(of(&format!("/f/{long}")), format!("200 <- https://f.example.com/{long}"));
+    assert_eq!([of(&format!("/{long}")), of(&format!("/f/{}", "x".repeat(9_000)))], ["404 /404.html"; 2]);
     let manifest = site("", "/x https://de.example.com/ 200 Country=de", "").unwrap();
     for (country, wanted) in [("DE", "200 <- https://de.example.com/"), ("FR", "404 /404.html")] {
         let visitor = Named { country: country.parse().ok(), language: None };
