@@ -29,12 +29,13 @@ use std::{
 };
 
 use arc_swap::ArcSwap;
-use hyper::http::request::Parts;
+use hyper::{body::Body as _, http::request::Parts};
 use tokio::time::{Instant, sleep};
 use tokio_util::sync::CancellationToken;
 
 pub use self::connect::{Nobody, Resolve, Resolved};
 use self::{
+    bodies::{Placed, Taken},
     connect::{Authorities, Way},
     counts::Counts,
     gather::Gather,
@@ -42,6 +43,7 @@ use self::{
     named::Named,
     server::Server,
     shared::Shared,
+    shares::Owner,
     standing::May,
 };
 use super::{
@@ -387,22 +389,35 @@ impl Found {
     }
 
     /// What is sent as it is from the folder with the programs of a FastCGI route, where a GET or HEAD asks for such a file. Nothing of it is
-    /// sent that `locked` has; `now_s`: the time of day, in seconds.
+    /// sent that `locked` has; `now_s`: the time of day, in seconds. It has a place among what all upstreams work on until it is taken.
     pub(super) async fn public(
         &self,
-        parts: &Parts,
+        (parts, client): (&Parts, Client),
         locked: Option<&Prefixes>,
         now_s: i64,
     ) -> Option<Result<Response, Refusal>> {
-        let Group { route, tasks, .. } = &*self.group;
+        let Group { route, tasks, site, servers, .. } = &*self.group;
         // Which folder it is said somebody who manages the server.
         let root = route.root.as_deref().filter(|_| route.inside == Some(true))?;
         let (path, prefix) =
             if route.strip_prefix { (self.rest.as_str(), route.prefix()) } else { (parts.uri.path(), "") };
-        let found = fastcgi::public::find(tasks, root, path, parts, now_s).await?;
+        if route.plain_files.is_empty() {
+            return None;
+        }
+        let shared = &servers.first()?.shared;
+        let Some(place) = shared.exchange(Owner::new(*site, client)) else { return Some(Err(Refusal::Busy)) };
+        let found = fastcgi::public::find(tasks, root, path, &route.plain_files, parts, now_s).await?;
         // A link may lead to where another path is, too.
-        let is_locked = locked.is_some_and(|it| it.may_reach(Some(&format!("{prefix}{}", found.path))));
-        (!is_locked).then_some(found.answer)
+        if locked.is_some_and(|it| it.may_reach(Some(&format!("{prefix}{}", found.path)))) {
+            return None;
+        }
+        let idle = Duration::from_secs(route.timeout_s.idle.into());
+        Some(found.answer.map(|response| {
+            if response.body().is_end_stream() {
+                return response;
+            }
+            response.map(|body| Body::boxed(Taken::new(shared, Placed { body, _place: place }, idle)))
+        }))
     }
 
     /// Answers a request by one of the route's servers.

@@ -315,7 +315,7 @@ async fn frames_win_no_time_for_a_first_request_and_are_no_heads_behind_it() {
 
 #[tokio::test]
 async fn pings_keep_no_connection_that_is_idle_and_an_answer_that_is_taken_slowly_does() {
-    let idle = Duration::from_secs(1);
+    let idle = Duration::from_secs(3);
     let much = |_: Request<Arriving>, _: Peer| async { respond::text(StatusCode::OK, "x".repeat(400_000)) };
     let (address, tasks) = start(Limits { idle, ..limits() }, much);
     let (ping, get) = (frame(6, 0, 0, b"are you?"), frame(1, 0b101, 1, GET_2));

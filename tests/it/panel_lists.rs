@@ -414,7 +414,7 @@ fn awkward() -> Vec<(&'static str, Value)> {
         (firewall, rule(json!({ "query_has": " a=b&<\"'> ", "agent_has": "   " }))),
         (firewall, rule(json!({ "agent_has": "", "do": "log", "methods": ["POST", "POST"] }))),
         (firewall, rule(json!({ "from": ["10.0.0.7", "10.0.0.7"], "do": "allow" }))),
-        (PROXY, php(json!({ "scripts": ["/a b.php ", "* "], "deny": [] }))),
+        (PROXY, php(json!({ "scripts": ["/a b.php ", "* "], "deny": [], "plain_files": ["*.css ", "/wp-content/*"] }))),
         (PROXY, php(json!({ "deny": ["/cache/* "], "buffer": true, "timeout_s": { "connect": 7 } }))),
         (
             PROXY,

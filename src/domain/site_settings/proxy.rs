@@ -79,7 +79,7 @@ pub struct Route {
     /// Whom to believe that it is the server.
     #[serde(default, skip_serializing_if = "is_default")]
     pub tls: Tls,
-    /// Of FastCGI: the folder on the server with the programs, and with the plain files that are sent as they are.
+    /// Of FastCGI: the folder on the server with the programs.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub root: Option<String>,
     /// Of FastCGI: which programs there may run, as in `/index.php` and `/wp-admin/*.php`; else all that `deny` does not name.
@@ -88,6 +88,9 @@ pub struct Route {
     /// Of FastCGI: which of them never run; else those in [`scripts::UPLOADS`].
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub deny: Option<Vec<String>>,
+    /// Of FastCGI: which plain files there are sent as they are, as in `/wp-content/*` and `*.css`; none, where nothing is said.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub plain_files: Vec<String>,
     /// Whether it may lead to addresses that are not public, and to sockets. Set by who manages the server, and by nobody else.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub inside: Option<bool>,
@@ -223,6 +226,7 @@ impl Route {
             root: None,
             scripts: Vec::new(),
             deny: None,
+            plain_files: Vec::new(),
             inside: None,
         }
     }
@@ -395,12 +399,15 @@ impl Route {
 
     fn check_scripts(&self, key: &str) -> Result<()> {
         let denied = self.deny.as_deref().unwrap_or_default();
-        let lists =
-            [("proxy.routes.scripts", "scripts", self.scripts.as_slice()), ("proxy.routes.deny", "deny", denied)];
+        let lists = [
+            ("proxy.routes.scripts", "scripts", self.scripts.as_slice()),
+            ("proxy.routes.deny", "deny", denied),
+            ("proxy.routes.plain_files", "plain_files", self.plain_files.as_slice()),
+        ];
         for (field, name, patterns) in lists {
             let refused = |at: &str, why: &str| Err(wrong(field, &format!("`{key}.{name}{at}`"), why));
             if self.root.is_none() && (!patterns.is_empty() || (name == "deny" && self.deny.is_some())) {
-                return refused("", "only FastCGI runs programs of a folder. Leave it out");
+                return refused("", "only FastCGI has a folder with programs. Leave it out");
             }
             if patterns.len() > scripts::PATTERNS_MAX {
                 let text = format!("there are at most {}. One `*` stands for many", scripts::PATTERNS_MAX);

@@ -32,7 +32,7 @@ pub(super) async fn shown(
         return by_files(gate, visit, body, known).await;
     }
     // A file below the folder of a FastCGI route.
-    let sent = if reads { found.public(parts, visit.locked, gate.now_s).await } else { None };
+    let sent = if reads { found.public((parts, visit.asked.client()), visit.locked, gate.now_s).await } else { None };
     match sent {
         Some(sent) => Ok(onward::lasting(visit, sent?, known)),
         None => onward::pass(visit, found, parts, body, known).await,

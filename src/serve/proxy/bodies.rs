@@ -21,7 +21,7 @@ use tokio_util::sync::{CancellationToken, WaitForCancellationFutureOwned};
 use super::{
     gather,
     server::Lease,
-    shared::{Held, Shared},
+    shared::{Held, Place, Shared},
 };
 use crate::http::{
     pace::is_too_slow,
@@ -211,6 +211,32 @@ pub(super) struct Begun<B> {
 impl<B> Begun<B> {
     pub(super) fn new(first: Bytes, rest: B) -> Self {
         Self { first: Some(first).filter(|it| !it.is_empty()), rest }
+    }
+}
+
+/// A body that has a place among what all upstreams work on.
+pub(super) struct Placed {
+    pub(super) body: Body,
+    pub(super) _place: Place,
+}
+
+impl HttpBody for Placed {
+    type Data = Bytes;
+    type Error = BodyError;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
+        Pin::new(&mut self.body).poll_frame(context).map_err(Into::into)
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.body.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.body.size_hint()
     }
 }
 

@@ -183,11 +183,11 @@ async fn files_beside_the_programs_are_sent_as_they_are() {
     std::os::unix::fs::symlink("../secret.php", php.root().join("secret.txt")).unwrap();
     let (mut stripped, mut outside) = (php.route("/app"), php.route("/outside"));
     for it in [&mut stripped, &mut outside] {
-        it["strip_prefix"] = json!(true);
+        (it["strip_prefix"], it["plain_files"]) = (json!(true), json!(["*"]));
     }
     outside["inside"] = json!(false);
     let mut first = php.route("/");
-    first["files_first"] = json!(true);
+    (first["files_first"], first["plain_files"]) = (json!(true), json!(["*"]));
     let web = Web::with(Limits::default());
     show(&web, &json!([first, stripped, outside]), &[("/both.txt", b"of the deployment"), ("/index.html", b"file")]);
     for (path, kind, wanted) in [
@@ -231,11 +231,16 @@ async fn files_behind_a_door_are_sent_to_who_may_whatever_leads_to_them() {
     let php = Php::start().await;
     write_files(&php.root(), &[("inner/plan.txt", b"for few")]);
     std::os::unix::fs::symlink("inner/plan.txt", php.root().join("way.txt")).unwrap();
-    let web = web(&json!([php.route("/")]));
+    let mut route = php.route("/");
+    // Nothing is sent that nobody has named, by the name that is asked for and by the one that it leads to.
+    assert!(web(&json!([route])).get("/way.txt").await.text().contains("REQUEST_URI"));
+    route["plain_files"] = json!(["/way*"]);
+    assert!(web(&json!([route])).get("/way.txt").await.text().contains("REQUEST_URI"));
+    route["plain_files"] = json!(["/way*", "/inner/*"]);
+    let web = web(&json!([route]));
     assert_eq!(web.get("/way.txt").await.text(), "for few");
     let person =
         json!({ "name": "ada", "hash": chainhost::base::password::hash("open sesame").unwrap(), "changed_ms": 0 });
-    let mut route = php.route("/");
     route["inside"] = json!(true);
     let settings = json!({
         "proxy": { "routes": [route] }, "access": { "mode": "basic", "paths": ["/inner/"] },

@@ -35,6 +35,7 @@ pub(in super::super) static ROUTES: List = List {
         "scripts",
         "deny",
         "deny_nothing",
+        "plain_files",
         "buffer",
         "strip_prefix",
         "files_first",
@@ -64,6 +65,7 @@ pub(in super::super) static ROUTES: List = List {
         "root",
         "scripts",
         "deny",
+        "plain_files",
         "timeout_s.connect",
         "timeout_s.answer",
         "timeout_s.idle",
@@ -104,6 +106,7 @@ fn shown(route: &Route, at: u32) -> Row {
         root: _,
         scripts: _,
         deny: _,
+        plain_files: _,
         inside: _,
     } = route;
     let mut row = Row::empty(&ROUTES, at);
@@ -118,6 +121,7 @@ fn shown(route: &Route, at: u32) -> Row {
     row.put("scripts", route.scripts.join("\n"));
     row.put("deny", route.deny.as_ref().map_or_else(String::new, |it| it.join("\n")));
     row.flag("deny_nothing", route.deny.as_ref().is_some_and(Vec::is_empty));
+    row.put("plain_files", route.plain_files.join("\n"));
     row.put("buffer", route.buffer.map_or("", |it| if it { "yes" } else { "no" }));
     let times = route.timeout_s;
     for (name, value) in [
@@ -185,6 +189,10 @@ fn route(row: &Row, may_lead_inside: bool, problems: &mut Problems) -> Value {
     let (scripts, deny) = (rows::lines(row.text("scripts")), rows::lines(row.text("deny")));
     if !scripts.is_empty() {
         put("scripts", json!(scripts));
+    }
+    let plain_files = rows::lines(row.text("plain_files"));
+    if !plain_files.is_empty() {
+        put("plain_files", json!(plain_files));
     }
     match (deny.is_empty(), row.on("deny_nothing")) {
         (false, true) => row.wants("deny", problems, "say what never runs, or that all do, and not both."),

@@ -1,4 +1,4 @@
-//! Which programs below the `root` of a FastCGI route may run.
+//! Which programs below the `root` of a FastCGI route may run, and which other files there are sent.
 //!
 //! SECURITY: into some folders programs put what visitors send. A program there is not run unless somebody says so, however it came there.
 
@@ -59,6 +59,12 @@ impl Scripts {
         let is_allowed = || self.allow.iter().any(|it| fits(it.as_bytes(), asked.as_bytes()));
         !is_denied && (self.allow.is_empty() || is_allowed())
     }
+}
+
+/// Whether a path below `root` fits one of these patterns.
+pub fn any_fits(patterns: &[String], path: &str) -> bool {
+    let path = plain(path);
+    patterns.iter().any(|it| fits(it.as_bytes(), path.as_bytes()))
 }
 
 /// A path with each row of slashes as one.

@@ -25,7 +25,7 @@ use hyper::{
 
 use crate::{
     base::{beneath::Folder, hash::Sha256, tasks::Tasks},
-    domain::{media_type, url_path::decode_path},
+    domain::{media_type, site_settings::proxy::scripts, url_path::decode_path},
     http::{
         conditional::{self, Outcome},
         pieces,
@@ -39,8 +39,8 @@ use crate::{
     },
 };
 
-/// Read at once; and no more than that of a file is in memory for one visitor.
-const CHUNK: u64 = 256 * 1024;
+/// Read at once: twice that of a file is in memory for one answer, and each has a place among those of its visitor.
+const CHUNK: u64 = 64 * 1024;
 
 /// Parts behind a dot that give something away wherever they are in a name (`wp-config.php.txt`, `dump.sql.gz`), as does each that begins with `php`.
 const ANYWHERE: [&str; 6] = ["env", "phar", "pht", "phtml", "sql", "sqlite"];
@@ -51,6 +51,8 @@ const AT_THE_END: [&str; 48] = [
     "original", "p12", "pem", "pfx", "profile", "rej", "sav", "save", "sqlite3", "swn", "swo", "swp", "swx", "temp",
     "theme", "tmp", "toml", "tpl", "twig", "yaml", "yml",
 ];
+/// Ends that say how something was packed or is shown, and not what it is.
+const PACKED: [&str; 12] = ["7z", "br", "bz2", "gz", "lz4", "rar", "tar", "tgz", "txt", "xz", "zip", "zst"];
 /// Names that say what an application is made of, and where PHP writes its complaints.
 const NAMES: [&str; 9] = [
     "auth.json",
@@ -80,16 +82,24 @@ struct Found {
     path: String,
 }
 
-/// The file at a raw path, for a GET or HEAD; `None` where there is none that is sent. `now_s`: the time of day, in seconds.
-pub(crate) async fn find(tasks: &Tasks, root: &str, path: &str, parts: &Parts, now_s: i64) -> Option<Public> {
+/// The file at a raw path that these patterns let be sent, for a GET or HEAD; `None` where there is none. `now_s`: the time of day, in seconds.
+pub(crate) async fn find(
+    tasks: &Tasks,
+    root: &str,
+    path: &str,
+    patterns: &[String],
+    parts: &Parts,
+    now_s: i64,
+) -> Option<Public> {
     let path = decode_path(path)?;
-    if !may_be_sent(&path) {
+    if !may_be_sent(&path) || !scripts::any_fits(patterns, &path) {
         return None;
     }
     let (root, path, within) = (PathBuf::from(root), path.into_owned(), tasks.clone());
+    let patterns = patterns.to_vec();
     let (method, headers) = (parts.method.clone(), parts.headers.clone());
     let found = tasks.blocking(move || {
-        let found = open(&root, &path)?;
+        let found = open(&root, &path).filter(|it| scripts::any_fits(&patterns, &it.path))?;
         Some(Public { path: found.path.clone(), answer: answer(found, &method, &headers, now_s, &within) })
     });
     found.await.flatten()
@@ -104,12 +114,24 @@ fn may_be_sent(path: &str) -> bool {
 
 /// Whether a name, in small letters, says that its file is nothing for visitors.
 fn gives_away(name: &str) -> bool {
-    let (mut parts, last) = (name.split('.').skip(1), name.rsplit_once('.').map(|it| it.1));
+    let parts: Vec<&str> = name.split('.').map(unwritten).collect();
+    let behind = parts.get(1..).unwrap_or_default();
+    // What is packed, numbered or shown as text is still what it is: `debug.log.1`, `db.sql.gz`, `config.inc.txt`.
+    let is_packing = |it: &&&str| PACKED.contains(*it) || it.bytes().all(|b| b.is_ascii_digit());
+    let mut from_end = behind.iter().rev().skip_while(is_packing);
+    let last = from_end.next();
+    let whole = name.split('.').take(parts.len() - behind.iter().rev().take_while(is_packing).count());
+    let whole = whole.collect::<Vec<_>>().join(".");
     name.starts_with('#')
         || name.ends_with(['~', '#'])
-        || NAMES.contains(&name)
-        || last.is_some_and(|it| AT_THE_END.contains(&it))
-        || parts.any(|it| it.starts_with("php") || ANYWHERE.contains(&it))
+        || NAMES.contains(&whole.as_str())
+        || last.is_some_and(|it| AT_THE_END.contains(it))
+        || behind.iter().any(|it| it.starts_with("php") || ANYWHERE.contains(it))
+}
+
+/// A part of a name without what a database appends to the name of its file while it writes.
+fn unwritten(part: &str) -> &str {
+    ["-wal", "-shm", "-journal"].iter().find_map(|it| part.strip_suffix(it)).unwrap_or(part)
 }
 
 fn open(root: &Path, path: &str) -> Option<Found> {
@@ -234,73 +256,92 @@ mod tests {
     use super::*;
     use crate::base::files::write_atomic;
 
+    /// Names of files for visitors.
+    const FOR_VISITORS: &[&str] = &[
+        "/notes.txt",
+        "/wp-includes/css/style.min.css",
+        "/app.config.js",
+        "/button.module.css",
+        "/a b.jpg",
+        "/LICENSE",
+        "/.well-known/security.txt",
+        "/a/.well-known/x",
+        "/php",
+        "/logo",
+        "/elephpant.svg",
+        "/old.png",
+        "/robots.txt",
+        "/react.production.min.js",
+        "/log/a.html",
+        "/inc/a.js",
+        "/manifest.json",
+        "/feed.xml",
+        "/sql.html",
+        "/photos.zip",
+        "/report.2024.txt",
+        "/jquery-3.7.1.js",
+        "/v1.2.tar.gz",
+    ];
+
+    /// Names that give something away.
+    const FOR_NOBODY: &[&str] = &[
+        "/",
+        "/a/",
+        "/a.php",
+        "/a.PHP",
+        "/a.php~",
+        "/a.php.bak",
+        "/a.php_old",
+        "/a.php.txt",
+        "/a.php.",
+        "/a.php5",
+        "/a.phps",
+        "/a.phtml",
+        "/a.pHar",
+        "/a.pht",
+        "/a.inc",
+        "/a.INC.old",
+        "/dump.sql",
+        "/dump.sql.gz",
+        "/.env",
+        "/prod.env",
+        "/a.env.local",
+        "/php.ini",
+        "/debug.log",
+        "/a.swp",
+        "/#a.js#",
+        "/a.js~",
+        "/.git/config",
+        "/a/.git/x.css",
+        "/.htaccess",
+        "/.htpasswd",
+        "/.well-known/.x",
+        "/..x",
+        "/a.yml",
+        "/server.key",
+        "/error_log",
+        "/COMPOSER.json",
+        "/composer.lock",
+        "/web.config",
+        "/a.twig",
+        "/debug.log.1",
+        "/debug.log.gz",
+        "/debug.log.2.gz",
+        "/error_log.1",
+        "/db.sqlite-wal",
+        "/db.sqlite3-journal",
+        "/shop.db-shm",
+        "/config.inc.txt",
+        "/parameters.yml.txt",
+        "/site.bak.zip",
+        "/site.old.tar.gz",
+    ];
+
     #[test]
     fn names_that_give_something_away_are_not_sent() {
-        for path in [
-            "/notes.txt",
-            "/wp-includes/css/style.min.css",
-            "/app.config.js",
-            "/button.module.css",
-            "/a b.jpg",
-            "/LICENSE",
-            "/.well-known/security.txt",
-            "/a/.well-known/x",
-            "/php",
-            "/logo",
-            "/elephpant.svg",
-            "/old.png",
-            "/robots.txt",
-            "/react.production.min.js",
-            "/log/a.html",
-            "/inc/a.js",
-            "/manifest.json",
-            "/feed.xml",
-            "/sql.html",
-        ] {
-            assert!(may_be_sent(path), "{path}");
-        }
-        for path in [
-            "/",
-            "/a/",
-            "/a.php",
-            "/a.PHP",
-            "/a.php~",
-            "/a.php.bak",
-            "/a.php_old",
-            "/a.php.txt",
-            "/a.php.",
-            "/a.php5",
-            "/a.phps",
-            "/a.phtml",
-            "/a.pHar",
-            "/a.pht",
-            "/a.inc",
-            "/a.INC.old",
-            "/dump.sql",
-            "/dump.sql.gz",
-            "/.env",
-            "/prod.env",
-            "/a.env.local",
-            "/php.ini",
-            "/debug.log",
-            "/a.swp",
-            "/#a.js#",
-            "/a.js~",
-            "/.git/config",
-            "/a/.git/x.css",
-            "/.htaccess",
-            "/.htpasswd",
-            "/.well-known/.x",
-            "/..x",
-            "/a.yml",
-            "/server.key",
-            "/error_log",
-            "/COMPOSER.json",
-            "/composer.lock",
-            "/web.config",
-            "/a.twig",
-        ] {
-            assert!(!may_be_sent(path), "{path}");
+        for (paths, wanted) in [(FOR_VISITORS, true), (FOR_NOBODY, false)] {
+            let wrong: Vec<_> = paths.iter().filter(|it| may_be_sent(it) != wanted).collect();
+            assert!(wrong.is_empty(), "sent is not {wanted}: {wrong:?}");
         }
     }
 
@@ -372,7 +413,7 @@ mod tests {
         }
         let (parts, ()) = request.body(()).unwrap().into_parts();
         let root = root.to_str().unwrap();
-        find(&Tasks::new(), root, "/notes.txt", &parts, 4_000_000_000).await.unwrap().answer
+        find(&Tasks::new(), root, "/notes.txt", &[String::from("*")], &parts, 4_000_000_000).await.unwrap().answer
     }
 
     #[tokio::test]
