@@ -401,7 +401,7 @@ impl Found {
         let root = route.root.as_deref().filter(|_| route.inside == Some(true))?;
         let (path, prefix) =
             if route.strip_prefix { (self.rest.as_str(), route.prefix()) } else { (parts.uri.path(), "") };
-        if route.plain_files.is_empty() {
+        if !fastcgi::public::may_fit(path, &route.plain_files) {
             return None;
         }
         let shared = &servers.first()?.shared;

@@ -82,6 +82,11 @@ struct Found {
     path: String,
 }
 
+/// Whether these patterns may let the file at a raw path be sent, if there is one.
+pub(crate) fn may_fit(path: &str, patterns: &[String]) -> bool {
+    !patterns.is_empty() && decode_path(path).is_some_and(|it| may_be_sent(&it) && scripts::any_fits(patterns, &it))
+}
+
 /// The file at a raw path that these patterns let be sent, for a GET or HEAD; `None` where there is none. `now_s`: the time of day, in seconds.
 pub(crate) async fn find(
     tasks: &Tasks,
@@ -114,24 +119,30 @@ fn may_be_sent(path: &str) -> bool {
 
 /// Whether a name, in small letters, says that its file is nothing for visitors.
 fn gives_away(name: &str) -> bool {
-    let parts: Vec<&str> = name.split('.').map(unwritten).collect();
-    let behind = parts.get(1..).unwrap_or_default();
-    // What is packed, numbered or shown as text is still what it is: `debug.log.1`, `db.sql.gz`, `config.inc.txt`.
-    let is_packing = |it: &&&str| PACKED.contains(*it) || it.bytes().all(|b| b.is_ascii_digit());
-    let mut from_end = behind.iter().rev().skip_while(is_packing);
-    let last = from_end.next();
-    let whole = name.split('.').take(parts.len() - behind.iter().rev().take_while(is_packing).count());
-    let whole = whole.collect::<Vec<_>>().join(".");
+    let parts: Vec<&str> = name.split('.').collect();
+    // What is packed, numbered, dated or shown as text is still what it is: `debug.log.1`, `db.sql.gz`, `a.bak.2024-01-31`, `config.inc.txt`.
+    let packing = parts.iter().skip(1).rev().take_while(|it| is_packing(it)).count();
+    let whole = parts.get(..parts.len() - packing).unwrap_or_default();
+    let (first, behind) = (whole.join("."), parts.get(1..).unwrap_or_default());
+    let is_named = |it: &&str| {
+        first.strip_prefix(*it).is_some_and(|more| !more.starts_with(|c: char| c == '.' || c.is_ascii_alphanumeric()))
+    };
     name.starts_with('#')
         || name.ends_with(['~', '#'])
-        || NAMES.contains(&whole.as_str())
-        || last.is_some_and(|it| AT_THE_END.contains(it))
-        || behind.iter().any(|it| it.starts_with("php") || ANYWHERE.contains(it))
+        || NAMES.iter().any(is_named)
+        || whole.iter().skip(1).next_back().is_some_and(|it| AT_THE_END.contains(&stem(it)))
+        || behind.iter().any(|it| it.starts_with("php") || ANYWHERE.contains(&stem(it)))
 }
 
-/// A part of a name without what a database appends to the name of its file while it writes.
-fn unwritten(part: &str) -> &str {
-    ["-wal", "-shm", "-journal"].iter().find_map(|it| part.strip_suffix(it)).unwrap_or(part)
+/// Whether a part of a name says how something was packed or is shown, or when it was put away, and not what it is.
+fn is_packing(part: &str) -> bool {
+    let is_time = part.bytes().all(|b| b.is_ascii_digit() || matches!(b, b'-' | b'_' | b't'));
+    PACKED.contains(&part) || is_time
+}
+
+/// A part of a name without what is appended to it when it is put away, or by a database while it writes: `log-20240131`, `sqlite-wal`, `env_old`.
+fn stem(part: &str) -> &str {
+    part.split(|c: char| !c.is_ascii_alphanumeric()).next().unwrap_or(part)
 }
 
 fn open(root: &Path, path: &str) -> Option<Found> {
@@ -281,6 +292,10 @@ mod tests {
         "/report.2024.txt",
         "/jquery-3.7.1.js",
         "/v1.2.tar.gz",
+        "/photo.old-town.jpg",
+        "/2024-01-31.pdf",
+        "/package.jsonp",
+        "/makefile.html",
     ];
 
     /// Names that give something away.
@@ -335,6 +350,17 @@ mod tests {
         "/parameters.yml.txt",
         "/site.bak.zip",
         "/site.old.tar.gz",
+        "/debug.log-20240101",
+        "/debug.log-20240101.gz",
+        "/error_log-20240101",
+        "/debug.log.2024-01-01",
+        "/site.bak.2024-01-01T10",
+        "/dump.sql-20240101.gz",
+        "/prod.env-old",
+        "/prod.env_backup",
+        "/config.inc-old",
+        "/settings.ini_bak",
+        "/package.json-1",
     ];
 
     #[test]
