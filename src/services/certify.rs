@@ -11,6 +11,7 @@ mod foresee;
 mod line;
 mod names;
 mod outcome;
+mod pass;
 mod people;
 pub mod records;
 
@@ -21,21 +22,19 @@ use std::{
     time::Duration,
 };
 
-use tokio::sync::Notify;
 use zeroize::Zeroizing;
 
 pub use self::people::HostnameCertificate;
 use self::{
     due::renewal_ms,
     foresee::{Barred, Foreseen},
-    line::{Line, Turn},
     names::Wanted,
     outcome::Outcome,
     records::{Poster, Zones},
 };
 use super::{Services, access, nodes::Hold};
 use crate::{
-    base::{random, together},
+    base::random,
     domain::{
         Error, Result,
         acme::{self, Blame, Challenge, Explained, Kind, records::Posted},
@@ -53,8 +52,6 @@ use crate::{
 
 /// The trouble of a server whose clock is wrong.
 const CLOCK: &str = "certificate_clock";
-/// Certificates that are got at a time.
-const AT_ONCE: usize = 8;
 /// The event of one that has come.
 pub(super) const ISSUED: &str = "certificate.issued";
 /// How long a challenge is shown at most.
@@ -77,12 +74,8 @@ const PAUSE_MIN_MS: i64 = 15 * MINUTE_MS;
 const PAUSE_MAX_MS: i64 = 24 * 60 * MINUTE_MS;
 /// A certificate that has come is not asked for again sooner, whatever its dates are.
 const AFTER_MS: i64 = 60 * MINUTE_MS;
-/// How long one pass begins with one more hostname: what is due then is sorted anew in the next one.
-const PASS_MAX: Duration = Duration::from_mins(5);
 /// How long one name may take, with all authorities and ways: some minutes are usual where a zone is slow to show a record.
 const ORDER_MAX: Duration = Duration::from_mins(20);
-/// How long the end of the process waits for orders that are under way: what an authority gives then would be lost.
-const GRACE: Duration = Duration::from_secs(20);
 /// Orders of one tenant: one that uses up the limits of an authority would do so for all.
 const TENANT_MAX: u32 = 100;
 const TENANT_WINDOW_MS: i64 = 60 * MINUTE_MS;
@@ -235,81 +228,6 @@ impl Services {
         self.db.read(move |tx| store::acme::list_challenges(tx, now_ms)).await
     }
 
-    /// One pass: asks for what is due. Where the process stops, no more is begun, and what is under way has some seconds.
-    pub async fn certify(&self, hold: Hold) -> Result<()> {
-        let Some(acme) = &self.acme else { return Ok(()) };
-        let covered = lock(&acme.covered).clone();
-        let Some(covered) = covered.filter(|_| !acme.directories.is_empty()) else { return Ok(()) };
-        self.master_key()?;
-        let mut pass = Box::pin(self.pass(acme, &covered, hold));
-        tokio::select! {
-            done = &mut pass => return done,
-            () = self.tasks.stopping() => {}
-        }
-        tokio::time::timeout(GRACE, pass).await.unwrap_or(Ok(()))
-    }
-
-    async fn pass(&self, acme: &Acme, covered: &[String], hold: Hold) -> Result<()> {
-        let (due, seen) = self.find_due(acme, covered, hold).await?;
-        self.sweep_records(acme, seen.all()).await?;
-        let line = Line::new(acme, due);
-        let until = tokio::time::Instant::now() + PASS_MAX;
-        let next = || if tokio::time::Instant::now() < until { line.next() } else { None };
-        let work = || -> Later<'_, Result<()>> { Box::pin(self.take_turns(acme, hold, next)) };
-        let ended = Notify::new();
-        let all = async {
-            let came = together::all((0..AT_ONCE).map(|_| work())).await;
-            ended.notify_one();
-            came
-        };
-        let (came, late) = tokio::join!(all, self.certify_late(acme, hold, &line, &ended));
-        if line.has_more() {
-            self.signals().certify.notify_one();
-        }
-        came.into_iter().chain([late]).collect::<Result<()>>()?;
-        if self.tasks.is_stopping() {
-            return Ok(());
-        }
-        self.ask_windows(acme, &seen, hold).await
-    }
-
-    /// What comes while a pass goes on does not wait until all of that has ended.
-    async fn certify_late(&self, acme: &Acme, hold: Hold, line: &Line<'_>, ended: &Notify) -> Result<()> {
-        loop {
-            tokio::select! {
-                () = ended.notified() => return Ok(()),
-                () = self.signals().certify.notified() => {}
-            }
-            let covered = lock(&acme.covered).clone().unwrap_or_default();
-            line.add(self.find_due(acme, &covered, hold).await?.0);
-            self.take_turns(acme, hold, || line.next_fair()).await?;
-        }
-    }
-
-    /// Gets one certificate after the other, as long as there is a next one.
-    async fn take_turns<'a>(
-        &self,
-        acme: &Acme,
-        hold: Hold,
-        next: impl Fn() -> Option<(Wanted, Option<Order>, Turn<'a>)>,
-    ) -> Result<()> {
-        let mut failed = None;
-        while !self.tasks.is_stopping()
-            && let Some((wanted, before, _turn)) = next()
-        {
-            let hostname = wanted.name.clone();
-            if let Err(error) = self.certify_one(acme, hold, wanted, before).await {
-                tracing::warn!(hostname, %error, "what became of a certificate could not be kept");
-                let is_lost = error.code == "lease_lost";
-                failed = Some(error);
-                if is_lost {
-                    break;
-                }
-            }
-        }
-        failed.map_or(Ok(()), Err)
-    }
-
     /// Gets one certificate, and keeps what came of it.
     async fn certify_one(&self, acme: &Acme, hold: Hold, wanted: Wanted, before: Option<Order>) -> Result<()> {
         let failures = before.as_ref().map_or(0, |it| it.failures);
@@ -401,8 +319,10 @@ impl Services {
             // One that is shown and ends leaves less time.
             let left = replaced.as_ref().map(|it| it.until_ms.saturating_sub(self.clock.now_ms()) / 4);
             // What is given and cannot be used counts at its authority, too.
-            let failures = if code == CLOCK { i64::MAX } else { failures };
-            let pause = pause_ms(failures, retry_after_s).min(left.unwrap_or(i64::MAX).max(PAUSE_MIN_MS));
+            let is_wasted = code == CLOCK;
+            let failures = if is_wasted { i64::MAX } else { failures };
+            let left = left.filter(|_| !is_wasted).unwrap_or(i64::MAX);
+            let pause = pause_ms(failures, retry_after_s).min(left.max(PAUSE_MIN_MS));
             order.next_ms = self.clock.now_ms().saturating_add(pause);
             tracing::warn!(hostname = wanted.name, code, "no certificate: {text}");
             order.problem = Some((code, text));

@@ -7,6 +7,7 @@ use std::{
         Arc, Mutex,
         atomic::{AtomicBool, Ordering},
     },
+    time::Duration,
 };
 
 use chainhost::{
@@ -32,6 +33,7 @@ use chainhost::{
 };
 use tempfile::TempDir;
 use tokio::task::JoinSet;
+use tokio_util::sync::CancellationToken;
 use zeroize::Zeroizing;
 
 use crate::support::{
@@ -56,6 +58,8 @@ struct Script {
     accounts: Mutex<Vec<String>>,
     window: Mutex<Option<Window>>,
     now_ms: Mutex<i64>,
+    /// Until then it says nothing of names that begin with `slow`.
+    speaks: CancellationToken,
 }
 
 impl Script {
@@ -72,10 +76,9 @@ impl Script {
         let folder = tempfile::tempdir().unwrap();
         let key = rcgen::KeyPair::generate().unwrap();
         let mut wish = rcgen::CertificateParams::new(vec![name.to_owned()]).unwrap();
-        let from = std::time::UNIX_EPOCH
-            + std::time::Duration::from_millis(u64::try_from(*self.now_ms.lock().unwrap()).unwrap());
+        let from = std::time::UNIX_EPOCH + Duration::from_millis(u64::try_from(*self.now_ms.lock().unwrap()).unwrap());
         wish.not_before = from.into();
-        wish.not_after = (from + std::time::Duration::from_hours(90 * 24)).into();
+        wish.not_after = (from + Duration::from_hours(90 * 24)).into();
         wish.use_authority_key_identifier_extension = true;
         let authority = Authority::new();
         let made = authority.sign(&wish, &key);
@@ -109,7 +112,12 @@ impl Authorities for Script {
         let asked = (directory.url.clone(), wish.name.clone(), wish.way, wish.replaces.is_some());
         self.asked.lock().unwrap().push(asked);
         let says = self.says.lock().unwrap().pop_front();
-        Box::pin(async move { says.map_or_else(|| Ok(self.give(&wish.name)), |it| Err(it.into())) })
+        Box::pin(async move {
+            if wish.name.starts_with("slow") {
+                self.speaks.cancelled().await;
+            }
+            says.map_or_else(|| Ok(self.give(&wish.name)), |it| Err(it.into()))
+        })
     }
 
     fn renewal<'a>(&'a self, _directory: &'a Directory, _id: &'a str) -> Later<'a, Result<Option<Window>, Refusal>> {
@@ -234,8 +242,13 @@ impl Rig {
     }
 
     async fn order(&self, name: &str) -> Order {
+        self.order_now(name).await.unwrap()
+    }
+
+    /// The order of a hostname, if it was asked for.
+    async fn order_now(&self, name: &str) -> Option<Order> {
         let all = self.services.list_hostname_certificates(&self.actor).await.unwrap();
-        all.into_iter().find(|it| it.hostname == name).unwrap().order.unwrap()
+        all.into_iter().find(|it| it.hostname == name).unwrap().order
     }
 
     fn now_ms(&self) -> i64 {
@@ -436,6 +449,51 @@ async fn a_certificate_that_does_not_count_yet_replaces_none() {
     assert_eq!(rig.base.count(of_it), 2, "both are here");
     // Nothing of it is asked for again, and so no limit used up.
     rig.later(60 * MINUTE_MS).await;
+    assert_eq!(rig.script.asked(), []);
+}
+
+/// Hostnames that nobody answers for take minutes; one that is added meanwhile does not wait for them.
+#[tokio::test]
+async fn a_hostname_that_comes_while_others_take_their_time_is_asked_for() {
+    let rig = Rig::new().await;
+    for name in ["slow-a.internal", "slow-b.internal"] {
+        rig.add(name).await;
+    }
+    let meanwhile = async {
+        let asked = |name: &str| rig.script.asked.lock().unwrap().iter().any(|it| it.1 == name);
+        while !(asked("slow-a.internal") && asked("slow-b.internal")) {
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+        for name in ["late.internal", "later.internal"] {
+            rig.add(name).await;
+            while rig.order_now(name).await.is_none_or(|it| it.certificate.is_none()) {
+                tokio::time::sleep(Duration::from_millis(10)).await;
+            }
+        }
+        let order = rig.order("slow-a.internal").await;
+        assert!(order.certificate.is_none() && order.problem.is_none(), "it is under way still");
+        rig.script.speaks.cancel();
+    };
+    tokio::time::timeout(Duration::from_mins(1), async { tokio::join!(rig.pass(), meanwhile) }).await.unwrap();
+    assert!(rig.order("slow-b.internal").await.certificate.is_some());
+    let mut names: Vec<String> = rig.script.asked().into_iter().map(|it| it.1).collect();
+    names.sort();
+    let wanted = ["a.internal", "late.internal", "later.internal", "slow-a.internal", "slow-b.internal"];
+    assert_eq!(names, wanted, "each is asked for once");
+}
+
+/// By a clock that is ahead, what comes has ended: it is asked for once a day, as what is given counts for limits.
+#[tokio::test]
+async fn a_certificate_that_has_ended_when_it_comes_is_asked_for_once_a_day() {
+    let rig = Rig::new().await;
+    rig.pass().await;
+    rig.script.asked();
+    rig.hands.advance(100 * DAY_MS);
+    rig.pass().await;
+    assert!(rig.script.asked().iter().any(|it| it.1 == "a.internal"));
+    assert_eq!(rig.order("a.internal").await.problem.unwrap().0, "certificate_clock");
+    rig.hands.advance(23 * 60 * MINUTE_MS);
+    rig.pass().await;
     assert_eq!(rig.script.asked(), []);
 }
 

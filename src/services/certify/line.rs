@@ -1,15 +1,17 @@
 //! Who is next among those that are due.
 //!
 //! Guarantees: orders that wait for the provider of one zone never have all places: one that stands still holds up its own names, and no others.
-//! Nor do those of one tenant, while others have some that may begin: hostnames that nobody answers for take minutes each. Whoever comes when
-//! all places are taken has one more, if not enough of the same tenant are under way.
+//! Nor do those of one tenant, while others have some that may begin: hostnames that nobody answers for take minutes each. Those that come
+//! while a pass goes on have one place more for themselves, but for tenants who have enough under way.
 
 use std::{
     collections::{HashMap, HashSet, VecDeque},
     sync::Mutex,
 };
 
-use super::{AT_ONCE, Acme, lock, names::Wanted};
+use tokio::sync::{Notify, futures::Notified};
+
+use super::{Acme, lock, names::Wanted, pass::AT_ONCE};
 use crate::domain::{certificate::kept::Order, tenant::TenantId};
 
 /// Orders of one zone at a time.
@@ -17,32 +19,43 @@ const ZONE_AT_ONCE: usize = AT_ONCE / 2;
 /// Orders of one tenant at a time, while others wait.
 const TENANT_AT_ONCE: usize = AT_ONCE / 2;
 
+/// One that is due, with its order before.
+pub(super) type Due = (Wanted, Option<Order>);
+
 /// What is due, and what is under way.
 pub(super) struct Line<'a> {
     acme: &'a Acme,
     inner: Mutex<Inner>,
+    changed: Notify,
 }
 
 struct Inner {
-    due: VecDeque<(Wanted, Option<Order>)>,
-    /// What is under way.
-    begun: HashSet<(TenantId, String)>,
+    /// What was due when the pass began, and what has come since.
+    due: [VecDeque<Due>; 2],
+    /// All that was ever here.
+    known: HashSet<(TenantId, String)>,
+    under_way: usize,
     zones: HashMap<String, usize>,
     tenants: HashMap<TenantId, usize>,
 }
+
+/// Where in [`Inner::due`].
+const FIRST: usize = 0;
+const LATE: usize = 1;
 
 /// One that is under way, until it is dropped.
 pub(super) struct Turn<'a> {
     line: &'a Line<'a>,
     zone: Option<String>,
     tenant: TenantId,
-    name: String,
 }
 
 impl<'a> Line<'a> {
-    pub(super) fn new(acme: &'a Acme, due: Vec<(Wanted, Option<Order>)>) -> Self {
-        let inner = Inner { due: due.into(), begun: HashSet::new(), zones: HashMap::new(), tenants: HashMap::new() };
-        Self { acme, inner: Mutex::new(inner) }
+    pub(super) fn new(acme: &'a Acme, due: Vec<Due>) -> Self {
+        let known = due.iter().map(|(it, _)| (it.tenant, it.name.clone())).collect();
+        let (zones, tenants) = (HashMap::new(), HashMap::new());
+        let inner = Inner { due: [due.into(), VecDeque::new()], known, under_way: 0, zones, tenants };
+        Self { acme, inner: Mutex::new(inner), changed: Notify::new() }
     }
 
     /// The zone whose provider a name waits for.
@@ -51,58 +64,58 @@ impl<'a> Line<'a> {
         Some(zone.zone.clone())
     }
 
-    /// Adds what is due by now, but for what is here and what is under way.
-    pub(super) fn add(&self, due: Vec<(Wanted, Option<Order>)>) {
+    /// Adds what is due by now, but for what was here already.
+    pub(super) fn add(&self, due: Vec<Due>) {
         let mut inner = lock(&self.inner);
-        for (wanted, before) in due {
-            let is_here = inner.begun.contains(&(wanted.tenant, wanted.name.clone()))
-                || inner.due.iter().any(|it| it.0.tenant == wanted.tenant && it.0.name == wanted.name);
-            if !is_here {
-                inner.due.push_back((wanted, before));
+        for it in due {
+            if inner.known.insert((it.0.tenant, it.0.name.clone())) {
+                inner.due[LATE].push_back(it);
             }
         }
+        drop(inner);
+        self.changed.notify_waiters();
     }
 
-    /// Whether somebody waits.
-    pub(super) fn has_more(&self) -> bool {
-        !lock(&self.inner).due.is_empty()
+    /// Whether nothing is under way.
+    pub(super) fn is_idle(&self) -> bool {
+        lock(&self.inner).under_way == 0
+    }
+
+    /// Waits until a turn ends, or something is added; from the call on.
+    pub(super) fn changed(&self) -> Notified<'_> {
+        self.changed.notified()
     }
 
     /// The next one that may begin. Those that may not are left to who has a turn of their zone.
-    pub(super) fn next(&'a self) -> Option<(Wanted, Option<Order>, Turn<'a>)> {
+    pub(super) fn next(&'a self) -> Option<(Due, Turn<'a>)> {
         // Where nobody else may begin, no place stays empty.
-        self.next_of(true).or_else(|| self.next_of(false))
+        [(FIRST, true), (LATE, true), (FIRST, false), (LATE, false)].into_iter().find_map(|it| self.next_of(it))
     }
 
-    /// The next one that may begin of tenants that have not enough under way.
-    pub(super) fn next_fair(&'a self) -> Option<(Wanted, Option<Order>, Turn<'a>)> {
-        self.next_of(true)
+    /// The next one that may begin of those that have come since.
+    pub(super) fn next_late(&'a self) -> Option<(Due, Turn<'a>)> {
+        self.next_of((LATE, true))
     }
 
-    fn next_of(&'a self, is_fair: bool) -> Option<(Wanted, Option<Order>, Turn<'a>)> {
+    /// `is_fair`: of tenants that have not enough under way.
+    fn next_of(&'a self, (which, is_fair): (usize, bool)) -> Option<(Due, Turn<'a>)> {
         let mut inner = lock(&self.inner);
-        let at = inner.first(|it| self.zone(it), is_fair)?;
-        let (wanted, before) = inner.due.remove(at)?;
-        let (zone, tenant) = (self.zone(&wanted), wanted.tenant);
-        if let Some(zone) = &zone {
-            *inner.zones.entry(zone.clone()).or_default() += 1;
-        }
-        *inner.tenants.entry(tenant).or_default() += 1;
-        inner.begun.insert((tenant, wanted.name.clone()));
-        drop(inner);
-        let name = wanted.name.clone();
-        Some((wanted, before, Turn { line: self, zone, tenant, name }))
-    }
-}
-
-impl Inner {
-    /// Where the first one is that may begin; `is_fair`: of tenants that have not enough under way.
-    fn first(&self, zone: impl Fn(&Wanted) -> Option<String>, is_fair: bool) -> Option<usize> {
+        let Inner { due, zones, tenants, under_way, .. } = &mut *inner;
+        let due = due.get_mut(which)?;
         let has_room = |of: Option<&usize>, max| of.is_none_or(|count| *count < max);
-        self.due.iter().position(|(it, _)| {
-            (!is_fair || has_room(self.tenants.get(&it.tenant), TENANT_AT_ONCE))
-                && zone(it).is_none_or(|zone| has_room(self.zones.get(&zone), ZONE_AT_ONCE))
-        })
+        let at = due.iter().position(|(it, _)| {
+            (!is_fair || has_room(tenants.get(&it.tenant), TENANT_AT_ONCE))
+                && self.zone(it).is_none_or(|zone| has_room(zones.get(&zone), ZONE_AT_ONCE))
+        })?;
+        let it = due.remove(at)?;
+        let (zone, tenant) = (self.zone(&it.0), it.0.tenant);
+        if let Some(zone) = &zone {
+            *zones.entry(zone.clone()).or_default() += 1;
+        }
+        *tenants.entry(tenant).or_default() += 1;
+        *under_way += 1;
+        drop(inner);
+        Some((it, Turn { line: self, zone, tenant }))
     }
 }
 
@@ -115,7 +128,9 @@ impl Drop for Turn<'_> {
         if let Some(count) = inner.tenants.get_mut(&self.tenant) {
             *count = count.saturating_sub(1);
         }
-        inner.begun.remove(&(self.tenant, std::mem::take(&mut self.name)));
+        inner.under_way = inner.under_way.saturating_sub(1);
+        drop(inner);
+        self.line.changed.notify_waiters();
     }
 }
 
@@ -163,7 +178,7 @@ mod tests {
         }
     }
 
-    fn due(tenant: u8, name: String) -> (Wanted, Option<Order>) {
+    fn due(tenant: u8, name: String) -> Due {
         let tenant = format!("{tenant:032x}").parse::<Id>().unwrap().into();
         (Wanted { tenant, name, for_server: false, stands_in: false }, None)
     }
@@ -175,35 +190,41 @@ mod tests {
         all.extend((0..5).map(|at| due(2, format!("b{at}.org"))));
         let line = Line::new(&acme, all);
         let mut turns: Vec<_> = (0..AT_ONCE).map(|_| line.next().unwrap()).collect();
-        let names: Vec<&str> = turns.iter().map(|it| it.0.name.as_str()).collect();
+        let names: Vec<&str> = turns.iter().map(|it| it.0.0.name.as_str()).collect();
         assert_eq!(names, ["a0.org", "a1.org", "a2.org", "a3.org", "b0.org", "b1.org", "b2.org", "b3.org"]);
         // A place that one of the first leaves is its tenant's again, and one of the others theirs.
         drop(turns.remove(0));
         turns.push(line.next().unwrap());
         drop(turns.remove(3));
         turns.push(line.next().unwrap());
-        let names: Vec<&str> = turns.iter().map(|it| it.0.name.as_str()).collect();
+        let names: Vec<&str> = turns.iter().map(|it| it.0.0.name.as_str()).collect();
         assert_eq!(names, ["a1.org", "a2.org", "a3.org", "b1.org", "b2.org", "b3.org", "a4.org", "b4.org"]);
         // Once no others wait, all places are for who does.
         turns.clear();
         let mut turns: Vec<_> = (0..AT_ONCE).map(|_| line.next().unwrap()).collect();
-        assert!(turns.iter().all(|it| it.0.name.starts_with('a')));
-        // Who comes then has one more, and what is here or under way does not come again.
-        assert!(line.next_fair().is_none());
-        let again = due(1, turns[0].0.name.clone());
-        line.add(vec![again, due(1, String::from("a99.org")), due(2, String::from("late.org"))]);
-        let late = line.next_fair().unwrap();
-        assert_eq!(late.0.name, "late.org");
-        line.add(vec![due(2, String::from("late.org"))]);
-        assert!(line.next_fair().is_none());
-        drop(late);
-        line.add(vec![due(2, String::from("late.org"))]);
-        turns.push(line.next_fair().unwrap());
-        let left: Vec<_> = std::iter::from_fn(|| line.next()).map(|it| it.0.name).collect();
-        assert!(!line.has_more());
-        let mut all: Vec<&str> = left.iter().map(String::as_str).collect();
-        all.sort_unstable();
-        all.dedup();
-        assert_eq!(all.len(), left.len(), "nothing is there twice: {left:?}");
+        assert!(turns.iter().all(|it| it.0.0.name.starts_with('a')));
+        // Who comes then has one more, though others wait as well; what was here does not come again.
+        let again = due(1, turns[0].0.0.name.clone());
+        let late = ["b9.org", "b8.org"].map(|name| due(2, name.to_owned()));
+        line.add(
+            [again, due(1, String::from("a99.org")), due(1, String::from("a100.org"))]
+                .into_iter()
+                .chain(late)
+                .collect(),
+        );
+        let first = line.next_late().unwrap();
+        assert_eq!(first.0.0.name, "b9.org");
+        drop(first);
+        turns.push(line.next_late().unwrap());
+        assert!(line.next_late().is_none() && !line.is_idle());
+        // Each is here once.
+        let rest: Vec<_> = std::iter::from_fn(|| line.next()).map(|it| it.0.0.name).collect();
+        let mut names: Vec<&String> = rest.iter().chain(turns.iter().map(|it| &it.0.0.name)).collect();
+        names.sort_unstable();
+        names.dedup();
+        assert_eq!(names.len(), rest.len() + turns.len());
+        assert!(rest.iter().any(|it| it == "a100.org") && turns.iter().any(|it| it.0.0.name == "b8.org"));
+        turns.clear();
+        assert!(line.is_idle());
     }
 }
