@@ -183,7 +183,7 @@ fn what_fits_the_firewall_is_counted_and_shown_to_who_reads_the_site() {
     ];
     assert_eq!(rows(&met(&reader)), wanted);
     let page = browser.page("/sites/shop/settings/protection");
-    for part in ["<b>&#60;watched&#62;</b>", "3 requests since", "<b>dotfiles</b>", ">/x/.env</span>"] {
+    for part in ["<b>&#60;watched&#62;</b>", "3 requests, the first", "<b>dotfiles</b>", ">/x/.env</span>"] {
         assert!(page.contains(part), "{part}: {page}");
     }
 
