@@ -32,8 +32,8 @@ pub(super) struct Line<'a> {
 struct Inner {
     /// What was due when the pass began, and what has come since.
     due: [VecDeque<Due>; 2],
-    /// All that was ever here.
-    known: HashSet<(TenantId, String)>,
+    /// All names that were ever here. Whose they are may change while they are under way: those of the server are nobody's at first.
+    known: HashSet<String>,
     under_way: usize,
     zones: HashMap<String, usize>,
     tenants: HashMap<TenantId, usize>,
@@ -52,7 +52,7 @@ pub(super) struct Turn<'a> {
 
 impl<'a> Line<'a> {
     pub(super) fn new(acme: &'a Acme, due: Vec<Due>) -> Self {
-        let known = due.iter().map(|(it, _)| (it.tenant, it.name.clone())).collect();
+        let known = due.iter().map(|(it, _)| it.name.clone()).collect();
         let (zones, tenants) = (HashMap::new(), HashMap::new());
         let inner = Inner { due: [due.into(), VecDeque::new()], known, under_way: 0, zones, tenants };
         Self { acme, inner: Mutex::new(inner), changed: Notify::new() }
@@ -68,7 +68,7 @@ impl<'a> Line<'a> {
     pub(super) fn add(&self, due: Vec<Due>) {
         let mut inner = lock(&self.inner);
         for it in due {
-            if inner.known.insert((it.0.tenant, it.0.name.clone())) {
+            if inner.known.insert(it.0.name.clone()) {
                 inner.due[LATE].push_back(it);
             }
         }
@@ -204,7 +204,7 @@ mod tests {
         let mut turns: Vec<_> = (0..AT_ONCE).map(|_| line.next().unwrap()).collect();
         assert!(turns.iter().all(|it| it.0.0.name.starts_with('a')));
         // Who comes then has one more, though others wait as well; what was here does not come again.
-        let again = due(1, turns[0].0.0.name.clone());
+        let again = due(3, turns[0].0.0.name.clone());
         let late = ["b9.org", "b8.org"].map(|name| due(2, name.to_owned()));
         line.add(
             [again, due(1, String::from("a99.org")), due(1, String::from("a100.org"))]
