@@ -15,7 +15,7 @@ use percent_encoding::{AsciiSet, CONTROLS, percent_decode_str, utf8_percent_enco
 use crate::{
     base::limits::PATH_BYTES_MAX,
     domain::{
-        policy::{Redirect, When, captures},
+        policy::{Redirect, When, captures, split_url},
         site_path,
         url_path::{COMPONENT, PATH, is_plain},
     },
@@ -379,11 +379,8 @@ fn decode_component(text: &str) -> Option<Cow<'_, str>> {
 /// keeps one `/` in front, since `//name` is another host.
 fn target(rule: &Redirect, values: &[Value<'_>]) -> String {
     let (to, path_set) = (rule.to.as_str(), if rule.upstream().is_some() { PASSED } else { PATH });
-    let absolute = to.starts_with("https://") || to.starts_with("http://");
-    let host = if absolute { to.find("://").map_or(0, |it| it + 3) } else { 0 };
-    let rest = to.get(host..).unwrap_or_default();
-    let split = if absolute { host + rest.find(['/', '?', '#']).unwrap_or(rest.len()) } else { 0 };
-    let (host, mut rest) = to.split_at_checked(split).unwrap_or(("", to));
+    let whole = split_url(to);
+    let (host, mut rest) = whole.unwrap_or(("", to));
     let mut out = utf8_percent_encode(host, URL).to_string();
     let mut in_path = true;
     while let Some(at) = rest.find(':') {
@@ -403,7 +400,7 @@ fn target(rule: &Redirect, values: &[Value<'_>]) -> String {
         }
     }
     out.extend(utf8_percent_encode(rest, URL));
-    if absolute { out } else { format!("/{}", out.trim_start_matches('/')) }
+    if whole.is_some() { out } else { format!("/{}", out.trim_start_matches('/')) }
 }
 
 /// Adds the request's query to a target that has none of its own.

@@ -11,7 +11,7 @@ use super::{
     visit::Visit,
 };
 use crate::{
-    domain::policy::split_url,
+    domain::{policy::split_url, site_settings::proxy::start},
     http::respond::{Body, Response},
     proof::resolve::visitor,
 };
@@ -53,7 +53,7 @@ impl Onward {
 /// SECURITY: values that a rule has taken from a request are in it, so that it is looked at as a whole.
 fn led(parts: &Parts, rest: &str) -> Option<Parts> {
     let target: PathAndQuery = if rest.starts_with('/') { rest.parse() } else { format!("/{rest}").parse() }.ok()?;
-    if proxy::goes_up(target.path()) {
+    if start::goes_up(target.path()) {
         return None;
     }
     let mut parts = parts.clone();

@@ -3,7 +3,7 @@
 //! Nothing here reads the database. What is sent to an upstream is built from a request that was read, and never its bytes. Bodies pass as they come, or are
 //! gathered where a route says so ([`gather`], [`ahead`]), and none is kept. A change of settings takes effect for the next request; what is under way goes on with the server that has it.
 //!
-//! A request is matched in [`route`], given to a server in [`group`], with the headers that [`heads`] makes.
+//! A request is matched by [`start`], given to a server in [`group`], with the headers that [`heads`] makes.
 
 mod ahead;
 mod bodies;
@@ -351,11 +351,6 @@ impl Figures {
     }
 }
 
-/// Whether a raw path goes up, in any way that some server reads so.
-pub(super) fn goes_up(path: &str) -> bool {
-    start::goes_up(path)
-}
-
 /// Whether a request may become a WebSocket.
 pub(super) fn may_open(parts: &Parts) -> bool {
     tunnel::can_open(parts)
@@ -401,9 +396,7 @@ impl Found {
         let root = route.root.as_deref().filter(|_| route.inside == Some(true))?;
         let (path, prefix) =
             if route.strip_prefix { (self.rest.as_str(), route.prefix()) } else { (parts.uri.path(), "") };
-        if !fastcgi::public::may_fit(path, &route.plain_files) {
-            return None;
-        }
+        let path = fastcgi::public::fitting(path, &route.plain_files)?;
         let shared = &servers.first()?.shared;
         let Some(place) = shared.exchange(Owner::new(*site, client)) else { return Some(Err(Refusal::Busy)) };
         let found = fastcgi::public::find(tasks, root, path, &route.plain_files, parts, now_s).await?;

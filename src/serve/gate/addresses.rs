@@ -10,10 +10,8 @@ use super::{Gate, guests};
 use crate::{
     domain::site_settings::addresses,
     http::respond::{self, Response},
+    serve::headers::REVALIDATE,
 };
-
-/// For what may be otherwise the next time.
-const REVALIDATE_ALWAYS: &str = "max-age=0, must-revalidate";
 
 /// Where a visitor is sent who is at another address than the site's own.
 pub(super) fn elsewhere(gate: &Gate<'_>) -> Option<Response> {
@@ -34,8 +32,8 @@ pub(super) fn elsewhere(gate: &Gate<'_>) -> Option<Response> {
     let (key, to) = gate.settings.addresses.elsewhere(asked, || port(parts))?;
     let mut response = respond::redirect(StatusCode::PERMANENT_REDIRECT, &to);
     // Not for ever, as browsers would keep it else. Where the other hostname becomes the site's own, who has kept this would go round in circles.
-    let kept = if key == "addresses.https" { "max-age=3600" } else { REVALIDATE_ALWAYS };
-    response.headers_mut().insert(CACHE_CONTROL, HeaderValue::from_static(kept));
+    let kept = if key == "addresses.https" { HeaderValue::from_static("max-age=3600") } else { REVALIDATE };
+    response.headers_mut().insert(CACHE_CONTROL, kept);
     Some(response)
 }
 

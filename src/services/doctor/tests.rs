@@ -127,18 +127,20 @@ fn well() -> Script {
     ])
 }
 
-fn outside(script: Script, allowed: &[Network]) -> (Outside, Arc<World>) {
+fn world(script: Script) -> World {
     let words = BTreeMap::from([(OWN.parse().unwrap(), "ours"), ("7.7.7.7".parse().unwrap(), "theirs")]);
     let nginx = Said { status: 404, server: Some(String::from("nginx")), ..Said::default() };
     let answers = BTreeMap::from([(OTHER.parse().unwrap(), Ok(nginx))]);
-    let world = Arc::new(World {
-        script,
-        answers,
-        words,
-        by_tls: vec![OWN.parse().unwrap()],
-        in_front: Vec::new(),
-        visited: Mutex::default(),
-    });
+    let by_tls = vec![OWN.parse().unwrap()];
+    World { script, answers, words, by_tls, in_front: Vec::new(), visited: Mutex::default() }
+}
+
+fn outside(script: Script, allowed: &[Network]) -> (Outside, Arc<World>) {
+    outside_of(world(script), allowed)
+}
+
+fn outside_of(world: World, allowed: &[Network]) -> (Outside, Arc<World>) {
+    let world = Arc::new(world);
     let names: Arc<dyn Names> = Arc::<World>::clone(&world);
     let reach: Arc<dyn Reach> = Arc::<World>::clone(&world);
     let public_addresses = vec!["1.2.3.4".parse().unwrap()];
@@ -192,15 +194,7 @@ async fn port_443_is_asked_where_an_authority_may_ask_there() {
         assert_eq!(visited.contains(&format!("{OWN}:443 www.shop.com")), asked == 2, "{visited:?}");
     }
     // What ends TLS in front of this server keeps authorities from it there, though it does not say its name.
-    let (outside, world) = outside(well(), &[]);
-    drop(outside);
-    let mut world = Arc::into_inner(world).expect("nobody else has it");
-    world.in_front.push(OWN.parse().unwrap());
-    let (names, reach): (Arc<dyn Names>, Arc<dyn Reach>) = {
-        let world = Arc::new(world);
-        (Arc::<World>::clone(&world), world)
-    };
-    let outside = Outside { dns: Dns::new(names, &[]), reach, http_port: 80, ..Outside::default() };
+    let (outside, _) = outside_of(World { in_front: vec![OWN.parse().unwrap()], ..world(well()) }, &[]);
     let ours = Secret::new(String::from("ours"));
     let authority = Authority::of("https://acme-v02.api.letsencrypt.org/directory", &[acme::Kind::TlsAlpn01]);
     let look = Look { outside: &outside, word: &ours };

@@ -82,26 +82,26 @@ struct Found {
     path: String,
 }
 
-/// Whether these patterns may let the file at a raw path be sent, if there is one.
-pub(crate) fn may_fit(path: &str, patterns: &[String]) -> bool {
-    !patterns.is_empty() && decode_path(path).is_some_and(|it| may_be_sent(&it) && scripts::any_fits(patterns, &it))
+/// A raw path, decoded, where these patterns let the file at it be sent, if there is one.
+pub(crate) fn fitting(path: &str, patterns: &[String]) -> Option<String> {
+    if patterns.is_empty() {
+        return None;
+    }
+    let path = decode_path(path).filter(|it| may_be_sent(it) && scripts::any_fits(patterns, it))?;
+    Some(path.into_owned())
 }
 
-/// The file at a raw path that these patterns let be sent, for a GET or HEAD; `None` where there is none. `now_s`: the time of day, in seconds.
+/// The file at a path that is [`fitting`], for a GET or HEAD; `None` where there is none, or a link leads to one that does not fit. `now_s`: the
+/// time of day, in seconds.
 pub(crate) async fn find(
     tasks: &Tasks,
     root: &str,
-    path: &str,
+    path: String,
     patterns: &[String],
     parts: &Parts,
     now_s: i64,
 ) -> Option<Public> {
-    let path = decode_path(path)?;
-    if !may_be_sent(&path) || !scripts::any_fits(patterns, &path) {
-        return None;
-    }
-    let (root, path, within) = (PathBuf::from(root), path.into_owned(), tasks.clone());
-    let patterns = patterns.to_vec();
+    let (root, patterns, within) = (PathBuf::from(root), patterns.to_vec(), tasks.clone());
     let (method, headers) = (parts.method.clone(), parts.headers.clone());
     let found = tasks.blocking(move || {
         let found = open(&root, &path).filter(|it| scripts::any_fits(&patterns, &it.path))?;
@@ -438,8 +438,9 @@ mod tests {
             request = request.header(*name, *value);
         }
         let (parts, ()) = request.body(()).unwrap().into_parts();
-        let root = root.to_str().unwrap();
-        find(&Tasks::new(), root, "/notes.txt", &[String::from("*")], &parts, 4_000_000_000).await.unwrap().answer
+        let (root, patterns) = (root.to_str().unwrap(), [String::from("*")]);
+        let path = fitting("/notes.txt", &patterns).unwrap();
+        find(&Tasks::new(), root, path, &patterns, &parts, 4_000_000_000).await.unwrap().answer
     }
 
     #[tokio::test]
