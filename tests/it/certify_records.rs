@@ -20,6 +20,7 @@ use chainhost::{
             Challenge, Kind, Refusal,
             records::{Provider, Record, Trouble},
         },
+        caa::Property,
         certificate::kept::Order,
         dns::{self, Answer, Record as Resource},
         node::Duty,
@@ -73,6 +74,8 @@ struct World {
     star_alias: Mutex<Option<&'static str>>,
     /// Where the names lead; nowhere: nothing is known of them.
     leads_to: Mutex<Option<&'static str>>,
+    /// What the CAA record of the zone says; empty: there is none.
+    caa: Mutex<&'static str>,
     /// Whether the provider knows no token.
     refuses: AtomicBool,
     /// What was shown to be ours in another way than by a record.
@@ -125,6 +128,12 @@ impl Names for World {
             (_, dns::Kind::Cname, Way::At(_)) => {
                 let star = *self.star_alias.lock().unwrap();
                 (star.map(|it| Resource::Cname(it.to_owned())).into_iter().collect(), true)
+            }
+            (ZONE, dns::Kind::Caa, _) => {
+                let value = (*self.caa.lock().unwrap()).to_owned();
+                let record =
+                    Resource::Caa(Property { critical: false, tag: String::from("issue"), value: value.clone() });
+                (Some(record).filter(|_| !value.is_empty()).into_iter().collect(), true)
             }
             (_, dns::Kind::A, _) => {
                 let leads_to = *self.leads_to.lock().unwrap();
@@ -566,4 +575,21 @@ async fn a_provider_that_stands_still_holds_up_its_own_names_alone() {
     rig.later(2 * HOUR_MS).await;
     let swept = rig.world.removed.load(Ordering::SeqCst) - before;
     assert!(swept <= 11, "{swept}");
+}
+
+/// All names below a domain are shown to be ours by a record alone, whoever sets it: a check of them looks for nothing else in CAA records.
+#[tokio::test]
+async fn a_check_of_all_names_below_a_domain_knows_by_which_way_they_are_asked_for() {
+    for provider in [Provider::Cloudflare, Provider::Manual] {
+        let rig = Rig::with(provider, PUBLIC, Some(ZONE)).await;
+        for (way, code, is_ready) in [("dns-01", "caa_allows", true), ("http-01", "caa_method", false)] {
+            *rig.world.caa.lock().unwrap() = match way {
+                "dns-01" => "letsencrypt.org; validationmethods=dns-01",
+                _ => "letsencrypt.org; validationmethods=http-01",
+            };
+            let report = rig.services.check_hostname(&rig.actor, &format!("*.{ZONE}")).await.unwrap();
+            let found = report.findings.iter().any(|it| it.code == code);
+            assert!(found && report.is_ready() == is_ready, "{provider:?} {way}: {report:#?}");
+        }
+    }
 }
