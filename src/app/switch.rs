@@ -265,8 +265,10 @@ impl Switch {
         if self.addresses.is_panel(&host) {
             return For::Panel(client());
         }
+        // No name of a site begins like that but those of digits, and few requests have an address to be read.
+        let may_be_address = host.starts_with(|it: char| it == '[' || it.is_ascii_digit());
         let bare = host.trim_start_matches('[').trim_end_matches(']');
-        if bare.parse().is_ok_and(|it| self.own.contains(&it)) {
+        if may_be_address && bare.parse().is_ok_and(|it| self.own.contains(&it)) {
             let client = client();
             if client.scheme == "https" {
                 return For::Panel(client);

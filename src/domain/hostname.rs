@@ -89,13 +89,20 @@ pub fn normalise_authority(authority: &str) -> Option<std::borrow::Cow<'_, str>>
         }
     };
     let host = host.strip_suffix('.').unwrap_or(host);
-    if host.is_empty()
-        || host.len() > 253
-        || !host.bytes().all(|b| b.is_ascii_graphic() && !b"/\\?#@<>\"'%".contains(&b))
-    {
+    // Of each request: one look at each byte.
+    let mut has_upper = false;
+    for byte in host.bytes() {
+        match byte {
+            b'A'..=b'Z' => has_upper = true,
+            b'/' | b'\\' | b'?' | b'#' | b'@' | b'<' | b'>' | b'"' | b'\'' | b'%' => return None,
+            b'!'..=b'~' => {}
+            _ => return None,
+        }
+    }
+    if host.is_empty() || host.len() > 253 {
         return None;
     }
-    if host.bytes().any(|b| b.is_ascii_uppercase()) {
+    if has_upper {
         return Some(host.to_ascii_lowercase().into());
     }
     Some(host.into())
@@ -155,6 +162,10 @@ mod tests {
             ("user@host", None),
         ] {
             assert_eq!(normalise_authority(given).as_deref(), wanted, "{given:?}");
+        }
+        for one in (0..=u8::MAX).map(char::from) {
+            let is_wrong = !one.is_ascii_graphic() || "/\\?#@<>\"'%:".contains(one);
+            assert_eq!(normalise_authority(&format!("a{one}b")).is_none(), is_wrong, "{one:?}");
         }
     }
 
