@@ -18,6 +18,12 @@ impl Sha256 {
         Self(Sha256Core::digest(bytes).into())
     }
 
+    /// Its first byte.
+    pub const fn first(&self) -> u8 {
+        let Self([first, ..]) = self;
+        *first
+    }
+
     /// 64 lower-case hex digits.
     pub fn hex(&self) -> String {
         data_encoding::HEXLOWER.encode(&self.0)

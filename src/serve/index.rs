@@ -4,7 +4,7 @@
 //! the next request.
 
 use std::sync::{
-    Arc, OnceLock,
+    Arc, OnceLock, Weak,
     atomic::{AtomicUsize, Ordering},
 };
 
@@ -14,6 +14,7 @@ use moka::{policy::EvictionPolicy, sync::Cache};
 use super::{
     headers::{self, Prepared},
     incident::{Damage, Incidents},
+    near::{Near, Spread},
     snapshot::Served,
     source,
 };
@@ -87,12 +88,20 @@ impl Index {
     }
 }
 
+impl Spread for Served {
+    fn spread(&self) -> u8 {
+        self.manifest.first()
+    }
+}
+
 /// The manifests in memory.
 #[derive(Debug)]
 pub(super) struct Indexes {
     dir: BlobDir,
     incidents: Arc<Incidents>,
     kept: Cache<Served, Arc<Index>>,
+    /// Of those that are kept, and no longer than that.
+    near: Near<Served, Weak<Index>>,
     loads: Flight<Served, Result<Arc<Index>, Damage>>,
 }
 
@@ -103,12 +112,16 @@ impl Indexes {
             .weigher(|_: &Served, index: &Arc<Index>| index.weight())
             .eviction_policy(EvictionPolicy::lru())
             .build();
-        Self { dir, incidents, kept, loads: Flight::new() }
+        Self { dir, incidents, kept, near: Near::new(), loads: Flight::new() }
     }
 
     /// The index of a deployment.
     pub(super) async fn get(&self, served: Served, tasks: &Tasks) -> Result<Arc<Index>, Damage> {
+        if let Some(found) = self.near.get(served).and_then(|it| it.upgrade()) {
+            return Ok(found);
+        }
         if let Some(found) = self.kept.get(&served) {
+            self.near.put(served, Arc::downgrade(&found));
             return Ok(found);
         }
         let load = async {

@@ -12,6 +12,7 @@ use rustix::io::Errno;
 use super::{
     file::{Content, Files},
     incident::{Damage, Incidents},
+    near::{Near, Spread},
     source, variant,
 };
 use crate::base::{
@@ -24,9 +25,17 @@ use crate::base::{
 
 /// What an entry costs beside its bytes.
 const ENTRY_BYTES: usize = 256;
+/// Bytes of the largest one that is at hand without a look into the cache: 4 MiB in all, which come on top of what that may keep.
+const NEAR_BYTES_MAX: usize = 16 * 1024;
 
 /// A blob as it is, or compressed.
 type Key = (Sha256, Option<Coding>);
+
+impl Spread for Key {
+    fn spread(&self) -> u8 {
+        self.0.first() ^ self.1.map_or(0, bit)
+    }
+}
 
 /// Where bodies come from. Cheap to clone.
 #[derive(Clone, Debug)]
@@ -37,6 +46,7 @@ struct Inner {
     dir: BlobDir,
     incidents: Arc<Incidents>,
     kept: Cache<Key, Bytes>,
+    near: Near<Key, Bytes>,
     files: Files,
     /// Bytes of the largest file that is kept whole.
     small_max: u64,
@@ -75,7 +85,8 @@ impl Memory {
             .build();
         let files = Files::new(dir.clone(), map, tasks.clone());
         let small_max = if files.are_mapped() { MEMORY_FILE_BYTES_MAX } else { READ_FILE_BYTES_MAX };
-        Self(Arc::new(Inner { dir, incidents, kept, files, small_max, small: Flight::new(), large: Flight::new() }))
+        let (near, small, large) = (Near::new(), Flight::new(), Flight::new());
+        Self(Arc::new(Inner { dir, incidents, kept, near, files, small_max, small, large }))
     }
 
     /// The verified content of a blob of `size` bytes.
@@ -85,7 +96,7 @@ impl Memory {
         }
         // A manifest whose size is not that of its blob gets no bytes: what is announced is what is sent.
         let fits = |bytes: &Bytes| u64::try_from(bytes.len()) == Ok(size);
-        if let Some(bytes) = self.0.kept.get(&(hash, None)).filter(fits) {
+        if let Some(bytes) = self.0.kept((hash, None)).filter(fits) {
             return Ok(Content::Bytes(bytes.into()));
         }
         let load = async {
@@ -147,7 +158,7 @@ impl Memory {
         tasks: &Tasks,
     ) -> Result<Bytes, Damage> {
         let key = (hash, Some(coding));
-        if let Some(bytes) = self.0.kept.get(&key) {
+        if let Some(bytes) = self.0.kept(key) {
             return Ok(bytes);
         }
         let load = async {
@@ -159,6 +170,18 @@ impl Memory {
 }
 
 impl Inner {
+    /// What is in memory.
+    fn kept(&self, key: Key) -> Option<Bytes> {
+        if let Some(bytes) = self.near.get(key) {
+            return Some(bytes);
+        }
+        let bytes = self.kept.get(&key)?;
+        if bytes.len() <= NEAR_BYTES_MAX {
+            self.near.put(key, bytes.clone());
+        }
+        Some(bytes)
+    }
+
     fn judge<T>(&self, hash: Sha256, read: Result<T, BlobError>) -> Result<T, Damage> {
         match read {
             Ok(it) => {

@@ -16,6 +16,7 @@ mod index;
 mod mapping;
 mod memory;
 pub mod meter;
+mod near;
 mod onward;
 mod open;
 mod page;
