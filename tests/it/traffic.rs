@@ -5,12 +5,12 @@
 use std::time::Duration;
 
 use chainhost::{
-    base::hash::Sha256,
+    base::{clock::Clock, hash::Sha256},
     domain::{
         node::Duty,
         site::{SiteId, SiteName},
         traffic::{
-            DAY_MS, HOUR_MS, Period,
+            DAY_MS, HOUR_MS, MINUTE_MS, Period,
             sums::{Answered, Sums},
             tops::Kind,
         },
@@ -27,8 +27,11 @@ use crate::{
 const OWNER: &str = "owner@example.org";
 const FIREFOX: &str = "Mozilla/5.0 (X11; Linux x86_64; rv:145.0) Gecko/20100101 Firefox/145.0";
 
-/// Deploys a site `shop` with two pages and a picture.
+/// Deploys a site `shop` with two pages and a picture, at a time from which a minute is left of the day: who comes on two days is two visitors.
 fn deploy(host: &Host) -> String {
+    host.until_within(Duration::from_secs(70), Duration::from_secs(1), "a minute of one day", || {
+        (Clock::system().now_ms() % DAY_MS < DAY_MS - MINUTE_MS).then_some(())
+    });
     let key = host.key(OWNER, "super-admin");
     let folder = host.beside("shop");
     write_files(&folder, &[("index.html", b"<p>the shop</p>"), ("new.html", b"<p>new</p>"), ("a.png", b"picture")]);
@@ -244,6 +247,17 @@ async fn sums_of_days_and_the_end_of_what_is_kept(open: Open) {
     let hours = report(&rig, Period::Hour, midnight - HOUR_MS, midnight + 2 * HOUR_MS).await;
     assert_eq!(of(&hours), [(1, 1), (3, 1), (1, 1)]);
     assert_eq!((hours.total.visits, hours.total.counts.bytes), (2, 500));
+    // Minutes of an hour that began before them, and such in which nobody came.
+    for (from, to, visits) in [(0, 60, 1), (-30, 30, 2), (-1, 0, 1), (1, 61, 1), (60, 61, 1), (61, 121, 0), (-60, 0, 1)]
+    {
+        let (from_ms, to_ms) = (midnight + from * MINUTE_MS, midnight + to * MINUTE_MS);
+        let minutes = report(&rig, Period::Minute, from_ms, to_ms).await;
+        assert_eq!(
+            (minutes.total.visits, minutes.columns.len()),
+            (visits, usize::try_from(to - from).unwrap()),
+            "{from}"
+        );
+    }
     let second = report(&rig, Period::Day, midnight, midnight + DAY_MS).await;
     assert_eq!((second.before.counts.requests, second.before.visits), (1, 1));
     // The next day is of another salt, and the one before is thrown away, also when the clock is set back in between.

@@ -41,7 +41,7 @@ pub struct Report {
     pub span: Span,
     /// A sum for each column. Of minutes the visits are not known, and 0.
     pub columns: Vec<Sum>,
-    /// The whole span.
+    /// The whole span. Visits of minutes are those of the hours that they are of, and no more than the pages.
     pub total: Sum,
     /// The span of the same length before it; of one that is not over, as much as has passed of it.
     pub before: Sum,
@@ -159,15 +159,15 @@ fn report(tx: &mut ReadTx<'_>, scope: TenantScope, site: SiteId, span: &Span, no
     } else {
         let whole_days = (Period::Day.start_of(before_ms), to_ms);
         let days = store::traffic::list(tx, scope, site, Period::Day, whole_days)?;
-        let sketches = store::traffic::list_hours(tx, scope, site, (before_ms, to_ms))?;
+        let sketches = store::traffic::list_hours(tx, scope, site, (Period::Hour.start_of(before_ms), to_ms))?;
         let by_hours = span.period == Period::Hour;
         let hours: Vec<Sum> = earlier.iter().chain(&rows).filter(|_| by_hours).copied().collect();
         let known = Known { days: &days, hours: &hours, sketches: &sketches, now };
         for (column, bounds) in columns.iter_mut().zip(span.bounds.windows(2)).filter(|_| by_hours) {
             column.visits = known.visits((column.start_ms, bounds.last().copied().unwrap_or(column.start_ms)));
         }
-        total.visits = known.visits((from_ms, to_ms));
-        before.visits = known.visits((before_ms, passed_ms));
+        total.visits = known.visits((from_ms, to_ms)).min(total.counts.pages);
+        before.visits = known.visits((before_ms, passed_ms)).min(before.counts.pages);
     }
     let [pages, referrers, missing, countries] = lists(tx, scope, site, span, now)?;
     let first_ms = store::traffic::find_first(tx, scope, site)?;
@@ -223,7 +223,8 @@ impl Known<'_> {
         if from_ms <= day.start_ms && (to_ms >= end_ms || to_ms > self.now) {
             return day.visits;
         }
-        let (from_ms, to_ms) = (from_ms.max(day.start_ms), to_ms.min(end_ms));
+        // Nobody knows at which minutes of an hour its visitors came.
+        let (from_ms, to_ms) = (Period::Hour.start_of(from_ms).max(day.start_ms), to_ms.min(end_ms));
         let sketches = between(self.sketches, |it| it.0, (from_ms, to_ms));
         let hours = between(self.hours, |it| it.start_ms, (from_ms, to_ms));
         let has = |it: &Sum| sketches.binary_search_by_key(&it.start_ms, |sketch| sketch.0).is_ok();
@@ -287,6 +288,11 @@ mod tests {
         assert_eq!(known.visits((12 * DAY_MS + 13 * HOUR_MS, 13 * DAY_MS + 13 * HOUR_MS)), 60 + 60);
         assert_eq!(known.visits((12 * DAY_MS + HOUR_MS, 12 * DAY_MS + 14 * HOUR_MS)), 100);
         assert_eq!(known.visits((13 * DAY_MS, 13 * DAY_MS + 15 * HOUR_MS)), 100, "the day that is under way");
+        let by_minutes = Known { hours: &[], ..known };
+        let at = |minute: i64| 13 * DAY_MS + 13 * HOUR_MS + minute * MINUTE_MS;
+        assert_eq!(by_minutes.visits((at(-30), at(30))), 100, "both hours that minutes are of");
+        assert_eq!(by_minutes.visits((at(30), at(90))), 60);
+        assert_eq!(by_minutes.visits((at(60), at(90))), 0);
         assert_eq!(known.visits((20 * DAY_MS, 21 * DAY_MS)), 0);
     }
 
