@@ -4,6 +4,7 @@
 
 pub mod conditional;
 pub mod connect;
+pub mod digest;
 pub mod host;
 pub mod negotiate;
 pub mod pace;

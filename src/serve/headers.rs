@@ -16,6 +16,7 @@ use crate::{
         lifetime, media_type,
         policy::{Policy, REFUSED_HEADERS},
     },
+    http::digest::{CONTENT_DIGEST, REPR_DIGEST},
     proof::manifest::Entry,
 };
 
@@ -31,21 +32,23 @@ pub const SURROGATE_KEY: HeaderName = HeaderName::from_static("surrogate-key");
 pub const X_ROBOTS_TAG: HeaderName = HeaderName::from_static("x-robots-tag");
 
 /// Every header that the host itself may add to a file's answer (DECISIONS 18). `Accept-Ranges`, `Alt-Svc`, `Cache-Control`
-/// and `X-Content-Type-Options` only where the policy has none, `Cache-Tag`, `CDN-Cache-Control` and `Surrogate-Key` only where it has neither
+/// and `X-Content-Type-Options` only where the policy has none, so `Content-Digest` and `Repr-Digest` for who asks for them, `Cache-Tag`, `CDN-Cache-Control` and `Surrogate-Key` only where it has neither
 /// of them nor `Cache-Control` and the owner of the site wants them; behind `Vary` (unless it says so already), `Link` and
 /// `X-Robots-Tag` of the policy a line of ours is added.
-pub const HOST: [HeaderName; 16] = [
+pub const HOST: [HeaderName; 18] = [
     ACCEPT_RANGES,
     ALT_SVC,
     CACHE_CONTROL,
     CACHE_TAG,
     CDN_CACHE_CONTROL,
+    CONTENT_DIGEST,
     CONTENT_ENCODING,
     CONTENT_LENGTH,
     CONTENT_RANGE,
     DATE,
     ETAG,
     LINK,
+    REPR_DIGEST,
     SURROGATE_KEY,
     UNENCODED_DIGEST,
     VARY,

@@ -37,6 +37,20 @@ impl Spread for Key {
     }
 }
 
+/// Verified bytes.
+#[derive(Clone, Debug)]
+pub(super) struct Kept {
+    pub(super) bytes: Bytes,
+    /// Of a compressed form, what its own bytes hash to.
+    pub(super) digest: Option<Arc<Sha256>>,
+}
+
+impl From<Bytes> for Kept {
+    fn from(bytes: Bytes) -> Self {
+        Self { bytes, digest: None }
+    }
+}
+
 /// Where bodies come from. Cheap to clone.
 #[derive(Clone, Debug)]
 pub(super) struct Memory(Arc<Inner>);
@@ -45,12 +59,12 @@ pub(super) struct Memory(Arc<Inner>);
 struct Inner {
     dir: BlobDir,
     incidents: Arc<Incidents>,
-    kept: Cache<Key, Bytes>,
-    near: Near<Key, Bytes>,
+    kept: Cache<Key, Kept>,
+    near: Near<Key, Kept>,
     files: Files,
     /// Bytes of the largest file that is kept whole.
     small_max: u64,
-    small: Flight<Key, Result<Bytes, Damage>>,
+    small: Flight<Key, Result<Kept, Damage>>,
     large: Flight<Sha256, Result<Content, Damage>>,
 }
 
@@ -80,7 +94,7 @@ impl Memory {
     pub(super) fn new(dir: BlobDir, incidents: Arc<Incidents>, map: bool, tasks: &Tasks) -> Self {
         let kept = Cache::builder()
             .max_capacity(MEMORY_BYTES_MAX)
-            .weigher(|_: &Key, bytes: &Bytes| u32::try_from(bytes.len() + ENTRY_BYTES).unwrap_or(u32::MAX))
+            .weigher(|_: &Key, kept: &Kept| u32::try_from(kept.bytes.len() + ENTRY_BYTES).unwrap_or(u32::MAX))
             .eviction_policy(EvictionPolicy::lru())
             .build();
         let files = Files::new(dir.clone(), map, tasks.clone());
@@ -95,18 +109,18 @@ impl Memory {
             return self.large(hash, size, tasks).await;
         }
         // A manifest whose size is not that of its blob gets no bytes: what is announced is what is sent.
-        let fits = |bytes: &Bytes| u64::try_from(bytes.len()) == Ok(size);
-        if let Some(bytes) = self.0.kept((hash, None)).filter(fits) {
-            return Ok(Content::Bytes(bytes.into()));
+        let fits = |kept: &Kept| u64::try_from(kept.bytes.len()) == Ok(size);
+        if let Some(kept) = self.0.kept((hash, None)).filter(fits) {
+            return Ok(Content::Bytes(kept.bytes.into()));
         }
         let load = async {
             let read = source::read(&self.0.dir, hash, tasks, move |dir| read_small(dir, hash, size)).await;
-            let bytes = self.0.judge(hash, read)?;
-            self.0.kept.insert((hash, None), bytes.clone());
-            Ok(bytes)
+            let kept = Kept::from(self.0.judge(hash, read)?);
+            self.0.kept.insert((hash, None), kept.clone());
+            Ok(kept)
         };
         // Boxed, since it is rare: the future of each connection has room for the common way only.
-        Box::pin(self.0.small.join((hash, None), load)).await.map(|it| Content::Bytes(it.into()))
+        Box::pin(self.0.small.join((hash, None), load)).await.map(|it| Content::Bytes(it.bytes.into()))
     }
 
     async fn large(&self, hash: Sha256, size: u64, tasks: &Tasks) -> Result<Content, Damage> {
@@ -150,16 +164,10 @@ impl Memory {
     }
 
     /// A compressed form of a blob of `size` bytes, when it is there and decodes to the blob; `Unreadable`: it may be, another time.
-    pub(super) async fn variant(
-        &self,
-        hash: Sha256,
-        size: u64,
-        coding: Coding,
-        tasks: &Tasks,
-    ) -> Result<Bytes, Damage> {
+    pub(super) async fn variant(&self, hash: Sha256, size: u64, coding: Coding, tasks: &Tasks) -> Result<Kept, Damage> {
         let key = (hash, Some(coding));
-        if let Some(bytes) = self.0.kept(key) {
-            return Ok(bytes);
+        if let Some(kept) = self.0.kept(key) {
+            return Ok(kept);
         }
         let load = async {
             let inner = Arc::clone(&self.0);
@@ -171,15 +179,15 @@ impl Memory {
 
 impl Inner {
     /// What is in memory.
-    fn kept(&self, key: Key) -> Option<Bytes> {
-        if let Some(bytes) = self.near.get(key) {
-            return Some(bytes);
+    fn kept(&self, key: Key) -> Option<Kept> {
+        if let Some(kept) = self.near.get(key) {
+            return Some(kept);
         }
-        let bytes = self.kept.get(&key)?;
-        if bytes.len() <= NEAR_BYTES_MAX {
-            self.near.put(key, bytes.clone());
+        let kept = self.kept.get(&key)?;
+        if kept.bytes.len() <= NEAR_BYTES_MAX {
+            self.near.put(key, kept.clone());
         }
-        Some(bytes)
+        Some(kept)
     }
 
     fn judge<T>(&self, hash: Sha256, read: Result<T, BlobError>) -> Result<T, Damage> {
@@ -205,11 +213,13 @@ impl Inner {
         }
     }
 
-    fn load_variant(&self, hash: Sha256, size: u64, coding: Coding) -> Result<Bytes, Damage> {
+    fn load_variant(&self, hash: Sha256, size: u64, coding: Coding) -> Result<Kept, Damage> {
         let damage = Damage::Variant(coding);
-        let bytes = match self.dir.variant(&hash, coding) {
+        let kept = match self.dir.variant(&hash, coding) {
             // SECURITY: only what decodes to the blob is sent under its name.
-            Ok(Some((bytes, _))) if variant::decodes_to(&bytes, coding, hash, size) => Bytes::from(bytes),
+            Ok(Some((bytes, digest))) if variant::decodes_to(&bytes, coding, hash, size) => {
+                Kept { bytes: bytes.into(), digest: Some(Arc::new(digest)) }
+            }
             Ok(Some(_)) => {
                 self.incidents.report(hash, damage, &"it does not decode to the blob");
                 return Err(damage);
@@ -226,8 +236,8 @@ impl Inner {
             }
         };
         self.incidents.variant_verified(hash, coding);
-        self.kept.insert((hash, Some(coding)), bytes.clone());
-        Ok(bytes)
+        self.kept.insert((hash, Some(coding)), kept.clone());
+        Ok(kept)
     }
 }
 

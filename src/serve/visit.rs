@@ -38,6 +38,7 @@ use crate::{
     },
     http::{
         conditional::{self, Outcome},
+        digest::Wanted,
         negotiate,
         range::{self, Ranged, Span},
         respond::{self, Body, Response},
@@ -152,6 +153,13 @@ impl Visit<'_> {
             return Err(Refusal::Locked);
         }
         let mut response = self.found(&found).await?;
+        if let Some(wanted) = Wanted::of(&self.parts.headers)
+            && !matches!(response.status(), StatusCode::NOT_MODIFIED | StatusCode::RANGE_NOT_SATISFIABLE)
+        {
+            // Behind a compressed form, which has told its own.
+            let is_all = self.parts.method == Method::GET && response.status() != StatusCode::PARTIAL_CONTENT;
+            wanted.tell(response.headers_mut(), found.entry.sha256, is_all);
+        }
         // 9. Where it answers for another path, a file may come tomorrow: no cache keeps that for a week.
         let unsure = found.elsewhere || found.status != StatusCode::OK;
         if unsure && found.prepared.own.cache && response.status() != StatusCode::RANGE_NOT_SATISFIABLE {
@@ -300,8 +308,8 @@ impl Visit<'_> {
             if !forms.has(coding) {
                 continue;
             }
-            let bytes = match plane.memory.variant(entry.sha256, entry.size, coding, &plane.tasks).await {
-                Ok(bytes) => bytes,
+            let kept = match plane.memory.variant(entry.sha256, entry.size, coding, &plane.tasks).await {
+                Ok(kept) => kept,
                 Err(Damage::Unreadable) => continue,
                 Err(_) => {
                     // Looking again for each request would be work for nothing; the next generation may have it.
@@ -314,10 +322,13 @@ impl Visit<'_> {
             *response.headers_mut() = found.prepared.headers.clone();
             let headers = response.headers_mut();
             headers.insert(CONTENT_ENCODING, HeaderValue::from_static(coding.token()));
-            headers.insert(CONTENT_LENGTH, HeaderValue::from(bytes.len()));
+            headers.insert(CONTENT_LENGTH, HeaderValue::from(kept.bytes.len()));
             put(headers, ETAG, found.prepared.etag_of(coding));
+            if let (Some(wanted), Some(digest)) = (Wanted::of(&self.parts.headers), kept.digest) {
+                wanted.tell(headers, *digest, self.parts.method == Method::GET);
+            }
             if self.parts.method != Method::HEAD {
-                *response.body_mut() = Body::full(bytes);
+                *response.body_mut() = Body::full(kept.bytes);
             }
             return Some(response);
         }

@@ -250,6 +250,51 @@ async fn compressed_forms_are_sent_to_those_who_take_them_and_only_when_they_are
     }
 }
 
+#[tokio::test]
+async fn digests_are_told_to_those_who_ask_for_them() {
+    let web = Web::start();
+    let (text, gone) = (b"body { margin: 0 } ".repeat(500), b"it is not here");
+    let fallback = Policy {
+        fallback: Some(Fallback { path: SitePath::parse("/404.html").unwrap(), status: 404 }),
+        ..Policy::default()
+    };
+    let set = vec![(String::from("repr-digest"), String::from("sha-256=:AAAA:"))];
+    let headers = vec![HeaderRule { matches: String::from("/own.txt"), set }];
+    let brotli = web.compress(&Sha256::of(&text), Coding::Brotli, &text);
+    let files = [("/a.css", &text[..]), ("/404.html", gone), ("/own.txt", b"own")];
+    web.show(&files, Policy { headers, ..fallback });
+    let of = |bytes: &[u8]| format!("sha-256=:{}:", Sha256::of(bytes).base64());
+    let (plain, packed, missing, own) = (of(&text), of(&brotli), of(gone), String::from("sha-256=:AAAA:"));
+    let none = String::new();
+    let both = [("want-repr-digest", "sha-512=3, sha-256=1"), ("want-content-digest", "sha-256=1")];
+    let (br, range) = (("accept-encoding", "br"), ("range", "bytes=2-5"));
+    let tag = web.get("/a.css").await.header("etag").to_owned();
+    for (method, path, more, status, repr, content) in [
+        ("GET", "/a.css", &[][..], 200, &plain, &plain),
+        ("GET", "/a.css", &[br], 200, &packed, &packed),
+        // Nothing is sent that the second one could be of.
+        ("HEAD", "/a.css", &[], 200, &plain, &none),
+        ("HEAD", "/a.css", &[br], 200, &packed, &none),
+        // The first one is of the whole file.
+        ("GET", "/a.css", &[range], 206, &plain, &none),
+        ("GET", "/a.css", &[("range", "bytes=0-1,5-6")], 206, &plain, &none),
+        ("GET", "/a.css", &[("range", "bytes=999999-")], 416, &none, &none),
+        ("GET", "/a.css", &[("if-none-match", &tag)], 304, &none, &none),
+        ("GET", "/missing", &[], 404, &missing, &missing),
+        ("GET", "/own.txt", &[], 200, &own, &of(b"own")),
+    ] {
+        let answer = web.ask(request(method, path, &[&both[..], more].concat())).await;
+        let told = (answer.status(), answer.header("repr-digest"), answer.header("content-digest"));
+        assert_eq!(told, (status, repr.as_str(), content.as_str()), "{method} {path} {more:?}");
+        // Whoever asks for one of them gets that one, and who asks for none gets none.
+        let answer = web.ask(request(method, path, &[&both[..1], more].concat())).await;
+        assert_eq!((answer.header("repr-digest"), answer.header("content-digest")), (repr.as_str(), ""));
+        let answer = web.ask(request(method, path, more)).await;
+        let own = answer.header("repr-digest") == own && path == "/own.txt";
+        assert!(own || answer.header("repr-digest").is_empty(), "{method} {path}");
+    }
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn http_2_with_prior_knowledge() {
     let web = Web::start();

@@ -259,18 +259,20 @@ fn an_honest_site_is_what_was_deployed() {
 
 /// Every header that the host adds, with values of a policy that are near the host's own. Those that no policy may set
 /// have no value.
-const HOSTS: [(&str, &[&str]); 16] = [
+const HOSTS: [(&str, &[&str]); 18] = [
     ("accept-ranges", &["none", "bytes"]),
     ("alt-svc", &["clear"]),
     ("cache-control", &["no-store", "max-age=604800"]),
     ("cache-tag", &["a,b"]),
     ("cdn-cache-control", &["max-age=60"]),
+    ("content-digest", &["sha-256=:AAAA:"]),
     ("content-encoding", &[]),
     ("content-length", &[]),
     ("content-range", &[]),
     ("date", &[]),
     ("etag", &[]),
     ("link", &["</x.css>; rel=preload", "</.well-known/chainhost/proof/1>; rel=\"describedby\""]),
+    ("repr-digest", &["sha-256=:AAAA:"]),
     ("surrogate-key", &["a b"]),
     ("unencoded-digest", &[]),
     ("vary", &["Accept-Encoding", "accept-encoding", "Origin", "Origin, Accept-Encoding", "*"]),
