@@ -50,6 +50,18 @@ impl Hosted {
         Self::with(Host::start_resolving(&pebble.name_server(), &settings, &["--listen", &listen]), pebble)
     }
 
+    /// As [`Hosted::start_asking`], where nobody listens at the port at which the authority looks in clear; without a site.
+    pub(crate) fn start_by_tls(pebble: Pebble, settings: &str) -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        let (_, tls) = pebble.ports();
+        let settings = format!("{settings}[tls]\nlisten = [\"127.0.0.1:{tls}\"]\n");
+        write_files(folder.path(), &[("c.toml", settings.as_bytes())]);
+        let config = folder.path().join("c.toml");
+        let host = Host::start_in(folder, &["--config", config.to_str().unwrap()]);
+        let key = host.key("owner@example.org", "super-admin");
+        Self { host, pebble, key, tls }
+    }
+
     fn with(host: Host, pebble: Pebble) -> Self {
         let (_, tls) = pebble.ports();
         let key = host.key("owner@example.org", "super-admin");
@@ -153,16 +165,10 @@ fn a_hostname_gets_its_certificate_by_itself() {
 
 #[test]
 fn each_way_to_prove_a_hostname_works_alone() {
-    // Nobody listens where it looks in clear.
     let (nobody, tls) = (free_port(), free_port());
     let pebble = Pebble::start(nobody, tls);
-    let folder = tempfile::tempdir().unwrap();
-    let settings = format!("{}[tls]\nlisten = [\"127.0.0.1:{tls}\"]\n", pebble.settings());
-    write_files(folder.path(), &[("c.toml", settings.as_bytes())]);
-    let config = folder.path().join("c.toml");
-    let host = Host::start_in(folder, &["--config", config.to_str().unwrap()]);
-    let key = host.key("owner@example.org", "super-admin");
-    let it = Hosted { host, pebble, key, tls };
+    let settings = pebble.settings();
+    let it = Hosted::start_by_tls(pebble, &settings);
     it.run(&["sites", "create", "shop"]);
     it.add("shop.test");
     it.issued("shop.test");

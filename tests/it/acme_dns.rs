@@ -234,3 +234,15 @@ fn an_address_of_the_server_has_a_certificate() {
     assert!(figures.contains("chainhost_certificate_orders_total{outcome=\"issued\"} 1\n"), "{figures}");
     assert!(figures.contains("chainhost_certificates_overdue 0\n"), "{figures}");
 }
+
+/// An authority asks by TLS for the name that an address has in reverse (RFC 8738, 6).
+#[test]
+fn an_address_has_a_certificate_where_port_80_is_another_programs() {
+    let (nobody, tls) = (free_port(), free_port());
+    let pebble = Pebble::start(nobody, tls);
+    let settings = pebble.settings().replacen("[acme]\n", "[acme]\naddresses = [\"127.0.0.1\"]\n", 1);
+    let it = Hosted::start_by_tls(pebble, &settings);
+    let standing = it.issued("127.0.0.1");
+    assert_eq!((&standing["certificate"]["source"], &standing["problem"]), (&"acme".into(), &Value::Null));
+    it.host.until("it is shown", || (it.curl("127.0.0.1").1 == 0).then_some(()));
+}

@@ -79,6 +79,8 @@ struct Inner {
     says: Says,
     asked: Mutex<Vec<Asked>>,
     base: String,
+    /// The profiles of its certificates, as its directory has them.
+    profiles: Value,
     is_final: AtomicBool,
 }
 
@@ -91,6 +93,12 @@ struct Played {
 
 impl Played {
     fn start(says: impl Fn(&Asked) -> Option<Reply> + Send + Sync + 'static) -> Self {
+        Self::start_offering(&[], says)
+    }
+
+    /// As [`Played::start`], with these profiles.
+    fn start_offering(profiles: &[&str], says: impl Fn(&Asked) -> Option<Reply> + Send + Sync + 'static) -> Self {
+        let profiles = profiles.iter().map(|it| ((*it).to_owned(), json!("as it is told"))).collect();
         let (folder, authority) = (tempfile::tempdir().unwrap(), Authority::new());
         authority.issue(folder.path(), "server", &[NAME], (2020, 2060));
         let chain = CertificateDer::pem_file_iter(folder.path().join("server.pem")).unwrap();
@@ -110,8 +118,8 @@ impl Played {
             binding: None,
             profile: None,
         };
-        let inner = Inner { says: Box::new(says), asked: Mutex::default(), base, is_final: AtomicBool::new(false) };
-        let inner = Arc::new(inner);
+        let (asked, is_final) = (Mutex::default(), AtomicBool::new(false));
+        let inner = Arc::new(Inner { says: Box::new(says), asked, base, profiles, is_final });
         let shared = Arc::clone(&inner);
         thread::spawn(move || {
             for stream in listener.incoming().flatten() {
@@ -129,10 +137,14 @@ impl Played {
     }
 
     async fn issue(&self, replaces: Option<&str>) -> Result<Issued, Failure> {
+        self.issue_for("shop.test", replaces).await
+    }
+
+    async fn issue_for(&self, name: &str, replaces: Option<&str>) -> Result<Issued, Failure> {
         let engine = Self::engine(&[Ipv4Addr::LOCALHOST]);
         let credentials = engine.register(&self.directory, None).await?;
         let replaces = replaces.map(str::to_owned);
-        let wish = Wish { name: String::from("shop.test"), way: Kind::Http01, replaces, order: None };
+        let wish = Wish { name: name.to_owned(), way: Kind::Http01, replaces, order: None };
         engine.issue(&self.directory, &credentials, &wish, Arc::new(Shown)).await
     }
 
@@ -180,6 +192,13 @@ impl Inner {
         }
     }
 
+    /// For whom the last order is.
+    fn identifiers(&self) -> Value {
+        let asked = self.asked.lock().unwrap();
+        let last = asked.iter().rfind(|it| it.is("POST", "/orders"));
+        last.and_then(|it| it.payload.get("identifiers").cloned()).unwrap_or_default()
+    }
+
     fn good(&self, asked: &Asked) -> Reply {
         let base = &self.base;
         let is_final = self.is_final.load(Ordering::SeqCst);
@@ -187,6 +206,7 @@ impl Inner {
             json!({
                 "status": status, "authorizations": [format!("{base}/proof")], "finalize": format!("{base}/finalize"),
                 "certificate": format!("{base}/certificate"), "replaces": asked.payload.get("replaces"),
+                "identifiers": self.identifiers(),
             })
         };
         let challenge = json!({"type": "http-01", "url": format!("{base}/ready"), "token": "t", "status": "pending"});
@@ -196,6 +216,7 @@ impl Inner {
                 json!({
                     "newNonce": format!("{base}/nonce"), "newAccount": format!("{base}/accounts"),
                     "newOrder": format!("{base}/orders"), "renewalInfo": format!("{base}/renewal"),
+                    "meta": {"profiles": self.profiles},
                 }),
             ),
             "/accounts" => (format!("Location: {base}/account\r\n"), json!({"status": "valid"})),
@@ -203,7 +224,7 @@ impl Inner {
             "/proof" => (
                 String::new(),
                 json!({
-                    "identifier": {"type": "dns", "value": "shop.test"}, "status": "pending", "challenges": [challenge],
+                    "identifier": self.identifiers().get(0), "status": "pending", "challenges": [challenge],
                 }),
             ),
             "/ready" => (String::new(), challenge),
@@ -385,6 +406,32 @@ async fn an_order_is_placed_again_only_where_replacing_was_refused() {
     it.issue(Some(REPLACED)).await.unwrap();
     let replaced: Vec<bool> = it.posted("/orders").iter().map(|it| it["replaces"].is_string()).collect();
     assert_eq!(replaced, [true, false]);
+}
+
+/// Public authorities vouch for addresses for some days only, and want to be told that one knows.
+#[tokio::test]
+async fn an_address_is_asked_for_as_one_and_with_the_profile_for_addresses() {
+    let both = &["classic", "shortlived"][..];
+    // The names in a request for a certificate, as its bytes have them (RFC 5280, 4.2.1.6).
+    let [four, six, host] = [&b"\x87\x04\xcb\x00\x71\x07"[..], b"\x87\x10\x20\x01\x0d\xb8", b"\x82\x09shop.test"];
+    for (name, kind, bytes, offered, set, profile) in [
+        ("203.0.113.7", "ip", four, both, None, Some("shortlived")),
+        ("2001:db8::1", "ip", six, both, Some("classic"), Some("shortlived")),
+        ("203.0.113.7", "ip", four, &["classic"][..], Some("classic"), Some("classic")),
+        ("203.0.113.7", "ip", four, &[][..], None, None),
+        ("shop.test", "dns", host, both, None, None),
+        ("shop.test", "dns", host, both, Some("shortlived"), Some("shortlived")),
+    ] {
+        let mut it = Played::start_offering(offered, |_| None);
+        it.directory.profile = set.map(str::to_owned);
+        it.issue_for(name, None).await.unwrap();
+        let order = it.posted("/orders").remove(0);
+        assert_eq!(order["identifiers"], json!([{"type": kind, "value": name}]));
+        assert_eq!(order.get("profile").and_then(Value::as_str), profile, "{name} of {offered:?}");
+        let wished = it.posted("/finalize").remove(0);
+        let wished = BASE64URL_NOPAD.decode(wished["csr"].as_str().unwrap().as_bytes()).unwrap();
+        assert!(wished.windows(bytes.len()).any(|it| it == bytes), "{name}: {wished:x?}");
+    }
 }
 
 #[tokio::test]
