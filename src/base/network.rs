@@ -9,7 +9,7 @@ use std::{
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 
 /// All addresses that begin with the same bits: `10.0.0.0/8`, or one address.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Network {
     address: IpAddr,
     bits: u8,
@@ -48,6 +48,22 @@ impl Network {
     /// Whether it is one of IPv4.
     pub const fn is_v4(&self) -> bool {
         self.address.is_ipv4()
+    }
+
+    /// This network and all that it is a part of, the narrowest first, each by its lowest address.
+    pub fn around(self) -> impl Iterator<Item = Self> {
+        (0..=self.bits).rev().map(move |bits| {
+            let address = match self.address {
+                // No bits at all: the lowest address of all.
+                IpAddr::V4(it) => {
+                    IpAddr::V4((it.to_bits() & u32::MAX.checked_shl(32 - u32::from(bits)).unwrap_or(0)).into())
+                }
+                IpAddr::V6(it) => {
+                    IpAddr::V6((it.to_bits() & u128::MAX.checked_shl(128 - u32::from(bits)).unwrap_or(0)).into())
+                }
+            };
+            Self { address, bits }
+        })
     }
 
     /// How many addresses it has, as a power of two.
@@ -140,6 +156,17 @@ mod tests {
         for wrong in ["", "localhost", "10.0.0.0/33", "::/129", "10.0.0.0/", "10.0.0.0/-1", "10.0.0/8", "1.2.3.4:80"] {
             assert_eq!(wrong.parse::<Network>(), Err(NotANetwork), "{wrong}");
         }
+    }
+
+    #[test]
+    fn a_network_is_a_part_of_all_wider_ones() {
+        let of = |text: &str| text.parse::<Network>().unwrap().around().map(|it| it.to_string()).collect::<Vec<_>>();
+        let four = of("203.0.113.77/30");
+        assert_eq!((four.len(), four[0].as_str(), four[1].as_str()), (31, "203.0.113.76/30", "203.0.113.72/29"));
+        assert_eq!((four[14].as_str(), four[30].as_str()), ("203.0.0.0/16", "0.0.0.0/0"));
+        let six = of("2001:db8::1");
+        assert_eq!((six.len(), six[0].as_str(), six[96].as_str()), (129, "2001:db8::1/128", "2001:db8::/32"));
+        assert_eq!((six[128].as_str(), of("0.0.0.0/0").len()), ("::/0", 1));
     }
 
     #[test]

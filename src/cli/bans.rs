@@ -1,5 +1,7 @@
 //! `chainhost bans`: who gets nothing of a site, or of all sites of the server.
 
+mod nftables;
+
 use std::process::ExitCode;
 
 use clap::{Args, Subcommand};
@@ -44,6 +46,17 @@ enum Command {
         /// Why, for whoever reads the list
         #[arg(long, default_value = "")]
         reason: String,
+        #[command(flatten)]
+        server: ServerArgument,
+    },
+    /// Print who is shut out of all sites as a table of nftables, to be loaded with `nft -f -`
+    Nftables {
+        /// A port that they do not reach; may be given several times
+        #[arg(long = "port", value_name = "PORT", default_values_t = [80, 443], value_parser = clap::value_parser!(u16).range(1..))]
+        ports: Vec<u16>,
+        /// Also who is shut out of one site alone: none of them reaches any site then
+        #[arg(long)]
+        any_site: bool,
         #[command(flatten)]
         server: ServerArgument,
     },
@@ -105,6 +118,7 @@ impl Bans {
                         made.site.map_or_else(|| String::from("of any site of the server"), |it| format!("of {it}"));
                     terminal::print(&format!("{} gets nothing {of}, {until}.", text::plain(&made.network)))
                 }
+                Some(Command::Nftables { ports, any_site, server }) => nftables::print(&server, &ports, any_site).await,
                 Some(Command::Remove { ban, server }) => remove(&ban, &server).await,
             }
         })

@@ -1,5 +1,7 @@
 //! What a site does not answer: rates, rules, sets of known attacks, and bans by limits and by people.
 
+use std::process::Command;
+
 use serde_json::{Value, json};
 
 use crate::support::{
@@ -265,6 +267,58 @@ fn who_goes_on_is_shut_out_also_after_a_restart_until_somebody_ends_it() {
     assert_eq!(host.api(&key, &format!("DELETE /api/v1/bans/{id}"), b"").status, 204);
     host.until("the ban to end", || (status(&host, "192.0.2.1", "/") == 200).then_some(()));
     assert!(bans(&host, &key).is_empty());
+}
+
+/// What is loaded into a firewall of a network of its own, and who gets through to which port: from an address, to a port.
+const FIREWALL: &str = r#"
+ip link set lo up
+nft -f "$1" && nft -f "$1"
+python3 - <<'EOF'
+import socket
+ports = [socket.create_server(("127.0.0.1", port)) for port in (8080, 8081)]
+for source, port in (("127.0.0.9", 8080), ("127.0.0.7", 8080), ("127.0.1.1", 8080), ("127.0.2.1", 8080), ("127.0.0.7", 8081)):
+    try:
+        socket.create_connection(("127.0.0.1", port), timeout=1, source_address=(source, 0)).close()
+        print(source, port, "reached")
+    except TimeoutError:
+        print(source, port, "nothing")
+EOF
+"#;
+
+#[test]
+fn the_systems_firewall_drops_who_is_shut_out() {
+    let (host, key) = with_site();
+    let run = |words: &[&str]| {
+        let out = host.cli(&key, &[&["bans"], words].concat());
+        assert!(out.status.success(), "{words:?}: {}", String::from_utf8_lossy(&out.stderr));
+        String::from_utf8(out.stdout).unwrap()
+    };
+    assert_eq!(run(&["nftables"]), "add table inet chainhost\ndelete table inet chainhost\n");
+    for words in [
+        &["127.0.0.7", "--for", "2h"][..],
+        &["127.0.1.0/24", "--for", "1h"],
+        // A part of another one that lasts longer, and one that is as good as there.
+        &["127.0.1.1"],
+        &["127.0.1.2", "--for", "30m"],
+        &["127.0.2.1", "--site", "shop"],
+        &["2001:db8::/48"],
+    ] {
+        run(&[&["add"], words].concat());
+    }
+    let folder = host.beside("firewall");
+    for (more, of_site) in [(&[][..], "reached"), (&["--any-site"], "nothing")] {
+        let text = run(&[&["nftables", "--port", "8080", "--port", "443"], more].concat());
+        assert!(!text.contains("127.0.1.2") && text.contains("      2001:db8::/48\n"), "{text}");
+        write_files(&folder, &[("bans.nft", text.as_bytes())]);
+        let mut firewall = Command::new("unshare");
+        firewall.args(["-Urn", "sh", "-ec", FIREWALL, "sh"]).arg(folder.join("bans.nft"));
+        let out = firewall.output().unwrap();
+        let seen = format!("{}{}", String::from_utf8_lossy(&out.stdout), String::from_utf8_lossy(&out.stderr));
+        let wanted = format!(
+            "127.0.0.9 8080 reached\n127.0.0.7 8080 nothing\n127.0.1.1 8080 nothing\n127.0.2.1 8080 {of_site}\n127.0.0.7 8081 reached\n"
+        );
+        assert_eq!(seen, wanted, "{text}");
+    }
 }
 
 #[test]
