@@ -18,10 +18,9 @@ impl Sha256 {
         Self(Sha256Core::digest(bytes).into())
     }
 
-    /// Its first byte.
-    pub const fn first(&self) -> u8 {
-        let Self([first, ..]) = self;
-        *first
+    /// Its first eight bytes, as a number.
+    pub fn first(&self) -> u64 {
+        self.0.first_chunk().map_or(0, |it| u64::from_le_bytes(*it))
     }
 
     /// 64 lower-case hex digits.

@@ -89,7 +89,10 @@ pub fn normalise_authority(authority: &str) -> Option<std::borrow::Cow<'_, str>>
         }
     };
     let host = host.strip_suffix('.').unwrap_or(host);
-    // Of each request: one look at each byte.
+    if host.is_empty() || host.len() > 253 {
+        return None;
+    }
+    // Of each request: all questions at one look at each byte.
     let mut has_upper = false;
     for byte in host.bytes() {
         match byte {
@@ -98,9 +101,6 @@ pub fn normalise_authority(authority: &str) -> Option<std::borrow::Cow<'_, str>>
             b'!'..=b'~' => {}
             _ => return None,
         }
-    }
-    if host.is_empty() || host.len() > 253 {
-        return None;
     }
     if has_upper {
         return Some(host.to_ascii_lowercase().into());

@@ -51,10 +51,11 @@ impl Wanted {
 /// Whether a dictionary of algorithms and weights (RFC 8941, 3.2) has this one above 0. Of two the last one counts.
 fn wants(headers: &HeaderMap, name: &HeaderName) -> bool {
     let lines = headers.get_all(name).iter().filter_map(|it| it.to_str().ok());
-    let mut members = lines.flat_map(|it| it.split(',')).filter_map(|it| it.trim().split_once('='));
-    let weight = members.rfind(|it| it.0 == ALGORITHM).and_then(|it| {
-        let number = it.1.split(';').next()?.trim_end();
-        number.bytes().all(|it| it.is_ascii_digit()).then(|| number.parse::<u8>().ok())?
+    let is_this = |member: &&str| member.split(['=', ';']).next().is_some_and(|it| it.trim_end() == ALGORITHM);
+    let last = lines.flat_map(|it| it.split(',')).map(str::trim).rfind(is_this);
+    let weight = last.and_then(|member| {
+        let (_, weight) = member.split(';').next()?.trim_end().split_once('=')?;
+        weight.bytes().all(|it| it.is_ascii_digit()).then(|| weight.parse::<u8>().ok())?
     });
     weight.is_some_and(|it| (1..=WEIGHT_MAX).contains(&it))
 }
@@ -80,6 +81,8 @@ mod tests {
             ("sha-512=3,sha-256=1;a=2", true),
             ("sha-256=0, sha-256=5", true),
             ("sha-256=5, sha-256=0", false),
+            ("sha-256=5, sha-256", false),
+            ("sha-256;a=5", false),
             ("sha-256=0", false),
             ("sha-256=11", false),
             ("sha-256=+1", false),

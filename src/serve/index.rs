@@ -89,8 +89,10 @@ impl Index {
 }
 
 impl Spread for Served {
-    fn spread(&self) -> u8 {
-        self.manifest.first()
+    fn spread(&self) -> u64 {
+        // Deployments of the same files have the same manifest, and differ where their ids are chance.
+        let [.., a, b, c, d] = *self.deployment.0.as_bytes();
+        self.manifest.first() ^ u64::from(u32::from_be_bytes([a, b, c, d]))
     }
 }
 
@@ -100,7 +102,7 @@ pub(super) struct Indexes {
     dir: BlobDir,
     incidents: Arc<Incidents>,
     kept: Cache<Served, Arc<Index>>,
-    /// Of those that are kept, and no longer than that.
+    /// Of those that are kept. Held by none of these: what is let go of leaves the memory with the last visit that reads it.
     near: Near<Served, Weak<Index>>,
     loads: Flight<Served, Result<Arc<Index>, Damage>>,
 }
@@ -117,7 +119,12 @@ impl Indexes {
 
     /// The index of a deployment.
     pub(super) async fn get(&self, served: Served, tasks: &Tasks) -> Result<Arc<Index>, Damage> {
-        if let Some(found) = self.near.get(served).and_then(|it| it.upgrade()) {
+        if let Some(near) = self.near.get(served)
+            && let Some(found) = near.value.upgrade()
+        {
+            if near.is_due && self.kept.get(&served).is_none() {
+                self.kept.insert(served, Arc::clone(&found));
+            }
             return Ok(found);
         }
         if let Some(found) = self.kept.get(&served) {

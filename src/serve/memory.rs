@@ -32,8 +32,8 @@ const NEAR_BYTES_MAX: usize = 16 * 1024;
 type Key = (Sha256, Option<Coding>);
 
 impl Spread for Key {
-    fn spread(&self) -> u8 {
-        self.0.first() ^ self.1.map_or(0, bit)
+    fn spread(&self) -> u64 {
+        self.0.first() ^ u64::from(self.1.map_or(0, bit))
     }
 }
 
@@ -42,7 +42,7 @@ impl Spread for Key {
 pub(super) struct Kept {
     pub(super) bytes: Bytes,
     /// Of a compressed form, what its own bytes hash to.
-    pub(super) digest: Option<Arc<Sha256>>,
+    pub(super) digest: Option<Sha256>,
 }
 
 impl From<Bytes> for Kept {
@@ -180,8 +180,12 @@ impl Memory {
 impl Inner {
     /// What is in memory.
     fn kept(&self, key: Key) -> Option<Kept> {
-        if let Some(kept) = self.near.get(key) {
-            return Some(kept);
+        if let Some(near) = self.near.get(key) {
+            // What is sent is in memory, whatever the disk says by now: it is read no second time.
+            if near.is_due && self.kept.get(&key).is_none() {
+                self.kept.insert(key, near.value.clone());
+            }
+            return Some(near.value);
         }
         let kept = self.kept.get(&key)?;
         if kept.bytes.len() <= NEAR_BYTES_MAX {
@@ -218,7 +222,7 @@ impl Inner {
         let kept = match self.dir.variant(&hash, coding) {
             // SECURITY: only what decodes to the blob is sent under its name.
             Ok(Some((bytes, digest))) if variant::decodes_to(&bytes, coding, hash, size) => {
-                Kept { bytes: bytes.into(), digest: Some(Arc::new(digest)) }
+                Kept { bytes: bytes.into(), digest: Some(digest) }
             }
             Ok(Some(_)) => {
                 self.incidents.report(hash, damage, &"it does not decode to the blob");

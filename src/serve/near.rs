@@ -1,63 +1,104 @@
 //! What was had of a cache a moment ago, before one asks the cache itself.
 //!
 //! To look something up in a cache that knows what to let go of takes it a clock, a hash of the whole key and a note of the use: ten
-//! times the look at one place. So what is asked for again and again stands here too, in places that the key itself tells. The cache hears of
-//! one use in [`TOLD`], which is enough for it to see what is used and what is not.
+//! times the look at one place. So what is asked for again and again stands here too, in places that the key itself tells. The cache is to
+//! hear of a use now and then, or it would let go of what is used most.
 
 use std::sync::{
     Arc,
-    atomic::{AtomicU32, Ordering},
+    atomic::{AtomicBool, AtomicU64, Ordering},
 };
 
 use arc_swap::ArcSwapOption;
 
-/// So many places.
-const PLACES: usize = 256;
-/// Of so many uses the cache itself is asked once.
-const TOLD: u32 = 16;
+use crate::base::clock;
 
-/// What tells its place by itself: a part of a sum, which is spread as evenly as chance would.
+/// So many places.
+const PLACES: u64 = 256;
+/// Milliseconds in which the cache hears of one use at most: uses that lie closer are one to it.
+const TOLD_MS: u64 = 100;
+
+/// What tells its place by itself.
 pub(super) trait Spread: Copy + Eq {
-    fn spread(&self) -> u8;
+    /// A part of a sum or of chance, which few other keys have.
+    fn spread(&self) -> u64;
 }
 
-/// Values by their keys, the last ones that were put at each place. Never larger, and never waited for.
+/// Values by their keys, one at each place. Never larger, and never waited for.
 #[derive(Debug)]
-pub(super) struct Near<K, V>(Box<[ArcSwapOption<Held<K, V>>]>);
+pub(super) struct Near<K, V>(Box<[Place<K, V>]>);
+
+#[derive(Debug)]
+struct Place<K, V> {
+    held: ArcSwapOption<Held<K, V>>,
+    /// Who last wanted the place in vain, by [`Spread`].
+    wanted: AtomicU64,
+}
 
 #[derive(Debug)]
 struct Held<K, V> {
     key: K,
     value: V,
-    /// Since it was put, or since another key wanted the place.
-    uses: AtomicU32,
+    /// Since another key wanted the place.
+    is_used: AtomicBool,
+    /// When the cache last heard of a use.
+    told_ms: AtomicU64,
+}
+
+/// What was put for a key.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Found<V> {
+    pub(super) value: V,
+    /// The cache is to hear of this use.
+    pub(super) is_due: bool,
 }
 
 impl<K: Spread, V: Clone> Near<K, V> {
     pub(super) fn new() -> Self {
-        Self((0..PLACES).map(|_| ArcSwapOption::empty()).collect())
+        let place = |_| Place { held: ArcSwapOption::empty(), wanted: AtomicU64::new(0) };
+        Self((0..PLACES).map(place).collect())
     }
 
-    fn place(&self, key: K) -> Option<&ArcSwapOption<Held<K, V>>> {
-        self.0.get(usize::from(key.spread()))
+    fn place(&self, key: K) -> Option<&Place<K, V>> {
+        self.0.get(usize::try_from(key.spread() % PLACES).ok()?)
     }
 
-    /// What was put for this key. `None` also when the cache is to hear of it: ask there, and put again what it gives.
-    pub(super) fn get(&self, key: K) -> Option<V> {
-        let held = self.place(key)?.load();
+    /// What was put for this key.
+    pub(super) fn get(&self, key: K) -> Option<Found<V>> {
+        self.get_at(key, clock::ticks_ms())
+    }
+
+    fn get_at(&self, key: K, now_ms: u64) -> Option<Found<V>> {
+        let held = self.place(key)?.held.load();
         let held = held.as_ref().filter(|it| it.key == key)?;
-        // Two threads may count one use for two: no bus is held up for an exact figure.
-        let uses = held.uses.load(Ordering::Relaxed).wrapping_add(1);
-        held.uses.store(uses, Ordering::Relaxed);
-        (uses % TOLD != 0).then(|| held.value.clone())
+        // Written where it changes alone: a line that all threads read stays with each of them.
+        if !held.is_used.load(Ordering::Relaxed) {
+            held.is_used.store(true, Ordering::Relaxed);
+        }
+        let is_due = now_ms.saturating_sub(held.told_ms.load(Ordering::Relaxed)) >= TOLD_MS;
+        if is_due {
+            held.told_ms.store(now_ms, Ordering::Relaxed);
+        }
+        Some(Found { value: held.value.clone(), is_due })
     }
 
-    /// Has it at hand, unless another key has the place, and was used since one last wanted it.
+    /// Has at hand what the cache has just given. Another key keeps the place while it is used; one that is not leaves it to who wants it
+    /// twice with nobody in between, since to put something here takes longer than to ask the cache.
     pub(super) fn put(&self, key: K, value: V) {
+        self.put_at(key, value, clock::ticks_ms());
+    }
+
+    fn put_at(&self, key: K, value: V, now_ms: u64) {
         let Some(place) = self.place(key) else { return };
-        let is_taken = |held: &Arc<Held<K, V>>| held.key != key && held.uses.swap(0, Ordering::Relaxed) > 0;
-        if !place.load().as_ref().is_some_and(is_taken) {
-            place.store(Some(Arc::new(Held { key, value, uses: AtomicU32::new(0) })));
+        let is_taken = place.held.load().as_ref().is_some_and(|held| {
+            held.key != key && {
+                let is_used = held.is_used.swap(false, Ordering::Relaxed);
+                is_used | (place.wanted.swap(key.spread(), Ordering::Relaxed) != key.spread())
+            }
+        });
+        if !is_taken {
+            let held = Held { key, value, is_used: AtomicBool::new(false), told_ms: AtomicU64::new(now_ms) };
+            place.held.store(Some(Arc::new(held)));
         }
     }
 }
@@ -68,39 +109,68 @@ mod tests {
 
     /// A number whose place is its last byte.
     #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-    struct Key(u32);
+    struct Key(u64);
 
     impl Spread for Key {
-        fn spread(&self) -> u8 {
-            self.0.to_le_bytes()[0]
+        fn spread(&self) -> u64 {
+            self.0
         }
     }
 
+    /// Two of one place.
+    const ONE: Key = Key(1);
+    const OTHER: Key = Key(0x101);
+
+    fn had(near: &Near<Key, &'static str>, key: Key) -> Option<&'static str> {
+        near.get_at(key, 0).map(|it| it.value)
+    }
+
     #[test]
-    fn the_cache_hears_of_one_use_in_sixteen() {
+    fn the_cache_hears_of_a_use_once_in_its_time() {
         let near = Near::new();
-        assert_eq!(near.get(Key(1)), None);
-        near.put(Key(1), "one");
-        let had = (0..160).filter(|_| near.get(Key(1)) == Some("one")).count();
-        assert_eq!(had, 150);
-        near.put(Key(1), "other");
-        assert_eq!(near.get(Key(1)), Some("other"));
-        assert_eq!(near.get(Key(0x101)), None, "of the same place, and not the same");
+        assert_eq!(near.get_at(ONE, 1_000), None);
+        near.put_at(ONE, "one", 1_000);
+        let due = |ms: u64| near.get_at(ONE, ms).unwrap().is_due;
+        let found: Vec<bool> = [1_000, 1_099, 1_100, 1_101, 1_199, 1_200, 9_000, 8_000].map(due).to_vec();
+        assert_eq!(found, [false, false, true, false, false, true, true, false]);
+        near.put_at(OTHER, "other", 9_000);
+        assert!(due(9_100), "who wants the place changes nothing");
+        near.put_at(ONE, "new", 9_000);
+        assert_eq!((had(&near, ONE), had(&near, OTHER)), (Some("new"), None), "of the same place, and not the same");
     }
 
     #[test]
     fn what_is_used_keeps_its_place() {
         let near = Near::new();
-        near.put(Key(1), "one");
-        assert_eq!(near.get(Key(1)), Some("one"));
-        near.put(Key(0x101), "other");
-        assert_eq!((near.get(Key(1)), near.get(Key(0x101))), (Some("one"), None));
-        near.put(Key(0x101), "other");
-        assert_eq!(near.get(Key(1)), Some("one"), "it was used in between");
-        for _ in 0..2 {
-            near.put(Key(0x101), "other");
+        near.put_at(ONE, "one", 0);
+        assert_eq!(had(&near, ONE), Some("one"));
+        for _ in 0..3 {
+            near.put_at(OTHER, "other", 0);
+            assert_eq!((had(&near, ONE), had(&near, OTHER)), (Some("one"), None), "it was used in between");
         }
-        assert_eq!((near.get(Key(1)), near.get(Key(0x101))), (None, Some("other")), "nobody asked for it any more");
-        assert_eq!(near.get(Key(2)), None);
+        near.put_at(OTHER, "other", 0);
+        near.put_at(OTHER, "other", 0);
+        assert_eq!((had(&near, ONE), had(&near, OTHER)), (None, Some("other")), "nobody asked for it any more");
+        assert_eq!(had(&near, Key(2)), None);
+    }
+
+    #[test]
+    fn keys_that_take_turns_do_not_drive_each_other_out() {
+        let near = Near::new();
+        near.put_at(ONE, "one", 0);
+        // Of three that nobody asks for twice, none gets the place.
+        for key in [OTHER, Key(0x201), Key(0x301)].iter().cycle().take(30) {
+            assert_eq!(had(&near, *key), None);
+            near.put_at(*key, "a passer-by", 0);
+        }
+        assert_eq!(had(&near, ONE), Some("one"));
+        let mut kept = 0;
+        for (key, value) in [(ONE, "one"), (OTHER, "other")].into_iter().cycle().take(100) {
+            match had(&near, key) {
+                Some(found) => kept += u32::from(found == value),
+                None => near.put_at(key, value, 0),
+            }
+        }
+        assert_eq!(kept, 50, "one of the two is at hand");
     }
 }

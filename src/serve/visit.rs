@@ -325,7 +325,7 @@ impl Visit<'_> {
             headers.insert(CONTENT_LENGTH, HeaderValue::from(kept.bytes.len()));
             put(headers, ETAG, found.prepared.etag_of(coding));
             if let (Some(wanted), Some(digest)) = (Wanted::of(&self.parts.headers), kept.digest) {
-                wanted.tell(headers, *digest, self.parts.method == Method::GET);
+                wanted.tell(headers, digest, self.parts.method == Method::GET);
             }
             if self.parts.method != Method::HEAD {
                 *response.body_mut() = Body::full(kept.bytes);

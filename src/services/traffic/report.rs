@@ -166,8 +166,12 @@ fn report(tx: &mut ReadTx<'_>, scope: TenantScope, site: SiteId, span: &Span, no
         for (column, bounds) in columns.iter_mut().zip(span.bounds.windows(2)).filter(|_| by_hours) {
             column.visits = known.visits((column.start_ms, bounds.last().copied().unwrap_or(column.start_ms)));
         }
-        total.visits = known.visits((from_ms, to_ms)).min(total.counts.pages);
-        before.visits = known.visits((before_ms, passed_ms)).min(before.counts.pages);
+        total.visits = known.visits((from_ms, to_ms));
+        before.visits = known.visits((before_ms, passed_ms));
+        if !by_hours {
+            total.visits = total.visits.min(total.counts.pages);
+            before.visits = before.visits.min(before.counts.pages);
+        }
     }
     let [pages, referrers, missing, countries] = lists(tx, scope, site, span, now)?;
     let first_ms = store::traffic::find_first(tx, scope, site)?;
